@@ -1,0 +1,81 @@
+"""The `lstn` command: its subcommands, and the one place where an error becomes a line and an exit code."""
+
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from lstn import __version__
+from lstn.commands.bench import bench
+from lstn.commands.doctor import doctor
+from lstn.commands.export import export
+from lstn.commands.infer import infer
+from lstn.commands.inspect import inspect
+from lstn.commands.train import train
+from lstn.errors import LstnError, MissingExtra
+from lstn.terminal import messages
+
+app = typer.Typer(
+    name="lstn",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (train, export, infer, bench, inspect, doctor):
+    app.command()(command)
+
+_EXTRA_OF = {"torch": "train", "torchvision": "train", "safetensors": "train", "matplotlib": "train", "onnx": "export"}
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lstn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # read by main()
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Spatial-transformer image classifiers, from training to a measured deployment.
+
+    train -> export -> infer; then bench what it costs. `lstn doctor` says what this machine can do.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line; exit with 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        app(standalone_mode=True)
+    except LstnError as error:
+        _fail(error, debug=debug)
+    except ModuleNotFoundError as error:
+        extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
+        if extra is None:
+            _fail_internally(error, debug=debug)
+        _fail(MissingExtra(f"{error.name} is not installed", hint=f"run: pip install 'lstn[{extra}]'"), debug=debug)
+    except Exception as error:
+        _fail_internally(error, debug=debug)
+    sys.exit(0)
+
+
+def _fail(error: LstnError, *, debug: bool) -> NoReturn:
+    if debug:
+        messages().print_exception()
+    messages().print("error:", style="bold red", end=" ")
+    messages().print(error.message, markup=False, soft_wrap=True)
+    if error.hint:
+        messages().print(f"  {error.hint}", markup=False, soft_wrap=True)
+    sys.exit(error.exit_code)
+
+
+def _fail_internally(error: Exception, *, debug: bool) -> NoReturn:
+    """A defect of lstn: still one line, because a traceback helps only whoever asks for it."""
+    described = " ".join(str(error).split()) or "no message"
+    hint = "this is a defect of lstn; lstn --debug … shows where, please report it"
+    _fail(LstnError(f"{type(error).__name__}: {described:.300}", hint=hint), debug=debug)

@@ -1,0 +1,117 @@
+"""What a model is: one frozen value that travels inside every artifact, so that nothing downstream is told twice."""
+
+import json
+import math
+from dataclasses import asdict, dataclass
+from enum import Enum
+
+from lstn.errors import ArtifactError
+
+METADATA_KEY = "lstn"
+"""Where the contract lives: an ONNX file's metadata_props and a checkpoint's header both use this key."""
+
+PIXELS, LOGITS, THETA = "pixels", "logits", "theta"
+"""Names of the input and the outputs of every exported model."""
+
+VERSION = 1
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+_MAX_JSON = 4 << 20
+_MAX_SIDE = 8192
+_MAX_LABELS = 100_000
+
+
+class Loc(str, Enum):
+    """The localizer in front of the backbone (L-STN paper, Tables 1-3), or none at all."""
+
+    NONE = "none"
+    STN = "stn"
+    VSTN = "vstn"
+    LSTN = "lstn"
+
+
+@dataclass(frozen=True, slots=True)
+class Contract:
+    """What a model is.
+
+    loc:      the localizer; `none` means that the model has no theta output
+    backbone: a name in `lstn.train.backbones.BACKBONES`
+    image_hw: height and width of the input, in pixels
+    labels:   one name per class, in the order of the logits
+    mean, std: per RGB channel on the 0..1 scale; the graph itself normalises
+    """
+
+    loc: Loc
+    backbone: str
+    image_hw: tuple[int, int]
+    labels: tuple[str, ...]
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    std: tuple[float, float, float] = IMAGENET_STD
+    version: int = VERSION
+
+    def to_json(self) -> str:
+        """Return the contract as one JSON string."""
+        return json.dumps(asdict(self) | {"loc": self.loc.value}, ensure_ascii=False)
+
+    @staticmethod
+    def from_json(text: str, *, source: str) -> "Contract":
+        """Read a contract from untrusted text; `source` names the file in errors.
+
+        Raises:
+            ArtifactError: not JSON, a field missing or of the wrong kind, or a newer version.
+        """
+        if len(text) > _MAX_JSON:
+            raise ArtifactError(f"{source}: its contract is {len(text)} characters long, more than {_MAX_JSON}")
+        try:
+            fields = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise ArtifactError(f"{source}: its contract is not JSON ({error})") from error
+        if not isinstance(fields, dict):
+            raise ArtifactError(f"{source}: its contract is not a JSON object")
+        if fields.get("version") != VERSION:
+            raise ArtifactError(
+                f"{source}: contract version {fields.get('version')!r}, this lstn reads version {VERSION}",
+                hint="export it again with this version of lstn",
+            )
+        try:
+            return Contract(
+                loc=Loc(fields["loc"]),
+                backbone=_name(fields["backbone"]),
+                image_hw=_image_hw(fields["image_hw"]),
+                labels=_labels(fields["labels"]),
+                mean=_three_floats(fields["mean"]),
+                std=_three_floats(fields["std"], positive=True),
+            )
+        except (KeyError, TypeError, ValueError) as error:
+            what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
+            raise ArtifactError(f"{source}: its contract is damaged: {what}") from error
+
+
+def _name(value: object) -> str:
+    if not isinstance(value, str) or not 0 < len(value) <= 200:
+        raise ValueError(f"{value!r:.80} is not a name")
+    return value
+
+
+def _image_hw(value: object) -> tuple[int, int]:
+    match value:
+        case [int(height), int(width)] if 0 < height <= _MAX_SIDE and 0 < width <= _MAX_SIDE:
+            return height, width
+    raise ValueError(f"image_hw {value!r:.80} is not two sizes between 1 and {_MAX_SIDE}")
+
+
+def _labels(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not 0 < len(value) <= _MAX_LABELS:
+        raise ValueError(f"labels are not a list of 1 to {_MAX_LABELS} names")
+    return tuple(_name(label) for label in value)
+
+
+def _three_floats(value: object, *, positive: bool = False) -> tuple[float, float, float]:
+    if not isinstance(value, list) or len(value) != 3:
+        raise ValueError(f"{value!r:.80} is not three numbers")
+    r, g, b = (float(number) for number in value)
+    if not all(math.isfinite(number) and (number > 0 or not positive) for number in (r, g, b)):
+        raise ValueError(f"{value!r:.80} holds a number out of range")
+    return r, g, b

@@ -1,0 +1,54 @@
+"""The NVIDIA driver, asked without any CUDA package."""
+
+import ctypes
+import os
+from dataclasses import dataclass
+from enum import Enum
+
+_COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribute in cuda.h
+
+
+class Device(str, Enum):
+    """Where a model runs; `auto` takes the GPU when there is one and the library can use it."""
+
+    AUTO = "auto"
+    CPU = "cpu"
+    CUDA = "cuda"
+
+
+@dataclass(frozen=True, slots=True)
+class Gpu:
+    """One NVIDIA GPU. `target` is its compute capability as TensorRT for RTX and nvcc spell it, such as `sm89`."""
+
+    name: str
+    target: str
+    memory_mib: int
+
+
+def find_gpus() -> tuple[Gpu, ...]:
+    """Return the NVIDIA GPUs that the driver shows to this process; none without a driver. Never raises."""
+    try:
+        driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
+    except OSError:
+        return ()
+    count = ctypes.c_int(0)
+    if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
+        return ()
+    return tuple(_describe(driver, ordinal) for ordinal in range(count.value))
+
+
+def _describe(driver: ctypes.CDLL, ordinal: int) -> Gpu:
+    device, memory, name = ctypes.c_int(0), ctypes.c_size_t(0), ctypes.create_string_buffer(256)
+    driver.cuDeviceGet(ctypes.byref(device), ordinal)
+    driver.cuDeviceGetName(name, len(name), device)
+    driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+    major, minor = (
+        _attribute(driver, device, number) for number in (_COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR)
+    )
+    return Gpu(name.value.decode(errors="replace"), f"sm{major}{minor}", memory.value >> 20)
+
+
+def _attribute(driver: ctypes.CDLL, device: ctypes.c_int, number: int) -> int:
+    value = ctypes.c_int(0)
+    driver.cuDeviceGetAttribute(ctypes.byref(value), number, device)
+    return value.value

@@ -1,0 +1,163 @@
+"""A TensorRT plan on disk: the header of the engine itself, and the sidecar that carries the contract."""
+
+import json
+import struct
+from dataclasses import asdict, dataclass
+from enum import Enum
+from pathlib import Path
+
+from lstn.contract import Contract
+from lstn.errors import ArtifactError
+from lstn.files import sha256_of
+
+_HEADER_BYTES = 64
+_MAX_SIDECAR = 8 << 20
+
+
+class Flavour(str, Enum):
+    """Which TensorRT built a plan; the value is what `--engine` calls it."""
+
+    TRT = "trt"
+    TRT_RTX = "trt-rtx"
+
+    @property
+    def product(self) -> str:
+        """The product's name, for messages."""
+        return {Flavour.TRT: "TensorRT", Flavour.TRT_RTX: "TensorRT for RTX"}[self]
+
+
+RTX_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
+"""Compute capabilities that TensorRT for RTX 1.7 builds for, with or without a GPU."""
+
+_MAGIC = {b"ftrt": Flavour.TRT, b"vtrt": Flavour.TRT_RTX}
+
+
+@dataclass(frozen=True, slots=True)
+class PlanHeader:
+    """The first bytes of a plan: who built it, with which version, and how many bytes follow."""
+
+    flavour: Flavour
+    version: str
+    payload_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """An input or output as the engine sees it; -1 stands for the batch."""
+
+    name: str
+    dtype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Sidecar:
+    """What stands in `model.plan.json`.
+
+    batch:   the profile's minimum, optimum and maximum
+    targets: compute capabilities, such as `sm89`, that the plan runs on
+    """
+
+    contract: Contract
+    plan_sha256: str
+    onnx_sha256: str
+    flavour: Flavour
+    version: str
+    targets: tuple[str, ...]
+    batch: tuple[int, int, int]
+    precision: str
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+
+    def to_json(self) -> str:
+        """Return the sidecar as indented JSON; the contract stays the one string that it is everywhere."""
+        return json.dumps(asdict(self) | {"contract": self.contract.to_json(), "flavour": self.flavour.value}, indent=1)
+
+
+def sidecar_path(plan: Path) -> Path:
+    """`model.plan` -> `model.plan.json`."""
+    return plan.with_name(plan.name + ".json")
+
+
+def read_header(plan: Path) -> PlanHeader:
+    """Read a plan's header and check it against the file's size.
+
+    Raises:
+        ArtifactError: unreadable, not a plan, or cut off.
+    """
+    try:
+        with plan.open("rb") as file:
+            head = file.read(_HEADER_BYTES)
+        size = plan.stat().st_size
+    except OSError as error:
+        raise ArtifactError(f"{plan}: {error.strerror or error}") from error
+    flavour = _MAGIC.get(head[:4])
+    if flavour is None or len(head) < _HEADER_BYTES:
+        raise ArtifactError(f"{plan}: not a TensorRT plan", hint="make one with: lstn export --engine trt")
+    (payload,) = struct.unpack_from("<Q", head, 16)
+    if flavour is Flavour.TRT_RTX and size < payload:
+        raise ArtifactError(
+            f"{plan}: cut off, {size} of at least {payload} bytes are there",
+            hint=f"copy it again, or rebuild it with: lstn export --engine {flavour.value}",
+        )
+    return PlanHeader(flavour, ".".join(str(byte) for byte in head[24:28]), payload)
+
+
+def read_sidecar(plan: Path) -> Sidecar:
+    """Read `plan`'s sidecar and check that it belongs to this plan, byte for byte.
+
+    Raises:
+        ArtifactError: no sidecar, a damaged one, or one that describes other bytes.
+    """
+    path = sidecar_path(plan)
+    try:
+        with path.open("rb") as file:
+            data = file.read(_MAX_SIDECAR + 1)
+    except FileNotFoundError as error:
+        raise ArtifactError(
+            f"{path}: missing, and it says what {plan.name} is", hint="keep the two files together"
+        ) from error
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror or error}") from error
+    if len(data) > _MAX_SIDECAR:
+        raise ArtifactError(f"{path}: larger than {_MAX_SIDECAR >> 20} MiB")
+    sidecar = _parse(data, path)
+    if sidecar.plan_sha256 != sha256_of(plan):
+        raise ArtifactError(
+            f"{path}: describes another plan, or {plan.name} is damaged (its SHA-256 differs)",
+            hint=f"rebuild both with: lstn export --engine {sidecar.flavour.value}",
+        )
+    return sidecar
+
+
+def _parse(data: bytes, path: Path) -> Sidecar:
+    try:
+        fields = json.loads(data)
+        contract = Contract.from_json(str(fields["contract"]), source=str(path))
+        low, optimum, high = (int(size) for size in fields["batch"])
+        return Sidecar(
+            contract=contract,
+            plan_sha256=str(fields["plan_sha256"]),
+            onnx_sha256=str(fields["onnx_sha256"]),
+            flavour=Flavour(fields["flavour"]),
+            version=str(fields["version"]),
+            targets=tuple(str(target) for target in fields["targets"]),
+            batch=(low, optimum, high),
+            precision=str(fields["precision"]),
+            inputs=_tensors(fields["inputs"]),
+            outputs=_tensors(fields["outputs"]),
+        )
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise ArtifactError(
+            f"{path}: damaged sidecar ({error!r})", hint="rebuild the plan with: lstn export"
+        ) from error
+
+
+def _tensors(rows: list[dict[str, object]]) -> tuple[Tensor, ...]:
+    tensors = []
+    for row in rows:
+        shape = row["shape"]
+        if not isinstance(shape, list):
+            raise TypeError("a tensor's shape is not a list")
+        tensors.append(Tensor(str(row["name"]), str(row["dtype"]), tuple(int(size) for size in shape)))
+    return tuple(tensors)

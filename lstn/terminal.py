@@ -1,0 +1,26 @@
+"""What a person sees: progress and remarks on standard error, results on standard output."""
+
+from functools import cache
+
+from rich.console import Console
+
+
+@cache
+def messages() -> Console:
+    """The console for everything that isn't a result."""
+    return Console(stderr=True, highlight=False)
+
+
+def note(text: str) -> None:
+    """Say one line on standard error."""
+    messages().print(text, markup=False, soft_wrap=True)
+
+
+def warn(text: str) -> None:
+    """Say one line on standard error that the user should act on."""
+    messages().print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+
+
+def printable(text: str) -> str:
+    """Escape what a terminal or a reader could mistake: control characters, bidirectional marks, lone surrogates."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)

@@ -1,0 +1,81 @@
+"""What a theta does to an image, in NumPy: corners, drift, and the picture that shows it.
+
+theta (N, 2, 3) maps output coordinates to input coordinates, both from -1 to 1 over the whole image
+(Jaderberg et al. 2015, equation 1; `align_corners=False`, so -1 is the outer edge of the first pixel).
+"""
+
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image, ImageDraw
+
+from lstn.images import Pixels
+
+Theta: TypeAlias = npt.NDArray[np.float32]
+"""(N, 2, 3) or (2, 3) float32: the transformer's affine matrix."""
+
+_CORNERS = np.array([[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]], dtype=np.float64)
+
+
+def corners_px(theta: Theta, image_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """Corners of the sampled quadrilateral: (N, 2, 3) -> (N, 4, 2), x and y in pixels of the input."""
+    height, width = image_hw
+    unit = np.einsum("cj,nij->nci", _CORNERS, theta.astype(np.float64))
+    return np.asarray((unit + 1) / 2 * np.array([width, height]))
+
+
+def drift_px(theta: Theta, reference: Theta, image_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
+    """Drift: how far the corner that moved most lies from where `reference` has it, (N,), in pixels of the input."""
+    moved = corners_px(theta, image_hw) - corners_px(reference, image_hw)
+    return np.asarray(np.hypot(moved[..., 0], moved[..., 1]).max(axis=1))
+
+
+def warp(pixels: Pixels, theta: Theta) -> Pixels:
+    """Sample one image (H, W, 3) at theta (2, 3), bilinear, black outside: what the backbone sees, (H, W, 3) uint8."""
+    height, width = pixels.shape[:2]
+    # Pillow wants output pixel -> input pixel; it samples at pixel centres, as `align_corners=False` does.
+    to_unit = np.array([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
+    to_pixels = np.array([[width / 2, 0, width / 2], [0, height / 2, height / 2]])
+    if not np.isfinite(theta).all():
+        return np.zeros_like(pixels)
+    coefficients = to_pixels @ np.vstack([theta.astype(np.float64), [0, 0, 1]]) @ to_unit
+    # A border of zeros makes the edge fade as `padding_mode="zeros"` does; Pillow alone would cut it off hard.
+    padded = Image.fromarray(np.pad(pixels, ((1, 1), (1, 1), (0, 0))))
+    coefficients[:, 2] += 1
+    size, data = (width, height), coefficients.ravel().tolist()
+    return np.asarray(padded.transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR))
+
+
+def draw_warp(pixels: Pixels, theta: Theta, *, side: int = 224) -> Image.Image:
+    """Draw the input with the sampled quadrilateral on it, beside the warped crop. Upright marks its top edge.
+
+    pixels (H, W, 3) uint8, theta (2, 3) float32 -> an RGB picture of about 2 x `side` by `side`.
+    """
+    height, width = pixels.shape[:2]
+    scale = side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    picture = Image.new("RGB", (2 * size[0] + 8, size[1]), "white")
+    before = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
+    corners = corners_px(theta[None], (height, width))[0] * scale
+    if np.isfinite(corners).all():
+        points = [(float(x), float(y)) for x, y in np.clip(corners, -1e5, 1e5)]
+        draw = ImageDraw.Draw(before)
+        draw.line([*points, points[0]], fill="#00c2ff", width=2)
+        draw.line(points[:2], fill="#ff9500", width=4)
+    after = Image.fromarray(warp(pixels, theta)).resize(size, Image.Resampling.BICUBIC)
+    picture.paste(before, (0, 0))
+    picture.paste(after, (size[0] + 8, 0))
+    return picture
+
+
+def contact_sheet(pictures: list[Image.Image], *, columns: int = 4, gap: int = 8) -> Image.Image:
+    """Lay pictures of one size out in rows."""
+    width, height = pictures[0].size
+    rows = -(-len(pictures) // columns)
+    columns = min(columns, len(pictures))
+    sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), "white")
+    for index, picture in enumerate(pictures):
+        row, column = divmod(index, columns)
+        sheet.paste(picture, (gap + column * (width + gap), gap + row * (height + gap)))
+    return sheet

@@ -1,0 +1,82 @@
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstn.contract import Contract, Loc
+from lstn.errors import ArtifactError
+
+CONTRACT = Contract(Loc.LSTN, "cnn", (64, 48), ("cat", "dog"))
+
+names = st.text(min_size=1, max_size=200)
+numbers = st.floats(allow_nan=False, allow_infinity=False, width=32)
+positive = st.floats(min_value=1e-6, max_value=1e6)
+contracts = st.builds(
+    Contract,
+    loc=st.sampled_from(Loc),
+    backbone=names,
+    image_hw=st.tuples(st.integers(1, 8192), st.integers(1, 8192)),
+    labels=st.lists(names, min_size=1).map(tuple),
+    mean=st.tuples(numbers, numbers, numbers),
+    std=st.tuples(positive, positive, positive),
+)
+
+
+@given(contracts)
+def test_survives_json(contract: Contract) -> None:
+    assert Contract.from_json(contract.to_json(), source="test") == contract
+
+
+@given(
+    st.text()
+    | st.recursive(st.none() | st.integers() | st.text(), lambda s: st.lists(s) | st.dictionaries(st.text(), s)).map(
+        json.dumps
+    )
+)
+def test_anything_else_is_refused_by_name(text: str) -> None:
+    with pytest.raises(ArtifactError, match=r"^evil\.onnx: "):
+        Contract.from_json(text, source="evil.onnx")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("loc", "nowhere"),
+        ("backbone", ""),
+        ("image_hw", [64]),
+        ("image_hw", [64, 0]),
+        ("image_hw", [64, 10**9]),
+        ("image_hw", [64.0, 64.0]),
+        ("labels", []),
+        ("labels", "cat"),
+        ("labels", ["cat", 1]),
+        ("mean", [0, 0]),
+        ("mean", [0, 0, float("inf")]),
+        ("std", [1, 1, 0]),
+        ("std", None),
+    ],
+)
+def test_a_damaged_field_is_refused(field: str, value: object) -> None:
+    fields = json.loads(CONTRACT.to_json()) | {field: value}
+    with pytest.raises(ArtifactError, match="damaged"):
+        Contract.from_json(json.dumps(fields), source="model.onnx")
+
+
+@pytest.mark.parametrize("field", ["loc", "backbone", "image_hw", "labels", "mean", "std"])
+def test_a_missing_field_is_named(field: str) -> None:
+    fields = json.loads(CONTRACT.to_json())
+    del fields[field]
+    with pytest.raises(ArtifactError, match=f"'{field}' is missing"):
+        Contract.from_json(json.dumps(fields), source="model.onnx")
+
+
+def test_a_newer_version_says_so() -> None:
+    fields = json.loads(CONTRACT.to_json()) | {"version": 99}
+    with pytest.raises(ArtifactError, match="version 99"):
+        Contract.from_json(json.dumps(fields), source="model.onnx")
+
+
+def test_deep_nesting_does_not_crash() -> None:
+    with pytest.raises(ArtifactError):
+        Contract.from_json("[" * 100_000, source="model.onnx")

@@ -1,0 +1,134 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sklearn.datasets import load_digits
+
+from lstn import digits
+from lstn.data import open_data
+from lstn.errors import DataError, UsageError
+
+
+def save_image(path: Path, value: int = 100) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (6, 6), (value, value, value)).save(path)
+
+
+def fill(root: Path, counts: dict[str, int]) -> None:
+    for folder, count in counts.items():
+        for index in range(count):
+            save_image(root / folder / f"{index:03d}.png", index)
+
+
+def read(split: object) -> list[tuple[int, int]]:
+    """(gray level, label) of every image: the level tells the file."""
+    return [(int(split[i][0][0, 0, 0]), split[i][1]) for i in range(len(split))]  # type: ignore[index,arg-type]
+
+
+def test_embedded_digits_are_those_of_scikit_learn() -> None:
+    original = load_digits()
+    images, labels = digits._load()
+    assert np.array_equal(images, original.images)
+    assert np.array_equal(labels, original.target)
+
+
+def test_digit_splits_are_disjoint_balanced_and_complete() -> None:
+    data = open_data("digits", image_hw=(32, 32))
+    numbers = [set(split._numbers) for split in (data.train, data.val, data.test)]  # type: ignore[attr-defined]
+    assert sum(map(len, numbers)) == len(set.union(*numbers)) == 1797
+    for split, share in ((data.train, 4 / 6), (data.val, 1 / 6), (data.test, 1 / 6)):
+        labels = np.array([split[i][1] for i in range(len(split))])
+        counts = np.bincount(labels, minlength=10)
+        assert np.abs(counts - 179.7 * share).max() < 5
+
+
+def test_a_digit_depends_on_seed_number_and_epoch_alone() -> None:
+    one, again, other = (open_data("digits", image_hw=(40, 56), seed=seed).train for seed in (1, 1, 2))
+    pixels, label = one[17]
+    assert (pixels.shape, pixels.dtype) == ((40, 56, 3), np.uint8)
+    assert np.array_equal(pixels, again[17][0])
+    assert not np.array_equal(pixels, other[17][0])
+    later, label_later = one.redrawn(3)[17]
+    assert label == label_later
+    assert not np.array_equal(pixels, later)
+    assert np.array_equal(later, again.redrawn(3)[17][0])
+
+
+def test_an_unturned_digit_in_the_middle_is_the_raster_itself() -> None:
+    """The affine drawing against scikit-learn's raster: 8 cells onto 80 pixels, so cell centres are pixel centres."""
+    raster = digits._load()[0][5]
+    drawn = np.asarray(digits._paste(raster, (80, 80), (40, 40), 80, 0.0)).reshape(8, 10, 8, 10).mean((1, 3))
+    assert np.corrcoef(drawn.ravel(), raster.ravel())[0, 1] > 0.98
+
+
+def test_split_folders_are_read_as_they_are(tmp_path: Path) -> None:
+    fill(tmp_path, {"train/b": 3, "train/a": 2, "val/a": 1, "val/b": 1, "test/b": 2})
+    data = open_data(f"folder:{tmp_path}", image_hw=(4, 4))
+    assert data.labels == ("a", "b")
+    assert read(data.train) == [(0, 0), (1, 0), (0, 1), (1, 1), (2, 1)]
+    assert read(data.test) == [(0, 1), (1, 1)]
+    assert data.train.redrawn(2) is data.train
+
+
+def test_val_serves_for_a_missing_test(tmp_path: Path) -> None:
+    fill(tmp_path, {"train/a": 1, "val/a": 2})
+    data = open_data(f"folder:{tmp_path}", image_hw=(4, 4))
+    assert read(data.test) == read(data.val) == [(0, 0), (1, 0)]
+
+
+def test_plain_class_folders_are_split_80_10_10_by_the_seed(tmp_path: Path) -> None:
+    fill(tmp_path, {"cat": 50, "dog": 20, ".hidden": 5})
+    splits = {seed: open_data(f"folder:{tmp_path}", image_hw=(4, 4), seed=seed) for seed in (0, 1)}
+    parts = [read(split) for split in (splits[0].train, splits[0].val, splits[0].test)]
+    assert [[sum(label == c for _, label in part) for c in (0, 1)] for part in parts] == [[40, 16], [5, 2], [5, 2]]
+    assert len({row for part in parts for row in part}) == 70
+    assert read(splits[1].val) != parts[1]
+    assert read(open_data(f"folder:{tmp_path}", image_hw=(4, 4), seed=0).val) == parts[1]
+
+
+def test_a_few_broken_images_are_left_out_and_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path, {"train/a": 30, "val/a": 1})
+    (tmp_path / "train/a/005.png").write_bytes(b"broken")
+    data = open_data(f"folder:{tmp_path}", image_hw=(4, 4))
+    assert len(data.train) == 29
+    said = capsys.readouterr().err
+    assert "1 of 30 train images are broken" in said
+    assert "005.png" in said
+
+
+def test_many_broken_images_are_an_error(tmp_path: Path) -> None:
+    fill(tmp_path, {"train/a": 10, "val/a": 1})
+    (tmp_path / "train/a/005.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"1 of 10 train images are broken, more than 5%.*005\.png"):
+        _ = open_data(f"folder:{tmp_path}", image_hw=(4, 4)).train
+
+
+@pytest.mark.parametrize(
+    ("counts", "error", "says"),
+    [
+        ({}, DataError, "no class folders"),
+        ({"train/a": 1}, DataError, "no val/"),
+        ({"train/a": 1, "val/b": 1}, DataError, "class 'b' is not in train"),
+        ({"a": 2}, DataError, "too few"),
+    ],
+)
+def test_folders_that_are_no_data_set(tmp_path: Path, counts: dict[str, int], error: type, says: str) -> None:
+    fill(tmp_path, counts)
+    with pytest.raises(error, match=says):
+        open_data(f"folder:{tmp_path}", image_hw=(4, 4))
+
+
+def test_an_empty_class_folder_is_an_error(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 5})
+    (tmp_path / "b").mkdir()
+    with pytest.raises(DataError, match="no image in this class folder"):
+        open_data(f"folder:{tmp_path}", image_hw=(4, 4))
+
+
+@pytest.mark.parametrize(
+    ("spec", "says"), [("cifar", "unknown data set"), ("folder:/nowhere/at/all", "no such folder")]
+)
+def test_a_name_that_is_no_data_set_is_wrong_use(spec: str, says: str) -> None:
+    with pytest.raises(UsageError, match=says):
+        open_data(spec, image_hw=(4, 4))

@@ -1,0 +1,149 @@
+import io
+import struct
+import zlib
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from lstn.errors import ImageError, UsageError
+from lstn.images import decode, find_images
+
+RAMP = np.arange(16 * 24 * 3, dtype=np.uint32).reshape(16, 24, 3).astype(np.uint8)
+
+
+def encode(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def test_rgb_at_its_own_size_is_unchanged() -> None:
+    assert np.array_equal(decode(encode(Image.fromarray(RAMP)), (16, 24)), RAMP)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "WEBP", "GIF", "PPM", "JPEG"])
+def test_result_is_uint8_rgb_at_the_size_asked_for(kind: str) -> None:
+    pixels = decode(encode(Image.fromarray(RAMP), kind), (7, 9))
+    assert (pixels.shape, pixels.dtype) == ((7, 9, 3), np.uint8)
+
+
+# What each EXIF orientation makes of a stored image, in NumPy's words (TIFF 6.0, tag 274).
+UPRIGHT = {
+    1: lambda a: a,
+    2: lambda a: a[:, ::-1],
+    3: lambda a: a[::-1, ::-1],
+    4: lambda a: a[::-1],
+    5: lambda a: a.transpose(1, 0, 2),
+    6: lambda a: np.rot90(a, -1),
+    7: lambda a: a[::-1, ::-1].transpose(1, 0, 2),
+    8: lambda a: np.rot90(a),
+}
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_exif_orientation_is_applied(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    expected = UPRIGHT[orientation](RAMP)
+    pixels = decode(encode(Image.fromarray(RAMP), exif=exif), expected.shape[:2])
+    assert np.array_equal(pixels, expected)
+
+
+def test_alpha_is_composited_on_black() -> None:
+    rgba = np.dstack([np.full((4, 4, 3), 200, np.uint8), np.full((4, 4), 128, np.uint8)])
+    rgba[0, 0, 3] = 0
+    pixels = decode(encode(Image.fromarray(rgba)), (4, 4))
+    assert pixels[0, 0].tolist() == [0, 0, 0]
+    assert np.abs(pixels[1:].astype(int) - 200 * 128 / 255).max() <= 1
+
+
+def test_a_transparent_palette_colour_is_black_too() -> None:
+    image = Image.new("P", (2, 1))
+    image.putpalette([255, 0, 0, 0, 255, 0])
+    image.putdata([0, 1])
+    assert decode(encode(image, transparency=0), (1, 2)).tolist() == [[[0, 0, 0], [0, 255, 0]]]
+
+
+def test_sixteen_bits_are_scaled_not_clipped() -> None:
+    values = np.array([[0, 128, 257, 32768, 65535]], np.uint16)
+    pixels = decode(encode(Image.fromarray(values)), (1, 5))
+    assert pixels[0, :, 0].tolist() == [0, 0, 1, 128, 255]
+
+
+def test_the_first_frame_of_an_animation_counts() -> None:
+    frames = [Image.new("RGB", (4, 4), colour) for colour in ("red", "lime")]
+    pixels = decode(encode(frames[0], "GIF", save_all=True, append_images=frames[1:]), (4, 4))
+    assert pixels[0, 0].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize("mode", ["1", "L", "LA", "P", "CMYK", "YCbCr", "RGBA"])
+def test_every_common_mode_becomes_rgb(mode: str) -> None:
+    kind = "TIFF" if mode in ("CMYK", "YCbCr") else "PNG"
+    white = Image.new("RGB", (3, 3), "white").convert(mode)
+    assert decode(encode(white, kind), (3, 3)).min() >= 254
+
+
+@pytest.mark.parametrize("mode", ["F", "I"])
+def test_pixels_without_a_range_are_refused(mode: str) -> None:
+    image = Image.fromarray(np.full((2, 2), 1e6)).convert(mode)
+    with pytest.raises(ImageError, match="convert it"):
+        decode(encode(image, "TIFF"), (2, 2), name="scan.tif")
+
+
+def png_header(width: int, height: int) -> bytes:
+    body = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + struct.pack(">I", 13) + body + struct.pack(">I", zlib.crc32(body)) + b"\0\0\0\0IDAT"
+
+
+@pytest.mark.parametrize("size", [(100_000, 100_000), (10_001, 10_000)])
+def test_a_decompression_bomb_is_refused_before_it_is_decoded(size: tuple[int, int]) -> None:
+    with pytest.raises(ImageError, match="100 million"):
+        decode(png_header(*size), (8, 8), name="bomb.png")
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("empty.jpg", b"", "empty"),
+        ("text.jpg", b"hello, I am no image\n" * 20, "not an image"),
+        ("cut.jpg", encode(Image.fromarray(RAMP).resize((200, 200)), "JPEG")[:3000], "damaged"),
+        ("cut.png", encode(Image.effect_noise((64, 64), 99))[:900], "damaged"),
+        ("program.eps", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n", "not an image"),
+    ],
+)
+def test_a_bad_file_is_one_error_that_names_it(name: str, data: bytes, reason: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    path.write_bytes(data)
+    with pytest.raises(ImageError, match=reason) as caught:
+        decode(path, (8, 8))
+    assert str(path) in caught.value.message
+
+
+@given(st.binary(max_size=200), st.integers(0, 100))
+def test_damage_anywhere_is_an_image_error_or_an_image(noise: bytes, at: int) -> None:
+    data = bytearray(encode(Image.fromarray(RAMP), "PNG"))
+    data[at : at + len(noise)] = noise
+    with suppress(ImageError):
+        assert decode(bytes(data), (8, 8)).shape == (8, 8, 3)
+
+
+def test_a_folder_is_its_images_sorted_and_a_file_is_itself(tmp_path: Path) -> None:
+    for name in ("b.png", "a.JPG", "deep/c.webp", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = find_images([tmp_path, tmp_path / "notes.txt"])
+    assert [path.name for path in found] == ["a.JPG", "b.png", "c.webp", "notes.txt"]
+
+
+def test_an_empty_folder_and_a_missing_path_are_wrong_use(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no image in this folder"):
+        find_images([tmp_path])
+    with pytest.raises(UsageError, match="no such file"):
+        find_images([tmp_path / "gone.png"])
+    with pytest.raises(ImageError, match="No such file"):
+        decode(tmp_path / "gone.png", (8, 8))

@@ -1,0 +1,57 @@
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from lstn.warp import contact_sheet, corners_px, draw_warp, drift_px, warp
+
+IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
+
+thetas = hnp.arrays(np.float32, (2, 3), elements=st.floats(-2, 2, width=32))
+sizes = st.tuples(st.integers(2, 33), st.integers(2, 33))
+
+
+@given(thetas, sizes, st.integers(0, 2**32 - 1))
+def test_warp_is_torchs_grid_sample(theta: np.ndarray, hw: tuple[int, int], seed: int) -> None:
+    pixels = np.random.default_rng(seed).integers(0, 256, (*hw, 3), dtype=np.uint8)
+    images = torch.from_numpy(pixels).permute(2, 0, 1)[None].double()
+    grid = F.affine_grid(torch.from_numpy(theta)[None].double(), list(images.shape), align_corners=False)
+    expected = F.grid_sample(images, grid, align_corners=False)[0].permute(1, 2, 0).numpy()
+    # Pillow walks the image in fixed point and cuts to whole gray levels.
+    difference = np.abs(warp(pixels, theta) - expected)
+    assert np.quantile(difference, 0.95) <= 1.5
+    assert np.median(difference) <= 1
+
+
+def test_identity_gives_the_image_back() -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (9, 14, 3), dtype=np.uint8)
+    assert np.array_equal(warp(pixels, IDENTITY), pixels)
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e30])
+def test_a_runaway_theta_draws_black_and_does_not_crash(value: float) -> None:
+    pixels = np.full((8, 8, 3), 255, np.uint8)
+    theta = np.full((2, 3), value, np.float32)
+    assert warp(pixels, theta).max() == 0
+    assert draw_warp(pixels, theta, side=32).size == (72, 32)
+
+
+def test_corners_of_the_identity_are_the_images_own() -> None:
+    assert corners_px(IDENTITY[None], (10, 20)).tolist() == [[[0, 0], [20, 0], [20, 10], [0, 10]]]
+
+
+def test_drift_is_the_corner_that_moved_most() -> None:
+    shifted = IDENTITY.copy()
+    shifted[0, 2] = 0.1  # a tenth of half the width: 1 pixel of 20
+    turned = np.array([[0, -1, 0], [1, 0, 0]], np.float32)
+    assert drift_px(np.stack([IDENTITY, shifted]), np.stack([IDENTITY, IDENTITY]), (10, 20)) == pytest.approx([0, 1])
+    assert drift_px(turned[None], IDENTITY[None], (20, 20)) == pytest.approx([20])
+
+
+def test_a_sheet_holds_every_picture() -> None:
+    pictures = [draw_warp(np.zeros((4, 4, 3), np.uint8), IDENTITY, side=8) for _ in range(5)]
+    assert contact_sheet(pictures, columns=2, gap=1).size == (2 * 25 + 1, 3 * 9 + 1)
+    assert contact_sheet(pictures[:1], columns=4, gap=1).size == (26, 10)

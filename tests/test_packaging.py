@@ -1,0 +1,70 @@
+"""The wheel holds what the tree holds: a package missing from pyproject.toml vanishes without a warning."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+STAGES = ("train", "export", "calibration", "runtime")
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
+    folder = tmp_path_factory.mktemp("wheel")
+    subprocess.run(
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)],
+        check=True,
+        capture_output=True,
+    )
+    (path,) = folder.glob("*.whl")
+    return zipfile.ZipFile(path)
+
+
+def in_tree() -> set[str]:
+    files = set()
+    for folder in ("lstn", *STAGES):
+        for path in (ROOT / folder).rglob("*"):
+            inside = path.relative_to(ROOT)
+            wanted = path.suffix == ".py" or path.name in ("py.typed", "digits.npz") or path.suffix == ".cu"
+            if wanted and inside.parts[:2] not in {("lstn", stage) for stage in STAGES}:
+                files.add(str(inside if folder == "lstn" else Path("lstn") / inside))
+    return files
+
+
+def test_the_wheel_is_the_tree(wheel: zipfile.ZipFile) -> None:
+    packed = {name for name in wheel.namelist() if ".dist-info/" not in name}
+    assert packed == in_tree()
+
+
+def test_the_wheel_names_its_licence_and_its_command(wheel: zipfile.ZipFile) -> None:
+    read = {
+        name.split(".dist-info/")[1]: wheel.read(name).decode() for name in wheel.namelist() if ".dist-info/" in name
+    }
+    assert "License-Expression: Apache-2.0" in read["METADATA"]
+    assert "lstn = lstn.cli:main" in read["entry_points.txt"]
+    assert "Apache License" in read["licenses/LICENSE"]
+
+
+def test_a_plain_install_asks_for_nothing_heavy(wheel: zipfile.ZipFile) -> None:
+    (metadata,) = (name for name in wheel.namelist() if name.endswith("/METADATA"))
+    required = [
+        line.split()[1] for line in wheel.read(metadata).decode().splitlines() if line.startswith("Requires-Dist:")
+    ]
+    plain = [
+        line
+        for line in wheel.read(metadata).decode().splitlines()
+        if line.startswith("Requires-Dist:") and "extra ==" not in line
+    ]
+    assert len(plain) == 4
+    assert {"numpy", "pillow", "rich", "typer"} == {line.split()[1].split(">")[0] for line in plain}
+    assert any(name.startswith("tensorrt<") or name.startswith("tensorrt>") for name in required)
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_links_show_the_stages(stage: str) -> None:
+    link = ROOT / "lstn" / stage
+    assert link.is_symlink()
+    assert link.readlink() == Path("..") / stage

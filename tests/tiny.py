@@ -1,0 +1,62 @@
+"""A model small enough to be worked out by hand."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from lstn.contract import METADATA_KEY, Contract, Loc
+from lstn.images import Pixels
+
+SIDE = 8
+_IDENTITY = np.array([1, 0, 0, 0, 1, 0], np.float32)
+
+
+@dataclass(frozen=True)
+class Tiny:
+    """logits = mean colour @ weights; theta = identity + mean colour @ theta_weights."""
+
+    path: Path
+    contract: Contract
+    weights: np.ndarray
+    theta_weights: np.ndarray
+
+    def logits(self, pixels: Pixels) -> np.ndarray:
+        return pixels.mean(axis=(1, 2), dtype=np.float32) @ self.weights
+
+    def theta(self, pixels: Pixels) -> np.ndarray:
+        return (_IDENTITY + pixels.mean(axis=(1, 2), dtype=np.float32) @ self.theta_weights).reshape(-1, 2, 3)
+
+
+MakeTiny = Callable[..., Tiny]
+"""Writes one; see `make_tiny` in conftest.py."""
+
+
+def proto_of(tiny: Tiny, *, dtype: int = TensorProto.UINT8, batch: int | str = "N") -> onnx.ModelProto:
+    height, width = tiny.contract.image_hw
+    count = tiny.weights.shape[1]
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("ReduceMean", ["planes", "axes"], ["mean"], keepdims=0),
+        helper.make_node("MatMul", ["mean", "weights"], ["logits"]),
+    ]
+    constants = [numpy_helper.from_array(tiny.weights, "weights"), numpy_helper.from_array(np.array([2, 3]), "axes")]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, count])]
+    if tiny.contract.loc is not Loc.NONE:
+        nodes += [
+            helper.make_node("MatMul", ["mean", "theta_weights"], ["shift"]),
+            helper.make_node("Add", ["shift", "identity"], ["flat"]),
+            helper.make_node("Reshape", ["flat", "shape"], ["theta"]),
+        ]
+        arrays = {"theta_weights": tiny.theta_weights, "identity": _IDENTITY, "shape": np.array([-1, 2, 3])}
+        constants += [numpy_helper.from_array(array, name) for name, array in arrays.items()]
+        outputs.append(helper.make_tensor_value_info("theta", TensorProto.FLOAT, [batch, 2, 3]))
+    pixels = helper.make_tensor_value_info("pixels", dtype, [batch, height, width, 3])
+    graph = helper.make_graph(nodes, "tiny", [pixels], outputs, constants)
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    helper.set_model_props(model, {METADATA_KEY: tiny.contract.to_json()})
+    return model

@@ -1,0 +1,238 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lstn.contract import Loc
+from lstn.data import open_data
+from lstn.errors import ArtifactError, TrainingError, UsageError
+from lstn.train.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
+from lstn.train.loading import Images, batches
+from lstn.train.loop import METRICS, Result, Watcher, evaluate, fit, forward
+from lstn.train.model import Classifier
+from lstn.train.options import Options
+from lstn.train.state import LAST, Epoch
+
+CPU = torch.device("cpu")
+SILENT = Watcher(lambda images, finished: None, lambda *figures: None, lambda row, best: None)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two classes that a child could tell apart: a bright spot left or right."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 24), ("val", 8)):
+        for label, column in (("left", 8), ("right", 24)):
+            for index in range(count):
+                pixels = rng.integers(0, 60, (32, 32, 3), dtype=np.uint8)
+                row = rng.integers(6, 26)
+                pixels[row - 4 : row + 4, column - 4 : column + 4] = 255
+                path = root / split / label / f"{index}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+    return f"folder:{root}"
+
+
+def options(data: str, **changes: object) -> Options:
+    chosen: dict[str, object] = {
+        "loc": Loc.LSTN,
+        "model": "cnn",
+        "data": data,
+        "weights": "",
+        "image_size": 32,
+        "epochs": 3,
+        "patience": 10,
+        "batch_size": 8,
+        "lr": 0.002,
+        "loc_lr_scale": 0.1,
+        "precision": "fp32",
+        "seed": 0,
+    }
+    return Options(**chosen | changes)  # type: ignore[arg-type]
+
+
+def run(given: Options, folder: Path, *, resume: bool = False, watcher: Watcher = SILENT) -> Result:
+    return fit(given, folder, device=CPU, workers=0, watcher=watcher, resume=resume)
+
+
+def weights_of(folder: Path, name: str = LAST) -> dict[str, torch.Tensor]:
+    return read_tensors(folder / name)[0]
+
+
+def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
+    assert one.keys() == other.keys()
+    assert [name for name in one if not torch.equal(one[name], other[name])] == []
+
+
+def without_time(history: tuple[Epoch, ...]) -> list[dict[str, object]]:
+    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+
+
+@pytest.mark.parametrize("loc", list(Loc))
+def test_it_learns_what_a_child_could(loc: Loc, data: str, tmp_path: Path) -> None:
+    result = run(options(data, loc=loc, epochs=12, lr=0.003), tmp_path)
+    assert result.best["val_accuracy"] >= 0.9
+    assert result.history[-1]["train_loss"] < result.history[0]["train_loss"] / 2
+
+
+def test_what_a_run_leaves_agrees_with_itself(data: str, tmp_path: Path) -> None:
+    result = run(options(data), tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([CHECKPOINT, LAST, METRICS])
+    rows = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
+    assert rows[:-1] == list(result.history)
+    assert rows[-1]["test_accuracy"] == result.test_accuracy
+    checkpoint = load_checkpoint(result.checkpoint)
+    assert checkpoint.training.epoch == rows[-1]["best_epoch"] == result.best["epoch"]
+    assert checkpoint.contract.labels == ("left", "right")
+    assert not checkpoint.model.training
+
+
+def test_accuracy_is_that_of_a_plain_loop_over_the_images(data: str, tmp_path: Path) -> None:
+    checkpoint = load_checkpoint(run(options(data, epochs=2), tmp_path).checkpoint)
+    split = open_data(data, image_hw=(32, 32)).val
+    right, losses = 0, []
+    with torch.no_grad():
+        for index in range(len(split)):
+            pixels, label = split[index]
+            logits, _ = checkpoint.model(torch.from_numpy(pixels.copy())[None])
+            right += int(logits.argmax()) == label
+            losses.append(-float(logits.double().log_softmax(1)[0, label]))
+    loss, accuracy = evaluate(checkpoint.model, Images(split), 5, 0, CPU)
+    assert accuracy == right / len(split)
+    assert loss == pytest.approx(np.mean(losses), rel=1e-5)
+
+
+def test_a_run_stopped_after_an_epoch_ends_with_the_same_weights(data: str, tmp_path: Path) -> None:
+    whole = run(options(data, epochs=4), tmp_path / "whole")
+    run(options(data, epochs=2), tmp_path / "parts")
+    parts = run(options(data, epochs=4), tmp_path / "parts", resume=True)
+    assert without_time(parts.history) == without_time(whole.history)
+    assert_same_weights(weights_of(tmp_path / "parts"), weights_of(tmp_path / "whole"))
+    assert_same_weights(weights_of(tmp_path / "parts", CHECKPOINT), weights_of(tmp_path / "whole", CHECKPOINT))
+
+
+def test_the_seed_decides_and_nothing_else(data: str, tmp_path: Path) -> None:
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(options(data, epochs=1, seed=seed), tmp_path / name)
+    a, b, c = (weights_of(tmp_path / name) for name in "abc")
+    assert_same_weights(a, b)
+    assert not torch.equal(a["model.backbone.classifier.2.weight"], c["model.backbone.classifier.2.weight"])
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from lstn.train.loop import Watcher, fit
+from lstn.train.options import Options
+import torch
+step = lambda epoch, seen, loss, accuracy: print(epoch, seen, flush=True)
+watcher = Watcher(lambda images, finished: None, step, lambda row, best: None)
+options, folder = Options.from_json(sys.argv[1], source="test"), Path(sys.argv[2])
+resume = (folder / "last.safetensors").is_file()
+fit(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, resume=resume)
+"""
+
+
+def test_a_run_killed_at_any_moment_ends_with_the_same_weights(data: str, tmp_path: Path) -> None:
+    """SIGKILL three times, each somewhere else in an epoch, then once more to the end."""
+    given = options(data, epochs=5)
+    run(given, tmp_path / "whole")
+    folder = tmp_path / "killed"
+    command = [sys.executable, "-c", KILLED, given.to_json(), str(folder)]
+    for steps in (2, 8, 13):
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        for _ in range(steps):
+            process.stdout.readline()
+        time.sleep(0.005 * steps)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    subprocess.run(command, check=True, capture_output=True)
+    assert_same_weights(weights_of(folder), weights_of(tmp_path / "whole"))
+    assert_same_weights(weights_of(folder, CHECKPOINT), weights_of(tmp_path / "whole", CHECKPOINT))
+    assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {CHECKPOINT, LAST, METRICS}
+
+
+def test_patience_ends_a_run_that_gets_no_better(data: str, tmp_path: Path) -> None:
+    result = run(options(data, lr=0.0, epochs=50, patience=3), tmp_path)
+    assert len(result.history) == 4
+    assert result.best["epoch"] == 1
+
+
+def test_the_localizer_learns_at_its_own_rate(data: str, tmp_path: Path) -> None:
+    run(options(data, loc_lr_scale=0.0, epochs=1), tmp_path)
+    trained = load_checkpoint(tmp_path / CHECKPOINT).model
+    contract = load_checkpoint(tmp_path / CHECKPOINT).contract
+    torch.manual_seed(0)
+    fresh = Classifier(contract)
+    assert trained.transformer is not None
+    assert fresh.transformer is not None
+    for (name, after), before in zip(
+        trained.transformer.named_parameters(), fresh.transformer.parameters(), strict=True
+    ):
+        assert torch.equal(after, before), name
+    assert not torch.equal(next(trained.backbone.parameters()), next(fresh.backbone.parameters()))
+
+
+def test_a_loss_that_is_no_number_stops_with_the_last_good_epoch(data: str, tmp_path: Path) -> None:
+    run(options(data, epochs=1), tmp_path)
+    before = weights_of(tmp_path, CHECKPOINT)
+    state = json.loads(options(data, epochs=3, lr=1e30).to_json())
+    with pytest.raises(TrainingError, match="the loss became") as caught:
+        run(Options.from_json(json.dumps(state), source="test"), tmp_path / "wild")
+    assert "--lr" in caught.value.hint
+    assert not (tmp_path / "wild" / CHECKPOINT).exists()
+    assert_same_weights(weights_of(tmp_path, CHECKPOINT), before)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_lower_precision_leaves_the_transformer_alone(precision: str, data: str, tmp_path: Path) -> None:
+    result = run(options(data, precision=precision, epochs=2), tmp_path)
+    model = load_checkpoint(result.checkpoint).model
+    pixels = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
+    exact, lowered = forward(model, pixels, "fp32"), forward(model, pixels, precision)  # type: ignore[arg-type]
+    assert exact.dtype is torch.float32
+    assert lowered.dtype is {"bf16": torch.bfloat16, "fp16": torch.float16}[precision]
+    assert all(parameter.dtype is torch.float32 for parameter in model.parameters())
+
+
+def test_batches_cover_every_image_once_and_repeat_by_seed(data: str) -> None:
+    images = Images(open_data(data, image_hw=(32, 32)).train)
+
+    def order(seed: int | None) -> list[bytes]:
+        loader = batches(images, batch_size=7, workers=0, shuffle_seed=seed, device=CPU)
+        return [image.numpy().tobytes() for pixels, _ in loader for image in pixels]
+
+    assert order(3) == order(3) != order(4)
+    assert sorted(order(3)) == sorted(order(None))
+    assert len(set(order(None))) == 48
+
+
+def test_a_last_batch_of_one_is_left_out_of_training_only(data: str) -> None:
+    images = Images(open_data(data, image_hw=(32, 32)).train)
+    sizes = {
+        seed: [len(labels) for _, labels in batches(images, batch_size=47, workers=0, shuffle_seed=seed, device=CPU)]
+        for seed in (0, None)
+    }
+    assert sizes == {0: [47], None: [47, 1]}
+
+
+def test_resuming_another_model_is_refused(data: str, tmp_path: Path) -> None:
+    run(options(data, epochs=1), tmp_path)
+    with pytest.raises(ArtifactError, match="the state of another model"):
+        run(options(data, epochs=2, loc=Loc.STN), tmp_path, resume=True)
+
+
+def test_an_unknown_model_is_wrong_use(data: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="effnet-b9"):
+        run(options(data, model="effnet-b9"), tmp_path)

@@ -1,0 +1,1 @@
+"""Images -> checkpoint: the network, its training and its weights."""

@@ -1,0 +1,24 @@
+"""Where training computes."""
+
+import torch
+
+from lstn.errors import DeviceError, UsageError
+
+
+def choose_device(name: str) -> torch.device:
+    """`auto`, `cpu`, `cuda` or `cuda:N` -> a device that is there; `auto` is the first NVIDIA GPU, or else the CPU.
+
+    Raises:
+        UsageError: another name.
+        DeviceError: a GPU that torch doesn't see.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, number = name.partition(":")
+    if kind not in ("cpu", "cuda") or not (number.isdecimal() or name == kind):
+        raise UsageError(f"unknown device {name!r}", hint="use auto, cpu, cuda or cuda:N")
+    if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
+        raise DeviceError(
+            f"no device {name}: torch sees {torch.cuda.device_count()} NVIDIA GPUs", hint="use --device cpu"
+        )
+    return torch.device(name)
