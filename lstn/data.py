@@ -193,6 +193,7 @@ def _only_readable(files: _Files, split: SplitName) -> tuple[tuple[Path, int], .
                 total=len(files),
                 console=messages(),
                 transient=True,
+                disable=not messages().is_terminal,
             )
         )
     broken = [reason for reason in reasons if reason]

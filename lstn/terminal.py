@@ -13,12 +13,12 @@ def messages() -> Console:
 
 def note(text: str) -> None:
     """Say one line on standard error."""
-    messages().print(text, markup=False, soft_wrap=True)
+    messages().print(printable(text), markup=False, soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Say one line on standard error that the user should act on."""
-    messages().print(f"warning: {text}", style="yellow", markup=False, soft_wrap=True)
+    messages().print(f"warning: {printable(text)}", style="yellow", markup=False, soft_wrap=True)
 
 
 def printable(text: str) -> str:

@@ -138,7 +138,8 @@ def _resumed(context: typer.Context, folder: Path, given: "Options") -> "Options
     if not (folder / LAST).is_file():
         raise UsageError(f"{folder}: no {LAST} here, so no epoch was finished", hint="start a new run with: lstn train")
     stored = read_options(folder / LAST)
-    typed = {name for name in context.params if context.get_parameter_source(name).name == "COMMANDLINE"}
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    typed = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
     for name in sorted(typed - _MAY_CHANGE):
         if name == "name" or getattr(given, name) != getattr(stored, name):
             option = "--" + name.replace("_", "-")
@@ -172,20 +173,23 @@ def _interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def _watch(progress: Progress, options: "Options") -> "Watcher":
-    """Show a bar for the running epoch, and a line for every finished one."""
+    """Show a bar for the whole run, so that its time left is the user's, and a line for every finished epoch."""
     from lstn.train.loop import Watcher
 
     task = progress.add_task("", total=None, epoch="1", loss=0.0, accuracy=0.0)
 
+    images_per_epoch = 0
+
     def started(images: int, finished: int) -> None:
-        progress.update(task, total=images)
+        nonlocal images_per_epoch
+        images_per_epoch = images
+        progress.update(task, total=images * options.epochs)
         if finished:
             note(f"resuming after epoch {finished}")
 
     def step(epoch: int, seen: int, loss: float, accuracy: float) -> None:
-        if seen <= options.batch_size:
-            progress.reset(task)  # or the time left would be that of the first epoch
-        progress.update(task, completed=seen, epoch=f"{epoch}/{options.epochs}", loss=loss, accuracy=accuracy)
+        done = (epoch - 1) * images_per_epoch + seen
+        progress.update(task, completed=done, epoch=f"{epoch}/{options.epochs}", loss=loss, accuracy=accuracy)
 
     def epoch(row: "Epoch", best: "Epoch") -> None:
         figures = f"loss {row['train_loss']:.3f}  accuracy {row['train_accuracy']:6.1%}"

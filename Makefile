@@ -1,0 +1,39 @@
+# make setup | demo | test | lint | bench | gpu-check
+#
+# PYTHON  the interpreter that makes .venv, 3.10 or newer
+# EXTRAS  what is installed; on a machine with an NVIDIA GPU: make setup EXTRAS=train,export,gpu,trt,dev
+
+PYTHON ?= python3
+EXTRAS ?= train,export,runtime,trt-rtx,dev
+BIN := .venv/bin
+
+.PHONY: setup demo test lint bench gpu-check clean
+
+setup: .venv/.installed
+
+.venv/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	touch $@
+
+demo: setup
+	$(BIN)/python scripts/demo.py
+
+test: setup
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --package lstn
+
+bench: setup
+	$(BIN)/python benchmarks/grid.py
+
+# From the checkout, with whatever Python and packages are at hand: a borrowed GPU machine is rarely ours to install on.
+gpu-check:
+	$(PYTHON) scripts/gpu_check.py
+
+clean:
+	rm -rf .venv demo build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,145 @@
+"""`lstn bench`."""
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lstn.errors import UsageError
+from lstn.files import write_text
+from lstn.gpu import Device
+from lstn.terminal import note, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from lstn.runtime.bench import Result
+    from lstn.runtime.environment import Environment
+
+_BATCHES = re.compile(r"[1-9][0-9]{0,5}(,[1-9][0-9]{0,5})*")
+_FEW_ROUNDS = 100
+_PIPE_WIDTH = 100
+_NARROW, _TINY = 76, 52
+
+
+def bench(
+    files: Annotated[list[Path], typer.Argument(help="Models to time against the first.", metavar="FILE")],
+    batch: Annotated[str, typer.Option(metavar="N,…", help="Images a call; one comparison for each.")] = "1",
+    seconds: Annotated[float, typer.Option(metavar="S", min=0.1, help="To time each file at each batch size.")] = 5.0,
+    device: Annotated[Device, typer.Option(help="Where ONNX models run.")] = Device.AUTO,
+    threads: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Threads of ONNX Runtime.", show_default="one for each core"),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of images, order and intervals.")] = 0,
+    json_: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write everything there, every sample included.")
+    ] = None,
+) -> None:
+    """Time models against each other: latency, throughput, and how sure the difference is.
+
+    All of them are open at once and take turns, in a new order each round, so that what else the machine does falls on
+    all alike. The last column compares medians with the first file's; its 95 % interval is a paired bootstrap.
+    """
+    from lstn.runtime.bench import Setup, report
+    from lstn.runtime.bench import bench as run_bench
+    from lstn.runtime.environment import describe_environment
+    from lstn.runtime.onnxruntime import resolve_device
+
+    batches = _batches(batch)
+    if any(path.suffix.lower() == ".onnx" for path in files):
+        device = resolve_device(device)
+    setup = Setup(batches, seconds, seed, device, threads, spin=len(files) == 1)
+    environment = describe_environment()
+    results = run_bench(files, setup, tell=lambda text: note(printable(text)))  # a spinner would take part in the race
+    if json_ is not None:
+        write_text(json_, json.dumps(report(results, setup, environment)))
+    _show(results, environment, setup.device)
+    if json_ is not None:
+        note(f"every sample: {json_}")
+
+
+def _batches(text: str) -> tuple[int, ...]:
+    plain = text.replace(" ", "")
+    if not _BATCHES.fullmatch(plain):
+        raise UsageError(f"--batch {text!r:.60}: wanted numbers of images", hint="for example: --batch 1,8")
+    return tuple(dict.fromkeys(int(number) for number in plain.split(",")))
+
+
+def _show(results: Sequence["Result"], environment: "Environment", device: Device) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    console.print(_where(environment, device), style="dim", markup=False)
+    console.print(_table(results, console))
+    if any(result.latency.rounds < _FEW_ROUNDS for result in results):
+        note(f"p99 of fewer than {_FEW_ROUNDS} rounds is little more than the slowest one; use more --seconds")
+
+
+def _where(environment: "Environment", device: Device) -> str:
+    gpus = ", ".join(f"{gpu.name} ({gpu.target})" for gpu in environment.gpus) or "no GPU"
+    used = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx")
+    libraries = ", ".join(f"{name} {environment.libraries[name]}" for name in used if name in environment.libraries)
+    load = "" if environment.load is None else f", load {environment.load} at the start"
+    onnx = "" if device is Device.AUTO else f"; ONNX models on {device.value}"
+    return f"{environment.cpu}, {environment.cores} cores{load}; {gpus}{onnx}; {libraries}"
+
+
+def _table(results: Sequence["Result"], console: "Console") -> "Table":
+    """Times in ms. A narrow terminal goes without what --json keeps anyway."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    wide, tiny = console.width >= _NARROW, console.width < _TINY
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table.add_column("model", overflow="fold")
+    headings = [
+        "batch",
+        "p50 ms",
+        *(["p90"] if wide else []),
+        *([] if tiny else ["p99"]),
+        *(["images/s"] if wide else []),
+    ]
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("time, first = 1", no_wrap=True)
+    for result, following in zip(results, [*results[1:], None], strict=True):
+        latency = result.latency
+        cells = {
+            "batch": str(result.batch),
+            "p50 ms": f"{latency.p50_ms:.3f}",
+            "p90": f"{latency.p90_ms:.3f}",
+            "p99": f"{latency.p99_ms:.3f}",
+            "images/s": f"{result.images_per_s:.1f}",
+        }
+        table.add_row(
+            Text(printable(str(result.path) if wide else result.path.name)),
+            *(cells[heading] for heading in headings),
+            Text(_against(result, "  " if wide else "\n"), style=_colour(result)),
+            end_section=following is not None and following.batch != result.batch,
+        )
+    return table
+
+
+def _against(result: "Result", separator: str) -> str:
+    if result.ratio is None:
+        return "1"
+    value, low, high = (
+        f"{number:.3f}" if number < 10 else f"{number:.1f}"
+        for number in (result.ratio.value, result.ratio.low, result.ratio.high)
+    )
+    return f"{value}{separator}{low} to {high}"
+
+
+def _colour(result: "Result") -> str:
+    """Green or red only where the interval leaves no doubt."""
+    if result.ratio is None or result.ratio.low <= 1 <= result.ratio.high:
+        return ""
+    return "green" if result.ratio.high < 1 else "red"

@@ -1,0 +1,121 @@
+"""Engines against each other on one machine: every batch size, timed in turn, with every sample kept."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from lstn.errors import UsageError
+from lstn.files import sha256_of
+from lstn.gpu import Device
+from lstn.runtime.engine import Engine, open_engine
+from lstn.runtime.environment import Environment
+from lstn.runtime.latency import Latency, Milliseconds, Ratio, measure, ratio, summarize
+
+VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """How engines are timed.
+
+    batches: images a call, one comparison for each
+    seconds: about how long each engine is timed at each batch size
+    seed:    of the images (random pixels), of the order within a round and of the bootstrap
+    device:  where ONNX models run
+    threads: of ONNX Runtime; None leaves it the choice
+    spin:    whether those threads wait busily; those of several engines would take the cores from the one at work
+    """
+
+    batches: tuple[int, ...]
+    seconds: float
+    seed: int
+    device: Device
+    threads: int | None
+    spin: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Result:
+    """One engine at one batch size.
+
+    ratio:   of its time to that of the first engine at the same batch size; None for the first itself
+    samples: (R,) ms, in the order of the rounds, which all engines of a batch size share
+    """
+
+    path: Path
+    batch: int
+    latency: Latency
+    ratio: Ratio | None
+    samples: Milliseconds
+
+    @property
+    def images_per_s(self) -> float:
+        """Throughput when one call follows the other."""
+        return 1000 * self.batch / self.latency.mean_ms
+
+
+def bench(paths: Sequence[Path], setup: Setup, *, tell: Callable[[str], None]) -> list[Result]:
+    """Open all engines at once and time them in turn; return results by batch size, then in the order of `paths`.
+
+    What is timed is `Engine.infer`: pixels in memory -> logits and theta in memory. `tell` hears what is going on.
+
+    Raises:
+        UsageError: an engine doesn't take one of the batch sizes.
+        LstnError: an engine can't be opened, or fails.
+    """
+    with ExitStack() as stack:
+        engines = []
+        for path in paths:
+            device = setup.device if path.suffix.lower() == ".onnx" else Device.AUTO  # a plan has no choice
+            opened = open_engine(path, device=device, threads=setup.threads, spin=setup.spin)
+            engines.append(stack.enter_context(opened))
+            if max(setup.batches) > engines[-1].max_batch:
+                raise UsageError(f"--batch {max(setup.batches)}: {path} takes {engines[-1].max_batch} images at most")
+        return [
+            result
+            for batch in setup.batches
+            for result in _compare(list(zip(paths, engines, strict=True)), batch, setup, tell)
+        ]
+
+
+def report(results: Sequence[Result], setup: Setup, environment: Environment) -> dict[str, object]:
+    """Return all that is known as JSON values: setup, environment, the files' SHA-256, results with raw samples."""
+    return {
+        "version": VERSION,
+        "setup": asdict(setup) | {"device": setup.device.value},
+        "environment": asdict(environment),
+        "files": {str(path): sha256_of(path) for path in dict.fromkeys(result.path for result in results)},
+        "results": [
+            {
+                "path": str(result.path),
+                "batch": result.batch,
+                **asdict(result.latency),
+                "images_per_s": result.images_per_s,
+                "ratio": None if result.ratio is None else asdict(result.ratio),
+                "samples_ms": result.samples.tolist(),
+            }
+            for result in results
+        ],
+    }
+
+
+def _compare(
+    engines: Sequence[tuple[Path, Engine]], batch: int, setup: Setup, tell: Callable[[str], None]
+) -> list[Result]:
+    tell(f"timing {len(engines)} at batch {batch}, about {setup.seconds * len(engines):.0f} s")
+    random = np.random.default_rng(setup.seed)
+    runs = []
+    for _, engine in engines:
+        pixels = random.integers(0, 256, (batch, *engine.contract.image_hw, 3), dtype=np.uint8)
+        runs.append(partial(engine.infer, pixels))
+    samples = measure(runs, seconds=setup.seconds * len(runs), seed=setup.seed)
+    results = []
+    for index, (path, _) in enumerate(engines):
+        own = samples[:, index]
+        against = ratio(own, samples[:, 0], seed=setup.seed) if index else None
+        results.append(Result(path, batch, summarize(own), against, own))
+    return results

@@ -1,0 +1,58 @@
+"""What only a machine with an NVIDIA GPU can tell: the tests marked `gpu`, and the benchmarks.
+
+Needs no install: it runs the checkout with the Python at hand, and writes gpu-check.json with what each part printed.
+
+    python scripts/gpu_check.py [OUTPUT.json]
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from lstn.runtime.environment import environment  # noqa: E402 - the checkout, not an installed copy
+
+TIMEOUT_S = 480
+
+
+def main() -> int:
+    """Run every part, write the report, and return 1 if one failed."""
+    output = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "gpu-check.json"
+    parts = [run("tests marked gpu", [sys.executable, "-m", "pytest", "-m", "gpu", "-q", "-p", "no:cacheprovider"])]
+    for script in sorted((ROOT / "benchmarks").glob("*.py")):
+        parts.append(run(f"benchmarks/{script.name}", [sys.executable, str(script)]))
+    output.write_text(json.dumps({"environment": environment(), "parts": parts}, indent=1) + "\n")
+    print(f"\n{output}")
+    return int(any(part["returncode"] != 0 for part in parts))
+
+
+def run(name: str, command: list[str]) -> dict[str, object]:
+    """Run one part, show what it prints, and keep it."""
+    print(f"\n== {name}", flush=True)
+    began = time.perf_counter()
+    paths = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    try:
+        ended = subprocess.run(
+            command,
+            cwd=ROOT,
+            env=os.environ | {"PYTHONPATH": paths},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=TIMEOUT_S,
+        )
+        text, returncode = ended.stdout, ended.returncode
+    except subprocess.TimeoutExpired:
+        text, returncode = f"not finished after {TIMEOUT_S} s\n", 124
+    print(text, end="", flush=True)
+    seconds = round(time.perf_counter() - began, 1)
+    return {"name": name, "returncode": returncode, "seconds": seconds, "output": text.splitlines()}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,70 @@
+"""The command line as a whole: what an error looks like, and what a command must not load."""
+
+import subprocess
+import sys
+
+import pytest
+from command import RunLstn
+
+from lstn.commands import train as train_command
+from lstn.errors import LstnError, UsageError
+
+HEAVY = ("torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "numpy.testing", "matplotlib")
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = f"""
+import sys
+from lstn.cli import main
+sys.argv = ["lstn", "--help"]
+try: main()
+except SystemExit: pass
+print("loaded:", [name for name in {HEAVY!r} if name in sys.modules])
+"""
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.endswith("loaded: []\n")
+    assert all(command in ran.stdout for command in ("train", "export", "infer", "bench", "inspect", "doctor"))
+
+
+@pytest.mark.parametrize("command", ["train", "export", "infer", "bench", "inspect", "doctor"])
+def test_every_command_and_every_option_has_a_help_text(command: str, run_lstn: RunLstn) -> None:
+    import typer.main
+
+    from lstn.cli import app
+
+    group = typer.main.get_command(app)
+    described = group.commands[command]  # type: ignore[attr-defined]
+    assert described.help
+    assert [parameter.name for parameter in described.params if not getattr(parameter, "help", None)] == []
+    assert run_lstn(command, "--help").code == 0
+
+
+@pytest.mark.parametrize("arguments", [("fly",), ("train", "--wings"), ("train", "--epochs", "0"), ("infer",)])
+def test_wrong_use_exits_with_2(arguments: tuple[str, ...], run_lstn: RunLstn) -> None:
+    ran = run_lstn(*arguments)
+    assert ran.code == 2
+    assert "Traceback" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "says"),
+    [
+        (LstnError("disk [full]", hint="free it"), 1, "error: disk [full]\n  free it\n"),
+        (UsageError("no such model"), 2, "error: no such model\n"),
+        (ValueError("two\nlines"), 1, "error: ValueError: two lines\n  this is a defect of lstn"),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 1, "pip install 'lstn[train]'"),
+    ],
+)
+def test_any_error_is_one_line_and_a_hint(
+    error: Exception, code: int, says: str, run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(train_command, "_new_folder", fail)
+    ran = run_lstn("train")
+    assert (ran.code, ran.out) == (code, "")
+    assert says in ran.err
+    assert "Traceback" not in ran.err
+    assert len(ran.err.strip().splitlines()) <= 2
+    assert "Traceback" in run_lstn("--debug", "train").err

@@ -1,0 +1,273 @@
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from tiny import MakeTiny, Tiny
+
+from lstn.contract import Loc
+from lstn.errors import ArtifactError, DeviceError, LstnError, MissingExtra, UsageError
+from lstn.gpu import Device, Gpu
+from lstn.runtime.engine import open_engine
+from lstn.runtime.onnxruntime import resolve_device
+
+GPU = Gpu("NVIDIA L4", "sm89", 23034)
+
+
+def pixels(count: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("count", [1, 5, 32])
+def test_the_answer_is_numpys(tiny: Tiny, count: int) -> None:
+    images = pixels(count)
+    with open_engine(tiny.path, threads=1, spin=False) as engine:
+        assert engine.contract == tiny.contract
+        prediction = engine.infer(images)
+    assert prediction.logits.dtype == np.float32
+    np.testing.assert_allclose(prediction.logits, tiny.logits(images), atol=1e-5)
+    assert prediction.theta is not None
+    np.testing.assert_allclose(prediction.theta, tiny.theta(images), atol=1e-5)
+
+
+def test_a_view_of_other_memory_order_is_read_rightly(tiny: Tiny) -> None:
+    images = pixels(4)[::-2, :, ::-1]
+    with open_engine(tiny.path) as engine:
+        np.testing.assert_allclose(engine.infer(images).logits, tiny.logits(images), atol=1e-5)
+
+
+def test_answers_are_the_callers_to_keep(tiny: Tiny) -> None:
+    with open_engine(tiny.path) as engine:
+        first = engine.infer(pixels(2, seed=1))
+        kept = first.logits.copy()
+        engine.infer(pixels(2, seed=2))
+    np.testing.assert_array_equal(first.logits, kept)
+
+
+def test_a_model_without_localizer_has_no_theta(make_tiny: MakeTiny) -> None:
+    with open_engine(make_tiny(loc=Loc.NONE).path) as engine:
+        assert engine.infer(pixels(1)).theta is None
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        np.zeros((1, 8, 8, 3), np.float32),
+        np.zeros((8, 8, 3), np.uint8),
+        np.zeros((1, 3, 8, 8), np.uint8),
+        np.zeros((1, 8, 9, 3), np.uint8),
+        np.zeros((0, 8, 8, 3), np.uint8),
+        np.zeros((1025, 8, 8, 3), np.uint8),
+    ],
+    ids=lambda array: f"{array.dtype}{array.shape}",
+)
+def test_wrong_pixels_are_a_usage_error_that_says_both_shapes(tiny: Tiny, wrong: np.ndarray) -> None:
+    with open_engine(tiny.path) as engine, pytest.raises(UsageError) as raised:
+        engine.infer(wrong)
+    assert str(wrong.shape) in raised.value.message
+    assert "uint8 (N, 8, 8, 3) with N from 1 to 1024" in raised.value.message
+
+
+def drop_contract(model: onnx.ModelProto) -> None:
+    del model.metadata_props[:]
+
+
+def rename_input(model: onnx.ModelProto) -> None:
+    model.graph.input[0].name = model.graph.node[0].input[0] = "images"
+
+
+def drop_theta(model: onnx.ModelProto) -> None:
+    del model.graph.output[1]
+
+
+def widen_logits(model: onnx.ModelProto) -> None:
+    weights = np.zeros((3, 9), np.float32)
+    model.graph.initializer[0].CopyFrom(numpy_helper.from_array(weights, "weights"))
+    model.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 9
+
+
+def damage_contract(model: onnx.ModelProto) -> None:
+    model.metadata_props[0].value = '{"version": 1}'
+
+
+@pytest.mark.parametrize(
+    ("edit", "told"),
+    [
+        (drop_contract, "not one of lstn (no contract)"),
+        (rename_input, "its inputs are images uint8 (N, 8, 8, 3); its contract says pixels uint8 (N, 8, 8, 3)"),
+        (drop_theta, "its outputs are logits float32 (N, 4); its contract says logits float32 (N, 4), theta"),
+        (widen_logits, "its outputs are logits float32 (N, 9)"),
+        (damage_contract, "its contract is damaged: 'loc' is missing"),
+    ],
+)
+def test_a_foreign_model_is_refused(
+    make_tiny: MakeTiny, edit: Callable[[onnx.ModelProto], None], told: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    path = make_tiny(edit=edit).path
+    with pytest.raises(ArtifactError) as raised, open_engine(path):
+        pass
+    assert told in raised.value.message
+    assert raised.value.message.startswith(f"{path}: ")
+    assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize("options", [{"dtype": TensorProto.FLOAT}, {"batch": 4}])
+def test_float_pixels_and_fixed_batches_are_refused(make_tiny: MakeTiny, options: dict[str, object]) -> None:
+    with pytest.raises(ArtifactError, match="its inputs are pixels"), open_engine(make_tiny(**options).path):
+        pass
+
+
+def test_labels_are_counted_even_where_the_file_leaves_the_width_open(make_tiny: MakeTiny) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        widen_logits(model)
+        model.graph.output[0].type.tensor_type.shape.dim[1].dim_param = "K"
+
+    with open_engine(make_tiny(edit=edit).path) as engine, pytest.raises(ArtifactError, match="its contract says"):
+        engine.infer(pixels(2))
+
+
+@pytest.mark.parametrize("junk", [b"", b"hello world " * 9, bytes(range(256)) * 40, b"PK\3\4" + bytes(99)])
+def test_junk_is_refused_in_one_line(tmp_path: Path, junk: bytes, capfd: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "junk.onnx"
+    path.write_bytes(junk)
+    with pytest.raises(ArtifactError, match="not an ONNX model, or cut off"), open_engine(path):
+        pass
+    assert capfd.readouterr().err == ""
+
+
+def test_a_file_cut_off_anywhere_is_refused(tiny: Tiny, capfd: pytest.CaptureFixture[str]) -> None:
+    whole = tiny.path.read_bytes()
+    for size in range(0, len(whole), 7):
+        tiny.path.write_bytes(whole[:size])
+        with pytest.raises(LstnError), open_engine(tiny.path) as engine:
+            engine.infer(pixels(1))
+    assert capfd.readouterr().err == ""
+
+
+def test_an_operator_that_onnx_runtime_lacks_is_one_clear_error(make_tiny: MakeTiny) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        model.graph.node[3].op_type = "Teleport"
+
+    with pytest.raises(ArtifactError, match=r"ONNX Runtime .* can't open it: .*Teleport") as raised:
+        open_engine(make_tiny(edit=edit).path).__enter__()
+    assert "\n" not in raised.value.message
+
+
+def test_a_failure_while_running_is_a_device_error(make_tiny: MakeTiny) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        model.graph.initializer[-1].CopyFrom(numpy_helper.from_array(np.array([-1, 4, 3]), "shape"))
+        shape = model.graph.output[1].type.tensor_type.shape
+        shape.dim[1].dim_param, shape.dim[2].dim_param = "A", "B"
+
+    with open_engine(make_tiny(edit=edit).path) as engine, pytest.raises(DeviceError, match="failed on 3 images"):
+        engine.infer(pixels(3))
+
+
+@pytest.mark.parametrize("location", ["weights.bin", "../secret.bin", "/etc/hostname"])
+@pytest.mark.parametrize("nested", [False, True])
+def test_weights_in_other_files_are_refused(make_tiny: MakeTiny, location: str, nested: bool) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        tensor = model.graph.initializer[0]
+        if nested:  # where onnx's own helpers look as well: a tensor inside an attribute
+            tensor = TensorProto()
+            tensor.CopyFrom(model.graph.initializer[0])
+            model.graph.node.insert(0, helper.make_node("Constant", [], ["spare"], value=tensor))
+            tensor = model.graph.node[0].attribute[0].t
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        tensor.external_data.add(key="location", value=location)
+
+    with pytest.raises(ArtifactError, match="keeps weights in other files"), open_engine(make_tiny(edit=edit).path):
+        pass
+
+
+def test_a_file_that_no_protobuf_can_be_is_refused_unread(tmp_path: Path) -> None:
+    path = tmp_path / "huge.onnx"
+    with path.open("wb") as file:
+        os.truncate(file.fileno(), 2**31)
+    with pytest.raises(ArtifactError, match="more than an ONNX file can hold"), open_engine(path):
+        pass
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "model", "model.pt"])
+def test_other_kinds_of_file_are_no_engines(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).write_bytes(b"x")
+    with pytest.raises(UsageError, match=r"no engine; wanted a \.onnx file or a \.plan file") as raised:
+        open_engine(tmp_path / name)
+    assert "lstn export" in raised.value.hint
+
+
+def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no such file"):
+        open_engine(tmp_path / "model.onnx")
+
+
+def test_the_session_is_freed_at_the_end(tiny: Tiny) -> None:
+    with open_engine(tiny.path) as engine:
+        pass
+    with pytest.raises(DeviceError):
+        engine.infer(pixels(1))
+
+
+def test_threads_and_spinning_reach_the_session(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen = []
+    real = onnxruntime.InferenceSession
+
+    def spy(path: str, options: onnxruntime.SessionOptions, **rest: object) -> onnxruntime.InferenceSession:
+        spins = options.get_session_config_entry("session.intra_op.allow_spinning")
+        seen.append((options.intra_op_num_threads, spins))
+        return real(path, options, **rest)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", spy)
+    for threads, spin in ((2, True), (None, False)):
+        with open_engine(tiny.path, threads=threads, spin=spin):
+            pass
+    assert seen == [(2, "1"), (0, "0")]
+
+
+@pytest.mark.parametrize(
+    ("device", "gpus", "providers", "expected"),
+    [
+        (Device.AUTO, (), ["CUDAExecutionProvider"], Device.CPU),
+        (Device.AUTO, (GPU,), ["CPUExecutionProvider"], Device.CPU),
+        (Device.AUTO, (GPU,), ["CUDAExecutionProvider"], Device.CUDA),
+        (Device.CPU, (GPU,), ["CUDAExecutionProvider"], Device.CPU),
+        (Device.CUDA, (GPU,), ["CUDAExecutionProvider"], Device.CUDA),
+        (Device.CUDA, (), ["CUDAExecutionProvider"], DeviceError),
+        (Device.CUDA, (GPU,), ["CPUExecutionProvider"], MissingExtra),
+    ],
+)
+def test_the_device_is_what_machine_and_library_allow(
+    monkeypatch: pytest.MonkeyPatch, device: Device, gpus: tuple[Gpu, ...], providers: list[str], expected: object
+) -> None:
+    monkeypatch.setattr("lstn.runtime.onnxruntime.find_gpus", lambda: gpus)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
+    if isinstance(expected, Device):
+        assert resolve_device(device) is expected
+    else:
+        with pytest.raises(expected):
+            resolve_device(device)
+
+
+@pytest.mark.parametrize("device", [Device.AUTO, Device.CUDA])
+def test_cuda_libraries_that_dont_load_are_told_and_not_silently_replaced(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, device: Device, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("lstn.runtime.onnxruntime.find_gpus", lambda: (GPU,))
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: sys.stdout.write("Failed to load"), raising=False)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    if device is Device.CUDA:
+        with pytest.raises(DeviceError, match="can't load its CUDA libraries"), open_engine(tiny.path, device=device):
+            pass
+        wanted = 0
+    else:
+        with open_engine(tiny.path, device=device) as engine:
+            engine.infer(pixels(1))
+        wanted = 1
+    out, err = capfd.readouterr()
+    assert (out, err.count("warning:"), len(err.splitlines())) == ("", wanted, wanted)

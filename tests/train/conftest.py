@@ -1,0 +1,24 @@
+
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_fixtures import run_lstn
+
+__all__ = ["run_lstn"]
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Two classes that a child could tell apart: a bright spot left or right. 48 training images, 16 to validate."""
+    root = tmp_path_factory.mktemp("data")
+    rng = np.random.default_rng(0)
+    for split, count in (("train", 24), ("val", 8)):
+        for label, column in (("left", 8), ("right", 24)):
+            for index in range(count):
+                pixels = rng.integers(0, 60, (32, 32, 3), dtype=np.uint8)
+                row = rng.integers(6, 26)
+                pixels[row - 4 : row + 4, column - 4 : column + 4] = 255
+                path = root / split / label / f"{index}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(pixels).save(path)
+    return f"folder:{root}"

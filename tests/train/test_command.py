@@ -1,0 +1,107 @@
+"""`lstn train` as a user types it."""
+
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from command import RunLstn
+from PIL import Image
+
+from lstn.train.checkpoint import load_checkpoint
+
+SMALL = ("--model", "cnn", "--image-size", "32", "--name", "a")
+
+
+@pytest.fixture(autouse=True)
+def _in_a_folder_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.mark.parametrize("loc", ["lstn", "none"])
+def test_a_run_leaves_all_that_it_names(loc: str, data: str, run_lstn: RunLstn) -> None:
+    ran = run_lstn("train", "--loc", loc, "--data", data, "--epochs", 2, *SMALL)
+    assert ran.code == 0
+    left = {path.name for path in Path("runs/a").iterdir()}
+    pictures = {"curves.png"} | ({"warps.png"} if loc == "lstn" else set())
+    assert left == {"checkpoint.safetensors", "last.safetensors", "metrics.jsonl"} | pictures
+    for name in pictures:
+        Image.open(Path("runs/a") / name).verify()
+    last = json.loads(Path("runs/a/metrics.jsonl").read_text().splitlines()[-1])
+    assert f"test accuracy {last['test_accuracy']:.1%} on 16 images" in ran.out
+    assert [line.split()[1] for line in ran.err.splitlines()] == ["1/2", "2/2"]
+    assert load_checkpoint(Path("runs/a/checkpoint.safetensors")).contract.loc == loc
+
+
+def test_a_run_without_a_name_is_named_by_what_it_is(data: str, run_lstn: RunLstn) -> None:
+    assert run_lstn("train", "--data", data, "--epochs", 1, "--model", "cnn", "--image-size", 32).code == 0
+    (folder,) = Path("runs").iterdir()
+    assert folder.name.startswith("lstn-cnn-2")
+
+
+def test_resuming_takes_the_runs_own_options(data: str, run_lstn: RunLstn) -> None:
+    run_lstn("train", "--data", data, "--epochs", 1, "--batch-size", 8, *SMALL)
+    ran = run_lstn("train", "--resume", "runs/a", "--epochs", 3)
+    assert ran.code == 0
+    assert ran.err.splitlines()[0] == "resuming after epoch 1"
+    assert len(Path("runs/a/metrics.jsonl").read_text().splitlines()) == 4
+    for option, value in (("--batch-size", 4), ("--loc", "stn"), ("--name", "b")):
+        refused = run_lstn("train", "--resume", "runs/a", option, value)
+        assert refused.code == 2
+        assert f"{option} can't change" in refused.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--model", "effnet-b9"), "effnet-b0"),
+        (("--data", "cifar"), "unknown data set 'cifar'"),
+        (("--name", "../escape"), "can't name a run"),
+        (("--device", "tpu"), "unknown device 'tpu'"),
+        (("--device", "cuda:x"), "unknown device 'cuda:x'"),
+        (("--resume", "runs/gone"), "no epoch was finished"),
+        (("--weights", "gone.safetensors"), "gone.safetensors"),
+        (("--image-size", "16"), "too small"),
+        (("--weights", "imagenet"), "cnn"),
+    ],
+)
+def test_wrong_use_is_one_line_and_leaves_nothing(arguments: tuple[str, ...], says: str, run_lstn: RunLstn) -> None:
+    ran = run_lstn("train", "--model", "cnn", *arguments)
+    assert ran.code == 2
+    assert says in ran.err
+    assert len(ran.err.splitlines()) == 2
+    assert not Path("runs").exists()
+
+
+def test_a_gpu_that_is_not_there_is_said(run_lstn: RunLstn) -> None:
+    ran = run_lstn("train", "--model", "cnn", "--device", "cuda:99")
+    assert ran.code == 1
+    assert "no device cuda:99: torch sees" in ran.err
+
+
+def test_a_name_that_is_taken_is_refused(data: str, run_lstn: RunLstn) -> None:
+    run_lstn("train", "--data", data, "--epochs", 1, *SMALL)
+    before = Path("runs/a/last.safetensors").read_bytes()
+    ran = run_lstn("train", "--data", data, "--epochs", 1, *SMALL)
+    assert ran.code == 2
+    assert "lstn train --resume runs/a" in ran.err
+    assert Path("runs/a/last.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_keeps_every_finished_epoch(number: signal.Signals, data: str, run_lstn: RunLstn) -> None:
+    command = [sys.executable, "-m", "lstn", "train", "--data", data, "--epochs", "9999", "--patience", "9999", *SMALL]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    process.stderr.readline()  # the first epoch is finished
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert out == ""
+    assert "Go on with: lstn train --resume runs/a" in err.splitlines()[-1]
+    assert "Traceback" not in err
+    finished = len(Path("runs/a/metrics.jsonl").read_text().splitlines())
+    assert load_checkpoint(Path("runs/a/checkpoint.safetensors")).training.epoch <= finished
+    assert run_lstn("train", "--resume", "runs/a", "--epochs", finished + 1).code == 0

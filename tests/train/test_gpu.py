@@ -1,0 +1,41 @@
+"""What only an NVIDIA GPU can tell about training. `make gpu-check` runs these."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from lstn.contract import Contract, Loc
+from lstn.train.checkpoint import load_checkpoint
+from lstn.train.loop import Watcher, fit, forward
+from lstn.train.model import Classifier
+from lstn.train.options import Options
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")]
+
+SILENT = Watcher(lambda images, finished: None, lambda *figures: None, lambda row, best: None)
+
+
+@pytest.mark.parametrize("loc", [Loc.STN, Loc.VSTN, Loc.LSTN])
+def test_gpu_and_cpu_see_the_same_crop(loc: Loc) -> None:
+    torch.manual_seed(0)
+    model = Classifier(Contract(loc, "cnn", (224, 224), ("a", "b"))).eval()
+    assert model.transformer is not None
+    torch.nn.init.normal_(model.transformer.localizer.head[-1].weight, std=0.05)  # type: ignore[index,union-attr]
+    pixels = torch.randint(0, 256, (4, 224, 224, 3), dtype=torch.uint8)
+    with torch.no_grad():
+        images, theta = model.transform(pixels)
+        images_gpu, theta_gpu = model.cuda().transform(pixels.cuda())
+    assert theta is not None
+    assert theta_gpu is not None
+    assert torch.allclose(theta_gpu.cpu(), theta, atol=1e-4)
+    assert (images_gpu.cpu() - images).abs().mean() < 1e-3
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
+def test_a_run_on_the_gpu_learns_and_its_checkpoint_loads_on_the_cpu(precision: str, tmp_path: Path) -> None:
+    options = Options(Loc.LSTN, "cnn", "digits", "", 64, 6, 10, 32, 0.001, 0.1, precision, 0)  # type: ignore[arg-type]
+    result = fit(options, tmp_path, device=torch.device("cuda"), workers=0, watcher=SILENT, resume=False)
+    assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
+    model = load_checkpoint(result.checkpoint).model
+    assert forward(model, torch.zeros((1, 64, 64, 3), dtype=torch.uint8), "fp32").shape == (1, 10)
