@@ -7,13 +7,14 @@ import typer
 
 from lstn import __version__
 from lstn.commands.bench import bench
+from lstn.commands.claims import claims
 from lstn.commands.doctor import doctor
 from lstn.commands.export import export
 from lstn.commands.infer import infer
 from lstn.commands.inspect import inspect
 from lstn.commands.train import train
 from lstn.errors import LstnError, MissingExtra
-from lstn.terminal import messages
+from lstn.terminal import messages, printable
 
 app = typer.Typer(
     name="lstn",
@@ -22,7 +23,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, export, infer, bench, inspect, doctor):
+for command in (train, export, infer, bench, claims, inspect, doctor):
     app.command()(command)
 
 _EXTRA_OF = {"torch": "train", "torchvision": "train", "safetensors": "train", "matplotlib": "train", "onnx": "export"}
@@ -68,9 +69,9 @@ def _fail(error: LstnError, *, debug: bool) -> NoReturn:
     if debug:
         messages().print_exception()
     messages().print("error:", style="bold red", end=" ")
-    messages().print(error.message, markup=False, soft_wrap=True)
+    messages().print(printable(error.message), markup=False, soft_wrap=True)
     if error.hint:
-        messages().print(f"  {error.hint}", markup=False, soft_wrap=True)
+        messages().print(f"  {printable(error.hint)}", markup=False, soft_wrap=True)
     sys.exit(error.exit_code)
 
 

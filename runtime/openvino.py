@@ -1,4 +1,4 @@
-"""OpenVINO on the CPU, reading the same model.onnx as ONNX Runtime; it runs in float32 unless the file says otherwise."""
+"""OpenVINO on the CPU, reading the same model.onnx as ONNX Runtime, and computing in float32 where the file does."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -31,9 +31,7 @@ class OpenVinoEngine:
         check_pixels(pixels, self.contract, self.max_batch)
         answers = self._graph.run({PIXELS: pixels})
         theta = None if self.contract.loc is Loc.NONE else answers[THETA]
-        return check_prediction(
-            Prediction(answers[LOGITS], theta), self.contract, len(pixels), source=str(self._path)
-        )
+        return check_prediction(Prediction(answers[LOGITS], theta), self.contract, len(pixels), source=str(self._path))
 
 
 class OpenVinoGraph:

@@ -58,12 +58,14 @@ def summarise(seconds: float) -> None:
     """Say what was made, where, and the accuracy and latency that were seen."""
     metrics = [json.loads(line) for line in (DEMO / "runs" / RUN / "metrics.jsonl").read_text().splitlines()]
     rows = Table(title="What the demo made, in demo/", title_justify="left", box=None, show_header=False)
-    rows.add_row(f"runs/{RUN}/", f"checkpoint, curves.png, warps.png: {metrics[-1]['test_accuracy']:.1%} of test digits right")
+    accuracy = f"{metrics[-1]['test_accuracy']:.1%} of test digits right"
+    rows.add_row(f"runs/{RUN}/", f"checkpoint, curves.png, warps.png: {accuracy}")
     for name, what in (("model.onnx", "checked against PyTorch"), ("model.plan", "TensorRT for RTX, built for sm89")):
         rows.add_row(name, f"{what}, {(DEMO / name).stat().st_size / 1e6:.1f} MB")
     rows.add_row("images/, warps/", f"{SAMPLES} test digits, and what the transformer makes of them")
     for row in json.loads((DEMO / "bench.json").read_text())["results"]:
-        rows.add_row(f"batch {row['batch']}", f"{row['p50_ms']:.2f} ms, {row['images_per_s']:.0f} images/s on one thread")
+        speed = f"{row['p50_ms']:.2f} ms, {row['images_per_s']:.0f} images/s on one thread"
+        rows.add_row(f"batch {row['batch']}", speed)
     say.print()
     say.print(rows)
     say.print(f"All of it in {seconds:.0f} s. Next: README.md, or lstn --help")

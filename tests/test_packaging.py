@@ -28,7 +28,7 @@ def in_tree() -> set[str]:
     for folder in ("lstn", *STAGES):
         for path in (ROOT / folder).rglob("*"):
             inside = path.relative_to(ROOT)
-            wanted = path.suffix == ".py" or path.name in ("py.typed", "digits.npz") or path.suffix == ".cu"
+            wanted = path.suffix in (".py", ".cu") or path.name in ("py.typed", "digits.npz", "paper.json")
             if wanted and inside.parts[:2] not in {("lstn", stage) for stage in STAGES}:
                 files.add(str(inside if folder == "lstn" else Path("lstn") / inside))
     return files

@@ -1,6 +1,4 @@
-import json
 import warnings
-from pathlib import Path
 
 import pytest
 import torch
@@ -8,9 +6,10 @@ from torch import nn
 from torchvision import models
 
 from lstn.errors import UsageError
+from lstn.paper import read_tables
 from lstn.train.backbones import BACKBONES, backbone_named
 
-TABLES = json.loads((Path(__file__).parents[1] / "paper_tables.json").read_text())
+TABLES = read_tables()
 
 IMAGE_SIZES = {
     "cnn": 64,

@@ -1,15 +1,13 @@
-import json
-from pathlib import Path
-
 import pytest
 import torch
 from torch import nn
 
 from lstn.contract import Loc
 from lstn.errors import UsageError
+from lstn.paper import read_tables
 from lstn.train.localizers import LOCALIZERS, build_localizer, feature_side
 
-TABLES = json.loads((Path(__file__).parents[1] / "paper_tables.json").read_text())
+TABLES = read_tables()
 TABLE = {Loc.STN: "table1_stn", Loc.VSTN: "table2_vstn", Loc.LSTN: "table3_lstn"}
 SMALLEST = {Loc.STN: 18, Loc.VSTN: 18, Loc.LSTN: 17}
 ALL = list(LOCALIZERS)

@@ -1,6 +1,3 @@
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 import torch
@@ -8,11 +5,12 @@ from torch import nn
 
 from lstn.contract import Contract, Loc
 from lstn.errors import UsageError
+from lstn.paper import read_tables
 from lstn.train.localizers import LOCALIZERS, Localizer
 from lstn.train.model import Classifier
 from lstn.train.transformer import Transformer
 
-TABLES = json.loads((Path(__file__).parents[1] / "paper_tables.json").read_text())
+TABLES = read_tables()
 
 
 def contract(

@@ -1,0 +1,1 @@
+"""Checkpoint -> model.onnx -> model.plan."""

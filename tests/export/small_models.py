@@ -1,0 +1,48 @@
+"""Models that are quick to export, and as well-behaved as trained ones."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lstn.contract import Contract, Loc
+from lstn.export.verify import Agreement, sample_images
+from lstn.images import Pixels
+from lstn.train.model import Classifier
+
+SIDE = 48
+LABELS = tuple("0123456789")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model, and the ONNX file that was made of it."""
+
+    model: Classifier
+    contract: Contract
+    path: Path
+    agreement: Agreement
+    images: Pixels
+
+
+def warping_model(loc: Loc, backbone: str = "cnn") -> tuple[Classifier, Contract]:
+    """Make a model whose theta depends on the image and is far from the identity, as after training."""
+    contract = Contract(loc, backbone, (SIDE, SIDE), LABELS)
+    torch.manual_seed(0)
+    model = Classifier(contract)
+    if model.transformer is not None:
+        last = model.transformer.localizer.head[-1]
+        with torch.no_grad():
+            last.weight.normal_(0, 0.1)
+            last.bias.add_(torch.tensor([-0.2, 0.3, 0.1, -0.3, -0.1, 0.2]))
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():  # an untrained BatchNorm lets nothing through that depends on the image
+        model(torch.from_numpy(sample_images("digits", (SIDE, SIDE), seed=1, count=16)))
+    return model.eval(), contract
+
+
+ExportOnce = Callable[[Loc], Exported]
+"""Exports `cnn` behind a localizer, the first time that it is asked for."""

@@ -1,0 +1,272 @@
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import onnx
+import pytest
+import tensorrt_rtx
+from onnx import TensorProto, helper, numpy_helper
+from small_models import Exported
+
+from lstn.errors import ArtifactError, DeviceError, LstnError, MissingExtra, UsageError
+from lstn.export.builder import Batch, Built, build, choose_targets
+from lstn.gpu import Gpu
+from lstn.plan import RTX_TARGETS, Flavour, Tensor
+
+ADA = Gpu("NVIDIA RTX 4090", "sm89", 24_000)
+HOPPER = Gpu("NVIDIA H200", "sm90", 140_000)
+
+FindGpus = Callable[..., None]
+
+
+@pytest.fixture
+def gpus(monkeypatch: pytest.MonkeyPatch) -> FindGpus:
+    return lambda *found: monkeypatch.setattr("lstn.export.builder.find_gpus", lambda: found)
+
+
+def build_rtx(path: Path, *targets: str) -> Built:
+    return build(path, flavour=Flavour.TRT_RTX, batch=Batch(1, 2, 4), targets=targets or ("sm89",))
+
+
+class TestTargets:
+    def test_named_ones_need_no_gpu(self, gpus: FindGpus) -> None:
+        gpus()
+        assert choose_targets(Flavour.TRT_RTX, ("sm86", "sm89", "sm86")) == ("sm86", "sm89")
+
+    def test_the_gpus_own_is_the_default(self, gpus: FindGpus) -> None:
+        gpus(ADA, HOPPER)
+        assert choose_targets(Flavour.TRT_RTX, ()) == ("sm89",)
+
+    def test_what_cannot_be_built_lists_what_can(self) -> None:
+        with pytest.raises(UsageError, match="TensorRT for RTX can't build for sm90, sm87") as caught:
+            choose_targets(Flavour.TRT_RTX, ("sm86", "sm90", "sm87"))
+        assert caught.value.hint == "it builds for sm75, sm80, sm86, sm89, sm120, sm121"
+        assert all(target in caught.value.hint for target in RTX_TARGETS)
+
+    def test_no_gpu_and_no_target(self, gpus: FindGpus) -> None:
+        gpus()
+        with pytest.raises(DeviceError, match="no --target names one") as caught:
+            choose_targets(Flavour.TRT_RTX, ())
+        assert "--target sm89" in caught.value.hint
+
+    def test_a_gpu_that_rtx_does_not_know(self, gpus: FindGpus) -> None:
+        gpus(HOPPER)
+        with pytest.raises(DeviceError, match=r"can't build for this GPU, NVIDIA H200 \(sm90\)"):
+            choose_targets(Flavour.TRT_RTX, ())
+
+    def test_rtx_is_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
+        with pytest.raises(MissingExtra) as caught:
+            choose_targets(Flavour.TRT_RTX, ("sm89",))
+        assert caught.value.hint == "run: pip install 'lstn[trt-rtx]'"
+
+    def test_full_tensorrt_builds_for_its_own_gpu_alone(self, gpus: FindGpus) -> None:
+        gpus(HOPPER)
+        with pytest.raises(UsageError, match="--target is for --engine trt-rtx"):
+            choose_targets(Flavour.TRT, ("sm89",))
+
+    def test_full_tensorrt_without_a_gpu(self, gpus: FindGpus) -> None:
+        gpus()
+        with pytest.raises(DeviceError, match="TensorRT needs an NVIDIA GPU, and this machine has none") as caught:
+            choose_targets(Flavour.TRT, ())
+        assert "lstn export --engine trt-rtx --target sm89" in caught.value.hint
+
+    def test_full_tensorrt_is_not_installed(self, gpus: FindGpus, monkeypatch: pytest.MonkeyPatch) -> None:
+        gpus(HOPPER)
+        monkeypatch.setitem(sys.modules, "tensorrt", None)
+        with pytest.raises(MissingExtra) as caught:
+            choose_targets(Flavour.TRT, ())
+        assert caught.value.hint == "run: pip install 'lstn[trt]'"
+
+    @pytest.mark.parametrize("version", ["8.6.1", "9.3.0", "12.0.0", "100.1"])
+    def test_full_tensorrt_of_another_version(
+        self, gpus: FindGpus, monkeypatch: pytest.MonkeyPatch, version: str
+    ) -> None:
+        gpus(HOPPER)
+        monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(__version__=version))
+        with pytest.raises(MissingExtra, match=f"TensorRT {version} is installed, 10 or 11 is wanted"):
+            choose_targets(Flavour.TRT, ())
+
+
+class OneGpuBuilder:
+    """Builds for one GPU unasked, as full TensorRT does on a machine that has it."""
+
+    def __init__(self, log: object) -> None:
+        builder = tensorrt_rtx.Builder(log)
+        self.create_network = builder.create_network
+        self.create_optimization_profile = builder.create_optimization_profile
+        self.build_serialized_network = builder.build_serialized_network
+        self._create_config = builder.create_builder_config
+
+    def create_builder_config(self) -> object:
+        config = self._create_config()
+        config.num_compute_capabilities = 1
+        config.set_compute_capability(tensorrt_rtx.ComputeCapability.SM89, 0)
+        return config
+
+
+def as_full_tensorrt(**changes: object) -> SimpleNamespace:
+    """Make a module `tensorrt` out of TensorRT for RTX, without what only that one has."""
+    names = {name: getattr(tensorrt_rtx, name) for name in dir(tensorrt_rtx) if name != "ComputeCapability"}
+    return SimpleNamespace(**{**names, "__version__": "10.9.0", "Builder": OneGpuBuilder, **changes})
+
+
+class TestFullTensorrt:
+    def test_it_is_asked_for_no_target(self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setitem(sys.modules, "tensorrt", as_full_tensorrt())
+        built = build(exported_lstn.path, flavour=Flavour.TRT, batch=Batch(1, 2, 4), targets=("sm89",))
+        assert built.version == "10.9.0"
+        assert len(built.data) > 100_000
+
+    def test_names_that_a_version_lacks_are_not_asked_for(
+        self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        bare = as_full_tensorrt(BuilderFlag=SimpleNamespace(), NetworkDefinitionCreationFlag=SimpleNamespace())
+        monkeypatch.setitem(sys.modules, "tensorrt", bare)
+        assert (
+            build(exported_lstn.path, flavour=Flavour.TRT, batch=Batch(1, 2, 4), targets=("sm89",)).precision == "fp32"
+        )
+
+    def test_it_does_not_start(self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(log: object) -> None:
+            log.log(tensorrt_rtx.ILogger.ERROR, "CUDA initialization failure with error: 35")  # type: ignore[attr-defined]
+            raise TypeError("pybind11::init(): factory function returned nullptr")
+
+        monkeypatch.setitem(sys.modules, "tensorrt", as_full_tensorrt(Builder=refuse))
+        with pytest.raises(DeviceError, match="doesn't start on this machine: CUDA initialization failure"):
+            build(exported_lstn.path, flavour=Flavour.TRT, batch=Batch(1, 2, 4), targets=("sm89",))
+
+
+def test_the_network_is_described_as_it_is(exported_lstn: Exported) -> None:
+    built = build_rtx(exported_lstn.path, "sm86", "sm89")
+    assert built.version == tensorrt_rtx.__version__
+    assert built.precision == "fp32"
+    assert built.inputs == (Tensor("pixels", "UINT8", (-1, 48, 48, 3)),)
+    assert built.outputs == (Tensor("logits", "FLOAT", (-1, 10)), Tensor("theta", "FLOAT", (-1, 2, 3)))
+
+
+@pytest.mark.parametrize(
+    ("attribute", "value", "read_as"),
+    [
+        ("mode", b"nearest", "NEAREST"),
+        ("padding_mode", b"border", "CLAMP"),
+        ("padding_mode", b"reflection", "REFLECT"),
+        ("align_corners", 1, "True"),
+    ],
+)
+def test_another_sampler_is_refused(
+    exported_lstn: Exported, tmp_path: Path, attribute: str, value: bytes | int, read_as: str
+) -> None:
+    proto = onnx.load(exported_lstn.path)
+    (node,) = [node for node in proto.graph.node if node.op_type == "GridSample"]
+    kept = [entry for entry in node.attribute if entry.name != attribute]
+    del node.attribute[:]
+    node.attribute.extend([*kept, helper.make_attribute(attribute, value)])
+    path = tmp_path / "model.onnx"
+    onnx.save(proto, path)
+    with pytest.raises(ArtifactError, match=f"reads the sampler '{node.name}' as .*{read_as}"):
+        build_rtx(path)
+
+
+def made(
+    path: Path, nodes: list[onnx.NodeProto], *, batch: int | str = "N", opset: int = 18, **constants: object
+) -> Path:
+    """Write a graph from `pixels` (N, 8, 8, 3) uint8 to `logits` (N, 3)."""
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, [batch, 8, 8, 3])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, None)
+    initializers = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items()]
+    graph = helper.make_graph(nodes, "made", [pixels], [logits], initializers)
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10), path)
+    return path
+
+
+def mean_of(source: str) -> list[onnx.NodeProto]:
+    return [helper.make_node("ReduceMean", [source, "axes"], ["logits"], name="mean", keepdims=0)]
+
+
+TO_FLOAT = helper.make_node("Cast", ["pixels"], ["float"], to=TensorProto.FLOAT)
+AXES = np.array([1, 2])
+
+
+def test_an_operator_that_tensorrt_refuses_is_named(tmp_path: Path) -> None:
+    nodes = [
+        TO_FLOAT,
+        helper.make_node("ReduceMean", ["float", "rows"], ["flat"], keepdims=0),
+        helper.make_node("Reshape", ["flat", "affine"], ["theta"]),
+        helper.make_node("AffineGrid", ["theta", "size"], ["grid"], name="the_grid", align_corners=0),
+        *mean_of("grid"),
+    ]
+    constants = {"rows": np.array([1]), "affine": np.array([-1, 2, 3]), "size": np.array([4, 3, 8, 8])}
+    path = made(tmp_path / "model.onnx", nodes, opset=20, axes=AXES, **constants)
+    with pytest.raises(ArtifactError, match=r"can't read it: operator AffineGrid \(node the_grid\): UNSUPPORTED_NODE"):
+        build_rtx(path)
+
+
+def test_the_reason_of_a_refusal_is_kept(tmp_path: Path) -> None:
+    nodes = [helper.make_node("Transpose", ["pixels"], ["planes"], name="turn", perm=[0, 3, 1, 2])]
+    nodes += [helper.make_node("Cast", ["planes"], ["float"], to=TensorProto.FLOAT), *mean_of("float")]
+    with pytest.raises(ArtifactError, match=r"operator Transpose \(node turn\): .* UInt8") as caught:
+        build_rtx(made(tmp_path / "model.onnx", nodes, axes=AXES))
+    assert "\n" not in caught.value.message
+
+
+def test_a_file_that_is_cut_off(exported_lstn: Exported, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(exported_lstn.path.read_bytes()[:1000])
+    with pytest.raises(ArtifactError, match="can't read it: MODEL_DESERIALIZE_FAILED"):
+        build_rtx(path)
+
+
+def test_a_fixed_batch_is_refused(tmp_path: Path) -> None:
+    path = made(tmp_path / "model.onnx", [TO_FLOAT, *mean_of("float")], batch=4, axes=AXES)
+    with pytest.raises(ArtifactError, match="wanted one input with a dynamic batch"):
+        build_rtx(path)
+
+
+def test_a_failed_build_says_what_tensorrt_logged(exported_lstn: Exported) -> None:
+    with pytest.raises(LstnError, match=r"can't build .*model\.onnx for sm75: .*not supported") as caught:
+        build_rtx(exported_lstn.path, "sm75")
+    assert "catchCudaError" not in caught.value.message
+    assert "Turing" in caught.value.hint
+
+
+def test_a_failed_build_leaves_nothing_to_the_next(exported_lstn: Exported) -> None:
+    with pytest.raises(LstnError, match="sm75"):
+        build_rtx(exported_lstn.path, "sm75")
+    with pytest.raises(LstnError, match="MIN<=OPT<=MAX") as caught:
+        build(exported_lstn.path, flavour=Flavour.TRT_RTX, batch=Batch(4, 2, 1), targets=("sm89",))
+    assert "Turing" not in caught.value.message
+
+
+QUANTIZED = [
+    TO_FLOAT,
+    helper.make_node("QuantizeLinear", ["float", "scale", "zero"], ["small"]),
+    helper.make_node("DequantizeLinear", ["small", "scale", "zero"], ["again"]),
+    *mean_of("again"),
+]
+
+
+def cast_to(dtype: int) -> list[onnx.NodeProto]:
+    return [
+        helper.make_node("Cast", ["pixels"], ["half"], to=dtype),
+        helper.make_node("Mul", ["half", "half"], ["square"]),
+        helper.make_node("Cast", ["square"], ["float"], to=TensorProto.FLOAT),
+        *mean_of("float"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("precision", "nodes", "constants"),
+    [
+        ("fp32", [TO_FLOAT, *mean_of("float")], {}),
+        ("fp16", cast_to(TensorProto.FLOAT16), {}),
+        ("bf16", cast_to(TensorProto.BFLOAT16), {}),
+        ("int8", QUANTIZED, {"scale": np.float32(2), "zero": np.int8(0)}),
+    ],
+)
+def test_precision_is_read_from_the_network(
+    tmp_path: Path, precision: str, nodes: list[onnx.NodeProto], constants: dict[str, object]
+) -> None:
+    assert build_rtx(made(tmp_path / "model.onnx", nodes, axes=AXES, **constants)).precision == precision

@@ -1,0 +1,232 @@
+import os
+import re
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+from command import RunLstn
+from small_models import Exported
+
+from lstn.files import sha256_of
+from lstn.gpu import Gpu
+from lstn.plan import read_sidecar
+from lstn.train.checkpoint import Training, write_checkpoint
+
+_NUMBER = r"\d\.\de[-+]\d\d"
+EXPORTED = (
+    r"model\.onnx  0\.\d MB  64 images against PyTorch: "
+    rf"largest logit difference {_NUMBER}, top-1 agreement 100 %, drift {_NUMBER} px"
+)
+
+
+def write_run(exported: Exported, name: str, *, data: str = "digits") -> Path:
+    """Write runs/<name> with the weights of `exported`."""
+    checkpoint = Path("runs") / name / "checkpoint.safetensors"
+    checkpoint.parent.mkdir(parents=True)
+    write_checkpoint(checkpoint, exported.model, exported.contract, Training(data, 0, 1, 0.5))
+    return checkpoint
+
+
+@pytest.fixture(autouse=True)
+def run_folder(
+    exported_lstn: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Path:
+    """Stand in an empty folder with one run, on a machine without a GPU, and export in no time."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("lstn.export.builder.find_gpus", tuple)
+    if "real_exporter" not in request.fixturenames:
+        proto = onnx.load(exported_lstn.path)
+        monkeypatch.setattr("lstn.export.to_onnx.onnx_from_torch", lambda model, contract: proto)
+    return write_run(exported_lstn, "first").parent
+
+
+@pytest.fixture
+def real_exporter() -> None:
+    """Ask for the exporter itself, where another test takes what it made before."""
+
+
+def made() -> list[str]:
+    return sorted(path.name for path in Path().iterdir() if path.is_file())
+
+
+@pytest.mark.usefixtures("real_exporter")
+def test_the_newest_run_becomes_model_onnx(run_lstn: RunLstn, exported_lstn: Exported) -> None:
+    ran = run_lstn("export", "--engine", "onnx")
+    assert (ran.code, ran.err) == (0, "newest run: runs/first\n")
+    assert re.fullmatch(EXPORTED + r"\n", ran.out)
+    assert made() == ["model.onnx"]
+    assert sha256_of(Path("model.onnx")) == sha256_of(exported_lstn.path)
+
+
+def test_a_run_is_named_by_its_folder_or_checkpoint(run_lstn: RunLstn, run_folder: Path) -> None:
+    ran = run_lstn("export", run_folder, "--out", "there")
+    assert (ran.code, ran.err) == (0, "")
+    assert ran.out.startswith("there/model.onnx  ")
+    assert run_lstn("export", run_folder / "checkpoint.safetensors").code == 0
+    assert Path("there/model.onnx").read_bytes() == Path("model.onnx").read_bytes()
+
+
+def test_the_newest_run_is_the_one_written_last(run_lstn: RunLstn, run_folder: Path, exported_lstn: Exported) -> None:
+    older = write_run(exported_lstn, "z-older")
+    os.utime(older, (1, 1))
+    assert run_lstn("export").err == "newest run: runs/first\n"
+
+
+def test_plans_for_named_gpus_need_none(run_lstn: RunLstn) -> None:
+    ran = run_lstn("export", "--engine", "trt-rtx", "--target", "sm86,sm89", "--batch", "1,2,4")
+    assert ran.code == 0
+    onnx_line, plan_line, sidecar_line = ran.out.splitlines()
+    assert re.match(EXPORTED, onnx_line)
+    assert re.fullmatch(
+        r"model\.plan  \d\.\d MB  TensorRT for RTX 1\.\S+, fp32, sm86, sm89, batch 1 to 4, fastest at 2", plan_line
+    )
+    assert re.fullmatch(r"model\.plan\.json  0\.\d kB  what model\.plan is; keep the two together", sidecar_line)
+    assert made() == ["model.onnx", "model.plan", "model.plan.json"]
+    assert read_sidecar(Path("model.plan")).onnx_sha256 == sha256_of(Path("model.onnx"))
+
+
+def test_tensorrt_without_a_gpu_still_leaves_a_checked_onnx_file(run_lstn: RunLstn) -> None:
+    ran = run_lstn("export", "--engine", "trt")
+    assert ran.code == 1
+    assert re.match(EXPORTED, ran.out)
+    assert made() == ["model.onnx"]
+    assert ran.err.splitlines()[1:] == [
+        "error: model.onnx is written and checked; TensorRT needs an NVIDIA GPU, and this machine has none",
+        "  run it here with: lstn infer images/ --engine model.onnx; "
+        "build for another GPU with: lstn export --engine trt-rtx --target sm89",
+    ]
+
+
+def test_tensorrt_that_is_not_installed_still_leaves_a_checked_onnx_file(
+    run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("lstn.export.builder.find_gpus", lambda: (Gpu("NVIDIA L4", "sm89", 24_000),))
+    for engine, module in (("trt", "tensorrt"), ("trt-rtx", "tensorrt_rtx")):
+        monkeypatch.setitem(sys.modules, module, None)
+        ran = run_lstn("export", "--engine", engine)
+        assert ran.code == 1
+        assert f"model.onnx is written and checked; {module} is not installed" in ran.err
+        assert ran.err.endswith(f"--engine model.onnx; run: pip install 'lstn[{engine}]'\n")
+        assert made() == ["model.onnx"]
+
+
+def test_tensorrt_for_rtx_without_gpu_and_target_still_leaves_a_checked_onnx_file(run_lstn: RunLstn) -> None:
+    ran = run_lstn("export", "--engine", "trt-rtx")
+    assert ran.code == 1
+    assert "model.onnx is written and checked; TensorRT for RTX has no GPU here to build for" in ran.err
+    assert "add --target sm89, or another: it builds for sm75" in ran.err
+    assert made() == ["model.onnx"]
+
+
+def test_a_failed_build_still_leaves_a_checked_onnx_file(run_lstn: RunLstn) -> None:
+    ran = run_lstn("export", "--engine", "trt-rtx", "--target", "sm75")
+    assert ran.code == 1
+    assert "model.onnx is written and checked; TensorRT for RTX" in ran.err
+    assert "not supported" in ran.err
+    assert made() == ["model.onnx"]
+
+
+def test_a_plan_of_another_model_is_never_left_in_silence(
+    run_lstn: RunLstn, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert run_lstn("export", "--engine", "trt-rtx", "--target", "sm89").code == 0
+    plan = Path("model.plan").read_bytes()
+    assert "warning" not in run_lstn("export", "--engine", "trt").err  # the same model: still its plan
+    other = onnx.load(exported_lstn.path)
+    other.producer_name = "another"
+    monkeypatch.setattr("lstn.export.to_onnx.onnx_from_torch", lambda model, contract: other)
+    warning = "warning: model.plan was built from another model than model.onnx; build it again, or remove it"
+    for engine, code in (("trt", 1), ("onnx", 0)):
+        ran = run_lstn("export", "--engine", engine)
+        assert (ran.code, ran.err.splitlines()[1]) == (code, warning)
+    assert Path("model.plan").read_bytes() == plan
+    assert "warning" not in run_lstn("export", "--engine", "trt-rtx", "--target", "sm89").err
+
+
+def test_a_plan_is_built_of_an_onnx_file_alone(
+    run_lstn: RunLstn, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("torch", "onnx", "onnxruntime"):  # what an edge device needn't have
+        monkeypatch.setitem(sys.modules, module, None)
+    Path("model.int8.onnx").write_bytes(exported_lstn.path.read_bytes())
+    ran = run_lstn("export", "model.int8.onnx", "--engine", "trt-rtx", "--target", "sm89")
+    assert (ran.code, ran.err) == (0, "")
+    assert made() == ["model.int8.onnx", "model.int8.plan", "model.int8.plan.json"]
+    ran = run_lstn("export", "model.int8.onnx", "--engine", "trt")
+    assert ran.code == 1
+    assert ran.err.startswith("error: TensorRT needs an NVIDIA GPU")
+    ran = run_lstn("export", "model.int8.onnx")
+    assert ran.code == 2
+    assert "model.int8.onnx is an ONNX file already" in ran.err
+
+
+def test_an_onnx_file_that_is_none(run_lstn: RunLstn) -> None:
+    ran = run_lstn("export", "none.onnx", "--engine", "trt-rtx", "--target", "sm89")
+    assert (ran.code, ran.err.splitlines()[0]) == (1, "error: none.onnx: No such file or directory")
+
+
+def test_a_data_set_that_is_gone_is_told(run_lstn: RunLstn, exported_lstn: Exported) -> None:
+    ran = run_lstn("export", write_run(exported_lstn, "folder", data="folder:gone"))
+    assert ran.code == 0
+    assert "warning: gone: no such folder; comparing on the embedded digits instead" in ran.err
+    assert re.match(EXPORTED, ran.out)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--target", "sm89"], "--batch and --target are for plans"),
+        (["--batch", "1,8,32"], "--batch and --target are for plans"),
+        (["--engine", "trt-rtx", "--target", "sm90"], "TensorRT for RTX can't build for sm90\n  it builds for sm75"),
+        (["--engine", "trt-rtx", "--target", "ada"], "wanted compute capabilities such as sm89"),
+        (["--engine", "trt-rtx", "--target", "sm89", "--batch", "8,1,2"], "1 <= MIN <= OPT <= MAX"),
+        (["--engine", "trt", "--target", "sm89"], "--target is for --engine trt-rtx"),
+        (["runs/none"], "runs/none: no such file\n  name a run's folder or a checkpoint"),
+        (["runs"], "runs/checkpoint.safetensors: no such file"),
+        (["--engine", "tpu"], "tpu"),
+    ],
+)
+def test_wrong_use_makes_nothing(run_lstn: RunLstn, arguments: list[str], message: str) -> None:
+    ran = run_lstn("export", *arguments)
+    assert ran.code == 2
+    assert message in ran.err
+    assert made() == []
+
+
+def test_no_run_says_how_to_make_one(run_lstn: RunLstn, run_folder: Path) -> None:
+    (run_folder / "checkpoint.safetensors").unlink()
+    ran = run_lstn("export")
+    assert (ran.code, ran.out) == (1, "")
+    assert ran.err == (
+        "error: there is no run under ./runs\n  make one with: lstn train --loc lstn --model effnet-b0\n"
+    )
+
+
+def test_a_damaged_checkpoint_makes_nothing(run_lstn: RunLstn, run_folder: Path) -> None:
+    checkpoint = run_folder / "checkpoint.safetensors"
+    checkpoint.write_bytes(checkpoint.read_bytes()[:1000])
+    ran = run_lstn("export")
+    assert ran.code == 1
+    assert "not a safetensors file, or cut off" in ran.err
+    assert made() == []
+
+
+def test_an_export_that_differs_makes_nothing(
+    run_lstn: RunLstn, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proto = onnx.load(exported_lstn.path)
+    (weight,) = [tensor for tensor in proto.graph.initializer if tensor.name == "backbone.features.0.weight"]
+    weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * 2, weight.name))
+    monkeypatch.setattr("lstn.export.to_onnx.onnx_from_torch", lambda model, contract: proto)
+    ran = run_lstn("export", "--engine", "trt-rtx", "--target", "sm89")
+    assert ran.code == 1
+    assert "the exported model differs from PyTorch" in ran.err
+    assert made() == []
+
+
+def test_a_place_that_cannot_be_written(run_lstn: RunLstn) -> None:
+    Path("file").write_text("in the way")
+    ran = run_lstn("export", "--out", "file")
+    assert ran.code == 1
+    assert "cannot write file/model.onnx" in ran.err
