@@ -4,7 +4,7 @@
 # EXTRAS  what is installed; on a machine with an NVIDIA GPU: make setup EXTRAS=train,export,gpu,trt,dev
 
 PYTHON ?= python3
-EXTRAS ?= train,export,runtime,trt-rtx,dev
+EXTRAS ?= train,export,runtime,openvino,loadgen,trt-rtx,dev
 BIN := .venv/bin
 
 .PHONY: setup demo test lint bench gpu-check clean

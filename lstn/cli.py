@@ -26,7 +26,9 @@ app = typer.Typer(
 for command in (train, export, infer, bench, claims, inspect, doctor):
     app.command()(command)
 
-_EXTRA_OF = {"torch": "train", "torchvision": "train", "safetensors": "train", "matplotlib": "train", "onnx": "export"}
+_IN_EXTRAS = frozenset({"torch", "torchvision", "safetensors", "matplotlib", "onnx", "onnxscript"})
+_EXTRAS_OF = {"train": "train", "export": "export", "claims": "train,export,runtime"}
+"""What a command needs that imports such a package by itself; the runtime's commands import theirs through `require`."""
 
 
 def _show_version(wanted: bool) -> None:
@@ -56,10 +58,11 @@ def main() -> NoReturn:
     except LstnError as error:
         _fail(error, debug=debug)
     except ModuleNotFoundError as error:
-        extra = _EXTRA_OF.get((error.name or "").partition(".")[0])
-        if extra is None:
+        package = (error.name or "").partition(".")[0]
+        if package not in _IN_EXTRAS:
             _fail_internally(error, debug=debug)
-        _fail(MissingExtra(f"{error.name} is not installed", hint=f"run: pip install 'lstn[{extra}]'"), debug=debug)
+        extras = next((_EXTRAS_OF[word] for word in sys.argv[1:] if word in _EXTRAS_OF), "train")
+        _fail(MissingExtra(f"{package} is not installed", hint=f"run: pip install 'lstn[{extras}]'"), debug=debug)
     except Exception as error:
         _fail_internally(error, debug=debug)
     sys.exit(0)

@@ -14,6 +14,7 @@ from lstn.gpu import Device
 from lstn.runtime.engine import Engine, open_engine
 from lstn.runtime.environment import Environment
 from lstn.runtime.latency import Latency, Milliseconds, Ratio, measure, ratio, summarize
+from lstn.runtime.power import Energy, measure_energy
 
 VERSION = 1
 
@@ -44,6 +45,7 @@ class Result:
 
     ratio:   of its time to that of the first engine at the same batch size; None for the first itself
     samples: (R,) ms, in the order of the rounds, which all engines of a batch size share
+    energy:  measured after the race, alone; None where the machine doesn't count it
     """
 
     path: Path
@@ -51,6 +53,7 @@ class Result:
     latency: Latency
     ratio: Ratio | None
     samples: Milliseconds
+    energy: Energy | None = None
 
     @property
     def images_per_s(self) -> float:
@@ -96,6 +99,7 @@ def report(results: Sequence[Result], setup: Setup, environment: Environment) ->
                 **asdict(result.latency),
                 "images_per_s": result.images_per_s,
                 "ratio": None if result.ratio is None else asdict(result.ratio),
+                "energy": None if result.energy is None else asdict(result.energy),
                 "samples_ms": result.samples.tolist(),
             }
             for result in results
@@ -117,5 +121,7 @@ def _compare(
     for index, (path, _) in enumerate(engines):
         own = samples[:, index]
         against = ratio(own, samples[:, 0], seed=setup.seed) if index else None
-        results.append(Result(path, batch, summarize(own), against, own))
+        on_gpu = path.suffix.lower() == ".plan" or setup.device is Device.CUDA
+        energy = measure_energy(runs[index], images=batch, on_gpu=on_gpu)
+        results.append(Result(path, batch, summarize(own), against, own, energy))
     return results

@@ -7,7 +7,7 @@ several sittings, each with all engines opened anew, and the bootstrap draws sit
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 import numpy as np
@@ -18,6 +18,8 @@ from lstn.runtime.latency import RESAMPLES, Milliseconds, draw_stretches, measur
 
 SITTINGS = 3
 """How often everything is opened anew."""
+
+_AT_ONCE = 50
 
 Run: TypeAlias = Callable[[], object]
 """One call of a thing that is timed."""
@@ -55,27 +57,31 @@ class Race:
     names: tuple[tuple[str, str], ...]
     sittings: tuple[Milliseconds, ...]
     seed: int
+    _known: dict[object, Interval] = field(default_factory=dict, init=False, repr=False)
 
     def __contains__(self, name: object) -> bool:
         return name in self.names
 
     def time_ms(self, name: tuple[str, str]) -> Interval:
         """Return the median time of one call, in ms."""
-        return self._interval([samples[:, self.names.index(name)] for samples in self.sittings])
+        return self.sum_ms({name: 1})
 
     def ratio(self, name: tuple[str, str], reference: tuple[str, str]) -> Interval:
         """Return the median over rounds of how many times as long `name` took as `reference`."""
         own, other = self.names.index(name), self.names.index(reference)
-        return self._interval([samples[:, own] / samples[:, other] for samples in self.sittings])
+        return self._interval((name, reference), lambda samples: samples[:, own] / samples[:, other])
 
     def sum_ms(self, weights: Mapping[tuple[str, str], float]) -> Interval:
         """Return the median over rounds of a weighted sum of times, in ms: a difference is {this: 1, that: -1}."""
         columns = [self.names.index(name) for name in weights]
         factors = np.array(list(weights.values()))
-        return self._interval([samples[:, columns] @ factors for samples in self.sittings])
+        return self._interval(tuple(weights.items()), lambda samples: samples[:, columns] @ factors)
 
-    def _interval(self, rounds: Sequence[_Rounds]) -> Interval:
-        return median_interval(rounds, seed=self.seed)
+    def _interval(self, key: object, figure: Callable[[Milliseconds], _Rounds]) -> Interval:
+        """A report asks for the same figures in many places."""
+        if key not in self._known:
+            self._known[key] = median_interval([figure(samples) for samples in self.sittings], seed=self.seed)
+        return self._known[key]
 
 
 def run_race(entrants: Sequence[Entrant], *, seconds: float, seed: int, sittings: int = SITTINGS) -> Race:
@@ -95,12 +101,14 @@ def median_interval(sittings: Sequence[_Rounds], *, seed: int) -> Interval:
     the state of the machine (moving blocks, Künsch 1989).
     """
     random = np.random.default_rng(seed)
-    count = len(sittings)
-    medians = np.zeros(RESAMPLES)
-    for draw in range(RESAMPLES):
-        chosen = [sittings[index] for index in random.integers(0, count, size=count)]
-        medians[draw] = np.median(
-            np.concatenate([rounds[draw_stretches(len(rounds), 1, random)[0]] for rounds in chosen])
-        )
-    low, high = np.percentile(medians, (2.5, 97.5))
+    count, least = len(sittings), min(len(rounds) for rounds in sittings)
+    medians = []
+    for _ in range(RESAMPLES // _AT_ONCE):  # in pieces, for memory
+        drawn = np.zeros((_AT_ONCE, count, least))
+        picked = random.integers(0, count, size=(_AT_ONCE, count))
+        for index, rounds in enumerate(sittings):
+            draws, places = np.nonzero(picked == index)
+            drawn[draws, places] = rounds[draw_stretches(len(rounds), len(draws), random)[:, :least]]
+        medians.append(np.median(drawn.reshape(_AT_ONCE, -1), axis=1))
+    low, high = np.percentile(np.concatenate(medians), (2.5, 97.5))
     return Interval(float(np.median(np.concatenate(sittings))), float(low), float(high))

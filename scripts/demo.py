@@ -30,7 +30,21 @@ def main() -> None:
     began = time.perf_counter()
     shutil.rmtree(DEMO, ignore_errors=True)
     DEMO.mkdir()
-    lstn("train", "--loc", "lstn", "--model", "cnn", "--epochs", "40", "--patience", "40", "--name", RUN)
+    lstn(
+        "train",
+        "--loc",
+        "lstn",
+        "--model",
+        "cnn",
+        "--epochs",
+        "40",
+        "--patience",
+        "40",
+        "--loc-lr-scale",
+        "0.5",
+        "--name",
+        RUN,
+    )
     lstn("export", "--engine", "trt-rtx", "--target", "sm89")
     write_samples(DEMO / "images")
     lstn("infer", "images/", "--engine", "model.onnx", "--warps", "warps")

@@ -1,5 +1,6 @@
 """The wheel holds what the tree holds: a package missing from pyproject.toml vanishes without a warning."""
 
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -13,9 +14,14 @@ STAGES = ("train", "export", "calibration", "runtime")
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> zipfile.ZipFile:
-    folder = tmp_path_factory.mktemp("wheel")
+    """Built from a copy: what an earlier build left in the tree would end in the wheel."""
+    copy, folder = tmp_path_factory.mktemp("source"), tmp_path_factory.mktemp("wheel")
+    for name in ("lstn", *STAGES):
+        shutil.copytree(ROOT / name, copy / name, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
+    for name in ("pyproject.toml", "README.md", "LICENSE", "NOTICE"):
+        shutil.copy(ROOT / name, copy)
     subprocess.run(
-        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)],
+        [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(copy)],
         check=True,
         capture_output=True,
     )
@@ -28,7 +34,7 @@ def in_tree() -> set[str]:
     for folder in ("lstn", *STAGES):
         for path in (ROOT / folder).rglob("*"):
             inside = path.relative_to(ROOT)
-            wanted = path.suffix in (".py", ".cu") or path.name in ("py.typed", "digits.npz", "paper.json")
+            wanted = path.suffix in (".py", ".cu") or path.name in ("py.typed", "digits.npz", "paper.json", "page.css")
             if wanted and inside.parts[:2] not in {("lstn", stage) for stage in STAGES}:
                 files.add(str(inside if folder == "lstn" else Path("lstn") / inside))
     return files

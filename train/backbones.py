@@ -74,7 +74,7 @@ def _paper(version: str) -> Backbone:
 _GOOGLENET_WEIGHTS = models.GoogLeNet_Weights.DEFAULT
 
 BACKBONES: dict[str, Backbone] = {
-    "cnn": Backbone(cnn, image_size=64, smallest=8),
+    "cnn": Backbone(cnn, image_size=64, smallest=4),
     "effnet-b0": _published(models.efficientnet_b0, models.EfficientNet_B0_Weights.DEFAULT),
     "effnet-b1": _published(models.efficientnet_b1, models.EfficientNet_B1_Weights.DEFAULT),
     "effnet-b2": _published(models.efficientnet_b2, models.EfficientNet_B2_Weights.DEFAULT),

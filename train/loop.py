@@ -15,6 +15,7 @@ from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, Contract
 from lstn.data import DataSet, open_data
 from lstn.errors import TrainingError
 from lstn.files import write_text
+from lstn.terminal import note
 from lstn.train.checkpoint import CHECKPOINT, Training, load_checkpoint, write_checkpoint
 from lstn.train.loading import Batch, Images, batches
 from lstn.train.model import Classifier
@@ -69,6 +70,9 @@ def fit(
     run = start(options, contract, device)
     if resume:
         restore(folder / LAST, run)
+    elif options.weights:
+        fresh = load_backbone_weights(run.model.backbone, options.model, options.weights)
+        note(f"{options.model} starts from {options.weights}" + (f"; new: {', '.join(fresh)}" if fresh else ""))
     train, val = Images(data.train), Images(data.val)
     watcher.started(len(train), len(run.history))
     while len(run.history) < options.epochs and run.flat_epochs < options.patience:
@@ -110,10 +114,7 @@ def describe(options: Options, data: DataSet) -> Contract:
 def start(options: Options, contract: Contract, device: torch.device) -> Run:
     """Make the model, the optimizer and the loss scaler as they are before the first epoch."""
     torch.manual_seed(options.seed)
-    model = Classifier(contract)
-    if options.weights:
-        load_backbone_weights(model.backbone, options.model, options.weights)
-    model.to(device)
+    model = Classifier(contract).to(device)
     groups = [{"params": list(model.backbone.parameters()), "lr": options.lr}]
     if model.transformer is not None:
         groups.append({"params": list(model.transformer.parameters()), "lr": options.lr * options.loc_lr_scale})

@@ -62,18 +62,21 @@ def zfnet(classes: int) -> nn.Module:
 
 
 def cnn(classes: int) -> nn.Module:
-    """Make a small network for digits: (N, 3, H, W) float32, 8 px up -> logits (N, classes); 98,794 parameters at 10.
+    """Make a small network for digits: (N, 3, H, W) float32, 4 px up -> logits (N, classes); 19,178 parameters at 10.
 
-    No BatchNorm: its running statistics would chase a transformer that moves the images while it learns, and at this
-    depth a plain stack trains as fast. The last pooling keeps a 4x4 map, since where a stroke is tells 6 from 9.
+    Two convolutions and one linear layer: enough for digits that stand upright in the middle and too little for digits
+    that don't, so what a transformer adds can be seen within minutes. No BatchNorm: its running statistics would chase
+    a transformer that moves the images while it learns.
     """
-    layers: list[nn.Module] = []
-    for channels, width, kernel in ((3, 16, 5), (16, 32, 5), (32, 64, 3)):
-        layers += [nn.Conv2d(channels, width, kernel, padding=kernel // 2), nn.ReLU(inplace=True), nn.MaxPool2d(2)]
-    classifier = nn.Sequential(
-        nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(64 * 4 * 4, 64), nn.ReLU(inplace=True), nn.Linear(64, classes)
-    )
-    return nn.Sequential(OrderedDict(features=nn.Sequential(*layers), classifier=classifier))
+    first, second = nn.Conv2d(3, 16, 5, padding=2), nn.Conv2d(16, 32, 5, padding=2)
+    for layer in (first, second):  # torch's default shrinks the signal, and such a net stays at chance for epochs
+        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
+    features = nn.Sequential(
+        first, nn.ReLU(inplace=True), nn.MaxPool2d(2),
+        second, nn.ReLU(inplace=True), nn.MaxPool2d(2),
+    )  # fmt: skip
+    classifier = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(32 * 4 * 4, classes))
+    return nn.Sequential(OrderedDict(features=features, classifier=classifier))
 
 
 def _local_response_norm() -> nn.Module:

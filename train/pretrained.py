@@ -99,9 +99,7 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         raise ArtifactError(f"{path}: {error.strerror or error}") from error
     except SafetensorError as error:
         raise ArtifactError(f"{path}: not a safetensors file ({error})") from error
-    except (
-        Exception
-    ) as error:  # torch.load raises half a dozen types on damaged files, KeyError and EOFError among them
+    except Exception as error:  # torch.load raises half a dozen types on damaged files, KeyError and EOFError too
         raise ArtifactError(f"{path}: not a file of tensors that torch can read safely") from error
     if not isinstance(found, dict) or not all(isinstance(tensor, torch.Tensor) for tensor in found.values()):
         raise ArtifactError(

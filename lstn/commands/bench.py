@@ -8,16 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstn.errors import UsageError
+from lstn.errors import LstnError, UsageError
 from lstn.files import write_text
 from lstn.gpu import Device
+from lstn.loads import Scenario
 from lstn.terminal import note, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from lstn.runtime.bench import Result
+    from lstn.runtime.bench import Result, Setup
     from lstn.runtime.environment import Environment
 
 _BATCHES = re.compile(r"[1-9][0-9]{0,5}(,[1-9][0-9]{0,5})*")
@@ -37,13 +38,24 @@ def bench(
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of images, order and intervals.")] = 0,
     json_: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write everything there, every sample included.")
+        Path | None,
+        typer.Option("--json", "--save", metavar="FILE", help="Write everything there, every sample included."),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Fail if a latency grew since this run, which --save kept.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(metavar="SHARE", min=0, help="How much a latency may grow, beyond its interval.")
+    ] = 0.05,
+    scenario: Annotated[
+        Scenario | None, typer.Option(help="Let MLPerf's LoadGen send the images, in place of the race.")
     ] = None,
 ) -> None:
     """Time models against each other: latency, throughput, and how sure the difference is.
 
     All of them are open at once and take turns, in a new order each round, so that what else the machine does falls on
     all alike. The last column compares medians with the first file's; its 95 % interval is a paired bootstrap.
+    With --against, the exit code is 1 if the whole interval of a median lies beyond what it was and the tolerance.
     """
     from lstn.runtime.bench import Setup, report
     from lstn.runtime.bench import bench as run_bench
@@ -54,6 +66,13 @@ def bench(
     if any(path.suffix.lower() == ".onnx" for path in files):
         device = resolve_device(device)
     setup = Setup(batches, seconds, seed, device, threads, spin=len(files) == 1)
+    if scenario is not None:
+        if json_ is not None or against is not None:
+            raise UsageError("--scenario keeps nothing and compares nothing", hint="leave out --save and --against")
+        _run_loads(files, setup, scenario)
+        return
+    if against is not None and not against.is_file():
+        raise UsageError(f"{against}: no such file", hint="keep a run with: lstn bench --save")
     environment = describe_environment()
     results = run_bench(files, setup, tell=lambda text: note(printable(text)))  # a spinner would take part in the race
     if json_ is not None:
@@ -61,6 +80,40 @@ def bench(
     _show(results, environment, setup.device)
     if json_ is not None:
         note(f"every sample: {json_}")
+    if against is not None:
+        _compare(against, results, setup, tolerance)
+
+
+def _compare(kept: Path, results: Sequence["Result"], setup: "Setup", tolerance: float) -> None:
+    """Say how each median moved since the run in `kept`.
+
+    Raises:
+        LstnError: one grew by more than the tolerance, beyond doubt.
+    """
+    from lstn.runtime.against import compare_with
+
+    changes = compare_with(kept, results, setup)
+    for change in changes:
+        typer.echo(f"{change.path} at batch {change.batch}: {change.ratio} times as long as in {kept}")
+    if slower := [change for change in changes if change.slower(tolerance)]:
+        worst = max(slower, key=lambda change: change.ratio.low)
+        raise LstnError(
+            f"{len(slower)} of {len(changes)} grew slower than {kept} by more than {tolerance:.1%}; the most "
+            f"{worst.path} at batch {worst.batch}, {worst.ratio} times as long"
+        )
+
+
+def _run_loads(files: Sequence[Path], setup: "Setup", scenario: Scenario) -> None:
+    from lstn.runtime.engine import open_engine
+    from lstn.runtime.loadgen import run_load
+
+    for path in files:
+        note(printable(f"{path}: LoadGen's {scenario.value}, about {setup.seconds:.0f} s"))
+        with open_engine(path, device=setup.device, threads=setup.threads) as engine:
+            found = run_load(engine, scenario, seconds=setup.seconds, batch=max(setup.batches), seed=setup.seed)
+        typer.echo(f"{printable(str(path))}: {'VALID' if found.valid else 'INVALID'} by LoadGen, {scenario.value}")
+        for line in (*found.reasons, *(f"{name}: {value}" for name, value in found.figures.items())):
+            typer.echo(f"  {line}")
 
 
 def _batches(text: str) -> tuple[int, ...]:
@@ -78,6 +131,10 @@ def _show(results: Sequence["Result"], environment: "Environment", device: Devic
         console.width = _PIPE_WIDTH
     console.print(_where(environment, device), style="dim", markup=False)
     console.print(_table(results, console))
+    for result in results:
+        if result.energy is not None:
+            figure = f"{result.energy.joules_per_image:.3g} J an image, all that the {result.energy.of} used"
+            console.print(f"{printable(str(result.path))} at batch {result.batch}: {figure}", style="dim", markup=False)
     if any(result.latency.rounds < _FEW_ROUNDS for result in results):
         note(f"p99 of fewer than {_FEW_ROUNDS} rounds is little more than the slowest one; use more --seconds")
 

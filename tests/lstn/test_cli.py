@@ -23,10 +23,12 @@ print("loaded:", [name for name in {HEAVY!r} if name in sys.modules])
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.endswith("loaded: []\n")
-    assert all(command in ran.stdout for command in ("train", "export", "infer", "bench", "inspect", "doctor"))
+    assert all(
+        command in ran.stdout for command in ("train", "export", "infer", "bench", "claims", "inspect", "doctor")
+    )
 
 
-@pytest.mark.parametrize("command", ["train", "export", "infer", "bench", "inspect", "doctor"])
+@pytest.mark.parametrize("command", ["train", "export", "infer", "bench", "claims", "inspect", "doctor"])
 def test_every_command_and_every_option_has_a_help_text(command: str, run_lstn: RunLstn) -> None:
     import typer.main
 

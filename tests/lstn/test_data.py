@@ -37,10 +37,10 @@ def test_digit_splits_are_disjoint_balanced_and_complete() -> None:
     data = open_data("digits", image_hw=(32, 32))
     numbers = [set(split._numbers) for split in (data.train, data.val, data.test)]  # type: ignore[attr-defined]
     assert sum(map(len, numbers)) == len(set.union(*numbers)) == 1797
-    for split, share in ((data.train, 4 / 6), (data.val, 1 / 6), (data.test, 1 / 6)):
+    for split, share in ((data.train, 4 / 6), (data.val, 1 / 6), (data.test, 4 / 6)):  # the test shows each four times
         labels = np.array([split[i][1] for i in range(len(split))])
         counts = np.bincount(labels, minlength=10)
-        assert np.abs(counts - 179.7 * share).max() < 5
+        assert np.abs(counts - 179.7 * share).max() < 9
 
 
 def test_a_digit_depends_on_seed_number_and_epoch_alone() -> None:
@@ -49,6 +49,8 @@ def test_a_digit_depends_on_seed_number_and_epoch_alone() -> None:
     assert (pixels.shape, pixels.dtype) == ((40, 56, 3), np.uint8)
     assert np.array_equal(pixels, again[17][0])
     assert not np.array_equal(pixels, other[17][0])
+    with pytest.raises(IndexError):
+        one[len(one)]
     later, label_later = one.redrawn(3)[17]
     assert label == label_later
     assert not np.array_equal(pixels, later)

@@ -80,7 +80,7 @@ def test_parameters_are_those_of_the_publication(name: str) -> None:
 
 
 def test_the_cnn_is_small() -> None:
-    assert parameters(build("cnn", 10)) == 98_794
+    assert parameters(build("cnn", 10)) == 19_178
 
 
 @pytest.mark.parametrize("table", ["table4_caltech101", "table5_cifar10"])

@@ -4,13 +4,15 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from lstn.contract import Loc
+from lstn.contract import IMAGENET_MEAN, Loc
 from lstn.data import open_data
 from lstn.errors import ArtifactError, TrainingError, UsageError
 from lstn.train.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
@@ -213,6 +215,18 @@ def test_resuming_another_model_is_refused(data: str, tmp_path: Path) -> None:
     run(options(data, epochs=1), tmp_path)
     with pytest.raises(ArtifactError, match="the state of another model"):
         run(options(data, epochs=2, loc=Loc.STN), tmp_path, resume=True)
+
+
+def test_weights_start_the_backbone_and_are_not_needed_to_resume(data: str, tmp_path: Path) -> None:
+    source = load_checkpoint(run(options(data, epochs=1), tmp_path / "source").checkpoint)
+    file = tmp_path / "backbone.safetensors"
+    save_file(source.model.backbone.state_dict(), file)
+    given = options(data, weights=str(file), seed=5, lr=0.0)
+    started = load_checkpoint(run(given, tmp_path / "started").checkpoint)
+    assert_same_weights(started.model.backbone.state_dict(), source.model.backbone.state_dict())
+    assert started.contract.mean == IMAGENET_MEAN
+    file.unlink()
+    assert len(run(replace(given, epochs=4), tmp_path / "started", resume=True).history) == 4
 
 
 def test_an_unknown_model_is_wrong_use(data: str, tmp_path: Path) -> None:

@@ -1,0 +1,195 @@
+"""Three kinds of charts as inline SVG, drawn for 360 pixels so that a phone shows them at full size.
+
+Colours are classes of the page's style sheet, which has one set for light and one for dark; nothing is told by colour
+alone, for every mark is labelled.
+"""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+
+from lstn.interval import Interval
+
+WIDTH, HEIGHT = 360, 264
+_LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 14, 40
+_TICKS = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """A mark: where it stands on the x axis, its figure, the style class of its colour, its label."""
+
+    x: float
+    y: Interval
+    style: str
+    label: str
+
+
+def scatter(points: Sequence[Point], *, x_title: str, y_title: str, along: Point | None = None) -> str:
+    """Points with error bars; a dashed line runs from the origin through `along`: what is proportional to it."""
+    frame = _Frame(max(point.x for point in points), max(point.y.high for point in points))
+    body = [frame.axes(x_title, y_title)]
+    if along is not None:
+        reach = min(frame.x_end, frame.y_end * along.x / along.y.value)
+        end = (frame.x(reach), frame.y(along.y.value * reach / along.x))
+        body.append(f'<path class="guide" d="M{frame.x(0):.1f} {frame.y(0):.1f}L{end[0]:.1f} {end[1]:.1f}"/>')
+    for point in points:
+        x = frame.x(point.x)
+        on_left = x > WIDTH * 0.7
+        body.append(_error_bar(frame, x, point))
+        body.append(f'<circle class="{point.style}" cx="{x:.1f}" cy="{frame.y(point.y.value):.1f}" r="5"/>')
+        anchor, shift = ("end", -9) if on_left else ("start", 9)
+        body.append(
+            _text(x + shift, frame.y(point.y.value) + 4, point.label, anchor=anchor, style=f"label {point.style}")
+        )
+    described = "; ".join(f"{point.label}: {point.x:.4g}, {point.y}" for point in points)
+    return _svg(body, f"{y_title} against {x_title}. {described}")
+
+
+def lines(series: Mapping[str, Sequence[Point]], *, x_title: str, y_title: str) -> str:
+    """One line for each series over the same few x, which stand side by side whatever they are."""
+    positions = sorted({point.x for points in series.values() for point in points})
+    highest = max(point.y.high for points in series.values() for point in points)
+    frame = _Frame(len(positions), highest)
+    body = [frame.axes(x_title, y_title, names=[f"{position:g}" for position in positions])]
+    ends, styles = [], {}
+    for number, (label, points) in enumerate(series.items()):
+        aside = 10 * (number - (len(series) - 1) / 2)  # else bars of equal times would cover each other
+        places = [
+            (frame.x(positions.index(point.x) + 0.35) + aside, point) for point in sorted(points, key=lambda p: p.x)
+        ]
+        path = "L".join(f"{x:.1f} {frame.y(point.y.value):.1f}" for x, point in places)
+        body.append(f'<path class="line {places[0][1].style}" d="M{path}"/>')
+        for x, point in places:
+            body.append(_error_bar(frame, x, point))
+            body.append(f'<circle class="{point.style}" cx="{x:.1f}" cy="{frame.y(point.y.value):.1f}" r="4"/>')
+        ends.append((frame.y(places[-1][1].y.value), places[-1][0] - aside + 5 * len(series), label))
+        styles[label] = places[-1][1].style
+    body += [_text(x + 9, y + 4, label, style=f"label {styles[label]}") for y, x, label in _apart(ends)]
+    described = "; ".join(
+        f"{label}: " + ", ".join(f"{p.x:g}: {p.y}" for p in points) for label, points in series.items()
+    )
+    return _svg(body, f"{y_title} against {x_title}. {described}")
+
+
+def bars(rows: Mapping[str, Sequence[tuple[str, str, float]]], marks: Mapping[str, Interval], *, x_title: str) -> str:
+    """Lying bars: label -> (segment's name, style class, length); a mark shows another figure and its interval."""
+    longest = max(
+        [sum(length for *_, length in segments) for segments in rows.values()] + [mark.high for mark in marks.values()]
+    )
+    frame = _Frame(longest, len(rows), left=52, bottom=64)
+    body = [frame.axes(x_title, "", rows=list(rows))]
+    height = 0.5 * (frame.y(0) - frame.y(1))
+    for index, (label, segments) in enumerate(rows.items()):
+        middle = frame.y(len(rows) - index - 0.5)
+        start = 0.0
+        for _, style, length in segments:
+            x = frame.x(start)
+            width = max(0.0, frame.x(start + length) - x)
+            body.append(
+                f'<rect class="{style}" x="{x:.1f}" y="{middle - height / 2:.1f}" width="{width:.1f}" '
+                f'height="{height:.1f}"/>'
+            )
+            start += length
+        if label in marks:
+            low, value, high = (frame.x(number) for number in (marks[label].low, marks[label].value, marks[label].high))
+            top, bottom = middle - height * 0.75, middle + height * 0.75
+            body.append(
+                f'<path class="whole" d="M{value:.1f} {top:.1f}V{bottom:.1f}M{low:.1f} {middle:.1f}H{high:.1f}"/>'
+            )
+    keys = dict.fromkeys((name, style) for segments in rows.values() for name, style, _ in segments)
+    body.append(_legend(keys, "whole, in one piece" if marks else ""))
+    described = "; ".join(
+        f"{label}: " + ", ".join(f"{name} {length:.3g}" for name, _, length in segments)
+        for label, segments in rows.items()
+    )
+    return _svg(body, f"{x_title}. {described}")
+
+
+class _Frame:
+    """Where numbers lie in the picture; both axes begin at 0."""
+
+    def __init__(self, x_max: float, y_max: float, *, left: int = _LEFT, bottom: int = _BOTTOM) -> None:
+        self._left, self._bottom = left, bottom
+        self.x_end, self.y_end = x_max * 1.08, y_max * 1.08
+
+    def x(self, value: float) -> float:
+        return self._left + value / self.x_end * (WIDTH - self._left - _RIGHT)
+
+    def y(self, value: float) -> float:
+        return HEIGHT - self._bottom - value / self.y_end * (HEIGHT - self._bottom - _TOP)
+
+    def axes(
+        self, x_title: str, y_title: str, *, names: Sequence[str] | None = None, rows: Sequence[str] | None = None
+    ) -> str:
+        """Grid lines, ticks and titles; `names` and `rows` stand for the numbers of an axis that has none."""
+        base, end = self.y(0), WIDTH - _RIGHT
+        parts = []
+        if rows is None:
+            for tick in _ticks(self.y_end):
+                parts.append(f'<path class="grid" d="M{self._left} {self.y(tick):.1f}H{end}"/>')
+                parts.append(_text(self._left - 6, self.y(tick) + 4, f"{tick:g}", anchor="end"))
+        else:
+            self.y_end = len(rows)
+            for index, name in enumerate(rows):
+                parts.append(
+                    _text(self._left - 6, self.y(len(rows) - index - 0.5) + 4, name, anchor="end", style="label")
+                )
+        if names is None:
+            for tick in _ticks(self.x_end):
+                if rows is not None:
+                    parts.append(f'<path class="grid" d="M{self.x(tick):.1f} {base:.1f}V{_TOP}"/>')
+                parts.append(_text(self.x(tick), base + 16, f"{tick:g}", anchor="middle"))
+        else:
+            self.x_end = len(names)
+            for index, name in enumerate(names):
+                parts.append(_text(self.x(index + 0.35), base + 16, name, anchor="middle"))
+        parts.append(f'<path class="axis" d="M{self._left} {base:.1f}H{end}"/>')
+        parts.append(_text(end, base + 32, x_title, anchor="end", style="title"))
+        parts.append(_text(4, 10, y_title, style="title"))
+        return "".join(parts)
+
+
+def _ticks(end: float) -> Iterable[float]:
+    """Return multiples of 1, 2 or 5 times a power of ten, about five of them."""
+    rough = end / _TICKS
+    power = 10 ** math.floor(math.log10(rough))
+    step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
+    return [round(step * index, 10) for index in range(int(end / step) + 1)]
+
+
+def _apart(labels: Sequence[tuple[float, float, str]], gap: float = 14) -> list[tuple[float, float, str]]:
+    """Move labels (y, x, text) down until none covers another."""
+    placed: list[tuple[float, float, str]] = []
+    for y, x, text in sorted(labels):
+        placed.append((max(y, placed[-1][0] + gap) if placed else y, x, text))
+    over = max(0.0, placed[-1][0] - (HEIGHT - _BOTTOM)) if placed else 0.0
+    return [(y - over, x, text) for y, x, text in placed]
+
+
+def _error_bar(frame: _Frame, x: float, point: Point) -> str:
+    low, high = frame.y(max(0.0, point.y.low)), frame.y(point.y.high)
+    ends = f"M{x - 4:.1f} {low:.1f}H{x + 4:.1f}M{x - 4:.1f} {high:.1f}H{x + 4:.1f}"
+    return f'<path class="error {point.style}" d="M{x:.1f} {low:.1f}V{high:.1f}{ends}"/>'
+
+
+def _legend(keys: Iterable[tuple[str, str]], mark: str) -> str:
+    parts, x, y = [], 8.0, HEIGHT - 10
+    for name, style in keys:
+        parts.append(f'<rect class="{style}" x="{x:.0f}" y="{y - 9}" width="10" height="10"/>')
+        parts.append(_text(x + 14, y, name))
+        x += 26 + 6.2 * len(name)
+    if mark:
+        parts.append(f'<path class="whole" d="M{x + 5:.0f} {y - 11}V{y + 3}"/>')
+        parts.append(_text(x + 12, y, mark))
+    return "".join(parts)
+
+
+def _text(x: float, y: float, text: str, *, anchor: str = "start", style: str = "") -> str:
+    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" class="{style}">{escape(text)}</text>'
+
+
+def _svg(body: Iterable[str], described: str) -> str:
+    inside = "".join(body)
+    return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(described)}">{inside}</svg>'

@@ -1,0 +1,12 @@
+"""How queries come, in the words of MLPerf."""
+
+from enum import Enum
+
+
+class Scenario(str, Enum):
+    """How queries come (Reddi et al. 2020, MLPerf Inference Benchmark, section III)."""
+
+    SINGLE_STREAM = "single-stream"
+    MULTI_STREAM = "multi-stream"
+    SERVER = "server"
+    OFFLINE = "offline"

@@ -1,0 +1,55 @@
+import re
+import xml.etree.ElementTree as ET
+from itertools import pairwise
+
+import pytest
+
+from lstn.charts import HEIGHT, Point, bars, lines, scatter
+from lstn.interval import Interval
+
+STN = Point(80, Interval(3.0, 2.8, 3.3), "stn", "STN")
+LSTN = Point(20, Interval(2.0, 1.9, 2.1), "lstn", "L-STN & <co>")
+
+
+def elements(svg: str, tag: str) -> list[dict[str, str]]:
+    return [element.attrib for element in ET.fromstring(svg).iter(tag)]
+
+
+def test_a_scatter_is_to_scale() -> None:
+    svg = scatter([STN, LSTN], x_title="M MAC", y_title="ms", along=STN)
+    base = float(re.findall(r'class="axis" d="M[0-9.]+ ([0-9.]+)H', svg)[0])
+    left = float(re.findall(r'class="axis" d="M([0-9.]+) ', svg)[0])
+    (stn, lstn) = elements(svg, "circle")
+    assert (float(lstn["cx"]) - left) / (float(stn["cx"]) - left) == pytest.approx(20 / 80, abs=0.002)
+    assert (base - float(lstn["cy"])) / (base - float(stn["cy"])) == pytest.approx(2 / 3, abs=0.002)
+    x0, y0, x1, y1 = map(float, re.findall(r'class="guide" d="M(\S+) (\S+)L(\S+) (\S+)"', svg)[0])
+    slope = (base - float(stn["cy"])) / (float(stn["cx"]) - left)
+    assert (x0, y0) == (pytest.approx(left, abs=0.1), pytest.approx(base, abs=0.1))
+    assert (y0 - y1) / (x1 - x0) == pytest.approx(slope, abs=0.01)
+
+
+def test_labels_are_text_and_not_markup() -> None:
+    svg = scatter([STN, LSTN], x_title="M MAC", y_title="ms")
+    assert "L-STN & <co>" in [element.text for element in ET.fromstring(svg).iter("text")]
+    assert ET.fromstring(svg).attrib["aria-label"].startswith("ms against M MAC. STN: 80, 3.00 (2.80 to 3.30)")
+
+
+def test_bars_add_up() -> None:
+    rows = {"STN": [("localizer", "localizer", 2.0), ("grid", "grid", 0.5), ("sampler", "sampler", 1.0)]}
+    svg = bars(rows, {"STN": Interval(3.5, 3.4, 3.6)}, x_title="ms")
+    drawn = [each for each in elements(svg, "rect") if float(each["y"]) < HEIGHT - 40]
+    widths = [float(each["width"]) for each in drawn]
+    assert widths[0] / widths[1] == pytest.approx(4, rel=0.01)
+    end = float(drawn[-1]["x"]) + widths[-1]
+    mark = float(re.findall(r'class="whole" d="M([0-9.]+) ', svg)[0])
+    assert mark == pytest.approx(end, abs=0.2)
+
+
+def test_labels_of_equal_lines_do_not_cover_each_other() -> None:
+    series = {
+        name: [Point(batch, Interval(20, 19, 21), "none", name) for batch in (1, 8)] for name in ("a", "b", "c", "d")
+    }
+    svg = lines(series, x_title="images", y_title="ms")
+    heights = sorted(float(each["y"]) for each in elements(svg, "text") if each["class"].startswith("label"))
+    assert all(lower - upper >= 13.9 for upper, lower in pairwise(heights))
+    assert heights[-1] < HEIGHT
