@@ -6,8 +6,9 @@
 PYTHON ?= python3
 EXTRAS ?= train,export,runtime,openvino,loadgen,trt-rtx,dev
 BIN := .venv/bin
+SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-.PHONY: setup demo test lint bench gpu-check clean
+.PHONY: setup demo test browser lint bench gpu-check clean
 
 setup: .venv/.installed
 
@@ -20,8 +21,13 @@ setup: .venv/.installed
 demo: setup
 	$(BIN)/python scripts/demo.py
 
-test: setup
+test: setup browser
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --cov
+
+# The report's pages are tested in a real browser.
+browser:
+	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
+	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq chromium chromium-driver; }
 
 lint: setup
 	$(BIN)/ruff check .

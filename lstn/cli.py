@@ -28,7 +28,7 @@ for command in (train, export, infer, bench, claims, inspect, doctor):
 
 _IN_EXTRAS = frozenset({"torch", "torchvision", "safetensors", "matplotlib", "onnx", "onnxscript"})
 _EXTRAS_OF = {"train": "train", "export": "export", "claims": "train,export,runtime"}
-"""What a command needs that imports such a package by itself; the runtime's commands import theirs through `require`."""
+"""What a command needs that imports such packages by itself; the runtime's go through `require`."""
 
 
 def _show_version(wanted: bool) -> None:

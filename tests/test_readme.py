@@ -11,7 +11,11 @@ from lstn.cli import app
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("**/*.md"))]
-THREE = ["lstn train --loc lstn --model effnet-b0", "lstn export --engine trt", "lstn infer images/ --engine model.plan"]
+THREE = [
+    "lstn train --loc lstn --model effnet-b0",
+    "lstn export --engine trt",
+    "lstn infer images/ --engine model.plan",
+]
 
 
 def shown() -> list[str]:

@@ -2,7 +2,7 @@
 formulas of its own.
 
 Torch shows every function that a model calls, `F.adaptive_avg_pool2d` in a DenseNet as well as a module's; hooks say
-which part is calling. The paper's convention is the one that reproduces its tables (`lstn/paper.json`):
+which part is calling. The paper's convention is the one that reproduces its tables (`lstn/claims/paper.json`):
 
     convolution        output elements x (input channels / groups x kernel height x width + 1 with a bias)
     BatchNorm          2 x elements
@@ -24,8 +24,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from lstn.claims.cost import Cost, Costs, Part
 from lstn.contract import Contract, Loc
-from lstn.cost import Cost, Costs, Part
 from lstn.train.localizers import LOCALIZERS, build_localizer
 from lstn.train.model import Classifier
 from lstn.train.transformer import Transformer

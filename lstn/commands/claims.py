@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lstn.claims.setup import Engine, Setup
+from lstn.claims.verdict import Verdict
 from lstn.errors import LstnError, UsageError
 from lstn.files import write_text
-from lstn.setup import Engine, Setup
 from lstn.terminal import note, printable
-from lstn.verdict import Verdict
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lstn.report import Report
+    from lstn.claims.report import Report
 
 _PIPE_WIDTH = 120
 _BATCHES = re.compile(r"[1-9][0-9]{0,5}(,[1-9][0-9]{0,5})*")
@@ -79,7 +79,7 @@ def claims(
     if json_ is not None:
         write_text(json_, report.to_json())
     if html is not None:
-        from lstn.page import page
+        from lstn.claims.page import page
 
         write_text(html, page(report))
     _show(console, report)
@@ -89,9 +89,9 @@ def claims(
 
 
 def _measure(files: Sequence[Path], setup: Setup) -> "Report":
-    from lstn.heats import check, race_all, race_files
-    from lstn.paper import compare
-    from lstn.report import Report, make_report
+    from lstn.claims.heats import check, race_all, race_files
+    from lstn.claims.paper import compare
+    from lstn.claims.report import Report, make_report
     from lstn.runtime.environment import describe_environment
     from lstn.train.cost import count_costs, count_rows
 
@@ -142,7 +142,7 @@ def _console() -> "Console":
 def _show(console: "Console", report: "Report") -> None:
     from rich.text import Text
 
-    from lstn.tables import print_table
+    from lstn.claims.tables import print_table
 
     console.print(report.where, style="dim", markup=False)
     console.print()
@@ -160,8 +160,8 @@ def _show(console: "Console", report: "Report") -> None:
 
 
 def _print_tables(console: "Console") -> None:
-    from lstn.paper import INCONSISTENCIES, compare, our_backbone, read_tables
-    from lstn.tables import agreement, others_table, paper_tables, print_table
+    from lstn.claims.paper import INCONSISTENCIES, compare, our_backbone, read_tables
+    from lstn.claims.tables import agreement, others_table, paper_tables, print_table
     from lstn.train.backbones import BACKBONES
     from lstn.train.cost import count_costs, count_rows
 

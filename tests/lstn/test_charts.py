@@ -4,8 +4,8 @@ from itertools import pairwise
 
 import pytest
 
-from lstn.charts import HEIGHT, Point, bars, lines, scatter
-from lstn.interval import Interval
+from lstn.claims.charts import HEIGHT, Point, bars, lines, scatter
+from lstn.claims.interval import Interval
 
 STN = Point(80, Interval(3.0, 2.8, 3.3), "stn", "STN")
 LSTN = Point(20, Interval(2.0, 1.9, 2.1), "lstn", "L-STN & <co>")

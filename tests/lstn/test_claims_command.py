@@ -16,10 +16,10 @@ from browser import Browser, open_browser
 from command import RunLstn
 from tiny import MakeTiny
 
+from lstn.claims.findings import CLAIMS
+from lstn.claims.paper import INCONSISTENCIES
 from lstn.cli import main
 from lstn.contract import Loc
-from lstn.findings import CLAIMS
-from lstn.paper import INCONSISTENCIES
 
 VERDICTS = {"holds", "does not hold", "below the noise here"}
 

@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torchvision import models
 
+from lstn.claims.paper import read_tables
 from lstn.errors import UsageError
-from lstn.paper import read_tables
 from lstn.train.backbones import BACKBONES, backbone_named
 
 TABLES = read_tables()

@@ -7,10 +7,10 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
+from lstn.claims.cost import Part, total, transformer
+from lstn.claims.paper import Cell, compare, read_tables
 from lstn.contract import Contract, Loc
-from lstn.cost import Part, total, transformer
 from lstn.errors import UsageError
-from lstn.paper import Cell, compare, read_tables
 from lstn.train.backbones import BACKBONES
 from lstn.train.cost import count_costs, count_rows
 from lstn.train.model import Classifier

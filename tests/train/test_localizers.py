@@ -2,9 +2,9 @@ import pytest
 import torch
 from torch import nn
 
+from lstn.claims.paper import read_tables
 from lstn.contract import Loc
 from lstn.errors import UsageError
-from lstn.paper import read_tables
 from lstn.train.localizers import LOCALIZERS, build_localizer, feature_side
 
 TABLES = read_tables()

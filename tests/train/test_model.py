@@ -3,9 +3,9 @@ import pytest
 import torch
 from torch import nn
 
+from lstn.claims.paper import read_tables
 from lstn.contract import Contract, Loc
 from lstn.errors import UsageError
-from lstn.paper import read_tables
 from lstn.train.localizers import LOCALIZERS, Localizer
 from lstn.train.model import Classifier
 from lstn.train.transformer import Transformer

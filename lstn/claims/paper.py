@@ -10,8 +10,8 @@ from functools import cache
 from importlib.resources import files
 from typing import Any, TypeAlias
 
+from lstn.claims.cost import Costs, total, transformer
 from lstn.contract import Loc
-from lstn.cost import Costs, total, transformer
 
 GFLOPS_TOLERANCE = 0.0002
 """Largest difference of a GFLOPS cell from ours, rounded to the decimals that its table prints."""
@@ -73,7 +73,7 @@ class Cell:
 @cache
 def read_tables() -> dict[str, Any]:
     """Return the paper's tables as `paper.json` has them."""
-    tables: dict[str, Any] = json.loads((files("lstn") / "paper.json").read_text(encoding="utf-8"))
+    tables: dict[str, Any] = json.loads((files("lstn.claims") / "paper.json").read_text(encoding="utf-8"))
     return tables
 
 

@@ -4,17 +4,17 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from lstn.claims.cost import Costs, total, transformer
+from lstn.claims.interval import Interval
+from lstn.claims.paper import Cell, CountCosts, read_tables
+from lstn.claims.setup import LABELS, OPENVINO, OPENVINO_DEFAULT, ORT, ORT_DEFAULT
+from lstn.claims.tables import Table
+from lstn.claims.verdict import Verdict, judge_below, judge_exact, judge_no_more
 from lstn.contract import Loc
-from lstn.cost import Costs, total, transformer
 from lstn.errors import UsageError
-from lstn.interval import Interval
-from lstn.paper import Cell, CountCosts, read_tables
-from lstn.setup import LABELS, OPENVINO, OPENVINO_DEFAULT, ORT, ORT_DEFAULT
-from lstn.tables import Table
-from lstn.verdict import Verdict, judge_below, judge_exact, judge_no_more
 
 if TYPE_CHECKING:
-    from lstn.heats import Heat
+    from lstn.claims.heats import Heat
 
 NAMES = {Loc.NONE: "no localizer", Loc.STN: "STN", Loc.VSTN: "V-STN", Loc.LSTN: "L-STN"}
 """Localizers as the paper spells them."""

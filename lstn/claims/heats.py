@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lstn.claims.field import Field, engine_run, random_pixels
+from lstn.claims.setup import LABELS, ON_GPU, Engine, Setup
 from lstn.contract import Contract, Loc
 from lstn.errors import UsageError
-from lstn.field import Field, engine_run, random_pixels
 from lstn.gpu import Device
 from lstn.imports import require
 from lstn.plan import Flavour
-from lstn.setup import LABELS, ON_GPU, Engine, Setup
 
 if TYPE_CHECKING:
     from lstn.runtime.race import Entrant, Race

@@ -5,18 +5,18 @@ from html import escape
 from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from lstn.charts import Point, bars, lines, scatter
+from lstn.claims.charts import Point, bars, lines, scatter
+from lstn.claims.cost import Costs, transformer
+from lstn.claims.findings import NAMES, place
+from lstn.claims.interval import Interval
+from lstn.claims.paper import INCONSISTENCIES
+from lstn.claims.tables import Table, agreement
+from lstn.claims.verdict import Verdict
 from lstn.contract import Loc
-from lstn.cost import Costs, transformer
-from lstn.findings import NAMES, place
-from lstn.interval import Interval
-from lstn.paper import INCONSISTENCIES
-from lstn.tables import Table, agreement
-from lstn.verdict import Verdict
 
 if TYPE_CHECKING:
-    from lstn.heats import Heat
-    from lstn.report import Report
+    from lstn.claims.heats import Heat
+    from lstn.claims.report import Report
 
 _LOCALIZERS = (Loc.STN, Loc.VSTN, Loc.LSTN)
 _MARKS = {Verdict.HOLDS: "✓", Verdict.FAILS: "✗", Verdict.NOISE: "≈"}
@@ -24,7 +24,7 @@ _MARKS = {Verdict.HOLDS: "✓", Verdict.FAILS: "✗", Verdict.NOISE: "≈"}
 
 def page(report: "Report") -> str:
     """Return the whole page: verdicts first, then pictures, timings, counts, and the machine."""
-    style = (files("lstn") / "page.css").read_text(encoding="utf-8")
+    style = (files("lstn.claims") / "page.css").read_text(encoding="utf-8")
     sections = [
         _verdicts(report),
         _section("Pictures", f'<div class="pictures">{"".join(_pictures(report))}</div>'),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from lstn.interval import Interval
+from lstn.claims.interval import Interval
 
 WIDTH, HEIGHT = 360, 264
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 14, 40

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import TYPE_CHECKING
 
+from lstn.claims.cost import Costs, Part, total, transformer
+from lstn.claims.paper import Cell, CountCosts
 from lstn.contract import Loc
-from lstn.cost import Costs, Part, total, transformer
-from lstn.paper import Cell, CountCosts
 
 if TYPE_CHECKING:
     from rich.console import Console

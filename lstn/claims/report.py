@@ -6,16 +6,16 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from lstn.claims.cost import Costs, total
+from lstn.claims.findings import Line, costs_of, judge, networks_table, peers_table, sums_table
+from lstn.claims.paper import Cell, CountCosts
+from lstn.claims.setup import Setup
+from lstn.claims.tables import Table, paper_tables, parts_table
+from lstn.claims.verdict import DEAD_ZONE
 from lstn.contract import Loc
-from lstn.cost import Costs, total
-from lstn.findings import Line, costs_of, judge, networks_table, peers_table, sums_table
-from lstn.paper import Cell, CountCosts
-from lstn.setup import Setup
-from lstn.tables import Table, paper_tables, parts_table
-from lstn.verdict import DEAD_ZONE
 
 if TYPE_CHECKING:
-    from lstn.heats import Heat
+    from lstn.claims.heats import Heat
     from lstn.runtime.environment import Environment
 
 VERSION = 1

@@ -8,11 +8,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from lstn.claims.setup import (
+    COMPILED,
+    EAGER,
+    LABELS,
+    ON_GPU,
+    OPENVINO,
+    OPENVINO_DEFAULT,
+    ORT,
+    ORT_DEFAULT,
+    Engine,
+    Setup,
+)
 from lstn.contract import Contract, Loc
 from lstn.errors import MissingExtra
 from lstn.gpu import Device
 from lstn.images import Pixels
-from lstn.setup import COMPILED, EAGER, LABELS, ON_GPU, OPENVINO, OPENVINO_DEFAULT, ORT, ORT_DEFAULT, Engine, Setup
 
 if TYPE_CHECKING:
     from lstn.runtime.race import Entrant, Run
