@@ -84,7 +84,7 @@ class Contract:
                 mean=_three_floats(fields["mean"]),
                 std=_three_floats(fields["std"], positive=True),
             )
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
             raise ArtifactError(f"{source}: its contract is damaged: {what}") from error
 

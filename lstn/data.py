@@ -4,6 +4,7 @@ A split is an indexable sequence of (pixels (H, W, 3) uint8 RGB, label). Trainin
 calibration, evaluation and the demo read it as it is.
 """
 
+import hashlib
 import random
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,10 @@ class Split(Protocol):
 
     def __getitem__(self, index: int, /) -> tuple[Pixels, int]:
         """Return image `index` as (H, W, 3) uint8 RGB, and its label."""
+
+    @property
+    def fingerprint(self) -> str:
+        """Return what tells this split from another: which images, in which order, with which labels."""
 
     def redrawn(self, epoch: int, /) -> "Split":
         """Return the images as training sees them in `epoch`: the same ones, unless the set is drawn and not read."""
@@ -111,6 +116,11 @@ class FolderSplit:
     def __getitem__(self, index: int) -> tuple[Pixels, int]:
         path, label = self.files[index]
         return decode(path, self.image_hw), label
+
+    @property
+    def fingerprint(self) -> str:
+        """A hash of the files' names and labels."""
+        return hashlib.sha256("\n".join(f"{label} {path}" for path, label in self.files).encode()).hexdigest()
 
     def redrawn(self, epoch: int) -> "FolderSplit":
         """Files stay what they are."""

@@ -57,6 +57,11 @@ class Digits:
     def __len__(self) -> int:
         return len(self._numbers) * _POSES[self.split]
 
+    @property
+    def fingerprint(self) -> str:
+        """All that the images depend on."""
+        return f"digits {self.split} {self.image_hw} {self.seed}"
+
     def redrawn(self, epoch: int) -> "Digits":
         """The same digits, each in another pose among other clutter."""
         return Digits(self.split, image_hw=self.image_hw, seed=self.seed, epoch=epoch)

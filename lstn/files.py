@@ -1,5 +1,6 @@
 """Files that are whole or absent."""
 
+import errno
 import hashlib
 import os
 import secrets
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from lstn.errors import LstnError
 
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
@@ -17,8 +20,11 @@ def replacing(path: Path) -> Iterator[Path]:
     The parent folder is made. Whatever goes wrong, a file that stood at `path` before still does.
 
     Raises:
-        LstnError: the folder can't be made, or the file can't be written (no space, no permission).
+        LstnError: `path` is a folder or a device, its folder can't be made, or the file can't be written (no space, no
+            permission).
     """
+    if path.exists() and not path.is_file():  # a rename over /dev/null would take it from the whole machine
+        raise LstnError(f"cannot write {path}: it is no regular file", hint="name a file")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -26,9 +32,8 @@ def replacing(path: Path) -> Iterator[Path]:
         _flush_to_disk(temporary)
         temporary.replace(path)
     except OSError as error:
-        raise LstnError(
-            f"cannot write {path}: {error.strerror or error}", hint="free space there, or choose another place"
-        ) from error
+        cure = "free some space there, or choose another place" if error.errno in _FULL else "choose another place"
+        raise LstnError(f"cannot write {path}: {error.strerror or error}", hint=cure) from error
     finally:
         with suppress(OSError):
             temporary.unlink()

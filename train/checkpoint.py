@@ -61,11 +61,13 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         fields = json.loads(_entry(metadata, _TRAINING_KEY, path))
         training = Training(
-            str(fields["data"]), int(fields["seed"]), int(fields["epoch"]), float(fields["val_accuracy"])
+            str(fields["data"]), _natural(fields["seed"]), int(fields["epoch"]), float(fields["val_accuracy"])
         )
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged header ({error!r})") from error
     try:
+        with torch.device("meta"):  # a contract that asks for more than the file holds is to cost no memory
+            Classifier(contract).load_state_dict({name: tensor.to("meta") for name, tensor in weights.items()})
         model = Classifier(contract)
         model.load_state_dict(weights)
     except UsageError as error:  # a backbone or an image size that this lstn doesn't know
@@ -92,6 +94,12 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise ArtifactError(f"{path}: {error.strerror or error}") from error
     except SafetensorError as error:
         raise ArtifactError(f"{path}: not a safetensors file, or cut off ({error})") from error
+
+
+def _natural(value: object) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r:.80} is no seed")
+    return value
 
 
 def _entry(metadata: dict[str, str], key: str, path: Path) -> str:

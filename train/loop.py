@@ -1,9 +1,10 @@
 """The training loop: images -> a run's folder with the best checkpoint, and a state to resume from."""
 
+import hashlib
 import json
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +13,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, Contract
-from lstn.data import DataSet, open_data
-from lstn.errors import TrainingError
+from lstn.data import DataSet, Split, open_data
+from lstn.errors import LstnError, TrainingError, UsageError
 from lstn.files import write_text
 from lstn.terminal import note
 from lstn.train.checkpoint import CHECKPOINT, Training, load_checkpoint, write_checkpoint
@@ -33,10 +34,11 @@ _AMP = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a finished run came to; accuracies 0..1."""
+    """What a finished run came to: the best epoch's model on the CPU, and how good it is; accuracies 0..1."""
 
     checkpoint: Path
-    contract: Contract
+    model: Classifier
+    val: Split
     history: tuple[Epoch, ...]
     best: Epoch
     test_accuracy: float
@@ -67,12 +69,16 @@ def fit(
     """
     data = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed)
     contract = describe(options, data)
-    run = start(options, contract, device)
+    splits = (data.train, data.val, data.test)  # all three now: a broken test set is to be known before training
+    run = start(options, contract, device, splits)
     if resume:
         restore(folder / LAST, run)
-    elif options.weights:
-        fresh = load_backbone_weights(run.model.backbone, options.model, options.weights)
-        note(f"{options.model} starts from {options.weights}" + (f"; new: {', '.join(fresh)}" if fresh else ""))
+    else:
+        if options.weights:
+            fresh = load_backbone_weights(run.model.backbone, options.model, options.weights)
+            note(f"{options.model} starts from {options.weights}" + (f"; new: {', '.join(fresh)}" if fresh else ""))
+        claim(folder)
+        write_state(folder / LAST, run, options)  # so that a run killed in its first epoch can be resumed too
     train, val = Images(data.train), Images(data.val)
     watcher.started(len(train), len(run.history))
     while len(run.history) < options.epochs and run.flat_epochs < options.patience:
@@ -89,6 +95,8 @@ def fit(
         )
         train_loss, train_accuracy = train_epoch(run, loader, options.precision, device, number, watcher.step)
         val_loss, val_accuracy = evaluate(run.model, val, options.batch_size, workers, device)
+        if not math.isfinite(val_loss):  # the last step of the epoch may have been the one too far
+            raise diverged(run, val_loss, number)
         seconds = time.perf_counter() - began
         run.history.append(
             Epoch(
@@ -111,7 +119,23 @@ def describe(options: Options, data: DataSet) -> Contract:
     return Contract(options.loc, options.model, (options.image_size, options.image_size), data.labels, mean, std)
 
 
-def start(options: Options, contract: Contract, device: torch.device) -> Run:
+def claim(folder: Path) -> None:
+    """Make the run's folder, which no other run may have: two that started together would overwrite each other.
+
+    Raises:
+        UsageError: it exists.
+        LstnError: it can't be made.
+    """
+    try:
+        folder.mkdir(parents=True)
+    except FileExistsError as error:
+        cure = f"go on with: lstn train --resume {folder}" if (folder / LAST).is_file() else "remove it"
+        raise UsageError(f"{folder} exists", hint=f"choose another --name, or {cure}") from error
+    except OSError as error:
+        raise LstnError(f"cannot make {folder}: {error.strerror}", hint="start from another folder") from error
+
+
+def start(options: Options, contract: Contract, device: torch.device, splits: Sequence[Split]) -> Run:
     """Make the model, the optimizer and the loss scaler as they are before the first epoch."""
     torch.manual_seed(options.seed)
     model = Classifier(contract).to(device)
@@ -119,7 +143,9 @@ def start(options: Options, contract: Contract, device: torch.device) -> Run:
     if model.transformer is not None:
         groups.append({"params": list(model.transformer.parameters()), "lr": options.lr * options.loc_lr_scale})
     optimizer = torch.optim.Adam(groups)
-    return Run(model, optimizer, torch.amp.GradScaler(device.type, enabled=options.precision == "fp16"))
+    scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
+    identity = "\n".join([contract.to_json(), *(split.fingerprint for split in splits)])
+    return Run(model, optimizer, scaler, hashlib.sha256(identity.encode()).hexdigest())
 
 
 def train_epoch(
@@ -138,10 +164,7 @@ def train_epoch(
         logits = forward(run.model, pixels, precision)
         loss = F.cross_entropy(logits.float(), labels)
         if not math.isfinite(value := loss.item()):
-            raise TrainingError(
-                f"the loss became {value} in epoch {number}; the last good checkpoint is kept",
-                hint="lower --lr or --loc-lr-scale, or train with --precision fp32",
-            )
+            raise diverged(run, value, number)
         run.optimizer.zero_grad(set_to_none=True)
         run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
         run.scaler.step(run.optimizer)
@@ -151,6 +174,16 @@ def train_epoch(
         right += int((logits.argmax(1) == labels).sum())
         step(number, seen, loss_sum / seen, right / seen)
     return loss_sum / seen, right / seen
+
+
+def diverged(run: Run, loss: float, number: int) -> TrainingError:
+    """Return what to say of a loss that is no number."""
+    best = run.best
+    kept = f"the checkpoint of epoch {best['epoch']} is kept" if best else "no epoch was finished before"
+    return TrainingError(
+        f"the loss became {loss} in epoch {number}; {kept}",
+        hint="start a new run with a lower --lr or --loc-lr-scale, or with --precision fp32",
+    )
 
 
 def forward(model: Classifier, pixels: Tensor, precision: Precision) -> Tensor:
@@ -202,13 +235,12 @@ def write_metrics(folder: Path, history: list[Epoch], **last: float) -> None:
 def finish(folder: Path, data: DataSet, run: Run, options: Options, workers: int, device: torch.device) -> Result:
     """Test the best checkpoint, once, on images that chose nothing."""
     best = run.best
-    if best is None:
-        raise TrainingError("nothing was trained: --epochs is 0")
+    assert best is not None  # a run has at least one epoch
     checkpoint = load_checkpoint(folder / CHECKPOINT)
     test = Images(data.test)
     loss, accuracy = evaluate(checkpoint.model.to(device), test, options.batch_size, workers, device)
     write_metrics(folder, run.history, best_epoch=best["epoch"], test_loss=loss, test_accuracy=accuracy)
-    return Result(folder / CHECKPOINT, checkpoint.contract, tuple(run.history), best, accuracy, len(test))
+    return Result(folder / CHECKPOINT, checkpoint.model.cpu(), data.val, tuple(run.history), best, accuracy, len(test))
 
 
 def _epoch_seed(seed: int, number: int) -> int:

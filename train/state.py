@@ -19,6 +19,7 @@ LAST = "last.safetensors"
 """Name of the state inside a run's folder."""
 
 _KEY = "lstn.state"
+_FIELDS = ("options", "history", "scaler", "identity")
 
 
 class Epoch(TypedDict):
@@ -34,11 +35,12 @@ class Epoch(TypedDict):
 
 @dataclass(slots=True)
 class Run:
-    """Everything that changes from epoch to epoch."""
+    """Everything that changes from epoch to epoch, and `identity`, which must not: a hash of contract and data set."""
 
     model: Classifier
     optimizer: torch.optim.Adam
     scaler: torch.amp.GradScaler
+    identity: str
     history: list[Epoch] = field(default_factory=list)
 
     @property
@@ -58,7 +60,12 @@ def write_state(path: Path, run: Run, options: Options) -> None:
     optimizer = run.optimizer.state_dict()
     for index, slots in optimizer["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
-    rest = {"options": options.to_json(), "history": run.history, "scaler": run.scaler.state_dict()}
+    rest = {
+        "options": options.to_json(),
+        "history": run.history,
+        "scaler": run.scaler.state_dict(),
+        "identity": run.identity,
+    }
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(whole, {_KEY: json.dumps(rest)}))
 
@@ -77,7 +84,7 @@ def restore(path: Path, run: Run) -> None:
     """Bring a freshly made `run` to where the one at `path` stood.
 
     Raises:
-        ArtifactError: not the state of a run with this model.
+        ArtifactError: not the state of a run with this model, or its data set has changed since.
     """
     tensors, rest = _read(path)
     try:
@@ -87,6 +94,11 @@ def restore(path: Path, run: Run) -> None:
     except (RuntimeError, KeyError, ValueError) as error:
         first = str(error).splitlines()[-1].strip()
         raise ArtifactError(f"{path}: the state of another model ({first:.200})") from error
+    if rest["identity"] != run.identity:
+        raise ArtifactError(
+            f"{path}: the data set is not the one that this run began with",
+            hint="put the images back as they were, or start a new run",
+        )
     run.history = rest["history"]
 
 
@@ -102,6 +114,7 @@ def _restore_optimizer(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, metadata = read_tensors(path)
     try:
-        return tensors, json.loads(metadata[_KEY])
-    except (KeyError, ValueError) as error:
+        rest = json.loads(metadata[_KEY])
+        return tensors, {name: rest[name] for name in _FIELDS}
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{path}: not the state of a training run", hint="resume a folder under runs/") from error

@@ -1,9 +1,8 @@
 """`lstn train`."""
 
-import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +13,7 @@ import typer
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from lstn.contract import Loc
+from lstn.cores import usable_cores
 from lstn.errors import UsageError
 from lstn.terminal import messages, note
 
@@ -91,21 +91,19 @@ def train(
     )
     if resume:
         options = _resumed(context, resume, options)
-    folder = resume or _new_folder(name or f"{loc.value}-{model}-{datetime.now():%Y%m%d-%H%M%S}")
+    folder = resume or _named_folder(name or f"{loc.value}-{model}-{datetime.now():%Y%m%d-%H%M%S}")
     chosen = choose_device(device)
-    with (
-        _stopping(folder),
-        Progress(*_COLUMNS, console=messages(), transient=True, disable=not messages().is_terminal) as progress,
-    ):
-        result = fit(
-            options,
-            folder,
-            device=chosen,
-            workers=min(os.cpu_count() or 1, 8) if workers is None else workers,
-            watcher=_watch(progress, options),
-            resume=resume is not None,
-        )
-    _report(result, options)
+    with _stopping(folder):
+        with Progress(*_COLUMNS, console=messages(), transient=True, disable=not messages().is_terminal) as progress:
+            result = fit(
+                options,
+                folder,
+                device=chosen,
+                workers=min(usable_cores(), 8) if workers is None else workers,
+                watcher=_watch(progress, options),
+                resume=resume is not None,
+            )
+        _report(result, options)
 
 
 _COLUMNS = (
@@ -122,13 +120,10 @@ def _own_size(model: str) -> int:
     return backbone_named(model).image_size
 
 
-def _new_folder(name: str) -> Path:
-    folder = RUNS / name
-    if Path(name).name != name:
+def _named_folder(name: str) -> Path:
+    if name in (".", "..") or Path(name).name != name:
         raise UsageError(f"{name!r} can't name a run", hint="a run is one folder under runs/; give its name alone")
-    if folder.exists():
-        raise UsageError(f"{folder} exists", hint=f"choose another --name, or go on with: lstn train --resume {folder}")
-    return folder
+    return RUNS / name
 
 
 def _resumed(context: typer.Context, folder: Path, given: "Options") -> "Options":
@@ -136,7 +131,7 @@ def _resumed(context: typer.Context, folder: Path, given: "Options") -> "Options
     from lstn.train.state import LAST, read_options
 
     if not (folder / LAST).is_file():
-        raise UsageError(f"{folder}: no {LAST} here, so no epoch was finished", hint="start a new run with: lstn train")
+        raise UsageError(f"{folder}: no {LAST} here, so this is no run", hint="start one with: lstn train")
     stored = read_options(folder / LAST)
     sources = {name: context.get_parameter_source(name) for name in context.params}
     typed = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
@@ -162,9 +157,11 @@ def _stopping(folder: Path) -> Iterator[None]:
         if (folder / LAST).is_file():
             note(f"stopped; every finished epoch is kept. Go on with: lstn train --resume {folder}")
         else:
-            note("stopped before the first epoch was finished; nothing is kept")
+            note("stopped before training began")
         raise typer.Exit(130) from None
     finally:
+        with suppress(OSError):
+            folder.rmdir()  # of a run that never began; a folder with a file in it stays
         signal.signal(signal.SIGTERM, previous)
 
 
@@ -201,16 +198,13 @@ def _watch(progress: Progress, options: "Options") -> "Watcher":
 
 def _report(result: "Result", options: "Options") -> None:
     """Draw the pictures, and say where everything is and how good the model is on images that chose nothing."""
-    from lstn.data import open_data
-    from lstn.train.checkpoint import load_checkpoint
     from lstn.train.pictures import CURVES, WARPS, draw_curves, draw_warps
 
     folder = result.checkpoint.parent
     draw_curves(folder / CURVES, result.history, f"{options.loc.value} + {options.model}")
     pictures = CURVES
     if options.loc is not Loc.NONE:
-        images = open_data(options.data, image_hw=result.contract.image_hw, seed=options.seed).val
-        draw_warps(folder / WARPS, load_checkpoint(result.checkpoint).model, images)
+        draw_warps(folder / WARPS, result.model, result.val)
         pictures += f", {WARPS}"
     typer.echo(
         f"{result.checkpoint}: test accuracy {result.test_accuracy:.1%} on {result.test_images} images, "

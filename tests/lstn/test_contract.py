@@ -53,6 +53,7 @@ def test_anything_else_is_refused_by_name(text: str) -> None:
         ("labels", ["cat", 1]),
         ("mean", [0, 0]),
         ("mean", [0, 0, float("inf")]),
+        ("mean", [0, 0, 10**400]),
         ("std", [1, 1, 0]),
         ("std", None),
     ],

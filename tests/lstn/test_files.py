@@ -1,6 +1,8 @@
 import hashlib
+import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,6 +47,18 @@ def test_a_full_disk_is_one_error_and_no_file(tmp_path: Path) -> None:
     )
     assert ran.stdout == f"cannot write {tmp_path / 'big'}: File too large\n"
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("make", [Path.mkdir, os.mkfifo])
+def test_only_a_regular_file_is_replaced(make: Callable[[Path], None], tmp_path: Path) -> None:
+    """A device or a pipe would be gone for everybody who uses it."""
+    path = tmp_path / "target"
+    make(path)
+    before = path.stat()
+    with pytest.raises(LstnError, match="no regular file"):
+        write_bytes(path, b"rows")
+    assert path.stat().st_ino == before.st_ino
+    assert [file.name for file in tmp_path.iterdir()] == ["target"]
 
 
 def test_a_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:

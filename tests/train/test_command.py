@@ -4,6 +4,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -59,9 +60,10 @@ def test_resuming_takes_the_runs_own_options(data: str, run_lstn: RunLstn) -> No
         (("--model", "effnet-b9"), "effnet-b0"),
         (("--data", "cifar"), "unknown data set 'cifar'"),
         (("--name", "../escape"), "can't name a run"),
+        (("--name", ".."), "can't name a run"),
         (("--device", "tpu"), "unknown device 'tpu'"),
         (("--device", "cuda:x"), "unknown device 'cuda:x'"),
-        (("--resume", "runs/gone"), "no epoch was finished"),
+        (("--resume", "runs/gone"), "this is no run"),
         (("--weights", "gone.safetensors"), "gone.safetensors"),
         (("--image-size", "16"), "too small"),
         (("--weights", "imagenet"), "cnn"),
@@ -88,6 +90,18 @@ def test_a_name_that_is_taken_is_refused(data: str, run_lstn: RunLstn) -> None:
     assert ran.code == 2
     assert "lstn train --resume runs/a" in ran.err
     assert Path("runs/a/last.safetensors").read_bytes() == before
+
+
+def test_a_run_stopped_in_its_first_epoch_goes_on(data: str, run_lstn: RunLstn) -> None:
+    command = [sys.executable, "-m", "lstn", "train", "--data", data, "--lr", "0.01", "--batch-size", "1", *SMALL]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    while not Path("runs/a/last.safetensors").is_file():
+        assert process.poll() is None
+        time.sleep(0.01)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert err.endswith("Go on with: lstn train --resume runs/a\n")
+    assert run_lstn("train", "--resume", "runs/a", "--epochs", 1).code == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

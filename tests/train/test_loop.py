@@ -1,5 +1,6 @@
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,7 +15,7 @@ from safetensors.torch import save_file
 
 from lstn.contract import IMAGENET_MEAN, Loc
 from lstn.data import open_data
-from lstn.errors import ArtifactError, TrainingError, UsageError
+from lstn.errors import ArtifactError, DataError, TrainingError, UsageError
 from lstn.train.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.train.loading import Images, batches
 from lstn.train.loop import METRICS, Result, Watcher, evaluate, fit, forward
@@ -44,8 +45,14 @@ def options(data: str, **changes: object) -> Options:
     return Options(**chosen | changes)  # type: ignore[arg-type]
 
 
-def run(given: Options, folder: Path, *, resume: bool = False, watcher: Watcher = SILENT) -> Result:
-    return fit(given, folder, device=CPU, workers=0, watcher=watcher, resume=resume)
+def run(given: Options, folder: Path, *, resume: bool = False) -> Result:
+    return fit(given, folder, device=CPU, workers=0, watcher=SILENT, resume=resume)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a run may go; it isn't there yet."""
+    return tmp_path / "run"
 
 
 def weights_of(folder: Path, name: str = LAST) -> dict[str, torch.Tensor]:
@@ -62,16 +69,16 @@ def without_time(history: tuple[Epoch, ...]) -> list[dict[str, object]]:
 
 
 @pytest.mark.parametrize("loc", list(Loc))
-def test_it_learns_what_a_child_could(loc: Loc, data: str, tmp_path: Path) -> None:
-    result = run(options(data, loc=loc, epochs=8, lr=0.003), tmp_path)
+def test_it_learns_what_a_child_could(loc: Loc, data: str, folder: Path) -> None:
+    result = run(options(data, loc=loc, epochs=8, lr=0.003), folder)
     assert result.best["val_accuracy"] >= 0.9
     assert result.history[-1]["train_loss"] < result.history[0]["train_loss"] / 2
 
 
-def test_what_a_run_leaves_agrees_with_itself(data: str, tmp_path: Path) -> None:
-    result = run(options(data), tmp_path)
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([CHECKPOINT, LAST, METRICS])
-    rows = [json.loads(line) for line in (tmp_path / METRICS).read_text().splitlines()]
+def test_what_a_run_leaves_agrees_with_itself(data: str, folder: Path) -> None:
+    result = run(options(data), folder)
+    assert sorted(path.name for path in folder.iterdir()) == sorted([CHECKPOINT, LAST, METRICS])
+    rows = [json.loads(line) for line in (folder / METRICS).read_text().splitlines()]
     assert rows[:-1] == list(result.history)
     assert rows[-1]["test_accuracy"] == result.test_accuracy
     checkpoint = load_checkpoint(result.checkpoint)
@@ -80,8 +87,8 @@ def test_what_a_run_leaves_agrees_with_itself(data: str, tmp_path: Path) -> None
     assert not checkpoint.model.training
 
 
-def test_accuracy_is_that_of_a_plain_loop_over_the_images(data: str, tmp_path: Path) -> None:
-    checkpoint = load_checkpoint(run(options(data, epochs=2), tmp_path).checkpoint)
+def test_accuracy_is_that_of_a_plain_loop_over_the_images(data: str, folder: Path) -> None:
+    checkpoint = load_checkpoint(run(options(data, epochs=2), folder).checkpoint)
     split = open_data(data, image_hw=(32, 32)).val
     right, losses = 0, []
     with torch.no_grad():
@@ -147,16 +154,16 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_weights(data: str, tmp_pa
     assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {CHECKPOINT, LAST, METRICS}
 
 
-def test_patience_ends_a_run_that_gets_no_better(data: str, tmp_path: Path) -> None:
-    result = run(options(data, lr=0.0, epochs=50, patience=3), tmp_path)
+def test_patience_ends_a_run_that_gets_no_better(data: str, folder: Path) -> None:
+    result = run(options(data, lr=0.0, epochs=50, patience=3), folder)
     assert len(result.history) == 4
     assert result.best["epoch"] == 1
 
 
-def test_the_localizer_learns_at_its_own_rate(data: str, tmp_path: Path) -> None:
-    run(options(data, loc_lr_scale=0.0, epochs=1), tmp_path)
-    trained = load_checkpoint(tmp_path / CHECKPOINT).model
-    contract = load_checkpoint(tmp_path / CHECKPOINT).contract
+def test_the_localizer_learns_at_its_own_rate(data: str, folder: Path) -> None:
+    run(options(data, loc_lr_scale=0.0, epochs=1), folder)
+    trained = load_checkpoint(folder / CHECKPOINT).model
+    contract = load_checkpoint(folder / CHECKPOINT).contract
     torch.manual_seed(0)
     fresh = Classifier(contract)
     assert trained.transformer is not None
@@ -168,20 +175,74 @@ def test_the_localizer_learns_at_its_own_rate(data: str, tmp_path: Path) -> None
     assert not torch.equal(next(trained.backbone.parameters()), next(fresh.backbone.parameters()))
 
 
-def test_a_loss_that_is_no_number_stops_with_the_last_good_epoch(data: str, tmp_path: Path) -> None:
-    run(options(data, epochs=1), tmp_path)
-    before = weights_of(tmp_path, CHECKPOINT)
-    state = json.loads(options(data, epochs=3, lr=1e30).to_json())
-    with pytest.raises(TrainingError, match="the loss became") as caught:
-        run(Options.from_json(json.dumps(state), source="test"), tmp_path / "wild")
+def test_a_loss_that_is_no_number_stops_and_keeps_the_last_good_epoch(data: str, folder: Path) -> None:
+    good = options(data, epochs=1)
+    run(good, folder)
+    before = weights_of(folder, CHECKPOINT)
+    spoil_the_learning_rate(folder / LAST)
+    with pytest.raises(TrainingError, match="epoch 2; the checkpoint of epoch 1 is kept"):
+        run(replace(good, epochs=3), folder, resume=True)
+    assert_same_weights(weights_of(folder, CHECKPOINT), before)
+    assert all(tensor.isfinite().all() for tensor in before.values())
+    assert load_checkpoint(folder / CHECKPOINT).training.epoch == 1
+
+
+def spoil_the_learning_rate(state: Path) -> None:
+    """Give Adam moments that carry the next step out of every range."""
+    tensors, metadata = read_tensors(state)
+    wild = {name: torch.full_like(t, 1e38) if name.endswith(".exp_avg") else t for name, t in tensors.items()}
+    save_file(wild, state, metadata)
+
+
+@pytest.mark.parametrize("batch_size", [8, 5000])
+def test_weights_that_are_no_numbers_are_never_the_best(batch_size: int, data: str, tmp_path: Path) -> None:
+    """With one batch an epoch the loss is still fine, and the step after it isn't."""
+    with pytest.raises(TrainingError, match="in epoch 1; no epoch was finished before") as caught:
+        run(options(data, lr=1e30, batch_size=batch_size), tmp_path / "a")
     assert "--lr" in caught.value.hint
-    assert not (tmp_path / "wild" / CHECKPOINT).exists()
-    assert_same_weights(weights_of(tmp_path, CHECKPOINT), before)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == [LAST]
+
+
+def test_two_runs_never_share_a_folder(data: str, tmp_path: Path) -> None:
+    (tmp_path / "a").mkdir()
+    with pytest.raises(UsageError, match="exists"):
+        run(options(data, epochs=1), tmp_path / "a")
+
+
+def test_a_run_whose_data_set_changed_is_not_resumed(data: str, tmp_path: Path) -> None:
+    copy = tmp_path / "data"
+    shutil.copytree(data.removeprefix("folder:"), copy)
+    given = options(f"folder:{copy}", epochs=1)
+    run(given, tmp_path / "a")
+    for split in ("train", "val"):
+        (copy / split / "left").rename(copy / split / "write")  # now the last class, and as many as before
+    with pytest.raises(ArtifactError, match="the data set is not the one"):
+        run(replace(given, epochs=2), tmp_path / "a", resume=True)
+
+
+def test_a_broken_test_set_is_known_before_training(data: str, tmp_path: Path) -> None:
+    copy = tmp_path / "data"
+    shutil.copytree(data.removeprefix("folder:"), copy)
+    (copy / "test/left").mkdir(parents=True)
+    (copy / "test/left/0.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match="1 of 1 test images are broken"):
+        run(options(f"folder:{copy}"), tmp_path / "a")
+    assert not (tmp_path / "a").exists()
+
+
+def test_loading_by_processes_gives_the_same_weights(
+    data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sets too large for memory are decoded by worker processes; which way it was loaded must not show."""
+    run(options(data, epochs=2), tmp_path / "memory")
+    monkeypatch.setattr("lstn.train.loading.CACHE_BYTES", 0)
+    fit(options(data, epochs=2), tmp_path / "workers", device=CPU, workers=2, watcher=SILENT, resume=False)
+    assert_same_weights(weights_of(tmp_path / "workers"), weights_of(tmp_path / "memory"))
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_lower_precision_leaves_the_transformer_alone(precision: str, data: str, tmp_path: Path) -> None:
-    result = run(options(data, precision=precision, epochs=2), tmp_path)
+def test_lower_precision_leaves_the_transformer_alone(precision: str, data: str, folder: Path) -> None:
+    result = run(options(data, precision=precision, epochs=2), folder)
     model = load_checkpoint(result.checkpoint).model
     pixels = torch.randint(0, 256, (2, 32, 32, 3), dtype=torch.uint8)
     exact, lowered = forward(model, pixels, "fp32"), forward(model, pixels, precision)  # type: ignore[arg-type]
@@ -211,10 +272,10 @@ def test_a_last_batch_of_one_is_left_out_of_training_only(data: str) -> None:
     assert sizes == {0: [47], None: [47, 1]}
 
 
-def test_resuming_another_model_is_refused(data: str, tmp_path: Path) -> None:
-    run(options(data, epochs=1), tmp_path)
+def test_resuming_another_model_is_refused(data: str, folder: Path) -> None:
+    run(options(data, epochs=1), folder)
     with pytest.raises(ArtifactError, match="the state of another model"):
-        run(options(data, epochs=2, loc=Loc.STN), tmp_path, resume=True)
+        run(options(data, epochs=2, loc=Loc.STN), folder, resume=True)
 
 
 def test_weights_start_the_backbone_and_are_not_needed_to_resume(data: str, tmp_path: Path) -> None:
@@ -229,6 +290,6 @@ def test_weights_start_the_backbone_and_are_not_needed_to_resume(data: str, tmp_
     assert len(run(replace(given, epochs=4), tmp_path / "started", resume=True).history) == 4
 
 
-def test_an_unknown_model_is_wrong_use(data: str, tmp_path: Path) -> None:
+def test_an_unknown_model_is_wrong_use(data: str, folder: Path) -> None:
     with pytest.raises(UsageError, match="effnet-b9"):
-        run(options(data, model="effnet-b9"), tmp_path)
+        run(options(data, model="effnet-b9"), folder)
