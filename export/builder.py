@@ -16,8 +16,6 @@ from lstn.gpu import find_gpus
 from lstn.imports import require
 from lstn.plan import Flavour, Tensor
 
-_MODULE = {Flavour.TRT: "tensorrt", Flavour.TRT_RTX: "tensorrt_rtx"}
-
 _PRECISIONS = {"FP8": "fp8", "INT8": "int8", "HALF": "fp16", "BF16": "bf16"}
 """A network that holds one of these types anywhere is called by it; the first in this order wins."""
 
@@ -82,7 +80,7 @@ def load_tensorrt(flavour: Flavour) -> ModuleType:
     Raises:
         MissingExtra: not installed, not loadable, or a version of TensorRT other than 10 and 11.
     """
-    trt = require(_MODULE[flavour], extra=flavour.value)
+    trt = require(flavour.module, extra=flavour.value)
     if flavour is Flavour.TRT and str(trt.__version__).partition(".")[0] not in ("10", "11"):
         hint = f"run: pip install 'lstn[{flavour.value}]'"
         raise MissingExtra(f"TensorRT {trt.__version__} is installed, 10 or 11 is wanted", hint=hint)

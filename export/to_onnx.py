@@ -15,6 +15,7 @@ from lstn.errors import LstnError
 from lstn.export.verify import Agreement, verify_onnx
 from lstn.files import replacing
 from lstn.images import Pixels
+from lstn.onnxfile import MAX_BYTES
 
 OPSET = 18
 """From opset 20 on, GridSample spells its mode `linear`, which TensorRT up to at least 11.1 silently runs as NEAREST
@@ -23,9 +24,6 @@ OPSET = 18
 
 IR_VERSION = 8
 """The file format that came with opset 18 (ONNX 1.13): TensorRT 10 and ONNX Runtime from 1.14 on read it."""
-
-_MAX_BYTES = (2 << 30) - 1
-"""Protocol buffers can't be longer, and a model is to stay one file."""
 
 _EXPORT_BATCH = 2
 """At 1 the exporter would take the batch for a constant."""
@@ -95,7 +93,7 @@ def _finished(proto: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:
     del proto.metadata_props[:]
     proto.metadata_props.add(key=METADATA_KEY, value=contract.to_json())
     proto.ir_version = IR_VERSION
-    if (size := proto.ByteSize()) > _MAX_BYTES:
+    if (size := proto.ByteSize()) > MAX_BYTES:
         raise LstnError(
             f"the ONNX file would be {size / 1e9:.2f} GB, more than the format's 2 GB", hint="choose a smaller model"
         )

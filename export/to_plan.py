@@ -7,11 +7,10 @@ import os
 import re
 from pathlib import Path
 
-from lstn.contract import Contract
 from lstn.errors import ArtifactError, UsageError
 from lstn.export.builder import Batch, build
 from lstn.files import replacing, sha256_of, write_text
-from lstn.onnxfile import read_onnx
+from lstn.onnxfile import read_model
 from lstn.plan import Flavour, Sidecar, read_sidecar, sidecar_path
 
 _BATCH = re.compile(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})")
@@ -37,7 +36,7 @@ def write_plan(onnx_file: Path, plan: Path, *, flavour: Flavour, batch: Batch, t
         MissingExtra: the flavour's package isn't installed.
         LstnError: the engine can't be built, or the files can't be written.
     """
-    contract = _contract_of(onnx_file)
+    contract, _ = read_model(onnx_file)
     height, width = contract.image_hw
     if batch.maximum * height * width * 3 > _MAX_ELEMENTS:
         raise UsageError(
@@ -64,20 +63,6 @@ def write_plan(onnx_file: Path, plan: Path, *, flavour: Flavour, batch: Batch, t
         )
         write_text(sidecar_path(plan), sidecar.to_json())
     return sidecar
-
-
-def _contract_of(onnx_file: Path) -> Contract:
-    found = read_onnx(onnx_file)
-    if found.contract is None:
-        raise ArtifactError(
-            f"{onnx_file}: no contract, so it wasn't written by lstn", hint="make one with: lstn export"
-        )
-    if found.external_data:
-        raise ArtifactError(
-            f"{onnx_file}: keeps weights in other files; lstn reads models of one file",
-            hint="make one with: lstn export",
-        )
-    return found.contract
 
 
 def is_stale(plan: Path, onnx_file: Path) -> bool:

@@ -1,5 +1,6 @@
 """The `lstn` command: its subcommands, and the one place where an error becomes a line and an exit code."""
 
+import io
 import sys
 from typing import Annotated, NoReturn
 
@@ -54,7 +55,10 @@ def main() -> NoReturn:
     """Run the command line; exit with 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C."""
     debug = "--debug" in sys.argv[1:]
     try:
-        app(standalone_mode=True)
+        try:
+            app(standalone_mode=True)
+        finally:
+            sys.stdout.flush()  # here a failure becomes a line; at Python's end it would become a traceback
     except LstnError as error:
         _fail(error, debug=debug)
     except ModuleNotFoundError as error:
@@ -63,6 +67,8 @@ def main() -> NoReturn:
             _fail_internally(error, debug=debug)
         extras = next((_EXTRAS_OF[word] for word in sys.argv[1:] if word in _EXTRAS_OF), "train")
         _fail(MissingExtra(f"{package} is not installed", hint=f"run: pip install 'lstn[{extras}]'"), debug=debug)
+    except OSError as error:
+        _fail_outside(error, debug=debug)
     except Exception as error:
         _fail_internally(error, debug=debug)
     sys.exit(0)
@@ -76,6 +82,19 @@ def _fail(error: LstnError, *, debug: bool) -> NoReturn:
     if error.hint:
         messages().print(f"  {printable(error.hint)}", markup=False, soft_wrap=True)
     sys.exit(error.exit_code)
+
+
+def _fail_outside(error: OSError, *, debug: bool) -> NoReturn:
+    """The system refused: a full disk behind `> rows.csv`, a folder that may not be read, a reader that left early."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        sys.stdout = io.StringIO()  # else Python tries again at its end, and says so
+    if isinstance(error, BrokenPipeError):
+        sys.exit(1)
+    if error.errno is None:  # a library's own, such as ctypes'
+        _fail_internally(error, debug=debug)
+    _fail(LstnError(f"{error.filename or 'output'}: {error.strerror}"), debug=debug)
 
 
 def _fail_internally(error: Exception, *, debug: bool) -> NoReturn:

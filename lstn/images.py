@@ -1,15 +1,16 @@
 """Image files -> pixels. The one decode function that training, calibration and every runtime share."""
 
 import io
+import os
 import warnings
 from pathlib import Path
-from typing import TypeAlias
+from typing import NoReturn, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from lstn.errors import ImageError, UsageError
+from lstn.errors import DataError, ImageError, UsageError
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """(H, W, 3) or (N, H, W, 3), uint8, RGB."""
@@ -84,11 +85,13 @@ def find_images(paths: list[Path]) -> list[Path]:
 
     Raises:
         UsageError: a path doesn't exist, or a folder holds no image.
+        DataError: a folder, or one inside it, can't be read.
     """
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
-            inside = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            files = (Path(root, name) for root, _, names in os.walk(path, onerror=_refuse) for name in names)
+            inside = sorted(file for file in files if file.suffix.lower() in SUFFIXES and file.is_file())
             if not inside:
                 raise UsageError(f"{path}: no image in this folder", hint=f"looked for {' '.join(sorted(SUFFIXES))}")
             found += inside
@@ -97,6 +100,11 @@ def find_images(paths: list[Path]) -> list[Path]:
         else:
             raise UsageError(f"{path}: no such file or folder")
     return found
+
+
+def _refuse(error: OSError) -> NoReturn:
+    """What `rglob` would leave out in silence."""
+    raise DataError(f"{error.filename}: {error.strerror}") from error
 
 
 def _read(path: Path, name: str) -> bytes:

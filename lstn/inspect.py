@@ -10,11 +10,14 @@ from pathlib import Path
 from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.onnxfile import read_onnx
-from lstn.plan import Tensor, read_header, read_sidecar
+from lstn.plan import MAGIC, Tensor, read_header, read_sidecar
+from lstn.terminal import file_size
 
 _MAX_HEADER = 64 << 20
 _MAX_DIMENSIONS, _MAX_ELEMENTS = 16, 1 << 48
-_PLAN_MAGIC = (b"ftrt", b"vtrt")
+_STATE_KEY = f"{METADATA_KEY}.state"
+"""In the header of what a run is resumed from; lstn.train.state writes it."""
+
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """BatchNorm's, which are stored beside the parameters and not trained."""
 
@@ -51,7 +54,7 @@ def inspect_file(path: Path) -> Inspection:
             head = file.read(9)
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror or error}") from error
-    if head[:4] in _PLAN_MAGIC or path.suffix == ".plan":
+    if head[:4] in MAGIC or path.suffix == ".plan":
         return _plan(path)
     if head[8:] == b"{" or path.suffix == ".safetensors":
         return _checkpoint(path)
@@ -71,14 +74,14 @@ def _onnx(path: Path) -> Inspection:
         problem = ArtifactError(f"{path}: no contract, so it wasn't written by lstn", hint="make one with: lstn export")
     elif onnx.external_data:
         problem = ArtifactError(f"{path}: keeps weights in other files, so no engine of lstn opens it")
-    facts = {"opset": str(onnx.opset), "written by": onnx.producer or "unknown", "size": _size(path)}
+    facts = {"opset": str(onnx.opset), "written by": onnx.producer or "unknown", "size": file_size(path)}
     return Inspection("ONNX model", onnx.contract, facts, onnx.inputs, onnx.outputs, onnx.operators, problem)
 
 
 def _plan(path: Path) -> Inspection:
     header = read_header(path)
     kind = f"{header.flavour.product} plan"
-    facts = {"built by": f"{header.flavour.product} {header.version}", "size": _size(path)}
+    facts = {"built by": f"{header.flavour.product} {header.version}", "size": file_size(path)}
     try:
         sidecar = read_sidecar(path)
     except ArtifactError as error:
@@ -97,20 +100,22 @@ def _plan(path: Path) -> Inspection:
 def _checkpoint(path: Path) -> Inspection:
     """safetensors: u64 little-endian length of a JSON header, the header, then the tensors."""
     tensors, metadata, missing = _safetensors_header(path)
+    cut = ArtifactError(f"{path}: cut off, {missing} bytes are missing", hint="copy it again") if missing else None
+    if _STATE_KEY in metadata:
+        facts = {"tensors": str(len(tensors)), "size": file_size(path), "model": "checkpoint.safetensors beside it"}
+        return Inspection("state of a training run", None, facts, problem=cut)
     contract = metadata.pop(METADATA_KEY, None)
     weights = [size for name, (_, size) in tensors.items() if not name.endswith(_STATISTICS)]
     facts = {
         "tensors": str(len(tensors)),
         "parameters": f"{sum(weights):,}",
         "dtypes": ", ".join(sorted({dtype for dtype, _ in tensors.values()})),
-        "size": _size(path),
+        "size": file_size(path),
         **{name.removeprefix(f"{METADATA_KEY}."): str(value)[:500] for name, value in metadata.items()},
     }
-    problem = None
+    problem = cut
     if contract is None:
         problem = ArtifactError(f"{path}: no contract, so it wasn't written by lstn", hint="make one with: lstn train")
-    elif missing:
-        problem = ArtifactError(f"{path}: cut off, {missing} bytes are missing", hint="copy it again")
     read = None if contract is None else Contract.from_json(str(contract), source=str(path))
     return Inspection("checkpoint", read, facts, problem=problem)
 
@@ -134,6 +139,7 @@ def _safetensors_header(path: Path) -> tuple[dict[str, tuple[str, int]], dict[st
         ValueError,
         KeyError,
         TypeError,
+        OverflowError,
         AttributeError,
         IndexError,
         RecursionError,
@@ -145,8 +151,3 @@ def _elements(shape: list[int]) -> int:
     if len(shape) > _MAX_DIMENSIONS or not all(isinstance(size, int) and 0 <= size < _MAX_ELEMENTS for size in shape):
         raise ValueError(f"no shape: {shape!r:.80}")
     return math.prod(shape)
-
-
-def _size(path: Path) -> str:
-    size = path.stat().st_size
-    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

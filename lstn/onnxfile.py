@@ -20,7 +20,7 @@ from lstn.errors import ArtifactError
 from lstn.plan import Tensor
 
 MAX_BYTES = (1 << 31) - 1
-"""A protobuf message can't be larger."""
+"""A protobuf message can't be larger, and a model is to stay one file."""
 
 _MAX_DEPTH = 32
 _MAX_FIELDS = 5_000_000
@@ -89,14 +89,29 @@ def read_onnx(path: Path) -> OnnxFile:
         with path.open("rb") as file:
             # Mapped, so that looking at a large model doesn't read it; an empty file can't be.
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if size else _EMPTY
+        return _Reader(str(path)).read(data)
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror or error}") from error
-    try:
-        return _Reader(str(path)).read(data)
-    except ValueError as error:
+    except ValueError as error:  # the reader's, or mmap's if the file was emptied meanwhile
         raise ArtifactError(
             f"{path}: not an ONNX model, or cut off ({error})", hint="make one with: lstn export"
         ) from error
+
+
+def read_model(path: Path) -> tuple[Contract, OnnxFile]:
+    """Read an ONNX file of lstn, as `read_onnx` does: one with a contract, and with all its weights inside.
+
+    Raises:
+        ArtifactError: what `read_onnx` refuses, no contract, or weights in other files.
+    """
+    onnx = read_onnx(path)
+    if onnx.contract is None:
+        raise ArtifactError(f"{path}: no contract, so it wasn't written by lstn", hint="make one with: lstn export")
+    if onnx.external_data:
+        raise ArtifactError(
+            f"{path}: keeps weights in other files; lstn reads models of one file", hint="make one with: lstn export"
+        )
+    return onnx.contract, onnx
 
 
 class _Reader:

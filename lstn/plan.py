@@ -25,11 +25,17 @@ class Flavour(str, Enum):
         """The product's name, for messages."""
         return {Flavour.TRT: "TensorRT", Flavour.TRT_RTX: "TensorRT for RTX"}[self]
 
+    @property
+    def module(self) -> str:
+        """The name to import it by."""
+        return {Flavour.TRT: "tensorrt", Flavour.TRT_RTX: "tensorrt_rtx"}[self]
+
 
 RTX_TARGETS = ("sm75", "sm80", "sm86", "sm89", "sm120", "sm121")
 """Compute capabilities that TensorRT for RTX 1.7 builds for, with or without a GPU."""
 
-_MAGIC = {b"ftrt": Flavour.TRT, b"vtrt": Flavour.TRT_RTX}
+MAGIC = {b"ftrt": Flavour.TRT, b"vtrt": Flavour.TRT_RTX}
+"""A plan's first four bytes -> who built it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +97,7 @@ def read_header(plan: Path) -> PlanHeader:
         size = plan.stat().st_size
     except OSError as error:
         raise ArtifactError(f"{plan}: {error.strerror or error}") from error
-    flavour = _MAGIC.get(head[:4])
+    flavour = MAGIC.get(head[:4])
     if flavour is None or len(head) < _HEADER_BYTES:
         raise ArtifactError(f"{plan}: not a TensorRT plan", hint="make one with: lstn export --engine trt")
     (payload,) = struct.unpack_from("<Q", head, 16)
@@ -147,7 +153,7 @@ def _parse(data: bytes, path: Path) -> Sidecar:
             inputs=_tensors(fields["inputs"]),
             outputs=_tensors(fields["outputs"]),
         )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ArtifactError(
             f"{path}: damaged sidecar ({error!r})", hint="rebuild the plan with: lstn export"
         ) from error

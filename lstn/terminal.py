@@ -1,6 +1,7 @@
 """What a person sees: progress and remarks on standard error, results on standard output."""
 
 from functools import cache
+from pathlib import Path
 
 from rich.console import Console
 
@@ -24,3 +25,9 @@ def warn(text: str) -> None:
 def printable(text: str) -> str:
     """Escape what a terminal or a reader could mistake: control characters, bidirectional marks, lone surrogates."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+
+
+def file_size(path: Path) -> str:
+    """Return a file's size as a person reads it, such as `1.2 MB`."""
+    size = path.stat().st_size
+    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

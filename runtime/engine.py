@@ -13,6 +13,7 @@ from lstn.contract import Contract, Loc
 from lstn.errors import ArtifactError, UsageError
 from lstn.gpu import Device
 from lstn.images import Pixels
+from lstn.runtime.preflight import instead
 from lstn.warp import Theta
 
 Logits: TypeAlias = npt.NDArray[np.float32]
@@ -60,7 +61,8 @@ def open_engine(
         ArtifactError, DeviceError, MissingExtra: on entering the `with`: the file, the machine or the installation.
     """
     if not path.exists():
-        raise UsageError(f"{path}: no such file", hint="make a model with: lstn export")
+        unbuilt = path.suffix.lower() == ".plan" and path.with_suffix(".onnx").is_file()
+        raise UsageError(f"{path}: no such file", hint=instead(path) if unbuilt else "make a model with: lstn export")
     opener = _OPENERS.get(path.suffix.lower())
     if opener is None or not path.is_file():
         export = f"lstn export {path}" if path.suffix == ".safetensors" else "lstn export"
@@ -78,7 +80,6 @@ def _open_onnx(path: Path, device: Device, threads: int | None, spin: bool) -> A
 
 
 def _open_plan(path: Path, device: Device, threads: int | None, spin: bool) -> AbstractContextManager[Engine]:
-    from lstn.runtime.preflight import instead
     from lstn.runtime.tensorrt import open_plan
 
     if device is Device.CPU:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from lstn.cores import usable_cores
 from lstn.gpu import Gpu, find_gpus
 
 LIBRARIES = {
@@ -89,13 +90,6 @@ def find_providers() -> tuple[list[str], str]:
         return [], ""
     except Exception as error:  # two wheels in one folder fail in many ways
         return [], f"onnxruntime is installed but doesn't load ({' '.join(str(error).split()):.200})"
-
-
-def usable_cores() -> int:
-    """Return the number of logical CPUs that this process may run on."""
-    if hasattr(os, "sched_getaffinity"):  # a container or taskset may allow fewer than there are
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _cpu() -> str:

@@ -12,7 +12,7 @@ from lstn.errors import ArtifactError, DeviceError, MissingExtra
 from lstn.gpu import Device, find_gpus
 from lstn.images import Pixels
 from lstn.imports import require
-from lstn.onnxfile import OnnxFile, read_onnx
+from lstn.onnxfile import read_model
 from lstn.plan import Tensor
 from lstn.runtime.engine import Engine, Prediction, check_pixels, check_prediction
 from lstn.terminal import warn
@@ -59,7 +59,7 @@ def open_onnx(path: Path, *, device: Device, threads: int | None, spin: bool) ->
         DeviceError: `device` is cuda, and there is no GPU or ONNX Runtime can't use it.
         MissingExtra: no ONNX Runtime, or one without CUDA.
     """
-    contract = check_onnx(path, read_onnx(path))
+    contract = check_onnx(path)
     ort = require("onnxruntime", extra="runtime")
     ort.set_default_logger_severity(_FATAL)  # else a provider that doesn't load prints its own story
     chosen = resolve_device(device)
@@ -78,21 +78,13 @@ def open_onnx(path: Path, *, device: Device, threads: int | None, spin: bool) ->
         engine.close()
 
 
-def check_onnx(path: Path, onnx: OnnxFile) -> Contract:
+def check_onnx(path: Path) -> Contract:
     """Return the contract of an ONNX file whose inputs and outputs are those that it describes.
 
     Raises:
-        ArtifactError: no contract, weights in other files, or other inputs and outputs.
+        ArtifactError: what `read_model` refuses, or other inputs and outputs.
     """
-    contract = onnx.contract
-    if contract is None:
-        raise ArtifactError(
-            f"{path}: an ONNX model, but not one of lstn (no contract)", hint="make one with: lstn export"
-        )
-    if onnx.external_data:
-        raise ArtifactError(
-            f"{path}: keeps weights in other files; lstn reads models of one file", hint="make one with: lstn export"
-        )
+    contract, onnx = read_model(path)
     inputs = (Tensor(PIXELS, "uint8", (-1, *contract.image_hw, 3)),)
     outputs = [Tensor(LOGITS, "float32", (-1, len(contract.labels)))]
     if contract.loc is not Loc.NONE:

@@ -12,7 +12,6 @@ from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.errors import ArtifactError, DeviceError
 from lstn.images import Pixels
 from lstn.imports import require
-from lstn.onnxfile import read_onnx
 from lstn.runtime.engine import Engine, Prediction, check_pixels, check_prediction
 from lstn.runtime.onnxruntime import MAX_BATCH, check_onnx
 
@@ -81,7 +80,7 @@ def open_openvino(path: Path, *, threads: int | None) -> Iterator[Engine]:
         ArtifactError: no ONNX file, not one of lstn, or one that OpenVINO can't read.
         MissingExtra: OpenVINO isn't installed.
     """
-    contract = check_onnx(path, read_onnx(path))
+    contract = check_onnx(path)
     graph = OpenVinoGraph(path, threads=threads)
     try:
         yield OpenVinoEngine(path, contract, graph)

@@ -8,8 +8,6 @@ from lstn.gpu import find_gpus
 from lstn.imports import require
 from lstn.plan import RTX_TARGETS, Flavour, Sidecar, read_header, read_sidecar
 
-_MODULES = {Flavour.TRT: "tensorrt", Flavour.TRT_RTX: "tensorrt_rtx"}
-
 
 def check_plan(path: Path) -> Sidecar:
     """Read a plan's header and sidecar, and check them against each other and against this machine's first GPU.
@@ -44,7 +42,7 @@ def load_library(path: Path, sidecar: Sidecar) -> Any:
         ArtifactError: another version of it is.
     """
     flavour = sidecar.flavour
-    trt = require(_MODULES[flavour], extra=flavour.value)
+    trt = require(flavour.module, extra=flavour.value)
     built, here = (str(version).split(".")[:3] for version in (sidecar.version, trt.__version__))
     if built != here:
         raise ArtifactError(

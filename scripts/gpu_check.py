@@ -1,6 +1,7 @@
 """What only a machine with an NVIDIA GPU can tell: the tests marked `gpu`, and the benchmarks.
 
-Needs no install: it runs the checkout with the Python at hand, and writes gpu-check.json with what each part printed.
+Needs no install: it runs the checkout with the Python at hand, and writes what each part printed to
+docs/results/gpu-check.json.
 
     python scripts/gpu_check.py [OUTPUT.json]
 """
@@ -16,14 +17,18 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lstn.runtime.environment import describe_environment  # noqa: E402 - the checkout, not an installed copy
+from lstn.gpu import find_gpus  # noqa: E402 - the checkout, not an installed copy
+from lstn.runtime.environment import describe_environment  # noqa: E402
 
 TIMEOUT_S = 480
 
 
 def main() -> int:
-    """Run every part, write the report, and return 1 if one failed."""
-    output = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "gpu-check.json"
+    """Run every part, write the report, and return 1 if one failed or there is no GPU."""
+    if not find_gpus():
+        print("error: this machine shows no NVIDIA GPU, so there is nothing to check", file=sys.stderr)
+        return 1
+    output = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "results" / "gpu-check.json"
     # Only the files that hold such tests: the others may import what a borrowed machine lacks.
     tests = [
         str(path) for path in sorted((ROOT / "tests").glob("**/test_*.py")) if "pytest.mark.gpu" in path.read_text()

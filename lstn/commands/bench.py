@@ -75,11 +75,12 @@ def bench(
         raise UsageError(f"{against}: no such file", hint="keep a run with: lstn bench --save")
     environment = describe_environment()
     results = run_bench(files, setup, tell=lambda text: note(printable(text)))  # a spinner would take part in the race
-    if json_ is not None:
-        write_text(json_, json.dumps(report(results, setup, environment)))
-    _show(results, environment, setup.device)
-    if json_ is not None:
-        note(f"every sample: {json_}")
+    try:
+        _show(results, environment, setup.device)
+    finally:  # whichever of the two can't be written, the other keeps the measurement
+        if json_ is not None:
+            write_text(json_, json.dumps(report(results, setup, environment)))
+            note(f"every sample: {json_}")
     if against is not None:
         _compare(against, results, setup, tolerance)
 

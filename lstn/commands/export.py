@@ -8,7 +8,7 @@ import typer
 
 from lstn.errors import LstnError, UsageError
 from lstn.plan import Flavour, sidecar_path
-from lstn.terminal import messages, note, warn
+from lstn.terminal import file_size, messages, note, warn
 
 if TYPE_CHECKING:
     from lstn.export.builder import Batch
@@ -137,7 +137,7 @@ def _export_onnx(checkpoint_file: Path, onnx_file: Path) -> None:
     images = sample_images(training.data, contract.image_hw, seed=training.seed)
     with messages().status(f"exporting {contract.loc.value} + {contract.backbone}"):
         agreement = write_onnx(checkpoint.model, onnx_file, contract, images)
-    typer.echo(f"{onnx_file}  {_size(onnx_file)}  {agreement.images} images against PyTorch: {agreement}")
+    typer.echo(f"{onnx_file}  {file_size(onnx_file)}  {agreement.images} images against PyTorch: {agreement}")
 
 
 def _export_plan(onnx_file: Path, plan: Path, flavour: Flavour, batch: "Batch", targets: tuple[str, ...]) -> None:
@@ -146,9 +146,11 @@ def _export_plan(onnx_file: Path, plan: Path, flavour: Flavour, batch: "Batch", 
     with messages().status(f"building for {', '.join(targets)}"):
         made = write_plan(onnx_file, plan, flavour=flavour, batch=batch, targets=targets)
     what = f"{flavour.product} {made.version}, {made.precision}, {', '.join(made.targets)}"
-    typer.echo(f"{plan}  {_size(plan)}  {what}, batch {batch.minimum} to {batch.maximum}, fastest at {batch.optimum}")
+    typer.echo(
+        f"{plan}  {file_size(plan)}  {what}, batch {batch.minimum} to {batch.maximum}, fastest at {batch.optimum}"
+    )
     sidecar = sidecar_path(plan)
-    typer.echo(f"{sidecar}  {_size(sidecar)}  what {plan.name} is; keep the two together")
+    typer.echo(f"{sidecar}  {file_size(sidecar)}  what {plan.name} is; keep the two together")
 
 
 def _warn_of_stale(plan: Path, onnx_file: Path) -> None:
@@ -157,8 +159,3 @@ def _warn_of_stale(plan: Path, onnx_file: Path) -> None:
 
     if onnx_file.is_file() and is_stale(plan, onnx_file):
         warn(f"{plan} was built from another model than {onnx_file}; build it again, or remove it")
-
-
-def _size(path: Path) -> str:
-    size = path.stat().st_size
-    return f"{size / 1e6:.1f} MB" if size >= 100_000 else f"{size / 1e3:.1f} kB"

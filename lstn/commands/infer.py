@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from lstn.contract import Loc
+from lstn.cores import usable_cores
 from lstn.errors import LstnError, UsageError
 from lstn.files import replacing
 from lstn.gpu import Device
+from lstn.plan import sidecar_path
 from lstn.terminal import messages, note
 
 if TYPE_CHECKING:
@@ -82,13 +84,12 @@ def infer(
     """
     from lstn.images import find_images
     from lstn.runtime.engine import open_engine
-    from lstn.runtime.environment import usable_cores
     from lstn.runtime.predict import predict
 
     images = find_images(paths)
     wanted = _format(format_, output)
-    if output is not None and output.is_dir():
-        raise UsageError(f"--output {output}: a folder", hint=f"name a file: --output {output / 'rows.csv'}")
+    if output is not None:
+        _check_output(output, [engine, sidecar_path(engine), *images])
     # The decoders want the cores that ONNX Runtime's threads would spin on: measured, a quarter more images/s without.
     with open_engine(engine, device=device, threads=threads, spin=False) as opened:
         if warps is not None and opened.contract.loc is Loc.NONE:
@@ -111,6 +112,13 @@ def _format(wanted: Format | None, output: Path | None) -> Format:
     if output is not None:
         return _BY_SUFFIX.get(output.suffix.lower(), Format.CSV)
     return Format.TABLE if sys.stdout.isatty() else Format.CSV
+
+
+def _check_output(output: Path, inputs: Sequence[Path]) -> None:
+    if output.is_dir():
+        raise UsageError(f"--output {output}: a folder", hint=f"name a file: --output {output / 'rows.csv'}")
+    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
+        raise UsageError(f"--output {output}: an input, which the rows would replace", hint="name another file")
 
 
 def _batch_size(wanted: int | None, opened: "Engine", engine: Path) -> int:

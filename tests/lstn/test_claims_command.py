@@ -200,7 +200,7 @@ def test_a_file_without_a_contract_is_refused(make_tiny: MakeTiny, run_lstn: Run
     path = make_tiny(edit=lambda model: model.ClearField("metadata_props")).path
     ran = run_lstn("claims", path)
     assert ran.code == 1
-    assert "not one of lstn (no contract)" in ran.err
+    assert "no contract, so it wasn't written by lstn" in ran.err
 
 
 def test_files_that_differ_in_more_than_the_localizer_are_refused(make_tiny: MakeTiny, run_lstn: RunLstn) -> None:

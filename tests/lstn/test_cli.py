@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from command import RunLstn
@@ -54,6 +55,13 @@ def test_wrong_use_exits_with_2(arguments: tuple[str, ...], run_lstn: RunLstn) -
         (LstnError("disk [full]", hint="free it"), 1, "error: disk [full]\n  free it\n"),
         (UsageError("no such model"), 2, "error: no such model\n"),
         (ValueError("two\nlines"), 1, "error: ValueError: two lines\n  this is a defect of lstn"),
+        (PermissionError(13, "Permission denied", "/root/x"), 1, "error: /root/x: Permission denied\n"),
+        (OSError(28, "No space left on device"), 1, "error: output: No space left on device\n"),
+        (
+            OSError("libcudart.so.12: cannot open"),
+            1,
+            "error: OSError: libcudart.so.12: cannot open\n  this is a defect",
+        ),
         (ModuleNotFoundError("No module named 'torch'", name="torch"), 1, "pip install 'lstn[train]'"),
     ],
 )
@@ -70,3 +78,10 @@ def test_any_error_is_one_line_and_a_hint(
     assert "Traceback" not in ran.err
     assert len(ran.err.strip().splitlines()) <= 2
     assert "Traceback" in run_lstn("--debug", "train").err
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["doctor"], ["doctor", "--json"]])
+def test_a_full_disk_behind_the_output_is_one_line(arguments: list[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        ran = subprocess.run([sys.executable, "-m", "lstn", *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (ran.returncode, ran.stderr) == (1, "error: output: No space left on device\n")

@@ -55,6 +55,7 @@ def test_a_checkpoint_cut_off_is_told_how_much_is_missing(checkpoint: Path) -> N
         struct.pack("<Q", 2) + b"[]",
         struct.pack("<Q", 8) + b'{"a": 1}',
         struct.pack("<Q", 60) + b'{"a":{"dtype":"F32","shape":"x","data_offsets":[0,4]}}      ',
+        struct.pack("<Q", 70) + b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,Infinity]}}'.ljust(70),
         struct.pack("<Q", 100_000) + b"[" * 100_000,
     ],
 )
@@ -71,6 +72,17 @@ def test_a_foreign_checkpoint_shows_and_is_called_foreign(tmp_path: Path) -> Non
     found = inspect_file(path)
     assert found.facts["parameters"] == "3"
     assert "no contract" in str(found.problem)
+
+
+def test_the_state_of_a_run_says_where_its_model_is(tmp_path: Path, run_lstn: RunLstn) -> None:
+    path = tmp_path / "last.safetensors"
+    path.write_bytes(save({"model.a": np.zeros(3, np.float32)}, {"lstn.state": "{}"}))  # as lstn.train.state does
+    found = inspect_file(path)
+    assert (found.kind, found.contract, found.problem) == ("state of a training run", None, None)
+    assert found.facts["model"] == "checkpoint.safetensors beside it"
+    assert run_lstn("inspect", path).code == 0
+    path.write_bytes(path.read_bytes()[:-2])
+    assert "cut off, 2 bytes are missing" in str(inspect_file(path).problem)
 
 
 def test_an_onnx_model(tiny: Tiny) -> None:

@@ -1,3 +1,4 @@
+import mmap
 import time
 from collections import Counter
 from contextlib import suppress
@@ -12,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 from tiny import MakeTiny, Tiny
 
 from lstn.errors import ArtifactError
-from lstn.onnxfile import read_onnx
+from lstn.onnxfile import read_model, read_onnx
 from lstn.plan import Tensor
 
 
@@ -141,6 +142,23 @@ def test_what_is_wrong_is_said(tmp_path: Path, data: bytes, told: str) -> None:
     path.write_bytes(data)
     with pytest.raises(ArtifactError, match=told):
         read_onnx(path)
+
+
+def test_a_file_that_is_emptied_while_it_is_opened_is_one_error(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise ValueError("cannot mmap an empty file")
+
+    monkeypatch.setattr(mmap, "mmap", refuse)
+    with pytest.raises(ArtifactError, match="cannot mmap an empty file"):
+        read_onnx(tiny.path)
+
+
+def test_a_model_of_lstn_is_one_file_with_a_contract(tiny: Tiny, make_tiny: MakeTiny) -> None:
+    assert read_model(tiny.path) == (tiny.contract, read_onnx(tiny.path))
+    with pytest.raises(ArtifactError, match="keeps weights in other files"):
+        read_model(make_tiny(edit=_in_initializer).path)
+    with pytest.raises(ArtifactError, match="no contract, so it wasn't written by lstn"):
+        read_model(make_tiny(edit=lambda model: model.ClearField("metadata_props")).path)
 
 
 def test_graphs_that_nest_without_end_are_refused(tmp_path: Path) -> None:

@@ -84,6 +84,13 @@ def test_the_table_has_a_line_for_each(run_lstn: RunLstn, make_tiny: MakeTiny) -
     assert "timing 2 at batch 1" in ran.err
 
 
+def test_a_report_that_cant_be_written_costs_no_measurement(run_lstn: RunLstn, tiny: Tiny) -> None:
+    ran = run_lstn("bench", tiny.path, *QUICK, "--json", tiny.path / "bench.json")
+    assert ran.code == 1
+    assert "time, first = 1" in ran.out
+    assert f"error: cannot write {tiny.path / 'bench.json'}" in ran.err
+
+
 @pytest.mark.parametrize("batch", ["", "0", "1,,2", "one", "-1", "1.5", "9" * 9])
 def test_batches_that_are_none_are_refused(run_lstn: RunLstn, tiny: Tiny, batch: str) -> None:
     ran = run_lstn("bench", tiny.path, f"--batch={batch}")

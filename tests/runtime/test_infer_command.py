@@ -15,6 +15,7 @@ from tiny import MakeTiny, Tiny
 
 from lstn.contract import Loc
 from lstn.images import Pixels, decode
+from lstn.plan import sidecar_path
 from lstn.runtime.onnxruntime import OnnxEngine
 from lstn.warp import draw_warp
 
@@ -164,6 +165,37 @@ def test_refusals_are_one_line(
     assert error.startswith("error: ")
     assert told in error
     assert len(hint) <= 1
+
+
+@pytest.mark.parametrize("which", ["engine", "link", "image"])
+def test_rows_never_replace_what_they_are_made_of(
+    run_lstn: RunLstn, tiny: Tiny, folder: Path, tmp_path: Path, which: str
+) -> None:
+    output = {"engine": tiny.path, "link": tmp_path / "rows.csv", "image": folder / "a" / "01.png"}[which]
+    if which == "link":
+        output.symlink_to(tiny.path)
+    before = output.read_bytes()
+    ran = run_lstn("infer", folder, "--engine", tiny.path, "--output", output)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(f"error: --output {output}: an input")
+    assert output.read_bytes() == before
+
+
+def test_rows_never_replace_a_sidecar(run_lstn: RunLstn, plan: Path, folder: Path) -> None:
+    ran = run_lstn("infer", folder, "--engine", plan, "--output", sidecar_path(plan))
+    assert ran.code == 2
+    assert "an input" in ran.err
+
+
+def test_a_full_disk_behind_the_rows_is_one_line(tiny: Tiny, folder: Path) -> None:
+    command = [sys.executable, "-m", "lstn", "infer", str(folder), "--engine", str(tiny.path)]
+    for options in ([], ["--format", "json"], ["--format", "table"]):
+        with Path("/dev/full").open("w") as full:
+            ran = subprocess.run([*command, *options], stdout=full, stderr=subprocess.PIPE, text=True)
+        assert ran.returncode == 1
+        assert [line for line in ran.stderr.splitlines() if " images in " not in line] == [
+            "error: output: No space left on device"
+        ]
 
 
 def test_a_plan_without_a_gpu_names_the_command_that_works(

@@ -98,7 +98,7 @@ def damage_contract(model: onnx.ModelProto) -> None:
 @pytest.mark.parametrize(
     ("edit", "told"),
     [
-        (drop_contract, "not one of lstn (no contract)"),
+        (drop_contract, "no contract, so it wasn't written by lstn"),
         (rename_input, "its inputs are images uint8 (N, 8, 8, 3); its contract says pixels uint8 (N, 8, 8, 3)"),
         (drop_theta, "its outputs are logits float32 (N, 4); its contract says logits float32 (N, 4), theta"),
         (widen_logits, "its outputs are logits float32 (N, 9)"),
@@ -205,6 +205,17 @@ def test_other_kinds_of_file_are_no_engines(tmp_path: Path, name: str) -> None:
 def test_a_missing_file_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         open_engine(tmp_path / "model.onnx")
+
+
+def test_a_plan_that_was_never_built_points_to_the_onnx_file_beside_it(tiny: Tiny) -> None:
+    plan = tiny.path.with_suffix(".plan")
+    with pytest.raises(UsageError, match="no such file") as raised:
+        open_engine(plan)
+    assert raised.value.hint == f"use ONNX Runtime: lstn infer images/ --engine {tiny.path}"
+    tiny.path.unlink()
+    with pytest.raises(UsageError) as raised:
+        open_engine(plan)
+    assert raised.value.hint == "make a model with: lstn export"
 
 
 def test_the_session_is_freed_at_the_end(tiny: Tiny) -> None:
