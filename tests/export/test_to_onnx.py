@@ -1,3 +1,4 @@
+import copy
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -23,12 +24,22 @@ def test_onnx_runtime_agrees_with_pytorch_for_every_localizer(exported: Exported
     agreement = exported.agreement
     assert agreement.images == 32
     assert agreement.top1 == 1.0
-    assert agreement.logit_difference < 1e-5
+    assert agreement.logit_difference < 10 * rounding(exported)
     if exported.contract.loc is Loc.NONE:
         assert agreement.drift_px is None
     else:
         assert agreement.drift_px is not None
         assert agreement.drift_px < 1e-3
+
+
+def rounding(exported: Exported) -> float:
+    """How far PyTorch in float32 is from itself in float64: a faithful copy in float32 is about as far from either."""
+    pixels = torch.from_numpy(exported.images)
+    with torch.no_grad():
+        rough, exact = exported.model(pixels), copy.deepcopy(exported.model).double()(pixels)
+    if exported.contract.loc is not Loc.NONE:
+        rough, exact = rough[0], exact[0]
+    return float((rough - exact).abs().max())
 
 
 @pytest.mark.parametrize("backbone", ["resnet-18", "effnet-b0", "densenet-121"])
