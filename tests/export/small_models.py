@@ -1,5 +1,6 @@
 """Models that are quick to export, and as well-behaved as trained ones."""
 
+import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,16 @@ def warping_model(loc: Loc, backbone: str = "cnn") -> tuple[Classifier, Contract
     with torch.no_grad():  # an untrained BatchNorm lets nothing through that depends on the image
         model(torch.from_numpy(sample_images("digits", (SIDE, SIDE), seed=1, count=16)))
     return model.eval(), contract
+
+
+def rounding(model: Classifier, images: Pixels) -> float:
+    """How far PyTorch in float32 is from itself in float64: a faithful copy in float32 is about as far from either."""
+    pixels = torch.from_numpy(images)
+    with torch.no_grad():
+        rough, exact = model(pixels), copy.deepcopy(model).double()(pixels)
+    if model.transformer is not None:
+        rough, exact = rough[0], exact[0]
+    return float((rough - exact).abs().max())
 
 
 ExportOnce = Callable[[Loc], Exported]

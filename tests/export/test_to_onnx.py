@@ -1,4 +1,3 @@
-import copy
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -10,7 +9,7 @@ import onnxruntime
 import pytest
 import torch
 import torch.nn.functional as F
-from small_models import Exported, warping_model
+from small_models import Exported, rounding, warping_model
 
 import lstn
 from lstn.contract import METADATA_KEY, Contract, Loc
@@ -24,22 +23,12 @@ def test_onnx_runtime_agrees_with_pytorch_for_every_localizer(exported: Exported
     agreement = exported.agreement
     assert agreement.images == 32
     assert agreement.top1 == 1.0
-    assert agreement.logit_difference < 10 * rounding(exported)
+    assert agreement.logit_difference < 10 * rounding(exported.model, exported.images)
     if exported.contract.loc is Loc.NONE:
         assert agreement.drift_px is None
     else:
         assert agreement.drift_px is not None
         assert agreement.drift_px < 1e-3
-
-
-def rounding(exported: Exported) -> float:
-    """How far PyTorch in float32 is from itself in float64: a faithful copy in float32 is about as far from either."""
-    pixels = torch.from_numpy(exported.images)
-    with torch.no_grad():
-        rough, exact = exported.model(pixels), copy.deepcopy(exported.model).double()(pixels)
-    if exported.contract.loc is not Loc.NONE:
-        rough, exact = rough[0], exact[0]
-    return float((rough - exact).abs().max())
 
 
 @pytest.mark.parametrize("backbone", ["resnet-18", "effnet-b0", "densenet-121"])

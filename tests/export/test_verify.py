@@ -6,7 +6,7 @@ import onnx
 import pytest
 import torch
 from onnx import numpy_helper
-from small_models import SIDE, Exported, warping_model
+from small_models import SIDE, Exported, rounding, warping_model
 from torch import nn
 
 from lstn.contract import Loc
@@ -110,7 +110,7 @@ def test_a_near_tie_is_no_failure(exported_lstn: Exported, tmp_path: Path) -> No
 
     agreement = verify_onnx(tampered(exported_lstn, tmp_path, edit), model, contract, exported_lstn.images)
     assert agreement.top1 < 0.5
-    assert agreement.logit_difference < 1e-5
+    assert agreement.logit_difference < 10 * rounding(model, exported_lstn.images)
 
 
 class TestWeightsThatAmplifyRounding:

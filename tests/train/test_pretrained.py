@@ -20,7 +20,7 @@ from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.train.backbones import BACKBONES
 from lstn.train.pretrained import load_backbone_weights
 
-CLASSIFIER = ("classifier.4.weight", "classifier.4.bias")  # of `cnn`
+CLASSIFIER = ("classifier.2.weight", "classifier.2.bias")  # of `cnn`
 
 
 def cnn(classes: int, seed: int = 0) -> nn.Module:
@@ -82,18 +82,18 @@ def without(key: str) -> Callable[[dict[str, torch.Tensor]], dict[str, torch.Ten
     ("change", "fault"),
     [
         (without("features.0.weight"), r"1 missing: features\.0\.weight"),
-        (without("classifier.4.bias"), r"1 missing: classifier\.4\.bias"),
+        (without("classifier.2.bias"), r"1 missing: classifier\.2\.bias"),
         (lambda tensors: tensors | {"extra": torch.zeros(1)}, "1 unexpected: extra"),
         (
             lambda tensors: tensors | {"features.0.bias": torch.zeros(7)},
             r"1 of another shape: features\.0\.bias \(7,\) for \(16,\)",
         ),
         (
-            lambda tensors: tensors | {"classifier.4.weight": torch.zeros(4, 63)},
-            r"classifier\.4\.weight \(4, 63\) for \(4, 64\)",
+            lambda tensors: tensors | {"classifier.2.weight": torch.zeros(4, 63)},
+            r"classifier\.2\.weight \(4, 63\) for \(4, 512\)",
         ),
-        (lambda tensors: tensors | {"classifier.4.bias": torch.tensor(0.0)}, r"classifier\.4\.bias \(\) for \(4,\)"),
-        (lambda _: {}, r"10 missing: features\.0\.weight, features\.0\.bias, features\.3\.weight, \.\.\."),
+        (lambda tensors: tensors | {"classifier.2.bias": torch.tensor(0.0)}, r"classifier\.2\.bias \(\) for \(4,\)"),
+        (lambda _: {}, r"6 missing: features\.0\.weight, features\.0\.bias, features\.3\.weight, \.\.\."),
     ],
 )
 def test_weights_of_another_network_are_refused_and_change_nothing(
