@@ -68,6 +68,11 @@ def claims(
     """
     console = _console()
     if tables:
+        if files or html or json_ or image_size:
+            raise UsageError(
+                "--tables only counts and prints: FILE, --html, --json and --image-size are for measuring",
+                hint="leave out the one or the other",
+            )
         _print_tables(console)
         return
     for path in (html, json_):
