@@ -55,7 +55,7 @@ def test_wrong_use_exits_with_2(arguments: tuple[str, ...], run_lstn: RunLstn) -
         (LstnError("disk [full]", hint="free it"), 1, "error: disk [full]\n  free it\n"),
         (UsageError("no such model"), 2, "error: no such model\n"),
         (ValueError("two\nlines"), 1, "error: ValueError: two lines\n  this is a defect of lstn"),
-        (PermissionError(13, "Permission denied", "/root/x"), 1, "error: /root/x: Permission denied\n"),
+        (PermissionError(13, "Permission denied", "/secret/x"), 1, "error: /secret/x: Permission denied\n"),
         (OSError(28, "No space left on device"), 1, "error: output: No space left on device\n"),
         (
             OSError("libcudart.so.12: cannot open"),
