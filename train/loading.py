@@ -25,11 +25,6 @@ class Images(Dataset[Batch]):
             with ThreadPoolExecutor() as pool:
                 self._cache = list(pool.map(self._read, range(len(split))))
 
-    def redrawn(self, epoch: int) -> "Images":
-        """The images of another epoch; itself when they are the same."""
-        split = self._split.redrawn(epoch)
-        return self if split is self._split else Images(split)
-
     def __len__(self) -> int:
         return len(self._split)
 

@@ -79,12 +79,14 @@ def fit(
             note(f"{options.model} starts from {options.weights}" + (f"; new: {', '.join(fresh)}" if fresh else ""))
         claim(folder)
         write_state(folder / LAST, run, options)  # so that a run killed in its first epoch can be resumed too
-    train, val = Images(data.train), Images(data.val)
-    watcher.started(len(train), len(run.history))
+    watcher.started(len(data.train), len(run.history))
+    train, val = None, Images(data.val)
     while len(run.history) < options.epochs and run.flat_epochs < options.patience:
         number = len(run.history) + 1
-        train = train.redrawn(number)
         began = time.perf_counter()
+        split = data.train.redrawn(number)
+        if train is None or split is not data.train:  # images that stay the same are decoded once
+            train = Images(split)
         torch.manual_seed(_epoch_seed(options.seed, number))  # dropout
         loader = batches(
             train,
