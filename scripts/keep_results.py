@@ -50,7 +50,9 @@ def summary(report: dict[str, Any]) -> str:
     """Say in Markdown what was found where."""
     machine, libraries = report["environment"], report["environment"]["libraries"]
     shown = ", ".join(
-        f"{name} {libraries[name]}" for name in ("torch", "onnxruntime", "onnxruntime-gpu", "openvino") if name in libraries
+        f"{name} {libraries[name]}"
+        for name in ("torch", "onnxruntime", "onnxruntime-gpu", "openvino")
+        if name in libraries
     )
     rows = [
         f"| {line['claim']} | {line['where'] or 'counted'} | **{line['verdict']}** | {line['figure']} |"
