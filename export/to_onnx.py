@@ -12,6 +12,7 @@ from torch import nn
 
 from lstn.contract import LOGITS, METADATA_KEY, PIXELS, THETA, Contract, Loc
 from lstn.errors import LstnError
+from lstn.export.names import name_nodes
 from lstn.export.verify import Agreement, verify_onnx
 from lstn.files import replacing
 from lstn.images import Pixels
@@ -88,6 +89,7 @@ def onnx_from_torch(model: nn.Module, contract: Contract) -> onnx.ModelProto:
 
 
 def _finished(proto: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:
+    name_nodes(proto.graph)
     _strip(proto.graph)
     _check_sampler(proto.graph, contract)
     del proto.metadata_props[:]
