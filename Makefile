@@ -1,10 +1,10 @@
 # make setup | demo | test | lint | bench | gpu-check
 #
 # PYTHON  the interpreter that makes .venv, 3.10 or newer
-# EXTRAS  what is installed; on a machine with an NVIDIA GPU: make setup EXTRAS=train,export,gpu,trt,dev
+# EXTRAS  what is installed; on a machine with an NVIDIA GPU: make setup EXTRAS=train,export,calibrate,gpu,trt,dev
 
 PYTHON ?= python3
-EXTRAS ?= train,export,runtime,openvino,loadgen,trt-rtx,dev
+EXTRAS ?= train,export,calibrate,runtime,openvino,loadgen,trt-rtx,dev
 BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 

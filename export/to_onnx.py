@@ -1,6 +1,7 @@
 """A trained model -> model.onnx, which gets its name only after it agreed with PyTorch."""
 
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,8 +12,9 @@ import torch
 from torch import nn
 
 from lstn.contract import LOGITS, METADATA_KEY, PIXELS, THETA, Contract, Loc
-from lstn.errors import LstnError
+from lstn.errors import LstnError, UsageError
 from lstn.export.names import name_nodes
+from lstn.export.plugin.node import fuse_sampler
 from lstn.export.verify import Agreement, verify_onnx
 from lstn.files import replacing
 from lstn.images import Pixels
@@ -29,36 +31,44 @@ IR_VERSION = 8
 _EXPORT_BATCH = 2
 """At 1 the exporter would take the batch for a constant."""
 
+_BESIDE_WEIGHTS = 16 << 20
+"""Room in a file for its nodes, names and contract; they take less."""
+
 _SAMPLER = {"mode": b"bilinear", "padding_mode": b"zeros", "align_corners": 0}
 
 
-def write_onnx(model: nn.Module, path: Path, contract: Contract, images: Pixels) -> Agreement:
+def write_onnx(model: nn.Module, path: Path, contract: Contract, images: Pixels, *, fused: bool = False) -> Agreement:
     """Export `model` to `path`, and compare the two on `images` before the file gets its name.
 
     model:  in evaluation mode, on the CPU; pixels (N, H, W, 3) uint8 -> logits (N, K) float32, and theta (N, 2, 3)
             float32 unless the contract's loc is NONE
     images: (N, H, W, 3) uint8 RGB of the contract's size, at least one
+    fused:  write grid and sampler as one node, `lstn::AffineGridSample`, and what it computes beside it
 
     The same weights make the same bytes. Whatever goes wrong, a file that stood at `path` before still does.
 
     Raises:
         VerificationError: the file computes something else than the model, or no finite numbers.
+        UsageError: there is nothing to fuse, for loc `none`.
         LstnError: the model can't be exported, or the file can't be written.
     """
     with replacing(path) as temporary:
-        temporary.write_bytes(onnx_from_torch(model, contract).SerializeToString(deterministic=True))
+        temporary.write_bytes(onnx_from_torch(model, contract, fused=fused).SerializeToString(deterministic=True))
         return verify_onnx(temporary, model, contract, images)
 
 
-def onnx_from_torch(model: nn.Module, contract: Contract) -> onnx.ModelProto:
+def onnx_from_torch(model: nn.Module, contract: Contract, *, fused: bool = False) -> onnx.ModelProto:
     """Trace `model` into one ONNX graph with a dynamic batch, which carries the contract and its own weights.
 
     The exporter folds each BatchNorm that follows a convolution into its weights; DenseNet's other half, which
     precede one and follow a concatenation, stay.
 
     Raises:
+        UsageError: there is nothing to fuse, for loc `none`.
         LstnError: the exporter fails, the sampler isn't what TensorRT understands, or the file would pass 2 GB.
     """
+    if fused and contract.loc is Loc.NONE:
+        raise UsageError("a model of loc none has no sampler to fuse", hint="leave out --sampler")
     if model.training:
         raise ValueError("model is in training mode: BatchNorm and dropout would be exported as they train")
     height, width = contract.image_hw
@@ -85,20 +95,19 @@ def onnx_from_torch(model: nn.Module, contract: Contract) -> onnx.ModelProto:
             hint="lstn --debug export … shows where",
         ) from error
     assert program is not None  # it is None without dynamo
-    return _finished(program.model_proto, contract)
+    return _finished(program.model_proto, contract, fused=fused)
 
 
-def _finished(proto: onnx.ModelProto, contract: Contract) -> onnx.ModelProto:
+def _finished(proto: onnx.ModelProto, contract: Contract, *, fused: bool) -> onnx.ModelProto:
+    _check_size(proto.graph)
     name_nodes(proto.graph)
     _strip(proto.graph)
     _check_sampler(proto.graph, contract)
+    if fused:
+        fuse_sampler(proto)
     del proto.metadata_props[:]
     proto.metadata_props.add(key=METADATA_KEY, value=contract.to_json())
     proto.ir_version = IR_VERSION
-    if (size := proto.ByteSize()) > MAX_BYTES:
-        raise LstnError(
-            f"the ONNX file would be {size / 1e9:.2f} GB, more than the format's 2 GB", hint="choose a smaller model"
-        )
     return proto
 
 
@@ -113,6 +122,19 @@ def _strip(graph: onnx.GraphProto) -> None:
         for attribute in node.attribute:
             if attribute.HasField("g"):
                 _strip(attribute.g)
+
+
+def _check_size(graph: onnx.GraphProto) -> None:
+    """Refuse what protobuf can't write. Asked for the size of such a message, it fails instead of answering."""
+    size = sum(
+        math.prod(weight.dims) * onnx.helper.tensor_dtype_to_np_dtype(weight.data_type).itemsize
+        for weight in graph.initializer
+    )
+    if size > MAX_BYTES - _BESIDE_WEIGHTS:
+        raise LstnError(
+            f"the ONNX file would be {size / 1e9:.2f} GB, more than the format's 2 GB",
+            hint="choose a smaller model, or smaller images: a localizer's head grows with them",
+        )
 
 
 def _check_sampler(graph: onnx.GraphProto, contract: Contract) -> None:

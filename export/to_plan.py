@@ -5,10 +5,14 @@ No torch and no onnx package is needed: TensorRT builds for the GPU that it runs
 
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
+from lstn.contract import Contract
 from lstn.errors import ArtifactError, UsageError
-from lstn.export.builder import Batch, build
+from lstn.export.builder import build
+from lstn.export.progress import Report
+from lstn.export.tuning import Batch, Tuning, check_tuning
 from lstn.files import replacing, sha256_of, write_text
 from lstn.onnxfile import read_model
 from lstn.plan import Flavour, Sidecar, read_sidecar, sidecar_path
@@ -19,36 +23,53 @@ _MAX_ELEMENTS = (1 << 31) - 1
 """TensorRT counts a tensor's elements in 31 bits."""
 
 
-def write_plan(onnx_file: Path, plan: Path, *, flavour: Flavour, batch: Batch, targets: tuple[str, ...]) -> Sidecar:
+def write_plan(
+    onnx_file: Path,
+    plan: Path,
+    *,
+    flavour: Flavour,
+    profiles: tuple[Batch, ...],
+    targets: tuple[str, ...],
+    tuning: Tuning | None = None,
+    log_file: Path | None = None,
+    report: Report | None = None,
+) -> Sidecar:
     """Build `plan` and its sidecar from an ONNX file of lstn, in whatever precision that file has.
 
-    batch:   the profile; the engine takes N from its minimum to its maximum
-    targets: compute capabilities, as `lstn.export.builder.choose_targets` returns them
+    profiles: the engine takes N from the smallest to the largest batch of each
+    targets:  compute capabilities, as `lstn.export.targets.choose_targets` returns them
+    log_file: where to write whatever TensorRT says of the build
+    report:   is told how far the build is, from another thread
 
     The two files are replaced together: the engine is written out to the disk under a temporary name, then the sidecar
-    appears, then the engine. What fails before leaves the older pair as it was. A reader between the two, or after a
-    power cut there, finds a sidecar whose hash isn't that of the older engine, and refuses it; an engine never stands
-    beside the description of another in silence.
+    appears, then the engine. What fails before, or is stopped by Ctrl-C, leaves the older pair as it was. A reader
+    between the two, or after a power cut there, finds a sidecar whose hash isn't that of the older engine, and refuses
+    it; an engine never stands beside the description of another in silence.
 
     Raises:
-        UsageError: the profile's largest batch is more than TensorRT takes.
+        UsageError: a profile's largest batch is more than TensorRT takes, or the flavour has no such tuning.
         ArtifactError: the file isn't one of lstn's, TensorRT can't read it, or would compute something else.
         MissingExtra: the flavour's package isn't installed.
         LstnError: the engine can't be built, or the files can't be written.
+        KeyboardInterrupt: Ctrl-C.
     """
+    tuning = tuning or Tuning()
+    check_tuning(tuning, flavour, profiles, targets)
     contract, _ = read_model(onnx_file)
-    height, width = contract.image_hw
-    if batch.maximum * height * width * 3 > _MAX_ELEMENTS:
-        raise UsageError(
-            f"{batch.maximum} images of {height} x {width} pixels are more than TensorRT takes at once",
-            hint=f"use --batch with a maximum of {_MAX_ELEMENTS // (height * width * 3)} or less",
-        )
+    _check_size(contract, profiles)
+    if log_file is not None:
+        _check_log(log_file, onnx_file, plan)
     with replacing(plan) as temporary:
-        built = build(onnx_file, flavour=flavour, batch=batch, targets=targets)
-        with temporary.open("wb") as file:
-            file.write(built.data)
-            file.flush()
-            os.fsync(file.fileno())  # "disk full" may come as late as this, and is to come before the sidecar
+        built = build(
+            onnx_file,
+            flavour=flavour,
+            profiles=profiles,
+            targets=targets,
+            tuning=tuning,
+            log_file=log_file,
+            report=report,
+        )
+        _write_out(temporary, built.data)
         sidecar = Sidecar(
             contract=contract,
             plan_sha256=sha256_of(temporary),
@@ -56,13 +77,39 @@ def write_plan(onnx_file: Path, plan: Path, *, flavour: Flavour, batch: Batch, t
             flavour=flavour,
             version=built.version,
             targets=targets,
-            batch=batch,
+            profiles=profiles,
             precision=built.precision,
             inputs=built.inputs,
             outputs=built.outputs,
+            gpu=built.gpu,
+            hardware_compatible=tuning.hardware_compatible,
+            version_compatible=tuning.version_compatible,
+            dla_core=tuning.dla_core,
         )
         write_text(sidecar_path(plan), sidecar.to_json())
     return sidecar
+
+
+def _check_size(contract: Contract, profiles: tuple[Batch, ...]) -> None:
+    height, width = contract.image_hw
+    largest = max(batch.maximum for batch in profiles)
+    if largest * height * width * 3 > _MAX_ELEMENTS:
+        raise UsageError(
+            f"{largest} images of {height} x {width} pixels are more than TensorRT takes at once",
+            hint=f"use --batch with a maximum of {_MAX_ELEMENTS // (height * width * 3)} or less",
+        )
+
+
+def _check_log(log_file: Path, onnx_file: Path, plan: Path) -> None:
+    if log_file.resolve() in {path.resolve() for path in (onnx_file, plan, sidecar_path(plan))}:
+        raise UsageError(f"--build-log {log_file}: would write over the model", hint="choose another name")
+
+
+def _write_out(path: Path, data: memoryview) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())  # "disk full" may come as late as this, and is to come before the sidecar
 
 
 def is_stale(plan: Path, onnx_file: Path) -> bool:
@@ -75,12 +122,19 @@ def is_stale(plan: Path, onnx_file: Path) -> bool:
         return True
 
 
-def parse_batch(text: str) -> Batch:
-    """Read `MIN,OPT,MAX`, such as `1,8,32`.
+def parse_batches(texts: Sequence[str]) -> tuple[Batch, ...]:
+    """Read profiles, each as `MIN,OPT,MAX`, such as `1,8,32`.
 
     Raises:
-        UsageError: not three whole numbers with 1 <= MIN <= OPT <= MAX.
+        UsageError: one isn't three whole numbers with 1 <= MIN <= OPT <= MAX, or stands twice.
     """
+    profiles = tuple(_parse_batch(text) for text in texts)
+    if len(set(profiles)) < len(profiles):
+        raise UsageError("--batch names the same batch sizes twice", hint="name each profile once")
+    return profiles
+
+
+def _parse_batch(text: str) -> Batch:
     match = _BATCH.fullmatch(text.replace(" ", ""))
     batch = Batch(*(int(number) for number in match.groups())) if match else Batch(0, 0, 0)
     if not 1 <= batch.minimum <= batch.optimum <= batch.maximum:

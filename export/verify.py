@@ -4,20 +4,21 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
-import torch
-from torch import nn
 
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.data import open_data
 from lstn.errors import LstnError, VerificationError
 from lstn.images import Pixels
+from lstn.imports import require
 from lstn.terminal import warn
 from lstn.warp import drift_px
+
+if TYPE_CHECKING:
+    from torch import nn
 
 LOGIT_TOLERANCE = 1e-3
 """Largest logit difference, as a share of the largest logit.
@@ -47,7 +48,7 @@ IMAGES = 64
 _FIRST_BATCHES, _BATCH = (1, 2, 7), 16
 """Several sizes, since a graph that took its example's batch for a constant runs at that one alone."""
 
-_Outputs: TypeAlias = dict[str, npt.NDArray[np.float32]]
+Outputs: TypeAlias = dict[str, npt.NDArray[np.float32]]
 """Logits (N, K), and theta (N, 2, 3) with a transformer; float64 where a model is compared with itself."""
 
 
@@ -91,25 +92,25 @@ def _spread(data: str, image_hw: tuple[int, int], seed: int, count: int) -> Pixe
     return np.stack([split[int(index)][0] for index in indices])
 
 
-def verify_onnx(path: Path, model: nn.Module, contract: Contract, images: Pixels) -> Agreement:
+def verify_onnx(path: Path, model: "nn.Module", contract: Contract, images: Pixels) -> Agreement:
     """Compare the ONNX file at `path` with `model`, in evaluation mode on the CPU, on images (N, H, W, 3) uint8 RGB.
 
     Raises:
         VerificationError: logits or theta aren't finite or differ by more than the tolerance, or the file doesn't run.
     """
     expected = _torch_outputs(model, contract, images)
-    if broken := _not_finite(expected):
+    if broken := not_finite(expected):
         raise VerificationError(
             f"the trained model itself computes {broken} that are not finite", hint="train again, with a lower --lr"
         )
-    found = _onnx_outputs(path, contract, images)
-    if broken := _not_finite(found):
+    found = onnx_outputs(path, contract, images)
+    if broken := not_finite(found):
         raise VerificationError(f"in ONNX Runtime the exported model computes {broken} that are not finite")
-    agreement = _compare(found, expected, contract)
-    logits, drift = _tolerances(expected)
+    agreement = compare(found, expected, contract)
+    logits, drift = tolerances(expected)
     if agreement.logit_difference > logits or (agreement.drift_px or 0.0) > drift:
         exact = _torch_outputs(copy.deepcopy(model).double(), contract, images)
-        own, away = _compare(expected, exact, contract), _compare(found, exact, contract)
+        own, away = compare(expected, exact, contract), compare(found, exact, contract)
         logits = max(logits, ROUNDINGS * own.logit_difference)
         drift = max(drift, ROUNDINGS * (own.drift_px or 0.0))
         if away.logit_difference > logits or (away.drift_px or 0.0) > drift:
@@ -120,7 +121,8 @@ def verify_onnx(path: Path, model: nn.Module, contract: Contract, images: Pixels
     return agreement
 
 
-def _compare(found: _Outputs, expected: _Outputs, contract: Contract) -> Agreement:
+def compare(found: Outputs, expected: Outputs, contract: Contract) -> Agreement:
+    """Compare what two forms of one model answered to the same images."""
     logits, reference = found[LOGITS], expected[LOGITS]
     warped = contract.loc is not Loc.NONE
     return Agreement(
@@ -131,29 +133,43 @@ def _compare(found: _Outputs, expected: _Outputs, contract: Contract) -> Agreeme
     )
 
 
-def _tolerances(expected: _Outputs) -> tuple[float, float]:
-    """Largest logit difference, and largest drift in pixels."""
+def tolerances(expected: Outputs) -> tuple[float, float]:
+    """Return the largest logit difference, and the largest drift in pixels, that need no explanation."""
     reach = float(np.abs(expected[THETA]).max()) if THETA in expected else 1.0
     return LOGIT_TOLERANCE * float(np.abs(expected[LOGITS]).max()), DRIFT_TOLERANCE_PX * max(1.0, reach)
 
 
-def _torch_outputs(model: nn.Module, contract: Contract, images: Pixels) -> _Outputs:
+def _torch_outputs(model: "nn.Module", contract: Contract, images: Pixels) -> Outputs:
+    import torch
+
     batches = []
     with torch.inference_mode():
-        for pixels in _batches(images):
+        for pixels in batched(images):
             outputs = model(torch.from_numpy(pixels))
             batches.append([outputs] if contract.loc is Loc.NONE else list(outputs))
     joined = [torch.cat(parts).numpy() for parts in zip(*batches, strict=True)]
     return dict(zip((LOGITS, THETA), joined, strict=False))
 
 
-def _onnx_outputs(path: Path, contract: Contract, images: Pixels) -> _Outputs:
+def onnx_outputs(model: Path | bytes, contract: Contract, images: Pixels, *, as_written: bool = False) -> Outputs:
+    """Run an ONNX file, or its bytes, in ONNX Runtime on the CPU.
+
+    as_written: every node as it stands. Else ONNX Runtime fuses and reorders as it does in deployment; it then
+        multiplies int8 by int8 where the file says float32 between QuantizeLinear and DequantizeLinear.
+
+    Raises:
+        VerificationError: ONNX Runtime can't run it.
+    """
+    onnxruntime = require("onnxruntime", extra="runtime")
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4  # fatal: an error comes back as an exception, and is said once
+    if as_written:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     names = [LOGITS] if contract.loc is Loc.NONE else [LOGITS, THETA]
+    source = model if isinstance(model, bytes) else str(model)
     try:
-        session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-        batches = [session.run(names, {PIXELS: pixels}) for pixels in _batches(images)]
+        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        batches = [session.run(names, {PIXELS: pixels}) for pixels in batched(images)]
     except Exception as error:  # ONNX Runtime has a dozen exception types without a common one of its own
         raise VerificationError(
             f"ONNX Runtime can't run the exported model: {str(error).partition(chr(10))[0]:.300}"
@@ -161,7 +177,8 @@ def _onnx_outputs(path: Path, contract: Contract, images: Pixels) -> _Outputs:
     return {name: np.concatenate(parts) for name, parts in zip(names, zip(*batches, strict=True), strict=True)}
 
 
-def _batches(images: Pixels) -> Iterator[Pixels]:
+def batched(images: Pixels) -> Iterator[Pixels]:
+    """Cut images into batches of several sizes."""
     start = 0
     for size in _FIRST_BATCHES:
         if start < len(images):
@@ -171,5 +188,6 @@ def _batches(images: Pixels) -> Iterator[Pixels]:
         yield images[begin : begin + _BATCH]
 
 
-def _not_finite(outputs: _Outputs) -> str:
+def not_finite(outputs: Outputs) -> str:
+    """Return which outputs hold a value that isn't finite, in words."""
     return " and ".join(name for name, values in outputs.items() if not np.isfinite(values).all())

@@ -8,6 +8,7 @@ import typer
 
 from lstn import __version__
 from lstn.commands.bench import bench
+from lstn.commands.calibrate import calibrate
 from lstn.commands.claims import claims
 from lstn.commands.doctor import doctor
 from lstn.commands.export import export
@@ -24,11 +25,13 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, export, infer, bench, claims, inspect, doctor):
+for command in (train, export, calibrate, infer, bench, claims, inspect, doctor):
     app.command()(command)
 
-_IN_EXTRAS = frozenset({"torch", "torchvision", "safetensors", "matplotlib", "onnx", "onnxscript"})
-_EXTRAS_OF = {"train": "train", "export": "export", "claims": "train,export,runtime"}
+_IN_EXTRAS = frozenset(
+    {"torch", "torchvision", "safetensors", "matplotlib", "onnx", "onnxconverter_common", "onnxscript"}
+)
+_EXTRAS_OF = {"train": "train", "export": "export", "calibrate": "calibrate,runtime", "claims": "train,export,runtime"}
 """What a command needs that imports such packages by itself; the runtime's go through `require`."""
 
 

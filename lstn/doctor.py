@@ -47,15 +47,16 @@ def abilities(libraries: Mapping[str, str], gpus: Sequence[Gpu], providers: Sequ
             "trt-rtx",
             f"TensorRT for RTX {{tensorrt-rtx}}, for {', '.join(RTX_TARGETS)}, even without a GPU",
         ),
+        machine.judge(
+            "lstn export --engine openvino",
+            ("openvino", ort),
+            f"openvino,{runtime}",
+            "OpenVINO {openvino}, for the CPU",
+        ),
         machine.judge("lstn infer --engine model.onnx", (ort,), runtime, f"ONNX Runtime {{{ort}}}"),
         _onnx_on_gpu(machine, ort, providers),
-        machine.judge(
-            "lstn infer --engine model.plan (trt)",
-            ("tensorrt", "cuda-python"),
-            "trt",
-            f"TensorRT {{tensorrt}} on {place}",
-            gpu=True,
-        ),
+        machine.judge("lstn infer --engine model.xml", ("openvino",), "openvino", "OpenVINO {openvino} on the CPU"),
+        _plan(machine, Flavour.TRT, f"TensorRT {{tensorrt}} on {place}"),
         _rtx_plan(machine, place),
     )
 
@@ -107,5 +108,15 @@ def _rtx_plan(machine: _Machine, place: str) -> Ability:
     if machine.gpus and machine.gpus[0].target not in RTX_TARGETS:
         reason = f"{Flavour.TRT_RTX.product} doesn't build for {machine.gpus[0].target}"
         return Ability(command, False, reason, "use: lstn export --engine trt")
-    needs, reason = ("tensorrt-rtx", "cuda-python"), f"TensorRT for RTX {{tensorrt-rtx}} on {place}"
-    return machine.judge(command, needs, Flavour.TRT_RTX.value, reason, gpu=True)
+    return _plan(machine, Flavour.TRT_RTX, f"TensorRT for RTX {{tensorrt-rtx}} on {place}")
+
+
+def _plan(machine: _Machine, flavour: Flavour, reason: str) -> Ability:
+    """pycuda has no CUDA graphs; TensorRT for RTX makes its own."""
+    command, library = f"lstn infer --engine model.plan ({flavour.value})", flavour.module.replace("_", "-")
+    if "cuda-python" in machine.libraries or "pycuda" not in machine.libraries:
+        return machine.judge(command, (library, "cuda-python"), flavour.value, reason, gpu=True)
+    reason += " by pycuda {pycuda}"
+    if flavour is Flavour.TRT:
+        reason += ", so without CUDA graphs; pip install cuda-python brings them"
+    return machine.judge(command, (library, "pycuda"), flavour.value, reason, gpu=True)

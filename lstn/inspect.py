@@ -10,7 +10,8 @@ from pathlib import Path
 from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.onnxfile import read_onnx
-from lstn.plan import MAGIC, Tensor, read_header, read_sidecar
+from lstn.openvinofile import bin_path, check_weights, read_xml
+from lstn.plan import MAGIC, Sidecar, Tensor, read_header, read_sidecar
 from lstn.terminal import file_size
 
 _MAX_HEADER = 64 << 20
@@ -27,7 +28,7 @@ class Inspection:
     """What a file says of itself.
 
     facts:     name -> value, in the order to show them
-    operators: how often each occurs, for an ONNX model
+    operators: how often each occurs, for an ONNX or OpenVINO model
     problem:   what is wrong with the file although it can be read this far, or None
     """
 
@@ -41,11 +42,11 @@ class Inspection:
 
 
 def inspect_file(path: Path) -> Inspection:
-    """Look at a checkpoint, an ONNX model or a TensorRT plan, whatever it is called.
+    """Look at a checkpoint, an ONNX model, an OpenVINO model or a TensorRT plan, whatever it is called.
 
     Raises:
         UsageError: no such file.
-        ArtifactError: it can't be read, is damaged, or is none of the three.
+        ArtifactError: it can't be read, is damaged, or is none of the four.
     """
     if not path.is_file():
         raise UsageError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}", hint="name a file")
@@ -58,13 +59,24 @@ def inspect_file(path: Path) -> Inspection:
         return _plan(path)
     if head[8:] == b"{" or path.suffix == ".safetensors":
         return _checkpoint(path)
+    if head[:5] == b"<?xml" or path.suffix == ".xml":
+        return _openvino(path)
     try:
         return _onnx(path)
     except ArtifactError as error:
         if path.suffix == ".onnx" or "contract" in error.message:
             raise
-        hint = f"it describes {path.stem}; inspect that" if path.name.endswith(".plan.json") else ""
-        raise ArtifactError(f"{path}: no checkpoint, no ONNX model and no TensorRT plan", hint=hint) from error
+        raise ArtifactError(
+            f"{path}: no checkpoint, ONNX model, OpenVINO model or TensorRT plan", hint=_part_of(path)
+        ) from error
+
+
+def _part_of(path: Path) -> str:
+    """Return the hint for a file that stands beside what it belongs to."""
+    if path.name.endswith(".plan.json"):
+        return f"it describes {path.stem}; inspect that"
+    xml = path.with_suffix(".xml")
+    return f"it may hold the weights of {xml.name}; inspect that" if path.suffix == ".bin" and xml.is_file() else ""
 
 
 def _onnx(path: Path) -> Inspection:
@@ -78,6 +90,20 @@ def _onnx(path: Path) -> Inspection:
     return Inspection("ONNX model", onnx.contract, facts, onnx.inputs, onnx.outputs, onnx.operators, problem)
 
 
+def _openvino(path: Path) -> Inspection:
+    kind, file, weights = "OpenVINO model", read_xml(path), bin_path(path)
+    facts = {"size": file_size(path), "weights": file_size(weights) if weights.is_file() else "missing"}
+    if file.record is not None:
+        facts = {"built by": f"OpenVINO {file.record.version}", "precision": file.record.precision} | facts
+        facts |= {"SHA-256 of weights": file.record.bin_sha256, "of ONNX file": file.record.onnx_sha256}
+    contract, problem = None if file.record is None else file.record.contract, None
+    try:
+        check_weights(path, file)
+    except ArtifactError as error:
+        problem = error
+    return Inspection(kind, contract, facts, file.inputs, file.outputs, file.operators, problem)
+
+
 def _plan(path: Path) -> Inspection:
     header = read_header(path)
     kind = f"{header.flavour.product} plan"
@@ -86,15 +112,23 @@ def _plan(path: Path) -> Inspection:
         sidecar = read_sidecar(path)
     except ArtifactError as error:
         return Inspection(kind, None, facts, problem=error)
-    low, optimum, high = sidecar.batch
     facts |= {
-        "runs on": ", ".join(sidecar.targets),
-        "batch": f"{low} to {high}, fastest at {optimum}",
+        "runs on": _gpus(sidecar),
+        "batch": sidecar.batches,
         "precision": sidecar.precision,
         "SHA-256": sidecar.plan_sha256,
         "of ONNX file": sidecar.onnx_sha256,
     }
+    if sidecar.version_compatible:
+        facts["built by"] += " and runs with newer ones"
+    if sidecar.dla_core is not None:
+        facts["DLA core"] = str(sidecar.dla_core)
     return Inspection(kind, sidecar.contract, facts, sidecar.inputs, sidecar.outputs)
+
+
+def _gpus(sidecar: Sidecar) -> str:
+    gpus = ", ".join(sidecar.targets) + (f" ({sidecar.gpu})" if sidecar.gpu else "")
+    return f"Ampere and newer GPUs; built on {gpus}" if sidecar.hardware_compatible else gpus
 
 
 def _checkpoint(path: Path) -> Inspection:

@@ -58,12 +58,23 @@ _Value: TypeAlias = int | memoryview
 
 
 @dataclass(frozen=True, slots=True)
+class Node:
+    """One node of a graph: its name, its operator, and the names of the tensors that it reads and makes."""
+
+    name: str
+    operator: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class OnnxFile:
     """What an ONNX file says of itself.
 
     contract:  None for a file that lstn didn't write
     inputs, outputs: of the graph; a shape holds -1 where a size is left open
     operators: how often each occurs, nested graphs included; `domain::name` outside ONNX's own domain
+    nodes:     of the graph itself, in its order
     external_data: True if a tensor lies in another file
     """
 
@@ -73,6 +84,7 @@ class OnnxFile:
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     operators: Mapping[str, int]
+    nodes: tuple[Node, ...]
     external_data: bool
 
 
@@ -143,6 +155,7 @@ class _Reader:
             inputs=self._tensors(graphs[-1], 11),
             outputs=self._tensors(graphs[-1], 12),
             operators=self._operators,
+            nodes=tuple(self._node(node) for node in self._all(graphs[-1], 1)),
             external_data=self._external_data,
         )
 
@@ -172,6 +185,11 @@ class _Reader:
             if _text(entry.get(1, _EMPTY)) in _OWN_DOMAINS and isinstance(version, int):
                 return version
         return 0
+
+    def _node(self, data: memoryview) -> Node:
+        """NodeProto: input 1, output 2, name 3, op_type 4."""
+        inputs, outputs, name, operator = (tuple(map(_text, self._all(data, number))) for number in (1, 2, 3, 4))
+        return Node("".join(name), "".join(operator), inputs, outputs)
 
     def _tensors(self, graph: memoryview, number: int) -> tuple[Tensor, ...]:
         """ValueInfoProto: name 1, type 2; TypeProto: tensor_type 1; Tensor: elem_type 1, shape 2; Dimension: 1."""

@@ -60,8 +60,12 @@ class Tensor:
 class Sidecar:
     """What stands in `model.plan.json`.
 
-    batch:   the profile's minimum, optimum and maximum
-    targets: compute capabilities, such as `sm89`, that the plan runs on
+    targets:             compute capabilities, such as `sm89`, that the plan was built for
+    profiles:            minimum, optimum and maximum batch of each profile, in the engine's order
+    gpu:                 name of the GPU whose kernels TensorRT timed; empty for TensorRT for RTX, which times none
+    hardware_compatible: runs on other GPUs from Ampere on too
+    version_compatible:  runs with newer versions of TensorRT too; such a plan holds code for the host
+    dla_core:            the DLA that runs part of it, or None
     """
 
     contract: Contract
@@ -70,14 +74,40 @@ class Sidecar:
     flavour: Flavour
     version: str
     targets: tuple[str, ...]
-    batch: tuple[int, int, int]
+    profiles: tuple[tuple[int, int, int], ...]
     precision: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
+    gpu: str = ""
+    hardware_compatible: bool = False
+    version_compatible: bool = False
+    dla_core: int | None = None
+
+    @property
+    def batch(self) -> tuple[int, int, int]:
+        """The smallest and the largest batch of all profiles; between them, what the profile of the largest is for."""
+        lows, optima, highs = zip(*self.profiles, strict=True)
+        return min(lows), optima[highs.index(max(highs))], max(highs)
+
+    @property
+    def batches(self) -> str:
+        """The profiles as a person reads them, such as `1 to 32, fastest at 8`."""
+        return "; ".join(
+            f"{low}" if low == high else f"{low} to {high}, fastest at {optimum}"
+            for low, optimum, high in self.profiles
+        )
 
     def to_json(self) -> str:
         """Return the sidecar as indented JSON; the contract stays the one string that it is everywhere."""
         return json.dumps(asdict(self) | {"contract": self.contract.to_json(), "flavour": self.flavour.value}, indent=1)
+
+
+def runs_compatible_plans(target: str) -> bool:
+    """Whether a hardware-compatible plan of TensorRT (AMPERE_PLUS) runs on GPUs of this compute capability.
+
+    NVIDIA's documentation excludes JetPack and DRIVE OS: Orin is sm87; Thor sm101, which CUDA 13 calls sm110.
+    """
+    return int(target.removeprefix("sm")) >= 80 and target not in ("sm87", "sm101", "sm110")
 
 
 def sidecar_path(plan: Path) -> Path:
@@ -140,7 +170,6 @@ def _parse(data: bytes, path: Path) -> Sidecar:
     try:
         fields = json.loads(data)
         contract = Contract.from_json(str(fields["contract"]), source=str(path))
-        low, optimum, high = (int(size) for size in fields["batch"])
         return Sidecar(
             contract=contract,
             plan_sha256=str(fields["plan_sha256"]),
@@ -148,15 +177,31 @@ def _parse(data: bytes, path: Path) -> Sidecar:
             flavour=Flavour(fields["flavour"]),
             version=str(fields["version"]),
             targets=tuple(str(target) for target in fields["targets"]),
-            batch=(low, optimum, high),
+            profiles=_profiles(fields["profiles"]),
             precision=str(fields["precision"]),
             inputs=_tensors(fields["inputs"]),
             outputs=_tensors(fields["outputs"]),
+            gpu=str(fields["gpu"]),
+            hardware_compatible=fields["hardware_compatible"] is True,
+            version_compatible=fields["version_compatible"] is True,
+            dla_core=None if fields["dla_core"] is None else int(fields["dla_core"]),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ArtifactError(
             f"{path}: damaged sidecar ({error!r})", hint="rebuild the plan with: lstn export"
         ) from error
+
+
+def _profiles(rows: list[list[int]]) -> tuple[tuple[int, int, int], ...]:
+    profiles = []
+    for row in rows:
+        low, optimum, high = (int(size) for size in row)
+        if not 1 <= low <= optimum <= high:
+            raise ValueError(f"no profile: {row!r:.80}")
+        profiles.append((low, optimum, high))
+    if not profiles:
+        raise ValueError("no profile")
+    return tuple(profiles)
 
 
 def _tensors(rows: list[dict[str, object]]) -> tuple[Tensor, ...]:

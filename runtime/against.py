@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from lstn.claims.interval import Interval
 from lstn.errors import ArtifactError, UsageError
+from lstn.interval import Interval
 from lstn.runtime.bench import VERSION, Result, Setup
 from lstn.runtime.latency import RESAMPLES, Milliseconds, draw_stretches
 

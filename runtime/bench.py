@@ -15,8 +15,11 @@ from lstn.runtime.engine import Engine, open_engine
 from lstn.runtime.environment import Environment
 from lstn.runtime.latency import Latency, Milliseconds, Ratio, measure, ratio, summarize
 from lstn.runtime.power import Energy, measure_energy
+from lstn.runtime.tensorrt import PlanEngine
 
 VERSION = 1
+
+_GPU_CALLS = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Result:
     ratio:   of its time to that of the first engine at the same batch size; None for the first itself
     samples: (R,) ms, in the order of the rounds, which all engines of a batch size share
     energy:  measured after the race, alone; None where the machine doesn't count it
+    gpu_ms:  of a plan, by the GPU's clock and without copies: the median of some calls after the race, alone
     """
 
     path: Path
@@ -54,6 +58,7 @@ class Result:
     ratio: Ratio | None
     samples: Milliseconds
     energy: Energy | None = None
+    gpu_ms: float | None = None
 
     @property
     def images_per_s(self) -> float:
@@ -100,6 +105,7 @@ def report(results: Sequence[Result], setup: Setup, environment: Environment) ->
                 "images_per_s": result.images_per_s,
                 "ratio": None if result.ratio is None else asdict(result.ratio),
                 "energy": None if result.energy is None else asdict(result.energy),
+                "gpu_ms": result.gpu_ms,
                 "samples_ms": result.samples.tolist(),
             }
             for result in results
@@ -112,16 +118,17 @@ def _compare(
 ) -> list[Result]:
     tell(f"timing {len(engines)} at batch {batch}, about {setup.seconds * len(engines):.0f} s")
     random = np.random.default_rng(setup.seed)
-    runs = []
-    for _, engine in engines:
-        pixels = random.integers(0, 256, (batch, *engine.contract.image_hw, 3), dtype=np.uint8)
-        runs.append(partial(engine.infer, pixels))
+    images = [random.integers(0, 256, (batch, *engine.contract.image_hw, 3), dtype=np.uint8) for _, engine in engines]
+    runs = [partial(engine.infer, pixels) for (_, engine), pixels in zip(engines, images, strict=True)]
     samples = measure(runs, seconds=setup.seconds * len(runs), seed=setup.seed)
     results = []
-    for index, (path, _) in enumerate(engines):
+    for index, (path, engine) in enumerate(engines):
         own = samples[:, index]
         against = ratio(own, samples[:, 0], seed=setup.seed) if index else None
         on_gpu = path.suffix.lower() == ".plan" or setup.device is Device.CUDA
         energy = measure_energy(runs[index], images=batch, on_gpu=on_gpu)
-        results.append(Result(path, batch, summarize(own), against, own, energy))
+        gpu_ms = None
+        if isinstance(engine, PlanEngine):
+            gpu_ms = float(np.median([engine.device_ms(images[index]) for _ in range(_GPU_CALLS)]))
+        results.append(Result(path, batch, summarize(own), against, own, energy, gpu_ms))
     return results

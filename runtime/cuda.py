@@ -1,67 +1,114 @@
-"""The CUDA runtime, as far as one engine needs it: memory, copies and a stream, with errors that are raised."""
+"""The one seam to CUDA: the dozen calls that a plan's engine makes on GPU 0, whichever package makes them.
 
-from typing import Any, TypeAlias
+cuda-python makes them all. pycuda stands in where cuda-python is missing; it has no CUDA graphs. Both work in the
+device's primary context, the one that the CUDA runtime and so PyTorch and TensorRT use.
+"""
 
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+from typing import Protocol, TypeAlias
+
+import numpy as np
 import numpy.typing as npt
 
-from lstn.errors import DeviceError
-from lstn.imports import require
+from lstn.errors import MissingExtra
 
 Address: TypeAlias = int
 """Of memory on the GPU."""
 
+Stream: TypeAlias = int
+"""A cudaStream_t, which is a CUstream."""
 
-class Cuda:
-    """The calls of cuda-python's runtime bindings that an engine makes, on GPU 0.
+Event: TypeAlias = object
+Graph: TypeAlias = object
 
-    Each returns (error, *values) and never raises; here each raises DeviceError instead.
+Bytes: TypeAlias = npt.NDArray[np.uint8]
+"""(B,) uint8, C-contiguous, in page-locked host memory."""
+
+
+class Cuda(Protocol):
+    """What both packages do.
+
+    Whatever takes or does something raises DeviceError when it fails; whatever gives back or ends never raises, since
+    after a fault every call fails, and the fault itself was told already. Copies, waits and launches only start what
+    they name: it is done once `synchronize` returned, and until then all memory that it touches has to live.
     """
 
-    def __init__(self, *, extra: str) -> None:
-        """Import cuda-python, which the extra brings, and select the GPU.
+    graphs: bool
+    """Whether `capture` can do anything but fail."""
 
-        Raises:
-            MissingExtra: it isn't installed.
-            DeviceError: the driver refuses.
-        """
-        self._api: Any = require("cuda.bindings.runtime", extra=extra, package="cuda-python")
-        self._call("cudaSetDevice", 0)
+    def current(self) -> AbstractContextManager[None]:
+        """Make GPU 0 the calling thread's within a `with`, around all other calls; and then what it was before."""
 
-    def new_stream(self) -> int:
-        """Return the handle of a new stream that doesn't wait for the default one."""
-        return int(self._call("cudaStreamCreateWithFlags", self._api.cudaStreamNonBlocking))
+    def new_stream(self) -> Stream:
+        """Return a stream that doesn't wait for the default one."""
 
-    def destroy_stream(self, stream: int) -> None:
-        """Give a stream back. Never raises: after a fault every call fails, and the fault is the news."""
-        self._api.cudaStreamDestroy(stream)
+    def destroy_stream(self, stream: Stream) -> None:
+        """Give a stream back."""
+
+    def synchronize(self, stream: Stream) -> None:
+        """Wait for everything that was started on the stream."""
+
+    def follow(self, stream: Stream, producer: Stream | None) -> None:
+        """Let what is started on `stream` from now on wait for all of `producer` so far; None: for the whole GPU."""
 
     def allocate(self, size: int) -> Address:
-        """Return the address of `size` new bytes on the GPU."""
-        return int(self._call("cudaMalloc", size))
+        """Return the address of `size` new bytes on the GPU, aligned to 256 bytes at least."""
 
     def free(self, address: Address) -> None:
-        """Give memory back. Never raises, as above."""
-        self._api.cudaFree(address)
+        """Give memory back."""
 
-    def copy_in(self, target: Address, source: npt.NDArray[Any], stream: int) -> None:
-        """Start copying a C-contiguous array to the GPU; it must live until the stream is synchronized."""
-        kind = self._api.cudaMemcpyKind.cudaMemcpyHostToDevice
-        self._call("cudaMemcpyAsync", target, source.ctypes.data, source.nbytes, kind, stream)
+    def pin(self, size: int) -> Bytes:
+        """Return `size` new bytes of page-locked host memory, which alone is copied without a detour."""
 
-    def copy_out(self, target: npt.NDArray[Any], source: Address, stream: int) -> None:
-        """Start filling a C-contiguous array from the GPU; it is full once the stream is synchronized."""
-        kind = self._api.cudaMemcpyKind.cudaMemcpyDeviceToHost
-        self._call("cudaMemcpyAsync", target.ctypes.data, source, target.nbytes, kind, stream)
+    def unpin(self, memory: Bytes) -> None:
+        """Give what `pin` returned back; no array may look into it any more."""
 
-    def synchronize(self, stream: int) -> None:
-        """Wait for everything that was started on the stream."""
-        self._call("cudaStreamSynchronize", stream)
+    def copy_in(self, target: Address, source: Bytes, stream: Stream) -> None:
+        """Copy pinned memory to the GPU."""
 
-    def _call(self, name: str, *arguments: object) -> Any:
-        error, *values = getattr(self._api, name)(*arguments)
-        if int(error) == 0:
-            return values[0] if values else None
-        _, text = self._api.cudaGetErrorString(error)
-        told = text.decode(errors="replace") if isinstance(text, bytes) else str(text)
-        short = "use a smaller batch, or free GPU memory" if "memory" in told and name == "cudaMalloc" else ""
-        raise DeviceError(f"{name} failed: {told} (CUDA error {int(error)})", hint=short)
+    def copy_out(self, target: Bytes, source: Address, stream: Stream) -> None:
+        """Fill pinned memory from the GPU."""
+
+    def copy_over(self, target: Address, source: Address, size: int, stream: Stream) -> None:
+        """Copy within the GPU."""
+
+    def new_event(self) -> Event:
+        """Return an event that keeps the time."""
+
+    def destroy_event(self, event: Event) -> None:
+        """Give an event back."""
+
+    def record(self, event: Event, stream: Stream) -> None:
+        """Mark the moment when everything so far on the stream is done."""
+
+    def elapsed_ms(self, begin: Event, end: Event) -> float:
+        """Return the milliseconds between two moments, both past, on the GPU's clock."""
+
+    def capture(self, stream: Stream, work: Callable[[], None]) -> Graph:
+        """Run `work`, and keep what it starts on the stream, in place of doing it, as a graph."""
+
+    def launch(self, graph: Graph, stream: Stream) -> None:
+        """Start all that a graph holds."""
+
+    def destroy_graph(self, graph: Graph) -> None:
+        """Give a graph back."""
+
+
+def open_cuda(*, extra: str) -> Cuda:
+    """Return the calls as cuda-python makes them, or pycuda where only that is installed.
+
+    Raises:
+        MissingExtra: neither is, with the extra that brings cuda-python.
+        DeviceError: the driver refuses.
+    """
+    from lstn.runtime.cuda_python import CudaPython
+    from lstn.runtime.pycuda import PyCuda
+
+    try:
+        return CudaPython(extra=extra)
+    except MissingExtra:
+        if find_spec("pycuda") is None:
+            raise
+    return PyCuda()

@@ -29,7 +29,10 @@ class Prediction:
 
 
 class Engine(Protocol):
-    """A model that is ready to run. Not for several threads at once: let one own it."""
+    """A model that is ready to run. Not for several threads at once: let one own it.
+
+    max_batch: images that it computes at once
+    """
 
     contract: Contract
     max_batch: int
@@ -37,7 +40,7 @@ class Engine(Protocol):
     def infer(self, pixels: Pixels) -> Prediction:
         """(N, H, W, 3) uint8 RGB with 1 <= N <= max_batch -> logits (N, K) float32, theta (N, 2, 3) float32 or None.
 
-        The arrays returned are the caller's to keep.
+        The arrays returned are the caller's to keep. A plan takes more images too, and computes them in pieces.
 
         Raises:
             UsageError: pixels of another dtype or shape.
@@ -49,12 +52,12 @@ class Engine(Protocol):
 def open_engine(
     path: Path, *, device: Device = Device.AUTO, threads: int | None = None, spin: bool = True
 ) -> AbstractContextManager[Engine]:
-    """Open `.onnx` with ONNX Runtime, `.plan` with the TensorRT that built it; for a `with`, which frees what it holds.
+    """Open `.onnx` with ONNX Runtime, `.plan` with the TensorRT that built it, `.xml` with OpenVINO; for a `with`.
 
-    device:  where an ONNX model runs; a plan runs on the GPU or not at all
-    threads: of ONNX Runtime within one operator; None leaves it the choice, one for each physical core
-    spin:    whether those threads wait busily between operators: faster when alone, and costly to whoever shares the
-             cores, so no for every engine of several
+    device:  where an ONNX model runs; a plan runs on the GPU or not at all, an .xml on the CPU
+    threads: of ONNX Runtime or OpenVINO within one operator; None leaves it the choice, one for each physical core
+    spin:    whether ONNX Runtime's threads wait busily between operators: faster when alone, and costly to whoever
+             shares the cores, so no for every engine of several
 
     Raises:
         UsageError: no such file, or no kind of file that an engine reads.
@@ -87,29 +90,41 @@ def _open_plan(path: Path, device: Device, threads: int | None, spin: bool) -> A
     return open_plan(path)
 
 
+def _open_xml(path: Path, device: Device, threads: int | None, spin: bool) -> AbstractContextManager[Engine]:
+    from lstn.runtime.openvino import open_xml
+
+    if device is Device.CUDA:
+        raise UsageError(f"{path}: OpenVINO runs on the CPU only", hint="leave out --device")
+    return open_xml(path, threads=threads)
+
+
 _OPENERS: dict[str, Callable[[Path, Device, int | None, bool], AbstractContextManager[Engine]]] = {
     ".onnx": _open_onnx,
     ".plan": _open_plan,
+    ".xml": _open_xml,
 }
 
 
-def check_pixels(pixels: Pixels, contract: Contract, max_batch: int) -> None:
-    """Refuse pixels that are not (N, H, W, 3) uint8 with 1 <= N <= max_batch.
+def check_pixels(pixels: Pixels, contract: Contract, max_batch: int | None) -> None:
+    """Refuse pixels that are not (N, H, W, 3) uint8 with 1 <= N <= max_batch; None: any number of them.
 
     Raises:
         UsageError: they aren't.
     """
+    check_shape(str(pixels.dtype), pixels.shape, contract, max_batch)
+
+
+def check_shape(dtype: str, shape: tuple[int, ...], contract: Contract, max_batch: int | None) -> None:
+    """Refuse what `check_pixels` refuses, wherever the pixels are.
+
+    Raises:
+        UsageError: as there.
+    """
     height, width = contract.image_hw
-    if (
-        pixels.dtype != np.uint8
-        or pixels.ndim != 4
-        or pixels.shape[1:] != (height, width, 3)
-        or not 1 <= len(pixels) <= max_batch
-    ):
-        raise UsageError(
-            f"pixels are {pixels.dtype} {pixels.shape}; "
-            f"wanted uint8 (N, {height}, {width}, 3) with N from 1 to {max_batch}"
-        )
+    fits = dtype == "uint8" and len(shape) == 4 and shape[1:] == (height, width, 3)
+    if not fits or not 1 <= shape[0] <= (max_batch or shape[0]):
+        most = "of 1 or more" if max_batch is None else f"from 1 to {max_batch}"
+        raise UsageError(f"pixels are {dtype} {shape}; wanted uint8 (N, {height}, {width}, 3) with N {most}")
 
 
 def check_prediction(prediction: Prediction, contract: Contract, count: int, *, source: str) -> Prediction:

@@ -85,18 +85,29 @@ def check_onnx(path: Path) -> Contract:
         ArtifactError: what `read_model` refuses, or other inputs and outputs.
     """
     contract, onnx = read_model(path)
+    check_tensors(path, contract, onnx.inputs, onnx.outputs)
+    return contract
+
+
+def check_tensors(
+    path: Path, contract: Contract, found_inputs: Sequence[Tensor], found_outputs: Sequence[Tensor]
+) -> None:
+    """Refuse inputs and outputs that aren't those that the contract describes.
+
+    Raises:
+        ArtifactError: they aren't.
+    """
     inputs = (Tensor(PIXELS, "uint8", (-1, *contract.image_hw, 3)),)
     outputs = [Tensor(LOGITS, "float32", (-1, len(contract.labels)))]
     if contract.loc is not Loc.NONE:
         outputs.append(Tensor(THETA, "float32", (-1, 2, 3)))
-    for what, found, wanted in (("inputs", onnx.inputs, inputs), ("outputs", onnx.outputs, outputs)):
+    for what, found, wanted in (("inputs", found_inputs, inputs), ("outputs", found_outputs, outputs)):
         by_name = {tensor.name: tensor for tensor in found}
         if len(found) != len(wanted) or not all(_fits(by_name.get(tensor.name), tensor) for tensor in wanted):
             raise ArtifactError(
                 f"{path}: its {what} are {_listed(found)}; its contract says {_listed(wanted)}",
                 hint="make it anew with: lstn export",
             )
-    return contract
 
 
 def resolve_device(device: Device) -> Device:
@@ -119,8 +130,12 @@ def resolve_device(device: Device) -> Device:
     return device
 
 
-def new_session(ort: ModuleType, path: Path, device: Device, *, threads: int | None, spin: bool) -> Any:
+def new_session(
+    ort: ModuleType, path: Path, device: Device, *, threads: int | None, spin: bool, profile: Path | None = None
+) -> Any:
     """Return an InferenceSession on `device`, which is cpu or cuda.
+
+    profile: how the name of the file begins in which ONNX Runtime notes what every node took; None for no such file
 
     Raises:
         ArtifactError: ONNX Runtime can't open the file.
@@ -129,6 +144,9 @@ def new_session(ort: ModuleType, path: Path, device: Device, *, threads: int | N
     options.log_severity_level = _FATAL
     options.intra_op_num_threads = threads or 0
     options.add_session_config_entry("session.intra_op.allow_spinning", str(int(spin)))
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     # float32 means float32: ONNX Runtime multiplies in TF32 on a GPU unless told otherwise.
     providers: list[Any] = [(_CUDA, {"use_tf32": "0"}), _CPU] if device is Device.CUDA else [_CPU]
     try:

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lstn.claims.interval import Interval
+from lstn.interval import Interval
 from lstn.runtime.latency import RESAMPLES, Milliseconds, draw_stretches, measure
 
 SITTINGS = 3

@@ -79,7 +79,7 @@ def built_plan(tmp_path_factory: pytest.TempPathFactory) -> Path:
         flavour=Flavour.TRT_RTX,
         version=trt.__version__,
         targets=("sm86", "sm89"),
-        batch=(1, 4, 8),
+        profiles=((1, 4, 8),),
         precision="fp32",
         inputs=(Tensor("pixels", "UINT8", (-1, SIDE, SIDE, 3)),),
         outputs=(Tensor("logits", "FLOAT", (-1, 4)), Tensor("theta", "FLOAT", (-1, 2, 3))),

@@ -151,15 +151,16 @@ class Field:
         return path
 
     def _plan(self, loc: Loc, engine: Engine) -> Path:
-        from lstn.export.builder import Batch, choose_targets
+        from lstn.export.targets import choose_targets
         from lstn.export.to_plan import write_plan
+        from lstn.export.tuning import Batch
         from lstn.plan import Flavour
 
         onnx_file, flavour, batches = self._onnx(loc), Flavour(engine.value), self._setup.batches
         path = onnx_file.with_suffix(".plan")
         if not path.exists():
             profile = Batch(min(batches), max(batches), max(batches))
-            write_plan(onnx_file, path, flavour=flavour, batch=profile, targets=choose_targets(flavour, ()))
+            write_plan(onnx_file, path, flavour=flavour, profiles=(profile,), targets=choose_targets(flavour, ()))
         return path
 
     def _default(self, loc: Loc) -> Path:

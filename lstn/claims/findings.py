@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from lstn.claims.cost import Costs, total, transformer
-from lstn.claims.interval import Interval
 from lstn.claims.paper import Cell, CountCosts, read_tables
 from lstn.claims.setup import LABELS, OPENVINO, OPENVINO_DEFAULT, ORT, ORT_DEFAULT
-from lstn.claims.tables import Table
 from lstn.claims.verdict import Verdict, judge_below, judge_exact, judge_no_more
 from lstn.contract import Loc
 from lstn.errors import UsageError
+from lstn.interval import Interval
+from lstn.report.table import Table
 
 if TYPE_CHECKING:
     from lstn.claims.heats import Heat

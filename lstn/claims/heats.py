@@ -49,7 +49,7 @@ def check(setup: Setup) -> None:
     if setup.engine is Engine.OPENVINO:
         require("openvino", extra="openvino")
     elif setup.engine in ON_GPU:
-        from lstn.export.builder import choose_targets
+        from lstn.export.targets import choose_targets
 
         choose_targets(Flavour(setup.engine.value), ())
 

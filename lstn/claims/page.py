@@ -2,17 +2,17 @@
 
 from collections.abc import Iterable, Mapping
 from html import escape
-from importlib.resources import files
 from typing import TYPE_CHECKING
 
-from lstn.claims.charts import Point, bars, lines, scatter
 from lstn.claims.cost import Costs, transformer
 from lstn.claims.findings import NAMES, place
-from lstn.claims.interval import Interval
 from lstn.claims.paper import INCONSISTENCIES
-from lstn.claims.tables import Table, agreement
+from lstn.claims.tables import agreement
 from lstn.claims.verdict import Verdict
 from lstn.contract import Loc
+from lstn.interval import Interval
+from lstn.report.charts import Point, bars, lines, scatter
+from lstn.report.page import bullets, figure, section, table_section, whole_page
 
 if TYPE_CHECKING:
     from lstn.claims.heats import Heat
@@ -24,23 +24,15 @@ _MARKS = {Verdict.HOLDS: "✓", Verdict.FAILS: "✗", Verdict.NOISE: "≈"}
 
 def page(report: "Report") -> str:
     """Return the whole page: verdicts first, then pictures, timings, counts, and the machine."""
-    style = (files("lstn.claims") / "page.css").read_text(encoding="utf-8")
     sections = [
         _verdicts(report),
-        _section("Pictures", f'<div class="pictures">{"".join(_pictures(report))}</div>'),
-        *(_table(table) for table in report.timings if table.rows),
-        *(_table(table) for table in report.counts),
-        _section("A word on the paper's numbers", _list(INCONSISTENCIES)),
+        section("Pictures", f'<div class="pictures">{"".join(_pictures(report))}</div>'),
+        *(table_section(table) for table in report.timings if table.rows),
+        *(table_section(table) for table in report.counts),
+        section("A word on the paper's numbers", bullets(INCONSISTENCIES)),
         _machine(report),
     ]
-    return (
-        '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
-        f"<title>L-STN's claims, measured</title><style>{style}</style></head><body><main>"
-        f'<h1>L-STN\'s claims, measured</h1><p class="where">{escape(report.where)}</p>'
-        f"{''.join(sections)}</main></body></html>\n"
-    )
+    return whole_page("L-STN's claims, measured", report.where, sections)
 
 
 def _verdicts(report: "Report") -> str:
@@ -58,7 +50,7 @@ def _verdicts(report: "Report") -> str:
         "A claim about time holds if all of the 95 % interval of a ratio lies more than 2 % below its bound, and fails "
         "if all of it lies more than 2 % above. Else the machine can't tell."
     )
-    return _section("Verdicts", "".join(items) + f'<p class="note">{note}</p>')
+    return section("Verdicts", "".join(items) + f'<p class="note">{note}</p>')
 
 
 def _pictures(report: "Report") -> Iterable[str]:
@@ -66,15 +58,15 @@ def _pictures(report: "Report") -> Iterable[str]:
     for heat in parts:
         like = (costs for name, costs in report.costs.items() if _size_of(report, name) == heat.image_hw)
         if (costs := next(like, None)) is not None and set(_LOCALIZERS) <= set(costs):
-            yield _figure(
+            yield figure(
                 _flops_and_time(heat, costs),
                 f"Transformers alone, {place(heat)}: time against FLOPs. "
                 "Dashed: where time would follow FLOPs, from STN on.",
             )
-        yield _figure(_parts(heat), f"Where a transformer's time goes, {place(heat)}. Parts run alone.")
+        yield figure(_parts(heat), f"Where a transformer's time goes, {place(heat)}. Parts run alone.")
     for backbone in dict.fromkeys(heat.backbone for heat in report.heats if heat.backbone):
         heats = [heat for heat in report.heats if heat.backbone == backbone]
-        yield _figure(_batches(heats), f"{backbone}, {heats[0].engine}: time for an image against batch size.")
+        yield figure(_batches(heats), f"{backbone}, {heats[0].engine}: time for an image against batch size.")
 
 
 def _size_of(report: "Report", backbone: str) -> tuple[int, int]:
@@ -136,31 +128,4 @@ def _machine(report: "Report") -> str:
     )
     cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
     counted = f'<p class="note">{escape(agreement(report.cells))} agree with the paper.</p>'
-    return _section("The machine", f'<table class="facts">{cells}</table>{counted}')
-
-
-def _table(table: Table) -> str:
-    def cells(row: Iterable[str], tag: str) -> str:
-        return "".join(
-            f"<{tag}{' class=word' if index < table.words else ''}>{escape(cell)}</{tag}>"
-            for index, cell in enumerate(row)
-        )
-
-    head = f"<thead><tr>{cells(table.columns, 'th')}</tr></thead>"
-    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in table.rows)
-    note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
-    return _section(
-        table.title, f'<div class="wide" tabindex="0"><table>{head}<tbody>{body}</tbody></table></div>{note}'
-    )
-
-
-def _section(title: str, body: str) -> str:
-    return f"<section><h2>{escape(title)}</h2>{body}</section>"
-
-
-def _figure(picture: str, caption: str) -> str:
-    return f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>"
-
-
-def _list(sentences: Iterable[str]) -> str:
-    return f"<ul>{''.join(f'<li>{escape(sentence)}</li>' for sentence in sentences)}</ul>"
+    return section("The machine", f'<table class="facts">{cells}</table>{counted}')

@@ -10,9 +10,10 @@ from lstn.claims.cost import Costs, total
 from lstn.claims.findings import Line, costs_of, judge, networks_table, peers_table, sums_table
 from lstn.claims.paper import Cell, CountCosts
 from lstn.claims.setup import Setup
-from lstn.claims.tables import Table, paper_tables, parts_table
+from lstn.claims.tables import paper_tables, parts_table
 from lstn.claims.verdict import DEAD_ZONE
 from lstn.contract import Loc
+from lstn.report.table import Table
 
 if TYPE_CHECKING:
     from lstn.claims.heats import Heat

@@ -1,30 +1,15 @@
-"""Tables of a report: one value that a terminal and a web page both draw, and the tables of costs."""
+"""The tables of costs: the paper's numbers beside ours, other backbones, and the parts."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import groupby
-from typing import TYPE_CHECKING
 
 from lstn.claims.cost import Costs, Part, total, transformer
 from lstn.claims.paper import Cell, CountCosts
 from lstn.contract import Loc
-
-if TYPE_CHECKING:
-    from rich.console import Console
+from lstn.report.table import Table
 
 OTHERS_CLASSES = 1000
 """Classes that the backbones without a row in the paper are counted with: ImageNet's."""
-
-
-@dataclass(frozen=True, slots=True)
-class Table:
-    """Text in rows and columns. words: how many columns hold words, which stand left; numbers stand right."""
-
-    title: str
-    columns: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    words: int = 1
-    note: str = ""
 
 
 def paper_tables(cells: Sequence[Cell]) -> list[Table]:
@@ -79,25 +64,6 @@ def parts_table(costs: Mapping[Loc, Costs], title: str) -> Table:
         note="For one image. M MAC: millions of multiply-accumulates by the paper's convention, which leaves grid and "
         "sampler out; then with them.",
     )
-
-
-def print_table(console: "Console", table: Table) -> None:
-    """Print a table, its title above and its note below."""
-    from rich import box
-    from rich.table import Table as RichTable
-    from rich.text import Text
-
-    drawn = RichTable(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    for index, column in enumerate(table.columns):
-        left = index < table.words
-        drawn.add_column(column, justify="left" if left else "right", overflow="fold")
-    for row in table.rows:
-        drawn.add_row(*(Text(cell) for cell in row))
-    console.print(table.title, style="bold", markup=False)
-    console.print(drawn)
-    if table.note:
-        console.print(table.note, style="dim", markup=False)
-    console.print()
 
 
 def _paper_table(title: str, cells: Sequence[Cell]) -> Table:

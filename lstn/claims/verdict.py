@@ -13,7 +13,7 @@ sides of the bound.
 
 from enum import Enum
 
-from lstn.claims.interval import Interval
+from lstn.interval import Interval
 
 DEAD_ZONE = 0.02
 """Share of the bound on either side that counts as noise."""

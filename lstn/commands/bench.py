@@ -3,11 +3,13 @@
 import json
 import re
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lstn.commands.bench_layers import check_profiled, profile_results, write_trace
 from lstn.errors import LstnError, UsageError
 from lstn.files import write_text
 from lstn.gpu import Device
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from lstn.runtime.bench import Result, Setup
     from lstn.runtime.environment import Environment
+    from lstn.runtime.layers import Breakdown
 
 _BATCHES = re.compile(r"[1-9][0-9]{0,5}(,[1-9][0-9]{0,5})*")
 _FEW_ROUNDS = 100
@@ -50,6 +53,12 @@ def bench(
     scenario: Annotated[
         Scenario | None, typer.Option(help="Let MLPerf's LoadGen send the images, in place of the race.")
     ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Then run each alone under its profiler: time by part and by layer.")
+    ] = False,
+    trace: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the profiles there, for chrome://tracing or Perfetto.")
+    ] = None,
 ) -> None:
     """Time models against each other: latency, throughput, and how sure the difference is.
 
@@ -57,7 +66,7 @@ def bench(
     all alike. The last column compares medians with the first file's; its 95 % interval is a paired bootstrap.
     With --against, the exit code is 1 if the whole interval of a median lies beyond what it was and the tolerance.
     """
-    from lstn.runtime.bench import Setup, report
+    from lstn.runtime.bench import Setup
     from lstn.runtime.bench import bench as run_bench
     from lstn.runtime.environment import describe_environment
     from lstn.runtime.onnxruntime import resolve_device
@@ -66,23 +75,47 @@ def bench(
     if any(path.suffix.lower() == ".onnx" for path in files):
         device = resolve_device(device)
     setup = Setup(batches, seconds, seed, device, threads, spin=len(files) == 1)
+    if profile:
+        check_profiled(files, device, trace, json_)
+    elif trace is not None:
+        raise UsageError("--trace: only a profile can be traced", hint="add --profile")
     if scenario is not None:
-        if json_ is not None or against is not None:
-            raise UsageError("--scenario keeps nothing and compares nothing", hint="leave out --save and --against")
+        if json_ is not None or against is not None or profile:
+            what = "leave out --save, --against and --profile"
+            raise UsageError("--scenario keeps nothing, compares nothing and profiles nothing", hint=what)
         _run_loads(files, setup, scenario)
         return
     if against is not None and not against.is_file():
         raise UsageError(f"{against}: no such file", hint="keep a run with: lstn bench --save")
     environment = describe_environment()
+    breakdowns: list[Breakdown] = []
     results = run_bench(files, setup, tell=lambda text: note(printable(text)))  # a spinner would take part in the race
-    try:
-        _show(results, environment, setup.device)
-    finally:  # whichever of the two can't be written, the other keeps the measurement
+    with ExitStack() as writing:  # whichever of them can't be written, the others keep the measurement
+        if trace is not None:
+            writing.callback(write_trace, trace, breakdowns)
         if json_ is not None:
-            write_text(json_, json.dumps(report(results, setup, environment)))
-            note(f"every sample: {json_}")
+            writing.callback(_save, json_, results, setup, environment, breakdowns if profile else None)
+        _show(results, environment, setup.device)
+        if profile:
+            for breakdown in profile_results(results, setup, _console()):
+                breakdowns.append(breakdown)
     if against is not None:
         _compare(against, results, setup, tolerance)
+
+
+def _save(
+    path: Path,
+    results: Sequence["Result"],
+    setup: "Setup",
+    environment: "Environment",
+    breakdowns: Sequence["Breakdown"] | None,
+) -> None:
+    from lstn.runtime.bench import report
+    from lstn.runtime.layers import report_breakdown
+
+    profiles = {} if breakdowns is None else {"profiles": [report_breakdown(each) for each in breakdowns]}
+    write_text(path, json.dumps(report(results, setup, environment) | profiles))
+    note(f"every sample: {path}")
 
 
 def _compare(kept: Path, results: Sequence["Result"], setup: "Setup", tolerance: float) -> None:
@@ -124,15 +157,23 @@ def _batches(text: str) -> tuple[int, ...]:
     return tuple(dict.fromkeys(int(number) for number in plain.split(",")))
 
 
-def _show(results: Sequence["Result"], environment: "Environment", device: Device) -> None:
+def _console() -> "Console":
     from rich.console import Console
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
+    return console
+
+
+def _show(results: Sequence["Result"], environment: "Environment", device: Device) -> None:
+    console = _console()
     console.print(_where(environment, device), style="dim", markup=False)
     console.print(_table(results, console))
     for result in results:
+        if result.gpu_ms is not None:
+            figure = f"{result.gpu_ms:.3f} ms on the GPU, without copies"
+            console.print(f"{printable(str(result.path))} at batch {result.batch}: {figure}", style="dim", markup=False)
         if result.energy is not None:
             figure = f"{result.energy.joules_per_image:.3g} J an image, all that the {result.energy.of} used"
             console.print(f"{printable(str(result.path))} at batch {result.batch}: {figure}", style="dim", markup=False)

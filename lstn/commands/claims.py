@@ -147,7 +147,7 @@ def _console() -> "Console":
 def _show(console: "Console", report: "Report") -> None:
     from rich.text import Text
 
-    from lstn.claims.tables import print_table
+    from lstn.report.table import print_table
 
     console.print(report.where, style="dim", markup=False)
     console.print()
@@ -166,7 +166,8 @@ def _show(console: "Console", report: "Report") -> None:
 
 def _print_tables(console: "Console") -> None:
     from lstn.claims.paper import INCONSISTENCIES, compare, our_backbone, read_tables
-    from lstn.claims.tables import agreement, others_table, paper_tables, print_table
+    from lstn.claims.tables import agreement, others_table, paper_tables
+    from lstn.report.table import print_table
     from lstn.train.backbones import BACKBONES
     from lstn.train.cost import count_costs, count_rows
 

@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lstn.commands.export_plan import export_plan, look_ahead
 from lstn.errors import LstnError, UsageError
-from lstn.plan import Flavour, sidecar_path
+from lstn.plan import Flavour
+from lstn.precision import Precision
 from lstn.terminal import file_size, messages, note, warn
 
 if TYPE_CHECKING:
-    from lstn.export.builder import Batch
+    from lstn.train.checkpoint import Training
 
 _DEFAULT_BATCH = "1,8,32"
 _TRAIN = "make one with: lstn train --loc lstn --model effnet-b0"
@@ -23,12 +25,25 @@ class Engine(str, Enum):
     ONNX = "onnx"
     TRT = Flavour.TRT.value
     TRT_RTX = Flavour.TRT_RTX.value
+    OPENVINO = "openvino"
+
+
+_RUNS = {
+    Engine.ONNX: (Precision.FP16, Precision.INT8),
+    Engine.TRT: tuple(Precision),
+    Engine.TRT_RTX: tuple(Precision),
+    Engine.OPENVINO: (Precision.FP16, Precision.BF16, Precision.INT8),
+}
+"""Which lower precisions an engine has kernels for, or at least runs."""
+
+_FIRST_FP8 = 89
 
 
 class Sampler(str, Enum):
     """How the sampler is written into model.onnx. The names are of whoever computes it."""
 
     NATIVE = "native"
+    FUSED = "fused"
 
 
 def export(
@@ -37,17 +52,25 @@ def export(
         typer.Argument(
             metavar="RUN",
             help="A run's folder or a checkpoint; the newest run under ./runs if left out. "
-            "From an ONNX file of lstn, only the plan is built.",
+            "From an ONNX file of lstn, only what an engine wants besides is made.",
             show_default=False,
         ),
     ] = None,
     engine: Annotated[
-        Engine, typer.Option(help="model.onnx alone, or also a plan for TensorRT (on its GPU) or TensorRT for RTX.")
+        Engine,
+        typer.Option(
+            help="model.onnx alone, or also a plan for TensorRT (on its GPU) or TensorRT for RTX, or model.xml for "
+            "OpenVINO (on a CPU)."
+        ),
     ] = Engine.ONNX,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path(),
     batch: Annotated[
-        str | None,
-        typer.Option(metavar="MIN,OPT,MAX", help="Batch sizes of the plan.", show_default=_DEFAULT_BATCH),
+        list[str] | None,
+        typer.Option(
+            metavar="MIN,OPT,MAX",
+            help="Batch sizes of the plan; once more for a profile with kernels of its own, such as 1,1,1 and 2,8,32.",
+            show_default=_DEFAULT_BATCH,
+        ),
     ] = None,
     target: Annotated[
         str,
@@ -58,37 +81,107 @@ def export(
         ),
     ] = "",
     sampler: Annotated[
-        Sampler, typer.Option(help="Who samples: native is ONNX's own GridSample, which every engine has.")
+        Sampler,
+        typer.Option(
+            help="Who samples: native is ONNX's own GridSample, which every engine has; fused is one node for grid and "
+            "sampler, which TensorRT 10.9 and later computes in one kernel, and ONNX Runtime as it would the others."
+        ),
     ] = Sampler.NATIVE,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="Lower it on the way, as lstn calibrate does by default, on the data that the run was trained on.",
+            show_default="fp32",
+        ),
+    ] = None,
+    workspace: Annotated[
+        int | None,
+        typer.Option(
+            metavar="MIB",
+            min=1,
+            max=1 << 20,
+            help="The most memory that one layer of the plan may use on the side.",
+            show_default="all",
+        ),
+    ] = None,
+    level: Annotated[
+        int | None,
+        typer.Option(min=0, max=5, help="From 0, built fastest, to 5, runs fastest.", show_default="3"),
+    ] = None,
+    hardware_compatible: Annotated[
+        bool, typer.Option("--hardware-compatible", help="trt: for any GPU from Ampere on, at some cost in speed.")
+    ] = False,
+    version_compatible: Annotated[
+        bool,
+        typer.Option("--version-compatible", help="trt: for newer versions of TensorRT too; holds code for the CPU."),
+    ] = False,
+    dla: Annotated[
+        int | None,
+        typer.Option(
+            metavar="CORE",
+            min=0,
+            help="trt on a Jetson: the DLA core that takes the layers it can; the GPU takes the rest.",
+            show_default=False,
+        ),
+    ] = None,
+    build_log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write all that TensorRT says of the build there.", show_default=False),
+    ] = None,
 ) -> None:
-    """Write a trained model as model.onnx, checked against PyTorch, and as a TensorRT plan.
+    """Write a trained model as model.onnx, checked against PyTorch, and as a TensorRT plan or for OpenVINO.
 
-    A plan is model.plan with model.plan.json beside it. Where it can't be built, model.onnx is there all the same.
+    A plan is model.plan with model.plan.json beside it, an OpenVINO model is model.xml with model.bin. Where they can't
+    be made, model.onnx is there all the same.
     """
-    flavour = None if engine is Engine.ONNX else Flavour(engine.value)
-    if flavour is None and (batch is not None or target):
+    from lstn.export.tuning import Tuning
+
+    flavour = None if engine in (Engine.ONNX, Engine.OPENVINO) else Flavour(engine.value)
+    tuning = Tuning(
+        workspace_mib=workspace,
+        level=level,
+        hardware_compatible=hardware_compatible,
+        version_compatible=version_compatible,
+        dla_core=dla,
+    )
+    if flavour is None and (batch or target or build_log is not None or tuning != Tuning()):
         raise UsageError(
-            "--batch and --target are for plans; model.onnx takes any batch", hint="use --engine trt or trt-rtx"
+            "--batch, --target and the options of a build are for plans; model.onnx takes any batch",
+            hint="use --engine trt or trt-rtx",
         )
-    profile, targets, obstacle = _look_ahead(flavour, batch or _DEFAULT_BATCH, target)
+    profiles, targets, obstacle = look_ahead(flavour, batch or [_DEFAULT_BATCH], target, tuning)
     ready = run is not None and run.suffix == ".onnx"
-    if ready and flavour is None:
+    if precision is not None:
+        _refuse_precision(precision, engine, targets, run if ready else None)
+    if ready and engine is Engine.ONNX:
         raise UsageError(
             f"{run} is an ONNX file already", hint=f"build a plan of it with: lstn export {run} --engine trt"
         )
+    fused = sampler is Sampler.FUSED
+    if fused and (ready or engine is Engine.OPENVINO):
+        why = f"{run} has its sampler already" if ready else "OpenVINO knows no operator but ONNX's own"
+        raise UsageError(f"--sampler fused: {why}", hint="leave it out" if ready else "use --sampler native")
     onnx_file = run if run is not None and ready else out / "model.onnx"
-    if not ready:
-        _export_onnx(_checkpoint(run), onnx_file)
-    plan = out / f"{onnx_file.stem}.plan"
-    if flavour is None:
-        _warn_of_stale(plan, onnx_file)
+    training = None if ready else export_onnx(checkpoint_of(run), onnx_file, fused=fused)
+    if precision is not None and training is not None:
+        onnx_file = _lower(onnx_file, out, precision, training)
+    if engine is Engine.ONNX:
+        _warn_of_stale(out, onnx_file)
         return
+    made = out / f"{onnx_file.stem}.{'xml' if flavour is None else 'plan'}"
     try:
         if obstacle is not None:
             raise obstacle
-        _export_plan(onnx_file, plan, flavour, profile, targets)
+        if flavour is None:
+            _export_openvino(onnx_file, made, training)
+        else:
+            export_plan(onnx_file, made, flavour, profiles, targets, tuning, build_log)
+    except KeyboardInterrupt:
+        note(f"stopped; {onnx_file} is whole, and a {made} from before is as it was")
+        _warn_of_stale(out, onnx_file)
+        raise typer.Exit(130) from None
     except LstnError as error:
-        _warn_of_stale(plan, onnx_file)
+        _warn_of_stale(out, onnx_file)
         if ready:
             raise
         instead = f"run it here with: lstn infer images/ --engine {onnx_file}"
@@ -96,23 +189,41 @@ def export(
         raise type(error)(f"{onnx_file} is written and checked; {error.message}", hint=hint) from error
 
 
-def _look_ahead(flavour: Flavour | None, batch: str, target: str) -> tuple["Batch", tuple[str, ...], LstnError | None]:
-    """Read the plan's options before anything is made. What this machine lacks for a plan is no reason to stop yet."""
-    from lstn.export.builder import choose_targets
-    from lstn.export.to_plan import parse_batch, parse_targets
+def _refuse_precision(precision: Precision, engine: Engine, targets: tuple[str, ...], onnx_file: Path | None) -> None:
+    """Refuse, before anything is made, what the engine can't run."""
+    if onnx_file is not None:
+        raise UsageError(
+            f"--precision: {onnx_file} doesn't say what it was trained on",
+            hint=f"use: lstn calibrate {onnx_file} --precision {precision.value} --data digits, or --data folder:PATH",
+        )
+    if precision not in _RUNS[engine]:
+        takers = [other.value for other in Engine if precision in _RUNS[other]]
+        raise UsageError(
+            f"--engine {engine.value} doesn't run {precision.value}", hint=f"these do: --engine {' or '.join(takers)}"
+        )
+    if precision is Precision.FP8 and (old := [target for target in targets if int(target[2:]) < _FIRST_FP8]):
+        raise UsageError(
+            f"{', '.join(old)} has no fp8, which came with sm{_FIRST_FP8}", hint="use --precision int8 for it"
+        )
 
-    profile, targets = parse_batch(batch), parse_targets(target)
-    if flavour is None:
-        return profile, targets, None
-    try:
-        return profile, choose_targets(flavour, targets), None
-    except UsageError:
-        raise
-    except LstnError as error:
-        return profile, targets, error
+
+def _lower(onnx_file: Path, out: Path, precision: Precision, training: "Training") -> Path:
+    from lstn.calibration.run import Settings, calibrate
+    from lstn.commands.calibrate import show
+
+    settings = Settings(precision=precision, data=training.data, seed=training.seed)
+    made = calibrate(onnx_file, out, settings)
+    show(made, settings)
+    return made.onnx
 
 
-def _checkpoint(run: Path | None) -> Path:
+def checkpoint_of(run: Path | None) -> Path:
+    """Return the checkpoint that RUN names: a run's folder, a file, or the newest run under ./runs.
+
+    Raises:
+        UsageError: no such file.
+        LstnError: none is named, and there is no run.
+    """
     from lstn.train.checkpoint import CHECKPOINT
 
     if run is None:
@@ -127,7 +238,8 @@ def _checkpoint(run: Path | None) -> Path:
     return path
 
 
-def _export_onnx(checkpoint_file: Path, onnx_file: Path) -> None:
+def export_onnx(checkpoint_file: Path, onnx_file: Path, *, fused: bool = False) -> "Training":
+    """Export a checkpoint, print how it compares with PyTorch, and return what it was trained on."""
     from lstn.export.to_onnx import write_onnx
     from lstn.export.verify import sample_images
     from lstn.train.checkpoint import load_checkpoint
@@ -136,26 +248,33 @@ def _export_onnx(checkpoint_file: Path, onnx_file: Path) -> None:
     contract, training = checkpoint.contract, checkpoint.training
     images = sample_images(training.data, contract.image_hw, seed=training.seed)
     with messages().status(f"exporting {contract.loc.value} + {contract.backbone}"):
-        agreement = write_onnx(checkpoint.model, onnx_file, contract, images)
+        agreement = write_onnx(checkpoint.model, onnx_file, contract, images, fused=fused)
     typer.echo(f"{onnx_file}  {file_size(onnx_file)}  {agreement.images} images against PyTorch: {agreement}")
+    return training
 
 
-def _export_plan(onnx_file: Path, plan: Path, flavour: Flavour, batch: "Batch", targets: tuple[str, ...]) -> None:
-    from lstn.export.to_plan import write_plan
+def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") -> None:
+    """Compare on images of the data set in `training`; an ONNX file alone, which doesn't know its own, gets digits."""
+    from lstn.export.to_openvino import write_openvino
+    from lstn.export.verify import sample_images
+    from lstn.onnxfile import read_model
+    from lstn.openvinofile import bin_path
 
-    with messages().status(f"building for {', '.join(targets)}"):
-        made = write_plan(onnx_file, plan, flavour=flavour, batch=batch, targets=targets)
-    what = f"{flavour.product} {made.version}, {made.precision}, {', '.join(made.targets)}"
-    typer.echo(
-        f"{plan}  {file_size(plan)}  {what}, batch {batch.minimum} to {batch.maximum}, fastest at {batch.optimum}"
-    )
-    sidecar = sidecar_path(plan)
-    typer.echo(f"{sidecar}  {file_size(sidecar)}  what {plan.name} is; keep the two together")
+    data, seed = ("digits", 0) if training is None else (training.data, training.seed)
+    images = sample_images(data, read_model(onnx_file)[0].image_hw, seed=seed)
+    with messages().status(f"writing {xml} and comparing"):
+        record, agreement = write_openvino(onnx_file, xml, images)
+    what = f"OpenVINO {record.version.partition('-')[0]}, {record.precision}"
+    typer.echo(f"{xml}  {file_size(xml)}  {what}, {agreement.images} images against {onnx_file.name}: {agreement}")
+    weights = bin_path(xml)
+    typer.echo(f"{weights}  {file_size(weights)}  the weights of {xml.name}; keep the two together")
 
 
-def _warn_of_stale(plan: Path, onnx_file: Path) -> None:
+def _warn_of_stale(out: Path, onnx_file: Path) -> None:
     """An older plan stays, since it may be in use and what built it may be far away; but not in silence."""
-    from lstn.export.to_plan import is_stale
+    from lstn.export import to_openvino, to_plan
 
-    if onnx_file.is_file() and is_stale(plan, onnx_file):
-        warn(f"{plan} was built from another model than {onnx_file}; build it again, or remove it")
+    plan, xml = (out / f"{onnx_file.stem}.{suffix}" for suffix in ("plan", "xml"))
+    for made, is_stale in ((plan, to_plan.is_stale), (xml, to_openvino.is_stale)):
+        if onnx_file.is_file() and is_stale(made, onnx_file):
+            warn(f"{made} was built from another model than {onnx_file}; build it again, or remove it")

@@ -16,6 +16,7 @@ from lstn.cores import usable_cores
 from lstn.errors import LstnError, UsageError
 from lstn.files import replacing
 from lstn.gpu import Device
+from lstn.openvinofile import bin_path
 from lstn.plan import sidecar_path
 from lstn.terminal import messages, note
 
@@ -48,7 +49,7 @@ _BY_SUFFIX = {".json": Format.JSON, ".csv": Format.CSV, ".txt": Format.TABLE}
 
 def infer(
     paths: Annotated[list[Path], typer.Argument(help="Images, and folders with images at any depth.", metavar="PATH")],
-    engine: Annotated[Path, typer.Option(metavar="FILE", help="The model: model.onnx or model.plan.")],
+    engine: Annotated[Path, typer.Option(metavar="FILE", help="The model: model.onnx, model.plan or model.xml.")],
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the rows there; the file is whole or absent.")
     ] = None,
@@ -71,7 +72,7 @@ def infer(
     device: Annotated[Device, typer.Option(help="Where an ONNX model runs.")] = Device.AUTO,
     threads: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Threads of ONNX Runtime.", show_default="one for each core"),
+        typer.Option(metavar="N", min=1, help="Threads of ONNX Runtime or OpenVINO.", show_default="one for each core"),
     ] = None,
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Threads that decode images.", show_default="up to 8")
@@ -89,7 +90,7 @@ def infer(
     images = find_images(paths)
     wanted = _format(format_, output)
     if output is not None:
-        _check_output(output, [engine, sidecar_path(engine), *images])
+        _check_output(output, [engine, sidecar_path(engine), bin_path(engine), *images])
     # The decoders want the cores that ONNX Runtime's threads would spin on: measured, a quarter more images/s without.
     with open_engine(engine, device=device, threads=threads, spin=False) as opened:
         if warps is not None and opened.contract.loc is Loc.NONE:

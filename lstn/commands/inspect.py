@@ -21,7 +21,7 @@ _DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A checkpoint, model.onnx or model.plan.", metavar="FILE")],
+    file: Annotated[Path, typer.Argument(help="A checkpoint, model.onnx, model.xml or model.plan.", metavar="FILE")],
     json_: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
 ) -> None:
     """Say what a file is: contract, inputs, outputs, operators; or a plan's header and sidecar.

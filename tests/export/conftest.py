@@ -14,6 +14,14 @@ from lstn.images import Pixels
 __all__ = ["run_lstn"]
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the tests away from the caches of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))
+        yield
+
+
 @pytest.fixture(scope="session")
 def images() -> Pixels:
     return sample_images("digits", (SIDE, SIDE), seed=0, count=32)

@@ -1,5 +1,4 @@
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -7,136 +6,61 @@ import numpy as np
 import onnx
 import pytest
 import tensorrt_rtx
+from full_tensorrt import VERSION, FullTensorrt, made_up
 from onnx import TensorProto, helper, numpy_helper
 from small_models import Exported
 
-from lstn.errors import ArtifactError, DeviceError, LstnError, MissingExtra, UsageError
-from lstn.export.builder import Batch, Built, build, choose_targets
+from lstn.errors import ArtifactError, DeviceError, LstnError
+from lstn.export.builder import Built, build
+from lstn.export.tuning import Batch
 from lstn.gpu import Gpu
-from lstn.plan import RTX_TARGETS, Flavour, Tensor
+from lstn.plan import Flavour, Tensor
 
-ADA = Gpu("NVIDIA RTX 4090", "sm89", 24_000)
 HOPPER = Gpu("NVIDIA H200", "sm90", 140_000)
-
-FindGpus = Callable[..., None]
-
-
-@pytest.fixture
-def gpus(monkeypatch: pytest.MonkeyPatch) -> FindGpus:
-    return lambda *found: monkeypatch.setattr("lstn.export.builder.find_gpus", lambda: found)
 
 
 def build_rtx(path: Path, *targets: str) -> Built:
-    return build(path, flavour=Flavour.TRT_RTX, batch=Batch(1, 2, 4), targets=targets or ("sm89",))
-
-
-class TestTargets:
-    def test_named_ones_need_no_gpu(self, gpus: FindGpus) -> None:
-        gpus()
-        assert choose_targets(Flavour.TRT_RTX, ("sm86", "sm89", "sm86")) == ("sm86", "sm89")
-
-    def test_the_gpus_own_is_the_default(self, gpus: FindGpus) -> None:
-        gpus(ADA, HOPPER)
-        assert choose_targets(Flavour.TRT_RTX, ()) == ("sm89",)
-
-    def test_what_cannot_be_built_lists_what_can(self) -> None:
-        with pytest.raises(UsageError, match="TensorRT for RTX can't build for sm90, sm87") as caught:
-            choose_targets(Flavour.TRT_RTX, ("sm86", "sm90", "sm87"))
-        assert caught.value.hint == "it builds for sm75, sm80, sm86, sm89, sm120, sm121"
-        assert all(target in caught.value.hint for target in RTX_TARGETS)
-
-    def test_no_gpu_and_no_target(self, gpus: FindGpus) -> None:
-        gpus()
-        with pytest.raises(DeviceError, match="no --target names one") as caught:
-            choose_targets(Flavour.TRT_RTX, ())
-        assert "--target sm89" in caught.value.hint
-
-    def test_a_gpu_that_rtx_does_not_know(self, gpus: FindGpus) -> None:
-        gpus(HOPPER)
-        with pytest.raises(DeviceError, match=r"can't build for this GPU, NVIDIA H200 \(sm90\)"):
-            choose_targets(Flavour.TRT_RTX, ())
-
-    def test_rtx_is_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
-        with pytest.raises(MissingExtra) as caught:
-            choose_targets(Flavour.TRT_RTX, ("sm89",))
-        assert caught.value.hint == "run: pip install 'lstn[trt-rtx]'"
-
-    def test_full_tensorrt_builds_for_its_own_gpu_alone(self, gpus: FindGpus) -> None:
-        gpus(HOPPER)
-        with pytest.raises(UsageError, match="--target is for --engine trt-rtx"):
-            choose_targets(Flavour.TRT, ("sm89",))
-
-    def test_full_tensorrt_without_a_gpu(self, gpus: FindGpus) -> None:
-        gpus()
-        with pytest.raises(DeviceError, match="TensorRT needs an NVIDIA GPU, and this machine has none") as caught:
-            choose_targets(Flavour.TRT, ())
-        assert "lstn export --engine trt-rtx --target sm89" in caught.value.hint
-
-    def test_full_tensorrt_is_not_installed(self, gpus: FindGpus, monkeypatch: pytest.MonkeyPatch) -> None:
-        gpus(HOPPER)
-        monkeypatch.setitem(sys.modules, "tensorrt", None)
-        with pytest.raises(MissingExtra) as caught:
-            choose_targets(Flavour.TRT, ())
-        assert caught.value.hint == "run: pip install 'lstn[trt]'"
-
-    @pytest.mark.parametrize("version", ["8.6.1", "9.3.0", "12.0.0", "100.1"])
-    def test_full_tensorrt_of_another_version(
-        self, gpus: FindGpus, monkeypatch: pytest.MonkeyPatch, version: str
-    ) -> None:
-        gpus(HOPPER)
-        monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(__version__=version))
-        with pytest.raises(MissingExtra, match=f"TensorRT {version} is installed, 10 or 11 is wanted"):
-            choose_targets(Flavour.TRT, ())
-
-
-class OneGpuBuilder:
-    """Builds for one GPU unasked, as full TensorRT does on a machine that has it."""
-
-    def __init__(self, log: object) -> None:
-        builder = tensorrt_rtx.Builder(log)
-        self.create_network = builder.create_network
-        self.create_optimization_profile = builder.create_optimization_profile
-        self.build_serialized_network = builder.build_serialized_network
-        self._create_config = builder.create_builder_config
-
-    def create_builder_config(self) -> object:
-        config = self._create_config()
-        config.num_compute_capabilities = 1
-        config.set_compute_capability(tensorrt_rtx.ComputeCapability.SM89, 0)
-        return config
-
-
-def as_full_tensorrt(**changes: object) -> SimpleNamespace:
-    """Make a module `tensorrt` out of TensorRT for RTX, without what only that one has."""
-    names = {name: getattr(tensorrt_rtx, name) for name in dir(tensorrt_rtx) if name != "ComputeCapability"}
-    return SimpleNamespace(**{**names, "__version__": "10.9.0", "Builder": OneGpuBuilder, **changes})
+    return build(path, flavour=Flavour.TRT_RTX, profiles=(Batch(1, 2, 4),), targets=targets or ("sm89",))
 
 
 class TestFullTensorrt:
+    """Genuine but for what only full TensorRT has; see full_tensorrt.py."""
+
+    def build(self, monkeypatch: pytest.MonkeyPatch, trt: FullTensorrt, onnx_file: Path) -> Built:
+        monkeypatch.setitem(sys.modules, "tensorrt", trt)
+        return build(onnx_file, flavour=Flavour.TRT, profiles=(Batch(1, 2, 4),), targets=("sm89",))
+
     def test_it_is_asked_for_no_target(self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setitem(sys.modules, "tensorrt", as_full_tensorrt())
-        built = build(exported_lstn.path, flavour=Flavour.TRT, batch=Batch(1, 2, 4), targets=("sm89",))
-        assert built.version == "10.9.0"
+        built = self.build(monkeypatch, FullTensorrt(), exported_lstn.path)
+        assert built.version == VERSION
         assert len(built.data) > 100_000
+
+    def test_the_gpu_that_was_built_on_is_named(self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("lstn.export.targets.find_gpus", lambda: (HOPPER,))
+        assert self.build(monkeypatch, FullTensorrt(), exported_lstn.path).gpu == "NVIDIA H200"
+        monkeypatch.setattr("lstn.export.targets.find_gpus", tuple)
+        assert self.build(monkeypatch, FullTensorrt(), exported_lstn.path).gpu == ""
+        assert build_rtx(exported_lstn.path).gpu == ""
 
     def test_names_that_a_version_lacks_are_not_asked_for(
         self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        bare = as_full_tensorrt(BuilderFlag=SimpleNamespace(), NetworkDefinitionCreationFlag=SimpleNamespace())
-        monkeypatch.setitem(sys.modules, "tensorrt", bare)
-        assert (
-            build(exported_lstn.path, flavour=Flavour.TRT, batch=Batch(1, 2, 4), targets=("sm89",)).precision == "fp32"
-        )
+        bare = FullTensorrt(BuilderFlag=SimpleNamespace(), NetworkDefinitionCreationFlag=SimpleNamespace())
+        assert self.build(monkeypatch, bare, exported_lstn.path).precision == "fp32"
 
     def test_it_does_not_start(self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(log: object) -> None:
             log.log(tensorrt_rtx.ILogger.ERROR, "CUDA initialization failure with error: 35")  # type: ignore[attr-defined]
             raise TypeError("pybind11::init(): factory function returned nullptr")
 
-        monkeypatch.setitem(sys.modules, "tensorrt", as_full_tensorrt(Builder=refuse))
         with pytest.raises(DeviceError, match="doesn't start on this machine: CUDA initialization failure"):
-            build(exported_lstn.path, flavour=Flavour.TRT, batch=Batch(1, 2, 4), targets=("sm89",))
+            self.build(monkeypatch, FullTensorrt(Builder=refuse), exported_lstn.path)
+
+    def test_what_stands_in_for_it_has_the_names_of_the_genuine_classes(self) -> None:
+        names = list(made_up())
+        assert len(names) >= 9
+        missing = [(real.__name__, name) for real, name in names if not hasattr(real, name)]
+        assert missing == []
 
 
 def test_the_network_is_described_as_it_is(exported_lstn: Exported) -> None:
@@ -236,7 +160,7 @@ def test_a_failed_build_leaves_nothing_to_the_next(exported_lstn: Exported) -> N
     with pytest.raises(LstnError, match="sm75"):
         build_rtx(exported_lstn.path, "sm75")
     with pytest.raises(LstnError, match="MIN<=OPT<=MAX") as caught:
-        build(exported_lstn.path, flavour=Flavour.TRT_RTX, batch=Batch(4, 2, 1), targets=("sm89",))
+        build(exported_lstn.path, flavour=Flavour.TRT_RTX, profiles=(Batch(4, 2, 1),), targets=("sm89",))
     assert "Turing" not in caught.value.message
 
 

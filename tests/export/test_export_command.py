@@ -1,13 +1,17 @@
 import os
 import re
+import signal
 import sys
+import time
 from pathlib import Path
 
 import onnx
 import pytest
 from command import RunLstn
+from rich.console import Console
 from small_models import Exported
 
+from lstn.export.progress import Progress
 from lstn.files import sha256_of
 from lstn.gpu import Gpu
 from lstn.plan import read_sidecar
@@ -34,10 +38,10 @@ def run_folder(
 ) -> Path:
     """Stand in an empty folder with one run, on a machine without a GPU, and export in no time."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lstn.export.builder.find_gpus", tuple)
+    monkeypatch.setattr("lstn.export.targets.find_gpus", tuple)
     if "real_exporter" not in request.fixturenames:
         proto = onnx.load(exported_lstn.path)
-        monkeypatch.setattr("lstn.export.to_onnx.onnx_from_torch", lambda model, contract: proto)
+        monkeypatch.setattr("lstn.export.to_onnx.onnx_from_torch", lambda *_, **__: proto)
     return write_run(exported_lstn, "first").parent
 
 
@@ -81,9 +85,68 @@ def test_plans_for_named_gpus_need_none(run_lstn: RunLstn) -> None:
     assert re.fullmatch(
         r"model\.plan  \d\.\d MB  TensorRT for RTX 1\.\S+, fp32, sm86, sm89, batch 1 to 4, fastest at 2", plan_line
     )
-    assert re.fullmatch(r"model\.plan\.json  0\.\d kB  what model\.plan is; keep the two together", sidecar_line)
+    assert re.fullmatch(r"model\.plan\.json  \d\.\d kB  what model\.plan is; keep the two together", sidecar_line)
     assert made() == ["model.onnx", "model.plan", "model.plan.json"]
     assert read_sidecar(Path("model.plan")).onnx_sha256 == sha256_of(Path("model.onnx"))
+
+
+def test_a_plan_with_two_profiles_and_its_log(run_lstn: RunLstn) -> None:
+    profiles = ("--batch", "1,1,1", "--batch", "2,8,32")
+    ran = run_lstn(
+        *("export", "--engine", "trt-rtx", "--target", "sm89"),
+        *profiles,
+        "--level",
+        1,
+        "--workspace",
+        64,
+        *("--build-log", "logs/build.txt"),
+    )
+    assert (ran.code, ran.err) == (0, "newest run: runs/first\n")
+    _, plan_line, _, log_line = ran.out.splitlines()
+    assert plan_line.endswith(", fp32, sm89, batch 1; 2 to 32, fastest at 8")
+    assert re.fullmatch(r"logs/build\.txt  \d+\.\d kB  what TensorRT said of the build|logs.*MB.*", log_line)
+    assert read_sidecar(Path("model.plan")).profiles == ((1, 1, 1), (2, 8, 32))
+    assert "level=1" in Path("logs/build.txt").read_text().splitlines()[0]
+    assert "workspace_mib=64" in Path("logs/build.txt").read_text().splitlines()[0]
+
+
+def test_ctrl_c_keeps_the_older_plan_and_the_new_onnx_file(
+    run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch, exported_lstn: Exported
+) -> None:
+    plan = ("export", "--engine", "trt-rtx", "--target", "sm89")
+    assert run_lstn(*plan).code == 0
+    before = {path.name: path.read_bytes() for path in Path().glob("model.plan*")}
+    build = Progress.start
+
+    def pressed(self: Progress, name: str, parent: str | None, steps: int) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+        build(self, name, parent, steps)
+
+    monkeypatch.setattr(Progress, "start", pressed)
+    other = onnx.load(exported_lstn.path)
+    other.producer_name = "another"
+    monkeypatch.setattr("lstn.export.to_onnx.onnx_from_torch", lambda *_, **__: other)
+    ran = run_lstn(*plan)
+    assert ran.code == 130
+    assert ran.err.splitlines()[1:] == [
+        "stopped; model.onnx is whole, and a model.plan from before is as it was",
+        "warning: model.plan was built from another model than model.onnx; build it again, or remove it",
+    ]
+    assert re.match(EXPORTED, ran.out)
+    assert {path.name: path.read_bytes() for path in Path().glob("model.plan*")} == before
+    assert made() == ["model.onnx", "model.plan", "model.plan.json"]
+
+
+def test_a_terminal_sees_how_far_it_is(run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Console(stderr=True, force_terminal=True, width=200)
+    monkeypatch.setattr("lstn.commands.export_plan.messages", lambda: screen)
+    ran = run_lstn("export", "--engine", "trt-rtx", "--target", "sm89")
+    assert ran.code == 0
+    assert "building for sm89" in ran.err
+    assert "Building engine" in ran.err
+    assert re.search(r"[1-9]\d%", ran.err)
+    assert "building" not in ran.out
 
 
 def test_tensorrt_without_a_gpu_still_leaves_a_checked_onnx_file(run_lstn: RunLstn) -> None:
@@ -101,7 +164,7 @@ def test_tensorrt_without_a_gpu_still_leaves_a_checked_onnx_file(run_lstn: RunLs
 def test_tensorrt_that_is_not_installed_still_leaves_a_checked_onnx_file(
     run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lstn.export.builder.find_gpus", lambda: (Gpu("NVIDIA L4", "sm89", 24_000),))
+    monkeypatch.setattr("lstn.export.targets.find_gpus", lambda: (Gpu("NVIDIA L4", "sm89", 24_000),))
     for engine, module in (("trt", "tensorrt"), ("trt-rtx", "tensorrt_rtx")):
         monkeypatch.setitem(sys.modules, module, None)
         ran = run_lstn("export", "--engine", engine)
@@ -135,7 +198,7 @@ def test_a_plan_of_another_model_is_never_left_in_silence(
     assert "warning" not in run_lstn("export", "--engine", "trt").err  # the same model: still its plan
     other = onnx.load(exported_lstn.path)
     other.producer_name = "another"
-    monkeypatch.setattr("lstn.export.to_onnx.onnx_from_torch", lambda model, contract: other)
+    monkeypatch.setattr("lstn.export.to_onnx.onnx_from_torch", lambda *_, **__: other)
     warning = "warning: model.plan was built from another model than model.onnx; build it again, or remove it"
     for engine, code in (("trt", 1), ("onnx", 0)):
         ran = run_lstn("export", "--engine", engine)
@@ -176,8 +239,21 @@ def test_a_data_set_that_is_gone_is_told(run_lstn: RunLstn, exported_lstn: Expor
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--target", "sm89"], "--batch and --target are for plans"),
-        (["--batch", "1,8,32"], "--batch and --target are for plans"),
+        (["--target", "sm89"], "--batch, --target and the options of a build are for plans"),
+        (["--batch", "1,8,32"], "--batch, --target and the options of a build are for plans"),
+        (["--level", "0"], "--batch, --target and the options of a build are for plans"),
+        (["--workspace", "64"], "--batch, --target and the options of a build are for plans"),
+        (["--dla", "0"], "--batch, --target and the options of a build are for plans"),
+        (["--hardware-compatible"], "--batch, --target and the options of a build are for plans"),
+        (["--version-compatible"], "--batch, --target and the options of a build are for plans"),
+        (["--build-log", "log"], "--batch, --target and the options of a build are for plans"),
+        (["--engine", "trt-rtx", "--level", "6"], "Invalid value for '--level'"),
+        (["--engine", "trt-rtx", "--workspace", "0"], "Invalid value for '--workspace'"),
+        (["--engine", "trt-rtx", "--hardware-compatible"], "--hardware-compatible is for --engine trt;"),
+        (["--engine", "trt-rtx", "--version-compatible"], "--version-compatible is for --engine trt;"),
+        (["--engine", "trt-rtx", "--dla", "0"], "--dla is for --engine trt,"),
+        (["--engine", "trt", "--dla", "0"], "--dla takes one batch size"),
+        (["--engine", "trt", "--batch", "1,8,8", "--batch", "1,8,8"], "the same batch sizes twice"),
         (["--engine", "trt-rtx", "--target", "sm90"], "TensorRT for RTX can't build for sm90\n  it builds for sm75"),
         (["--engine", "trt-rtx", "--target", "ada"], "wanted compute capabilities such as sm89"),
         (["--engine", "trt-rtx", "--target", "sm89", "--batch", "8,1,2"], "1 <= MIN <= OPT <= MAX"),
@@ -218,7 +294,7 @@ def test_an_export_that_differs_makes_nothing(
     proto = onnx.load(exported_lstn.path)
     (weight,) = [tensor for tensor in proto.graph.initializer if tensor.name == "backbone.features.0.weight"]
     weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * 2, weight.name))
-    monkeypatch.setattr("lstn.export.to_onnx.onnx_from_torch", lambda model, contract: proto)
+    monkeypatch.setattr("lstn.export.to_onnx.onnx_from_torch", lambda *_, **__: proto)
     ran = run_lstn("export", "--engine", "trt-rtx", "--target", "sm89")
     assert ran.code == 1
     assert "the exported model differs from PyTorch" in ran.err

@@ -2,6 +2,7 @@ import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -162,7 +163,7 @@ def test_a_file_that_fails_the_check_never_gets_its_name(
         tensor for tensor in proto.graph.initializer if tensor.name.startswith("backbone.") and tensor.dims == [10]
     ]
     bias.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(bias) + 1, bias.name))
-    monkeypatch.setattr(to_onnx, "onnx_from_torch", lambda model, contract: proto)
+    monkeypatch.setattr(to_onnx, "onnx_from_torch", lambda *_, **__: proto)
     path = tmp_path / "model.onnx"
     with pytest.raises(VerificationError, match="differs from PyTorch"):
         write_onnx(exported_lstn.model, path, exported_lstn.contract, exported_lstn.images)
@@ -181,7 +182,19 @@ def test_a_full_disk_leaves_nothing(
     full_disk: Callable[[int], AbstractContextManager[None]],
 ) -> None:
     proto = onnx.load(exported_lstn.path)
-    monkeypatch.setattr(to_onnx, "onnx_from_torch", lambda model, contract: proto)
+    monkeypatch.setattr(to_onnx, "onnx_from_torch", lambda *_, **__: proto)
     with full_disk(50_000), pytest.raises(LstnError, match=r"cannot write .*model\.onnx"):
         write_onnx(exported_lstn.model, tmp_path / "model.onnx", exported_lstn.contract, exported_lstn.images)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_model_that_no_onnx_file_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Protobuf ends at 2 GB, and doesn't say so: a weight of that size is only declared here."""
+    model, contract = warping_model(Loc.NONE)
+    proto = onnx.ModelProto()
+    proto.graph.initializer.add(name="backbone.classifier", data_type=onnx.TensorProto.FLOAT, dims=[1024, 520, 1024])
+    monkeypatch.setattr("torch.onnx.export", lambda *_, **__: SimpleNamespace(model_proto=proto))
+    with pytest.raises(LstnError, match=r"would be 2\.18 GB, more than the format's 2 GB") as caught:
+        write_onnx(model, tmp_path / "model.onnx", contract, np.zeros((1, 48, 48, 3), np.uint8))
+    assert "smaller model, or smaller images" in caught.value.hint
     assert list(tmp_path.iterdir()) == []

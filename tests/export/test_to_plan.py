@@ -1,4 +1,8 @@
+import os
 import shutil
+import signal
+import sys
+import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -6,22 +10,24 @@ from pathlib import Path
 import onnx
 import pytest
 import tensorrt_rtx
+from full_tensorrt import VERSION, FullTensorrt
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import Exported, ExportOnce
 
 from lstn.contract import Loc
 from lstn.errors import ArtifactError, LstnError, UsageError
-from lstn.export.builder import Batch
-from lstn.export.to_plan import is_stale, parse_batch, parse_targets, write_plan
+from lstn.export.to_plan import is_stale, parse_batches, parse_targets, write_plan
+from lstn.export.tuning import Batch, Tuning
 from lstn.files import sha256_of
+from lstn.gpu import Gpu
 from lstn.plan import Flavour, Sidecar, Tensor, read_header, read_sidecar, sidecar_path
 
 USUAL = Batch(1, 8, 32)
 
 
-def write(onnx_file: Path, plan: Path, *targets: str, batch: Batch = USUAL) -> Sidecar:
-    return write_plan(onnx_file, plan, flavour=Flavour.TRT_RTX, batch=batch, targets=targets or ("sm89",))
+def write(onnx_file: Path, plan: Path, *targets: str, profiles: tuple[Batch, ...] = (USUAL,)) -> Sidecar:
+    return write_plan(onnx_file, plan, flavour=Flavour.TRT_RTX, profiles=profiles, targets=targets or ("sm89",))
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -42,11 +48,80 @@ def test_every_localizer_becomes_a_plan_for_two_gpus(exported: Exported, tmp_pat
         flavour=Flavour.TRT_RTX,
         version=tensorrt_rtx.__version__,
         targets=("sm86", "sm89"),
-        batch=(1, 8, 32),
+        profiles=((1, 8, 32),),
         precision="fp32",
         inputs=(Tensor("pixels", "UINT8", (-1, 48, 48, 3)),),
         outputs=logits if exported.contract.loc is Loc.NONE else (*logits, Tensor("theta", "FLOAT", (-1, 2, 3))),
     )
+
+
+def test_several_profiles_are_in_the_plan_in_their_order(exported_lstn: Exported, tmp_path: Path) -> None:
+    plan = tmp_path / "model.plan"
+    profiles = (Batch(2, 8, 32), Batch(1, 1, 1))
+    assert write(exported_lstn.path, plan, profiles=profiles).profiles == profiles
+    assert read_sidecar(plan).profiles == profiles
+    one = tmp_path / "one.plan"
+    write(exported_lstn.path, one, profiles=profiles[:1])
+    assert plan.stat().st_size > 1.5 * one.stat().st_size
+
+
+def test_what_tensorrt_was_asked_for_is_in_the_sidecar(
+    exported_lstn: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "tensorrt", FullTensorrt())
+    monkeypatch.setattr("lstn.export.targets.find_gpus", lambda: (Gpu("NVIDIA H200", "sm90", 140_000),))
+    sidecar = write_plan(
+        exported_lstn.path,
+        tmp_path / "model.plan",
+        flavour=Flavour.TRT,
+        profiles=(USUAL,),
+        targets=("sm90",),
+        tuning=Tuning(hardware_compatible=True, version_compatible=True),
+    )
+    found = (sidecar.gpu, sidecar.version, sidecar.targets, sidecar.hardware_compatible, sidecar.version_compatible)
+    assert found == ("NVIDIA H200", VERSION, ("sm90",), True, True)
+    assert sidecar.dla_core is None
+    assert read_sidecar(tmp_path / "model.plan") == sidecar
+
+
+def test_ctrl_c_leaves_the_older_pair_and_nothing_else(exported_lstn: Exported, tmp_path: Path) -> None:
+    plan = tmp_path / "model.plan"
+
+    def press(share: float, phase: str) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(0.01)
+
+    for _ in range(2):  # without an older pair, then with one
+        before = contents(tmp_path)
+        with pytest.raises(KeyboardInterrupt):
+            write_plan(
+                exported_lstn.path,
+                plan,
+                flavour=Flavour.TRT_RTX,
+                profiles=(USUAL,),
+                targets=("sm89",),
+                report=press,
+            )
+        assert contents(tmp_path) == before
+        write(exported_lstn.path, plan)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.plan", "model.plan.json", "../here/model.plan"])
+def test_a_log_in_place_of_the_model_is_refused(exported_lstn: Exported, tmp_path: Path, name: str) -> None:
+    folder = tmp_path / "here"
+    folder.mkdir()
+    shutil.copy(exported_lstn.path, folder / "model.onnx")
+    before = contents(folder)
+    with pytest.raises(UsageError, match="would write over the model"):
+        write_plan(
+            folder / "model.onnx",
+            folder / "model.plan",
+            flavour=Flavour.TRT_RTX,
+            profiles=(USUAL,),
+            targets=("sm89",),
+            log_file=folder / name,
+        )
+    assert contents(folder) == before
 
 
 def test_a_plan_says_which_onnx_file_it_is_of(exported_lstn: Exported, export_once: ExportOnce, tmp_path: Path) -> None:
@@ -70,7 +145,7 @@ def test_a_full_disk_leaves_the_older_pair(
     write(exported_lstn.path, plan)
     before = contents(tmp_path)
     with full_disk(space), pytest.raises(LstnError, match="cannot write"):
-        write(exported_lstn.path, plan, batch=Batch(1, 1, 1))
+        write(exported_lstn.path, plan, profiles=(Batch(1, 1, 1),))
     assert contents(tmp_path) == before
     read_sidecar(plan)
 
@@ -94,7 +169,7 @@ def test_a_failed_build_leaves_the_older_pair(exported_lstn: Exported, tmp_path:
 
 def test_a_batch_beyond_tensorrts_count_is_refused(exported_lstn: Exported, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="more than TensorRT takes") as caught:
-        write(exported_lstn.path, tmp_path / "model.plan", batch=Batch(1, 8, 999_999))
+        write(exported_lstn.path, tmp_path / "model.plan", profiles=(Batch(1, 8, 999_999),))
     assert caught.value.hint == f"use --batch with a maximum of {(2**31 - 1) // (48 * 48 * 3)} or less"
 
 
@@ -131,19 +206,19 @@ SIZES = st.integers(1, 999_999)
 
 @given(st.lists(SIZES, min_size=3, max_size=3).map(sorted))
 def test_batches_in_order_are_read(sizes: list[int]) -> None:
-    assert parse_batch(",".join(map(str, sizes))) == tuple(sizes)
+    assert parse_batches([",".join(map(str, sizes))]) == (tuple(sizes),)
 
 
 @given(st.lists(SIZES, min_size=3, max_size=3).filter(lambda sizes: sizes != sorted(sizes)))
 def test_batches_out_of_order_are_refused(sizes: list[int]) -> None:
     with pytest.raises(UsageError, match="1 <= MIN <= OPT <= MAX"):
-        parse_batch(",".join(map(str, sizes)))
+        parse_batches([",".join(map(str, sizes))])
 
 
 @given(st.text() | st.from_regex(r"-?[0-9_]*(,-?[0-9_]*){0,4}", fullmatch=True))
 def test_other_batches_are_refused_or_read_as_sizes_in_order(text: str) -> None:
     try:
-        batch = parse_batch(text)
+        (batch,) = parse_batches([text])
     except UsageError:
         return
     assert 1 <= batch.minimum <= batch.optimum <= batch.maximum
@@ -154,8 +229,14 @@ def test_other_batches_are_refused_or_read_as_sizes_in_order(text: str) -> None:
 )
 def test_examples_of_batches_that_are_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
-        parse_batch(text)
+        parse_batches([text])
     assert caught.value.hint == "for example: --batch 1,8,32"
+
+
+def test_profiles_are_read_in_their_order() -> None:
+    assert parse_batches(["2,8,32", " 1, 1,1"]) == ((2, 8, 32), (1, 1, 1))
+    with pytest.raises(UsageError, match="the same batch sizes twice"):
+        parse_batches(["1,8,32", "1,1,1", "1, 8, 32"])
 
 
 def test_targets_are_read() -> None:

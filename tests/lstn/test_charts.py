@@ -2,10 +2,11 @@ import re
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 
+import numpy as np
 import pytest
 
-from lstn.claims.charts import HEIGHT, Point, bars, lines, scatter
-from lstn.claims.interval import Interval
+from lstn.interval import Interval
+from lstn.report.charts import HEIGHT, Point, bars, histogram, lines, scatter
 
 STN = Point(80, Interval(3.0, 2.8, 3.3), "stn", "STN")
 LSTN = Point(20, Interval(2.0, 1.9, 2.1), "lstn", "L-STN & <co>")
@@ -53,3 +54,20 @@ def test_labels_of_equal_lines_do_not_cover_each_other() -> None:
     heights = sorted(float(each["y"]) for each in elements(svg, "text") if each["class"].startswith("label"))
     assert all(lower - upper >= 13.9 for upper, lower in pairwise(heights))
     assert heights[-1] < HEIGHT
+
+
+def test_a_histogram_is_to_scale() -> None:
+    values = np.array([0.1] * 6 + [0.5] * 3 + [2.99, 3.0])
+    svg = histogram(values, 1.5, style="measured", x_title="px", mark_name="p99")
+    left, base = map(float, re.findall(r'class="axis" d="M([0-9.]+) ([0-9.]+)H', svg)[0])
+    drawn = elements(svg, "rect")
+    heights = [float(each["height"]) for each in drawn]
+    assert [height / heights[0] for height in heights] == [pytest.approx(share, abs=0.01) for share in (1, 0.5, 1 / 3)]
+    assert [float(each["y"]) + height for each, height in zip(drawn, heights, strict=True)] == [
+        pytest.approx(base, abs=0.1)
+    ] * 3
+    one_px = (float(drawn[-1]["x"]) - left) / 2.9  # bins of 0.1: the last begins at 2.9
+    assert float(drawn[1]["x"]) == pytest.approx(left + 0.5 * one_px, abs=0.2)
+    mark = float(re.findall(r'class="whole" d="M([0-9.]+) ', svg)[0])
+    assert mark == pytest.approx(left + 1.5 * one_px, abs=0.2)
+    assert "11 images, from 0.1 to 3; p99 1.5" in ET.fromstring(svg).attrib["aria-label"]

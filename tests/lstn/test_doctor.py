@@ -9,7 +9,7 @@ from lstn.doctor import abilities, conflicts
 from lstn.gpu import Gpu
 
 TRAIN = ("torch", "torchvision", "safetensors", "matplotlib")
-ENGINES = ("onnx", "onnxscript", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx", "cuda-python")
+ENGINES = ("onnx", "onnxscript", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx", "cuda-python")
 ALL = dict.fromkeys((*TRAIN, *ENGINES), "10.0")
 L4 = Gpu("NVIDIA L4", "sm89", 23034)
 H200 = Gpu("NVIDIA H200", "sm90", 143771)
@@ -24,13 +24,23 @@ def test_a_bare_machine_is_told_every_install_line() -> None:
     found = abilities({}, (), ())
     assert not any(each.ready for each in found)
     assert {each.cure.removeprefix("where there is one: ") for each in found} == {
-        f"pip install 'lstn[{extra}]'" for extra in ("train", "export,runtime", "trt", "trt-rtx", "runtime", "gpu")
+        f"pip install 'lstn[{extra}]'"
+        for extra in ("train", "export,runtime", "trt", "trt-rtx", "openvino,runtime", "runtime", "gpu", "openvino")
     }
 
 
 def test_an_edge_device_without_pytorch_runs_and_does_not_train() -> None:
     found = {each.command: each.ready for each in abilities({"onnxruntime": "1.22"}, (), PROVIDERS[1:])}
     assert [command for command, ready in found.items() if ready] == ["lstn infer --engine model.onnx"]
+
+
+def test_an_edge_cpu_makes_and_runs_openvino_models_without_pytorch() -> None:
+    found = abilities({"onnxruntime": "1.22", "openvino": "2026.4"}, (), PROVIDERS[1:])
+    assert [each.command for each in found if each.ready] == [
+        "lstn export --engine openvino",
+        "lstn infer --engine model.onnx",
+        "lstn infer --engine model.xml",
+    ]
 
 
 def test_without_a_gpu_plans_for_rtx_build_and_nothing_runs_them() -> None:
@@ -45,6 +55,19 @@ def test_a_gpu_that_rtx_doesnt_build_for_is_sent_to_tensorrt() -> None:
     rtx = found["lstn infer --engine model.plan (trt-rtx)"]
     assert (rtx.ready, rtx.reason) == (False, "TensorRT for RTX doesn't build for sm90")
     assert found["lstn infer --engine model.plan (trt)"].ready
+
+
+def test_pycuda_alone_runs_plans_without_graphs() -> None:
+    libraries = {name: version for name, version in ALL.items() if name != "cuda-python"} | {"pycuda": "2026.1"}
+    found = {each.command: each for each in abilities(libraries, (L4,), PROVIDERS)}
+    plan, rtx = (found[f"lstn infer --engine model.plan ({flavour})"] for flavour in ("trt", "trt-rtx"))
+    assert plan.ready
+    assert plan.reason == (
+        "TensorRT 10.0 on NVIDIA L4 by pycuda 2026.1, so without CUDA graphs; pip install cuda-python brings them"
+    )
+    assert (rtx.ready, rtx.reason) == (True, "TensorRT for RTX 10.0 on NVIDIA L4 by pycuda 2026.1")
+    both = abilities(ALL | {"pycuda": "2026.1"}, (L4,), PROVIDERS)
+    assert not any("pycuda" in each.reason for each in both)
 
 
 def test_the_cpu_wheel_beside_a_gpu_is_told_to_change() -> None:

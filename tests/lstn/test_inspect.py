@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import openvino as ov
 import pytest
 from command import RunLstn
 from safetensors.numpy import save
@@ -13,7 +14,9 @@ from tiny import MakeTiny, Tiny
 
 from lstn.contract import METADATA_KEY
 from lstn.errors import ArtifactError, UsageError
+from lstn.files import sha256_of
 from lstn.inspect import inspect_file
+from lstn.openvinofile import Record, bin_path
 from lstn.plan import sidecar_path
 
 
@@ -107,6 +110,25 @@ def test_a_plan(plan: Path) -> None:
     assert found.contract is not None
     assert found.facts["runs on"] == "sm86, sm89"
     assert found.facts["batch"] == "1 to 8, fastest at 4"
+    assert "DLA core" not in found.facts
+
+
+def test_a_plan_that_was_built_in_a_special_way(plan: Path) -> None:
+    """Of full TensorRT in truth, whose plans alone have these; only the header says otherwise here."""
+    special = {
+        "gpu": "NVIDIA L4",
+        "targets": ["sm89"],
+        "profiles": [[1, 1, 1], [2, 8, 32]],
+        "hardware_compatible": True,
+        "version_compatible": True,
+        "dla_core": 1,
+    }
+    path = sidecar_path(plan)
+    path.write_text(json.dumps(json.loads(path.read_text()) | special))
+    facts = inspect_file(plan).facts
+    assert facts["runs on"] == "Ampere and newer GPUs; built on sm89 (NVIDIA L4)"
+    assert facts["built by"].endswith(" and runs with newer ones")
+    assert (facts["batch"], facts["DLA core"]) == ("1; 2 to 32, fastest at 8", "1")
 
 
 def test_a_plan_without_its_sidecar_shows_its_header(plan: Path) -> None:
@@ -114,6 +136,57 @@ def test_a_plan_without_its_sidecar_shows_its_header(plan: Path) -> None:
     found = inspect_file(plan)
     assert found.facts["built by"].startswith("TensorRT for RTX ")
     assert "missing" in str(found.problem)
+
+
+@pytest.fixture
+def xml(tiny: Tiny) -> Path:
+    """The tiny model as OpenVINO writes it, with what lstn notes of it."""
+    path = tiny.path.with_suffix(".xml")
+    model = ov.Core().read_model(tiny.path)
+    ov.save_model(model, path, compress_to_fp16=False)
+    record = Record(tiny.contract, sha256_of(bin_path(path)), sha256_of(tiny.path), "2026.4.1-1", "fp32")
+    model.set_rt_info(record.to_json(), METADATA_KEY)
+    ov.save_model(model, path, compress_to_fp16=False)
+    return path
+
+
+def test_an_openvino_model(xml: Path, tiny: Tiny, run_lstn: RunLstn) -> None:
+    found = inspect_file(xml)
+    assert (found.kind, found.contract, found.problem) == ("OpenVINO model", tiny.contract, None)
+    assert found.operators["MatMul"] == 2
+    assert found.facts["built by"] == "OpenVINO 2026.4.1-1"
+    assert found.facts["SHA-256 of weights"] == sha256_of(bin_path(xml))
+    assert [(each.name, each.dtype, each.shape) for each in (*found.inputs, *found.outputs)] == [
+        ("pixels", "uint8", (-1, 8, 8, 3)),
+        ("logits", "float32", (-1, 4)),
+        ("theta", "float32", (-1, 2, 3)),
+    ]
+    ran = run_lstn("inspect", xml)
+    assert (ran.code, ran.err) == (0, "")
+    assert "theta float32 (N, 2, 3)" in ran.out
+
+
+def test_an_openvino_model_without_its_weights_shows_and_fails(xml: Path, run_lstn: RunLstn) -> None:
+    bin_path(xml).write_bytes(b"")
+    assert "describes other weights" in str(inspect_file(xml).problem)
+    bin_path(xml).unlink()
+    ran = run_lstn("inspect", xml)
+    assert (ran.code, "OpenVINO model" in ran.out) == (1, True)
+    assert ran.err.startswith(f"error: {bin_path(xml)}: missing")
+
+
+def test_a_foreign_openvino_model_shows_and_is_called_foreign(tiny: Tiny, tmp_path: Path) -> None:
+    path = tmp_path / "other.xml"
+    ov.save_model(ov.Core().read_model(tiny.path), path)
+    found = inspect_file(path)
+    assert found.operators["MatMul"] == 2
+    assert "no contract" in str(found.problem)
+
+
+def test_weights_of_openvino_point_to_their_graph(xml: Path) -> None:
+    with pytest.raises(ArtifactError) as raised:
+        inspect_file(bin_path(xml))
+    assert raised.value.hint == "it may hold the weights of model.xml; inspect that"
 
 
 def test_the_kind_is_in_the_bytes_not_in_the_name(plan: Path, tiny: Tiny, checkpoint: Path) -> None:
@@ -130,7 +203,7 @@ def test_another_kind_of_file_is_one_clear_error(tmp_path: Path, data: bytes) ->
     with pytest.raises(ArtifactError) as raised:
         inspect_file(path)
     assert raised.value.message in (
-        f"{path}: no checkpoint, no ONNX model and no TensorRT plan",
+        f"{path}: no checkpoint, ONNX model, OpenVINO model or TensorRT plan",
         f"{path}: not a TensorRT plan",
     )
 

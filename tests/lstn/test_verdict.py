@@ -2,8 +2,8 @@ import math
 
 import pytest
 
-from lstn.claims.interval import Interval
 from lstn.claims.verdict import DEAD_ZONE, Verdict, judge_below, judge_exact, judge_no_more
+from lstn.interval import Interval
 
 HOLDS, FAILS, NOISE = Verdict.HOLDS, Verdict.FAILS, Verdict.NOISE
 

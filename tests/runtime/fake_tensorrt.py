@@ -1,157 +1,193 @@
-# ruff: noqa: N802, N815 - the names are NVIDIA's
-"""TensorRT and the CUDA runtime as far as `lstn.runtime.tensorrt` uses them, computing with NumPy, counting what lives.
+# ruff: noqa: N802 - the names are NVIDIA's
+"""TensorRT and TensorRT for RTX as far as the runtime uses them, computing with NumPy on the GPU of `fake_gpu`.
 
-Every call can be made to fail, the way the real one fails: by returning None, False or an error number.
+A call that fails does so the way the real one fails: by returning None or False, with a line in the log. A call that
+the real one would answer with undefined behaviour is an AssertionError: an address that was never set, memory that is
+too small or gone, a graph of a context that changed or is gone, a capture while a new shape is still to be settled.
+No public name here that the real classes lack; `test_fakes.py` compares them.
 """
 
-import ctypes
-from collections.abc import Callable, Iterable
-from enum import IntEnum
-from types import SimpleNamespace
+import weakref
+from collections.abc import Callable, Sequence
+from enum import Enum
 from typing import Any
 
 import numpy as np
+from fake_gpu import FakeGpu
+
+SCRATCH_BYTES = 512
+ROW_MS = 0.5
 
 
-class FakeCuda:
-    """cuda.bindings.runtime: every call returns (error, *values)."""
+class Strategy(Enum):
+    STATIC, ON_PROFILE_CHANGE, USER_MANAGED = range(3)
 
-    cudaStreamNonBlocking = 1
-    cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2)
 
-    def __init__(self, fails: str = "") -> None:
-        self.fails = fails
-        self.memory: dict[int, ctypes.Array[ctypes.c_char]] = {}
-        self.streams: set[int] = set()
-        self.calls: list[str] = []
+class GraphStrategy(Enum):
+    DISABLED, WHOLE_GRAPH_CAPTURE = range(2)
 
-    def __getattr__(self, name: str) -> Callable[..., tuple[object, ...]]:
-        action = type(self).__dict__.get(f"_{name}")
-        if action is None:
-            raise AttributeError(name)
 
-        def call(*arguments: Any) -> tuple[object, ...]:
-            self.calls.append(name)
-            if name == self.fails.split("#")[0] and self.calls.count(name) == int(self.fails.partition("#")[2] or 1):
-                return (2,)
-            return (0, *(value for value in [action(self, *arguments)] if value is not None))
+class FakeRuntimeConfig:
+    def __init__(self) -> None:
+        self._strategy, self.cuda_graph_strategy = Strategy.STATIC, GraphStrategy.DISABLED
 
-        return call
-
-    def _cudaSetDevice(self, device: int) -> None:
-        assert device == 0
-
-    def _cudaMalloc(self, size: int) -> int:
-        buffer = ctypes.create_string_buffer(size)
-        self.memory[ctypes.addressof(buffer)] = buffer
-        return ctypes.addressof(buffer)
-
-    def _cudaFree(self, address: int) -> None:
-        del self.memory[address]
-
-    def _cudaStreamCreateWithFlags(self, flags: int) -> int:
-        self.streams.add(7)
-        return 7
-
-    def _cudaStreamDestroy(self, stream: int) -> None:
-        self.streams.remove(stream)
-
-    def _cudaStreamSynchronize(self, stream: int) -> None:
-        assert stream in self.streams
-
-    def _cudaMemcpyAsync(self, target: int, source: int, size: int, kind: int, stream: int) -> None:
-        assert stream in self.streams
-        on_gpu = target if kind == 1 else source
-        assert size <= len(self.memory[on_gpu])
-        ctypes.memmove(target, source, size)
-
-    def _cudaGetErrorString(self, error: int) -> bytes:
-        return b"out of memory"
-
-    def array(self, address: int, shape: tuple[int, ...], dtype: type) -> np.ndarray:
-        count = int(np.prod(shape))
-        return np.frombuffer(self.memory[address], dtype, count).reshape(shape)
+    def set_execution_context_allocation_strategy(self, strategy: Strategy) -> None:
+        self._strategy = strategy
 
 
 class FakeContext:
-    """IExecutionContext: refuses to run before shapes and addresses are set."""
+    def __init__(self, engine: "FakeEngine", strategy: Strategy, captures: bool) -> None:
+        assert strategy is Strategy.USER_MANAGED, "contexts of one engine share their memory"
+        self._engine, self._module, self._captures = engine, engine._module, captures
+        self._profile, self._shape, self._scratch = -1, (), 0
+        self._addresses: dict[str, int] = {}
+        self._changes, self._settled, self._shapes = 0, -1, []
+        self._module._contexts.add(self)
 
-    def __init__(self, trt: "FakeTensorrt") -> None:
-        self.trt = trt
-        self.shape: tuple[int, ...] = ()
-        self.addresses: dict[str, int] = {}
+    @property
+    def engine(self) -> "FakeEngine":
+        return self._engine
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        assert size >= self._engine.device_memory_size_v2
+        self._module._gpu.on_gpu(memory, size)
+        self._scratch, self._changes = memory, self._changes + 1
+
+    def set_optimization_profile_async(self, profile_index: int, stream_handle: int) -> bool:
+        assert stream_handle in self._module._gpu.streams
+        self._profile, self._shape, self._changes = profile_index, (), self._changes + 1
+        return self._module._works("set_optimization_profile_async")
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        low, _, high = self.trt.batch
-        self.shape = tuple(shape)
-        return name == "pixels" and low <= shape[0] <= high and self.trt.works("set_input_shape")
+        assert self._profile >= 0, "no profile"
+        low, _, high = self._module._profiles[self._profile]
+        assert name == "pixels"
+        assert tuple(shape[1:]) == self._module._shapes["pixels"][1:]
+        assert low <= shape[0] <= high, f"{shape[0]} images in profile {self._profile}"
+        if not self._module._works("set_input_shape"):
+            self._shape = ()
+            return False
+        self._shape, self._changes = tuple(shape), self._changes + 1
+        self._shapes.append(shape[0])
+        return True
 
-    def set_tensor_address(self, name: str, address: int) -> bool:
-        self.addresses[name] = address
-        return self.trt.works("set_tensor_address")
+    def set_tensor_address(self, name: str, memory: int) -> bool:
+        assert name in self._module._shapes
+        self._addresses[name], self._changes = memory, self._changes + 1
+        return self._module._works("set_tensor_address")
 
     def execute_async_v3(self, stream_handle: int) -> bool:
-        if not self.trt.works("execute_async_v3") or set(self.addresses) != {"pixels", *self.trt.outputs}:
+        if not self._module._works("execute_async_v3"):
             return False
-        cuda = self.trt.cuda
-        pixels = cuda.array(self.addresses["pixels"], self.shape, np.uint8)
-        for name, answer in self.trt.answer(pixels).items():
-            cuda.array(self.addresses[name], answer.shape, np.float32)[...] = answer
+        gpu, stream = self._module._gpu, self._module._gpu.streams[stream_handle]
+        assert self._shape, "no shape"
+        assert set(self._addresses) == set(self._module._shapes), "an address was never set"
+        assert stream.recording is None or self._settled == self._changes, "captured before the shape was settled"
+        self._settled, changes, alive = self._changes, self._changes, weakref.ref(self)
+
+        def work() -> None:
+            context = alive()
+            assert context is not None, "the context went while it worked"
+            assert context._changes == changes, "the context changed since this was started or captured"
+            context._compute()
+
+        gpu.on_gpu(self._scratch, self._engine.device_memory_size_v2)
+        stream.start(work)
         return True
+
+    def _compute(self) -> None:
+        gpu = self._module._gpu
+        gpu.on_gpu(self._scratch, self._engine.device_memory_size_v2)[...] += 1
+        pixels = gpu.on_gpu(self._addresses["pixels"], int(np.prod(self._shape))).reshape(self._shape)
+        for name, answer in self._module._answer(pixels).items():
+            gpu.on_gpu(self._addresses[name], answer.nbytes)[...] = np.frombuffer(answer.tobytes(), np.uint8)
+        gpu.now_ms += ROW_MS * self._shape[0]
+
+
+class FakeEngine:
+    device_memory_size_v2 = SCRATCH_BYTES
+
+    def __init__(self, module: "FakeTensorrt") -> None:
+        self._module = module
+        self.num_io_tensors = len(module._shapes)
+        self.num_optimization_profiles = len(module._profiles)
+        if hasattr(module, "CudaGraphStrategy"):
+            self.create_runtime_config = self._create_runtime_config
+
+    def _create_runtime_config(self) -> FakeRuntimeConfig | None:
+        return FakeRuntimeConfig() if self._module._works("create_runtime_config") else None
+
+    def create_execution_context(self, strategy: Strategy | FakeRuntimeConfig) -> FakeContext | None:
+        if not self._module._works("create_execution_context"):
+            return None
+        if isinstance(strategy, Strategy):
+            return FakeContext(self, strategy, captures=False)
+        captures = strategy.cuda_graph_strategy is GraphStrategy.WHOLE_GRAPH_CAPTURE
+        return FakeContext(self, strategy._strategy, captures)
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self._module._shapes)[index]
+
+    def get_tensor_mode(self, name: str) -> Enum:
+        return FakeTensorrt.TensorIOMode.INPUT if name == "pixels" else FakeTensorrt.TensorIOMode.OUTPUT
+
+    def get_tensor_dtype(self, name: str) -> Enum:
+        return FakeTensorrt.DataType.UINT8 if name == "pixels" else FakeTensorrt.DataType.FLOAT
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self._module._shapes[name]
+
+    def get_tensor_profile_shape(self, name: str, profile_index: int) -> list[tuple[int, ...]]:
+        return [(size, *self._module._shapes[name][1:]) for size in self._module._profiles[profile_index]]
+
+
+class FakeRuntime:
+    def __init__(self, module: "FakeTensorrt", logger: Any) -> None:
+        self._module, self.engine_host_code_allowed = module, False
+        module._logger = logger
+
+    def deserialize_cuda_engine(self, serialized_engine: bytes) -> FakeEngine | None:
+        assert self._module._host_code == self.engine_host_code_allowed
+        return FakeEngine(self._module) if self._module._works("deserialize_cuda_engine") else None
 
 
 class FakeTensorrt:
-    """The module, the runtime and the engine in one."""
+    """The module. rtx: TensorRT for RTX, which captures graphs itself."""
 
     ILogger = type("ILogger", (), {"ERROR": 1, "__init__": lambda self: None})
-    Mode = IntEnum("Mode", ["INPUT", "OUTPUT"])
-    Type = IntEnum("Type", ["UINT8", "FLOAT"])
+    TensorIOMode = Enum("TensorIOMode", ["INPUT", "OUTPUT"])
+    DataType = Enum("DataType", ["UINT8", "FLOAT"])
+    ExecutionContextAllocationStrategy = Strategy
 
     def __init__(
         self,
-        cuda: FakeCuda,
+        gpu: FakeGpu,
         answer: Callable[[np.ndarray], dict[str, np.ndarray]],
         *,
         outputs: dict[str, tuple[int, ...]],
-        batch: tuple[int, int, int] = (1, 4, 8),
-        version: str = "10.13.0.35",
-        fails: str = "",
+        profiles: Sequence[tuple[int, int, int]],
+        version: str,
+        rtx: bool,
     ) -> None:
         self.__version__ = version
-        self.cuda, self.answer, self.outputs, self.batch, self.fails = cuda, answer, outputs, batch, fails
-        self.shapes = {"pixels": (-1, 8, 8, 3)} | {name: (-1, *shape) for name, shape in outputs.items()}
-        self.num_io_tensors = len(self.shapes)
-        self.logger: Any = None
+        self._gpu, self._answer, self._profiles = gpu, answer, profiles
+        self._shapes = {"pixels": (-1, 8, 8, 3)} | {name: (-1, *shape) for name, shape in outputs.items()}
+        self._contexts: weakref.WeakSet[FakeContext] = weakref.WeakSet()
+        self._logger: Any = None
+        self._host_code = False
+        if rtx:
+            self.CudaGraphStrategy = GraphStrategy
 
-    def works(self, call: str) -> bool:
-        if call == self.fails:
-            self.logger.log(1, f"{call} said no\nin two lines")
-        return call != self.fails
+    def _works(self, call: str) -> bool:
+        with self._gpu.lock:
+            fails = self._gpu.fails_now(call)
+        if fails:
+            self._logger.log(1, f"{call} said no\nin two lines")
+        return not fails
 
     def init_libnvinfer_plugins(self, logger: object, namespace: str) -> bool:
+        assert not hasattr(self, "CudaGraphStrategy"), "TensorRT for RTX has no plugins"
         return True
 
-    def Runtime(self, logger: Any) -> "FakeTensorrt":
-        self.logger = logger
-        return self
-
-    def deserialize_cuda_engine(self, data: bytes) -> "FakeTensorrt | None":
-        return self if self.works("deserialize_cuda_engine") else None
-
-    def create_execution_context(self) -> FakeContext | None:
-        return FakeContext(self) if self.works("create_execution_context") else None
-
-    def get_tensor_name(self, index: int) -> str:
-        return list(self.shapes)[index]
-
-    def get_tensor_mode(self, name: str) -> IntEnum:
-        return self.Mode.INPUT if name == "pixels" else self.Mode.OUTPUT
-
-    def get_tensor_dtype(self, name: str) -> IntEnum:
-        return self.Type.UINT8 if name == "pixels" else self.Type.FLOAT
-
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return self.shapes[name]
-
-    def get_tensor_profile_shape(self, name: str, index: int) -> Iterable[tuple[int, ...]]:
-        return [(size, *self.shapes[name][1:]) for size in self.batch]
+    def Runtime(self, logger: Any) -> FakeRuntime:
+        return FakeRuntime(self, logger)

@@ -3,15 +3,21 @@ import json
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from command import RunLstn
+from fake_machine import MakeMachine
+from fake_tensorrt import ROW_MS
 from rich.console import Console
 from tiny import MakeTiny, Tiny
 
 from lstn.commands.bench import _table
+from lstn.commands.bench_layers import _show as show_breakdown
 from lstn.files import sha256_of
 from lstn.gpu import Device
 from lstn.runtime.bench import Setup, bench
+from lstn.runtime.layers import Breakdown, Call, Span, summarize_calls
+from lstn.runtime.places import Layer
 
 QUICK = ("--seconds", "0.1")
 
@@ -113,6 +119,17 @@ def test_a_plan_beside_an_onnx_file_says_what_it_lacks(
     assert "a plan needs an NVIDIA GPU" in ran.err
 
 
+def test_a_plan_tells_the_gpus_own_time(
+    run_lstn: RunLstn, tiny: Tiny, make_machine: MakeMachine, tmp_path: Path
+) -> None:
+    machine, file = make_machine(), tmp_path / "bench.json"
+    ran = run_lstn("bench", tiny.path, machine.plan, "--batch", "1,4", "--device", "cpu", "--json", file, *QUICK)
+    assert (ran.code, ran.err.count("error")) == (0, 0)
+    assert f"{machine.plan} at batch 4: {4 * ROW_MS:.3f} ms on the GPU, without copies" in " ".join(ran.out.split())
+    assert [row["gpu_ms"] for row in json.loads(file.read_text())["results"]] == [None, ROW_MS, None, 4 * ROW_MS]
+    machine.check_all_given_back()
+
+
 @pytest.mark.parametrize("width", [42, 60, 100])
 def test_the_table_fits_the_terminal_and_cuts_no_number(make_tiny: MakeTiny, width: int) -> None:
     paths = [make_tiny(f"a-model-with-quite-a-long-name-{name}.onnx").path for name in "ab"]
@@ -123,3 +140,142 @@ def test_the_table_fits_the_terminal_and_cuts_no_number(make_tiny: MakeTiny, wid
     assert max(map(len, stream.getvalue().splitlines())) <= width
     assert "…" not in stream.getvalue()
     assert all(f"{result.latency.p50_ms:.3f}" in stream.getvalue() for result in results)
+
+
+NAMES = ("input/Cast", "input/Transpose", "backbone.pool/ReduceMean", "backbone.fc/MatMul")
+THETA_NAMES = ("localizer.head/MatMul", "localizer.head/Add", "localizer/Reshape")
+
+
+def name_nodes(model: onnx.ModelProto) -> None:
+    for node, name in zip(model.graph.node, (*NAMES, *THETA_NAMES), strict=True):
+        node.name = name
+
+
+class TestProfile:
+    def test_parts_come_first_then_layers_and_both_are_kept(
+        self, run_lstn: RunLstn, make_tiny: MakeTiny, tmp_path: Path
+    ) -> None:
+        path, kept, trace = make_tiny(edit=name_nodes).path, tmp_path / "bench.json", tmp_path / "trace.json"
+        ran = run_lstn("bench", path, "--batch", "1,4", "--profile", "--trace", trace, "--save", kept, *QUICK)
+        assert ran.code == 0
+        places = [ran.out.index(text) for text in ("under ONNX Runtime's profiler", "part ", "other", "layer ")]
+        assert places == sorted(places)
+        assert ran.out.count("in no layer") == 2
+        assert "export" not in ran.out
+        assert f"trace: {trace}" in ran.err
+        profiles = json.loads(kept.read_text())["profiles"]
+        assert [(each["path"], each["batch"], each["via"]) for each in profiles] == [
+            (str(path), batch, "ONNX Runtime") for batch in (1, 4)
+        ]
+        for each in profiles:
+            assert {"input", "localizer", "backbone", "other"} == {row["part"] for row in each["parts"]}
+            assert {row["layer"] for row in each["layers"]} >= {"input", "localizer.head", "backbone.fc"}
+            assert f"{each['call_ms']:.3f} ms each" in ran.out
+            assert f"explain {each['explained']:.1%}" in " ".join(ran.out.split())
+        events = json.loads(trace.read_text())["traceEvents"]
+        processes = [event["args"]["name"] for event in events if event["name"] == "process_name"]
+        assert processes == [f"{path}, batch {batch}, ONNX Runtime" for batch in (1, 4)]
+
+    def test_a_model_whose_layers_have_no_names_is_to_be_exported_anew(self, run_lstn: RunLstn, tiny: Tiny) -> None:
+        ran = run_lstn("bench", tiny.path, "--profile", *QUICK)
+        assert ran.code == 0
+        assert f"export {tiny.path} anew" in " ".join(ran.out.split())
+
+    def test_without_it_nothing_is_profiled(self, run_lstn: RunLstn, tiny: Tiny, tmp_path: Path) -> None:
+        ran = run_lstn("bench", tiny.path, "--save", tmp_path / "bench.json", *QUICK)
+        assert "profil" not in ran.out + ran.err
+        assert "profiles" not in json.loads((tmp_path / "bench.json").read_text())
+
+    @pytest.mark.parametrize("spoilt", ["--trace", "--save"])
+    def test_what_cant_be_written_costs_no_measurement(
+        self, run_lstn: RunLstn, tiny: Tiny, tmp_path: Path, spoilt: str
+    ) -> None:
+        files = {"--trace": tmp_path / "trace.json", "--save": tmp_path / "bench.json"}
+        other = next(path for option, path in files.items() if option != spoilt)
+        files[spoilt] = tiny.path / "out.json"
+        options = [word for pair in files.items() for word in pair]
+        ran = run_lstn("bench", tiny.path, "--profile", *options, *QUICK)
+        assert ran.code == 1
+        assert f"error: cannot write {tiny.path / 'out.json'}" in ran.err
+        kept = json.loads(other.read_text())
+        assert len(kept.get("profiles", kept.get("traceEvents"))) >= 1
+
+    @pytest.mark.parametrize(
+        ("options", "told"),
+        [
+            (("--trace", "t.json"), "error: --trace: only a profile can be traced\n  add --profile\n"),
+            (("--profile", "--scenario", "offline"), "leave out --save, --against and --profile"),
+            (("--profile", "--trace", "x.json", "--save", "./x.json"), "--trace and --save both name x.json"),
+        ],
+    )
+    def test_options_that_exclude_each_other_are_refused(
+        self, run_lstn: RunLstn, tiny: Tiny, options: tuple[str, ...], told: str
+    ) -> None:
+        ran = run_lstn("bench", tiny.path, *options)
+        assert ran.code == 2
+        assert told in ran.err
+        assert ran.out == ""
+
+    def test_what_has_no_usable_profiler_is_refused(
+        self, run_lstn: RunLstn, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        (tmp_path / "model.xml").write_text("<net/>")
+        ran = run_lstn("bench", tmp_path / "model.xml", "--profile")
+        assert (ran.code, "wanted .onnx or .plan" in ran.err) == (2, True)
+        monkeypatch.setattr("lstn.runtime.onnxruntime.resolve_device", lambda device: Device.CUDA)
+        ran = run_lstn("bench", tiny.path, "--profile")
+        assert ran.code == 2
+        assert "times launches" in ran.err
+        assert "add --device cpu" in ran.err
+
+    @pytest.mark.parametrize("width", [42, 60, 80, 120])
+    def test_the_tables_fit_the_terminal_and_cut_no_number(self, width: int) -> None:
+        fused = " + ".join(f"{part}.a_name_of_some_length.{i}/Conv" for i in range(9) for part in ("grid", "backbone"))
+        names = [fused, *(f"backbone.features.denseblock{i}.denselayer{i}.conv2/Conv" for i in range(20))]
+        names += ["\x1b[31mred\u202e", "localizer.head.1/Gemm"]
+        spans = tuple(Span(Layer(name, "", name), 0, 100 + i / 8) for i, name in enumerate(names))
+        found = self.shown(summarize_calls(Path("a\x1bb.onnx"), 8, "TensorRT", [Call(0, 2700, spans)], ()), width)
+        lines = found.splitlines()
+        assert max(map(len, lines[2:])) <= width
+        assert "\x1b" not in found
+        assert "\u202e" not in found
+        assert "slowest 15 of 23" in " ".join(found.split())
+        for i in range(len(names) - 15, len(names)):
+            assert f"{100 + i / 8:.3f}" in found
+        assert (
+            f"{100:.3f}" in found[: found.index("slowest")]
+        )  # what is fused of several parts stays in the first table
+
+    def test_of_many_fused_nodes_the_ends_are_named(self) -> None:
+        name = " + ".join(["localizer.head/Gemm", *(f"grid/Mul_{i}" for i in range(7)), "sampler/GridSample"])
+        spans = (Span(Layer(name, "", name), 0, 1.0),)
+        found = self.shown(summarize_calls(Path("a.plan"), 1, "TensorRT", [Call(0, 2, spans)], ()), 200)
+        assert "several: localizer.head/Gemm + grid/Mul_0 + … 6 more … + sampler/GridSample" in found
+
+    def test_shares_add_up_from_line_to_line(self) -> None:
+        layers = {"grid/Mul": 1.0, "backbone.a/Conv": 5.0, "sampler/GridSample": 2.5}
+        spans = tuple(Span(Layer(name, "", name), 0, ms) for name, ms in layers.items())
+        found = self.shown(summarize_calls(Path("a.plan"), 1, "TensorRT", [Call(0, 10, spans)], ()), 80)
+        rows = [line.split() for line in found[found.index("operator") :].splitlines() if "%" in line]
+        assert [(row[0], *row[-2:]) for row in rows] == [
+            ("backbone.a", "50.0%", "50.0%"),
+            ("sampler", "25.0%", "75.0%"),
+            ("grid", "10.0%", "85.0%"),
+        ]
+
+    @pytest.mark.parametrize("busy", [False, True])
+    def test_a_busy_machine_is_told(self, busy: bool) -> None:
+        """One layer of each call is interrupted, each time another."""
+        names = [f"backbone.l{i}/Conv" for i in range(5)]
+        calls = []
+        for interrupted in range(5):
+            times = [10.0 if busy and index == interrupted else 1.0 for index in range(5)]
+            spans = tuple(Span(Layer(name, "", name), 0, ms) for name, ms in zip(names, times, strict=True))
+            calls.append(Call(0, sum(times), spans))
+        found = " ".join(self.shown(summarize_calls(Path("a.plan"), 1, "TensorRT", calls, ()), 80).split())
+        assert ("the machine was busy: taken one by one, the layers add up to 35.7% of a call" in found) is busy
+
+    def shown(self, breakdown: Breakdown, width: int) -> str:
+        stream = io.StringIO()
+        show_breakdown(breakdown, 1.0, Console(file=stream, width=width))
+        return stream.getvalue()

@@ -3,11 +3,16 @@
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
+import onnx
 import torch
+from onnx import numpy_helper
 
-from lstn.contract import Contract, Loc
+from lstn.calibration.session import Session
+from lstn.contract import LOGITS, PIXELS, Contract, Loc
+from lstn.export.to_onnx import onnx_from_torch
 from lstn.export.verify import Agreement, sample_images
 from lstn.images import Pixels
 from lstn.train.model import Classifier
@@ -57,3 +62,25 @@ def rounding(model: Classifier, images: Pixels) -> float:
 
 ExportOnce = Callable[[Loc], Exported]
 """Exports `cnn` behind a localizer, the first time that it is asked for."""
+
+
+def exported_model(loc: Loc, backbone: str = "cnn") -> onnx.ModelProto:
+    """Export `warping_model` once in a run of the tests; the caller may change what it gets."""
+    result = onnx.ModelProto()
+    result.CopyFrom(_export_once(loc, backbone))
+    return result
+
+
+def undecided(loc: Loc) -> onnx.ModelProto:
+    """Export a model whose answer hangs on the image: untrained as it is, its bias alone would decide."""
+    model = exported_model(loc)
+    images = sample_images("digits", (SIDE, SIDE), seed=0, count=60)
+    mean = Session(model, "model").run([LOGITS], {PIXELS: images})[0].mean(axis=0)
+    bias = next(weight for weight in model.graph.initializer if weight.name == "backbone.classifier.2.bias")
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) - mean, bias.name))
+    return model
+
+
+@cache
+def _export_once(loc: Loc, backbone: str) -> onnx.ModelProto:
+    return onnx_from_torch(*warping_model(loc, backbone))

@@ -1,4 +1,4 @@
-"""Three kinds of charts as inline SVG, drawn for 360 pixels so that a phone shows them at full size.
+"""Four kinds of charts as inline SVG, drawn for 360 pixels so that a phone shows them at full size.
 
 Colours are classes of the page's style sheet, which has one set for light and one for dark; nothing is told by colour
 alone, for every mark is labelled.
@@ -9,11 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 
-from lstn.claims.interval import Interval
+import numpy as np
+import numpy.typing as npt
+
+from lstn.interval import Interval
 
 WIDTH, HEIGHT = 360, 264
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 14, 40
 _TICKS = 5
+_BINS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +111,24 @@ def bars(rows: Mapping[str, Sequence[tuple[str, str, float]]], marks: Mapping[st
     return _svg(body, f"{x_title}. {described}")
 
 
+def histogram(values: npt.NDArray[np.float64], mark: float, *, style: str, x_title: str, mark_name: str) -> str:
+    """How many of the values (N,) >= 0 lie where, in bins of one width from 0 on; a line stands at `mark`."""
+    reach = float(values.max()) or 1.0
+    counts, edges = np.histogram(values, bins=_BINS, range=(0.0, reach))
+    frame = _Frame(reach, float(counts.max()))
+    body = [frame.axes(x_title, "images")]
+    for count, low, high in zip(counts, edges, edges[1:], strict=False):
+        x, top, width = frame.x(float(low)), frame.y(float(count)), frame.x(float(high)) - frame.x(float(low)) - 1
+        size = f'width="{width:.1f}" height="{frame.y(0) - top:.1f}"'
+        body.append(f'<rect class="{style}" x="{x:.1f}" y="{top:.1f}" {size}/>' if count else "")
+    x, on_left = frame.x(mark), frame.x(mark) > WIDTH * 0.7
+    body.append(f'<path class="whole" d="M{x:.1f} {frame.y(0):.1f}V{_TOP + 8}"/>')
+    anchor, shift = ("end", -6) if on_left else ("start", 6)
+    body.append(_text(x + shift, _TOP + 18, f"{mark_name} {mark:.3g}", anchor=anchor, style="label"))
+    described = f"{len(values)} images, from {values.min():.3g} to {values.max():.3g}; {mark_name} {mark:.3g}"
+    return _svg(body, f"{x_title}. {described}")
+
+
 class _Frame:
     """Where numbers lie in the picture; both axes begin at 0."""
 
@@ -147,7 +169,7 @@ class _Frame:
                 parts.append(_text(self.x(index + 0.35), base + 16, name, anchor="middle"))
         parts.append(f'<path class="axis" d="M{self._left} {base:.1f}H{end}"/>')
         parts.append(_text(end, base + 32, x_title, anchor="end", style="title"))
-        parts.append(_text(4, 10, y_title, style="title"))
+        parts.append(_text(4, 11, y_title, style="title"))
         return "".join(parts)
 
 

@@ -1,0 +1,176 @@
+"""Build every localizer with four backbones in every precision for GPUs that needn't be there, and tabulate the files.
+
+    python benchmarks/plans.py [--out docs/results/plans.json] [--backbones cnn,resnet-18] [--locs stn,vstn,lstn]
+
+Weights are random, since neither a file's size nor what reaches which layer depends on them. Each plan is for sm86, sm89
+and sm120 at once (fp8: the last two), batch 1 to 32, by TensorRT for RTX, which needs no GPU to build. What runs in
+ONNX Runtime is run, on the CPU.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import torch
+
+from lstn.calibration.layers import kept_layers
+from lstn.calibration.lower import lowered_model
+from lstn.calibration.ranges import ranges_of
+from lstn.contract import PIXELS, Contract, Loc
+from lstn.data import open_data
+from lstn.digits import DIGIT_LABELS
+from lstn.errors import LstnError
+from lstn.export.builder import count_parsed_layers
+from lstn.export.to_onnx import onnx_from_torch
+from lstn.export.to_plan import write_plan
+from lstn.export.tuning import Batch
+from lstn.plan import Flavour
+from lstn.precision import Precision, RangeMethod
+from lstn.runtime.environment import describe_environment
+from lstn.train.backbones import backbone_named
+from lstn.train.model import Classifier
+
+BACKBONES = "cnn,resnet-18,effnet-b0,densenet-121"
+LOCS = "stn,vstn,lstn"
+TARGETS = ("sm86", "sm89", "sm120")
+FP8_TARGETS = TARGETS[1:]
+PROFILE = Batch(1, 8, 32)
+RANGE_IMAGES = 8
+COLUMNS = (
+    "localizer", "backbone", "precision", "sampler", "model.onnx", "in ONNX Runtime", "plan", "built in",
+    "convolutions and products",
+)  # fmt: skip
+WEIGHTED = ("CONVOLUTION", "MATRIX_MULTIPLY")
+
+
+def main() -> None:
+    """Build, print a line for each plan, and write the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--out", type=Path, default=Path("docs/results/plans.json"))
+    parser.add_argument("--backbones", default=BACKBONES)
+    parser.add_argument("--locs", default=LOCS)
+    arguments = parser.parse_args()
+    rows = []
+    with TemporaryDirectory() as folder:
+        for backbone in arguments.backbones.split(","):
+            for loc in arguments.locs.split(","):
+                for row in rows_of(Loc(loc), backbone, Path(folder)):
+                    print(line_of(row), flush=True)
+                    rows.append(row)
+    environment = describe_environment()
+    libraries = {name: environment.libraries.get(name) for name in ("tensorrt-rtx", "onnxruntime", "onnxruntime-gpu")}
+    result = {"cpu": environment.cpu, "libraries": libraries, "targets": TARGETS, "rows": rows}
+    arguments.out.write_text(json.dumps(result, indent=1))
+    arguments.out.with_suffix(".md").write_text(table_of(result))
+
+
+def rows_of(loc: Loc, backbone: str, folder: Path) -> Iterator[dict[str, object]]:
+    """Yield what came of each precision and sampler of one model."""
+    side = backbone_named(backbone).image_size
+    contract = Contract(loc, backbone, (side, side), DIGIT_LABELS)
+    torch.manual_seed(0)
+    model = Classifier(contract).eval()
+    path = folder / "model.onnx"
+    exact = onnx_from_torch(model, contract)
+    path.write_bytes(exact.SerializeToString())
+    cache = folder / f"{loc.value}-{backbone}.json"
+    train = open_data("digits", image_hw=(side, side)).train
+    ranges = ranges_of(path, train, method=RangeMethod.MINMAX, count=RANGE_IMAGES, seed=0, cache=cache)
+    kept = kept_layers(exact, ["localizer"])
+    fused = onnx_from_torch(model, contract, fused=True)
+    for name, sampler, proto in (
+        ("fp32", "native", exact),
+        ("fp32", "fused", fused),
+        *((p.value, "native", lowered_model(exact, p, kept, ranges if p.quantized else None)) for p in Precision),
+    ):
+        yield {"loc": loc.value, "backbone": backbone, "precision": name, "sampler": sampler, **measure(proto, folder)}
+
+
+def measure(proto: onnx.ModelProto, folder: Path) -> dict[str, object]:
+    """Write, run and build one model."""
+    file, plan = folder / "lowered.onnx", folder / "lowered.plan"
+    file.write_bytes(proto.SerializeToString())
+    types = count_parsed_layers(file, flavour=Flavour.TRT_RTX)
+    targets = FP8_TARGETS if any(precision == "FP8" for _, precision in types) else TARGETS
+    started = time.perf_counter()
+    try:
+        write_plan(file, plan, flavour=Flavour.TRT_RTX, profiles=(PROFILE,), targets=targets)
+        seconds, size, error = time.perf_counter() - started, plan.stat().st_size, ""
+    except LstnError as failure:
+        seconds, size, error = time.perf_counter() - started, 0, failure.message
+    return {
+        "onnx_bytes": file.stat().st_size,
+        "onnx_runtime": runs(proto),
+        "plan_bytes": size,
+        "targets": targets,
+        "seconds": round(seconds, 2),
+        "weighted": weighted(types),
+        "layers": {f"{kind} {precision}": count for (kind, precision), count in sorted(types.items())},
+        "error": error,
+    }
+
+
+def runs(proto: onnx.ModelProto) -> bool:
+    """Whether ONNX Runtime's CPU provider answers two images with finite numbers."""
+    options = ort.SessionOptions()
+    options.log_severity_level = 4
+    height, width = (size.dim_value for size in proto.graph.input[0].type.tensor_type.shape.dim[1:3])
+    pixels = np.random.default_rng(0).integers(0, 256, (2, height, width, 3), dtype=np.uint8)
+    try:
+        session = ort.InferenceSession(proto.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return all(bool(np.isfinite(values).all()) for values in session.run(None, {PIXELS: pixels}))
+    except Exception:  # ONNX Runtime's classes have no base of their own
+        return False
+
+
+def weighted(types: Mapping[tuple[str, str], int]) -> dict[str, int]:
+    """Precision -> how many convolutions and matrix products are computed in it."""
+    found: dict[str, int] = {}
+    for (kind, precision), count in types.items():
+        if kind in WEIGHTED:
+            found[precision] = found.get(precision, 0) + count
+    return found
+
+
+def line_of(row: Mapping[str, object]) -> str:
+    """One line of progress."""
+    what = f"{row['loc']} + {row['backbone']}, {row['precision']}, {row['sampler']}"
+    return f"{what}: {row['error'] or row['weighted']} plan {row['plan_bytes']} bytes in {row['seconds']} s"
+
+
+def table_of(result: Mapping[str, object]) -> str:
+    """Return the page: one row for each plan."""
+    lines = [
+        "# Every localizer, backbone and precision as a plan",
+        "",
+        "Built without a GPU by TensorRT for RTX, for sm86, sm89 and sm120 in one plan (fp8: sm89 and sm120), batch 1 to",
+        "32; weights are random. The localizer is kept in float32, as `lstn calibrate` does by default. Convolutions and",
+        "products: in which type TensorRT's network computes those with weights; FLOAT are the localizer's and, in a",
+        "quantized model, what no Q/DQ pair surrounds.",
+        "",
+        f"| {' | '.join(COLUMNS)} |",
+        "|" + "---|" * len(COLUMNS),
+    ]
+    rows = result["rows"]
+    assert isinstance(rows, list)
+    for row in rows:
+        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(row["weighted"].items()))
+        plan = f"{row['plan_bytes'] / 1e6:.1f} MB" if row["plan_bytes"] else f"not built: {row['error']:.80}"
+        lines.append(
+            f"| {row['loc']} | {row['backbone']} | {row['precision']} | {row['sampler']} "
+            f"| {row['onnx_bytes'] / 1e6:.1f} MB | {'runs' if row['onnx_runtime'] else 'no kernels'} "
+            f"| {plan} | {row['seconds']:.1f} s | {counts} |"
+        )
+    versions = ", ".join(f"{name} {version}" for name, version in result["libraries"].items() if version)  # type: ignore[attr-defined]
+    lines += ["", f"{versions}; {result['cpu']}, two shared cores. Made with `python benchmarks/plans.py`.", ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,180 @@
+"""How large a model's tensors get, measured on training images, and kept for the next time."""
+
+import json
+import math
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass
+from io import StringIO
+from pathlib import Path
+
+import numpy as np
+from onnxruntime.quantization.calibrate import (
+    CalibraterBase,
+    CalibrationDataReader,
+    CalibrationMethod,
+    TensorData,
+    TensorsData,
+    create_calibrator,
+)
+from rich.progress import track
+
+from lstn.calibration.quantize import OPERATORS
+from lstn.contract import PIXELS
+from lstn.data import Split
+from lstn.errors import ArtifactError, DataError, LstnError
+from lstn.files import sha256_of, write_text
+from lstn.images import Pixels
+from lstn.precision import RangeMethod
+from lstn.terminal import messages, warn
+
+FEWEST, FEW = 8, 128
+"""Fewer images than the first are refused, than the second warned of: the ranges would be those of single images."""
+
+_BATCH = 8
+_MAX_BYTES = 16 << 20
+
+
+_METHODS = {
+    RangeMethod.MINMAX: (CalibrationMethod.MinMax, {}),
+    RangeMethod.ENTROPY: (CalibrationMethod.Entropy, {"num_bins": 2048, "num_quantized_bins": 128, "symmetric": True}),
+    RangeMethod.PERCENTILE: (CalibrationMethod.Percentile, {"num_bins": 2048, "percentile": 99.999, "symmetric": True}),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Ranges:
+    """The ranges of a model's tensors, and what they were measured on.
+
+    onnx_sha256: of the model
+    images, seed, data: how many, drawn how, from which split (its fingerprint)
+    tensors:     name -> smallest and largest value
+    """
+
+    onnx_sha256: str
+    method: RangeMethod
+    images: int
+    seed: int
+    data: str
+    tensors: dict[str, tuple[float, float]]
+
+    def for_quantizer(self) -> TensorsData:
+        """Return the ranges as ONNX Runtime's quantizer takes them."""
+        tensors = {
+            name: TensorData(lowest=np.float32(low), highest=np.float32(high))
+            for name, (low, high) in self.tensors.items()
+        }
+        return TensorsData(CalibrationMethod.MinMax, tensors)
+
+
+def draw(split: Split, count: int, seed: int) -> list[int]:
+    """Return the indices of `count` images of a split, or of all if it has fewer, in an order that `seed` decides.
+
+    Raises:
+        DataError: fewer than 8.
+    """
+    found = min(count, len(split))
+    if found < FEWEST:
+        raise DataError(f"{found} images to calibrate on, at least {FEWEST} are wanted", hint="use a larger data set")
+    if found < FEW:
+        warn(f"calibrating on {found} images; {FEW} or more give steadier ranges")
+    return [int(index) for index in np.random.default_rng(seed).permutation(len(split))[:found]]
+
+
+def ranges_of(onnx_file: Path, split: Split, *, method: RangeMethod, count: int, seed: int, cache: Path) -> Ranges:
+    """Return the ranges of every tensor that quantization may need, from `cache` if it is there.
+
+    split: of training images
+
+    Raises:
+        ArtifactError: the cache is of another model or of other settings, or damaged.
+        DataError: too few images.
+        LstnError: a tensor isn't finite.
+    """
+    wanted = Ranges(sha256_of(onnx_file), method, min(count, len(split)), seed, split.fingerprint, {})
+    if cache.exists():
+        return _read(cache, wanted)
+    indices = draw(split, count, seed)
+    tensors = _measure(onnx_file, split, indices, method)
+    if broken := [name for name, values in tensors.items() if not all(map(math.isfinite, values))]:
+        raise LstnError(f"{onnx_file}: {broken[0]} has values that are not finite", hint="train the model again")
+    ranges = Ranges(wanted.onnx_sha256, method, len(indices), seed, wanted.data, tensors)
+    write_text(cache, json.dumps(asdict(ranges) | {"method": method.value}, indent=1))
+    return ranges
+
+
+def _measure(
+    onnx_file: Path, split: Split, indices: Sequence[int], method: RangeMethod
+) -> dict[str, tuple[float, float]]:
+    how, options = _METHODS[method]
+    with tempfile.TemporaryDirectory() as folder:
+        calibrator: CalibraterBase = create_calibrator(
+            onnx_file,
+            list(OPERATORS),
+            str(Path(folder) / "augmented.onnx"),
+            how,
+            providers=["CPUExecutionProvider"],
+            extra_options=options,
+        )
+        starts = range(0, len(indices), _BATCH)
+        for start in track(
+            starts,
+            description="measuring ranges",
+            console=messages(),
+            transient=True,
+            disable=not messages().is_terminal,
+        ):
+            # One batch a call: within a call, the calibrator keeps every tensor of every image.
+            pixels = np.stack([split[index][0] for index in indices[start : start + _BATCH]])
+            with redirect_stdout(StringIO()):  # it reports there, where results are to stand
+                calibrator.collect_data(_OneBatch(pixels))
+        with messages().status("choosing ranges"), redirect_stdout(StringIO()):
+            data = calibrator.compute_data()
+    return {name: (entry.range_value[0].item(), entry.range_value[1].item()) for name, entry in data.items()}
+
+
+class _OneBatch(CalibrationDataReader):  # type: ignore[misc]  # of an untyped package
+    """One batch of pixels, as the calibrator takes its input."""
+
+    def __init__(self, pixels: Pixels) -> None:
+        self._batches: Iterator[dict[str, Pixels]] = iter([{PIXELS: pixels}])
+
+    def get_next(self) -> dict[str, Pixels] | None:
+        return next(self._batches, None)
+
+
+def _read(cache: Path, wanted: Ranges) -> Ranges:
+    hint = "remove it, and the ranges are measured again"
+    if cache.stat().st_size > _MAX_BYTES:
+        raise ArtifactError(f"{cache}: larger than {_MAX_BYTES >> 20} MiB", hint=hint)
+    try:
+        fields = json.loads(cache.read_bytes())
+        tensors = {str(name): (float(low), float(high)) for name, (low, high) in fields["tensors"].items()}
+        found = Ranges(
+            onnx_sha256=str(fields["onnx_sha256"]),
+            method=RangeMethod(fields["method"]),
+            images=int(fields["images"]),
+            seed=int(fields["seed"]),
+            data=str(fields["data"]),
+            tensors=tensors,
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise ArtifactError(f"{cache}: damaged ranges ({error!r:.200})", hint=hint) from error
+    for field, what in _BELONGS.items():
+        ours, theirs = getattr(wanted, field), getattr(found, field)
+        if ours != theirs:
+            raise ArtifactError(f"{cache}: ranges of another {what} ({theirs!s:.12}, not {ours!s:.12})", hint=hint)
+    if not all(math.isfinite(value) for pair in tensors.values() for value in pair):
+        raise ArtifactError(f"{cache}: damaged ranges (not finite)", hint=hint)
+    return found
+
+
+_BELONGS = {
+    "onnx_sha256": "model",
+    "method": "method",
+    "images": "number of images",
+    "seed": "seed",
+    "data": "data set",
+}
+"""A field of `Ranges` that must be as wanted -> what it is called."""

@@ -1,0 +1,179 @@
+"""Which layers must stay in float32 for accuracy to fall by no more than so much: measured, not guessed."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from rich.progress import track
+
+from lstn.calibration.emulate import emulated
+from lstn.calibration.layers import layer_names
+from lstn.calibration.session import Session
+from lstn.contract import LOGITS, PIXELS
+from lstn.data import Split
+from lstn.errors import LstnError
+from lstn.images import Pixels
+from lstn.precision import Precision
+from lstn.terminal import messages
+
+PROBE_IMAGES = 64
+"""How many images a layer's own noise is measured on; whole thousands of logits, and a session for each layer."""
+
+_BATCH = 16
+
+Lower: TypeAlias = Callable[[frozenset[str]], onnx.ModelProto]
+"""Kept layers -> the model with all others lowered."""
+
+_Logits: TypeAlias = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One model that was measured on the way: what it keeps beyond what is always kept, and its drop in points."""
+
+    kept: tuple[str, ...]
+    drop: float
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the layers to keep were found.
+
+    noise: layer -> mean square that lowering it alone adds to the logits, over the logits' own; the noisiest first
+    steps: in the order in which they were measured
+    kept:  all layers to keep
+    drop:  what is left of the drop, in points
+    """
+
+    noise: dict[str, float]
+    steps: tuple[Step, ...]
+    kept: frozenset[str]
+    drop: float
+
+
+def fewest_to_keep(
+    model: onnx.ModelProto,
+    precision: Precision,
+    lower: Lower,
+    split: Split,
+    *,
+    always: frozenset[str],
+    max_drop: float,
+    count: int,
+) -> Outcome:
+    """Find a set of layers to keep so that top-1 accuracy falls by at most `max_drop` points on `count` images.
+
+    Layers are ranked by the noise that each alone brings to the logits. The fewest of the noisiest that suffice are
+    looked for by doubling and halving; then each of them is given back if accuracy allows it without. So none of the
+    layers kept can be left out, though another choice of as few may exist.
+
+    always: layers that are kept in any case
+
+    Raises:
+        LstnError: accuracy falls by more even with a single layer lowered.
+    """
+    search = _Search(model, precision, lower, split, always, count)
+    if search.drop(()) <= max_drop:
+        return search.found({}, ())
+    noise = search.rank()
+    ranked = tuple(noise)
+    needed = _fewest(lambda kept: search.drop(ranked[:kept]) <= max_drop, len(ranked))
+    if needed == len(ranked):
+        raise LstnError(
+            f"no layer can be lowered to {precision.value} within {max_drop:g} points: "
+            f"even the least sensitive alone costs {search.drop(ranked[:-1]):.2f}",
+            hint="allow a larger drop, or use another precision",
+        )
+    kept = list(ranked[:needed])
+    for layer in reversed(ranked[:needed]):
+        without = [other for other in kept if other != layer]
+        if search.drop(tuple(without)) <= max_drop:
+            kept = without
+    return search.found(noise, tuple(kept))
+
+
+def _fewest(suffices: Callable[[int], bool], most: int) -> int:
+    """Return the smallest number that suffices, if more always do; `most` if none below does. 0 doesn't."""
+    below, above = 0, 1
+    while above < most and not suffices(above):
+        below, above = above, 2 * above
+    above = min(above, most)
+    while above - below > 1:
+        middle = (below + above) // 2
+        below, above = (below, middle) if suffices(middle) else (middle, above)
+    return above
+
+
+class _Search:
+    """Measures lowered models, each at most once."""
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        precision: Precision,
+        lower: Lower,
+        split: Split,
+        always: frozenset[str],
+        count: int,
+    ) -> None:
+        self._precision, self._lower, self._always = precision, lower, always
+        self._free = tuple(layer for layer in layer_names(model) if layer not in always)
+        indices = np.unique(np.linspace(0, len(split) - 1, min(len(split), count)).round().astype(np.int64))
+        pixels, labels = zip(*(split[int(index)] for index in indices), strict=True)
+        self._pixels: Pixels = np.stack(pixels)
+        self._labels = np.array(labels)
+        self._reference = self._logits(model, self._pixels)
+        self._right = self._accuracy(self._reference)
+        self._drops: dict[frozenset[str], float] = {}
+        self._steps: list[Step] = []
+
+    def drop(self, kept: Sequence[str]) -> float:
+        """Return by how many points accuracy falls with these kept too."""
+        key = frozenset(kept)
+        if key not in self._drops:
+            model = emulated(self._lower(self._always | key), self._precision)
+            drop = 100 * (self._right - self._accuracy(self._logits(model, self._pixels)))
+            self._drops[key] = drop
+            self._steps.append(Step(tuple(kept), drop))
+        return self._drops[key]
+
+    def rank(self) -> dict[str, float]:
+        """Return layer -> noise of lowering it alone, the noisiest first."""
+        probe = self._pixels[_few(len(self._pixels))]
+        exact = self._reference[_few(len(self._pixels))].astype(np.float64)
+        power = float(np.square(exact - exact.mean(axis=1, keepdims=True)).mean()) or 1.0
+        noise = {}
+        for layer in track(
+            self._free,
+            description="each layer alone",
+            console=messages(),
+            transient=True,
+            disable=not messages().is_terminal,
+        ):
+            alone = self._always | (frozenset(self._free) - {layer})
+            logits = self._logits(emulated(self._lower(alone), self._precision), probe)
+            noise[layer] = float(np.square(logits - exact).mean()) / power
+        return dict(sorted(noise.items(), key=lambda entry: -entry[1]))
+
+    def found(self, noise: dict[str, float], kept: tuple[str, ...]) -> Outcome:
+        """Return the outcome."""
+        return Outcome(noise, tuple(self._steps), self._always | set(kept), self._drops[frozenset(kept)])
+
+    def _accuracy(self, logits: _Logits) -> float:
+        return float((logits.argmax(axis=1) == self._labels).mean())
+
+    def _logits(self, model: onnx.ModelProto, pixels: Pixels) -> _Logits:
+        session = Session(model, "the model")
+        return np.concatenate([session.run([LOGITS], {PIXELS: batch})[0] for batch in _batches(pixels)])
+
+
+def _few(size: int) -> npt.NDArray[np.int64]:
+    return np.unique(np.linspace(0, size - 1, min(size, PROBE_IMAGES)).round().astype(np.int64))
+
+
+def _batches(pixels: Pixels) -> Iterator[Pixels]:
+    for start in range(0, len(pixels), _BATCH):
+        yield pixels[start : start + _BATCH]

@@ -1,0 +1,71 @@
+"""The fused sampler's CUDA source: what its kernels are called, how they are launched, and how they become PTX."""
+
+from functools import cache
+from importlib import resources
+from typing import Any
+
+from lstn.errors import LstnError, MissingExtra
+from lstn.imports import require
+
+KERNELS = {
+    ("FLOAT", "LINEAR"): "affine_grid_sample_nchw_f32",
+    ("HALF", "LINEAR"): "affine_grid_sample_nchw_f16",
+    ("FLOAT", "HWC"): "affine_grid_sample_nhwc_f32",
+    ("HALF", "HWC8"): "affine_grid_sample_nhwc8_f16",
+}
+"""The images' type and format, as TensorRT calls them -> the kernel for them.
+
+Each takes (images, theta, N, C, H, W, warped), pointers and int32; theta is float32 (N, 2, 3).
+"""
+
+TARGETS = ("sm75", "sm80", "sm86", "sm87", "sm89", "sm90", "sm120")
+"""GPUs that the source is compiled for in the tests, oldest first. PTX for one runs on every later one."""
+
+BLOCK = 128
+"""Threads of a block."""
+
+_PIXELS = 4
+"""Neighbours in a row that one thread of a planar kernel computes; PIXELS in the source."""
+
+
+def count_blocks(kernel: str, batch: Any, height: Any, width: Any) -> Any:
+    """Return the launch's grid in x; y and z are 1. The sizes are integers, or all of them TensorRT's expressions."""
+    across = (width + (_PIXELS - 1)) // _PIXELS if "nchw" in kernel else width
+    return batch * ((height * across + (BLOCK - 1)) // BLOCK)
+
+
+@cache
+def compile_ptx(target: str) -> bytes:
+    """Compile every kernel to PTX for a GPU such as `sm75`, and every later one. No GPU is needed.
+
+    Raises:
+        MissingExtra: cuda-python or NVIDIA's run-time compiler isn't installed.
+        LstnError: this version of the compiler doesn't know `target`.
+    """
+    nvrtc: Any = require("cuda.bindings.nvrtc", extra="trt", package="cuda-python")
+    source = resources.files("lstn.export.plugin").joinpath("affine_grid_sample.cu").read_bytes()
+    try:
+        _, program = nvrtc.nvrtcCreateProgram(source, b"affine_grid_sample.cu", 0, [], [])
+    except RuntimeError as error:  # cuda-python finds the library at the first call
+        raise MissingExtra(
+            f"cuda-python finds no nvrtc, NVIDIA's run-time compiler ({str(error).strip().partition(chr(10))[0]:.200})",
+            hint="run: pip install nvidia-cuda-nvrtc (CUDA 13) or nvidia-cuda-nvrtc-cu12; or use --sampler native",
+        ) from error
+    try:
+        options = [f"--gpu-architecture=compute_{target.removeprefix('sm')}".encode()]
+        (result,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
+        if result != nvrtc.nvrtcResult.NVRTC_SUCCESS:
+            log = _read(program, nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog)
+            reason = " ".join(log.decode(errors="replace").split()) or result.name
+            raise LstnError(f"nvrtc can't compile the sampler for {target}: {reason:.300}")
+        return _read(program, nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX)
+    finally:
+        nvrtc.nvrtcDestroyProgram(program)
+
+
+def _read(program: Any, size_of: Any, fill: Any) -> bytes:
+    """nvrtc's way of returning text: ask for its size, then have a buffer of it filled. Without the final NUL."""
+    _, size = size_of(program)
+    text: bytes = b"\0" * size
+    fill(program, text)
+    return text.rstrip(b"\0")

@@ -1,0 +1,90 @@
+"""The plan's half of `lstn export`: its options, read before anything is made, and the build."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+from rich.markup import escape
+
+from lstn.errors import LstnError, UsageError
+from lstn.plan import Flavour, sidecar_path
+from lstn.terminal import file_size, messages, printable
+
+if TYPE_CHECKING:
+    from lstn.export.progress import Report
+    from lstn.export.tuning import Batch, Tuning
+
+
+def look_ahead(
+    flavour: Flavour | None, batch: list[str], target: str, tuning: "Tuning"
+) -> tuple[tuple["Batch", ...], tuple[str, ...], LstnError | None]:
+    """Return profiles, targets, and what this machine lacks for a plan, which is no reason to stop yet.
+
+    Raises:
+        UsageError: an option makes no sense, alone or with this flavour or GPU.
+    """
+    from lstn.export.targets import choose_targets
+    from lstn.export.to_plan import parse_batches, parse_targets
+    from lstn.export.tuning import check_tuning
+
+    profiles, targets, obstacle = parse_batches(batch), parse_targets(target), None
+    if flavour is None:
+        return profiles, targets, None
+    try:
+        targets = choose_targets(flavour, targets)
+    except UsageError:
+        raise
+    except LstnError as error:
+        obstacle = error
+    check_tuning(tuning, flavour, profiles, targets)
+    return profiles, targets, obstacle
+
+
+def export_plan(
+    onnx_file: Path,
+    plan: Path,
+    flavour: Flavour,
+    profiles: tuple["Batch", ...],
+    targets: tuple[str, ...],
+    tuning: "Tuning",
+    build_log: Path | None,
+) -> None:
+    """Build a plan under a bar, and print what it is."""
+    from lstn.export.to_plan import write_plan
+
+    with _build_bar(f"building for {', '.join(targets)}") as report:
+        made = write_plan(
+            onnx_file,
+            plan,
+            flavour=flavour,
+            profiles=profiles,
+            targets=targets,
+            tuning=tuning,
+            log_file=build_log,
+            report=report,
+        )
+    what = f"{flavour.product} {made.version}, {made.precision}, {', '.join(made.targets)}"
+    typer.echo(f"{plan}  {file_size(plan)}  {what}, batch {made.batches}")
+    sidecar = sidecar_path(plan)
+    typer.echo(f"{sidecar}  {file_size(sidecar)}  what {plan.name} is; keep the two together")
+    if build_log is not None:
+        typer.echo(f"{build_log}  {file_size(build_log)}  what TensorRT said of the build")
+
+
+@contextmanager
+def _build_bar(what: str) -> Iterator["Report"]:
+    """Show how far a build is, and the phase that it is in, on a terminal."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn(what),
+        BarColumn(),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.description}"),
+    )
+    with Progress(*columns, console=messages(), transient=True, disable=not messages().is_terminal) as bar:
+        task = bar.add_task("", total=1.0)
+        yield lambda share, phase: bar.update(task, completed=share, description=escape(printable(phase)))

@@ -1,0 +1,256 @@
+"""`lstn calibrate`, and `lstn export --precision`, from the words typed to the files left."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from command import RunLstn
+from onnx import numpy_helper
+from PIL import Image
+from small_models import LABELS, SIDE, exported_model, undecided, warping_model
+from tiny_fixtures import run_lstn
+
+from lstn.calibration.session import Session
+from lstn.contract import LOGITS, METADATA_KEY, PIXELS, Contract, Loc
+from lstn.data import open_data
+from lstn.export.to_onnx import onnx_from_torch
+from lstn.export.verify import sample_images
+from lstn.onnxfile import read_onnx
+from lstn.train.checkpoint import Training, write_checkpoint
+from lstn.train.model import Classifier
+
+__all__ = ["run_lstn"]
+
+DIGITS = ("--data", "digits", "--images", "16")
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder with a float32 model.onnx."""
+    monkeypatch.chdir(tmp_path)
+    Path("model.onnx").write_bytes(exported_model(Loc.LSTN).SerializeToString())
+    return tmp_path
+
+
+def made() -> set[str]:
+    return {path.name for path in Path().iterdir()} - {"model.onnx"}
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "fp8"])
+def test_every_precision_is_written_with_its_cost(run_lstn: RunLstn, precision: str) -> None:
+    options = DIGITS if precision in ("int8", "fp8") else DIGITS[:2]
+    ran = run_lstn("calibrate", "model.onnx", "--precision", precision, *options)
+    assert ran.code == 0, ran.err
+    kept = "the localizer's head" if precision == "fp16" else "the localizer"
+    stem = f"model.{precision}"
+    ranges = {"model.minmax.ranges.json"} if precision in ("int8", "fp8") else set()
+    assert made() == {f"{stem}.onnx", f"{stem}.cost.json", f"{stem}.cost.html"} | ranges
+    assert read_onnx(Path(f"{stem}.onnx")).contract == read_onnx(Path("model.onnx")).contract
+    cost = json.loads(Path(f"{stem}.cost.json").read_text())["precisions"][precision]
+    assert cost["images"] == min(500, len(open_data("digits", image_hw=(SIDE, SIDE)).val))
+    assert (cost["drift"]["max_px"] == 0.0) == (precision != "fp16")
+    assert "same top-1 as fp32" in ran.out
+    assert f"kept in float32: {kept}\n" in ran.out
+    assert ("rounding in float32" in ran.err) == (precision in ("bf16", "fp8"))
+
+
+def test_a_lowered_localizer_drifts(run_lstn: RunLstn) -> None:
+    assert run_lstn("calibrate", "model.onnx", "--precision", "bf16", *DIGITS[:2], "--keep", "head").code == 0
+    cost = json.loads(Path("model.bf16.cost.json").read_text())["precisions"]["bf16"]
+    assert 0.001 < cost["drift"]["p99_px"] < SIDE
+
+
+def test_the_gate_leaves_no_file(run_lstn: RunLstn) -> None:
+    assert run_lstn("calibrate", "model.onnx", "--precision", "bf16", *DIGITS[:2]).code == 0
+    gate = ("--keep", "head", "--max-drift-px", "0.0001")
+    ran = run_lstn("calibrate", "model.onnx", "--precision", "bf16", *DIGITS[:2], *gate)
+    assert ran.code == 1
+    assert "move by" in ran.err
+    assert "no model.bf16.onnx is left" in ran.err
+    assert made() == set()
+
+
+def test_the_gate_lets_what_is_within_pass(run_lstn: RunLstn) -> None:
+    gate = ("--max-drop", "5", "--max-drift-px", "0.0001", "--keep", "localizer")
+    assert run_lstn("calibrate", "model.onnx", "--precision", "fp16", *DIGITS[:2], *gate).code == 0
+
+
+def test_a_drop_beyond_the_gate_stops(run_lstn: RunLstn) -> None:
+    """A large weight that is the same for all classes changes no answer in float32, and leaves int8 nothing else."""
+    model = undecided(Loc.NONE)
+    weight = next(entry for entry in model.graph.initializer if entry.name == "backbone.classifier.2.weight")
+    values = numpy_helper.to_array(weight).copy()
+    values[:, 0] = 300.0
+    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+    Path("model.onnx").write_bytes(model.SerializeToString())
+    images = sample_images("digits", (SIDE, SIDE), seed=0, count=60)
+    (logits,) = Session(model, "model").run([LOGITS], {PIXELS: images})
+    for number, (image, label) in enumerate(zip(images, logits.argmax(1), strict=True)):
+        for split in ("train", "val"):
+            for name in {str(label), *(LABELS if split == "train" and number < 1 else ())}:
+                path = Path("images", split, name, f"{number}.png")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.fromarray(image).save(path)
+    data = ("--data", "folder:images", "--images", "16")
+    assert run_lstn("calibrate", "model.onnx", *data).code == 0
+    top1 = json.loads(Path("model.int8.cost.json").read_text())["precisions"]["int8"]["top1"]
+    assert top1["reference"] == 1.0
+    assert top1["lowered"] < 0.8
+    ran = run_lstn("calibrate", "model.onnx", *data, "--max-drop", "20")
+    assert ran.code == 1
+    assert f"falls by {100 - 100 * top1['lowered']:.2f} points, more than --max-drop 20" in ran.err
+    assert made() == {"images", "model.minmax.ranges.json"}
+    mended = run_lstn("calibrate", "model.onnx", *data, "--max-drop", "20", "--auto", "20")
+    assert mended.code == 0
+    assert "kept in float32: backbone.classifier.2" in mended.out
+
+
+def test_the_ranges_come_from_training_images_alone(run_lstn: RunLstn) -> None:
+    """Training images are dark, all others white: one white image among them would show in the input's range."""
+    contract = Contract(Loc.LSTN, "cnn", (SIDE, SIDE), ("a", "b"), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    Path("model.onnx").write_bytes(onnx_from_torch(Classifier(contract).eval(), contract).SerializeToString())
+    for split, colour in (("train", 40), ("val", 255), ("test", 255)):
+        for label in "ab":
+            for number in range(12):
+                path = Path("images", split, label, f"{number}.png")
+                path.parent.mkdir(parents=True, exist_ok=True)
+                Image.new("RGB", (SIDE, SIDE), (colour, colour, number)).save(path)
+    ran = run_lstn("calibrate", "model.onnx", "--data", "folder:images", "--images", "24")
+    assert ran.code == 0, ran.err
+    ranges = json.loads(Path("model.minmax.ranges.json").read_text())
+    assert ranges["tensors"]["input/Add"][1] == pytest.approx(40 / 255)
+    assert ranges["data"] == open_data("folder:images", image_hw=(SIDE, SIDE)).train.fingerprint
+
+
+def test_a_run_brings_its_own_data_and_its_own_split(run_lstn: RunLstn) -> None:
+    """A folder without splits is split by the run's seed, or images that it was tested on would be calibrated on."""
+    model, contract = warping_model(Loc.LSTN)
+    for label in LABELS:
+        for number in range(20):
+            path = Path("photos", label, f"{number}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.random.default_rng(number).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)).save(path)
+    checkpoint = Path("runs", "first", "checkpoint.safetensors")
+    checkpoint.parent.mkdir(parents=True)
+    write_checkpoint(checkpoint, model, contract, Training("folder:photos", 7, 1, 0.5))
+    Path("model.onnx").unlink()
+    ran = run_lstn("calibrate", "--precision", "int8", "--images", "32")
+    assert ran.code == 0, ran.err
+    ranges = json.loads(Path("model.minmax.ranges.json").read_text())
+    fingerprints = [open_data("folder:photos", image_hw=(SIDE, SIDE), seed=seed).train.fingerprint for seed in (7, 0)]
+    assert ranges["data"] == fingerprints[0] != fingerprints[1]
+    assert ranges["seed"] == 7
+    assert "against PyTorch" in ran.out
+
+
+def test_auto_prints_the_path_it_took(run_lstn: RunLstn) -> None:
+    ran = run_lstn("calibrate", "model.onnx", *DIGITS, "--auto", "100")
+    assert ran.code == 0
+    assert "keeping nothing more: " in ran.out
+    assert "--auto 100: " in ran.out
+
+
+def test_kept_layers_are_said(run_lstn: RunLstn) -> None:
+    ran = run_lstn("calibrate", "model.onnx", *DIGITS, "--keep", "head", "--keep", "backbone.features.0")
+    assert ran.code == 0
+    assert "kept in float32: the localizer's head, backbone.features.0" in ran.out
+    names = {node.name for node in onnx.load("model.int8.onnx").graph.node if node.op_type == "QuantizeLinear"}
+    assert not any(name.startswith("sampler/GridSample") for name in names)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (("model.onnx",), 2, "doesn't say what it was trained on"),
+        (("missing.onnx", *DIGITS), 1, "missing.onnx: No such file"),
+        (("model.onnx", "--data", "folder:nowhere"), 2, "nowhere: no such folder"),
+        (("model.onnx", *DIGITS[:2], "--images", "7"), 1, "7 images to calibrate on, at least 8"),
+        (("model.onnx", *DIGITS, "--precision", "fp16"), 2, "--images and --ranges are for int8 and fp8"),
+        (("model.onnx", *DIGITS, "--keep", "spine"), 2, "no layer of this model is called so"),
+        (("model.onnx", *DIGITS, "--keep", "localizer", "--keep", "backbone"), 2, "nothing is left to lower"),
+        (("model.onnx", *DIGITS, "--precision", "int4"), 2, "int4"),
+    ],
+)
+def test_bad_input_is_one_line(run_lstn: RunLstn, arguments: tuple[str, ...], code: int, said: str) -> None:
+    ran = run_lstn("calibrate", *arguments)
+    assert ran.code == code, ran.err
+    assert said in ran.err
+    assert "Traceback" not in ran.err
+    assert not [name for name in made() if name.startswith("model.int8") or name.startswith("model.fp16")]
+
+
+def test_files_that_are_not_float32_models_of_lstn_are_refused(run_lstn: RunLstn) -> None:
+    assert run_lstn("calibrate", "model.onnx", "--precision", "fp16", *DIGITS[:2]).code == 0
+    assert "lowered already" in run_lstn("calibrate", "model.fp16.onnx", *DIGITS).err
+    model = exported_model(Loc.LSTN)
+    weight = next(entry for entry in model.graph.initializer if entry.name == "backbone.features.0.weight")
+    weight.raw_data = np.full(tuple(weight.dims), np.nan, np.float32).tobytes()
+    Path("broken.onnx").write_bytes(model.SerializeToString())
+    assert (
+        "backbone.features.0.weight holds values that are not finite"
+        in run_lstn("calibrate", "broken.onnx", *DIGITS).err
+    )
+    model = exported_model(Loc.LSTN)
+    del model.metadata_props[:]
+    Path("foreign.onnx").write_bytes(model.SerializeToString())
+    assert "no contract" in run_lstn("calibrate", "foreign.onnx", *DIGITS).err
+    model = exported_model(Loc.LSTN)
+    for number, node in enumerate(model.graph.node):
+        node.name = f"node_{number}"
+    Path("old.onnx").write_bytes(model.SerializeToString())
+    assert "don't say where they belong" in run_lstn("calibrate", "old.onnx", *DIGITS).err
+
+
+def test_another_data_set_is_refused_and_a_single_class_warned_of(run_lstn: RunLstn) -> None:
+    for split in ("train", "val"):
+        for number in range(12):
+            path = Path("images", split, "only", f"{number}.png")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", (SIDE, SIDE), (number, 80, 90)).save(path)
+    ran = run_lstn("calibrate", "model.onnx", "--data", "folder:images")
+    assert ran.code == 1
+    assert "has 1 classes, 'only' first; the model has 10 classes, '0' first" in ran.err
+    contract = Contract(Loc.LSTN, "cnn", (SIDE, SIDE), ("only",))
+    Path("one.onnx").write_bytes(onnx_from_torch(Classifier(contract).eval(), contract).SerializeToString())
+    ran = run_lstn("calibrate", "one.onnx", "--precision", "fp16", "--data", "folder:images")
+    assert ran.code == 0, ran.err
+    assert "all images are of one class, only" in " ".join(ran.out.split())
+
+
+@pytest.fixture
+def digits_run() -> Path:
+    """A run under ./runs that was trained on the embedded digits."""
+    model, contract = warping_model(Loc.LSTN)
+    checkpoint = Path("runs", "first", "checkpoint.safetensors")
+    checkpoint.parent.mkdir(parents=True)
+    write_checkpoint(checkpoint, model, contract, Training("digits", 0, 1, 0.5))
+    return checkpoint
+
+
+def test_export_lowers_on_the_way(run_lstn: RunLstn, digits_run: Path) -> None:
+    ran = run_lstn("export", "--engine", "trt-rtx", "--target", "sm89", "--precision", "fp8")
+    assert ran.code == 0, ran.err
+    assert {"model.fp8.onnx", "model.fp8.plan", "model.fp8.plan.json", "model.fp8.cost.html"} <= made()
+    assert json.loads(Path("model.fp8.plan.json").read_text())["precision"] == "fp8"
+    assert METADATA_KEY in {entry.key for entry in onnx.load("model.fp8.onnx").metadata_props}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "cure"),
+    [
+        (("--engine", "onnx", "--precision", "fp8"), "--engine onnx doesn't run fp8", "--engine trt or trt-rtx"),
+        (("--engine", "openvino", "--precision", "fp8"), "--engine openvino doesn't run fp8", "trt-rtx"),
+        (("--engine", "trt-rtx", "--target", "sm86,sm89", "--precision", "fp8"), "sm86 has no fp8", "int8"),
+        (("model.onnx", "--engine", "trt-rtx", "--target", "sm89", "--precision", "int8"), "trained on", "calibrate"),
+    ],
+)
+def test_a_precision_that_the_target_refuses_is_refused_first(
+    run_lstn: RunLstn, digits_run: Path, arguments: tuple[str, ...], said: str, cure: str
+) -> None:
+    ran = run_lstn("export", *arguments)
+    assert ran.code == 2
+    assert said in ran.err
+    assert cure in ran.err
+    assert made() == {"runs"}

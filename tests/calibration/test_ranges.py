@@ -1,0 +1,164 @@
+"""Ranges of tensors, against ONNX Runtime's own outputs on the same images."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+import pytest
+from onnx import TensorProto
+from small_models import SIDE, exported_model
+
+from lstn.calibration.ranges import Ranges, draw, ranges_of
+from lstn.contract import PIXELS, Loc
+from lstn.data import Split
+from lstn.errors import ArtifactError, DataError, LstnError
+from lstn.images import Pixels
+from lstn.precision import RangeMethod
+
+
+class Noise:
+    """Images of noise; image 3 is much brighter than the rest."""
+
+    def __init__(self, count: int, seed: int = 0) -> None:
+        rng = np.random.default_rng(seed)
+        self._images = rng.integers(0, 100, (count, SIDE, SIDE, 3), dtype=np.uint8)
+        if count > 3:
+            self._images[3] += 150
+        self.fingerprint = f"noise {count} {seed}"
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def __getitem__(self, index: int) -> tuple[Pixels, int]:
+        return self._images[index], index % 10
+
+    def redrawn(self, epoch: int) -> "Noise":
+        return self
+
+
+class Forbidden(Noise):
+    """The same images, none of which may be read."""
+
+    def __getitem__(self, index: int) -> tuple[Pixels, int]:
+        raise AssertionError(f"image {index} was read")
+
+
+@pytest.fixture
+def onnx_file(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(exported_model(Loc.LSTN).SerializeToString())
+    return path
+
+
+def measured(
+    onnx_file: Path, split: Split, method: RangeMethod = RangeMethod.MINMAX, count: int = 20, seed: int = 0
+) -> Ranges:
+    return ranges_of(onnx_file, split, method=method, count=count, seed=seed, cache=onnx_file.with_suffix(".json"))
+
+
+def tensors_of(onnx_file: Path, name: str, pixels: Pixels) -> np.ndarray:
+    model = onnx.load(onnx_file)
+    model.graph.output.append(onnx.helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    session = ort.InferenceSession(model.SerializeToString(), providers=["CPUExecutionProvider"])
+    return session.run([name], {PIXELS: pixels})[0]
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_minmax_is_the_smallest_and_largest_value_over_all_images(onnx_file: Path) -> None:
+    split = Noise(20)
+    ranges = measured(onnx_file, split)
+    pixels = np.stack([split[index][0] for index in range(20)])
+    for name in ("input/Add", "sampler/GridSample", "backbone.features.2/MaxPool", "localizer.features.2/Relu"):
+        values = tensors_of(onnx_file, name, pixels)
+        np.testing.assert_allclose(ranges.tensors[name], (values.min(), values.max()), rtol=1e-4, atol=1e-5)
+
+
+def test_percentile_and_entropy_leave_outliers_out(onnx_file: Path) -> None:
+    split = Noise(20)
+    whole = measured(onnx_file, split).tensors["input/Add"]
+    onnx_file.with_suffix(".json").unlink()
+    for method in (RangeMethod.PERCENTILE, RangeMethod.ENTROPY):
+        low, high = measured(onnx_file, split, method).tensors["input/Add"]
+        onnx_file.with_suffix(".json").unlink()
+        assert -high * 1.01 <= low <= 0.0 < high  # symmetric, for a symmetric type
+        assert high <= max(abs(whole[0]), abs(whole[1])) * 1.01
+
+
+def test_images_are_drawn_by_seed_and_without_repetition() -> None:
+    split = Noise(300)
+    first = draw(split, 200, 0)
+    assert first == draw(split, 200, 0)
+    assert first != draw(split, 200, 1)
+    assert len(set(first)) == 200
+    assert set(draw(split, 1000, 0)) == set(range(300))
+
+
+def test_few_images_are_warned_of_and_very_few_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    draw(Noise(128), 128, 0)
+    assert capsys.readouterr().err == ""
+    draw(Noise(127), 512, 0)
+    assert "calibrating on 127 images" in capsys.readouterr().err
+    draw(Noise(8), 8, 0)
+    with pytest.raises(DataError, match="7 images to calibrate on, at least 8"):
+        draw(Noise(512), 7, 0)
+
+
+def test_the_cache_spares_the_second_run_every_image(onnx_file: Path) -> None:
+    first = measured(onnx_file, Noise(20))
+    assert measured(onnx_file, Forbidden(20)) == first
+
+
+@pytest.mark.parametrize(
+    ("change", "what"),
+    [
+        ({"seed": 1}, "another seed"),
+        ({"count": 16}, "another number of images"),
+        ({"method": RangeMethod.PERCENTILE}, "another method"),
+        ({"split": Noise(20, seed=1)}, "another data set"),
+    ],
+)
+def test_a_cache_of_other_settings_is_refused(onnx_file: Path, change: dict[str, object], what: str) -> None:
+    measured(onnx_file, Noise(20))
+    with pytest.raises(ArtifactError, match=what) as caught:
+        measured(onnx_file, **({"split": Noise(20)} | change))  # type: ignore[arg-type]
+    assert "remove it" in caught.value.hint
+
+
+def test_a_cache_of_another_model_is_refused(onnx_file: Path) -> None:
+    measured(onnx_file, Noise(20))
+    model = onnx.load(onnx_file)
+    model.graph.initializer[0].raw_data = model.graph.initializer[0].raw_data[::-1]
+    onnx_file.write_bytes(model.SerializeToString())
+    with pytest.raises(ArtifactError, match="ranges of another model"):
+        measured(onnx_file, Noise(20))
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda text: text[:-20],
+        lambda text: "[]",
+        lambda text: text.replace('"minmax"', '"maxmin"'),
+        lambda text: json.dumps(json.loads(text) | {"tensors": {"x": [0.0]}}),
+        lambda text: json.dumps(json.loads(text) | {"tensors": {"x": [0.0, float("nan")]}}),
+        lambda text: json.dumps(json.loads(text) | {"tensors": []}),
+    ],
+)
+def test_a_damaged_cache_is_one_clear_line(onnx_file: Path, damage: object) -> None:
+    measured(onnx_file, Noise(20))
+    cache = onnx_file.with_suffix(".json")
+    cache.write_text(damage(cache.read_text()))  # type: ignore[operator]
+    with pytest.raises(ArtifactError, match="damaged ranges"):
+        measured(onnx_file, Noise(20))
+
+
+def test_values_that_are_not_finite_are_refused(onnx_file: Path) -> None:
+    model = onnx.load(onnx_file)
+    bias = next(weight for weight in model.graph.initializer if weight.name == "backbone.features.0.bias")
+    bias.raw_data = np.full(tuple(bias.dims), np.inf, np.float32).tobytes()
+    onnx_file.write_bytes(model.SerializeToString())
+    with pytest.raises(LstnError, match="not finite"):
+        measured(onnx_file, Noise(20))
+    assert not onnx_file.with_suffix(".json").exists()

@@ -1,0 +1,83 @@
+"""What hand-made models show elsewhere, on exported ones: each localizer, lowered by ONNX Runtime's own tool."""
+
+import math
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
+from small_models import SIDE, warping_model
+
+from lstn.calibration.drift import measure
+from lstn.calibration.session import Session
+from lstn.calibration.swap import with_theta_input
+from lstn.contract import Loc
+from lstn.data import open_data
+from lstn.export.to_onnx import write_onnx
+from lstn.export.verify import sample_images
+from lstn.nodes import Part, part_of
+
+
+class Reader(CalibrationDataReader):
+    def __init__(self, images: np.ndarray) -> None:
+        self._images = iter(images)
+
+    def get_next(self) -> dict[str, np.ndarray] | None:
+        image = next(self._images, None)
+        return None if image is None else {"pixels": image[None]}
+
+
+@pytest.fixture(scope="module", params=["stn", "vstn", "lstn", "none"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Loc, Path, Path]:
+    """model.onnx, and one whose localizer and backbone are in int8, Q/DQ pairs around every operator."""
+    loc, folder = Loc(request.param), tmp_path_factory.mktemp(request.param)
+    model, contract = warping_model(loc)
+    images = sample_images("digits", (SIDE, SIDE), seed=0, count=16)
+    exact, rough = folder / "model.onnx", folder / "model.int8.onnx"
+    write_onnx(model, exact, contract, images)
+    kept = [
+        node.name for node in onnx.load(exact).graph.node if part_of(node.name) in (Part.INPUT, Part.GRID, Part.SAMPLER)
+    ]
+    quantize_static(
+        exact,
+        rough,
+        Reader(images),
+        quant_format=QuantFormat.QDQ,
+        per_channel=True,
+        activation_type=QuantType.QInt8,
+        weight_type=QuantType.QInt8,
+        nodes_to_exclude=kept,
+        extra_options={"ActivationSymmetric": True, "WeightSymmetric": True, "QuantizeBias": False},
+    )
+    return loc, exact, rough
+
+
+def test_both_models_with_theta_as_an_input_are_themselves(pair: tuple[Loc, Path, Path]) -> None:
+    loc, *paths = pair
+    if loc is Loc.NONE:
+        return
+    images = sample_images("digits", (SIDE, SIDE), seed=3, count=8)
+    for path in paths:
+        logits, theta = Session(path, path.name).run(["logits", "theta"], {"pixels": images})
+        (again,) = Session(with_theta_input(onnx.load(path)), path.name).run(
+            ["logits"], {"pixels": images, "theta": theta}
+        )
+        np.testing.assert_array_equal(again, logits)
+
+
+def test_every_layer_is_found_and_the_noise_adds_up(pair: tuple[Loc, Path, Path]) -> None:
+    loc, exact, rough = pair
+    cost = measure(exact, rough, open_data("digits", image_hw=(SIDE, SIDE)).val, count=32)
+    by_name = {layer.node: layer for layer in cost.layers}
+    assert not [layer.node for layer in cost.layers if layer.own_db is None]
+    assert {part_of(name) for name in by_name} >= ({Part.LOCALIZER, Part.BACKBONE} if cost.drift else {Part.BACKBONE})
+    convolutions = [layer for layer in cost.layers if layer.operator == "Conv"]
+    assert all(15 < (layer.own_db or 0) < 60 for layer in convolutions)  # 8 bits are 50 dB at best
+    assert all(layer.own_db == math.inf for layer in cost.layers if part_of(layer.node) is Part.INPUT)
+    assert (cost.drift is None) is (loc is Loc.NONE)
+    if cost.drift is not None:
+        assert cost.changed is not None
+        assert 0 < cost.drift.mean_px < cost.drift.max_px
+        assert by_name["theta"].output_db is not None
+        assert by_name["theta"].output_db > 0

@@ -1,0 +1,193 @@
+import re
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import tensorrt_rtx
+from full_tensorrt import Config, FullTensorrt
+from onnx import TensorProto, helper, numpy_helper
+from small_models import Exported
+
+from lstn.errors import DeviceError, LstnError, UsageError
+from lstn.export.builder import Built, build
+from lstn.export.tuning import Batch, Tuning, apply_tuning, check_tuning
+from lstn.plan import Flavour
+
+USUAL = (Batch(1, 2, 4),)
+EIGHT = (Batch(8, 8, 8),)
+
+
+def on_trt(
+    monkeypatch: pytest.MonkeyPatch,
+    path: Path,
+    tuning: Tuning,
+    trt: FullTensorrt | None = None,
+    profiles: tuple[Batch, ...] = USUAL,
+) -> Config:
+    """Build with full TensorRT, and return the configuration that it was given."""
+    trt = trt or FullTensorrt()
+    monkeypatch.setitem(sys.modules, "tensorrt", trt)
+    build(path, flavour=Flavour.TRT, profiles=profiles, targets=("sm89",), tuning=tuning)
+    return trt.configs[-1]
+
+
+class TestGenuine:
+    """What TensorRT for RTX has, as its own configuration reads afterwards, and what it builds."""
+
+    def configured(self, tuning: Tuning) -> object:
+        builder = tensorrt_rtx.Builder(tensorrt_rtx.Logger(tensorrt_rtx.Logger.INTERNAL_ERROR))
+        config = builder.create_builder_config()
+        apply_tuning(tensorrt_rtx, builder, config, builder.create_network(0), tuning)
+        return config
+
+    def workspace(self, config: object) -> int:
+        return config.get_memory_pool_limit(tensorrt_rtx.MemoryPoolType.WORKSPACE)  # type: ignore[attr-defined]
+
+    def test_what_is_left_out_is_tensorrts_own(self) -> None:
+        builder = tensorrt_rtx.Builder(tensorrt_rtx.Logger(tensorrt_rtx.Logger.INTERNAL_ERROR))
+        bare, left = builder.create_builder_config(), self.configured(Tuning())
+        assert self.workspace(left) == self.workspace(bare)
+        assert left.builder_optimization_level == bare.builder_optimization_level  # type: ignore[attr-defined]
+
+    @pytest.mark.parametrize("mib", [1, 64, 1 << 20])
+    def test_workspace(self, mib: int) -> None:
+        assert self.workspace(self.configured(Tuning(workspace_mib=mib))) == mib * 1024 * 1024
+
+    @pytest.mark.parametrize("level", range(6))
+    def test_level(self, level: int) -> None:
+        assert self.configured(Tuning(level=level)).builder_optimization_level == level  # type: ignore[attr-defined]
+
+    def test_float32_is_multiplied_in_float32(self) -> None:
+        config = self.configured(Tuning())
+        assert config.get_flag(tensorrt_rtx.BuilderFlag.TF32) is False  # type: ignore[attr-defined]
+
+    def built(self, path: Path, *profiles: Batch, tuning: Tuning | None = None) -> Built:
+        return build(path, flavour=Flavour.TRT_RTX, profiles=profiles or USUAL, targets=("sm89",), tuning=tuning)
+
+    def test_an_engine_is_built_with_them(self, exported_lstn: Exported) -> None:
+        assert len(self.built(exported_lstn.path, tuning=Tuning(workspace_mib=64, level=5)).data) > 100_000
+
+    def test_a_second_profile_brings_kernels_of_its_own(self, exported_lstn: Exported) -> None:
+        one = self.built(exported_lstn.path, Batch(2, 8, 32))
+        two = self.built(exported_lstn.path, Batch(1, 1, 1), Batch(2, 8, 32))
+        assert len(two.data) > 1.5 * len(one.data)
+
+
+class TestFullTensorrt:
+    """See full_tensorrt.py for what is genuine there."""
+
+    def test_nothing_said_is_nothing_set(self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+        config = on_trt(monkeypatch, exported_lstn.path, Tuning())
+        assert (config.said, config.flags_set) == ({}, set())
+
+    def test_hardware_compatible(self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+        config = on_trt(monkeypatch, exported_lstn.path, Tuning(hardware_compatible=True))
+        level = tensorrt_rtx.HardwareCompatibilityLevel.AMPERE_PLUS
+        assert (config.said, config.flags_set) == ({"hardware_compatibility_level": level}, set())
+
+    def test_version_compatible(self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+        config = on_trt(monkeypatch, exported_lstn.path, Tuning(version_compatible=True))
+        assert (config.said, config.flags_set) == ({}, {"VERSION_COMPATIBLE"})
+
+    @pytest.mark.parametrize(
+        ("tuning", "lacking", "message"),
+        [
+            (
+                Tuning(hardware_compatible=True),
+                "HardwareCompatibilityLevel",
+                "AMPERE_PLUS, which --hardware-compatible asks for",
+            ),
+            (Tuning(version_compatible=True), "BuilderFlag", "BuilderFlag.VERSION_COMPATIBLE, which --version"),
+            (Tuning(dla_core=0), "DeviceType", "DeviceType.DLA, which --dla asks for"),
+        ],
+    )
+    def test_what_a_version_lacks_is_one_error(
+        self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch, tuning: Tuning, lacking: str, message: str
+    ) -> None:
+        trt = FullTensorrt(**{lacking: type("Lacking", (), {})})
+        with pytest.raises(LstnError, match=f"TensorRT {trt.__version__} has no .*{re.escape(message)}"):
+            on_trt(monkeypatch, exported_lstn.path, tuning, trt)
+
+    def test_the_dla_takes_what_it_can_and_the_gpu_the_rest(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        path = half_precision(tmp_path / "half.onnx")
+        config = on_trt(monkeypatch, path, Tuning(dla_core=1), FullTensorrt(dla_cores=2), EIGHT)
+        assert config.said == {"default_device_type": tensorrt_rtx.DeviceType.DLA, "DLA_core": 1}
+        assert config.flags_set == {"GPU_FALLBACK"}
+
+    @pytest.mark.parametrize(("cores", "core"), [(0, 0), (2, 2)])
+    def test_a_dla_that_is_not_there(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cores: int, core: int
+    ) -> None:
+        path = half_precision(tmp_path / "half.onnx")
+        with pytest.raises(DeviceError, match=f"--dla {core}: .* sees {cores} DLA cores") as caught:
+            on_trt(monkeypatch, path, Tuning(dla_core=core), FullTensorrt(dla_cores=cores), EIGHT)
+        assert caught.value.hint == "leave --dla out to build for the GPU"
+
+    def test_a_model_that_the_dla_cannot_run_is_not_built_for_the_gpu_in_silence(
+        self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        with pytest.raises(LstnError, match="the DLA can run no layer of this model"):
+            on_trt(monkeypatch, exported_lstn.path, Tuning(dla_core=0), FullTensorrt(dla_cores=1), EIGHT)
+
+
+def half_precision(path: Path) -> Path:
+    """Write a float16 convolution: pixels (N, 8, 8, 3) uint8 -> logits (N, 4, 6, 6)."""
+    weight = numpy_helper.from_array(np.ones((4, 3, 3, 3), np.float16), "weight")
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["half"], to=TensorProto.FLOAT16),
+        helper.make_node("Transpose", ["half"], ["planes"], perm=[0, 3, 1, 2]),
+        helper.make_node("Conv", ["planes", "weight"], ["answer"]),
+        helper.make_node("Cast", ["answer"], ["logits"], to=TensorProto.FLOAT),
+    ]
+    pixels = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", 8, 8, 3])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", 4, 6, 6])
+    graph = helper.make_graph(nodes, "half", [pixels], [logits], [weight])
+    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8), path)
+    return path
+
+
+HARDWARE, VERSION, DLA = Tuning(hardware_compatible=True), Tuning(version_compatible=True), Tuning(dla_core=0)
+
+
+@pytest.mark.parametrize(("tuning", "option"), [(HARDWARE, "hardware-compatible"), (VERSION, "version"), (DLA, "dla")])
+def test_rtx_has_none_of_them(tuning: Tuning, option: str) -> None:
+    with pytest.raises(UsageError, match=f"--{option}.* is for --engine trt"):
+        check_tuning(tuning, Flavour.TRT_RTX, EIGHT, ("sm89",))
+
+
+def test_rtx_itself_says_so(capfd: pytest.CaptureFixture[str]) -> None:
+    """The reason why they are refused: it ignores the first with a warning, fails on the second, and has no DLA."""
+    builder = tensorrt_rtx.Builder(tensorrt_rtx.Logger(tensorrt_rtx.Logger.WARNING))
+    builder.create_builder_config().hardware_compatibility_level = tensorrt_rtx.HardwareCompatibilityLevel.AMPERE_PLUS
+    said = capfd.readouterr()
+    assert "setHardwareCompatibilityLevel() is unsupported" in said.out + said.err
+    assert builder.num_DLA_cores == 0
+
+
+@pytest.mark.parametrize("target", ["sm80", "sm86", "sm89", "sm90", "sm100", "sm103", "sm120", "sm121"])
+def test_hardware_compatible_plans_are_for_ampere_and_newer(target: str) -> None:
+    check_tuning(HARDWARE, Flavour.TRT, USUAL, (target,))
+
+
+@pytest.mark.parametrize("target", ["sm70", "sm75", "sm87", "sm101", "sm110"])
+def test_older_gpus_and_jetsons_have_none(target: str) -> None:
+    with pytest.raises(UsageError, match=f"for Ampere .* this one is {target}"):
+        check_tuning(HARDWARE, Flavour.TRT, USUAL, (target,))
+
+
+@pytest.mark.parametrize("profiles", [USUAL, (Batch(1, 8, 8),), (Batch(1, 1, 1), Batch(8, 8, 8))])
+def test_the_dla_takes_one_batch_size(profiles: tuple[Batch, ...]) -> None:
+    with pytest.raises(UsageError, match="--dla takes one batch size") as caught:
+        check_tuning(DLA, Flavour.TRT, profiles, ("sm87",))
+    largest = profiles[-1].maximum
+    assert caught.value.hint == f"name it three times: --batch {largest},{largest},{largest}"
+    check_tuning(DLA, Flavour.TRT, EIGHT, ("sm87",))
+
+
+def test_everything_that_can_be_said_is_off_unless_it_is_said() -> None:
+    assert {getattr(Tuning(), field.name) for field in fields(Tuning)} == {None, False}

@@ -1,0 +1,243 @@
+"""Execution of plans: the calls and their order, against fakes that compute with NumPy and take nothing for granted."""
+
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
+
+import numpy as np
+import pytest
+from fake_gpu import COPY_MS
+from fake_machine import MakeMachine, rewrite
+from fake_tensorrt import ROW_MS
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from lstn.contract import Loc
+from lstn.errors import ArtifactError, DeviceError, UsageError
+from lstn.plan import Flavour
+from lstn.runtime.engine import open_engine
+from lstn.runtime.plan_loading import Profile, choose, log_of
+
+
+@pytest.mark.parametrize("loc", [Loc.LSTN, Loc.NONE])
+@pytest.mark.parametrize("pycuda", [False, True])
+@pytest.mark.parametrize("flavour", list(Flavour))
+@pytest.mark.parametrize("profiles", [((1, 4, 8),), ((5, 5, 8),), ((1, 1, 1), (4, 8, 8))])
+def test_every_batch_in_any_order(
+    make_machine: MakeMachine,
+    loc: Loc,
+    pycuda: bool,
+    flavour: Flavour,
+    profiles: tuple[tuple[int, int, int], ...],
+) -> None:
+    machine = make_machine(loc=loc, pycuda=pycuda, flavour=flavour, profiles=profiles)
+    allocations = ("cudaMalloc", "cudaHostAlloc", "mem_alloc", "pagelocked_empty")
+    with open_engine(machine.plan) as engine:
+        assert engine.max_batch == 8
+        taken = [machine.gpu.calls.count(name) for name in allocations]
+        assert sum(taken) == (5 if loc is Loc.NONE else 7)  # on both sides for each tensor, and one for activations
+        kept = []
+        for seed, count in enumerate((8, 1, 3, 8, 3, 1, 8, 3, 21, 1, 21, 16)):
+            pixels = machine.images(count, seed)
+            kept.append((engine.infer(pixels), pixels))
+        assert [machine.gpu.calls.count(name) for name in allocations] == taken
+        for prediction, pixels in kept:  # none of them was overwritten by a later one
+            machine.check(prediction, pixels)
+    machine.check_all_given_back()
+
+
+@given(counts=st.lists(st.integers(1, 20), min_size=1, max_size=12), data=st.data())
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_any_profiles_and_any_sizes(make_machine: MakeMachine, counts: list[int], data: st.DataObject) -> None:
+    sizes = st.lists(st.integers(1, 10), min_size=3, max_size=3).map(lambda three: tuple(sorted(three)))
+    profiles = data.draw(st.lists(sizes, min_size=1, max_size=3))
+    machine = make_machine(profiles=profiles)
+    with open_engine(machine.plan) as engine:
+        for seed, count in enumerate(counts):
+            pixels = machine.images(count, seed)
+            machine.check(engine.infer(pixels), pixels)
+    machine.check_all_given_back()
+
+
+def test_a_graph_for_each_size_that_comes_again(make_machine: MakeMachine) -> None:
+    machine = make_machine()
+    calls = machine.gpu.calls
+    with open_engine(machine.plan) as engine:
+        for round_ in range(4):
+            for count in (2, 5):
+                engine.infer(machine.images(count))
+            assert calls.count("cudaStreamBeginCapture") == (0 if round_ == 0 else 2)
+        assert calls.count("cudaGraphLaunch") == 6
+        # Once for each size that is new, and twice for each that is captured: to settle it, and to record it.
+        assert calls.count("execute_async_v3") == 2 + 4
+        assert calls.count("create_execution_context") == 1 + 2
+    machine.check_all_given_back()
+
+
+def test_there_is_an_end_to_contexts_of_their_own(make_machine: MakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("lstn.runtime.plan_launch.MAX_OWN", 3)
+    machine = make_machine()
+    with open_engine(machine.plan) as engine:
+        for seed, count in enumerate([1, 2, 3, 4, 5] * 3):
+            pixels = machine.images(count, seed)
+            machine.check(engine.infer(pixels), pixels)
+    assert machine.gpu.calls.count("create_execution_context") == 1 + 3
+
+
+@pytest.mark.parametrize("pycuda", [False, True])
+def test_rtx_captures_itself_in_contexts_that_keep_their_shape(make_machine: MakeMachine, pycuda: bool) -> None:
+    machine = make_machine(flavour=Flavour.TRT_RTX, pycuda=pycuda)
+    with open_engine(machine.plan) as engine:
+        for count in (2, 5, 3, 2, 5, 2, 5):
+            engine.infer(machine.images(count))
+        shapes = sorted(context._shapes for context in machine.trt._contexts if context._captures)
+        (common,) = (context._shapes for context in machine.trt._contexts if not context._captures)
+    assert shapes == [[2], [5]]
+    assert common == [2, 5, 3]
+    assert "cudaStreamBeginCapture" not in machine.gpu.calls
+
+
+def test_without_graphs_no_context_is_made_for_them(make_machine: MakeMachine) -> None:
+    machine = make_machine(pycuda=True)
+    with open_engine(machine.plan) as engine:
+        for _ in range(3):
+            engine.infer(machine.images(2))
+    assert machine.gpu.calls.count("create_execution_context") == 1
+
+
+def test_the_gpus_time_leaves_copies_out(make_machine: MakeMachine) -> None:
+    machine = make_machine(profiles=((1, 4, 8),))
+    with open_engine(machine.plan) as engine:
+        for _ in range(3):
+            assert engine.device_ms(machine.images(8)) == 8 * ROW_MS
+        assert engine.device_ms(machine.images(19)) == 19 * ROW_MS
+        assert machine.gpu.now_ms > COPY_MS
+
+
+def test_threads_with_an_engine_each_and_threads_that_share_one(make_machine: MakeMachine) -> None:
+    machine = make_machine()
+    pieces = [machine.images(count, seed) for seed, count in enumerate([3, 1, 8, 3, 11, 2] * 2)]
+    answer = machine.trt._answer
+
+    def slowly(pixels: np.ndarray) -> dict[str, np.ndarray]:
+        time.sleep(0.0005)  # another thread's turn, if it takes it
+        return answer(pixels)
+
+    machine.trt._answer = slowly
+    with open_engine(machine.plan) as shared, ThreadPoolExecutor(4) as threads:
+
+        def work(_: int) -> None:
+            with open_engine(machine.plan) as own:
+                for pixels in pieces:
+                    machine.check(own.infer(pixels), pixels)
+                    machine.check(shared.infer(pixels), pixels)
+
+        list(threads.map(work, range(4)))
+    machine.check_all_given_back()
+
+
+def test_the_callers_own_gpu_stays_chosen(make_machine: MakeMachine) -> None:
+    """PyTorch's device in this thread, for example."""
+    machine = make_machine()
+    machine.api._cudaSetDevice(1)
+    with open_engine(machine.plan) as engine:
+        assert machine.api.device() == 1
+        machine.check(engine.infer(machine.images(2)), machine.images(2))
+        assert machine.api.device() == 1
+    assert machine.api.device() == 1
+    machine.check_all_given_back()
+
+
+@pytest.mark.parametrize("pycuda", [False, True])
+def test_an_engine_that_is_closed_says_so(make_machine: MakeMachine, pycuda: bool) -> None:
+    machine = make_machine(pycuda=pycuda)
+    with open_engine(machine.plan) as engine:
+        pass
+    with pytest.raises(DeviceError, match="closed"):
+        engine.infer(machine.images(1))
+    engine.close()
+    assert machine.gpu.live() == {}
+
+
+def test_a_context_for_a_profiler_runs_every_size_without_a_graph(make_machine: MakeMachine) -> None:
+    machine = make_machine(profiles=((1, 1, 1), (2, 8, 8)))
+    with open_engine(machine.plan) as engine:
+        for _ in range(2):
+            engine.infer(machine.images(3))
+        context = engine.context_to_profile(3)
+        launched = machine.gpu.calls.count("cudaGraphLaunch")
+        for count in (3, 3, 5, 5):
+            machine.check(engine.infer(machine.images(count)), machine.images(count))
+        assert context._shapes[-2:] == [3, 5]
+        assert machine.gpu.calls.count("cudaGraphLaunch") == launched
+        assert machine.gpu.graphs == {}
+
+
+def test_a_view_is_read_as_it_is(make_machine: MakeMachine) -> None:
+    machine = make_machine()
+    pixels = machine.images(4)[:, ::-1, ::-1]
+    with open_engine(machine.plan) as engine:
+        machine.check(engine.infer(pixels), pixels)
+
+
+@pytest.mark.parametrize(
+    "pixels",
+    [np.zeros((0, 8, 8, 3), np.uint8), np.zeros((1, 8, 9, 3), np.uint8), np.zeros((1, 8, 8, 3), np.float32)],
+)
+def test_other_pixels_are_refused(make_machine: MakeMachine, pixels: np.ndarray) -> None:
+    machine = make_machine()
+    refusal = re.escape("wanted uint8 (N, 8, 8, 3) with N of 1 or more")
+    with open_engine(machine.plan) as engine, pytest.raises(UsageError, match=refusal):
+        engine.infer(pixels)
+
+
+def test_a_version_compatible_plan_may_bring_its_code(make_machine: MakeMachine) -> None:
+    machine = make_machine()
+    rewrite(machine.plan, version_compatible=True, version="10.9.0")
+    machine.trt._host_code = True
+    with open_engine(machine.plan) as engine:
+        machine.check(engine.infer(machine.images(2)), machine.images(2))
+
+
+def test_a_plan_that_answers_otherwise_than_its_contract_is_refused(make_machine: MakeMachine) -> None:
+    machine = make_machine(wide=1)
+    with pytest.raises(ArtifactError, match="its contract says"), open_engine(machine.plan):
+        pass
+
+
+@pytest.mark.parametrize("flavour", list(Flavour))
+def test_a_failure_is_told_to_the_thread_that_it_happened_in(make_machine: MakeMachine, flavour: Flavour) -> None:
+    machine = make_machine(flavour=flavour)
+    log = log_of(machine.trt)
+
+    def fails(wanted: str, name: str) -> bool:
+        other = Thread(target=log.log, args=(1, "another thread's"))
+        other.start()
+        other.join()
+        return name == wanted
+
+    with open_engine(machine.plan) as engine:
+        machine.gpu.fails = lambda index, name: fails("set_input_shape", name)
+        told = re.escape(
+            f"{machine.plan}: TensorRT refuses pixels of shape (1, 8, 8, 3): set_input_shape said no in two"
+        )
+        with pytest.raises(DeviceError, match=f"^{told} lines$"):
+            engine.infer(machine.images(1))
+        machine.gpu.fails = lambda index, name: fails("execute_async_v3", name)
+        with pytest.raises(DeviceError, match=r"can't run: execute_async_v3 said no in two lines$"):
+            engine.infer(machine.images(1))
+
+
+@given(
+    profiles=st.lists(st.lists(st.integers(1, 12), min_size=3, max_size=3).map(sorted), min_size=1, max_size=4),
+    data=st.data(),
+)
+def test_the_profile_computes_no_more_than_another_would(profiles: list[list[int]], data: st.DataObject) -> None:
+    listed = tuple(Profile(index, *sizes) for index, sizes in enumerate(profiles))
+    count = data.draw(st.integers(1, max(high for _, _, high in profiles)))
+    index, rows = choose(listed, count)
+    low, _, high = profiles[index]
+    assert low <= rows <= high
+    assert rows == min(max(count, low) for low, _, high in profiles if high >= count)
+    assert all(high <= other for one, _, other in profiles if one <= rows <= other and rows == count)
