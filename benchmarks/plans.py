@@ -1,10 +1,10 @@
-"""Build every localizer with four backbones in every precision for GPUs that needn't be there, and tabulate the files.
+"""Build every localizer with four backbones in every precision for GPUs that needn't be there; tabulate the files.
 
     python benchmarks/plans.py [--out docs/results/plans.json] [--backbones cnn,resnet-18] [--locs stn,vstn,lstn]
 
-Weights are random, since neither a file's size nor what reaches which layer depends on them. Each plan is for sm86, sm89
-and sm120 at once (fp8: the last two), batch 1 to 32, by TensorRT for RTX, which needs no GPU to build. What runs in
-ONNX Runtime is run, on the CPU.
+Weights are random, since neither a file's size nor what reaches which layer depends on them. Each plan is for sm86,
+sm89 and sm120 at once (fp8: the last two), batch 1 to 32, by TensorRT for RTX, which needs no GPU to build. What runs
+in ONNX Runtime is run, on the CPU.
 """
 
 import argparse
@@ -21,7 +21,8 @@ import torch
 
 from lstn.calibration.layers import kept_layers
 from lstn.calibration.lower import lowered_model
-from lstn.calibration.ranges import ranges_of
+from lstn.calibration.ranges import Ranges, ranges_of
+from lstn.calibration.run import DEFAULT_KEEP
 from lstn.contract import PIXELS, Contract, Loc
 from lstn.data import open_data
 from lstn.digits import DIGIT_LABELS
@@ -82,14 +83,19 @@ def rows_of(loc: Loc, backbone: str, folder: Path) -> Iterator[dict[str, object]
     cache = folder / f"{loc.value}-{backbone}.json"
     train = open_data("digits", image_hw=(side, side)).train
     ranges = ranges_of(path, train, method=RangeMethod.MINMAX, count=RANGE_IMAGES, seed=0, cache=cache)
-    kept = kept_layers(exact, ["localizer"])
     fused = onnx_from_torch(model, contract, fused=True)
     for name, sampler, proto in (
         ("fp32", "native", exact),
         ("fp32", "fused", fused),
-        *((p.value, "native", lowered_model(exact, p, kept, ranges if p.quantized else None)) for p in Precision),
+        *((p.value, "native", lowered(exact, p, ranges)) for p in Precision),
     ):
         yield {"loc": loc.value, "backbone": backbone, "precision": name, "sampler": sampler, **measure(proto, folder)}
+
+
+def lowered(exact: onnx.ModelProto, precision: Precision, ranges: Ranges) -> onnx.ModelProto:
+    """Lower a model as `lstn calibrate` does by default."""
+    kept = kept_layers(exact, DEFAULT_KEEP[precision])
+    return lowered_model(exact, precision, kept, ranges if precision.quantized else None)
 
 
 def measure(proto: onnx.ModelProto, folder: Path) -> dict[str, object]:
@@ -149,10 +155,10 @@ def table_of(result: Mapping[str, object]) -> str:
     lines = [
         "# Every localizer, backbone and precision as a plan",
         "",
-        "Built without a GPU by TensorRT for RTX, for sm86, sm89 and sm120 in one plan (fp8: sm89 and sm120), batch 1 to",
-        "32; weights are random. The localizer is kept in float32, as `lstn calibrate` does by default. Convolutions and",
-        "products: in which type TensorRT's network computes those with weights; FLOAT are the localizer's and, in a",
-        "quantized model, what no Q/DQ pair surrounds.",
+        "Built without a GPU by TensorRT for RTX, for sm86, sm89 and sm120 in one plan (fp8: sm89 and sm120), batch 1",
+        "to 32; weights are random. What stays float32 is what `lstn calibrate` keeps by default. Convolutions and",
+        "products: in which type TensorRT's network computes them; FLOAT are the localizer's and, in a quantized model,",
+        "what no Q/DQ pairs surround.",
         "",
         f"| {' | '.join(COLUMNS)} |",
         "|" + "---|" * len(COLUMNS),

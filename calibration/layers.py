@@ -15,9 +15,9 @@ LOCALIZER = Part.LOCALIZER.value
 HEAD_ALONE = "head"
 """What `--keep` calls the layers that are float32 in any case."""
 
-_FLOAT32_PARTS = (Part.INPUT, Part.GRID, Part.SAMPLER)
-"""A float16 coordinate near 1 is a tenth of a pixel coarse at 224, and the sampler takes its image in the type of its
-coordinates (TensorRT, PyTorch). The normalisation before it would gain nothing.
+_LOWERED_PARTS = (Part.LOCALIZER, Part.BACKBONE)
+"""Not the grid and the sampler: a float16 coordinate near 1 is a tenth of a pixel coarse at 224, and the sampler takes
+its image in the type of its coordinates (TensorRT, PyTorch). Nor the normalisation before it, which would gain nothing.
 """
 
 
@@ -63,11 +63,11 @@ def lowered_nodes(model: onnx.ModelProto, kept: frozenset[str]) -> list[str]:
     A node without weights is kept if all layers of its part are.
     """
     layers = layer_names(model)
-    idle = {part for part in Part if all(layer in kept for layer in layers if part_of(layer) is part)}
+    parts = {part for part in _LOWERED_PARTS if any(part_of(layer) is part and layer not in kept for layer in layers)}
     return [
         node.name
         for node in model.graph.node
-        if part_of(node.name) not in (*_FLOAT32_PARTS, *idle)
+        if part_of(node.name) in parts
         and not _below((layer_of(node.name),), HEAD)
         and layer_of(node.name) != LOCALIZER  # not in a layer of its own: theta is made of the head's six numbers there
         and layer_of(node.name) not in kept

@@ -17,6 +17,9 @@ from lstn.export.verify import sample_images
 from lstn.images import Pixels
 from lstn.precision import Precision
 
+EQUALLY = float("inf")
+"""Moves all logits of an image alike: much noise, and no other answer."""
+
 FREE = ("backbone.features.0", "backbone.features.3", "backbone.classifier.2")
 
 
@@ -57,6 +60,10 @@ class Damage:
             layer = weight.name.removesuffix(".weight")
             if layer in self.sizes and layer not in kept:
                 values = numpy_helper.to_array(weight)
+                if self.sizes[layer] == EQUALLY:
+                    values = values + np.float32(2)
+                    weight.CopyFrom(numpy_helper.from_array(values, weight.name))
+                    continue
                 noise = np.random.default_rng(1).standard_normal(values.shape).astype(np.float32)
                 broken = values + self.sizes[layer] * values.std() * noise
                 weight.CopyFrom(numpy_helper.from_array(broken.astype(np.float32), weight.name))
@@ -100,6 +107,14 @@ def test_none_of_the_layers_kept_can_be_left_out() -> None:
         assert drop(kept - {layer}) > 2.0
     enough = [set(some) for size in range(3) for some in combinations(FREE, size) if drop(frozenset(some)) <= 2.0]
     assert len(kept) <= min(len(some) for some in enough) + 1
+
+
+def test_a_noisy_layer_that_costs_nothing_is_given_back() -> None:
+    sizes = {FREE[0]: 1e-6, FREE[1]: 3.0, FREE[2]: EQUALLY}
+    outcome, always, drop = search(sizes, 1.0)
+    assert drop(frozenset({FREE[2]})) > 1.0
+    assert next(iter(outcome.noise)) == FREE[2]
+    assert outcome.kept - always == {FREE[1]}
 
 
 def test_every_step_says_what_it_measured() -> None:
