@@ -10,7 +10,7 @@ from lstn.calibration.cost import Cost
 from lstn.calibration.drift import IMAGES as MEASURED
 from lstn.calibration.drift import measure
 from lstn.calibration.emulate import emulated
-from lstn.calibration.layers import HEAD_ALONE, LOCALIZER, kept_layers
+from lstn.calibration.layers import HEAD_ALONE, LOCALIZER, kept_layers, layer_names
 from lstn.calibration.lower import load_float32, lowered_model
 from lstn.calibration.page import page
 from lstn.calibration.ranges import Ranges, ranges_of
@@ -64,12 +64,16 @@ class Settings:
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:
-    """What was written, what it costs, and how the layers to keep were found if they were looked for."""
+    """What was written, what it costs, and how the layers to keep were found if they were looked for.
+
+    layers: all that have weights, in order of computation; kept: those in float32
+    """
 
     onnx: Path
     json: Path
     html: Path
     cost: Cost
+    layers: tuple[str, ...]
     kept: frozenset[str]
     search: Outcome | None
 
@@ -101,7 +105,8 @@ def calibrate(onnx_file: Path, out: Path, settings: Settings) -> Calibrated:
     with replacing(made) as temporary:
         temporary.write_bytes(lowered.SerializeToString(deterministic=True))
         cost = _measured(onnx_file, lowered, data, stem, settings.precision)
-        result = Calibrated(made, out / f"{stem}.cost.json", out / f"{stem}.cost.html", cost, kept, search)
+        json, html = (out / f"{stem}.cost.{suffix}" for suffix in ("json", "html"))
+        result = Calibrated(made, json, html, cost, layer_names(model), kept, search)
         if reason := _beyond(cost, settings):
             for path in (result.onnx, result.json, result.html):  # an older one would pass for this one's
                 path.unlink(missing_ok=True)

@@ -1,5 +1,6 @@
 """`lstn calibrate`."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -127,9 +128,9 @@ def show(made: "Calibrated", settings: "Settings") -> None:
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     if made.search is not None:
-        _print_search(console, made.search, settings)
+        _print_search(console, made.search, made, settings)
     print_costs(console, {settings.precision.value: made.cost})
-    console.print(f"kept in float32: {', '.join(_named(made.kept))}", markup=False, soft_wrap=True)
+    console.print(f"kept in float32: {', '.join(_named(made.kept, made.layers))}", markup=False, soft_wrap=True)
     for path in (made.onnx, made.json, made.html):
         typer.echo(f"{path}  {file_size(path)}")
     if (takers := _WITHOUT_ONNX_RUNTIME.get(settings.precision)) is not None:
@@ -139,23 +140,28 @@ def show(made: "Calibrated", settings: "Settings") -> None:
         )
 
 
-def _print_search(console: "Console", search: "Outcome", settings: "Settings") -> None:
+def _print_search(console: "Console", search: "Outcome", made: "Calibrated", settings: "Settings") -> None:
     """The path that --auto took."""
     for layer, noise in list(search.noise.items())[:_MOST_NAMED]:
         console.print(f"alone, {layer} adds noise of {noise:.2e} of the logits' power", markup=False)
     for step in search.steps:
-        kept = ", ".join(_named(frozenset(step.kept))) or "nothing more"
+        kept = ", ".join(_named(step.kept, made.layers)) or "nothing more"
         console.print(f"keeping {kept}: {-step.drop:+.2f} points of top-1", markup=False, soft_wrap=True)
     console.print(f"--auto {settings.auto:g}: {-search.drop:+.2f} points", markup=False)
 
 
-def _named(layers: frozenset[str]) -> list[str]:
-    """All of the localizer counts as one, and long lists end in a number."""
-    from lstn.nodes import Part, part_of
+def _named(kept: Iterable[str], layers: tuple[str, ...]) -> list[str]:
+    """Name layers in order of computation: a whole localizer or head as one, and a long list's rest by its number."""
+    from lstn.nodes import HEAD, Part, part_of
 
-    localizer = [layer for layer in layers if part_of(layer) is Part.LOCALIZER]
-    names = sorted(layers.difference(localizer))
-    if localizer:
-        names.insert(0, "the localizer" if len(localizer) > 2 else "the localizer's head")
+    left, names = set(kept), []
+    for whole, members in (
+        ("the localizer", {layer for layer in layers if part_of(layer) is Part.LOCALIZER}),
+        ("the localizer's head", {layer for layer in layers if layer.startswith(f"{HEAD}.")}),
+    ):
+        if members and members <= left:
+            names.append(whole)
+            left -= members
+    names += [layer for layer in layers if layer in left]
     more = len(names) - _MOST_NAMED
     return names if more <= 0 else [*names[:_MOST_NAMED], f"{more} more"]

@@ -153,9 +153,11 @@ def test_auto_prints_the_path_it_took(run_lstn: RunLstn) -> None:
 
 
 def test_kept_layers_are_said(run_lstn: RunLstn) -> None:
-    ran = run_lstn("calibrate", "model.onnx", *DIGITS, "--keep", "head", "--keep", "backbone.features.0")
+    ran = run_lstn(
+        "calibrate", "model.onnx", *DIGITS, "--keep", "localizer.features.3", "--keep", "backbone.features.0"
+    )
     assert ran.code == 0
-    assert "kept in float32: the localizer's head, backbone.features.0" in ran.out
+    assert "kept in float32: the localizer's head, localizer.features.3, backbone.features.0\n" in ran.out
     names = {node.name for node in onnx.load("model.int8.onnx").graph.node if node.op_type == "QuantizeLinear"}
     assert not any(name.startswith("sampler/GridSample") for name in names)
 
