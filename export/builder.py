@@ -64,22 +64,27 @@ def build(
     trt, tuning, gpu = load_tensorrt(flavour), tuning or Tuning(), own_gpu(flavour)
     log: BuildLog = logger_of(trt)
     who = f"{flavour.product} {trt.__version__}"
-    with log.writing(log_file, f"{who}: {onnx} for {', '.join(targets)}, {profiles}, {tuning}"):
-        _declare_plugin(flavour, onnx)
-        builder, network, _parser = _parse(trt, log, onnx, who)
-        _check_network(trt, network, onnx)
-        config = _configure(trt, builder, network, profiles, targets if flavour is Flavour.TRT_RTX else ())
-        if config is None:
-            raise _cannot_build(who, onnx, flavour, targets, log)
-        apply_tuning(trt, builder, config, network, tuning)
-        with timing_cache(trt, config, gpu):
-            data = _serialize(trt, builder, network, config, Progress(report))
-            if data is None:
+    progress = Progress(report)
+
+    def work() -> Built:
+        with log.writing(log_file, f"{who}: {onnx} for {', '.join(targets)}, {profiles}, {tuning}"):
+            _declare_plugin(flavour, onnx)
+            builder, network, _parser = _parse(trt, log, onnx, who)
+            _check_network(trt, network, onnx)
+            config = _configure(trt, builder, network, profiles, targets if flavour is Flavour.TRT_RTX else ())
+            if config is None:
                 raise _cannot_build(who, onnx, flavour, targets, log)
-    inputs = tuple(_tensor(network.get_input(index)) for index in range(network.num_inputs))
-    outputs = tuple(_tensor(network.get_output(index)) for index in range(network.num_outputs))
-    name = "" if gpu is None else gpu.name
-    return Built(memoryview(data), str(trt.__version__), name, precision_of(network), inputs, outputs)
+            apply_tuning(trt, builder, config, network, tuning)
+            with timing_cache(trt, config, gpu):
+                data = _serialize(trt, builder, network, config, progress)
+                if data is None:
+                    raise _cannot_build(who, onnx, flavour, targets, log)
+            inputs = tuple(_tensor(network.get_input(index)) for index in range(network.num_inputs))
+            outputs = tuple(_tensor(network.get_output(index)) for index in range(network.num_outputs))
+            name = "" if gpu is None else gpu.name
+            return Built(memoryview(data), str(trt.__version__), name, precision_of(network), inputs, outputs)
+
+    return interruptible(work, progress)
 
 
 def count_parsed_layers(onnx: Path, *, flavour: Flavour) -> Mapping[tuple[str, str], int]:
@@ -93,11 +98,15 @@ def count_parsed_layers(onnx: Path, *, flavour: Flavour) -> Mapping[tuple[str, s
     """
     trt = load_tensorrt(flavour)
     log: BuildLog = logger_of(trt)
-    with log.writing(None, ""):
-        _declare_plugin(flavour, onnx)
-        _builder, network, _parser = _parse(trt, log, onnx, f"{flavour.product} {trt.__version__}")
-        _check_network(trt, network, onnx)
-        return count_layers(network)
+
+    def work() -> Mapping[tuple[str, str], int]:
+        with log.writing(None, ""):
+            _declare_plugin(flavour, onnx)
+            _builder, network, _parser = _parse(trt, log, onnx, f"{flavour.product} {trt.__version__}")
+            _check_network(trt, network, onnx)
+            return count_layers(network)
+
+    return interruptible(work, Progress())
 
 
 def _declare_plugin(flavour: Flavour, onnx: Path) -> None:
@@ -164,6 +173,8 @@ def _check_network(trt: Any, network: Any, onnx: Path) -> None:
 def _configure(trt: Any, builder: Any, network: Any, profiles: tuple[Batch, ...], targets: tuple[str, ...]) -> Any:
     """Return the builder's configuration, or None where TensorRT refused part of it and logged why."""
     config = builder.create_builder_config()
+    # Or what TensorRT fuses can't be traced back to the model's parts by `lstn bench --profile`.
+    config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     pixels = network.get_input(0)
     for batch in profiles:
         profile = builder.create_optimization_profile()
@@ -183,15 +194,18 @@ def _serialize(trt: Any, builder: Any, network: Any, config: Any, progress: Prog
     monitor = monitor_of(trt, progress)
     config.progress_monitor = monitor
     try:
-        return interruptible(lambda: builder.build_serialized_network(network, config), progress)
+        return builder.build_serialized_network(network, config)
     finally:
         config.progress_monitor = None  # the configuration may live longer than the monitor
 
 
 def _cannot_build(who: str, onnx: Path, flavour: Flavour, targets: tuple[str, ...], log: BuildLog) -> LstnError:
     # theta and the grid are float32 in every precision, so only a model without a transformer can be made for it.
-    turing = "TensorRT for RTX has no float32 on sm75 (Turing): leave it out, or use --engine trt on that GPU"
-    hint = turing if flavour is Flavour.TRT_RTX and "sm75" in targets else ""
+    hint = ""
+    if flavour is Flavour.TRT_RTX and "sm75" in targets:
+        hint = "TensorRT for RTX has no float32 on sm75 (Turing): leave it out, or use --engine trt on that GPU"
+    elif "fp8" in log.text():
+        hint = "fp8 came with sm89: leave older GPUs out, or calibrate the model for int8"
     return LstnError(f"{who} can't build {onnx} for {', '.join(targets)}: {log.text()}", hint=hint)
 
 

@@ -40,6 +40,12 @@ def abilities(libraries: Mapping[str, str], gpus: Sequence[Gpu], providers: Sequ
     return (
         machine.judge("lstn train", (*_TORCH, "matplotlib"), "train", f"PyTorch {{torch}} on {place}"),
         machine.judge("lstn export --engine onnx", onnx, f"export,{runtime}", "PyTorch {torch}, onnx {onnx}"),
+        machine.judge(
+            "lstn calibrate",
+            ("onnx", "onnxconverter-common", ort),
+            f"calibrate,{runtime}",
+            f"onnxconverter-common {{onnxconverter-common}}, ONNX Runtime {{{ort}}}",
+        ),
         machine.judge("lstn export --engine trt", ("tensorrt",), "trt", "TensorRT {tensorrt}", gpu=True),
         machine.judge(
             "lstn export --engine trt-rtx",

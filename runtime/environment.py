@@ -21,6 +21,7 @@ LIBRARIES = {
     "matplotlib": ("matplotlib",),
     "onnx": ("onnx",),
     "onnxscript": ("onnxscript",),
+    "onnxconverter-common": ("onnxconverter-common",),
     "onnxruntime": ("onnxruntime",),
     "onnxruntime-gpu": ("onnxruntime-gpu",),
     "openvino": ("openvino",),

@@ -23,6 +23,11 @@ MAX_BATCH = 1024
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 _FATAL = 4
+_ELSEWHERE = {
+    "bfloat16": "bf16 is for OpenVINO and TensorRT: lstn export {path} --engine openvino",
+    "float8": "fp8 is for TensorRT: lstn export {path} --engine trt",
+}
+"""A type in ONNX Runtime's complaint -> who runs it."""
 
 
 class OnnxEngine:
@@ -155,7 +160,10 @@ def new_session(
                 ort.preload_dlls()  # finds the CUDA libraries that pip installed
             return ort.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # ONNX Runtime's classes have no base of their own
-        raise ArtifactError(f"{path}: ONNX Runtime {ort.__version__} can't open it: {_told(error)}") from error
+        told = _told(error)
+        # Of these types it has no kernels; the file is meant for others.
+        hint = next((cure for dtype, cure in _ELSEWHERE.items() if dtype in told), "").format(path=path)
+        raise ArtifactError(f"{path}: ONNX Runtime {ort.__version__} can't open it: {told}", hint=hint) from error
 
 
 def _fits(found: Tensor | None, wanted: Tensor) -> bool:

@@ -221,6 +221,23 @@ def test_another_data_set_is_refused_and_a_single_class_warned_of(run_lstn: RunL
     assert "all images are of one class, only" in " ".join(ran.out.split())
 
 
+@pytest.mark.parametrize(("precision", "cure"), [("bf16", "--engine openvino"), ("fp8", "--engine trt")])
+def test_what_onnx_runtime_has_no_kernels_for_is_sent_elsewhere(run_lstn: RunLstn, precision: str, cure: str) -> None:
+    assert run_lstn("calibrate", "model.onnx", "--precision", precision, *DIGITS[:2]).code == 0
+    Image.new("RGB", (SIDE, SIDE)).save("image.png")
+    ran = run_lstn("infer", "image.png", "--engine", f"model.{precision}.onnx")
+    assert ran.code == 1
+    assert f"{precision} is for" in ran.err
+    assert cure in ran.err
+
+
+def test_a_plan_of_fp8_for_an_older_gpu_says_which_have_it(run_lstn: RunLstn) -> None:
+    assert run_lstn("calibrate", "model.onnx", "--precision", "fp8", *DIGITS[:2]).code == 0
+    ran = run_lstn("export", "model.fp8.onnx", "--engine", "trt-rtx", "--target", "sm86")
+    assert ran.code == 1
+    assert "fp8 came with sm89" in ran.err
+
+
 @pytest.fixture
 def digits_run() -> Path:
     """A run under ./runs that was trained on the embedded digits."""

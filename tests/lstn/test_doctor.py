@@ -9,7 +9,16 @@ from lstn.doctor import abilities, conflicts
 from lstn.gpu import Gpu
 
 TRAIN = ("torch", "torchvision", "safetensors", "matplotlib")
-ENGINES = ("onnx", "onnxscript", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx", "cuda-python")
+ENGINES = (
+    "onnxconverter-common",
+    "onnx",
+    "onnxscript",
+    "onnxruntime-gpu",
+    "openvino",
+    "tensorrt",
+    "tensorrt-rtx",
+    "cuda-python",
+)
 ALL = dict.fromkeys((*TRAIN, *ENGINES), "10.0")
 L4 = Gpu("NVIDIA L4", "sm89", 23034)
 H200 = Gpu("NVIDIA H200", "sm90", 143771)
@@ -25,7 +34,17 @@ def test_a_bare_machine_is_told_every_install_line() -> None:
     assert not any(each.ready for each in found)
     assert {each.cure.removeprefix("where there is one: ") for each in found} == {
         f"pip install 'lstn[{extra}]'"
-        for extra in ("train", "export,runtime", "trt", "trt-rtx", "openvino,runtime", "runtime", "gpu", "openvino")
+        for extra in (
+            "train",
+            "export,runtime",
+            "calibrate,runtime",
+            "trt",
+            "trt-rtx",
+            "openvino,runtime",
+            "runtime",
+            "gpu",
+            "openvino",
+        )
     }
 
 
