@@ -87,6 +87,8 @@ def _onnx(path: Path) -> Inspection:
     elif onnx.external_data:
         problem = ArtifactError(f"{path}: keeps weights in other files, so no engine of lstn opens it")
     facts = {"opset": str(onnx.opset), "written by": onnx.producer or "unknown", "size": file_size(path)}
+    constants = sorted(onnx.constants.items(), key=lambda entry: -entry[1])
+    facts["constants"] = ", ".join(f"{count} {dtype}" for dtype, count in constants) or "none"
     return Inspection("ONNX model", onnx.contract, facts, onnx.inputs, onnx.outputs, onnx.operators, problem)
 
 

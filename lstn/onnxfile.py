@@ -51,7 +51,7 @@ _CHILDREN = {
 
 _DTYPES = {
     1: "float32", 2: "uint8", 3: "int8", 4: "uint16", 5: "int16", 6: "int32", 7: "int64", 8: "string", 9: "bool",
-    10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16",
+    10: "float16", 11: "float64", 12: "uint32", 13: "uint64", 16: "bfloat16", 17: "float8e4m3fn",
 }  # fmt: skip
 
 _Value: TypeAlias = int | memoryview
@@ -75,6 +75,7 @@ class OnnxFile:
     inputs, outputs: of the graph; a shape holds -1 where a size is left open
     operators: how often each occurs, nested graphs included; `domain::name` outside ONNX's own domain
     nodes:     of the graph itself, in its order
+    constants: dtype -> how many tensors of it the file holds: weights, scales, shapes
     external_data: True if a tensor lies in another file
     """
 
@@ -85,6 +86,7 @@ class OnnxFile:
     outputs: tuple[Tensor, ...]
     operators: Mapping[str, int]
     nodes: tuple[Node, ...]
+    constants: Mapping[str, int]
     external_data: bool
 
 
@@ -132,6 +134,7 @@ class _Reader:
     def __init__(self, source: str) -> None:
         self._source = source
         self._operators: Counter[str] = Counter()
+        self._constants: Counter[str] = Counter()
         self._external_data = False
         self._fields_left = _MAX_FIELDS
 
@@ -156,6 +159,7 @@ class _Reader:
             outputs=self._tensors(graphs[-1], 12),
             operators=self._operators,
             nodes=tuple(self._node(node) for node in self._all(graphs[-1], 1)),
+            constants=self._constants,
             external_data=self._external_data,
         )
 
@@ -173,6 +177,8 @@ class _Reader:
                 name = _text(value)
             elif kind == "NodeProto" and number == 7:
                 domain = _text(value)
+            elif kind == "TensorProto" and number == 2:
+                self._constants[_dtype(value)] += 1
             elif kind == "TensorProto" and (number == 13 or (number == 14 and value == _EXTERNAL)):
                 self._external_data = True
         if kind == "NodeProto" and counted:

@@ -22,6 +22,7 @@ def test_it_says_what_the_onnx_package_says(tiny: Tiny) -> None:
     assert found.contract == tiny.contract
     assert found.opset == proto.opset_import[0].version == 18
     assert found.operators == Counter(node.op_type for node in proto.graph.node)
+    assert found.constants == Counter(str(numpy_helper.to_array(weight).dtype) for weight in proto.graph.initializer)
     assert found.inputs == (Tensor("pixels", "uint8", (-1, 8, 8, 3)),)
     assert found.outputs == (Tensor("logits", "float32", (-1, 4)), Tensor("theta", "float32", (-1, 2, 3)))
     assert not found.external_data
