@@ -206,6 +206,8 @@ def _cannot_build(who: str, onnx: Path, flavour: Flavour, targets: tuple[str, ..
         hint = "TensorRT for RTX has no float32 on sm75 (Turing): leave it out, or use --engine trt on that GPU"
     elif "fp8" in log.text():
         hint = "fp8 came with sm89: leave older GPUs out, or calibrate the model for int8"
+    elif any(word in log.text() for word in ("workspace", "OutOfMemory")):
+        hint = "allow more with --workspace, or free GPU memory"
     return LstnError(f"{who} can't build {onnx} for {', '.join(targets)}: {log.text()}", hint=hint)
 
 

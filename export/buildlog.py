@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from lstn.errors import LstnError
+from lstn.terminal import warn
 
 _NO_DRIVER = "cudaError 35"
 
@@ -36,6 +37,7 @@ class BuildLog:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self._file: TextIO | None = None
+        self._lost: list[OSError] = []
         self._start = 0.0
 
     def add(self, severity: str, message: str, *, is_error: bool) -> None:
@@ -44,8 +46,11 @@ class BuildLog:
         if is_error:
             self.lines.append(line)
         if self._file is not None:
-            with suppress(OSError, ValueError):  # a full disk; another thread's last words after the file is closed
-                self._file.write(f"{time.monotonic() - self._start:9.3f} s  {severity:<14}  {line}\n")
+            with suppress(ValueError):  # another thread's last words after the file is closed
+                try:
+                    self._file.write(f"{time.monotonic() - self._start:9.3f} s  {severity:<14}  {line}\n")
+                except OSError as error:  # a full disk
+                    self._lost.append(error)
 
     def text(self) -> str:
         """Return what went wrong, on one line."""
@@ -71,12 +76,15 @@ class BuildLog:
         except OSError as error:
             raise LstnError(f"cannot write {path}: {error.strerror or error}", hint="choose another place") from error
         self._file = file
+        self._lost.clear()
         try:
             yield
         finally:
             self._file = None
             with suppress(OSError):
                 file.close()
+            for lost in self._lost[:1]:
+                warn(f"{path}: {lost.strerror or lost}; it holds a part of what TensorRT said")
 
 
 def told(lines: Iterable[str]) -> str:

@@ -1,7 +1,8 @@
 """How far a build is, as one share of the whole, and the way to stop it.
 
 TensorRT tells its progress as phases within phases, from whichever of its threads is at work. What such a call raises
-is swallowed and stops the build with no reason given, so a Ctrl-C there would be lost; hence a thread for the build.
+is swallowed and stops the build with no reason given, and what its logger raises, while it parses too, is swallowed
+without a consequence. A Ctrl-C would be lost in either; hence a thread for all that TensorRT does.
 """
 
 import signal

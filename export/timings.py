@@ -34,6 +34,10 @@ def timing_cache(trt: Any, config: Any, gpu: Gpu | None) -> Iterator[None]:
     if kept and (cache is None or not config.set_timing_cache(cache, False)):
         warn(f"{path}: TensorRT {trt.__version__} refuses it; the cache is made anew")
         kept, cache = b"", config.create_timing_cache(b"")
+    if cache is None:
+        warn(f"TensorRT {trt.__version__} makes no timing cache; kernels are timed anew")
+        yield
+        return
     if not kept:
         config.set_timing_cache(cache, False)
     yield

@@ -11,6 +11,7 @@ from typing import Any
 
 from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError, LstnError
+from lstn.export.plugin import FUSED
 from lstn.export.verify import Agreement
 from lstn.export.verify_openvino import verify_openvino
 from lstn.files import replacing, sha256_of, write_bytes
@@ -38,7 +39,12 @@ def write_openvino(onnx_file: Path, xml: Path, images: Pixels) -> tuple[Record, 
         MissingExtra: openvino isn't installed, or what is needed to compare with.
         LstnError: the precision is none that OpenVINO computes in, or the files can't be written.
     """
-    contract, _ = read_model(onnx_file)
+    contract, onnx = read_model(onnx_file)
+    if FUSED in onnx.operators:
+        raise ArtifactError(
+            f"{onnx_file}: samples by {FUSED}, and OpenVINO knows no operator but ONNX's own",
+            hint="export the model again with: lstn export --engine openvino --sampler native",
+        )
     ov = require("openvino", extra="openvino")
     model = _read(ov, onnx_file)
     precision = _precision(model, onnx_file)

@@ -12,6 +12,7 @@ from lstn.files import sha256_of
 
 _HEADER_BYTES = 64
 _MAX_SIDECAR = 8 << 20
+_MAX_DLA_CORES = 16
 
 
 class Flavour(str, Enum):
@@ -184,7 +185,7 @@ def _parse(data: bytes, path: Path) -> Sidecar:
             gpu=str(fields["gpu"]),
             hardware_compatible=fields["hardware_compatible"] is True,
             version_compatible=fields["version_compatible"] is True,
-            dla_core=None if fields["dla_core"] is None else int(fields["dla_core"]),
+            dla_core=_dla_core(fields["dla_core"]),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ArtifactError(
@@ -202,6 +203,12 @@ def _profiles(rows: list[list[int]]) -> tuple[tuple[int, int, int], ...]:
     if not profiles:
         raise ValueError("no profile")
     return tuple(profiles)
+
+
+def _dla_core(core: int | None) -> int | None:
+    if core is not None and int(core) not in range(_MAX_DLA_CORES):
+        raise ValueError(f"no DLA core: {core!r:.80}")
+    return None if core is None else int(core)
 
 
 def _tensors(rows: list[dict[str, object]]) -> tuple[Tensor, ...]:

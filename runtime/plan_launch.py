@@ -15,6 +15,7 @@ from typing import Any
 from lstn.contract import PIXELS
 from lstn.errors import DeviceError, LstnError
 from lstn.runtime.cuda import Address, Cuda, Graph, Stream
+from lstn.runtime.kernels import KernelCache
 from lstn.runtime.plan_loading import Log, Profile
 
 MAX_OWN = 32
@@ -67,6 +68,7 @@ class Launcher:
         self._place = place
         self._log = log
         self._captures_itself = hasattr(trt, "CudaGraphStrategy")
+        self._kernels = KernelCache(trt, log)
         self._profiles = profiles
         self._common: dict[int, _Lane] = {}
         self._own: dict[int, _Lane] = {}
@@ -100,9 +102,10 @@ class Launcher:
         return self._common[profile].context
 
     def close(self) -> None:
-        """Let go of graphs, contexts and the engine, once nothing runs any more."""
+        """Let go of graphs, contexts and the engine, once nothing runs any more, and keep what RTX compiled."""
         self._forget_own()
         self._common.clear()
+        self._kernels.keep()
         self._engine = None
 
     def _forget_own(self) -> None:
@@ -136,6 +139,7 @@ class Launcher:
             if config is None:
                 raise self._failed("can't make a runtime configuration")
             config.set_execution_context_allocation_strategy(strategy)
+            self._kernels.share(config)
             if repeats:
                 config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
             context = self._engine.create_execution_context(config)

@@ -37,6 +37,8 @@ def load_engine(path: Path, sidecar: Sidecar, trt: Any, log: "Log") -> Any:
     runtime = trt.Runtime(log)
     if sidecar.version_compatible:
         runtime.engine_host_code_allowed = True  # such a plan brings the part of TensorRT that runs it
+    if sidecar.dla_core is not None:
+        runtime.DLA_core = sidecar.dla_core
     data = path.read_bytes()
     engine = runtime.deserialize_cuda_engine(data)
     if engine is None:

@@ -6,6 +6,10 @@ and for the kernel's PTX, which becomes part of the plan. Whoever runs the plan 
 TensorRT for RTX ends the process when it meets a plugin, so nothing here is for it: there the node's function is read.
 """
 
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import GenericAlias
 from typing import Any
 
@@ -29,10 +33,27 @@ def register_plugin() -> bool:
     if (int(major), int(minor)) < _FIRST_VERSION:
         return False
     ptx = compile_ptx(TARGETS[0])  # the driver translates it for the GPU at hand, which gains nothing from newer PTX
-    plugins: Any = require("tensorrt.plugin", extra="trt", package="tensorrt")
+    with _no_results():
+        plugins: Any = require("tensorrt.plugin", extra="trt", package="tensorrt")
     if not hasattr(getattr(plugins.op, DOMAIN, None), OPERATOR):
         _declare(plugins, ptx)
     return True
+
+
+@contextmanager
+def _no_results() -> Iterator[None]:
+    """Lead standard output, which is for results, to standard error.
+
+    `tensorrt.plugin` warns, when it is imported, that it is experimental: in C++, past `contextlib.redirect_stdout`.
+    """
+    sys.stdout.flush()
+    results = os.dup(1)
+    try:
+        os.dup2(2, 1)
+        yield
+    finally:
+        os.dup2(results, 1)
+        os.close(results)
 
 
 def _declare(plugins: Any, ptx: bytes) -> None:

@@ -49,7 +49,7 @@ def compile_ptx(target: str) -> bytes:
     except RuntimeError as error:  # cuda-python finds the library at the first call
         raise MissingExtra(
             f"cuda-python finds no nvrtc, NVIDIA's run-time compiler ({str(error).strip().partition(chr(10))[0]:.200})",
-            hint="run: pip install nvidia-cuda-nvrtc (CUDA 13) or nvidia-cuda-nvrtc-cu12; or use --sampler native",
+            hint=f"run: pip install {_nvrtc_package()}; or export the model again with --sampler native",
         ) from error
     try:
         options = [f"--gpu-architecture=compute_{target.removeprefix('sm')}".encode()]
@@ -61,6 +61,13 @@ def compile_ptx(target: str) -> bytes:
         return _read(program, nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX)
     finally:
         nvrtc.nvrtcDestroyProgram(program)
+
+
+def _nvrtc_package() -> str:
+    """What pip calls the nvrtc that the installed cuda-python loads; `lstn[trt]` takes CUDA 12 and 13."""
+    bindings: Any = require("cuda.bindings", extra="trt", package="cuda-python")
+    release = str(bindings.__version__).partition(".")[0]
+    return "nvidia-cuda-nvrtc-cu12" if release == "12" else f"'nvidia-cuda-nvrtc=={release}.*'"
 
 
 def _read(program: Any, size_of: Any, fill: Any) -> bytes:

@@ -37,7 +37,7 @@ def bench(
     device: Annotated[Device, typer.Option(help="Where ONNX models run.")] = Device.AUTO,
     threads: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Threads of ONNX Runtime.", show_default="one for each core"),
+        typer.Option(metavar="N", min=1, help="Threads of ONNX Runtime or OpenVINO.", show_default="one for each core"),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of images, order and intervals.")] = 0,
     json_: Annotated[

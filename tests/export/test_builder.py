@@ -12,7 +12,7 @@ from small_models import Exported
 
 from lstn.errors import ArtifactError, DeviceError, LstnError
 from lstn.export.builder import Built, build
-from lstn.export.tuning import Batch
+from lstn.export.tuning import Batch, Tuning
 from lstn.gpu import Gpu
 from lstn.plan import Flavour, Tensor
 
@@ -47,6 +47,12 @@ class TestFullTensorrt:
     ) -> None:
         bare = FullTensorrt(BuilderFlag=SimpleNamespace(), NetworkDefinitionCreationFlag=SimpleNamespace())
         assert self.build(monkeypatch, bare, exported_lstn.path).precision == "fp32"
+
+    def test_layers_can_be_told_by_their_names(self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
+        """By `lstn bench --profile`, which asks the plan for what stands behind a fused layer."""
+        trt = FullTensorrt()
+        self.build(monkeypatch, trt, exported_lstn.path)
+        assert trt.configs[-1].profiling_verbosity == tensorrt_rtx.ProfilingVerbosity.DETAILED
 
     def test_it_does_not_start(self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
         def refuse(log: object) -> None:
@@ -154,6 +160,18 @@ def test_a_failed_build_says_what_tensorrt_logged(exported_lstn: Exported) -> No
         build_rtx(exported_lstn.path, "sm75")
     assert "catchCudaError" not in caught.value.message
     assert "Turing" in caught.value.hint
+
+
+def test_a_workspace_that_is_too_small_is_told(exported_lstn: Exported) -> None:
+    with pytest.raises(LstnError, match=r"no tactics .* within workspace limit") as caught:
+        build(
+            exported_lstn.path,
+            flavour=Flavour.TRT_RTX,
+            profiles=(Batch(1, 8, 256),),
+            targets=("sm89",),
+            tuning=Tuning(workspace_mib=1),
+        )
+    assert caught.value.hint == "allow more with --workspace, or free GPU memory"
 
 
 def test_a_failed_build_leaves_nothing_to_the_next(exported_lstn: Exported) -> None:

@@ -2,6 +2,7 @@ import os
 import signal
 import threading
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,8 @@ from hypothesis import strategies as st
 from small_models import Exported
 
 from lstn.errors import LstnError
-from lstn.export.builder import Built, build
+from lstn.export.builder import Built, build, count_parsed_layers
+from lstn.export.buildlog import BuildLog
 from lstn.export.progress import Progress, interruptible, monitor_of
 from lstn.export.tuning import Batch
 from lstn.plan import Flavour
@@ -165,3 +167,29 @@ class TestGenuineBuild:
         assert len(shares) < 100  # of about 170
         assert capfd.readouterr() == ("", "")
         assert len(self.build(exported_lstn.path, None).data) > 100_000  # and the next one is as ever
+
+    @pytest.mark.parametrize("only_parsed", [False, True])
+    def test_ctrl_c_is_not_lost_while_the_model_is_parsed(
+        self,
+        exported_lstn: Exported,
+        monkeypatch: pytest.MonkeyPatch,
+        capfd: pytest.CaptureFixture[str],
+        only_parsed: bool,
+    ) -> None:
+        """There the first that Python hears of it is TensorRT's logger, which lets nothing through."""
+        add, heard = BuildLog.add, []
+
+        def press(log: BuildLog, severity: str, message: str, *, is_error: bool) -> None:
+            heard.append(message)
+            if len(heard) == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+                time.sleep(0.01)
+            add(log, severity, message, is_error=is_error)
+
+        monkeypatch.setattr(BuildLog, "add", press)
+        counted = partial(count_parsed_layers, exported_lstn.path, flavour=Flavour.TRT_RTX)
+        work = counted if only_parsed else partial(self.build, exported_lstn.path, None)
+        with pytest.raises(KeyboardInterrupt):
+            work()
+        assert len(heard) > 1
+        assert capfd.readouterr() == ("", "")

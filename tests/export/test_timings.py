@@ -114,6 +114,15 @@ def test_a_cache_that_cannot_be_kept_stops_nobody(
     assert capsys.readouterr().err == "warning: there is no home folder for a cache; kernels are timed anew\n"
 
 
+def test_tensorrt_that_makes_no_cache_builds_all_the_same(
+    exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("full_tensorrt.Config.create_timing_cache", lambda *_: None)
+    assert timed(monkeypatch, on(), exported_lstn.path) > 20
+    assert capsys.readouterr().err == "warning: TensorRT 10.9.0.34 makes no timing cache; kernels are timed anew\n"
+    assert not the_cache().exists()
+
+
 def _homeless() -> Path:
     raise RuntimeError("Could not determine home directory.")
 

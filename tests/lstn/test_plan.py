@@ -34,6 +34,8 @@ from lstn.plan import (
         ("profiles", None),
         ("flavour", []),
         ("dla_core", "one"),
+        ("dla_core", -1),
+        ("dla_core", 1 << 70),
         ("dla_core", [0]),
         ("inputs", [{"name": "pixels", "dtype": "UINT8", "shape": [float("inf")]}]),
         ("inputs", {"name": "pixels"}),

@@ -1,4 +1,15 @@
+from collections.abc import Iterator
+
+import pytest
 from fake_machine import make_machine
 from tiny_fixtures import built_plan, make_tiny, plan, run_lstn, tiny
 
 __all__ = ["built_plan", "make_machine", "make_tiny", "plan", "run_lstn", "tiny"]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep the tests away from the caches of whoever runs them."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))
+        yield

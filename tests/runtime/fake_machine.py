@@ -61,7 +61,8 @@ MakeMachine = Callable[..., Machine]
 
 
 def found(monkeypatch: pytest.MonkeyPatch, *gpus: Gpu) -> None:
-    monkeypatch.setattr("lstn.runtime.preflight.find_gpus", lambda: gpus)
+    for module in ("preflight", "kernels"):
+        monkeypatch.setattr(f"lstn.runtime.{module}.find_gpus", lambda: gpus)
 
 
 def rewrite(plan: Path, **changes: object) -> None:
@@ -78,8 +79,12 @@ def _parsed(plan: Path) -> Sidecar:
 
 
 @pytest.fixture
-def make_machine(plan: Path, make_tiny: MakeTiny, monkeypatch: pytest.MonkeyPatch) -> MakeMachine:
-    """Make a machine with a plan for it. wide: logits that the contract doesn't know; pycuda: without cuda-python.
+def make_machine(
+    plan: Path, make_tiny: MakeTiny, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
+) -> MakeMachine:
+    """Make a machine with a plan for it, and with no cache but those of a folder that is given.
+
+    wide: logits that the contract doesn't know; pycuda: without cuda-python.
 
     The files stay as they are if the next machine is made with the same arguments.
     """
@@ -93,6 +98,7 @@ def make_machine(plan: Path, make_tiny: MakeTiny, monkeypatch: pytest.MonkeyPatc
         loc: Loc = Loc.LSTN,
         profiles: Sequence[tuple[int, int, int]] = ((1, 4, 8),),
         wide: int = 0,
+        caches: Path | None = None,
     ) -> Machine:
         key = (flavour, loc, tuple(profiles))
         there = key in written
@@ -106,6 +112,7 @@ def make_machine(plan: Path, make_tiny: MakeTiny, monkeypatch: pytest.MonkeyPatc
             return {name: both[name].astype(np.float32) for name in outputs}
 
         gpu, rtx = FakeGpu(), flavour is Flavour.TRT_RTX
+        monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches") if caches is None else caches))
         version = rtx_version if rtx else TRT_VERSION
         trt = FakeTensorrt(gpu, answer, outputs=outputs, profiles=profiles, version=version, rtx=rtx)
         api = FakePycuda(gpu) if pycuda else FakeCudart(gpu)

@@ -27,16 +27,48 @@ class GraphStrategy(Enum):
     DISABLED, WHOLE_GRAPH_CAPTURE = range(2)
 
 
+class FakeRuntimeCache:
+    """A kernel for each batch size that was computed, compiled when it first was. One for all contexts of an engine."""
+
+    def __init__(self, module: "FakeTensorrt") -> None:
+        self._module, self._kernels = module, set[int]()
+        module._caches.add(self)
+
+    def serialize(self) -> bytes | None:
+        text = " ".join([self._module.__version__, *map(str, sorted(self._kernels))])
+        return text.encode() if self._module._works("serialize") else None
+
+    def deserialize(self, blob: bytes) -> bool:
+        version, *kernels = blob.decode().split()
+        if version != self._module.__version__ or not self._module._works("deserialize"):
+            self._module._logger.log(1, f"of {version}")
+            return False
+        self._kernels = set(map(int, kernels))
+        return True
+
+
 class FakeRuntimeConfig:
-    def __init__(self) -> None:
+    def __init__(self, module: "FakeTensorrt") -> None:
+        self._module, self._cache = module, None
         self._strategy, self.cuda_graph_strategy = Strategy.STATIC, GraphStrategy.DISABLED
 
     def set_execution_context_allocation_strategy(self, strategy: Strategy) -> None:
         self._strategy = strategy
 
+    def create_runtime_cache(self) -> FakeRuntimeCache | None:
+        return FakeRuntimeCache(self._module) if self._module._works("create_runtime_cache") else None
+
+    def set_runtime_cache(self, cache: FakeRuntimeCache) -> bool:
+        assert isinstance(cache, FakeRuntimeCache)
+        self._cache = cache if self._module._works("set_runtime_cache") else None
+        return self._cache is not None
+
 
 class FakeContext:
-    def __init__(self, engine: "FakeEngine", strategy: Strategy, captures: bool) -> None:
+    def __init__(
+        self, engine: "FakeEngine", strategy: Strategy, captures: bool, cache: FakeRuntimeCache | None = None
+    ) -> None:
+        self._cache = None if cache is None else weakref.ref(cache)
         assert strategy is Strategy.USER_MANAGED, "contexts of one engine share their memory"
         self._engine, self._module, self._captures = engine, engine._module, captures
         self._profile, self._shape, self._scratch = -1, (), 0
@@ -83,6 +115,11 @@ class FakeContext:
         assert self._shape, "no shape"
         assert set(self._addresses) == set(self._module._shapes), "an address was never set"
         assert stream.recording is None or self._settled == self._changes, "captured before the shape was settled"
+        if self._cache is not None:
+            cache = self._cache()
+            assert cache is not None, "the cache went before the context"
+            self._module._compiled += {self._shape[0]} - cache._kernels
+            cache._kernels.add(self._shape[0])
         self._settled, changes, alive = self._changes, self._changes, weakref.ref(self)
 
         def work() -> None:
@@ -115,7 +152,7 @@ class FakeEngine:
             self.create_runtime_config = self._create_runtime_config
 
     def _create_runtime_config(self) -> FakeRuntimeConfig | None:
-        return FakeRuntimeConfig() if self._module._works("create_runtime_config") else None
+        return FakeRuntimeConfig(self._module) if self._module._works("create_runtime_config") else None
 
     def create_execution_context(self, strategy: Strategy | FakeRuntimeConfig) -> FakeContext | None:
         if not self._module._works("create_execution_context"):
@@ -123,7 +160,7 @@ class FakeEngine:
         if isinstance(strategy, Strategy):
             return FakeContext(self, strategy, captures=False)
         captures = strategy.cuda_graph_strategy is GraphStrategy.WHOLE_GRAPH_CAPTURE
-        return FakeContext(self, strategy._strategy, captures)
+        return FakeContext(self, strategy._strategy, captures, strategy._cache)
 
     def get_tensor_name(self, index: int) -> str:
         return list(self._module._shapes)[index]
@@ -143,11 +180,12 @@ class FakeEngine:
 
 class FakeRuntime:
     def __init__(self, module: "FakeTensorrt", logger: Any) -> None:
-        self._module, self.engine_host_code_allowed = module, False
+        self._module, self.engine_host_code_allowed, self.DLA_core = module, False, -1
         module._logger = logger
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> FakeEngine | None:
         assert self._module._host_code == self.engine_host_code_allowed
+        assert self._module._dla_core == self.DLA_core
         return FakeEngine(self._module) if self._module._works("deserialize_cuda_engine") else None
 
 
@@ -174,7 +212,9 @@ class FakeTensorrt:
         self._shapes = {"pixels": (-1, 8, 8, 3)} | {name: (-1, *shape) for name, shape in outputs.items()}
         self._contexts: weakref.WeakSet[FakeContext] = weakref.WeakSet()
         self._logger: Any = None
-        self._host_code = False
+        self._host_code, self._dla_core = False, -1
+        self._caches: weakref.WeakSet[FakeRuntimeCache] = weakref.WeakSet()
+        self._compiled: list[int] = []
         if rtx:
             self.CudaGraphStrategy = GraphStrategy
 

@@ -17,6 +17,7 @@ from fake_tensorrt import (
     FakeContext,
     FakeEngine,
     FakeRuntime,
+    FakeRuntimeCache,
     FakeRuntimeConfig,
     FakeTensorrt,
     GraphStrategy,
@@ -54,7 +55,8 @@ def test_no_name_of_tensorrt_is_invented() -> None:
         (engine, tensorrt_rtx.ICudaEngine),
         (FakeContext(engine, Strategy.USER_MANAGED, captures=True), tensorrt_rtx.IExecutionContext),
         (FakeRuntime(module, None), tensorrt_rtx.Runtime),
-        (FakeRuntimeConfig(), tensorrt_rtx.IRuntimeConfig),
+        (FakeRuntimeConfig(module), tensorrt_rtx.IRuntimeConfig),
+        (FakeRuntimeCache(module), tensorrt_rtx.IRuntimeCache),
         (Strategy, tensorrt_rtx.ExecutionContextAllocationStrategy),
         (GraphStrategy, tensorrt_rtx.CudaGraphStrategy),
         (FakeTensorrt.TensorIOMode, tensorrt_rtx.TensorIOMode),
@@ -65,12 +67,13 @@ def test_no_name_of_tensorrt_is_invented() -> None:
         assert public(fake) <= public(real)
 
 
-@pytest.mark.parametrize("fake", [FakeContext, FakeEngine, FakeRuntimeConfig])
+@pytest.mark.parametrize("fake", [FakeContext, FakeEngine, FakeRuntimeConfig, FakeRuntimeCache])
 def test_arguments_are_called_what_tensorrt_calls_them(fake: type) -> None:
     real = {
         FakeContext: tensorrt_rtx.IExecutionContext,
         FakeEngine: tensorrt_rtx.ICudaEngine,
         FakeRuntimeConfig: tensorrt_rtx.IRuntimeConfig,
+        FakeRuntimeCache: tensorrt_rtx.IRuntimeCache,
     }[fake]
     for name, method in inspect.getmembers(fake, inspect.isfunction):
         if not name.startswith("_"):

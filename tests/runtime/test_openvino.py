@@ -8,6 +8,7 @@ import onnx
 import openvino as ov
 import pytest
 from command import RunLstn
+from numpy.typing import DTypeLike
 from onnx import helper, numpy_helper
 from tiny import SIDE, MakeTiny, Tiny
 
@@ -110,21 +111,21 @@ def test_an_xml_runs_as_its_onnx_file_does(make_tiny: MakeTiny, make_xml: MakeXm
                 np.testing.assert_allclose(prediction.theta, tiny.theta(pixels), rtol=1e-5, atol=1e-5)
 
 
-def _in_bfloat16(model: onnx.ModelProto) -> None:
-    """Let logits, and them alone, be computed in bfloat16."""
+def _lower(model: onnx.ModelProto, dtype: DTypeLike = ml_dtypes.bfloat16, cast: str = "logits16") -> None:
+    """Let logits, and them alone, be computed in a lower precision; `cast` is what they are called before the cast."""
     (matmul,) = (node for node in model.graph.node if node.output[0] == "logits")
     (weights,) = (weight for weight in model.graph.initializer if weight.name == "weights")
-    rounded = numpy_helper.to_array(weights).astype(ml_dtypes.bfloat16)
+    rounded = numpy_helper.to_array(weights).astype(dtype)
     weights.CopyFrom(numpy_helper.from_array(rounded, "weights"))
-    matmul.input[0], matmul.output[0] = "mean16", "logits16"
-    cast = helper.make_node("Cast", ["mean"], ["mean16"], to=onnx.TensorProto.BFLOAT16)
-    model.graph.node.insert(list(model.graph.node).index(matmul), cast)
-    model.graph.node.append(helper.make_node("Cast", ["logits16"], ["logits"], to=onnx.TensorProto.FLOAT))
+    matmul.input[0], matmul.output[0] = "mean16", cast
+    down = helper.make_node("Cast", ["mean"], ["mean16"], to=weights.data_type)
+    model.graph.node.insert(list(model.graph.node).index(matmul), down)
+    model.graph.node.append(helper.make_node("Cast", [cast], ["logits"], to=onnx.TensorProto.FLOAT))
 
 
 def test_theta_is_float32_beside_bfloat16(make_tiny: MakeTiny, make_xml: MakeXml) -> None:
     """On a CPU with bfloat16, OpenVINO's own choice would be wrong by 1e-3 here; on others nothing tells the two."""
-    tiny = make_tiny(edit=_in_bfloat16)
+    tiny = make_tiny(edit=_lower)
     pixels = RANDOM.integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
     with open_engine(make_xml(tiny), threads=1) as engine:
         prediction = engine.infer(pixels)
@@ -132,6 +133,19 @@ def test_theta_is_float32_beside_bfloat16(make_tiny: MakeTiny, make_xml: MakeXml
     np.testing.assert_allclose(prediction.theta, tiny.theta(pixels), rtol=1e-6, atol=1e-6)
     off = np.abs(prediction.logits - tiny.logits(pixels)).max()
     assert 1e-4 < off < 2e-2 * np.abs(tiny.logits(pixels)).max()
+
+
+@pytest.mark.parametrize("cast", ["a", "logits16", "z"])
+def test_an_output_behind_a_cast_is_found(make_tiny: MakeTiny, make_xml: MakeXml, cast: str) -> None:
+    """On a CPU float16 is computed as float32: the cast goes, and leaves its input's name beside the output's own."""
+    tiny = make_tiny(edit=lambda model: _lower(model, np.float16, cast))
+    path = make_xml(tiny)
+    compiled = ov.Core().compile_model(path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    assert {cast, "logits"} in [port.get_names() for port in compiled.outputs]
+    pixels = RANDOM.integers(0, 256, (2, SIDE, SIDE, 3), dtype=np.uint8)
+    with open_engine(path, threads=1) as engine:
+        prediction = engine.infer(pixels)
+    np.testing.assert_allclose(prediction.logits, tiny.logits(pixels), rtol=2e-2, atol=2e-2)
 
 
 def test_an_xml_runs_on_the_cpu_alone(tiny: Tiny, make_xml: MakeXml) -> None:

@@ -50,6 +50,8 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         text=True,
     )
     assert ended.returncode == 0, ended.stderr
+    assert ended.stdout == "what stands here are results\n"
+    assert "tensorrt.plugin module is experimental" in ended.stderr
     return dict(json.loads((folder / "told.json").read_text()))
 
 

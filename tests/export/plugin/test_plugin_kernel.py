@@ -47,15 +47,21 @@ class TestPtx:
         with pytest.raises(MissingExtra, match="cuda-python"):
             compile_ptx.__wrapped__("sm75")
 
-    def test_the_compilers_library_is_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    @pytest.mark.parametrize(
+        ("version", "package"), [("12.9.1", "nvidia-cuda-nvrtc-cu12"), ("13.4.4", "'nvidia-cuda-nvrtc==13.*'")]
+    )
+    def test_the_compilers_library_is_not_installed(
+        self, monkeypatch: pytest.MonkeyPatch, version: str, package: str
+    ) -> None:
         def missing(*arguments: object) -> None:
             raise RuntimeError('Failure finding "libnvrtc.so"\nsearched here\nand there')
 
         monkeypatch.setattr("cuda.bindings.nvrtc.nvrtcCreateProgram", missing)
+        monkeypatch.setattr("cuda.bindings.__version__", version)
         with pytest.raises(MissingExtra, match="finds no nvrtc") as caught:
             compile_ptx.__wrapped__("sm75")
         assert "\n" not in caught.value.message
-        assert "pip install nvidia-cuda-nvrtc" in caught.value.hint
+        assert caught.value.hint == f"run: pip install {package}; or export the model again with --sampler native"
 
 
 def mild(random: np.random.Generator) -> np.ndarray:
