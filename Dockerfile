@@ -1,10 +1,14 @@
-# Two images. For a plain CPU (the default), and for an NVIDIA GPU:
+# A target for each kind of machine; docs/edge.md says more of the last three:
 #
-#   docker build -t lstn .
-#   docker build -t lstn:gpu --target gpu .
+#   docker build -t lstn .                             a plain CPU: inference without PyTorch (the default)
+#   docker build -t lstn:gpu --target gpu .            an NVIDIA GPU: training, export, TensorRT
+#   docker build -t lstn:rtx --target rtx .            plans for RTX GPUs, built on any machine, and run on such a GPU
+#   docker build -t lstn:jetson --target jetson .      a Jetson with JetPack 6, built there
 #
 #   docker run --rm -v "$PWD:/data" lstn infer images/ --engine model.onnx
 #   docker run --rm --gpus all -v "$PWD:/data" lstn:gpu export --engine trt
+#   docker run --rm -v "$PWD:/data" lstn:rtx export model.onnx --engine trt-rtx --target sm86,sm89
+#   docker run --rm --runtime nvidia -v "$PWD:/data" lstn:jetson export model.onnx --engine trt
 #
 # Files are read from and written to /data, the folder that you mount; run with --user "$(id -u):$(id -g)" to own them.
 
@@ -19,23 +23,34 @@ COPY calibration calibration
 COPY runtime runtime
 RUN python -m build --wheel --outdir /wheels
 
-# Training, export and TensorRT on the GPU of the machine that runs it. TensorRT comes from NVIDIA's own package index.
-FROM python:3.12-slim AS gpu
+FROM python:3.12-slim AS base
 COPY --from=wheel /wheels /wheels
 COPY constraints.txt /wheels/
-RUN pip install --no-cache-dir --constraint /wheels/constraints.txt \
-      "$(echo /wheels/*.whl)[train,export,gpu,trt]" \
- && useradd --create-home lstn
+RUN useradd --create-home lstn
+WORKDIR /data
+ENTRYPOINT ["lstn"]
+
+# TensorRT comes from NVIDIA's own package index.
+FROM base AS gpu
+RUN pip install --no-cache-dir --constraint /wheels/constraints.txt "$(echo /wheels/*.whl)[train,export,gpu,trt]"
+USER lstn
+
+FROM base AS rtx
+RUN pip install --no-cache-dir --constraint /wheels/constraints.txt "$(echo /wheels/*.whl)[runtime,trt-rtx]"
+USER lstn
+
+# TensorRT and its Python bindings are JetPack's own, in the image; the constraints are of another platform. CUDA is 12.6
+# there, so cuda-python 12.
+FROM nvcr.io/nvidia/l4t-jetpack:r36.4.0 AS jetson
+COPY --from=wheel /wheels /wheels
+RUN apt-get update && apt-get install -y --no-install-recommends python3-pip && rm -rf /var/lib/apt/lists/* \
+ && python3 -m pip install --no-cache-dir "$(echo /wheels/*.whl)[runtime]" 'cuda-python>=12.6,<13' \
+ && useradd --create-home --groups video lstn
 USER lstn
 WORKDIR /data
 ENTRYPOINT ["lstn"]
 
-# Inference on a CPU, without PyTorch. The last target is the default one.
-FROM python:3.12-slim AS cpu
-COPY --from=wheel /wheels /wheels
-COPY constraints.txt /wheels/
-RUN pip install --no-cache-dir --constraint /wheels/constraints.txt "$(echo /wheels/*.whl)[runtime]" \
- && useradd --create-home lstn
+# The last target is the default one.
+FROM base AS cpu
+RUN pip install --no-cache-dir --constraint /wheels/constraints.txt "$(echo /wheels/*.whl)[runtime]"
 USER lstn
-WORKDIR /data
-ENTRYPOINT ["lstn"]

@@ -6,6 +6,7 @@ No torch and no onnx package is needed: TensorRT builds for the GPU that it runs
 import os
 import re
 from collections.abc import Sequence
+from io import BytesIO
 from pathlib import Path
 
 from lstn.contract import Contract
@@ -19,6 +20,9 @@ from lstn.plan import Flavour, Sidecar, read_sidecar, sidecar_path
 
 _BATCH = re.compile(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})")
 _TARGET = re.compile(r"sm[0-9]{2,3}")
+_LOG_START = b"TensorRT"
+"""Of the product's name, with which every build log begins."""
+
 _MAX_ELEMENTS = (1 << 31) - 1
 """TensorRT counts a tensor's elements in 31 bits."""
 
@@ -56,9 +60,10 @@ def write_plan(
     tuning = tuning or Tuning()
     check_tuning(tuning, flavour, profiles, targets)
     contract, _ = read_model(onnx_file)
-    _check_size(contract, profiles)
+    check_size(contract, profiles)
     if log_file is not None:
-        _check_log(log_file, onnx_file, plan)
+        _check_log_beside(log_file, onnx_file, plan)
+        check_log(log_file)
     with replacing(plan) as temporary:
         built = build(
             onnx_file,
@@ -90,7 +95,12 @@ def write_plan(
     return sidecar
 
 
-def _check_size(contract: Contract, profiles: tuple[Batch, ...]) -> None:
+def check_size(contract: Contract, profiles: tuple[Batch, ...]) -> None:
+    """Refuse batches of more elements than TensorRT counts.
+
+    Raises:
+        UsageError: a profile's largest batch is too large.
+    """
     height, width = contract.image_hw
     largest = max(batch.maximum for batch in profiles)
     if largest * height * width * 3 > _MAX_ELEMENTS:
@@ -100,7 +110,22 @@ def _check_size(contract: Contract, profiles: tuple[Batch, ...]) -> None:
         )
 
 
-def _check_log(log_file: Path, onnx_file: Path, plan: Path) -> None:
+def check_log(log_file: Path) -> None:
+    """Refuse to write a build log over a file that is none, such as a checkpoint.
+
+    Raises:
+        UsageError: it is such a file.
+    """
+    try:
+        with log_file.open("rb") if log_file.is_file() else BytesIO() as file:
+            start = file.read(len(_LOG_START))
+    except OSError as error:
+        raise UsageError(f"--build-log {log_file}: {error.strerror or error}", hint="choose another name") from error
+    if not _LOG_START.startswith(start):
+        raise UsageError(f"--build-log {log_file}: is there and is no build log", hint="choose another name")
+
+
+def _check_log_beside(log_file: Path, onnx_file: Path, plan: Path) -> None:
     if log_file.resolve() in {path.resolve() for path in (onnx_file, plan, sidecar_path(plan))}:
         raise UsageError(f"--build-log {log_file}: would write over the model", hint="choose another name")
 

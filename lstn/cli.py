@@ -11,9 +11,11 @@ from lstn.commands.bench import bench
 from lstn.commands.calibrate import calibrate
 from lstn.commands.claims import claims
 from lstn.commands.doctor import doctor
+from lstn.commands.evaluate import evaluate
 from lstn.commands.export import export
 from lstn.commands.infer import infer
 from lstn.commands.inspect import inspect
+from lstn.commands.serve import serve
 from lstn.commands.train import train
 from lstn.errors import LstnError, MissingExtra
 from lstn.terminal import messages, printable
@@ -25,7 +27,7 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, export, calibrate, infer, bench, claims, inspect, doctor):
+for command in (train, evaluate, export, calibrate, infer, serve, bench, claims, inspect, doctor):
     app.command()(command)
 
 _IN_EXTRAS = frozenset(

@@ -13,7 +13,8 @@ METADATA_KEY = "lstn"
 PIXELS, LOGITS, THETA = "pixels", "logits", "theta"
 """Names of the input and the outputs of every exported model."""
 
-VERSION = 1
+VERSION = 2
+"""Version 2 can say what theta is bounded to. A contract that needn't is written as version 1, as it always was."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -32,6 +33,14 @@ class Loc(str, Enum):
     LSTN = "lstn"
 
 
+class ThetaForm(str, Enum):
+    """Which affine matrices a localizer can answer with (`lstn.train.bounds`)."""
+
+    AFFINE = "affine"
+    SIMILARITY = "similarity"
+    CROP = "crop"
+
+
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What a model is.
@@ -41,6 +50,7 @@ class Contract:
     image_hw: height and width of the input, in pixels
     labels:   one name per class, in the order of the logits
     mean, std: per RGB channel on the 0..1 scale; the graph itself normalises
+    theta:    what the transformer can do: any affine matrix, as in the paper, or a bounded one
     """
 
     loc: Loc
@@ -49,11 +59,15 @@ class Contract:
     labels: tuple[str, ...]
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
-    version: int = VERSION
+    theta: ThetaForm = ThetaForm.AFFINE
 
     def to_json(self) -> str:
-        """Return the contract as one JSON string."""
-        return json.dumps(asdict(self) | {"loc": self.loc.value}, ensure_ascii=False)
+        """Return the contract as one JSON string, in the oldest version that can say it."""
+        fields = asdict(self) | {"loc": self.loc.value}
+        del fields["theta"]
+        bounded = self.theta is not ThetaForm.AFFINE
+        fields |= {"version": 2, "theta": self.theta.value} if bounded else {"version": 1}
+        return json.dumps(fields, ensure_ascii=False)
 
     @staticmethod
     def from_json(text: str, *, source: str) -> "Contract":
@@ -70,9 +84,9 @@ class Contract:
             raise ArtifactError(f"{source}: its contract is not JSON ({error})") from error
         if not isinstance(fields, dict):
             raise ArtifactError(f"{source}: its contract is not a JSON object")
-        if fields.get("version") != VERSION:
+        if fields.get("version") not in range(1, VERSION + 1):
             raise ArtifactError(
-                f"{source}: contract version {fields.get('version')!r}, this lstn reads version {VERSION}",
+                f"{source}: contract version {fields.get('version')!r}, this lstn reads up to version {VERSION}",
                 hint="export it again with this version of lstn",
             )
         try:
@@ -83,6 +97,7 @@ class Contract:
                 labels=_labels(fields["labels"]),
                 mean=_three_floats(fields["mean"]),
                 std=_three_floats(fields["std"], positive=True),
+                theta=ThetaForm(fields["theta"]) if fields["version"] > 1 else ThetaForm.AFFINE,
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)

@@ -23,10 +23,10 @@ def replacing(path: Path) -> Iterator[Path]:
         LstnError: `path` is a folder or a device, its folder can't be made, or the file can't be written (no space, no
             permission).
     """
-    if path.exists() and not path.is_file():  # a rename over /dev/null would take it from the whole machine
-        raise LstnError(f"cannot write {path}: it is no regular file", hint="name a file")
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
+        if path.exists() and not path.is_file():  # a rename over /dev/null would take it from the whole machine
+            raise LstnError(f"cannot write {path}: it is no regular file", hint="name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _flush_to_disk(temporary)

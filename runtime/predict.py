@@ -14,6 +14,7 @@ from lstn.errors import ImageError
 from lstn.images import Pixels, decode
 from lstn.runtime.answer import Guess, leading, softmax
 from lstn.runtime.engine import Engine
+from lstn.runtime.sources import decode_url
 from lstn.warp import Theta
 
 
@@ -21,11 +22,12 @@ from lstn.warp import Theta
 class Row:
     """What became of one image: guesses, best first, or an error.
 
+    path:   the file, or the URL of an object
     theta:  (2, 3) float32, or None for a model without one
     pixels: (H, W, 3) uint8, what the engine saw
     """
 
-    path: Path
+    path: Path | str
     guesses: tuple[Guess, ...] = ()
     theta: Theta | None = None
     pixels: Pixels | None = None
@@ -33,9 +35,9 @@ class Row:
 
 
 def predict(
-    engine: Engine, paths: Sequence[Path], *, batch: int, top: int, workers: int
+    engine: Engine, paths: Sequence[Path | str], *, batch: int, top: int, workers: int
 ) -> Generator[list[Row], None, None]:
-    """Classify image files; yield their rows batch by batch, in the order of `paths`.
+    """Classify image files, and objects by their URL (str); yield their rows batch by batch, in the order of `paths`.
 
     An image that can't be decoded, or that the model answers with no numbers for, becomes a row with an error.
     Two batches are decoded ahead while the engine works, so memory doesn't grow with the number of files. Close the
@@ -55,19 +57,20 @@ def predict(
 
 
 def decode_ahead(
-    paths: Sequence[Path], image_hw: tuple[int, int], *, workers: int, window: int
-) -> Generator[tuple[Path, Pixels | ImageError], None, None]:
+    paths: Sequence[Path | str], image_hw: tuple[int, int], *, workers: int, window: int
+) -> Generator[tuple[Path | str, Pixels | ImageError], None, None]:
     """Decode files in `workers` threads; yield each with its pixels (H, W, 3) or its error, in the order of `paths`.
 
     At most `window` images are decoded, or being decoded, and not yet taken.
     """
-    waiting: deque[tuple[Path, Future[Pixels]]] = deque()
+    waiting: deque[tuple[Path | str, Future[Pixels]]] = deque()
     remaining = iter(paths)
     executor = ThreadPoolExecutor(workers, thread_name_prefix="decode")
     try:
         while True:
             for path in islice(remaining, window - len(waiting)):
-                waiting.append((path, executor.submit(decode, path, image_hw)))
+                future = executor.submit(_load, path, image_hw)
+                waiting.append((path, future))
             if not waiting:
                 return
             path, future = waiting.popleft()
@@ -79,7 +82,11 @@ def decode_ahead(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _answer(engine: Engine, piece: Sequence[tuple[Path, Pixels | ImageError]], top: int) -> list[Row]:
+def _load(path: Path | str, image_hw: tuple[int, int]) -> Pixels:
+    return decode(path, image_hw) if isinstance(path, Path) else decode_url(path, image_hw)
+
+
+def _answer(engine: Engine, piece: Sequence[tuple[Path | str, Pixels | ImageError]], top: int) -> list[Row]:
     good = [pixels for _, pixels in piece if not isinstance(pixels, ImageError)]
     answers = _classify(engine, good, top) if good else iter(())
     rows = []

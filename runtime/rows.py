@@ -35,7 +35,7 @@ def json_rows(stream: TextIO) -> Iterator[Write]:
     def write(rows: Sequence[Row]) -> None:
         nonlocal separator
         for row in rows:
-            stream.write(separator + json.dumps(_fields(row)))
+            stream.write(separator + json.dumps(fields_of(row)))
             separator = ",\n"
         stream.flush()
 
@@ -83,7 +83,8 @@ def table_rows(console: Console, *, labels: Sequence[str], paths: Sequence[objec
     yield write
 
 
-def _fields(row: Row) -> dict[str, object]:
+def fields_of(row: Row) -> dict[str, object]:
+    """Return what JSON says of a row: path, label, probability, top, and theta; or path and error."""
     if row.error:
         return {"path": str(row.path), "error": row.error}
     top = [{"label": guess.label, "probability": round(guess.probability, 6)} for guess in row.guesses]

@@ -21,6 +21,6 @@ def save_warp(row: Row, folder: Path, *, number: int) -> None:
     """
     if row.pixels is None or row.theta is None or row.error:
         return
-    stem = os.fsdecode(os.fsencode(row.path.stem)[:_MAX_STEM])
+    stem = os.fsdecode(os.fsencode(Path(row.path).stem)[:_MAX_STEM])
     with replacing(folder / f"{number:06d}-{stem}.png") as temporary:
         draw_warp(row.pixels, row.theta).save(temporary, format="PNG")

@@ -27,12 +27,14 @@ class Training:
     seed:         what the data set was drawn with
     epoch:        the epoch that the weights are of
     val_accuracy: share of the validation images classified rightly, 0..1
+    parts:        how the images were divided into splits, in words
     """
 
     data: str
     seed: int
     epoch: int
     val_accuracy: float
+    parts: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,11 @@ def load_checkpoint(path: Path) -> Checkpoint:
     try:
         fields = json.loads(_entry(metadata, _TRAINING_KEY, path))
         training = Training(
-            str(fields["data"]), _natural(fields["seed"]), int(fields["epoch"]), float(fields["val_accuracy"])
+            str(fields["data"]),
+            _natural(fields["seed"]),
+            int(fields["epoch"]),
+            float(fields["val_accuracy"]),
+            str(fields.get("parts", "")),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged header ({error!r})") from error

@@ -1,8 +1,12 @@
 """Where training computes."""
 
+import os
+import shutil
+
 import torch
 
 from lstn.errors import DeviceError, UsageError
+from lstn.train.model import Classifier
 
 
 def choose_device(name: str) -> torch.device:
@@ -22,3 +26,20 @@ def choose_device(name: str) -> torch.device:
             f"no device {name}: torch sees {torch.cuda.device_count()} NVIDIA GPUs", hint="use --device cpu"
         )
     return torch.device(name)
+
+
+def quicken(model: Classifier, device: torch.device, *, compiled: bool) -> None:
+    """Lay a model out as its device likes it best, in place; weights, names and, but for rounding, answers stay.
+
+    On a GPU, convolutions are fastest with the channels last, which is also how `pixels` arrives. `compiled` hands the
+    backbone to torch.compile; the transformer takes too little of the time for that.
+
+    Raises:
+        DeviceError: torch.compile has no C++ compiler here.
+    """
+    if device.type == "cuda":
+        model.to(memory_format=torch.channels_last)
+    if compiled:
+        if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
+            raise DeviceError("--compile needs a C++ compiler, and there is none", hint="install g++, or leave it out")
+        model.backbone.compile()

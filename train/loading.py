@@ -1,12 +1,19 @@
 """A split of images -> batches of tensors."""
 
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lstn.data import Split
+from lstn.errors import LstnError, TrainingError
+from lstn.images import Pixels
+from lstn.train.augment import Augmentation
+from lstn.train.distributed import ALONE, Shares, World
 
 CACHE_BYTES = 1 << 30
 """A split that takes no more than this as uint8 pixels is decoded once and kept in memory."""
@@ -16,38 +23,125 @@ Batch = tuple[Tensor, Tensor]
 
 
 class Images(Dataset[Batch]):
-    """A split for torch's loader: small ones are held in memory, large ones decoded as they are read."""
+    """A split for torch's loader: read once and held in memory, if it is small and not drawn anew for every epoch.
 
-    def __init__(self, split: Split) -> None:
+    augment: what happens to the images on their way into a batch
+    """
+
+    def __init__(self, split: Split, augment: Augmentation | None = None) -> None:
         self._split = split
-        self.in_memory = len(split) * split[0][0].nbytes <= CACHE_BYTES
-        if self.in_memory:
-            with ThreadPoolExecutor() as pool:
-                self._cache = list(pool.map(self._read, range(len(split))))
+        self._augment = None if augment is None or augment.idle else augment
+        self._epoch = 0
+        self._kept: Batch | None = None
+        drawn = split.redrawn(1) is not split
+        if not drawn and len(split) * split[0][0].nbytes <= CACHE_BYTES:
+            self._kept = _read_all(split)
+
+    def at(self, epoch: int) -> "Images":
+        """Return the images as training sees them in `epoch`. What is held in memory is shared."""
+        other = Images.__new__(Images)
+        other.__dict__.update(self.__dict__)
+        other._split, other._epoch = self._split.redrawn(epoch), epoch
+        return other
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether a batch is no more than copied: then other processes would only take time."""
+        return self._kept is not None and self._augment is None
 
     def __len__(self) -> int:
         return len(self._split)
 
     def __getitem__(self, index: int) -> Batch:
-        return self._cache[index] if self.in_memory else self._read(index)
+        pixels, labels = self._batch([index])
+        return pixels[0], labels[0]
 
-    def _read(self, index: int) -> Batch:
-        pixels, label = self._split[index]
-        return torch.from_numpy(pixels.copy()), torch.tensor(label)
+    def __getitems__(self, indices: list[int]) -> Batch | LstnError:
+        """Return the batch of these images. An error is returned too: torch would bring it back with a traceback."""
+        try:
+            return self._batch(indices)
+        except LstnError as error:
+            return error
+
+    def _batch(self, indices: list[int]) -> Batch:
+        if self._kept is None:
+            pixels, labels = _stack([self._split[index] for index in indices])
+        else:
+            pixels, labels = (kept[indices] for kept in self._kept)
+        return (pixels if self._augment is None else self._augment(pixels, indices, self._epoch)), labels
+
+
+class Loader(DataLoader[Batch]):
+    """torch's loader; what goes wrong in a worker process ends in one error."""
+
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+        """Yield the batches.
+
+        Raises:
+            ImageError: a file that can't be read any more.
+            TrainingError: a worker process died.
+        """
+        batches = super().__iter__()
+        while True:
+            try:
+                batch = next(batches)
+            except StopIteration:
+                return
+            except RuntimeError as error:
+                if "DataLoader worker" not in str(error):
+                    raise
+                raise TrainingError(
+                    f"a process that loads images died: {str(error).splitlines()[0]}",
+                    hint="it may have run out of memory; go on with fewer --workers",
+                ) from error
+            if isinstance(batch, LstnError):
+                raise batch
+            yield batch
 
 
 def batches(
-    images: Images, *, batch_size: int, workers: int, shuffle_seed: int | None, device: torch.device
-) -> DataLoader[Batch]:
-    """Return one epoch's batches: in order, or shuffled by `shuffle_seed` alone, as a resumed run needs it."""
+    images: Images,
+    *,
+    batch_size: int,
+    workers: int,
+    shuffle_seed: int | None,
+    device: torch.device,
+    world: World = ALONE,
+) -> Loader:
+    """Return one epoch's batches: in order, or shuffled by `shuffle_seed` alone, as a resumed run needs it.
+
+    Of each batch a process of `world` gets its share.
+    """
     generator = torch.Generator().manual_seed(shuffle_seed) if shuffle_seed is not None else None
-    return DataLoader(
+    return Loader(
         images,
-        batch_size=batch_size,
-        shuffle=generator is not None,
+        batch_sampler=Shares(len(images), batch_size, generator, world),
+        collate_fn=_as_it_is,
         generator=generator,
-        # BatchNorm can't be fitted to a batch of one: it would divide by zero on 1x1 feature maps.
-        drop_last=generator is not None and len(images) % batch_size == 1 < len(images),
         num_workers=0 if images.in_memory else workers,
         pin_memory=device.type == "cuda",
     )
+
+
+def _as_it_is(batch: Any) -> Any:
+    """`__getitems__` gives a whole batch, for which torch's types have no word."""
+    return batch
+
+
+def _read_all(split: Split) -> Batch:
+    first, _ = split[0]
+    pixels = np.empty((len(split), *first.shape), np.uint8)
+    labels = np.empty(len(split), np.int64)
+
+    def read(index: int) -> None:
+        pixels[index], labels[index] = split[index]
+
+    with ThreadPoolExecutor() as pool:
+        for _ in pool.map(read, range(len(split))):
+            pass
+    return torch.from_numpy(pixels), torch.from_numpy(labels)
+
+
+def _stack(rows: list[tuple[Pixels, int]]) -> Batch:
+    pixels, labels = zip(*rows, strict=True)
+    return torch.from_numpy(np.stack(pixels)), torch.tensor(labels)

@@ -6,43 +6,43 @@ from itertools import count
 import torch
 from torch import nn
 
-from lstn.contract import Loc
+from lstn.contract import Loc, ThetaForm
 from lstn.errors import UsageError
+from lstn.train.bounds import BOUNDS
 
 HIDDEN = 32
 """Width of the head's hidden layer, the same in all three localizers."""
-
-_IDENTITY = (1.0, 0.0, 0.0, 0.0, 1.0, 0.0)
 
 
 class Localizer(nn.Module):
     """Normalised images (N, 3, H, W) float32 -> theta (N, 2, 3) float32.
 
-    `features` is one of the stacks of Tables 1-3; `head` is flatten -> Linear 32 -> ReLU -> Linear 6. The head's size
-    depends on the image's, so a localizer is made for one `image_hw`.
+    `features` is one of the stacks of Tables 1-3; `head` is flatten -> Linear 32 -> ReLU -> Linear 6, or fewer numbers
+    where theta is bounded. The head's size depends on the image's, so a localizer is made for one `image_hw`.
     """
 
-    def __init__(self, features: nn.Sequential, image_hw: tuple[int, int]) -> None:
+    def __init__(self, features: nn.Sequential, image_hw: tuple[int, int], theta: ThetaForm = ThetaForm.AFFINE) -> None:
         super().__init__()
         height, width = (feature_side(features, side) for side in image_hw)
-        last = nn.Linear(HIDDEN, 6)
-        # Starting from the identity whatever the image: a random warp would hide the object from an untrained backbone.
+        bounds = BOUNDS[theta]
+        last = nn.Linear(HIDDEN, len(bounds.start))
+        # Starting from one warp whatever the image: a random one would hide the object from an untrained backbone.
         nn.init.zeros_(last.weight)
         with torch.no_grad():
-            last.bias.copy_(torch.tensor(_IDENTITY))
+            last.bias.copy_(torch.tensor(bounds.start))
         self.features = features
         self.head = nn.Sequential(
             nn.Flatten(), nn.Linear(_channels(features) * height * width, HIDDEN), nn.ReLU(inplace=True), last
         )
+        self._theta = bounds.theta
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(N, 3, H, W) float32 -> (N, 2, 3) float32, in the frame where the image spans -1..1 on both axes."""
-        theta: torch.Tensor = self.head(self.features(images))
-        return theta.reshape(-1, 2, 3)
+        return self._theta(self.head(self.features(images)))
 
 
-def build_localizer(loc: Loc, image_hw: tuple[int, int]) -> Localizer:
-    """Make the localizer `loc`, any but NONE, for images of `image_hw` pixels.
+def build_localizer(loc: Loc, image_hw: tuple[int, int], theta: ThetaForm = ThetaForm.AFFINE) -> Localizer:
+    """Make the localizer `loc`, any but NONE, for images of `image_hw` pixels; and what theta can be.
 
     Raises:
         UsageError: a side is so small that the features would leave nothing of it.
@@ -56,7 +56,7 @@ def build_localizer(loc: Loc, image_hw: tuple[int, int]) -> Localizer:
             f"which needs {smallest} x {smallest}",
             hint="use a larger image size, or --loc none",
         )
-    return Localizer(features, image_hw)
+    return Localizer(features, image_hw, theta)
 
 
 def stn_features() -> nn.Sequential:

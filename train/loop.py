@@ -5,36 +5,45 @@ import json
 import math
 import time
 from collections.abc import Callable, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
 
-from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, Contract
+from lstn.alive import judged
+from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, Contract, Loc, ThetaForm
 from lstn.data import DataSet, Split, open_data
-from lstn.errors import LstnError, TrainingError, UsageError
+from lstn.doctor_run import METRICS
+from lstn.errors import LstnError, UsageError
 from lstn.files import write_text
+from lstn.images import Pixels
+from lstn.scores import Scores, Tally
 from lstn.terminal import note
+from lstn.train.alive import Probe
+from lstn.train.augment import Augmentation
 from lstn.train.checkpoint import CHECKPOINT, Training, load_checkpoint, write_checkpoint
-from lstn.train.loading import Batch, Images, batches
+from lstn.train.device import quicken
+from lstn.train.distributed import ALONE, World
+from lstn.train.downloads import download
+from lstn.train.fitting import Network, Step, diverged, forward, train_epoch
+from lstn.train.loading import Images, batches
 from lstn.train.model import Classifier
-from lstn.train.options import Options, Precision
+from lstn.train.options import Options
 from lstn.train.pretrained import load_backbone_weights
+from lstn.train.recipes import make_optimizer
 from lstn.train.state import LAST, Epoch, Run, restore, write_state
-
-METRICS = "metrics.jsonl"
-
-Step = Callable[[int, int, float, float], None]
-"""Called after every batch with the epoch, images seen in it, mean loss and accuracy so far."""
-
-_AMP = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+from lstn.warp import Theta
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a finished run came to: the best epoch's model on the CPU, and how good it is; accuracies 0..1."""
+    """What a finished run came to: the best epoch's model on the CPU, and how good it is; accuracies 0..1.
+
+    shown, warps: a few validation images (n, H, W, 3), and their theta (n, 2, 3) after every epoch; None and nothing
+                  without a transformer
+    """
 
     checkpoint: Path
     model: Classifier
@@ -43,62 +52,97 @@ class Result:
     best: Epoch
     test_accuracy: float
     test_images: int
+    scores: Scores
+    shown: Pixels | None
+    warps: tuple[Theta, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """Where progress goes. `started` hears the number of training images, `epoch` every finished epoch."""
+    """Where progress goes. `started` hears the number of training images, `epoch` every finished epoch, `warped`
+    before that what a few images (n, H, W, 3) and their theta (n, 2, 3) are in it, if there is a transformer."""
 
     started: Callable[[int, int], None]
     step: Step
     epoch: Callable[[Epoch, Epoch], None]
+    warped: Callable[[int, Pixels, Theta], None] = lambda epoch, pixels, theta: None
+
+
+SILENT = Watcher(lambda images, finished: None, lambda *figures: None, lambda row, best: None)
+"""Hears everything and says nothing, as all processes of a run but the first do."""
 
 
 def fit(
-    options: Options, folder: Path, *, device: torch.device, workers: int, watcher: Watcher, resume: bool
+    options: Options,
+    folder: Path,
+    *,
+    device: torch.device,
+    workers: int,
+    watcher: Watcher,
+    resume: bool,
+    world: World = ALONE,
+    compiled: bool = False,
 ) -> Result:
     """Train until `options.epochs`, or until validation accuracy stays flat for `options.patience` epochs.
 
     After every epoch `folder` holds the best checkpoint, the state to resume from, and metrics.jsonl, each written
     whole. An epoch depends on the options and its own number alone, so on a CPU a run that was killed and resumed
-    ends with the same weights as one that wasn't.
+    ends with the same weights as one that wasn't. Each process of `world` calls this, and `folder` is one that all of
+    them see.
 
     Raises:
         UsageError, DataError: options that name nothing, or a data set that can't be used.
         TrainingError: the loss is no number any more.
     """
-    data = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed)
-    contract = describe(options, data)
-    splits = (data.train, data.val, data.test)  # all three now: a broken test set is to be known before training
-    run = start(options, contract, device, splits)
-    if resume:
-        restore(folder / LAST, run)
-    else:
-        if options.weights:
+    with world.together():
+        if world.rank == 0:
+            download(options.data)
+    with world.together():
+        data = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed)
+        splits = (data.train, data.val, data.test)  # all three now: a broken test set is to be known before training
+        run = start(options, describe(options, data), device, splits)
+        if options.batch_size < 2 * world.size > 2:
+            raise UsageError(
+                f"a batch of {options.batch_size} is too small for {world.size} processes, of 2 images each"
+            )
+        if options.weights and not resume:
             fresh = load_backbone_weights(run.model.backbone, options.model, options.weights)
             note(f"{options.model} starts from {options.weights}" + (f"; new: {', '.join(fresh)}" if fresh else ""))
-        claim(folder)
-        write_state(folder / LAST, run, options)  # so that a run killed in its first epoch can be resumed too
+    with world.together():
+        world.same("the data set", run.identity)
+        if not resume and world.rank == 0:
+            claim(folder)
+            write_state(folder / LAST, run, options)  # so that a run killed in its first epoch can be resumed too
+    with world.together():
+        if not (folder / LAST).is_file():
+            raise UsageError(f"process {world.rank} sees no {folder / LAST}", hint="machines need one folder in common")
+        if resume:
+            restore(folder / LAST, run)
+    quicken(run.model, device, compiled=compiled)
+    network = world.wrapped(Network(run.model, options.precision), device)
+    watcher = watcher if world.rank == 0 else SILENT
+    probe = None
+    if run.model.transformer is not None:
+        probe = Probe(data.val, training_images=len(data.train), batch_size=options.batch_size)
     watcher.started(len(data.train), len(run.history))
-    train, val = None, Images(data.val)
+    augment = Augmentation(options.augment, image_hw=run.contract.image_hw, mirrors=data.mirrors, seed=options.seed)
+    train, val = Images(data.train, augment), Images(data.val)
     while len(run.history) < options.epochs and run.flat_epochs < options.patience:
         number = len(run.history) + 1
         began = time.perf_counter()
-        split = data.train.redrawn(number)
-        if train is None or split is not data.train:  # images that stay the same are decoded once
-            train = Images(split)
-        torch.manual_seed(_epoch_seed(options.seed, number))  # dropout
+        torch.manual_seed(_epoch_seed(options.seed, number) + (world.rank << 32))  # dropout
         loader = batches(
-            train,
+            train.at(number),
             batch_size=options.batch_size,
             workers=workers,
             shuffle_seed=_epoch_seed(options.seed, number),
             device=device,
+            world=world,
         )
-        train_loss, train_accuracy = train_epoch(run, loader, options.precision, device, number, watcher.step)
-        val_loss, val_accuracy = evaluate(run.model, val, options.batch_size, workers, device)
+        train_loss, train_accuracy = train_epoch(run, network, loader, options, device, number, watcher.step, world)
+        val_loss, val_accuracy = evaluate(run.kept, val, options.batch_size, workers, device, world)
         if not math.isfinite(val_loss):  # the last step of the epoch may have been the one too far
-            raise diverged(run, val_loss, number)
+            raise world.told(diverged(run, val_loss, number, options))
         seconds = time.perf_counter() - began
         run.history.append(
             Epoch(
@@ -110,15 +154,25 @@ def fit(
                 seconds=round(seconds, 3),
             )
         )
-        best = keep(run, folder, contract, options)
+        if probe is not None:
+            seen = probe.examine(run.kept, run.model)
+            steps = number * -(-len(data.train) // options.batch_size)
+            run.history[-1]["transformer"] = judged(seen, run.contract.image_hw, epoch=number, steps=steps)
+            run.warps.append(torch.from_numpy(theta := probe.thetas(run.kept)))
+            watcher.warped(number, probe.shown(), theta)
+        with world.together():
+            best = keep(run, folder, options, world, data.parts)
         watcher.epoch(run.history[-1], best)
-    return finish(folder, data, run, options, workers, device)
+    return finish(folder, data, run, options, workers, device, world, probe.shown() if probe else None)
 
 
 def describe(options: Options, data: DataSet) -> Contract:
     """Return what the model will be. Weights trained on ImageNet want its normalisation, others the data set's own."""
+    if options.loc is Loc.NONE and options.theta is not ThetaForm.AFFINE:
+        raise UsageError("a model of loc none has no theta to bound", hint="leave out --theta")
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if options.weights else (data.mean, data.std)
-    return Contract(options.loc, options.model, (options.image_size, options.image_size), data.labels, mean, std)
+    image_hw = (options.image_size, options.image_size)
+    return Contract(options.loc, options.model, image_hw, data.labels, mean, std, options.theta)
 
 
 def claim(folder: Path) -> None:
@@ -141,88 +195,52 @@ def start(options: Options, contract: Contract, device: torch.device, splits: Se
     """Make the model, the optimizer and the loss scaler as they are before the first epoch."""
     torch.manual_seed(options.seed)
     model = Classifier(contract).to(device)
-    groups = [{"params": list(model.backbone.parameters()), "lr": options.lr}]
-    if model.transformer is not None:
-        groups.append({"params": list(model.transformer.parameters()), "lr": options.lr * options.loc_lr_scale})
-    optimizer = torch.optim.Adam(groups)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
     identity = "\n".join([contract.to_json(), *(split.fingerprint for split in splits)])
-    return Run(model, optimizer, scaler, hashlib.sha256(identity.encode()).hexdigest())
-
-
-def train_epoch(
-    run: Run,
-    loader: torch.utils.data.DataLoader[Batch],
-    precision: Precision,
-    device: torch.device,
-    number: int,
-    step: Step,
-) -> tuple[float, float]:
-    """Fit the weights to every batch once; return the mean loss (nats) and the accuracy (0..1) on the way."""
-    run.model.train()
-    seen, loss_sum, right = 0, 0.0, 0
-    for pixels, labels in loader:
-        pixels, labels = pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-        logits = forward(run.model, pixels, precision)
-        loss = F.cross_entropy(logits.float(), labels)
-        if not math.isfinite(value := loss.item()):
-            raise diverged(run, value, number)
-        run.optimizer.zero_grad(set_to_none=True)
-        run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-        run.scaler.step(run.optimizer)
-        run.scaler.update()
-        seen += len(labels)
-        loss_sum += value * len(labels)
-        right += int((logits.argmax(1) == labels).sum())
-        step(number, seen, loss_sum / seen, right / seen)
-    return loss_sum / seen, right / seen
-
-
-def diverged(run: Run, loss: float, number: int) -> TrainingError:
-    """Return what to say of a loss that is no number."""
-    best = run.best
-    kept = f"the checkpoint of epoch {best['epoch']} is kept" if best else "no epoch was finished before"
-    return TrainingError(
-        f"the loss became {loss} in epoch {number}; {kept}",
-        hint="start a new run with a lower --lr or --loc-lr-scale, or with --precision fp32",
-    )
-
-
-def forward(model: Classifier, pixels: Tensor, precision: Precision) -> Tensor:
-    """pixels (N, H, W, 3) uint8 -> logits (N, K); only the backbone runs in a lower precision.
-
-    Coordinates in half precision would be 0.1 pixel coarse at 224, so the transformer stays outside.
-    """
-    images, _ = model.transform(pixels)
-    with torch.autocast(pixels.device.type, _AMP[precision], enabled=precision != "fp32"):
-        logits: Tensor = model.backbone(images)
-    return logits
+    averaged = deepcopy(model) if options.ema_epochs else None
+    sha256 = hashlib.sha256(identity.encode()).hexdigest()
+    return Run(model, make_optimizer(model, options), scaler, sha256, contract, averaged)
 
 
 @torch.no_grad()
 def evaluate(
-    model: Classifier, images: Images, batch_size: int, workers: int, device: torch.device
+    model: Classifier,
+    images: Images,
+    batch_size: int,
+    workers: int,
+    device: torch.device,
+    world: World = ALONE,
+    tally: Tally | None = None,
 ) -> tuple[float, float]:
-    """Return the mean loss (nats) and the accuracy (0..1) in float32, as the exported model computes."""
+    """Return the mean loss (nats) and the accuracy (0..1) in float32, as the exported model computes.
+
+    `tally` counts the answers that this process computes.
+    """
     model.eval()
     loss_sum, right = 0.0, 0
-    for pixels, labels in batches(images, batch_size=batch_size, workers=workers, shuffle_seed=None, device=device):
+    loader = batches(images, batch_size=batch_size, workers=workers, shuffle_seed=None, device=device, world=world)
+    for pixels, labels in loader:
         logits = forward(model, pixels.to(device), "fp32").cpu()
         loss_sum += float(F.cross_entropy(logits, labels, reduction="sum"))
         right += int((logits.argmax(1) == labels).sum())
-    return loss_sum / len(images), right / len(images)
+        if tally is not None:
+            tally.add(logits.numpy(), labels.numpy())
+    loss_sum, hits = world.sum(torch.tensor([loss_sum, right], dtype=torch.float64, device=device))
+    return loss_sum / len(images), hits / len(images)
 
 
-def keep(run: Run, folder: Path, contract: Contract, options: Options) -> Epoch:
+def keep(run: Run, folder: Path, options: Options, world: World, parts: str) -> Epoch:
     """Write what the last epoch came to, and return the best epoch so far.
 
     The checkpoint goes first: a run that is killed before its state follows repeats the epoch to the same end.
     """
     latest, best = run.history[-1], run.best
     assert best is not None  # there is a latest epoch
+    if world.rank != 0:
+        return best
     if best is latest:
-        training = Training(options.data, options.seed, latest["epoch"], latest["val_accuracy"])
-        write_checkpoint(folder / CHECKPOINT, run.model, contract, training)
+        training = Training(options.data, options.seed, latest["epoch"], latest["val_accuracy"], parts)
+        write_checkpoint(folder / CHECKPOINT, run.kept, run.contract, training)
     write_state(folder / LAST, run, options)
     write_metrics(folder, run.history)
     return best
@@ -234,15 +252,39 @@ def write_metrics(folder: Path, history: list[Epoch], **last: float) -> None:
     write_text(folder / METRICS, "\n".join([*rows, *([json.dumps(last)] if last else [])]) + "\n")
 
 
-def finish(folder: Path, data: DataSet, run: Run, options: Options, workers: int, device: torch.device) -> Result:
+def finish(
+    folder: Path,
+    data: DataSet,
+    run: Run,
+    options: Options,
+    workers: int,
+    device: torch.device,
+    world: World,
+    shown: Pixels | None,
+) -> Result:
     """Test the best checkpoint, once, on images that chose nothing."""
     best = run.best
     assert best is not None  # a run has at least one epoch
     checkpoint = load_checkpoint(folder / CHECKPOINT)
     test = Images(data.test)
-    loss, accuracy = evaluate(checkpoint.model.to(device), test, options.batch_size, workers, device)
-    write_metrics(folder, run.history, best_epoch=best["epoch"], test_loss=loss, test_accuracy=accuracy)
-    return Result(folder / CHECKPOINT, checkpoint.model.cpu(), data.val, tuple(run.history), best, accuracy, len(test))
+    tally, model = Tally(data.labels), checkpoint.model.to(device)
+    loss, accuracy = evaluate(model, test, options.batch_size, workers, device, world, tally)
+    tally.figures[:] = world.sum(torch.from_numpy(tally.figures).to(device))
+    if world.rank == 0:
+        write_metrics(folder, run.history, best_epoch=best["epoch"], test_loss=loss, test_accuracy=accuracy)
+    warps = tuple(theta.numpy() for theta in run.warps)
+    return Result(
+        checkpoint=folder / CHECKPOINT,
+        model=model.cpu(),
+        val=data.val,
+        history=tuple(run.history),
+        best=best,
+        test_accuracy=accuracy,
+        test_images=len(test),
+        scores=tally.scores(),
+        shown=shown,
+        warps=warps,
+    )
 
 
 def _epoch_seed(seed: int, number: int) -> int:

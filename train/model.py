@@ -66,4 +66,4 @@ class Classifier(nn.Module):
 def _build_transformer(contract: Contract) -> Transformer | None:
     if contract.loc is Loc.NONE:
         return None
-    return Transformer(build_localizer(contract.loc, contract.image_hw), contract.image_hw)
+    return Transformer(build_localizer(contract.loc, contract.image_hw, contract.theta), contract.image_hw)

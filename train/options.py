@@ -4,24 +4,24 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias
 
-from lstn.contract import Loc
+from lstn.contract import Loc, ThetaForm
 from lstn.errors import ArtifactError
+from lstn.train.augment import Augment
+from lstn.train.recipes import Recipe
 
 Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 """Arithmetic of the backbone in training; the transformer always computes in float32."""
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
-    """Every choice that changes the weights.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Options(Recipe):
+    """Every choice that changes the weights: a recipe, and what it is applied to.
 
-    model:        a name in BACKBONES
-    data:         the data set, as `--data` names it
-    weights:      `imagenet`, a file, or empty for a random start
-    image_size:   side of the square input, in pixels
-    lr:           Adam's learning rate
-    loc_lr_scale: the localizer's learning rate, as a share of `lr`
-    patience:     stop after this many epochs without a better validation accuracy
+    model:      a name in BACKBONES
+    data:       the data set, as `--data` names it
+    weights:    `imagenet`, a file, or empty for a random start
+    image_size: side of the square input, in pixels
+    augment:    how training images are changed at random (`lstn.train.augment`)
     """
 
     loc: Loc
@@ -30,26 +30,24 @@ class Options:
     weights: str
     image_size: int
     epochs: int
-    patience: int
-    batch_size: int
-    lr: float
-    loc_lr_scale: float
     precision: Precision
     seed: int
+    augment: Augment = "none"
 
     def to_json(self) -> str:
         """Return the options as one JSON string."""
-        return json.dumps(asdict(self) | {"loc": self.loc.value})
+        return json.dumps(asdict(self) | {"loc": self.loc.value, "theta": self.theta.value})
 
     @staticmethod
     def from_json(text: str, *, source: str) -> "Options":
-        """Read options back.
+        """Read options back; runs from before there were recipes lack some, and had none of what they say.
 
         Raises:
             ArtifactError: written by another version of lstn, or damaged.
         """
         try:
             fields = json.loads(text)
-            return Options(**fields | {"loc": Loc(fields["loc"])})
+            kinds = {"loc": Loc(fields["loc"]), "theta": ThetaForm(fields.get("theta", ThetaForm.AFFINE))}
+            return Options(**fields | kinds)
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"{source}: can't be resumed by this version of lstn ({error!r})") from error

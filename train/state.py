@@ -9,6 +9,8 @@ import torch
 from safetensors.torch import save
 from torch import Tensor
 
+from lstn.alive import Health
+from lstn.contract import Contract
 from lstn.errors import ArtifactError
 from lstn.files import write_bytes
 from lstn.train.checkpoint import read_tensors
@@ -19,12 +21,13 @@ LAST = "last.safetensors"
 """Name of the state inside a run's folder."""
 
 _KEY = "lstn.state"
+_WARPS = "warps"
 _FIELDS = ("options", "history", "scaler", "identity")
+_OPTIONAL: dict[str, Any] = {"contract": "", "steps": 0}
+"""What runs from before there were recipes lack, and what stands in for it."""
 
 
-class Epoch(TypedDict):
-    """One line of metrics.jsonl. Losses in nats, accuracies 0..1, seconds of training and validation."""
-
+class _Figures(TypedDict):
     epoch: int
     train_loss: float
     train_accuracy: float
@@ -33,15 +36,37 @@ class Epoch(TypedDict):
     seconds: float
 
 
+class Epoch(_Figures, total=False):
+    """One line of metrics.jsonl. Losses in nats, accuracies 0..1, seconds of training and validation.
+
+    transformer: how it was after the epoch; not there without one
+    """
+
+    transformer: Health
+
+
 @dataclass(slots=True)
 class Run:
-    """Everything that changes from epoch to epoch, and `identity`, which must not: a hash of contract and data set."""
+    """Everything that changes from epoch to epoch, and `identity`, which must not: a hash of contract and data set.
+
+    averaged: the weights' running average, if the recipe asks for one; `steps` says of how many steps
+    warps: after every epoch, theta (n, 2, 3) of the images that `lstn.train.alive` shows
+    """
 
     model: Classifier
     optimizer: torch.optim.Adam
     scaler: torch.amp.GradScaler
     identity: str
+    contract: Contract
+    averaged: Classifier | None
+    steps: int = 0
     history: list[Epoch] = field(default_factory=list)
+    warps: list[Tensor] = field(default_factory=list)
+
+    @property
+    def kept(self) -> Classifier:
+        """The model that is evaluated, watched and kept."""
+        return self.model if self.averaged is None else self.averaged
 
     @property
     def best(self) -> Epoch | None:
@@ -57,14 +82,20 @@ class Run:
 def write_state(path: Path, run: Run, options: Options) -> None:
     """Write the run after a whole epoch. This file is the truth: metrics.jsonl is written anew from it."""
     tensors = {f"model.{name}": tensor for name, tensor in run.model.state_dict().items()}
+    if run.averaged is not None:
+        tensors |= {f"averaged.{name}": tensor for name, tensor in run.averaged.state_dict().items()}
     optimizer = run.optimizer.state_dict()
     for index, slots in optimizer["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
+    if run.warps:
+        tensors[_WARPS] = torch.stack(run.warps)
     rest = {
         "options": options.to_json(),
         "history": run.history,
         "scaler": run.scaler.state_dict(),
         "identity": run.identity,
+        "contract": run.contract.to_json(),
+        "steps": run.steps,
     }
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(whole, {_KEY: json.dumps(rest)}))
@@ -87,8 +118,11 @@ def restore(path: Path, run: Run) -> None:
         ArtifactError: not the state of a run with this model, or its data set has changed since.
     """
     tensors, rest = _read(path)
+    _check_labels(path, rest["contract"], run.contract)
     try:
-        run.model.load_state_dict({name[6:]: tensor for name, tensor in tensors.items() if name.startswith("model.")})
+        run.model.load_state_dict(_below("model.", tensors))
+        if run.averaged is not None:
+            run.averaged.load_state_dict(_below("averaged.", tensors))
         _restore_optimizer(run.optimizer, tensors)
         run.scaler.load_state_dict(rest["scaler"])
     except (RuntimeError, KeyError, ValueError) as error:
@@ -99,7 +133,28 @@ def restore(path: Path, run: Run) -> None:
             f"{path}: the data set is not the one that this run began with",
             hint="put the images back as they were, or start a new run",
         )
-    run.history = rest["history"]
+    run.history, run.steps = rest["history"], rest["steps"]
+    run.warps = list(tensors[_WARPS]) if _WARPS in tensors else []
+
+
+def _check_labels(path: Path, began: str, now: Contract) -> None:
+    """A class more or less would show as weights that don't fit, and a renamed one not at all."""
+    if not began:  # a run from before this was kept
+        return
+    before = Contract.from_json(began, source=str(path)).labels
+    if before == now.labels:
+        return
+    gone, new = sorted(set(before) - set(now.labels)), sorted(set(now.labels) - set(before))
+    changes = [f"without {label!r}" for label in gone[:1]] + [f"with {label!r}" for label in new[:1]]
+    how = ", ".join(changes) or "in another order"
+    raise ArtifactError(
+        f"{path}: the data set has {len(now.labels)} labels, {how}; the run began with {len(before)}",
+        hint="put the class folders back as they were, or start a new run",
+    )
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
 def _restore_optimizer(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
@@ -115,6 +170,7 @@ def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, metadata = read_tensors(path)
     try:
         rest = json.loads(metadata[_KEY])
-        return tensors, {name: rest[name] for name in _FIELDS}
+        known = {name: rest[name] for name in _FIELDS}
+        return tensors, known | {name: rest.get(name, value) for name, value in _OPTIONAL.items()}
     except (KeyError, ValueError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{path}: not the state of a training run", hint="resume a folder under runs/") from error

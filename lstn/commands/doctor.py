@@ -3,13 +3,15 @@
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lstn import __version__
 from lstn.doctor import Ability, abilities, conflicts
-from lstn.terminal import warn
+from lstn.doctor_run import describe, diagnose
+from lstn.terminal import printable, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -21,9 +23,22 @@ _BESIDE = 84
 
 
 def doctor(
+    run: Annotated[
+        Path | None,
+        typer.Argument(metavar="RUN", help="A run's folder, to be looked at instead.", show_default=False),
+    ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
 ) -> None:
-    """Say what this machine can do, and what each thing that it can't do is missing."""
+    """Say what this machine can do, and what each thing that it can't do is missing.
+
+    With RUN, say how that training goes, and whether its transformer is alive.
+    """
+    if run is not None:
+        found_in_run = diagnose(run)
+        lines = [json.dumps(asdict(found_in_run), indent=1)] if json_ else describe(found_in_run, run)
+        for line in lines:
+            typer.echo(line if json_ else printable(line))
+        return
     from rich.console import Console
 
     from lstn.runtime.environment import LIBRARIES, describe_environment, find_providers

@@ -1,11 +1,12 @@
 """`lstn export`."""
 
-from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lstn.commands.export_checks import Engine, Sampler, refuse_elsewhere, refuse_precision, refuse_run
+from lstn.commands.export_elsewhere import export_script, export_triton, refuse_gaps
 from lstn.commands.export_plan import export_plan, look_ahead
 from lstn.errors import LstnError, UsageError
 from lstn.plan import Flavour
@@ -17,33 +18,6 @@ if TYPE_CHECKING:
 
 _DEFAULT_BATCH = "1,8,32"
 _TRAIN = "make one with: lstn train --loc lstn --model effnet-b0"
-
-
-class Engine(str, Enum):
-    """What to make of a checkpoint."""
-
-    ONNX = "onnx"
-    TRT = Flavour.TRT.value
-    TRT_RTX = Flavour.TRT_RTX.value
-    OPENVINO = "openvino"
-
-
-_RUNS = {
-    Engine.ONNX: (Precision.FP16, Precision.INT8),
-    Engine.TRT: tuple(Precision),
-    Engine.TRT_RTX: tuple(Precision),
-    Engine.OPENVINO: (Precision.FP16, Precision.BF16, Precision.INT8),
-}
-"""Which lower precisions an engine has kernels for, or at least runs."""
-
-_FIRST_FP8 = 89
-
-
-class Sampler(str, Enum):
-    """How the sampler is written into model.onnx. The names are of whoever computes it."""
-
-    NATIVE = "native"
-    FUSED = "fused"
 
 
 def export(
@@ -63,7 +37,29 @@ def export(
             "OpenVINO (on a CPU)."
         ),
     ] = Engine.ONNX,
+    precision: Annotated[
+        Precision | None,
+        typer.Option(
+            help="Lower it on the way, as lstn calibrate does by default, on the data that the run was trained on.",
+            show_default="fp32",
+        ),
+    ] = None,
+    sampler: Annotated[
+        Sampler,
+        typer.Option(
+            help="Who samples: native is ONNX's own GridSample, which every engine has; fused is one node for grid and "
+            "sampler, which TensorRT 10.9 and later computes in one kernel, and ONNX Runtime as it would the others."
+        ),
+    ] = Sampler.NATIVE,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path(),
+    triton: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="onnx, trt: also add the model to this model repository of the Triton Inference Server.",
+            show_default=False,
+        ),
+    ] = None,
     batch: Annotated[
         list[str] | None,
         typer.Option(
@@ -72,27 +68,9 @@ def export(
             show_default=_DEFAULT_BATCH,
         ),
     ] = None,
-    target: Annotated[
-        str,
-        typer.Option(
-            metavar="SM,…",
-            help="trt-rtx: compute capabilities to build for, such as sm86,sm89; no GPU is needed then.",
-            show_default="this machine's GPU",
-        ),
-    ] = "",
-    sampler: Annotated[
-        Sampler,
-        typer.Option(
-            help="Who samples: native is ONNX's own GridSample, which every engine has; fused is one node for grid and "
-            "sampler, which TensorRT 10.9 and later computes in one kernel, and ONNX Runtime as it would the others."
-        ),
-    ] = Sampler.NATIVE,
-    precision: Annotated[
-        Precision | None,
-        typer.Option(
-            help="Lower it on the way, as lstn calibrate does by default, on the data that the run was trained on.",
-            show_default="fp32",
-        ),
+    level: Annotated[
+        int | None,
+        typer.Option(min=0, max=5, help="How to build: from 0, built fastest, to 5, runs fastest.", show_default="3"),
     ] = None,
     workspace: Annotated[
         int | None,
@@ -104,10 +82,18 @@ def export(
             show_default="all",
         ),
     ] = None,
-    level: Annotated[
-        int | None,
-        typer.Option(min=0, max=5, help="From 0, built fastest, to 5, runs fastest.", show_default="3"),
+    build_log: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write all that TensorRT says of the build there.", show_default=False),
     ] = None,
+    target: Annotated[
+        str,
+        typer.Option(
+            metavar="SM,…",
+            help="trt-rtx: compute capabilities to build for, such as sm86,sm89; no GPU is needed then.",
+            show_default="this machine's GPU",
+        ),
+    ] = "",
     hardware_compatible: Annotated[
         bool, typer.Option("--hardware-compatible", help="trt: for any GPU from Ampere on, at some cost in speed.")
     ] = False,
@@ -124,10 +110,14 @@ def export(
             show_default=False,
         ),
     ] = None,
-    build_log: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="Write all that TensorRT says of the build there.", show_default=False),
-    ] = None,
+    script: Annotated[
+        bool,
+        typer.Option(
+            "--script",
+            help="trt: instead of the plan, write model.trtexec.sh beside model.onnx, which builds it with NVIDIA's "
+            "trtexec, on a device that needn't have Python; neither a GPU nor TensorRT is needed here.",
+        ),
+    ] = False,
 ) -> None:
     """Write a trained model as model.onnx, checked against PyTorch, and as a TensorRT plan or for OpenVINO.
 
@@ -149,23 +139,26 @@ def export(
             "--batch, --target and the options of a build are for plans; model.onnx takes any batch",
             hint="use --engine trt or trt-rtx",
         )
-    profiles, targets, obstacle = look_ahead(flavour, batch or [_DEFAULT_BATCH], target, tuning)
-    ready = run is not None and run.suffix == ".onnx"
+    refuse_elsewhere(engine, triton, build_log, script=script)
+    profiles, targets, obstacle = look_ahead(
+        flavour, batch or [_DEFAULT_BATCH], target, tuning, build_log, elsewhere=script
+    )
+    if triton is not None:
+        refuse_gaps(profiles)
     if precision is not None:
-        _refuse_precision(precision, engine, targets, run if ready else None)
-    if ready and engine is Engine.ONNX:
-        raise UsageError(
-            f"{run} is an ONNX file already", hint=f"build a plan of it with: lstn export {run} --engine trt"
-        )
-    fused = sampler is Sampler.FUSED
-    if fused and (ready or engine is Engine.OPENVINO):
-        why = f"{run} has its sampler already" if ready else "OpenVINO knows no operator but ONNX's own"
-        raise UsageError(f"--sampler fused: {why}", hint="leave it out" if ready else "use --sampler native")
+        refuse_precision(precision, engine, targets, run)
+    refuse_run(run, engine, sampler, triton)
+    ready = run is not None and run.suffix == ".onnx"
     onnx_file = run if run is not None and ready else out / "model.onnx"
+    fused = sampler is Sampler.FUSED
     training = None if ready else export_onnx(checkpoint_of(run), onnx_file, fused=fused)
     if precision is not None and training is not None:
         onnx_file = _lower(onnx_file, out, precision, training)
-    if engine is Engine.ONNX:
+    if engine is Engine.ONNX or script:
+        if script:
+            export_script(onnx_file, profiles, tuning)
+        elif triton is not None:
+            export_triton(onnx_file, triton)
         _warn_of_stale(out, onnx_file)
         return
     made = out / f"{onnx_file.stem}.{'xml' if flavour is None else 'plan'}"
@@ -187,24 +180,8 @@ def export(
         instead = f"run it here with: lstn infer images/ --engine {onnx_file}"
         hint = f"{instead}; {error.hint}" if error.hint else instead
         raise type(error)(f"{onnx_file} is written and checked; {error.message}", hint=hint) from error
-
-
-def _refuse_precision(precision: Precision, engine: Engine, targets: tuple[str, ...], onnx_file: Path | None) -> None:
-    """Refuse, before anything is made, what the engine can't run."""
-    if onnx_file is not None:
-        raise UsageError(
-            f"--precision: {onnx_file} doesn't say what it was trained on",
-            hint=f"use: lstn calibrate {onnx_file} --precision {precision.value} --data digits, or --data folder:PATH",
-        )
-    if precision not in _RUNS[engine]:
-        takers = [other.value for other in Engine if precision in _RUNS[other]]
-        raise UsageError(
-            f"--engine {engine.value} doesn't run {precision.value}", hint=f"these do: --engine {' or '.join(takers)}"
-        )
-    if precision is Precision.FP8 and (old := [target for target in targets if int(target[2:]) < _FIRST_FP8]):
-        raise UsageError(
-            f"{', '.join(old)} has no fp8, which came with sm{_FIRST_FP8}", hint="use --precision int8 for it"
-        )
+    if triton is not None:
+        export_triton(made, triton)
 
 
 def _lower(onnx_file: Path, out: Path, precision: Precision, training: "Training") -> Path:

@@ -18,22 +18,26 @@ if TYPE_CHECKING:
 
 
 def look_ahead(
-    flavour: Flavour | None, batch: list[str], target: str, tuning: "Tuning"
+    flavour: Flavour | None, batch: list[str], target: str, tuning: "Tuning", build_log: Path | None, *, elsewhere: bool
 ) -> tuple[tuple["Batch", ...], tuple[str, ...], LstnError | None]:
     """Return profiles, targets, and what this machine lacks for a plan, which is no reason to stop yet.
+
+    elsewhere: the plan is to be built on another machine, about which nothing is known
 
     Raises:
         UsageError: an option makes no sense, alone or with this flavour or GPU.
     """
     from lstn.export.targets import choose_targets
-    from lstn.export.to_plan import parse_batches, parse_targets
+    from lstn.export.to_plan import check_log, parse_batches, parse_targets
     from lstn.export.tuning import check_tuning
 
     profiles, targets, obstacle = parse_batches(batch), parse_targets(target), None
     if flavour is None:
         return profiles, targets, None
+    if build_log is not None:
+        check_log(build_log)
     try:
-        targets = choose_targets(flavour, targets)
+        targets = () if elsewhere and not targets else choose_targets(flavour, targets)
     except UsageError:
         raise
     except LstnError as error:

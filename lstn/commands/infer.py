@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from lstn.runtime.engine import Engine
     from lstn.runtime.predict import Row
+    from lstn.runtime.ray_infer import Pool
     from lstn.runtime.rows import Write
 
 _DEFAULT_BATCH = 32
@@ -41,6 +42,7 @@ class Format(str, Enum):
     TABLE = "table"
     JSON = "json"
     CSV = "csv"
+    PARQUET = "parquet"
 
 
 _BY_SUFFIX = {".json": Format.JSON, ".csv": Format.CSV, ".txt": Format.TABLE}
@@ -48,7 +50,7 @@ _BY_SUFFIX = {".json": Format.JSON, ".csv": Format.CSV, ".txt": Format.TABLE}
 
 
 def infer(
-    paths: Annotated[list[Path], typer.Argument(help="Images, and folders with images at any depth.", metavar="PATH")],
+    paths: Annotated[list[str], typer.Argument(help="Images, and folders with images at any depth.", metavar="PATH")],
     engine: Annotated[Path, typer.Option(metavar="FILE", help="The model: model.onnx, model.plan or model.xml.")],
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the rows there; the file is whole or absent.")
@@ -77,6 +79,14 @@ def infer(
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Threads that decode images.", show_default="up to 8")
     ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run on this Ray cluster, or on one started here: local. PATH may be a glob, a .txt list or a URL; "
+            "--output is a folder, which a second run completes.",
+        ),
+    ] = None,
 ) -> None:
     """Classify images; print a row for each, in the order given.
 
@@ -87,7 +97,18 @@ def infer(
     from lstn.runtime.engine import open_engine
     from lstn.runtime.predict import predict
 
-    images = find_images(paths)
+    if ray is not None:
+        if warps is not None:
+            raise UsageError("--warps: not with --ray", hint="run those images on one machine")
+        from lstn.commands.infer_ray import infer_on_ray
+
+        infer_on_ray(
+            ray, paths, engine, output, format_, top=top, batch=batch, device=device, threads=threads, workers=workers
+        )
+        return
+    if format_ is Format.PARQUET:
+        raise UsageError("--format parquet: only with --ray", hint="choose json or csv")
+    images = find_images([Path(path) for path in paths])
     wanted = _format(format_, output)
     if output is not None:
         _check_output(output, [engine, sidecar_path(engine), bin_path(engine), *images])
@@ -95,7 +116,7 @@ def infer(
     with open_engine(engine, device=device, threads=threads, spin=False) as opened:
         if warps is not None and opened.contract.loc is Loc.NONE:
             raise UsageError(f"--warps: {engine} has no transformer; it was trained with --loc none")
-        size = _batch_size(batch, opened, engine)
+        size = batch_size(batch, opened, engine)
         started = time.perf_counter()
         rows = predict(opened, images, batch=size, top=top, workers=workers or min(8, usable_cores()))
         with closing(rows), _sink(wanted, output, opened.contract.labels, images, top) as write:
@@ -122,7 +143,12 @@ def _check_output(output: Path, inputs: Sequence[Path]) -> None:
         raise UsageError(f"--output {output}: an input, which the rows would replace", hint="name another file")
 
 
-def _batch_size(wanted: int | None, opened: "Engine", engine: Path) -> int:
+def batch_size(wanted: int | None, opened: "Engine | Pool", engine: Path) -> int:
+    """Return how many images a call of the engine is given.
+
+    Raises:
+        UsageError: it takes fewer than `wanted`.
+    """
     if wanted is not None and wanted > opened.max_batch:
         raise UsageError(f"--batch {wanted}: {engine} takes {opened.max_batch} images at most")
     height, width = opened.contract.image_hw

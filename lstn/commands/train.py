@@ -3,28 +3,31 @@
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
 from datetime import datetime
 from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from lstn.contract import Loc
+from lstn.commands.train_report import report, watching
+from lstn.contract import Loc, ThetaForm
 from lstn.cores import usable_cores
 from lstn.errors import UsageError
 from lstn.terminal import messages, note
 
 if TYPE_CHECKING:
-    from lstn.train.loop import Result, Watcher
+    import torch
+
+    from lstn.train.distributed import World
     from lstn.train.options import Options
-    from lstn.train.state import Epoch
 
 RUNS = Path("runs")
 
-_MAY_CHANGE = frozenset({"resume", "epochs", "patience", "workers", "device"})
+_RECIPE = "the recipe's"
+
+_MAY_CHANGE = frozenset({"resume", "epochs", "patience", "workers", "device", "tensorboard", "compile_backbone"})
 """Options that a resumed run may be given anew: the rest would make it another run."""
 
 
@@ -35,21 +38,51 @@ def train(
         str, typer.Option(help="Backbone, such as effnet-b0, resnet-18, densenet-121 or cnn.")
     ] = "effnet-b0",
     data: Annotated[
-        str, typer.Option(help="digits (embedded), or folder:PATH with PATH/{train,val,test}/<class>/*.")
+        str,
+        typer.Option(
+            help="digits (embedded); cifar10, caltech101, gtsrb, svhn, mnist or a distorted mnist-r, -rts, -p, -e or "
+            "-cluttered (downloaded); or folder:PATH with PATH/{train,val,test}/<class>/*."
+        ),
     ] = "digits",
+    data_root: Annotated[
+        Path | None,
+        typer.Option(help="Where downloaded sets are kept.", show_default="the user's cache folder"),
+    ] = None,
+    augment: Annotated[
+        Literal["none", "affine", "standard"],
+        typer.Option(help="Change training images: turn, shift and scale a little; or crop, and mirror where fit."),
+    ] = "none",
     weights: Annotated[str, typer.Option(help="Start the backbone from imagenet, or from a FILE of weights.")] = "",
     image_size: Annotated[
         int | None, typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the backbone's")
     ] = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Train at most this many epochs.")] = 25,
+    recipe: Annotated[
+        Literal["paper", "robust"],
+        typer.Option(help="How weights are fitted (docs/training.md); the options down to --in-frame override it."),
+    ] = "robust",
     patience: Annotated[
-        int, typer.Option(min=1, help="Stop after this many epochs without a better validation accuracy.")
-    ] = 10,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images per step.")] = 16,
-    lr: Annotated[float, typer.Option(min=0, help="Adam's learning rate.")] = 0.001,
+        int | None,
+        typer.Option(
+            min=1, help="Stop after this many epochs without a better validation accuracy.", show_default=_RECIPE
+        ),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Images per step, over all processes.", show_default=_RECIPE)
+    ] = None,
+    lr: Annotated[float | None, typer.Option(min=0, help="Adam's learning rate.", show_default=_RECIPE)] = None,
     loc_lr_scale: Annotated[
-        float, typer.Option(min=0, help="The localizer's learning rate, as a share of --lr.")
-    ] = 0.1,
+        float | None,
+        typer.Option(min=0, help="The localizer's learning rate, as a share of --lr.", show_default=_RECIPE),
+    ] = None,
+    theta: Annotated[
+        ThetaForm | None,
+        typer.Option(help="What the transformer can do; all but affine are bounded.", show_default=_RECIPE),
+    ] = None,
+    in_frame: Annotated[
+        float | None,
+        typer.Option(min=0, help="Penalty for sampling outside of the frame, in nats.", show_default=_RECIPE),
+    ] = None,
+    epochs: Annotated[int, typer.Option(min=1, help="Train at most this many epochs.")] = 25,
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone; the transformer stays in fp32.")
     ] = "fp32",
@@ -65,53 +98,60 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the run in this folder, from its last whole epoch.")
     ] = None,
+    compile_backbone: Annotated[
+        bool, typer.Option("--compile", help="Compile the backbone first: minutes, which long runs on a GPU win back.")
+    ] = False,
+    tensorboard: Annotated[
+        bool, typer.Option("--tensorboard", help="Log curves and warps for TensorBoard, in the run's folder.")
+    ] = False,
 ) -> None:
     """Train a classifier with a spatial transformer, and keep the best epoch.
 
-    The run's folder, runs/NAME, holds checkpoint.safetensors (the best epoch), metrics.jsonl, curves.png, warps.png,
-    and last.safetensors, from which --resume goes on after Ctrl-C or a crash.
+    The run's folder, runs/NAME, holds checkpoint.safetensors (the best epoch), metrics.jsonl, test.json, pictures of
+    curves, confusions and warps, and last.safetensors, from which --resume goes on after Ctrl-C or a crash. lstn doctor
+    says of it whether its transformer is alive. Processes started by torchrun share every batch (docs/training.md).
     """
-    from lstn.train.device import choose_device
+    from lstn.train.board import Board
     from lstn.train.loop import fit
-    from lstn.train.options import Options
 
-    options = Options(
-        loc=loc,
-        model=model,
-        data=data,
-        weights=weights,
-        image_size=image_size or _own_size(model),
-        epochs=epochs,
-        patience=patience,
-        batch_size=batch_size,
-        lr=lr,
-        loc_lr_scale=loc_lr_scale,
-        precision=precision,
-        seed=seed,
-    )
-    if resume:
-        options = _resumed(context, resume, options)
-    folder = resume or _named_folder(name or f"{loc.value}-{model}-{datetime.now():%Y%m%d-%H%M%S}")
-    chosen = choose_device(device)
-    with _stopping(folder):
-        with Progress(*_COLUMNS, console=messages(), transient=True, disable=not messages().is_terminal) as progress:
+    with _joined(device) as (world, chosen):
+        with world.together():
+            options = _options(context)
+            if resume:
+                options = _resumed(context, resume, options)
+            folder = resume or _named_folder(name or f"{loc.value}-{model}-{datetime.now():%Y%m%d-%H%M%S}")
+        folder = Path(world.first(str(folder)))
+        with (
+            _stopping(folder),
+            watching(options, Board(folder) if tensorboard else None) as watcher,
+        ):
             result = fit(
                 options,
                 folder,
                 device=chosen,
                 workers=min(usable_cores(), 8) if workers is None else workers,
-                watcher=_watch(progress, options),
+                watcher=watcher,
                 resume=resume is not None,
+                world=world,
+                compiled=compile_backbone,
             )
-        _report(result, options)
+        if world.rank == 0:
+            report(result, options)
 
 
-_COLUMNS = (
-    TextColumn("epoch {task.fields[epoch]}"),
-    BarColumn(bar_width=24),
-    TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.1%}"),
-    TimeRemainingColumn(compact=True),
-)
+def _options(context: typer.Context) -> "Options":
+    """What the command line asks for: the recipe, and every option that was given or has a default of its own."""
+    from lstn.train.options import Options
+    from lstn.train.recipes import RECIPES
+
+    given = {each.name: value for each in fields(Options) if (value := context.params.get(each.name)) is not None}
+    if "image_size" not in given:
+        given["image_size"] = _own_size(given["model"])
+    if (root := context.params["data_root"]) is not None:
+        from lstn.data import rooted
+
+        given["data"] = rooted(given["data"], root)
+    return Options(**asdict(RECIPES[context.params["recipe"]]) | given)
 
 
 def _own_size(model: str) -> int:
@@ -135,14 +175,28 @@ def _resumed(context: typer.Context, folder: Path, given: "Options") -> "Options
     stored = read_options(folder / LAST)
     sources = {name: context.get_parameter_source(name) for name in context.params}
     typed = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-    for name in sorted(typed - _MAY_CHANGE):
-        if name == "name" or getattr(given, name) != getattr(stored, name):
+    for name in sorted(typed - _MAY_CHANGE - {"data_root"}):  # a data root is part of the data's name
+        if name in ("name", "recipe") or getattr(given, name) != getattr(stored, name):
             option = "--" + name.replace("_", "-")
+            has = f"; {folder} has {value}" if (value := getattr(stored, name, None)) is not None else ""
             raise UsageError(
-                f"{option} can't change in a run that is resumed; {folder} has {getattr(stored, name, folder.name)}",
+                f"{option} can't change in a run that is resumed{has}",
                 hint=f"leave {option} out, or start a new run",
             )
     return replace(stored, **{name: getattr(given, name) for name in ("epochs", "patience") if name in typed})
+
+
+@contextmanager
+def _joined(device_name: str) -> Iterator[tuple["World", "torch.device"]]:
+    """Join the processes of this run, of which the first speaks; any may say why it failed."""
+    from lstn.train.distributed import joined
+
+    with joined(device_name) as (world, device):
+        messages().quiet = world.rank > 0
+        try:
+            yield world, device
+        finally:
+            messages().quiet = False
 
 
 @contextmanager
@@ -167,46 +221,3 @@ def _stopping(folder: Path) -> Iterator[None]:
 
 def _interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-def _watch(progress: Progress, options: "Options") -> "Watcher":
-    """Show a bar for the whole run, so that its time left is the user's, and a line for every finished epoch."""
-    from lstn.train.loop import Watcher
-
-    task = progress.add_task("", total=None, epoch="1", loss=0.0, accuracy=0.0)
-
-    images_per_epoch = 0
-
-    def started(images: int, finished: int) -> None:
-        nonlocal images_per_epoch
-        images_per_epoch = images
-        progress.update(task, total=images * options.epochs)
-        if finished:
-            note(f"resuming after epoch {finished}")
-
-    def step(epoch: int, seen: int, loss: float, accuracy: float) -> None:
-        done = (epoch - 1) * images_per_epoch + seen
-        progress.update(task, completed=done, epoch=f"{epoch}/{options.epochs}", loss=loss, accuracy=accuracy)
-
-    def epoch(row: "Epoch", best: "Epoch") -> None:
-        figures = f"loss {row['train_loss']:.3f}  accuracy {row['train_accuracy']:6.1%}"
-        figures += f"  validation {row['val_accuracy']:6.1%}  {row['seconds']:5.1f} s"
-        note(f"epoch {row['epoch']:3d}/{options.epochs}  {figures}{'  best' if row is best else ''}")
-
-    return Watcher(started, step, epoch)
-
-
-def _report(result: "Result", options: "Options") -> None:
-    """Draw the pictures, and say where everything is and how good the model is on images that chose nothing."""
-    from lstn.train.pictures import CURVES, WARPS, draw_curves, draw_warps
-
-    folder = result.checkpoint.parent
-    draw_curves(folder / CURVES, result.history, f"{options.loc.value} + {options.model}")
-    pictures = CURVES
-    if options.loc is not Loc.NONE:
-        draw_warps(folder / WARPS, result.model, result.val)
-        pictures += f", {WARPS}"
-    typer.echo(
-        f"{result.checkpoint}: test accuracy {result.test_accuracy:.1%} on {result.test_images} images, "
-        f"weights of epoch {result.best['epoch']}; beside it {pictures}, metrics.jsonl"
-    )

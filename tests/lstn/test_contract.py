@@ -1,10 +1,11 @@
 import json
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstn.contract import Contract, Loc
+from lstn.contract import Contract, Loc, ThetaForm
 from lstn.errors import ArtifactError
 
 CONTRACT = Contract(Loc.LSTN, "cnn", (64, 48), ("cat", "dog"))
@@ -20,6 +21,7 @@ contracts = st.builds(
     labels=st.lists(names, min_size=1).map(tuple),
     mean=st.tuples(numbers, numbers, numbers),
     std=st.tuples(positive, positive, positive),
+    theta=st.sampled_from(ThetaForm),
 )
 
 
@@ -70,6 +72,24 @@ def test_a_missing_field_is_named(field: str) -> None:
     del fields[field]
     with pytest.raises(ArtifactError, match=f"'{field}' is missing"):
         Contract.from_json(json.dumps(fields), source="model.onnx")
+
+
+def test_what_version_1_can_say_is_said_in_it() -> None:
+    """So that files without bounds are read by every lstn, and are the same bytes as before."""
+    written = json.loads(CONTRACT.to_json())
+    assert written["version"] == 1
+    assert "theta" not in written
+    assert Contract.from_json(CONTRACT.to_json(), source="test").theta is ThetaForm.AFFINE
+
+
+@pytest.mark.parametrize("theta", ["sideways", None, 3])
+def test_a_bound_that_nobody_knows_is_refused(theta: object) -> None:
+    """An lstn that ignored it would build another network around the same weights."""
+    bounded = replace(CONTRACT, theta=ThetaForm.CROP)
+    fields = json.loads(bounded.to_json())
+    assert (fields["version"], fields["theta"]) == (2, "crop")
+    with pytest.raises(ArtifactError, match="damaged"):
+        Contract.from_json(json.dumps(fields | {"theta": theta}), source="model.onnx")
 
 
 def test_a_newer_version_says_so() -> None:

@@ -1,3 +1,6 @@
+import os
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -5,9 +8,10 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from lstn import digits
+from lstn import digits, folders
 from lstn.data import open_data
 from lstn.errors import DataError, UsageError
+from lstn.images import decode
 
 
 def save_image(path: Path, value: int = 100) -> None:
@@ -134,3 +138,67 @@ def test_an_empty_class_folder_is_an_error(tmp_path: Path) -> None:
 def test_a_name_that_is_no_data_set_is_wrong_use(spec: str, says: str) -> None:
     with pytest.raises(UsageError, match=says):
         open_data(spec, image_hw=(4, 4))
+
+
+@pytest.mark.parametrize("folder", ["train/b", "val/b"])
+def test_a_class_of_one_image_is_enough_where_splits_are_given(tmp_path: Path, folder: str) -> None:
+    fill(tmp_path, {"train/a": 3, "train/b": 3, "val/a": 2, "val/b": 2})
+    for path in list((tmp_path / folder).iterdir())[1:]:
+        path.unlink()
+    data = open_data(f"folder:{tmp_path}", image_hw=(4, 4))
+    assert sum(label == 1 for split in (data.train, data.val) for _, label in read(split)) in (3, 4)
+
+
+def test_a_class_of_one_image_cannot_be_split(tmp_path: Path) -> None:
+    fill(tmp_path, {"a": 10, "b": 1})
+    with pytest.raises(DataError, match=r"b: 1 image\(s\), too few for train, val and test"):
+        open_data(f"folder:{tmp_path}", image_hw=(4, 4))
+
+
+@pytest.fixture
+def unprivileged() -> Iterator[Path]:
+    """A folder, and no right to read everything, which root has."""
+    user = os.geteuid()
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o777)
+        if user == 0:
+            os.seteuid(65534)
+        try:
+            yield Path(folder)
+        finally:
+            os.seteuid(user)
+
+
+def test_unreadable_images_and_folders_are_told(unprivileged: Path) -> None:
+    fill(unprivileged, {"train/a": 4, "val/a": 4})
+    (unprivileged / "train/a/002.png").chmod(0)
+    with pytest.raises(DataError, match=r"1 of 4 train images are broken.*002\.png: Permission denied"):
+        _ = open_data(f"folder:{unprivileged}", image_hw=(4, 4)).train
+    (unprivileged / "val/a").chmod(0)
+    with pytest.raises(DataError, match=r"val/a: Permission denied"):
+        open_data(f"folder:{unprivileged}", image_hw=(4, 4))
+    (unprivileged / "val/a").chmod(0o700)
+
+
+def test_images_are_checked_once_and_again_when_one_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    root = tmp_path / "set"
+    fill(root, {"train/a": 30, "val/a": 1})
+    (root / "train/a/005.png").write_bytes(b"broken")
+    decoded = []
+    monkeypatch.setattr(folders, "decode", lambda path, size: decoded.append(path) or decode(path, size))
+
+    def opened() -> int:
+        decoded.clear()
+        assert len(open_data(f"folder:{root}", image_hw=(4, 4)).train) == 29
+        assert "005.png" in capsys.readouterr().err
+        return len(decoded)
+
+    assert [opened(), opened()] == [30, 1]  # the broken one is tried again
+    os.utime(root / "train/a/007.png", ns=(1, 1))
+    assert opened() == 30
+    (root / "train/a/008.png").write_bytes(b"broken too")
+    with pytest.raises(DataError, match="2 of 30 train images are broken"):
+        _ = open_data(f"folder:{root}", image_hw=(4, 4)).train

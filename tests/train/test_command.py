@@ -5,13 +5,17 @@ import signal
 import subprocess
 import sys
 import time
+import typing
 from pathlib import Path
 
 import pytest
 from command import RunLstn
 from PIL import Image
 
+from lstn.commands.train import train
 from lstn.train.checkpoint import load_checkpoint
+from lstn.train.recipes import RECIPES
+from lstn.train.state import read_options
 
 SMALL = ("--model", "cnn", "--image-size", "32", "--name", "a")
 
@@ -26,13 +30,14 @@ def test_a_run_leaves_all_that_it_names(loc: str, data: str, run_lstn: RunLstn) 
     ran = run_lstn("train", "--loc", loc, "--data", data, "--epochs", 2, *SMALL)
     assert ran.code == 0
     left = {path.name for path in Path("runs/a").iterdir()}
-    pictures = {"curves.png"} | ({"warps.png"} if loc == "lstn" else set())
-    assert left == {"checkpoint.safetensors", "last.safetensors", "metrics.jsonl"} | pictures
+    pictures = {"curves.png", "confusion.png"} | ({"warps.png", "warps.gif"} if loc == "lstn" else set())
+    assert left == {"checkpoint.safetensors", "last.safetensors", "metrics.jsonl", "test.json"} | pictures
     for name in pictures:
         Image.open(Path("runs/a") / name).verify()
     last = json.loads(Path("runs/a/metrics.jsonl").read_text().splitlines()[-1])
     assert f"test accuracy {last['test_accuracy']:.1%} on 16 images" in ran.out
-    assert [line.split()[1] for line in ran.err.splitlines()] == ["1/2", "2/2"]
+    lines = [line for line in ran.err.splitlines() if not line.startswith("worst classes: ")]  # if there is a mistake
+    assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
     assert load_checkpoint(Path("runs/a/checkpoint.safetensors")).contract.loc == loc
 
 
@@ -54,6 +59,24 @@ def test_resuming_takes_the_runs_own_options(data: str, run_lstn: RunLstn) -> No
         assert f"{option} can't change" in refused.err
 
 
+def test_options_override_the_recipe(data: str, run_lstn: RunLstn) -> None:
+    given = ("--recipe", "paper", "--lr", "0.01", "--theta", "crop", "--in-frame", "0.2", "--data", data, "--epochs", 1)
+    assert run_lstn("train", *given, *SMALL).code == 0
+    options = read_options(Path("runs/a/last.safetensors"))
+    paper = RECIPES["paper"]
+    assert (options.lr, options.theta.value, options.in_frame) == (0.01, "crop", 0.2)
+    assert (options.loc_lr_scale, options.batch_size) == (paper.loc_lr_scale, paper.batch_size)
+    assert load_checkpoint(Path("runs/a/checkpoint.safetensors")).contract.theta.value == "crop"
+    refused = run_lstn("train", "--resume", "runs/a", "--recipe", "paper")
+    assert refused.code == 2
+    assert "--recipe can't change in a run that is resumed" in refused.err
+
+
+def test_a_recipe_is_there_for_every_name() -> None:
+    names, _ = typing.get_args(typing.get_type_hints(train, include_extras=True)["recipe"])
+    assert set(typing.get_args(names)) == set(RECIPES)
+
+
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
@@ -67,6 +90,7 @@ def test_resuming_takes_the_runs_own_options(data: str, run_lstn: RunLstn) -> No
         (("--weights", "gone.safetensors"), "gone.safetensors"),
         (("--image-size", "16"), "too small"),
         (("--weights", "imagenet"), "cnn"),
+        (("--loc", "none", "--theta", "crop"), "no theta to bound"),
     ],
 )
 def test_wrong_use_is_one_line_and_leaves_nothing(arguments: tuple[str, ...], says: str, run_lstn: RunLstn) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from lstn.contract import IMAGENET_MEAN, Loc
+from lstn.contract import IMAGENET_MEAN, Loc, ThetaForm
 from lstn.data import open_data
 from lstn.errors import ArtifactError, DataError, TrainingError, UsageError
 from lstn.train.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
@@ -21,7 +21,7 @@ from lstn.train.loading import Images, batches
 from lstn.train.loop import METRICS, Result, Watcher, evaluate, fit, forward
 from lstn.train.model import Classifier
 from lstn.train.options import Options
-from lstn.train.state import LAST, Epoch
+from lstn.train.state import LAST, Epoch, read_options
 
 CPU = torch.device("cpu")
 SILENT = Watcher(lambda images, finished: None, lambda *figures: None, lambda row, best: None)
@@ -133,13 +133,19 @@ fit(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, res
 """
 
 
+EVERYTHING: dict[str, object] = {
+    "weight_decay": 0.01, "warmup_epochs": 1.5, "cosine": True, "ema_epochs": 1.0, "clip_norm": 1.0, "in_frame": 0.1,
+    "theta": ThetaForm.SIMILARITY,
+}  # fmt: skip
+
+
 def test_a_run_killed_at_any_moment_ends_with_the_same_weights(data: str, tmp_path: Path) -> None:
-    """SIGKILL three times, each somewhere else in an epoch, then once more to the end."""
-    given = options(data, epochs=5)
+    """SIGKILL five times, each somewhere else in an epoch, then once more to the end; with all that has a state."""
+    given = options(data, epochs=5, **EVERYTHING)
     run(given, tmp_path / "whole")
     folder = tmp_path / "killed"
     command = [sys.executable, "-c", KILLED, given.to_json(), str(folder)]
-    for steps in (2, 8, 13):
+    for steps in (0, 2, 8, 13, 6):
         process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         assert process.stdout is not None
         for _ in range(steps):
@@ -194,6 +200,57 @@ def spoil_the_learning_rate(state: Path) -> None:
     save_file(wild, state, metadata)
 
 
+def test_what_to_change_is_what_is_not_done_yet(data: str, tmp_path: Path) -> None:
+    for name, changes, says in (
+        ("a", {"loc_lr_scale": 1.0}, "--lr 1e+29, or --loc-lr-scale 0.1, or --theta similarity"),
+        ("b", {"theta": ThetaForm.CROP, "precision": "bf16"}, "--lr 1e+29, or --precision fp32"),
+    ):
+        with pytest.raises(TrainingError) as caught:
+            run(options(data, lr=1e30, **changes), tmp_path / name)
+        assert caught.value.hint.startswith(f"start a new run with {says}")
+
+
+def test_averaged_weights_are_the_ones_that_are_judged_and_kept(data: str, folder: Path) -> None:
+    result = run(options(data, epochs=1, ema_epochs=3.0), folder)
+    state, kept = weights_of(folder), load_checkpoint(result.checkpoint)
+    own = kept.model.state_dict()
+    assert_same_weights({f"averaged.{name}": own[name] for name in own}, part_of_state(state, "averaged."))
+    assert not torch.equal(state["model.backbone.classifier.2.weight"], own["backbone.classifier.2.weight"])
+    val = Images(open_data(data, image_hw=(32, 32)).val)
+    assert evaluate(kept.model, val, 8, 0, CPU)[0] == pytest.approx(result.history[-1]["val_loss"], rel=1e-5)
+
+
+def part_of_state(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
+    return {name: tensor for name, tensor in state.items() if name.startswith(prefix)}
+
+
+def test_a_step_is_clipped_decayed_and_penalised_as_by_hand(data: str, folder: Path) -> None:
+    """One step of the loop against the same step written out."""
+    given = options(data, epochs=1, batch_size=48, clip_norm=0.01, weight_decay=0.5, in_frame=2.0)
+    run(given, folder)
+    opened = open_data(data, image_hw=(32, 32))
+    contract = load_checkpoint(folder / CHECKPOINT).contract
+    torch.manual_seed(0)
+    model = Classifier(contract)
+    decayed = [weight for weight in model.parameters() if weight.ndim > 1]
+    pixels, labels = next(iter(batches(Images(opened.train), batch_size=48, workers=0, shuffle_seed=1, device=CPU)))
+    logits, theta = model.train()(pixels)
+    corners = [theta @ torch.tensor([x, y, 1.0]) for x in (-1.0, 1.0) for y in (-1.0, 1.0)]
+    penalty = (torch.stack(corners).abs() - 1).clamp(min=0).pow(2).mean()
+    (torch.nn.functional.cross_entropy(logits, labels) + 2.0 * penalty).backward()
+    norm = torch.stack([weight.grad.norm() for weight in model.parameters() if weight.grad is not None]).norm()
+    assert norm > 0.01
+    trained = load_checkpoint(folder / CHECKPOINT).model
+    for (name, weight), after in zip(model.named_parameters(), trained.parameters(), strict=True):
+        rate = 0.002 * (0.1 if name.startswith("transformer") else 1)
+        clipped = weight.grad * (0.01 / norm)
+        wanted = weight.detach() * (1 - rate * 0.5 * any(weight is one for one in decayed))
+        wanted -= rate * clipped / (clipped.abs() + 1e-8)  # Adam's first step
+        clear = (clipped == 0) | (clipped.abs() > 1e-6)  # of the rest rounding decides which way Adam goes
+        assert clear.double().mean() > 0.5, name
+        torch.testing.assert_close(after.detach()[clear], wanted[clear], rtol=1e-4, atol=rate * 0.05)
+
+
 @pytest.mark.parametrize("batch_size", [8, 5000])
 def test_weights_that_are_no_numbers_are_never_the_best(batch_size: int, data: str, tmp_path: Path) -> None:
     """With one batch an epoch the loss is still fine, and the step after it isn't."""
@@ -216,8 +273,47 @@ def test_a_run_whose_data_set_changed_is_not_resumed(data: str, tmp_path: Path) 
     run(given, tmp_path / "a")
     for split in ("train", "val"):
         (copy / split / "left").rename(copy / split / "write")  # now the last class, and as many as before
+    with pytest.raises(ArtifactError, match="2 labels, without 'left', with 'write'; the run began with 2"):
+        run(replace(given, epochs=2), tmp_path / "a", resume=True)
+
+
+def test_a_run_that_gained_a_class_is_not_resumed(data: str, tmp_path: Path) -> None:
+    copy = tmp_path / "data"
+    shutil.copytree(data.removeprefix("folder:"), copy)
+    given = options(f"folder:{copy}", epochs=1)
+    run(given, tmp_path / "a")
+    shutil.copytree(copy / "train/left", copy / "train/middle")
+    with pytest.raises(ArtifactError, match="3 labels, with 'middle'; the run began with 2") as caught:
+        run(replace(given, epochs=2), tmp_path / "a", resume=True)
+    assert "start a new run" in caught.value.hint
+
+
+def test_a_run_that_lost_an_image_is_not_resumed(data: str, tmp_path: Path) -> None:
+    copy = tmp_path / "data"
+    shutil.copytree(data.removeprefix("folder:"), copy)
+    given = options(f"folder:{copy}", epochs=1)
+    run(given, tmp_path / "a")
+    (copy / "train/left/3.png").unlink()
     with pytest.raises(ArtifactError, match="the data set is not the one"):
         run(replace(given, epochs=2), tmp_path / "a", resume=True)
+
+
+def test_a_run_from_before_there_were_recipes_goes_on(data: str, tmp_path: Path) -> None:
+    """Its state as it was then: no recipe among its options, no contract, no steps, and no optimizer but Adam."""
+    given = options(data, epochs=4)
+    whole = run(given, tmp_path / "whole")
+    run(replace(given, epochs=2), tmp_path / "old")
+    tensors, metadata = read_tensors(tmp_path / "old" / LAST)
+    rest = json.loads(metadata["lstn.state"])
+    known = ("loc", "model", "data", "weights", "image_size", "epochs", "patience", "batch_size", "lr", "loc_lr_scale")
+    stored = json.loads(rest["options"])
+    rest["options"] = json.dumps({name: stored[name] for name in (*known, "precision", "seed")})
+    old = {name: rest[name] for name in ("options", "history", "scaler", "identity")}
+    save_file(tensors, tmp_path / "old" / LAST, {"lstn.state": json.dumps(old)})
+    assert read_options(tmp_path / "old" / LAST) == replace(given, epochs=2)
+    resumed = run(given, tmp_path / "old", resume=True)
+    assert without_time(resumed.history) == without_time(whole.history)
+    assert_same_weights(weights_of(tmp_path / "old"), weights_of(tmp_path / "whole"))
 
 
 def test_a_broken_test_set_is_known_before_training(data: str, tmp_path: Path) -> None:

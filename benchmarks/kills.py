@@ -1,0 +1,146 @@
+"""Kill a training at random moments: does it end with the same weights all the same, and how much is done twice?
+
+    python benchmarks/kills.py [--kills 20] [--epochs 12] [--loc stn] [--seed 0]
+
+SIGKILL, each at a random moment in the first one and a half epochs of the process, counted in steps, so that
+a busy machine doesn't change where it strikes, and as often as is asked; then on to the end. With every option that has
+a state of its own. The run that nobody killed and the one that was killed are compared bit by bit: weights, averages
+and the optimizer's moments, in checkpoint and state. An epoch that was reported as finished must be in the state.
+"""
+
+import argparse
+import json
+import multiprocessing
+import random
+import signal
+import sys
+import time
+from contextlib import suppress
+from dataclasses import asdict, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+
+from lstn.contract import Loc, ThetaForm
+from lstn.train.checkpoint import CHECKPOINT, read_tensors
+from lstn.train.loop import Watcher, fit
+from lstn.train.options import Options
+from lstn.train.recipes import RECIPES
+from lstn.train.state import LAST, Epoch
+
+RECIPE = replace(
+    RECIPES["paper"],
+    weight_decay=0.01,
+    warmup_epochs=1.5,
+    cosine=True,
+    ema_epochs=1.0,
+    clip_norm=1.0,
+    theta=ThetaForm.SIMILARITY,
+    in_frame=0.1,
+    patience=99,
+)
+STEP_S = 0.05
+"""About what a step takes, or the writing after an epoch: within it a kill may strike."""
+
+FORKED = multiprocessing.get_context("fork")  # a new Python would spend most of its life importing torch
+
+
+def main() -> None:
+    """Train one run in peace and one under fire, and say how they compare."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--kills", type=int, default=20)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--loc", type=Loc, default=Loc.STN)
+    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    arguments = parser.parse_args()
+    options = Options(
+        **asdict(RECIPE),
+        loc=arguments.loc,
+        model="cnn",
+        data="digits",
+        weights="",
+        image_size=32,
+        epochs=arguments.epochs,
+        precision="fp32",
+        seed=0,
+    )
+    with TemporaryDirectory() as folder:
+        whole, killed = Path(folder, "whole"), Path(folder, "killed")
+        steps = shoot(options, whole, None) // arguments.epochs
+        print(f"not killed: {arguments.epochs} epochs of {steps} steps", flush=True)
+        moments = random.Random(arguments.seed)
+        for _ in range(arguments.kills):
+            shoot(options, killed, moments.uniform(0, 1.5 * steps))
+        shoot(options, killed, None)
+        equal = [compare(whole / name, killed / name) for name in (CHECKPOINT, LAST)]
+    sys.exit(0 if all(equal) else 1)
+
+
+def shoot(options: Options, folder: Path, after: float | None) -> int:
+    """Start the run or go on with it, kill it `after` so many steps, a fraction, and return how many it took."""
+    ours, theirs = FORKED.Pipe(duplex=False)
+    process = FORKED.Process(target=train, args=(options, folder, theirs))
+    process.start()
+    theirs.close()
+    steps, finished = 0, 0
+    with suppress(EOFError):  # the run has ended
+        while after is None or steps < int(after):
+            steps, finished = ours.recv()
+        time.sleep(after % 1 * STEP_S if after else 0)
+        process.kill()
+    process.join()
+    with suppress(EOFError):
+        while ours.poll():
+            _, finished = ours.recv()
+    if process.exitcode not in (0, -signal.SIGKILL):
+        sys.exit("the run failed")
+    if after is not None:
+        kept = epochs_in(folder / LAST)
+        how = "killed" if process.exitcode else "ended by itself"
+        print(f"{how} after {steps:3d} steps: last epoch reported {finished:2d}, kept {kept:2d}", flush=True)
+        if kept < finished:
+            sys.exit("a finished epoch was lost")
+    return steps
+
+
+def train(options: Options, folder: Path, reports: Connection) -> None:
+    """Train in this process, and report steps and finished epochs."""
+    steps, finished = 0, 0
+
+    def step(*_: float) -> None:
+        nonlocal steps
+        steps += 1
+        reports.send((steps, finished))
+
+    def epoch(row: Epoch, _: Epoch) -> None:
+        nonlocal finished
+        finished = row["epoch"]
+        reports.send((steps, finished))
+
+    if folder.is_dir() and not (folder / LAST).is_file():  # killed before it wrote anything
+        for leftover in folder.iterdir():
+            leftover.unlink()
+        folder.rmdir()
+    watcher = Watcher(lambda images, finished: None, step, epoch)
+    resume = (folder / LAST).is_file()
+    fit(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, resume=resume)
+
+
+def epochs_in(state: Path) -> int:
+    """Return how many epochs the state holds; none if there is no state yet."""
+    return len(json.loads(read_tensors(state)[1]["lstn.state"])["history"]) if state.is_file() else 0
+
+
+def compare(whole: Path, killed: Path) -> bool:
+    """Say how the tensors of two files compare, and return whether they are the same."""
+    one, other = read_tensors(whole)[0], read_tensors(killed)[0]
+    different = [name for name in one if name not in other or not torch.equal(one[name], other[name])]
+    equal = not different and one.keys() == other.keys()
+    print(f"{whole.name}: {len(one)} tensors, {'equal to the bit' if equal else f'different: {different[:5]}'}")
+    return equal
+
+
+if __name__ == "__main__":
+    main()

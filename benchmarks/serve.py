@@ -1,0 +1,316 @@
+"""Measure `lstn serve` against the same engine called directly: throughput, latency, batch sizes, and overload.
+
+    python benchmarks/serve.py ENGINE… [--seconds 15] [--clients 16] [--out docs/results/serve.json]
+
+Every client is a thread of one other process, `tritonclient` as it is, on the same machine; so what clients cost counts
+against the server. Direct and served runs take turns. Closed loop: each client asks again once it has its answer, with
+1 to 4 images. Open loop: requests come at random moments (Poisson) at a given share of the direct throughput.
+"""
+
+import argparse
+import io
+import json
+import multiprocessing
+import queue
+import re
+import signal
+import subprocess
+import sys
+import threading
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from lstn.cores import usable_cores
+from lstn.images import decode
+from lstn.runtime.engine import open_engine
+from lstn.runtime.environment import describe_environment
+
+SIZES = (1, 1, 2, 4)
+"""Images in a request, drawn from these."""
+
+KINDS = ("grpc pixels", "http pixels", "grpc files", "http files")
+BATCH = 32
+FILE_HW = (375, 500)
+"""Of the JPEG files that are sent: ImageNet's middle."""
+
+
+def main() -> None:
+    """Measure every engine, print, and write the figures and the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("engines", type=Path, nargs="+")
+    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--clients", type=int, default=16)
+    parser.add_argument("--overload-s", type=float, default=60.0)
+    parser.add_argument("--rounds", type=int, default=2, help="how often direct and served runs take turns")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/serve.json"))
+    arguments = parser.parse_args()
+    models = []
+    for engine in arguments.engines:
+        models.append(measure(engine, arguments))
+        print(*lines_of(models[-1]), sep="\n", flush=True)
+    environment = describe_environment()
+    result = {"cpu": environment.cpu, "cores": usable_cores(), "load": environment.load, "models": models}
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    arguments.out.write_text(json.dumps(result, indent=1))
+    arguments.out.with_suffix(".md").write_text(page_of(result))
+
+
+def measure(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Measure one engine: direct and closed loop in turns, then open loop at half and at twice the capacity."""
+    with open_engine(path, spin=False) as engine:
+        contract = engine.contract
+    hw = contract.image_hw
+    direct: dict[str, list[float]] = {"pixels": [], "files": []}
+    closed: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
+    for _ in range(arguments.rounds):
+        for what, rates in direct.items():
+            rates.append(in_process(direct_rate, path, what, arguments.seconds))
+        for kind in KINDS:
+            with serving(path, "--max-batch", BATCH) as ports:
+                found = in_process(closed_loop, ports, kind, hw, arguments.clients, arguments.seconds)
+                closed[kind].append(found | {"batches": batches_of(ports)})
+    medians = {what: float(np.median(rates)) for what, rates in direct.items()}
+    # Whatever was seen to be reached: on a shared machine the direct runs alone may have had a bad minute.
+    capacity = max(*direct["pixels"], *(found["images_s"] for kind in KINDS[:2] for found in closed[kind]))
+    opened = []
+    for share, seconds in ((0.5, arguments.seconds), (2.0, arguments.overload_s)):
+        with serving(path, "--max-batch", BATCH, "--max-queue", 4 * BATCH) as ports:
+            found = in_process(open_loop, ports, hw, share * capacity, seconds)
+            opened.append(found | {"share": share, "batches": batches_of(ports)})
+    name = f"{contract.loc.value} + {contract.backbone}, {hw[0]} px, {path.suffix[1:]}"
+    return {"model": name, "direct": medians, "closed": closed, "open": opened, "clients": arguments.clients}
+
+
+@contextmanager
+def serving(path: Path, *options: object) -> Iterator[tuple[int, int, int]]:
+    """Run the server; yield its HTTP port, its gRPC port and its process's number."""
+    command = [sys.executable, "-m", "lstn", "serve", "--engine", str(path), "--name", "m"]
+    command += ["--http-port", "0", "--grpc-port", "0", *map(str, options)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            ports = re.search(r":(\d+) and gRPC \S*:(\d+)$", process.stderr.readline())
+            assert ports is not None
+            yield int(ports[1]), int(ports[2]), process.pid
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+        finally:
+            process.kill()
+
+
+def in_process(function: Any, *arguments: Any) -> Any:
+    """Run something in a fresh process, as clients and a direct caller are."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, arguments)
+
+
+def samples(hw: tuple[int, int], what: str, count: int = 16) -> list[Any]:
+    """Make images: pixels (H, W, 3) uint8, or JPEG files."""
+    random = np.random.default_rng(0)
+    if what == "pixels":
+        return list(random.integers(0, 256, (count, *hw, 3), dtype=np.uint8))
+    files = []
+    for _ in range(count):
+        coarse = random.integers(0, 256, (FILE_HW[0] // 25, FILE_HW[1] // 25, 3), dtype=np.uint8)
+        file = io.BytesIO()
+        Image.fromarray(coarse).resize(FILE_HW[::-1], Image.Resampling.BICUBIC).save(file, "JPEG", quality=90)
+        files.append(file.getvalue())
+    return files
+
+
+def direct_rate(path: Path, what: str, seconds: float) -> float:
+    """Images a second of full batches in this process; files are decoded ahead, as `lstn infer` does it."""
+    with open_engine(path, spin=False) as engine, ThreadPoolExecutor(usable_cores()) as pool:
+        hw = engine.contract.image_hw
+        images = (samples(hw, what) * BATCH)[:BATCH]
+        turn = partial(decode, image_hw=hw) if what == "files" else np.asarray
+        ahead = [pool.submit(turn, image) for image in images]
+        done, started = -BATCH, time.perf_counter()
+        while True:
+            batch = np.stack([future.result() for future in ahead])
+            ahead = [pool.submit(turn, image) for image in images]
+            engine.infer(batch)
+            done += BATCH
+            if done == 0:  # the first batch warmed up
+                started = time.perf_counter()
+            elif time.perf_counter() - started > seconds:
+                return done / (time.perf_counter() - started)
+
+
+class Client:
+    """One connection of one kind; asks for some images and checks how many answers come."""
+
+    def __init__(self, ports: tuple[int, int, int], kind: str, hw: tuple[int, int]) -> None:
+        protocol, what = kind.split()
+        if protocol == "http":
+            import tritonclient.http as client
+
+            self._connection = client.InferenceServerClient(f"127.0.0.1:{ports[0]}")
+        else:
+            import tritonclient.grpc as client
+
+            self._connection = client.InferenceServerClient(f"127.0.0.1:{ports[1]}")
+        self._inputs = {}
+        for count in set(SIZES):
+            images = samples(hw, what)[:count]
+            array = np.stack(images) if what == "pixels" else np.array(images, dtype=np.object_)
+            name, datatype = ("pixels", "UINT8") if what == "pixels" else ("image", "BYTES")
+            self._inputs[count] = [client.InferInput(name, list(array.shape), datatype)]
+            self._inputs[count][0].set_data_from_numpy(array)
+
+    def ask(self, count: int) -> str:
+        """Return `answered`, or what was said instead."""
+        try:
+            answer = self._connection.infer("m", self._inputs[count])
+        except Exception as error:
+            return str(getattr(error, "status", lambda: "")() or type(error).__name__)
+        return "answered" if answer.as_numpy("logits").shape[0] == count else "wrong"
+
+
+def closed_loop(
+    ports: tuple[int, int, int], kind: str, hw: tuple[int, int], clients: int, seconds: float
+) -> dict[str, Any]:
+    """Let every client ask again as soon as it has its answer."""
+    asked: list[tuple[float, float, int, str]] = []
+    begin = time.perf_counter() + 2.0  # the first answers warm everything up
+
+    def work(number: int) -> None:
+        client, random = Client(ports, kind, hw), np.random.default_rng(number)
+        while (started := time.perf_counter()) < begin + seconds:
+            count = int(random.choice(SIZES))
+            told = client.ask(count)
+            asked.append((started, time.perf_counter(), count, told))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    counted = [row for row in asked if begin <= row[1] <= begin + seconds]
+    return summary(counted, seconds)
+
+
+def open_loop(ports: tuple[int, int, int], hw: tuple[int, int], rate: float, seconds: float) -> dict[str, Any]:
+    """Send pixels over gRPC and HTTP at random moments, `rate` images a second, whatever the server does."""
+    todo: queue.SimpleQueue[tuple[float, int] | None] = queue.SimpleQueue()
+    asked: list[tuple[float, float, int, str]] = []
+    workers = 128
+    late = Counter[str]()
+
+    def work(number: int) -> None:
+        client = Client(ports, KINDS[number % 2], hw)
+        while (job := todo.get()) is not None:
+            started = time.perf_counter()
+            late["late"] += started - job[0] > 0.1  # no client was free: the load is lower than it says
+            told = client.ask(job[1])
+            asked.append((started, time.perf_counter(), job[1], told))
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(workers)]
+    for thread in threads:
+        thread.start()
+    random = np.random.default_rng(0)
+    memory, moment, sent = [], time.perf_counter() + 1, 0
+    begin = moment
+    while moment < begin + seconds:
+        time.sleep(max(0.0, moment - time.perf_counter()))
+        todo.put((moment, int(random.choice(SIZES))))
+        moment += random.exponential(np.mean(SIZES) / rate)
+        sent += 1
+        if sent % 200 == 0:
+            memory.append(resident_mb(ports[2]))
+    for _ in threads:
+        todo.put(None)
+    for thread in threads:
+        thread.join()
+    found = summary(asked, seconds)
+    return found | {"sent": sent, "late": late["late"], "memory_mb": memory, "rate": rate}
+
+
+def summary(asked: list[tuple[float, float, int, str]], seconds: float) -> dict[str, Any]:
+    """Images a second, latency of what was answered, and what else was said."""
+    good = [row for row in asked if row[3] == "answered"]
+    times = 1000 * np.array([row[1] - row[0] for row in good] or [float("nan")])
+    p50, p99 = np.percentile(times, [50, 99])
+    told = Counter(row[3] for row in asked)
+    return {
+        "images_s": sum(row[2] for row in good) / seconds,
+        "p50_ms": float(p50),
+        "p99_ms": float(p99),
+        "told": dict(told),
+    }
+
+
+def batches_of(ports: tuple[int, int, int]) -> dict[str, int]:
+    """Read the histogram of batch sizes: largest size of a bucket -> batches."""
+    with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/metrics") as answer:
+        text = answer.read().decode()
+    rows = re.findall(r'^lstn_batch_images_bucket\{le="([^"]+)"[^}]*\} (\S+)$', text, re.MULTILINE)
+    found, before = {}, 0
+    for bound, value in rows:
+        found[bound], before = int(float(value)) - before, int(float(value))
+    return {bound: count for bound, count in found.items() if count}
+
+
+def resident_mb(pid: int) -> float:
+    """Memory of a process, MB."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    found = re.search(r"VmRSS:\s+(\d+)", status)
+    return int(found[1]) / 1000 if found else float("nan")
+
+
+def lines_of(model: dict[str, Any]) -> Iterator[str]:
+    """Lay one model out as tables of Markdown."""
+    direct = model["direct"]
+    yield f"## {model['model']}"
+    yield ""
+    yield f"Direct, batches of {BATCH}: {direct['pixels']:.0f} images/s of pixels, {direct['files']:.0f} of JPEG files."
+    yield ""
+    yield f"| closed loop, {model['clients']} clients | images/s | of direct | p50 | p99 | batches by size |"
+    yield "|---|---|---|---|---|---|"
+    for kind, rounds in model["closed"].items():
+        rate = float(np.median([found["images_s"] for found in rounds]))
+        last, share = rounds[-1], rate / direct[kind.split()[1]]
+        sizes = ", ".join(f"≤{bound}: {count}" for bound, count in last["batches"].items())
+        yield f"| {kind} | {rate:.0f} | {share:.2f} | {last['p50_ms']:.0f} ms | {last['p99_ms']:.0f} ms | {sizes} |"
+    yield ""
+    yield "| open loop, of capacity | sent | answered | refused | else | images/s | p50 | p99 | memory at start, end |"
+    yield "|---|---|---|---|---|---|---|---|---|"
+    for found in model["open"]:
+        told = Counter(found["told"])
+        refused = told["503"] + told["StatusCode.RESOURCE_EXHAUSTED"]
+        rest = sum(told.values()) - told["answered"] - refused
+        memory = found["memory_mb"] or [float("nan")]
+        yield (
+            f"| {found['share']} | {found['sent']} | {told['answered']} | {refused} | {rest} | {found['images_s']:.0f} "
+            f"| {found['p50_ms']:.0f} ms | {found['p99_ms']:.0f} ms | {memory[0]:.0f}, {memory[-1]:.0f} MB |"
+        )
+    yield ""
+
+
+def page_of(result: dict[str, Any]) -> str:
+    """Return the page."""
+    lines = [
+        "# What serving costs",
+        "",
+        "`lstn serve` against the same engine called directly in full batches. Clients are `tritonclient` in another",
+        "process on the same cores, so their work counts against the server's. 1 to 4 images a request.",
+        "",
+    ]
+    for model in result["models"]:
+        lines += lines_of(model)
+    lines += [f"{result['cpu']}, {result['cores']} shared cores. Made with `python benchmarks/serve.py ENGINE…`.", ""]
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,147 @@
+import json
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tiny import MakeTiny, Tiny
+
+from lstn.errors import ArtifactError, LstnError, UsageError
+from lstn.files import sha256_of
+from lstn.imports import require
+from lstn.runtime import parts as parts_module
+from lstn.runtime.parts import Fields, Run, key_of, open_parts, run_of
+
+RUN = Run("a" * 64, "b" * 64, 1, "json")
+PARQUET = Run("a" * 64, "b" * 64, 1, "parquet")
+
+
+def row(name: str) -> Fields:
+    guess = {"label": "ant", "probability": 0.25}
+    return {"path": name, **guess, "top": [guess], "theta": [[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]}
+
+
+def broken(name: str) -> Fields:
+    return {"path": name, "error": "not an image"}
+
+
+def names_in(folder: Path) -> list[str]:
+    return [json.loads(line)["path"] for part in sorted(folder.glob("*.jsonl")) for line in part.open()]
+
+
+@pytest.mark.parametrize("run", [RUN, PARQUET])
+def test_what_is_done_is_known_again(tmp_path: Path, run: Run) -> None:
+    with open_parts(tmp_path / "rows", run) as parts:
+        assert parts.add([row("/a"), broken("/b")]) == 2
+        assert parts.add([row("/a"), row("/c")]) == 1
+    with open_parts(tmp_path / "rows", run) as parts:
+        assert parts.done == {key_of(name) for name in ("/a", "/b", "/c")}
+        assert parts.failed == 1
+        assert parts.add([row("/b"), row("/d"), row("/d")]) == 1
+    suffix = {"json": "jsonl", "parquet": "parquet"}[run.format]
+    found = sorted(path.name for path in (tmp_path / "rows").iterdir())
+    assert found == [f"part-000000.{suffix}", f"part-000001.{suffix}", "run.json"]
+
+
+def test_parquet_holds_what_json_holds(tmp_path: Path) -> None:
+    rows = [row("/a"), {key: value for key, value in row("/b").items() if key != "theta"}, broken("/c\udcff")]
+    with open_parts(tmp_path, PARQUET) as parts:
+        parts.add(rows)
+    table = require("pyarrow.parquet", extra="ray").read_table(tmp_path / "part-000000.parquet")
+    found = [{name: value for name, value in each.items() if value is not None} for each in table.to_pylist()]
+    assert found == [rows[0], rows[1], broken("/c\\udcff")]
+    with open_parts(tmp_path, PARQUET) as parts:
+        assert key_of("/c\udcff") in parts.done
+
+
+def test_a_part_is_full_or_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(parts_module, "PART_ROWS", 3)
+    now = [0.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    with open_parts(tmp_path, RUN) as parts:
+        parts.add([row("/a"), row("/b")])
+        assert names_in(tmp_path) == []
+        parts.add([row("/c")])
+        assert names_in(tmp_path) == ["/a", "/b", "/c"]
+        parts.add([row("/d")])
+        now[0] = parts_module.PART_S
+        parts.add([])
+        assert names_in(tmp_path) == ["/a", "/b", "/c", "/d"]
+
+
+def test_an_error_keeps_the_rows_that_came_before_it(tmp_path: Path) -> None:
+    def interrupted() -> None:
+        with open_parts(tmp_path, RUN) as parts:
+            parts.add([row("/a")])
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        interrupted()
+    assert names_in(tmp_path) == ["/a"]
+
+
+@pytest.mark.parametrize(
+    ("other", "told"),
+    [
+        (Run("c" * 64, "b" * 64, 1, "json"), "engine_sha256 aaa"),
+        (Run("a" * 64, "c" * 64, 1, "json"), "onnx_sha256 bbb"),
+        (Run("a" * 64, "b" * 64, 2, "json"), "top 1, not 2"),
+        (PARQUET, "format json, not parquet"),
+    ],
+)
+def test_two_models_or_options_never_share_a_folder(tmp_path: Path, other: Run, told: str) -> None:
+    with open_parts(tmp_path, RUN) as parts:
+        parts.add([row("/a")])
+    with pytest.raises(UsageError) as caught, open_parts(tmp_path, other):
+        pass
+    assert told in caught.value.message
+
+
+def test_a_run_without_a_row_claims_nothing(tmp_path: Path) -> None:
+    with open_parts(tmp_path, RUN):
+        pass
+    with open_parts(tmp_path, PARQUET) as parts:
+        parts.add([row("/a")])
+    assert json.loads((tmp_path / "run.json").read_text())["format"] == "parquet"
+
+
+def test_two_runs_at_once_are_refused(tmp_path: Path) -> None:
+    with open_parts(tmp_path, RUN), pytest.raises(UsageError, match="another run"), open_parts(tmp_path, RUN):
+        pass
+    with open_parts(tmp_path, RUN):
+        pass
+
+
+def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "holiday.jpg").touch()
+    with pytest.raises(UsageError, match="other files"), open_parts(tmp_path, RUN):
+        pass
+    with pytest.raises(LstnError, match="--output"), open_parts(tmp_path / "holiday.jpg", RUN):
+        pass
+
+
+@pytest.mark.parametrize("run", [RUN, PARQUET])
+@pytest.mark.parametrize("name", ["part-000000", "part-zero", "run"])
+def test_a_damaged_file_is_named(tmp_path: Path, run: Run, name: str) -> None:
+    with open_parts(tmp_path, run) as parts:
+        parts.add([row("/a")])
+    path = tmp_path / ("run.json" if name == "run" else f"{name}{next(tmp_path.glob('part-*')).suffix}")
+    path.write_bytes(b'{"path": "/a"')
+    with pytest.raises(ArtifactError, match=path.name), open_parts(tmp_path, run):
+        pass
+
+
+def test_a_run_names_the_bytes_of_its_model(tiny: Tiny, make_tiny: MakeTiny, plan: Path) -> None:
+    run = run_of(tiny.path, top=1, format_="json")
+    assert run.engine_sha256 == run.onnx_sha256 == sha256_of(tiny.path)
+    assert run_of(make_tiny("b.onnx", seed=1).path, top=1, format_="json") != run
+    assert run_of(make_tiny("c.onnx").path, top=1, format_="json") == run
+    planned = run_of(plan, top=1, format_="json")
+    assert planned.engine_sha256 == sha256_of(plan)
+    assert planned.onnx_sha256 != planned.engine_sha256
+
+
+@given(st.text(), st.text())
+def test_keys_differ_where_names_do(one: str, other: str) -> None:
+    assert len(key_of(one)) == 16
+    assert (key_of(one) == key_of(other)) == (one == other)

@@ -1,0 +1,223 @@
+"""A model within the server: when it is ready, what an engine's failure becomes, and what several share."""
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from lstn.contract import Contract, Loc
+from lstn.errors import ArtifactError, LstnError
+from lstn.images import Pixels
+from lstn.runtime.batcher import Turns
+from lstn.runtime.engine import Engine, Prediction
+from lstn.runtime.serving.access import MAX_HELD_BYTES, Guard
+from lstn.runtime.serving.house import House
+from lstn.runtime.serving.metrics import Metrics
+from lstn.runtime.serving.model import Batching, Model
+from lstn.runtime.serving.refusal import Refusal, Why
+from lstn.runtime.serving.request import Input, Request
+
+CONTRACT = Contract(Loc.NONE, "cnn", (2, 2), ("dark", "light"))
+
+
+class FakeEngine:
+    max_batch = 64
+
+    def __init__(self, answer: Callable[[Pixels], Prediction]) -> None:
+        self.contract, self.infer = CONTRACT, answer
+
+
+def brightness(pixels: Pixels) -> Prediction:
+    light = pixels.reshape(len(pixels), -1).mean(axis=1, dtype=np.float32)
+    return Prediction(np.stack([255 - light, light], axis=1), None)
+
+
+def opening(answer: Callable[[Pixels], Prediction]) -> Callable[[Path], AbstractContextManager[Engine]]:
+    @contextmanager
+    def opener(path: Path) -> Iterator[Engine]:
+        yield FakeEngine(answer)
+
+    return opener
+
+
+def request(value: int, count: int = 1) -> Request:
+    return Request((Input("pixels", "UINT8", (count, 2, 2, 3), bytes([value]) * 12 * count),))
+
+
+@contextmanager
+def house_of(tmp_path: Path, **answers: Callable[[Pixels], Prediction]) -> Iterator[House]:
+    turns, metrics, batching = Turns(), Metrics(), Batching(None, 0.0, 100)
+    with ThreadPoolExecutor(1) as decoders:
+        models = {
+            name: Model(
+                name,
+                tmp_path / "model.onnx",
+                batching,
+                turns=turns,
+                metrics=metrics,
+                decoders=decoders,
+                opener=opening(answer),
+            )
+            for name, answer in answers.items()
+        }
+        yield House(models, Guard(), metrics)
+        for model in models.values():
+            if model.generation is not None:
+                model.generation.batcher.close()
+                assert model.generation.ended.wait(10)
+
+
+async def light(house: House, name: str, value: int) -> float:
+    (logits,) = await house.answer(name, "", "http", request(value))
+    assert isinstance(logits.values, np.ndarray)
+    return float(logits.values[0, 1])
+
+
+def why(house: House, name: str) -> tuple[Why, str]:
+    with pytest.raises(Refusal) as refused:
+        asyncio.run(light(house, name, 7))
+    return refused.value.why, refused.value.message
+
+
+def test_nothing_is_ready_before_its_warm_up_batch_is_answered(tmp_path: Path) -> None:
+    go, seen = threading.Event(), []
+
+    def slow(pixels: Pixels) -> Prediction:
+        seen.append(len(pixels))
+        assert go.wait(10)
+        return brightness(pixels)
+
+    async def run(house: House) -> None:
+        loading = asyncio.ensure_future(house.load())
+        while not seen:
+            await asyncio.sleep(0.01)
+        assert not house.ready
+        assert not house.model_ready("slow", "")
+        with pytest.raises(Refusal, match="not ready"):
+            await light(house, "slow", 1)
+        with pytest.raises(Refusal, match="not ready"):
+            house.metadata("slow", "")
+        go.set()
+        await loading
+        assert house.ready
+        assert seen == [1, 32]
+        assert await light(house, "slow", 200) == 200
+
+    with house_of(tmp_path, slow=slow) as house:
+        asyncio.run(run(house))
+
+
+@pytest.mark.parametrize("error", [ArtifactError("bad"), RuntimeError("/secret/path.py")])
+def test_an_engine_that_fails_on_its_first_batch_is_never_ready(tmp_path: Path, error: Exception) -> None:
+    def broken(pixels: Pixels) -> Prediction:
+        raise error
+
+    with house_of(tmp_path, broken=broken) as house:
+        with pytest.raises(LstnError):
+            asyncio.run(house.load())
+        assert not house.ready
+
+
+def test_a_model_whose_answers_are_no_numbers_is_never_ready(tmp_path: Path) -> None:
+    def lost(pixels: Pixels) -> Prediction:
+        return Prediction(np.full((len(pixels), 2), np.nan, np.float32), None)
+
+    with house_of(tmp_path, lost=lost) as house, pytest.raises(ArtifactError, match="no number"):
+        asyncio.run(house.load())
+
+
+def test_an_engine_that_fails_later_goes_on_and_says_nothing_of_itself(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def moody(pixels: Pixels) -> Prediction:
+        if pixels.max() == 7:
+            raise RuntimeError("/secret/path.py")
+        if pixels.max() == 8:
+            return Prediction(np.full((len(pixels), 2), np.inf, np.float32), None)
+        return brightness(pixels)
+
+    with house_of(tmp_path, moody=moody) as house:
+        asyncio.run(house.load())
+        assert why(house, "moody") == (Why.FAILED, "the engine failed")
+        with pytest.raises(Refusal, match=r"^the model's answer is not a number$"):
+            asyncio.run(light(house, "moody", 8))
+        assert asyncio.run(light(house, "moody", 9)) == 9
+        page = house.metrics_page()[0].decode()
+        assert 'lstn_engine_errors_total{model="moody"} 1.0' in page
+        assert 'lstn_requests_total{model="moody",outcome="failed",protocol="http"} 2.0' in page
+
+
+def test_several_models_compute_in_turn(tmp_path: Path) -> None:
+    running, most = [], []
+
+    def counted(pixels: Pixels) -> Prediction:
+        running.append(1)
+        most.append(len(running))
+        threading.Event().wait(0.002)
+        running.pop()
+        return brightness(pixels)
+
+    async def run(house: House) -> None:
+        await house.load()
+        values = await asyncio.gather(*(light(house, "ab"[n % 2], n) for n in range(60)))
+        assert values == list(range(60))
+
+    with house_of(tmp_path, a=counted, b=counted) as house:
+        asyncio.run(run(house))
+    assert max(most) == 1
+
+
+def test_a_stopping_server_answers_what_it_accepted(tmp_path: Path) -> None:
+    go = threading.Event()
+
+    def slow(pixels: Pixels) -> Prediction:
+        assert pixels.max() == 0 or go.wait(10)
+        return brightness(pixels)
+
+    async def run(house: House) -> None:
+        await house.load()
+        accepted = [asyncio.ensure_future(light(house, "m", n)) for n in range(1, 6)]
+        await asyncio.sleep(0)
+        draining = asyncio.ensure_future(house.drain())
+        await asyncio.sleep(0.05)
+        assert not house.ready
+        assert not draining.done()
+        with pytest.raises(Refusal, match="stopping"):
+            await light(house, "m", 9)
+        go.set()
+        assert await asyncio.gather(*accepted) == [1, 2, 3, 4, 5]
+        await asyncio.wait_for(draining, 10)
+
+    with house_of(tmp_path, m=slow) as house:
+        asyncio.run(run(house))
+
+
+def test_the_older_engine_is_closed_once_it_has_answered(tmp_path: Path) -> None:
+    async def run(house: House) -> None:
+        await house.load()
+        older = house.models["m"].generation
+        assert await house.reload() == []
+        assert house.models["m"].generation is older
+        (tmp_path / "model.onnx").write_text("newer")
+        assert await house.reload() == ["m"]
+        assert await light(house, "m", 5) == 5
+        assert older is not None
+        assert older.ended.wait(10)
+
+    with house_of(tmp_path, m=brightness) as house:
+        asyncio.run(run(house))
+
+
+def test_bodies_in_memory_have_a_limit_together(tmp_path: Path) -> None:
+    with house_of(tmp_path, m=brightness) as house:
+        house.hold(MAX_HELD_BYTES)
+        with pytest.raises(Refusal) as refused:
+            house.hold(1)
+        assert refused.value.why is Why.OVERLOADED
+        house.hold(-1)
+        house.hold(1)

@@ -1,0 +1,48 @@
+"""What can be told of the Dockerfile without building it: that it names extras, folders and commands that exist."""
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+import typer.main
+
+from lstn.cli import app
+
+ROOT = Path(__file__).parents[1]
+TEXT = (ROOT / "Dockerfile").read_text()
+PROJECT = (ROOT / "pyproject.toml").read_text()
+EXTRAS = PROJECT.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+COPIES = [match[1].split() for match in re.finditer(r"^COPY (?!--from)(.+)$", TEXT, re.MULTILINE)]
+TARGETS = {match[1] for match in re.finditer(r"^FROM \S+ AS (\S+)$", TEXT, re.MULTILINE)}
+FOR_USERS = TARGETS - {"wheel", "base"}
+
+
+def test_each_target_is_shown_and_each_that_is_shown_is_there() -> None:
+    assert {"cpu", "gpu", "rtx", "jetson"} == FOR_USERS
+    assert set(re.findall(r"^#   docker build .*--target (\S+)", TEXT, re.MULTILINE)) == FOR_USERS - {"cpu"}
+    assert [match[1] for match in re.finditer(r" AS (\S+)$", TEXT, re.MULTILINE)][-1] == "cpu"
+
+
+@pytest.mark.parametrize("extras", re.findall(r"\*\.whl\)\[([^\]]+)\]", TEXT))
+def test_extras_are_the_projects_own(extras: str) -> None:
+    assert set(extras.split(",")) <= set(re.findall(r"^([a-z-]+) = ", EXTRAS, re.MULTILINE))
+    assert len({"runtime", "gpu"} & set(extras.split(","))) == 1  # ONNX Runtime from one of the two
+
+
+def test_what_is_copied_is_there_and_holds_each_package() -> None:
+    copied = {name for *names, _ in COPIES for name in names}
+    assert [name for name in copied if not (ROOT / name).exists()] == []
+    packages = PROJECT.partition("[tool.setuptools.package-dir]")[2].partition("\n[")[0]
+    assert set(re.findall(r'= "([a-z]+)"$', packages, re.MULTILINE)) <= copied
+
+
+def test_no_image_runs_as_root() -> None:
+    stages = re.split(r"^FROM .* AS ", TEXT, flags=re.MULTILINE)[1:]
+    assert {stage.split()[0] for stage in stages if "\nUSER lstn\n" in stage} == FOR_USERS
+
+
+@pytest.mark.parametrize("line", re.findall(r"^#   docker run .*? lstn(?::\w+)? (.*)$", TEXT, re.MULTILINE))
+def test_a_command_that_is_shown_can_be_typed(line: str) -> None:
+    name, *arguments = shlex.split(line)
+    typer.main.get_command(app).commands[name].make_context(name, arguments)  # type: ignore[attr-defined]

@@ -1,0 +1,156 @@
+"""Several processes: the same run as one, told by one, ended by all."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstn.errors import UsageError
+from lstn.train.checkpoint import CHECKPOINT, read_tensors
+from lstn.train.distributed import ALONE, Shares, World, joined
+from lstn.train.state import LAST
+
+SMALL = ("--model", "cnn", "--image-size", "32", "--loc", "stn", "--batch-size", "10", "--recipe", "robust")
+TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "--", "lstn", "train")
+ONE = (sys.executable, "-m", "lstn", "train")
+
+
+def indices(count: int, batch: int, world: World, seed: int | None) -> list[list[int]]:
+    generator = None if seed is None else torch.Generator().manual_seed(seed)
+    shares = Shares(count, batch, generator, world)
+    found = list(shares)
+    assert len(found) == len(shares)
+    return found
+
+
+@given(count=st.integers(1, 60), batch=st.integers(8, 20), size=st.integers(1, 4), seed=st.integers(0, 9))
+def test_shares_of_a_batch_are_the_batch(count: int, batch: int, size: int, seed: int) -> None:
+    whole = indices(count, batch, ALONE, seed)
+    parts = [indices(count, batch, World(rank, size), seed) for rank in range(size)]
+    assert all(len(part) == len(whole) for part in parts)
+    for number, images in enumerate(whole):
+        shares = [part[number] for part in parts]
+        if len(images) >= 2 * size:
+            assert sorted(image for share in shares for image in share) == sorted(images)
+            assert min(map(len, shares)) >= 2
+            assert max(map(len, shares)) - min(map(len, shares)) <= 1
+        else:  # too small to be shared out
+            assert all(share == images for share in shares)
+
+
+@given(count=st.integers(1, 60), batch=st.integers(1, 20), seed=st.integers(0, 9))
+def test_alone_the_batches_are_torchs(count: int, batch: int, seed: int) -> None:
+    """But for the loader's first draw, which it makes from the same generator (as it did before)."""
+    generator = torch.Generator().manual_seed(seed)
+    last_of_one = count % batch == 1 < count
+    torchs = torch.utils.data.BatchSampler(
+        torch.utils.data.RandomSampler(range(count), generator=generator), batch, drop_last=last_of_one
+    )
+    assert indices(count, batch, ALONE, seed) == list(torchs)
+
+
+@given(count=st.integers(1, 60), batch=st.integers(1, 20), size=st.integers(1, 4))
+def test_evaluation_sees_every_image_once(count: int, batch: int, size: int) -> None:
+    parts = [indices(count, batch, World(rank, size), None) for rank in range(size)]
+    assert sorted(image for part in parts for share in part for image in share) == list(range(count))
+    assert all(0 < len(share) <= batch for part in parts for share in part)
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"WORLD_SIZE": "2"},
+        {"OMPI_COMM_WORLD_SIZE": "4"},
+        {"PMI_SIZE": "2", "RANK": "0"},
+        {
+            "WORLD_SIZE": "1", "RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "localhost", "MASTER_PORT": "1",
+            "OMPI_COMM_WORLD_SIZE": "2",
+        },
+    ],
+)  # fmt: skip
+def test_one_of_several_that_are_not_connected_is_refused(environment: dict[str, str]) -> None:
+    said = "processes were asked for, but this one would train alone"
+    with pytest.raises(UsageError, match=said) as caught, joined("cpu", environment):
+        pytest.fail("it trains alone")
+    assert "torchrun" in caught.value.hint
+
+
+def test_alone_is_what_nobody_asked_to_share() -> None:
+    for environment in ({}, {"WORLD_SIZE": "1"}):
+        with joined("cpu", environment) as (world, device):
+            assert (world, device) == (ALONE, torch.device("cpu"))
+
+
+def test_a_single_gpu_is_not_for_several() -> None:
+    environment = dict.fromkeys(("RANK", "LOCAL_RANK", "MASTER_PORT"), "0") | {"WORLD_SIZE": "2", "MASTER_ADDR": "x"}
+    with pytest.raises(UsageError, match="--device cuda:1 is one device"), joined("cuda:1", environment):
+        pytest.fail("it went on")
+
+
+def ran(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+
+
+@pytest.fixture(scope="module")
+def two(data: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same run by one process, and by two and then one: 48 images in batches of 10, the last of them of 8."""
+    folder = tmp_path_factory.mktemp("two")
+    given = (*SMALL, "--data", data, "--epochs", "2")
+    for command, name in ((ONE, "one"), (TORCHRUN, "both")):
+        began = ran(folder, *command, *given, "--name", name)
+        assert began.returncode == 0, began.stderr
+        assert [line.split()[0] for line in began.stderr.splitlines() if line.startswith("epoch")] == ["epoch", "epoch"]
+        assert ran(folder, *ONE, "--resume", f"runs/{name}", "--epochs", "3").returncode == 0
+    return folder
+
+
+def test_two_processes_end_where_one_does(two: Path) -> None:
+    """But for sums in another order, after Adam, which divides by small numbers."""
+    for name in (LAST, CHECKPOINT):
+        one, both = (read_tensors(two / "runs" / run / name)[0] for run in ("one", "both"))
+        assert one.keys() == both.keys()
+        for key in one:
+            torch.testing.assert_close(both[key], one[key], rtol=1e-4, atol=1e-5)
+
+
+def test_figures_are_of_all_images(two: Path) -> None:
+    one, both = (
+        [json.loads(line) for line in (two / "runs" / run / "metrics.jsonl").read_text().splitlines()]
+        for run in ("one", "both")
+    )
+    for mine, theirs in zip(one, both, strict=True):
+        for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss", "test_accuracy"):
+            assert mine.get(name) == pytest.approx(theirs.get(name), abs=1e-4)
+
+
+def test_what_fails_in_both_is_said_once(two: Path) -> None:
+    before = (two / "runs/one" / LAST).read_bytes()
+    failed = ran(two, *TORCHRUN, "--resume", "runs/one", "--lr", "1")
+    assert failed.returncode == 1
+    assert failed.stderr.count("error: --lr can't change") == 1
+    assert (two / "runs/one" / LAST).read_bytes() == before
+
+
+def test_when_one_dies_the_other_ends_in_a_line(two: Path, data: str) -> None:
+    command = [*TORCHRUN, *SMALL, "--data", data, "--name", "dies", "--epochs", "9999", "--patience", "9999"]
+    process = subprocess.Popen(command, cwd=two, stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    while not process.stderr.readline().startswith("epoch"):
+        assert process.poll() is None
+    children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+    assert len(children) == 2
+    os.kill(int(children[1]), signal.SIGKILL)
+    _, said = process.communicate(timeout=90)
+    assert process.returncode != 0
+    assert "Traceback" not in said.split("torch/distributed/elastic", 1)[0]
+    time.sleep(0.1)
+    assert not any(Path(f"/proc/{child}/fd").exists() for child in children)
+    assert read_tensors(two / "runs/dies" / LAST)[0]

@@ -1,0 +1,173 @@
+"""Recipes: each option against what it says, worked out by hand or by torch's own."""
+
+import json
+import math
+import typing
+from copy import deepcopy
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
+from torch.optim.lr_scheduler import CosineAnnealingLR
+
+from lstn.contract import Contract, Loc, ThetaForm
+from lstn.errors import ArtifactError
+from lstn.train.model import Classifier
+from lstn.train.options import Options
+from lstn.train.recipes import RECIPES, Recipe, RecipeName, average, make_optimizer, outside, set_rate
+
+PLAIN = RECIPES["paper"]
+
+
+def model(loc: Loc = Loc.LSTN) -> Classifier:
+    torch.manual_seed(0)
+    return Classifier(Contract(loc, "cnn", (32, 32), ("a", "b")))
+
+
+def recipe(**changes: object) -> Recipe:
+    return Recipe(**{"batch_size": 4, "patience": 10, "lr": 0.1, "loc_lr_scale": 0.5} | changes)  # type: ignore[arg-type]
+
+
+def test_every_recipe_is_there() -> None:
+    assert set(RECIPES) == set(typing.get_args(RecipeName))
+
+
+def test_the_papers_is_plain_adam() -> None:
+    """paper_tables.json, `training`."""
+    assert Recipe(batch_size=16, patience=10, lr=0.001, loc_lr_scale=1.0) == PLAIN
+    groups = make_optimizer(model(), PLAIN).param_groups
+    assert all((group["lr"], group["betas"], group["weight_decay"]) == (0.001, (0.9, 0.999), 0) for group in groups)
+
+
+def test_without_decay_the_optimizer_is_adam_to_the_bit() -> None:
+    one, other = model(), model()
+    ours, torchs = make_optimizer(one, recipe(loc_lr_scale=1.0)), torch.optim.Adam(other.parameters(), lr=0.1)
+    for _ in range(3):
+        for weight, twin in zip(one.parameters(), other.parameters(), strict=True):
+            weight.grad = torch.randn_like(weight)
+            twin.grad = weight.grad.clone()
+        ours.step()
+        torchs.step()
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+@pytest.mark.parametrize("loc", [Loc.NONE, Loc.LSTN])
+def test_decay_shrinks_weights_and_no_bias(loc: Loc) -> None:
+    """With a gradient of zero Adam stands still, and what is left is the decay."""
+    net = model(loc)
+    before = deepcopy(net.state_dict())
+    optimizer = make_optimizer(net, recipe(weight_decay=0.2))
+    for weight in net.parameters():
+        weight.grad = torch.zeros_like(weight)
+    optimizer.step()
+    for name, weight in net.named_parameters():
+        rate = 0.05 if name.startswith("transformer") else 0.1
+        factor = 1 - rate * 0.2 if weight.ndim > 1 else 1
+        torch.testing.assert_close(weight.detach(), before[name] * factor)
+
+
+@given(epochs=st.integers(1, 50), data=st.data())
+def test_cosine_is_torchs(epochs: int, data: st.DataObject) -> None:
+    steps = data.draw(st.integers(0, epochs))
+    optimizer = torch.optim.SGD([{"params": [nn.Parameter(torch.zeros(1))], "lr": 0.3, "full_lr": 0.3}])
+    torchs = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=0.3)
+    scheduler = CosineAnnealingLR(torchs, epochs)
+    for _ in range(steps):
+        torchs.step()
+        scheduler.step()
+    set_rate(optimizer, recipe(cosine=True), steps, epochs)
+    assert optimizer.param_groups[0]["lr"] == pytest.approx(torchs.param_groups[0]["lr"], abs=1e-9)
+
+
+def test_the_rate_warms_up_and_each_group_keeps_its_share() -> None:
+    optimizer = make_optimizer(model(), recipe(warmup_epochs=2.0))
+    seen = []
+    for done in (0.5, 1.0, 2.0, 9.0):
+        set_rate(optimizer, recipe(warmup_epochs=2.0), done, 10)
+        seen.append([group["lr"] for group in optimizer.param_groups])
+    assert seen == [[pytest.approx(0.1 * f), pytest.approx(0.05 * f)] for f in (0.25, 0.5, 1, 1)]
+
+
+@given(st.lists(st.floats(-10, 10, width=32), min_size=2, max_size=20), st.integers(1, 10))
+@settings(deadline=None)
+def test_the_average_is_one_of_recent_weights(values: list[float], horizon: int) -> None:
+    net, mean = model(Loc.NONE), model(Loc.NONE)
+    weight, averaged = net.get_parameter("backbone.classifier.2.bias"), mean.get_parameter("backbone.classifier.2.bias")
+    for step, value in enumerate(values, 1):
+        with torch.no_grad():
+            weight.fill_(value)
+        average(mean, net, step, horizon)
+        assert min(values[:step]) - 1e-4 <= float(averaged.detach()[0]) <= max(values[:step]) + 1e-4
+        if step == 1:
+            assert float(averaged.detach()[0]) == pytest.approx(value, abs=1e-5)  # nothing of the random start is left
+    for step in range(10 * horizon):
+        average(mean, net, 1000 + step, horizon)
+    assert float(averaged.detach()[0]) == pytest.approx(values[-1], abs=0.01)
+
+
+def test_batchnorms_statistics_are_averaged_with_the_weights() -> None:
+    net, mean = model(), model()
+    net.train()
+    net(torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8))
+    name = "transformer.localizer.features.1.running_mean"
+    before, after = mean.state_dict()[name].clone(), net.state_dict()[name]
+    average(mean, net, 10_000, 4)
+    torch.testing.assert_close(mean.state_dict()[name], before + (after - before) / 4)
+    assert int(mean.state_dict()["transformer.localizer.features.1.num_batches_tracked"]) == 1
+
+
+@pytest.mark.parametrize(
+    ("theta", "wanted"),
+    [
+        ([[1, 0, 0], [0, 1, 0]], 0),
+        ([[0.5, 0, 0.5], [0, 0.5, -0.5]], 0),
+        ([[2, 0, 0], [0, 1, 0]], 0.5),  # x of all four corners one half side out: 4 of 8 coordinates
+        ([[1, 0, 1], [0, 1, 0]], 0.25),
+        ([[1, 0, 3], [0, 1, 0]], 2.5),  # x = 2 and 4: squares 1 and 9, of two corners each, over eight
+    ],
+)
+def test_the_penalty_is_the_squared_way_out_of_the_frame(theta: list[list[float]], wanted: float) -> None:
+    assert float(outside(torch.tensor([theta], dtype=torch.float32))) == pytest.approx(wanted)
+
+
+def test_the_penalty_pulls_back_into_the_frame() -> None:
+    theta = torch.tensor([[[1.0, 0, 5], [0, 1, 0]]], requires_grad=True)
+    optimizer = torch.optim.SGD([theta], lr=0.5)
+    for _ in range(200):
+        optimizer.zero_grad()
+        outside(theta).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+    assert float(outside(theta.detach())) < 1e-4
+
+
+OLD = {
+    "loc": "stn", "model": "cnn", "data": "digits", "weights": "", "image_size": 32, "epochs": 3, "patience": 10,
+    "batch_size": 16, "lr": 0.001, "loc_lr_scale": 0.1, "precision": "fp32", "seed": 0,
+}  # fmt: skip
+
+
+def test_options_from_before_recipes_mean_none_of_it() -> None:
+    options = Options.from_json(json.dumps(OLD), source="test")
+    assert options.theta is ThetaForm.AFFINE
+    assert (options.weight_decay, options.ema_epochs, options.clip_norm, options.cosine) == (0, 0, 0, False)
+    assert Options.from_json(options.to_json(), source="test") == options
+
+
+def test_options_survive_json() -> None:
+    fields = OLD | {"theta": "crop", "in_frame": 0.5, "ema_epochs": 1.5, "cosine": True}
+    options = Options.from_json(json.dumps(fields), source="test")
+    assert options.theta is ThetaForm.CROP
+    assert Options.from_json(options.to_json(), source="test") == options
+
+
+@pytest.mark.parametrize("fields", [{"theta": "sideways"}, {"option_of_tomorrow": 1}])
+def test_options_of_another_version_are_refused(fields: dict[str, object]) -> None:
+    with pytest.raises(ArtifactError, match="can't be resumed by this version"):
+        Options.from_json(json.dumps(OLD | fields), source="test")
+
+
+def test_no_recipe_has_a_number_out_of_range() -> None:
+    for one in RECIPES.values():
+        assert all(value >= 0 and math.isfinite(value) for value in (one.lr, one.weight_decay, one.clip_norm))

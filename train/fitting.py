@@ -1,0 +1,113 @@
+"""One epoch of fitting: batches -> steps of the optimizer."""
+
+import math
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lstn.contract import ThetaForm
+from lstn.errors import TrainingError
+from lstn.train.distributed import ALONE, Shares, World
+from lstn.train.loading import Batch
+from lstn.train.model import Classifier
+from lstn.train.options import Options, Precision
+from lstn.train.recipes import average, outside, set_rate
+from lstn.train.state import Run
+
+Step = Callable[[int, int, float, float], None]
+"""Called after every batch with the epoch, images seen in it, mean loss and accuracy so far."""
+
+_AMP = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
+
+
+class Network(nn.Module):
+    """A model as it trains: pixels (N, H, W, 3) uint8 -> logits (N, K) in `precision`, theta (N, 2, 3) or None."""
+
+    def __init__(self, model: Classifier, precision: Precision) -> None:
+        super().__init__()
+        self.model = model
+        self.precision = precision
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Only the backbone runs in a lower precision.
+
+        Coordinates in half precision would be 0.1 pixel coarse at 224, so the transformer stays outside.
+        """
+        images, theta = self.model.transform(pixels)
+        with torch.autocast(pixels.device.type, _AMP[self.precision], enabled=self.precision != "fp32"):
+            return self.model.backbone(images), theta
+
+
+def forward(model: Classifier, pixels: Tensor, precision: Precision) -> Tensor:
+    """pixels (N, H, W, 3) uint8 -> logits (N, K), as training computes them."""
+    logits: Tensor = Network(model, precision)(pixels)[0]
+    return logits
+
+
+def train_epoch(
+    run: Run,
+    network: nn.Module,
+    loader: torch.utils.data.DataLoader[Batch],
+    options: Options,
+    device: torch.device,
+    number: int,
+    step: Step,
+    world: World = ALONE,
+) -> tuple[float, float]:
+    """Fit the weights to every batch once; return the mean loss (nats) and the accuracy (0..1) on the way.
+
+    network: `run.model` as it trains, perhaps wrapped
+    """
+    assert isinstance(loader.batch_sampler, Shares)
+    sizes = loader.batch_sampler.sizes()
+    run.model.train()
+    seen, loss_sum, right = 0, 0.0, 0.0
+    for index, (size, (pixels, labels)) in enumerate(zip(sizes, loader, strict=True)):
+        set_rate(run.optimizer, options, number - 1 + (index + 0.5) / len(sizes), options.epochs)
+        pixels, labels = pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
+        logits, theta = network(pixels)
+        entropy = F.cross_entropy(logits.float(), labels)
+        loss = entropy + options.in_frame * outside(theta) if options.in_frame and theta is not None else entropy
+        # Shares may differ by an image: each counts by what it holds, so that the mean over processes is the batch's.
+        counts = len(labels) / (1 if world.shared(size) else world.size)
+        hits = (logits.argmax(1) == labels).double().sum() * (counts / len(labels))
+        of_batch = torch.stack([loss.double() * counts, entropy.double() * counts, hits])
+        value, entropy_sum, hit_count = world.sum(of_batch)
+        if not math.isfinite(value):
+            raise world.told(diverged(run, value / size, number, options))
+        _descend(run, loss * (counts * world.size / size), options)
+        if run.averaged is not None:
+            run.steps += 1
+            average(run.averaged, run.model, run.steps, options.ema_epochs * len(sizes))
+        seen, loss_sum, right = seen + size, loss_sum + entropy_sum, right + hit_count
+        step(number, seen, loss_sum / seen, right / seen)
+    return loss_sum / seen, right / seen
+
+
+def _descend(run: Run, loss: Tensor, options: Options) -> None:
+    """Take one step down the gradient of `loss`, which this leaves in place for whoever looks at it."""
+    run.optimizer.zero_grad(set_to_none=True)
+    run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+    if options.clip_norm:
+        run.scaler.unscale_(run.optimizer)
+        nn.utils.clip_grad_norm_(run.model.parameters(), options.clip_norm)
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+
+
+def diverged(run: Run, loss: float, number: int, options: Options) -> TrainingError:
+    """Return what to say of a loss that is no number: what is kept, and what to change."""
+    best = run.best
+    kept = f"the checkpoint of epoch {best['epoch']} is kept" if best else "no epoch was finished before"
+    cures = [f"--lr {options.lr / 10:g}"]
+    if options.loc_lr_scale > 0.1 and run.model.transformer is not None:
+        cures.append("--loc-lr-scale 0.1")
+    if options.theta is ThetaForm.AFFINE and run.model.transformer is not None:
+        cures.append(f"--theta {ThetaForm.SIMILARITY.value}, which can't run away")
+    if options.precision != "fp32":
+        cures.append("--precision fp32")
+    return TrainingError(
+        f"the loss became {loss} in epoch {number}; {kept}", hint=f"start a new run with {', or '.join(cures)}"
+    )
