@@ -4,7 +4,7 @@
 # EXTRAS  what is installed; on a machine with an NVIDIA GPU: make setup EXTRAS=train,export,calibrate,gpu,trt,dev
 
 PYTHON ?= python3
-EXTRAS ?= train,tensorboard,export,calibrate,runtime,openvino,loadgen,trt-rtx,ray,dev
+EXTRAS ?= train,tensorboard,export,calibrate,runtime,openvino,loadgen,trt-rtx,serve,ray,dev
 BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 

@@ -1,10 +1,11 @@
 """The distorted MNIST of Jaderberg, Simonyan, Zisserman, Kavukcuoglu: Spatial Transformer Networks (2015), section 4.1.
 
-The parameters are those of the paper's appendix on these data: R turns a digit by up to 90 degrees either way; RTS by
-up to 45, scales it by 0.7 to 1.2 and places it at random on 42 x 42; P scales by 0.75 to 1 and moves each corner by a
-normal amount of 5 pixels; E scales alike and moves the 16 control points of a thin plate spline by 1.5 pixels; the
-cluttered set places a digit at random on 60 x 60, with six 6 x 6 patches of other digits. What the appendix leaves
-open, and is decided here, stands at each function. Points are (x, y) in pixels, with pixel centres at halves.
+The parameters are those of the paper's appendix on these data as we remember it, not yet held against the text: R turns
+a digit by up to 90 degrees either way; RTS by up to 45, scales it by 0.7 to 1.2 and places it at random on 42 x 42; P
+scales by 0.75 to 1 and moves each corner by a normal amount of 5 pixels; E scales alike and moves the 16 control points
+of a thin plate spline by 1.5 pixels; the cluttered set places a digit at random on 60 x 60, with six 6 x 6 patches of
+other digits. What the appendix leaves open, and is decided here, stands at each function. Points are (x, y) in pixels,
+with pixel centres at halves.
 """
 
 from collections.abc import Callable

@@ -21,6 +21,8 @@ def export_script(onnx_file: Path, profiles: tuple["Batch", ...], tuning: "Tunin
     typer.echo(f"{script}  {file_size(script)}  builds {onnx_file.stem}.plan with trtexec; copy both to the device")
     if FUSED in onnx.operators:
         note("trtexec can't compile the fused sampler, and takes the operators that it stands for")
+    if tuning.dla_core is not None:  # as its source says (sampleEngines.cpp); 11 has no such flags any more
+        note("trtexec of TensorRT 10 adds float16 flags for a DLA, which a typed model refuses; take that of 11.4.1")
 
 
 def export_triton(model: Path, repository: Path) -> None:

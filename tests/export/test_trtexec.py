@@ -169,6 +169,11 @@ def test_a_fused_sampler_is_told_to_stay_unfused(run_lstn: RunLstn, exported_lst
     assert (ran.code, "trtexec can't compile the fused sampler" in ran.err) == (0, True)
 
 
+def test_a_script_for_the_dla_says_which_trtexec_it_wants(run_lstn: RunLstn, model: Path) -> None:
+    ran = run_lstn("export", model, "--engine", "trt", "--script", "--dla", "0", "--batch", "8,8,8")
+    assert (ran.code, "TensorRT 10 adds float16 flags for a DLA" in ran.err) == (0, True)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

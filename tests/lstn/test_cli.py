@@ -10,6 +10,10 @@ from command import RunLstn
 from lstn.commands import train as train_command
 from lstn.errors import LstnError, UsageError
 
+COMMANDS = (
+    *("train", "export", "calibrate", "evaluate", "infer", "serve"),
+    *("bench", "claims", "inspect", "doctor"),
+)
 HEAVY = ("torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "numpy.testing", "matplotlib")
 
 
@@ -24,12 +28,10 @@ print("loaded:", [name for name in {HEAVY!r} if name in sys.modules])
 """
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.endswith("loaded: []\n")
-    assert all(
-        command in ran.stdout for command in ("train", "export", "infer", "bench", "claims", "inspect", "doctor")
-    )
+    assert all(command in ran.stdout for command in COMMANDS)
 
 
-@pytest.mark.parametrize("command", ["train", "export", "infer", "bench", "claims", "inspect", "doctor"])
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_and_every_option_has_a_help_text(command: str, run_lstn: RunLstn) -> None:
     import typer.main
 
