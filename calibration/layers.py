@@ -15,7 +15,7 @@ LOCALIZER = Part.LOCALIZER.value
 HEAD_ALONE = "head"
 """What `--keep` calls the layers that are float32 in any case."""
 
-_LOWERED_PARTS = (Part.LOCALIZER, Part.BACKBONE)
+LOWERED_PARTS = (Part.LOCALIZER, Part.BACKBONE)
 """Not the grid and the sampler: a float16 coordinate near 1 is a tenth of a pixel coarse at 224, and the sampler takes
 its image in the type of its coordinates (TensorRT, PyTorch). Nor the normalisation before it, which would gain nothing.
 """
@@ -63,7 +63,7 @@ def lowered_nodes(model: onnx.ModelProto, kept: frozenset[str]) -> list[str]:
     A node without weights is kept if all layers of its part are.
     """
     layers = layer_names(model)
-    parts = {part for part in _LOWERED_PARTS if any(part_of(layer) is part and layer not in kept for layer in layers)}
+    parts = {part for part in LOWERED_PARTS if any(part_of(layer) is part and layer not in kept for layer in layers)}
     return [
         node.name
         for node in model.graph.node

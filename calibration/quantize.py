@@ -79,8 +79,9 @@ def _fp8_from_int8(quantized: onnx.ModelProto, exact: onnx.ModelProto) -> onnx.M
             shape = [-1 if index == axis % values.ndim else 1 for index in range(values.ndim)] if scales.ndim else []
             weight.CopyFrom(numpy_helper.from_array((values / scales.reshape(shape)).astype(dtype), weight.name))
     del quantized.graph.value_info[:]
-    del quantized.opset_import[:]
-    quantized.opset_import.append(helper.make_opsetid("", _FP8_OPSET))
+    for entry in (*quantized.opset_import, *(opset for own in quantized.functions for opset in own.opset_import)):
+        if entry.domain in ("", "ai.onnx"):  # the fused sampler's own is no business of ours
+            entry.version = _FP8_OPSET
     quantized.ir_version = max(quantized.ir_version, 9)  # the first that knows float8
     return quantized
 

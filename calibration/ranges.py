@@ -3,6 +3,7 @@
 import json
 import math
 import tempfile
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
@@ -10,6 +11,8 @@ from io import StringIO
 from pathlib import Path
 
 import numpy as np
+import onnx
+from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from onnxruntime.quantization.calibrate import (
     CalibraterBase,
     CalibrationDataReader,
@@ -20,12 +23,14 @@ from onnxruntime.quantization.calibrate import (
 )
 from rich.progress import track
 
+from lstn.calibration.layers import LOWERED_PARTS
 from lstn.calibration.quantize import OPERATORS
 from lstn.contract import PIXELS
 from lstn.data import Split
 from lstn.errors import ArtifactError, DataError, LstnError
 from lstn.files import sha256_of, write_text
 from lstn.images import Pixels
+from lstn.nodes import part_of
 from lstn.precision import RangeMethod
 from lstn.terminal import messages, warn
 
@@ -34,6 +39,7 @@ FEWEST, FEW = 8, 128
 
 _BATCH = 8
 _MAX_BYTES = 16 << 20
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 _METHODS = {
@@ -94,7 +100,7 @@ def ranges_of(onnx_file: Path, split: Split, *, method: RangeMethod, count: int,
     """
     wanted = Ranges(sha256_of(onnx_file), method, min(count, len(split)), seed, split.fingerprint, {})
     if cache.exists():
-        return _read(cache, wanted)
+        return _read(cache, wanted, onnx_file)
     indices = draw(split, count, seed)
     tensors = _measure(onnx_file, split, indices, method)
     if broken := [name for name, values in tensors.items() if not all(map(math.isfinite, values))]:
@@ -107,16 +113,9 @@ def ranges_of(onnx_file: Path, split: Split, *, method: RangeMethod, count: int,
 def _measure(
     onnx_file: Path, split: Split, indices: Sequence[int], method: RangeMethod
 ) -> dict[str, tuple[float, float]]:
-    how, options = _METHODS[method]
-    with tempfile.TemporaryDirectory() as folder:
-        calibrator: CalibraterBase = create_calibrator(
-            onnx_file,
-            list(OPERATORS),
-            str(Path(folder) / "augmented.onnx"),
-            how,
-            providers=["CPUExecutionProvider"],
-            extra_options=options,
-        )
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what is not finite, which the caller refuses
+        calibrator = _calibrator(onnx_file, Path(folder), method)
         starts = range(0, len(indices), _BATCH)
         for start in track(
             starts,
@@ -134,6 +133,24 @@ def _measure(
     return {name: (entry.range_value[0].item(), entry.range_value[1].item()) for name, entry in data.items()}
 
 
+def _calibrator(onnx_file: Path, folder: Path, method: RangeMethod) -> CalibraterBase:
+    how, options = _METHODS[method]
+    try:
+        return create_calibrator(
+            onnx_file,
+            list(OPERATORS),
+            str(folder / "augmented.onnx"),
+            how,
+            providers=["CPUExecutionProvider"],
+            extra_options=options,
+        )
+    except (OSError, DecodeError) as error:  # on a full disk ONNX cuts its file off in silence, and reads that back
+        raise LstnError(
+            f"cannot write a copy of {onnx_file} to {folder.parent}",
+            hint="free some space there, or set TMPDIR to another place",
+        ) from error
+
+
 class _OneBatch(CalibrationDataReader):  # type: ignore[misc]  # of an untyped package
     """One batch of pixels, as the calibrator takes its input."""
 
@@ -144,7 +161,7 @@ class _OneBatch(CalibrationDataReader):  # type: ignore[misc]  # of an untyped p
         return next(self._batches, None)
 
 
-def _read(cache: Path, wanted: Ranges) -> Ranges:
+def _read(cache: Path, wanted: Ranges, onnx_file: Path) -> Ranges:
     hint = "remove it, and the ranges are measured again"
     if cache.stat().st_size > _MAX_BYTES:
         raise ArtifactError(f"{cache}: larger than {_MAX_BYTES >> 20} MiB", hint=hint)
@@ -165,9 +182,19 @@ def _read(cache: Path, wanted: Ranges) -> Ranges:
         ours, theirs = getattr(wanted, field), getattr(found, field)
         if ours != theirs:
             raise ArtifactError(f"{cache}: ranges of another {what} ({theirs!s:.12}, not {ours!s:.12})", hint=hint)
-    if not all(math.isfinite(value) for pair in tensors.values() for value in pair):
-        raise ArtifactError(f"{cache}: damaged ranges (not finite)", hint=hint)
+    if broken := [name for name, (low, high) in tensors.items() if not -_LARGEST <= low <= high <= _LARGEST]:
+        raise ArtifactError(f"{cache}: damaged ranges ({broken[0]:.80} has none)", hint=hint)
+    if lost := sorted(_wanted_tensors(onnx_file) - set(tensors)):
+        raise ArtifactError(f"{cache}: damaged ranges ({lost[0]:.80} is missing)", hint=hint)
     return found
+
+
+def _wanted_tensors(onnx_file: Path) -> set[str]:
+    """Return what quantization reads ranges of: all that a quantized operator of the lowered parts is given."""
+    graph = onnx.load(onnx_file, load_external_data=False).graph
+    constants = {weight.name for weight in graph.initializer}
+    readers = (node for node in graph.node if node.op_type in OPERATORS and part_of(node.name) in LOWERED_PARTS)
+    return {name for node in readers for name in node.input if name and name not in constants}
 
 
 _BELONGS = {

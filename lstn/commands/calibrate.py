@@ -130,7 +130,8 @@ def show(made: "Calibrated", settings: "Settings") -> None:
     if made.search is not None:
         _print_search(console, made.search, made, settings)
     print_costs(console, {settings.precision.value: made.cost})
-    console.print(f"kept in float32: {', '.join(_named(made.kept, made.layers))}", markup=False, soft_wrap=True)
+    kept = ", ".join(_named(made.kept, made.layers)) or "nothing"
+    console.print(f"kept in float32: {kept}", markup=False, soft_wrap=True)
     for path in (made.onnx, made.json, made.html):
         typer.echo(f"{path}  {file_size(path)}")
     if (takers := _WITHOUT_ONNX_RUNTIME.get(settings.precision)) is not None:

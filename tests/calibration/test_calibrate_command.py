@@ -162,6 +162,16 @@ def test_kept_layers_are_said(run_lstn: RunLstn) -> None:
     assert not any(name.startswith("sampler/GridSample") for name in names)
 
 
+def test_nothing_kept_is_said_and_a_model_without_a_warp_has_no_bound_on_it(run_lstn: RunLstn) -> None:
+    Path("plain.onnx").write_bytes(exported_model(Loc.NONE).SerializeToString())
+    ran = run_lstn("calibrate", "plain.onnx", *DIGITS, "--keep", "localizer")
+    assert ran.code == 0, ran.err
+    assert "kept in float32: nothing\n" in ran.out
+    ran = run_lstn("calibrate", "plain.onnx", *DIGITS, "--max-drift-px", "1")
+    assert ran.code == 2
+    assert "--max-drift-px is for models with a transformer" in ran.err
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "said"),
     [

@@ -6,13 +6,14 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, numpy_helper
-from small_models import SIDE, exported_model
+from small_models import SIDE, exported_model, warping_model
 
 from lstn.calibration.emulate import emulated
 from lstn.calibration.layers import LAYERS, kept_layers
 from lstn.calibration.quantize import quantized_model
 from lstn.calibration.ranges import Ranges
 from lstn.contract import LOGITS, PIXELS, Loc
+from lstn.export.to_onnx import onnx_from_torch
 from lstn.nodes import Part, layer_of, part_of
 from lstn.precision import Precision, RangeMethod
 
@@ -101,6 +102,18 @@ def test_an_fp8_file_says_the_opset_that_has_it_and_stays_below_the_one_that_mis
     _, model = lowered(Precision.FP8)
     onnx.checker.check_model(model, full_check=True)
     assert [(entry.domain, entry.version) for entry in model.opset_import] == [("", 19)]
+
+
+@pytest.mark.parametrize("precision", [Precision.INT8, Precision.FP8])
+def test_the_fused_sampler_comes_through(precision: Precision) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE, 3), dtype=np.uint8)
+    answers = []
+    for fused in (False, True):
+        model = onnx_from_torch(*warping_model(Loc.LSTN), fused=fused)
+        low = quantized_model(model, precision, kept_layers(model, ["localizer"]), ranges_for(model))
+        onnx.checker.check_model(low)
+        answers.append(run(emulated(low, precision), pixels, [LOGITS])[0])
+    np.testing.assert_allclose(answers[1], answers[0], atol=1e-4)
 
 
 def test_the_emulation_of_fp8_rounds_activations_as_numpy_does() -> None:

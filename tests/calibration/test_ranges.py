@@ -1,6 +1,7 @@
 """Ranges of tensors, against ONNX Runtime's own outputs on the same images."""
 
 import json
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -144,6 +145,10 @@ def test_a_cache_of_another_model_is_refused(onnx_file: Path) -> None:
         lambda text: json.dumps(json.loads(text) | {"tensors": {"x": [0.0]}}),
         lambda text: json.dumps(json.loads(text) | {"tensors": {"x": [0.0, float("nan")]}}),
         lambda text: json.dumps(json.loads(text) | {"tensors": []}),
+        lambda text: json.dumps(json.loads(text) | {"tensors": {}}),
+        lambda text: with_range_of_the_backbones_image(text, None),
+        lambda text: with_range_of_the_backbones_image(text, [1.0, -1.0]),
+        lambda text: with_range_of_the_backbones_image(text, [-1e300, 1e300]),
     ],
 )
 def test_a_damaged_cache_is_one_clear_line(onnx_file: Path, damage: object) -> None:
@@ -152,6 +157,26 @@ def test_a_damaged_cache_is_one_clear_line(onnx_file: Path, damage: object) -> N
     cache.write_text(damage(cache.read_text()))  # type: ignore[operator]
     with pytest.raises(ArtifactError, match="damaged ranges"):
         measured(onnx_file, Noise(20))
+
+
+def with_range_of_the_backbones_image(text: str, values: list[float] | None) -> str:
+    cache = json.loads(text)
+    del cache["tensors"]["sampler/GridSample"]
+    if values is not None:
+        cache["tensors"]["sampler/GridSample"] = values
+    return json.dumps(cache)
+
+
+def test_a_full_disk_for_temporary_files_is_no_defect(onnx_file: Path) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (onnx_file.stat().st_size // 2, limits[1]))
+    try:
+        with pytest.raises(LstnError, match="cannot write a copy") as caught:
+            measured(onnx_file, Noise(20))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert "TMPDIR" in caught.value.hint
+    assert not onnx_file.with_suffix(".json").exists()
 
 
 def test_values_that_are_not_finite_are_refused(onnx_file: Path) -> None:

@@ -8,16 +8,24 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 from PIL import Image
+from tiny import SIDE, Tiny, proto_of
+from tiny_fixtures import LABELS, tiny_at
 
+from lstn.contract import Loc
 from lstn.images import Pixels
+
+SHAPE = [1, SIDE, SIDE, 3]
+ZEROS = [0] * (SIDE * SIDE * 3)
 
 
 @dataclass
@@ -74,6 +82,29 @@ def serving(*arguments: object) -> Iterator[Server]:
             yield Server(process, int(ports[1]), int(ports[2]))
         finally:
             process.kill()
+
+
+def written(path: Path, *, loc: Loc = Loc.LSTN, seed: int = 0) -> Tiny:
+    tiny = tiny_at(path, loc=loc, labels=LABELS, seed=seed)
+    path.write_bytes(proto_of(tiny).SerializeToString())
+    return tiny
+
+
+def connect(client: ModuleType, server: Server, **options: Any) -> Any:
+    import tritonclient.http  # here, for conftest.py imports this module and a GPU machine may lack the client
+
+    return client.InferenceServerClient(server.http if client is tritonclient.http else server.grpc, **options)
+
+
+def until(true: Callable[[], bool]) -> None:
+    stop = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < stop
+        time.sleep(0.01)
+
+
+def random_pixels(count: int, seed: int) -> np.ndarray:
+    return np.random.default_rng(seed).integers(0, 256, (count, SIDE, SIDE, 3), dtype=np.uint8)
 
 
 def png(pixels: Pixels) -> bytes:

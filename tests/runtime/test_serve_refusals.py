@@ -1,41 +1,21 @@
-"""What `lstn serve` doesn't take: in words of its own, without a path, a version or a traceback, and serving on."""
+"""What `lstn serve` refuses over HTTP: in its own words, without a path, a version or a traceback, and serving on."""
 
 import json
 import re
 import socket
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import grpc
-import numpy as np
 import pytest
-import tritonclient.grpc
-from command import RunLstn
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
-from serving import Server, body_of, files_input, png, serving
-from tiny import SIDE, Tiny, proto_of
-from tiny_fixtures import LABELS, tiny_at
-from tritonclient.grpc import service_pb2
+from serving import SHAPE, ZEROS, Server, body_of
+from tiny import SIDE
 
-from lstn.contract import Loc
 from lstn.runtime.serving.access import MAX_BODY_BYTES, MAX_JSON_BYTES
 
 INFER = "/v2/models/model/infer"
-SHAPE = [1, SIDE, SIDE, 3]
-ZEROS = [0] * (SIDE * SIDE * 3)
+
+
 GOOD = {"name": "pixels", "datatype": "UINT8", "shape": SHAPE, "data": ZEROS}
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    tiny = tiny_at(tmp_path_factory.mktemp("served") / "model.onnx", loc=Loc.LSTN, labels=LABELS, seed=0)
-    tiny.path.write_bytes(proto_of(tiny).SerializeToString())
-    with serving("--engine", tiny.path, "--max-queue", 40, "--max-wait-ms", 0) as running:
-        yield running
-        assert running.stop() == (0, "")  # nothing was written about what anyone sent
 
 
 def check_words(server: Server, headers: dict[str, str], body: bytes) -> str:
@@ -171,96 +151,6 @@ def test_a_body_beyond_the_limit_is_refused_before_it_is_sent(server: Server) ->
     assert (status, check_words(server, headers, body)[:22]) == (413, "the request has more t")
 
 
-def test_pictures_that_are_too_large_together_are_refused_before_one_is_decoded(server: Server, tmp_path: Path) -> None:
-    Image.new("1", (8000, 7000)).save(tmp_path / "large.png")
-    file = (tmp_path / "large.png").read_bytes()
-    client = tritonclient.grpc.InferenceServerClient(server.grpc)
-    with pytest.raises(tritonclient.grpc.InferenceServerException, match="more than 100 million pixels together"):
-        client.infer("model", [files_input(tritonclient.grpc, [file, file])])
-    assert client.infer("model", [files_input(tritonclient.grpc, [file])]).as_numpy("logits").shape == (1, 4)
-
-
-def test_a_damaged_picture_is_named_by_its_number(server: Server) -> None:
-    good = png(np.arange(SIDE * SIDE * 3, dtype=np.uint8).reshape(SIDE, SIDE, 3))
-    client = tritonclient.grpc.InferenceServerClient(server.grpc)
-    for bad in (good[: len(good) // 2], b"GIF89a", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 1 1\n", b""):
-        with pytest.raises(tritonclient.grpc.InferenceServerException) as refused:
-            client.infer("model", [files_input(tritonclient.grpc, [good, bad])])
-        assert refused.value.status() == "StatusCode.INVALID_ARGUMENT"
-        assert re.fullmatch(r"image 1: (damaged image|not an image|the file is empty)", refused.value.message())
-
-
-def call(server: Server, method: str, data: bytes) -> bytes:
-    with grpc.insecure_channel(server.grpc) as channel:
-        answer: bytes = channel.unary_unary(f"/inference.GRPCInferenceService/{method}")(data, timeout=20)
-        return answer
-
-
-def sent(**fields: Any) -> bytes:
-    tensor = service_pb2.ModelInferRequest.InferInputTensor(name="pixels", datatype="UINT8", shape=SHAPE)
-    fields = {"model_name": "model", "inputs": [tensor], "raw_input_contents": [bytes(ZEROS)]} | fields
-    data: bytes = service_pb2.ModelInferRequest(**fields).SerializeToString()
-    return data
-
-
-def typed(datatype: str, name: str = "pixels", shape: tuple[int, ...] = tuple(SHAPE), **contents: Any) -> Any:
-    return service_pb2.ModelInferRequest.InferInputTensor(
-        name=name, datatype=datatype, shape=shape, contents=service_pb2.InferTensorContents(**contents)
-    )
-
-
-@pytest.mark.parametrize(
-    ("data", "status"),
-    [
-        (b"\xff\xff\xff", "INVALID_ARGUMENT"),
-        (b"\x0a\x05m", "INVALID_ARGUMENT"),
-        (sent(model_name="none"), "NOT_FOUND"),
-        (sent(model_version="2"), "NOT_FOUND"),
-        (sent(inputs=[]), "INVALID_ARGUMENT"),
-        (sent(raw_input_contents=[b"", b""]), "INVALID_ARGUMENT"),
-        (sent(raw_input_contents=[bytes(191)]), "INVALID_ARGUMENT"),
-        (sent(raw_input_contents=[], inputs=[typed("UINT8", uint_contents=[256] * 192)]), "INVALID_ARGUMENT"),
-        (sent(raw_input_contents=[], inputs=[typed("UINT8", shape=(-1, 8, 8, 3))]), "INVALID_ARGUMENT"),
-        (sent(raw_input_contents=[], inputs=[typed("FP32", fp32_contents=[0.5] * 192)]), "INVALID_ARGUMENT"),
-        (
-            sent(raw_input_contents=[], inputs=[typed("BYTES", "image", (1,), bytes_contents=[b"x"])]),
-            "INVALID_ARGUMENT",
-        ),
-        (sent(inputs=[typed("UINT8", uint_contents=ZEROS)]), "INVALID_ARGUMENT"),
-        (sent(outputs=[{"name": "loss"}]), "INVALID_ARGUMENT"),
-        (sent(parameters={"timeout": {"string_param": "1"}}), "INVALID_ARGUMENT"),
-        (sent(parameters={"timeout": {"int64_param": -1}}), "INVALID_ARGUMENT"),
-    ],
-)
-def test_a_call_that_is_no_request_is_the_clients_fault(server: Server, data: bytes, status: str) -> None:
-    with pytest.raises(grpc.RpcError) as refused:
-        call(server, "ModelInfer", data)
-    assert refused.value.code().name == status  # type: ignore[attr-defined]
-    assert not re.search(r"/|Traceback|Error", refused.value.details())  # type: ignore[attr-defined]
-
-
-def test_typed_contents_do_as_well_as_raw_ones(server: Server) -> None:
-    raw = service_pb2.ModelInferResponse.FromString(call(server, "ModelInfer", sent()))
-    numbers = sent(raw_input_contents=[], inputs=[typed("UINT8", uint_contents=ZEROS)])
-    files = sent(
-        raw_input_contents=[],
-        inputs=[typed("BYTES", "image", (1,), bytes_contents=[png(np.zeros((SIDE, SIDE, 3), np.uint8))])],
-    )
-    for data in (numbers, files):
-        assert service_pb2.ModelInferResponse.FromString(call(server, "ModelInfer", data)) == raw
-
-
-def test_calls_that_are_compressed_or_unknown_are_refused(server: Server) -> None:
-    with pytest.raises(grpc.RpcError) as refused:
-        call(server, "RepositoryModelLoad", b"")
-    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED  # type: ignore[attr-defined]
-    with grpc.insecure_channel(server.grpc, compression=grpc.Compression.Gzip) as channel:
-        ask = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-        with pytest.raises(grpc.RpcError) as refused:
-            ask(sent(raw_input_contents=[bytes(1 << 20)]), timeout=20)
-    assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED  # type: ignore[attr-defined]
-
-
 ANY_JSON = st.recursive(
     st.none()
     | st.booleans()
@@ -287,76 +177,3 @@ def test_whatever_is_sent_is_answered_and_never_with_500(server: Server, body: b
     status, answered, answer = server.ask("POST", INFER, body, **headers)
     assert status in (400, 413)
     check_words(server, answered, answer)
-
-
-def code_of(ask: Any, message: bytes) -> str:
-    try:
-        ask(message, timeout=20)
-    except grpc.RpcError as error:
-        code: grpc.StatusCode = error.code()  # type: ignore[attr-defined]
-        return str(code.name)
-    return "OK"
-
-
-@settings(max_examples=150, deadline=None)
-@given(st.binary(max_size=200), st.data())
-def test_whatever_is_called_is_the_clients_fault(server: Server, junk: bytes, data: st.DataObject) -> None:
-    good = sent()
-    at = data.draw(st.integers(0, len(good)))
-    with grpc.insecure_channel(server.grpc) as channel:
-        ask = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-        for message in (junk, good[:at] + junk + good[at:], good[:at]):
-            assert code_of(ask, message) in ("OK", "INVALID_ARGUMENT", "NOT_FOUND", "DEADLINE_EXCEEDED")
-
-
-@pytest.fixture
-def port() -> Iterator[int]:
-    """One that is taken."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        yield taken.getsockname()[1]
-
-
-@pytest.mark.parametrize(
-    ("options", "code", "told"),
-    [
-        (["--host", "0.0.0.0"], 2, "--host 0.0.0.0: other machines could use the server"),
-        (["--host", "::"], 2, "--host ::: other machines could use the server"),
-        (["--host", "example.org"], 2, "--host example.org: not an address"),
-        (["--token-file", "nothing"], 2, "--token-file nothing: No such file"),
-        (["--token-file", "short"], 2, "wanted one word of 16 to 4096 characters"),
-        (["--tls-cert", "short"], 2, "--tls-cert and --tls-key go together"),
-        (["--tls-cert", "short", "--tls-key", "short"], 2, "no certificate and its key"),
-        (["--tls-cert", "nothing", "--tls-key", "nothing"], 2, "No such file"),
-        (["--name", "a", "--name", "b"], 2, "2 --name for 1 --engine"),
-        (["--name", "a/b"], 2, "'a/b' can't name a model"),
-        (["--engine", "model.onnx"], 2, "two models are called model"),
-        (["--engine", "nothing.onnx"], 2, "nothing.onnx: no such file"),
-        (["--engine", "junk.onnx"], 1, "junk.onnx: "),
-        (["--max-batch", "2000"], 2, "--max-batch 2000: "),
-        (["--http-port", "PORT"], 2, "--http-port PORT: can't listen there on 127.0.0.1"),
-        (["--grpc-port", "PORT"], 2, "--grpc-port PORT: can't listen there on 127.0.0.1"),
-    ],
-)
-def test_a_server_that_cannot_be_says_so_on_one_line(
-    run_lstn: RunLstn,
-    tiny: Tiny,
-    port: int,
-    monkeypatch: pytest.MonkeyPatch,
-    options: list[str],
-    code: int,
-    told: str,
-) -> None:
-    monkeypatch.chdir(tiny.path.parent)
-    Path("short").write_text("secret")
-    Path("junk.onnx").write_text("junk")
-    ports = ["--http-port", "0", "--grpc-port", "0"]
-    ran = run_lstn(
-        "serve", "--engine", "model.onnx", *ports, *(option.replace("PORT", str(port)) for option in options)
-    )
-    error, *hint = [line for line in ran.err.splitlines() if "grpc" not in line or line.startswith("error:")]
-    assert (ran.code, ran.out) == (code, "")
-    assert error.startswith("error: ")
-    assert told.replace("PORT", str(port)) in error
-    assert len(hint) <= 1

@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
 from tiny_fixtures import run_lstn
 
 __all__ = ["run_lstn"]
+
+pytest.register_assert_rewrite("short_runs")  # so that a difference between two runs is shown
 
 
 @pytest.fixture(scope="session")
@@ -21,3 +25,9 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(pixels).save(path)
     return f"folder:{root}"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Where a run may go; it isn't there yet."""
+    return tmp_path / "run"

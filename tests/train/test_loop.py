@@ -1,10 +1,5 @@
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,60 +7,16 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import save_file
+from short_runs import CPU, SILENT, assert_same_weights, options, run, weights_of
 
-from lstn.contract import IMAGENET_MEAN, Loc, ThetaForm
+from lstn.contract import Loc, ThetaForm
 from lstn.data import open_data
-from lstn.errors import ArtifactError, DataError, TrainingError, UsageError
+from lstn.errors import DataError, TrainingError, UsageError
 from lstn.train.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.train.loading import Images, batches
-from lstn.train.loop import METRICS, Result, Watcher, evaluate, fit, forward
+from lstn.train.loop import METRICS, evaluate, fit, forward
 from lstn.train.model import Classifier
-from lstn.train.options import Options
-from lstn.train.state import LAST, Epoch, read_options
-
-CPU = torch.device("cpu")
-SILENT = Watcher(lambda images, finished: None, lambda *figures: None, lambda row, best: None)
-
-
-def options(data: str, **changes: object) -> Options:
-    chosen: dict[str, object] = {
-        "loc": Loc.LSTN,
-        "model": "cnn",
-        "data": data,
-        "weights": "",
-        "image_size": 32,
-        "epochs": 3,
-        "patience": 10,
-        "batch_size": 8,
-        "lr": 0.002,
-        "loc_lr_scale": 0.1,
-        "precision": "fp32",
-        "seed": 0,
-    }
-    return Options(**chosen | changes)  # type: ignore[arg-type]
-
-
-def run(given: Options, folder: Path, *, resume: bool = False) -> Result:
-    return fit(given, folder, device=CPU, workers=0, watcher=SILENT, resume=resume)
-
-
-@pytest.fixture
-def folder(tmp_path: Path) -> Path:
-    """Where a run may go; it isn't there yet."""
-    return tmp_path / "run"
-
-
-def weights_of(folder: Path, name: str = LAST) -> dict[str, torch.Tensor]:
-    return read_tensors(folder / name)[0]
-
-
-def assert_same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> None:
-    assert one.keys() == other.keys()
-    assert [name for name in one if not torch.equal(one[name], other[name])] == []
-
-
-def without_time(history: tuple[Epoch, ...]) -> list[dict[str, object]]:
-    return [{key: value for key, value in row.items() if key != "seconds"} for row in history]
+from lstn.train.state import LAST
 
 
 @pytest.mark.parametrize("loc", list(Loc))
@@ -102,62 +53,12 @@ def test_accuracy_is_that_of_a_plain_loop_over_the_images(data: str, folder: Pat
     assert loss == pytest.approx(np.mean(losses), rel=1e-5)
 
 
-def test_a_run_stopped_after_an_epoch_ends_with_the_same_weights(data: str, tmp_path: Path) -> None:
-    whole = run(options(data, epochs=4), tmp_path / "whole")
-    run(options(data, epochs=2), tmp_path / "parts")
-    parts = run(options(data, epochs=4), tmp_path / "parts", resume=True)
-    assert without_time(parts.history) == without_time(whole.history)
-    assert_same_weights(weights_of(tmp_path / "parts"), weights_of(tmp_path / "whole"))
-    assert_same_weights(weights_of(tmp_path / "parts", CHECKPOINT), weights_of(tmp_path / "whole", CHECKPOINT))
-
-
 def test_the_seed_decides_and_nothing_else(data: str, tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         run(options(data, epochs=1, seed=seed), tmp_path / name)
     a, b, c = (weights_of(tmp_path / name) for name in "abc")
     assert_same_weights(a, b)
     assert not torch.equal(a["model.backbone.classifier.2.weight"], c["model.backbone.classifier.2.weight"])
-
-
-KILLED = """
-import sys
-from pathlib import Path
-from lstn.train.loop import Watcher, fit
-from lstn.train.options import Options
-import torch
-step = lambda epoch, seen, loss, accuracy: print(epoch, seen, flush=True)
-watcher = Watcher(lambda images, finished: None, step, lambda row, best: None)
-options, folder = Options.from_json(sys.argv[1], source="test"), Path(sys.argv[2])
-resume = (folder / "last.safetensors").is_file()
-fit(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, resume=resume)
-"""
-
-
-EVERYTHING: dict[str, object] = {
-    "weight_decay": 0.01, "warmup_epochs": 1.5, "cosine": True, "ema_epochs": 1.0, "clip_norm": 1.0, "in_frame": 0.1,
-    "theta": ThetaForm.SIMILARITY,
-}  # fmt: skip
-
-
-def test_a_run_killed_at_any_moment_ends_with_the_same_weights(data: str, tmp_path: Path) -> None:
-    """SIGKILL five times, each somewhere else in an epoch, then once more to the end; with all that has a state."""
-    given = options(data, epochs=5, **EVERYTHING)
-    run(given, tmp_path / "whole")
-    folder = tmp_path / "killed"
-    command = [sys.executable, "-c", KILLED, given.to_json(), str(folder)]
-    for steps in (0, 2, 8, 13, 6):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        for _ in range(steps):
-            process.stdout.readline()
-        time.sleep(0.005 * steps)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-    subprocess.run(command, check=True, capture_output=True)
-    assert_same_weights(weights_of(folder), weights_of(tmp_path / "whole"))
-    assert_same_weights(weights_of(folder, CHECKPOINT), weights_of(tmp_path / "whole", CHECKPOINT))
-    assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {CHECKPOINT, LAST, METRICS}
 
 
 def test_patience_ends_a_run_that_gets_no_better(data: str, folder: Path) -> None:
@@ -266,56 +167,6 @@ def test_two_runs_never_share_a_folder(data: str, tmp_path: Path) -> None:
         run(options(data, epochs=1), tmp_path / "a")
 
 
-def test_a_run_whose_data_set_changed_is_not_resumed(data: str, tmp_path: Path) -> None:
-    copy = tmp_path / "data"
-    shutil.copytree(data.removeprefix("folder:"), copy)
-    given = options(f"folder:{copy}", epochs=1)
-    run(given, tmp_path / "a")
-    for split in ("train", "val"):
-        (copy / split / "left").rename(copy / split / "write")  # now the last class, and as many as before
-    with pytest.raises(ArtifactError, match="2 labels, without 'left', with 'write'; the run began with 2"):
-        run(replace(given, epochs=2), tmp_path / "a", resume=True)
-
-
-def test_a_run_that_gained_a_class_is_not_resumed(data: str, tmp_path: Path) -> None:
-    copy = tmp_path / "data"
-    shutil.copytree(data.removeprefix("folder:"), copy)
-    given = options(f"folder:{copy}", epochs=1)
-    run(given, tmp_path / "a")
-    shutil.copytree(copy / "train/left", copy / "train/middle")
-    with pytest.raises(ArtifactError, match="3 labels, with 'middle'; the run began with 2") as caught:
-        run(replace(given, epochs=2), tmp_path / "a", resume=True)
-    assert "start a new run" in caught.value.hint
-
-
-def test_a_run_that_lost_an_image_is_not_resumed(data: str, tmp_path: Path) -> None:
-    copy = tmp_path / "data"
-    shutil.copytree(data.removeprefix("folder:"), copy)
-    given = options(f"folder:{copy}", epochs=1)
-    run(given, tmp_path / "a")
-    (copy / "train/left/3.png").unlink()
-    with pytest.raises(ArtifactError, match="the data set is not the one"):
-        run(replace(given, epochs=2), tmp_path / "a", resume=True)
-
-
-def test_a_run_from_before_there_were_recipes_goes_on(data: str, tmp_path: Path) -> None:
-    """Its state as it was then: no recipe among its options, no contract, no steps, and no optimizer but Adam."""
-    given = options(data, epochs=4)
-    whole = run(given, tmp_path / "whole")
-    run(replace(given, epochs=2), tmp_path / "old")
-    tensors, metadata = read_tensors(tmp_path / "old" / LAST)
-    rest = json.loads(metadata["lstn.state"])
-    known = ("loc", "model", "data", "weights", "image_size", "epochs", "patience", "batch_size", "lr", "loc_lr_scale")
-    stored = json.loads(rest["options"])
-    rest["options"] = json.dumps({name: stored[name] for name in (*known, "precision", "seed")})
-    old = {name: rest[name] for name in ("options", "history", "scaler", "identity")}
-    save_file(tensors, tmp_path / "old" / LAST, {"lstn.state": json.dumps(old)})
-    assert read_options(tmp_path / "old" / LAST) == replace(given, epochs=2)
-    resumed = run(given, tmp_path / "old", resume=True)
-    assert without_time(resumed.history) == without_time(whole.history)
-    assert_same_weights(weights_of(tmp_path / "old"), weights_of(tmp_path / "whole"))
-
-
 def test_a_broken_test_set_is_known_before_training(data: str, tmp_path: Path) -> None:
     copy = tmp_path / "data"
     shutil.copytree(data.removeprefix("folder:"), copy)
@@ -366,24 +217,6 @@ def test_a_last_batch_of_one_is_left_out_of_training_only(data: str) -> None:
         for seed in (0, None)
     }
     assert sizes == {0: [47], None: [47, 1]}
-
-
-def test_resuming_another_model_is_refused(data: str, folder: Path) -> None:
-    run(options(data, epochs=1), folder)
-    with pytest.raises(ArtifactError, match="the state of another model"):
-        run(options(data, epochs=2, loc=Loc.STN), folder, resume=True)
-
-
-def test_weights_start_the_backbone_and_are_not_needed_to_resume(data: str, tmp_path: Path) -> None:
-    source = load_checkpoint(run(options(data, epochs=1), tmp_path / "source").checkpoint)
-    file = tmp_path / "backbone.safetensors"
-    save_file(source.model.backbone.state_dict(), file)
-    given = options(data, weights=str(file), seed=5, lr=0.0)
-    started = load_checkpoint(run(given, tmp_path / "started").checkpoint)
-    assert_same_weights(started.model.backbone.state_dict(), source.model.backbone.state_dict())
-    assert started.contract.mean == IMAGENET_MEAN
-    file.unlink()
-    assert len(run(replace(given, epochs=4), tmp_path / "started", resume=True).history) == 4
 
 
 def test_an_unknown_model_is_wrong_use(data: str, folder: Path) -> None:
