@@ -81,7 +81,8 @@ class Calibrated:
 def calibrate(onnx_file: Path, out: Path, settings: Settings) -> Calibrated:
     """Lower `onnx_file` into the folder `out`: `model.onnx` -> `model.int8.onnx`, with its cost as JSON and as a page.
 
-    The files get their names once the cost is known and within its bounds; the ranges are kept beside them.
+    The files get their names once the cost is known and within its bounds, and older ones of the same names are gone
+    before it is measured; the ranges are kept beside them.
 
     Raises:
         UsageError: an option that doesn't fit the model.
@@ -101,18 +102,16 @@ def calibrate(onnx_file: Path, out: Path, settings: Settings) -> Calibrated:
         kept = search.kept
     lowered = lowered_model(model, settings.precision, kept, ranges)
     stem = f"{onnx_file.stem}.{settings.precision.value}"
-    made = out / f"{stem}.onnx"
+    made, json, html = (out / f"{stem}.{suffix}" for suffix in ("onnx", "cost.json", "cost.html"))
     with replacing(made) as temporary:
         temporary.write_bytes(lowered.SerializeToString(deterministic=True))
+        for older in (made, json, html):  # whatever fails from here on, it would pass for this one's
+            older.unlink(missing_ok=True)
         cost = _measured(onnx_file, lowered, data, stem, settings.precision)
-        json, html = (out / f"{stem}.cost.{suffix}" for suffix in ("json", "html"))
-        result = Calibrated(made, json, html, cost, layer_names(model), kept, search)
         if reason := _beyond(cost, settings):
-            for path in (result.onnx, result.json, result.html):  # an older one would pass for this one's
-                path.unlink(missing_ok=True)
-            raise VerificationError(
-                f"{reason}; no {made.name} is left", hint="keep more layers with --keep, or let --auto find them"
-            )
+            hint = "keep more layers with --keep, or let --auto find them"
+            raise VerificationError(f"{reason}; no {made.name} is left", hint=hint)
+        result = Calibrated(made, json, html, cost, layer_names(model), kept, search)
         costs = {settings.precision.value: cost}
         write_text(result.json, costs_to_json(costs))
         write_text(result.html, page(costs))
