@@ -33,8 +33,8 @@ DEFAULT_KEEP = {
 }
 """What stays float32 unless told otherwise, by what trained models lost (docs/calibration.md).
 
-In float16 the warp of a whole localizer moves by hundredths of a pixel; in the others by a third of one to several, and
-the localizer is a small part of the time.
+In float16 the warps of a whole localizer move by hundredths of a pixel; in bfloat16 by up to a third of one, and in 8
+bits by up to three.
 """
 
 

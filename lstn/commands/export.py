@@ -242,7 +242,8 @@ def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") ->
     with messages().status(f"writing {xml} and comparing"):
         record, agreement = write_openvino(onnx_file, xml, images)
     what = f"OpenVINO {record.version.partition('-')[0]}, {record.precision}"
-    typer.echo(f"{xml}  {file_size(xml)}  {what}, {agreement.images} images against {onnx_file.name}: {agreement}")
+    kind = "images" if training else "embedded digits, for want of its own images,"
+    typer.echo(f"{xml}  {file_size(xml)}  {what}, {agreement.images} {kind} against {onnx_file.name}: {agreement}")
     weights = bin_path(xml)
     typer.echo(f"{weights}  {file_size(weights)}  the weights of {xml.name}; keep the two together")
 
