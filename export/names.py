@@ -5,8 +5,7 @@ from collections import Counter
 
 import onnx
 
-from lstn.contract import THETA
-from lstn.nodes import Part
+from lstn.nodes import Part, part_of
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 """Where the exporter notes the modules that a node came from, outermost first, and what it called the node."""
@@ -26,13 +25,13 @@ def name_nodes(graph: onnx.GraphProto) -> None:
     seen: Counter[str] = Counter()
     renamed: dict[str, str] = {}
     layer_of_tensor: dict[str, str] = {}
-    after_theta = {THETA}
+    of_theta: set[str] = set()
     for node in graph.node:
         layer = _layer(node, weights) or next((layer_of_tensor[i] for i in node.input if i in layer_of_tensor), "")
         if layer in ("", _TRANSFORMER):
-            layer = _unnamed_layer(node, after_theta)
-        if after_theta.intersection(node.input) and node.op_type != "GridSample":
-            after_theta.update(node.output)
+            layer = _unnamed_layer(node, of_theta)
+        if part_of(layer) in (Part.LOCALIZER, Part.GRID):
+            of_theta.update(node.output)
         layer_of_tensor.update(dict.fromkeys(node.output, layer))
         plain = f"{layer}/{node.op_type}"
         seen[plain] += 1
@@ -66,8 +65,8 @@ def _innermost_module(node: onnx.NodeProto) -> str:
     return ""
 
 
-def _unnamed_layer(node: onnx.NodeProto, after_theta: set[str]) -> str:
+def _unnamed_layer(node: onnx.NodeProto, of_theta: set[str]) -> str:
     """Outside of any module's own code lie the normalisation, the grid and the sampler."""
     if node.op_type == "GridSample":
         return Part.SAMPLER.value
-    return Part.GRID.value if after_theta.intersection(node.input) else Part.INPUT.value
+    return Part.GRID.value if of_theta.intersection(node.input) else Part.INPUT.value

@@ -11,7 +11,7 @@ import onnx
 import torch
 from torch import nn
 
-from lstn.contract import LOGITS, METADATA_KEY, PIXELS, THETA, Contract, Loc
+from lstn.contract import CONTROLS, LOGITS, METADATA_KEY, PIXELS, THETA, Contract, Loc
 from lstn.errors import LstnError, UsageError
 from lstn.export.names import name_nodes
 from lstn.export.plugin.node import fuse_sampler
@@ -49,7 +49,7 @@ def write_onnx(model: nn.Module, path: Path, contract: Contract, images: Pixels,
 
     Raises:
         VerificationError: the file computes something else than the model, or no finite numbers.
-        UsageError: there is nothing to fuse, for loc `none`.
+        UsageError: there is nothing to fuse, for loc `none`, or the model is a control.
         LstnError: the model can't be exported, or the file can't be written.
     """
     with replacing(path) as temporary:
@@ -64,11 +64,21 @@ def onnx_from_torch(model: nn.Module, contract: Contract, *, fused: bool = False
     precede one and follow a concatenation, stay.
 
     Raises:
-        UsageError: there is nothing to fuse, for loc `none`.
+        UsageError: there is nothing to fuse, for loc `none`, or the model is a control.
         LstnError: the exporter fails, the sampler isn't what TensorRT understands, or the file would pass 2 GB.
     """
     if fused and contract.loc is Loc.NONE:
         raise UsageError("a model of loc none has no sampler to fuse", hint="leave out --sampler")
+    if fused and contract.iterations > 1:
+        raise UsageError(
+            f"a model that looks {contract.iterations} times has as many samplers, and only one can be fused",
+            hint="leave out --sampler",
+        )
+    if contract.loc in CONTROLS:
+        raise UsageError(
+            f"a model of loc {contract.loc.value} is a control, to be compared with and not deployed",
+            hint="train it with another --loc, such as none",
+        )
     if model.training:
         raise ValueError("model is in training mode: BatchNorm and dropout would be exported as they train")
     height, width = contract.image_hw
@@ -140,7 +150,7 @@ def _check_size(graph: onnx.GraphProto) -> None:
 def _check_sampler(graph: onnx.GraphProto, contract: Contract) -> None:
     """A default left unsaid, or another spelling, is sampled differently somewhere; the exporter's may change."""
     samplers = [node for node in graph.node if node.op_type == "GridSample"]
-    expected = 0 if contract.loc is Loc.NONE else 1
+    expected = 0 if contract.loc is Loc.NONE else contract.iterations
     if len(samplers) != expected:
         raise LstnError(
             f"the exported graph has {len(samplers)} samplers, expected {expected} for loc {contract.loc.value}"

@@ -13,8 +13,9 @@ METADATA_KEY = "lstn"
 PIXELS, LOGITS, THETA = "pixels", "logits", "theta"
 """Names of the input and the outputs of every exported model."""
 
-VERSION = 2
-"""Version 2 can say what theta is bounded to. A contract that needn't is written as version 1, as it always was."""
+VERSION = 3
+"""Version 2 can say what theta is bounded to; version 3 a localizer that isn't the paper's, several iterations, and a
+transformer that isn't in front of everything. A contract is written in the oldest version that can say it."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -22,15 +23,34 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 _MAX_JSON = 4 << 20
 _MAX_SIDE = 8192
 _MAX_LABELS = 100_000
+MAX_ITERATIONS = 8
 
 
 class Loc(str, Enum):
-    """The localizer in front of the backbone (L-STN paper, Tables 1-3), or none at all."""
+    """The localizer: none, one of the paper's (L-STN paper, Tables 1-3), one on the backbone's own first layers, or a
+    control, which an experiment compares the others with (`lstn.train.localizers`)."""
 
     NONE = "none"
     STN = "stn"
     VSTN = "vstn"
     LSTN = "lstn"
+    SHARED = "shared"
+    IDENTITY = "identity"
+    DEAD = "dead"
+
+
+PAPER_LOCS = (Loc.NONE, Loc.STN, Loc.VSTN, Loc.LSTN)
+"""Those that the paper compares."""
+
+CONTROLS = (Loc.IDENTITY, Loc.DEAD)
+"""Whose warp is always the identity: trained to be compared with, and of no use otherwise."""
+
+
+class At(str, Enum):
+    """What the transformer warps: the image, or the feature map behind the backbone's first layers."""
+
+    INPUT = "input"
+    STEM = "stem"
 
 
 class ThetaForm(str, Enum):
@@ -51,6 +71,8 @@ class Contract:
     labels:   one name per class, in the order of the logits
     mean, std: per RGB channel on the 0..1 scale; the graph itself normalises
     theta:    what the transformer can do: any affine matrix, as in the paper, or a bounded one
+    iterations: how often the localizer looks, each time at what it chose so far; theta composes them
+    at:       what the transformer warps; theta means the same there, for each map spans -1..1
     """
 
     loc: Loc
@@ -60,13 +82,21 @@ class Contract:
     mean: tuple[float, float, float] = IMAGENET_MEAN
     std: tuple[float, float, float] = IMAGENET_STD
     theta: ThetaForm = ThetaForm.AFFINE
+    iterations: int = 1
+    at: At = At.INPUT
 
     def to_json(self) -> str:
         """Return the contract as one JSON string, in the oldest version that can say it."""
         fields = asdict(self) | {"loc": self.loc.value}
-        del fields["theta"]
-        bounded = self.theta is not ThetaForm.AFFINE
-        fields |= {"version": 2, "theta": self.theta.value} if bounded else {"version": 1}
+        newest = {"iterations": fields.pop("iterations"), "at": self.at.value}
+        bounds = {"theta": self.theta.value}
+        del fields["theta"], fields["at"]
+        if self.loc not in PAPER_LOCS or self.iterations > 1 or self.at is not At.INPUT:
+            fields |= {"version": 3} | bounds | newest
+        elif self.theta is not ThetaForm.AFFINE:
+            fields |= {"version": 2} | bounds
+        else:
+            fields |= {"version": 1}
         return json.dumps(fields, ensure_ascii=False)
 
     @staticmethod
@@ -90,14 +120,20 @@ class Contract:
                 hint="export it again with this version of lstn",
             )
         try:
+            version = fields["version"]
+            loc = Loc(fields["loc"])
+            if loc not in PAPER_LOCS and version < 3:
+                raise ValueError(f"version {version} knows no loc {loc.value}")
             return Contract(
-                loc=Loc(fields["loc"]),
+                loc=loc,
                 backbone=_name(fields["backbone"]),
                 image_hw=_image_hw(fields["image_hw"]),
                 labels=_labels(fields["labels"]),
                 mean=_three_floats(fields["mean"]),
                 std=_three_floats(fields["std"], positive=True),
-                theta=ThetaForm(fields["theta"]) if fields["version"] > 1 else ThetaForm.AFFINE,
+                theta=ThetaForm(fields["theta"]) if version > 1 else ThetaForm.AFFINE,
+                iterations=_iterations(fields["iterations"]) if version > 2 else 1,
+                at=At(fields["at"]) if version > 2 else At.INPUT,
             )
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
@@ -115,6 +151,12 @@ def _image_hw(value: object) -> tuple[int, int]:
         case [int(height), int(width)] if 0 < height <= _MAX_SIDE and 0 < width <= _MAX_SIDE:
             return height, width
     raise ValueError(f"image_hw {value!r:.80} is not two sizes between 1 and {_MAX_SIDE}")
+
+
+def _iterations(value: object) -> int:
+    if type(value) is not int or not 1 <= value <= MAX_ITERATIONS:
+        raise ValueError(f"iterations {value!r:.80}, wanted 1 to {MAX_ITERATIONS}")
+    return value
 
 
 def _labels(value: object) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import torch
 from onnx import numpy_helper
 
 from lstn.calibration.session import Session
-from lstn.contract import LOGITS, PIXELS, Contract, Loc
+from lstn.contract import LOGITS, PIXELS, At, Contract, Loc
 from lstn.export.to_onnx import onnx_from_torch
 from lstn.export.verify import Agreement, sample_images
 from lstn.images import Pixels
@@ -32,9 +32,11 @@ class Exported:
     images: Pixels
 
 
-def warping_model(loc: Loc, backbone: str = "cnn") -> tuple[Classifier, Contract]:
+def warping_model(
+    loc: Loc, backbone: str = "cnn", *, iterations: int = 1, at: At = At.INPUT
+) -> tuple[Classifier, Contract]:
     """Make a model whose theta depends on the image and is far from the identity, as after training."""
-    contract = Contract(loc, backbone, (SIDE, SIDE), LABELS)
+    contract = Contract(loc, backbone, (SIDE, SIDE), LABELS, iterations=iterations, at=at)
     torch.manual_seed(0)
     model = Classifier(contract)
     if model.transformer is not None:

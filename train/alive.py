@@ -12,7 +12,7 @@ from lstn.alive import Vitals
 from lstn.data import Split
 from lstn.images import Pixels
 from lstn.train.model import Classifier
-from lstn.train.transformer import affine_grid, sample
+from lstn.train.transformer import affine_grid
 from lstn.warp import Theta, corners_px
 
 FEWEST, MOST, SHARE = 32, 512, 30
@@ -72,7 +72,7 @@ class Probe:
         model.eval()
         trained.eval()
         theta, right = self._classify(model)
-        height, width = model.transformer.image_hw  # type: ignore[union-attr]
+        height, width = self.pixels.shape[1:3]
         corners = corners_px(theta, (height, width))
         home = corners_px(np.array([[[1, 0, 0], [0, 1, 0]]], np.float32), (height, width))
         return Vitals(
@@ -89,17 +89,19 @@ class Probe:
     @torch.no_grad()
     def _classify(self, model: Classifier) -> tuple[Theta, list[float]]:
         """Return theta (N, 2, 3), and the accuracies with it, with the identity, and with another image's theta."""
-        images = [model.normalise(pixels.to(_device(model))) for pixels in torch.split(self.pixels, self._batch_size)]
-        assert model.transformer is not None
-        theta = torch.cat([model.transformer.localizer(batch) for batch in images])
+        transformer = model.transformer
+        assert transformer is not None
+        batches = [pixels.to(_device(model)) for pixels in torch.split(self.pixels, self._batch_size)]
+        frames = [model.frames(model.normalise(batch)) for batch in batches]
+        theta = torch.cat([transformer.localize(batch, model.look) for batch in frames])
         # Half of the images away, for neighbours in a folder are of one class, or pictures of one object.
         other = theta.roll(len(theta) // 2, dims=0)
         right = torch.zeros(3, dtype=torch.int64)
-        for index, batch in enumerate(images):
+        for index, batch in enumerate(frames):
             part = slice(index * self._batch_size, (index + 1) * self._batch_size)
             for place, used in enumerate((theta[part], None, other[part])):
-                seen = batch if used is None else sample(batch, affine_grid(used, model.transformer.image_hw))
-                right[place] += (model.backbone(seen).argmax(1).cpu() == self.labels[part]).sum()
+                seen = batch if used is None else transformer.warp(batch, used)
+                right[place] += (model.classify(seen).argmax(1).cpu() == self.labels[part]).sum()
         return np.asarray(theta.float().cpu().numpy()), [int(count) / len(self.labels) for count in right]
 
 
@@ -120,7 +122,7 @@ def _gradient_share(model: Classifier, pixels: Tensor, labels: Tensor) -> float 
     """Return the norm of the loss's gradient to the localizer over that to all weights, 0..1, or None if all are 0."""
     assert model.transformer is not None
     device = _device(model)
-    logits = model.backbone(model.transform(pixels.to(device))[0])
+    logits = model.classify(model.transform(pixels.to(device))[0])
     loss = F.cross_entropy(logits, labels.to(device))
     localizer, backbone = (_weights(part) for part in (model.transformer, model.backbone))
     # Not `backward`, which would leave its gradients where the optimizer looks.

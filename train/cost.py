@@ -60,7 +60,11 @@ def _count_transformer(loc: Loc, image_hw: tuple[int, int]) -> Costs:
         localizer = build_localizer(loc, image_hw)
         transformer = Transformer(localizer, image_hw).eval()
         images = torch.empty(1, 3, *image_hw)
-    return _run(transformer, images, {Part.CONVOLUTIONS: localizer.features, Part.HEAD: localizer.head})
+    return _run(
+        transformer,
+        images,
+        {Part.CONVOLUTIONS: localizer.get_submodule("features"), Part.HEAD: localizer.get_submodule("head")},
+    )
 
 
 def _run(module: nn.Module, images: Tensor, modules: Mapping[Part, nn.Module]) -> Costs:
@@ -78,7 +82,7 @@ def count_rows(loc: Loc) -> tuple[int, ...]:
     """Count the parameters in each row of the localizer's table: a convolution with its BatchNorm, or a max-pooling."""
     rows: list[int] = []
     with torch.device("meta"):
-        features = LOCALIZERS[loc]()
+        features = LOCALIZERS[loc](3)
     for layer in features:
         size = sum(weight.numel() for weight in layer.parameters())
         if isinstance(layer, (nn.Conv2d, nn.MaxPool2d)):

@@ -32,7 +32,7 @@ def quicken(model: Classifier, device: torch.device, *, compiled: bool) -> None:
     """Lay a model out as its device likes it best, in place; weights, names and, but for rounding, answers stay.
 
     On a GPU, convolutions are fastest with the channels last, which is also how `pixels` arrives. `compiled` hands the
-    backbone to torch.compile; the transformer takes too little of the time for that.
+    backbone, or what of it comes after the warp, to torch.compile; the rest takes too little of the time for that.
 
     Raises:
         DeviceError: torch.compile has no C++ compiler here.
@@ -42,4 +42,4 @@ def quicken(model: Classifier, device: torch.device, *, compiled: bool) -> None:
     if compiled:
         if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
             raise DeviceError("--compile needs a C++ compiler, and there is none", hint="install g++, or leave it out")
-        model.backbone.compile()
+        model.classify = torch.compile(model.classify)  # type: ignore[method-assign]

@@ -35,9 +35,9 @@ class Network(nn.Module):
 
         Coordinates in half precision would be 0.1 pixel coarse at 224, so the transformer stays outside.
         """
-        images, theta = self.model.transform(pixels)
+        frames, theta = self.model.transform(pixels)
         with torch.autocast(pixels.device.type, _AMP[self.precision], enabled=self.precision != "fp32"):
-            return self.model.backbone(images), theta
+            return self.model.classify(frames), theta
 
 
 def forward(model: Classifier, pixels: Tensor, precision: Precision) -> Tensor:

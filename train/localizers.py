@@ -1,4 +1,4 @@
-"""Localizers: images -> theta, the affine matrix that says where to look (L-STN paper, Tables 1-3)."""
+"""Localizers: images, or feature maps -> theta, the affine matrix that says where to look."""
 
 from collections.abc import Callable
 from itertools import count
@@ -15,15 +15,15 @@ HIDDEN = 32
 
 
 class Localizer(nn.Module):
-    """Normalised images (N, 3, H, W) float32 -> theta (N, 2, 3) float32.
+    """What it looks at, (N, C, h, w) float32 -> theta (N, 2, 3) float32.
 
-    `features` is one of the stacks of Tables 1-3; `head` is flatten -> Linear 32 -> ReLU -> Linear 6, or fewer numbers
-    where theta is bounded. The head's size depends on the image's, so a localizer is made for one `image_hw`.
+    `features` is one of the stacks below; `head` is flatten -> Linear 32 -> ReLU -> Linear 6, or fewer numbers where
+    theta is bounded. The head's size depends on the size of what it looks at, so a localizer is made for one.
     """
 
-    def __init__(self, features: nn.Sequential, image_hw: tuple[int, int], theta: ThetaForm = ThetaForm.AFFINE) -> None:
+    def __init__(self, features: nn.Sequential, view_hw: tuple[int, int], theta: ThetaForm = ThetaForm.AFFINE) -> None:
         super().__init__()
-        height, width = (feature_side(features, side) for side in image_hw)
+        height, width = (feature_side(features, side) for side in view_hw)
         bounds = BOUNDS[theta]
         last = nn.Linear(HIDDEN, len(bounds.start))
         # Starting from one warp whatever the image: a random one would hide the object from an untrained backbone.
@@ -36,41 +36,67 @@ class Localizer(nn.Module):
         )
         self._theta = bounds.theta
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, 3, H, W) float32 -> (N, 2, 3) float32, in the frame where the image spans -1..1 on both axes."""
-        return self._theta(self.head(self.features(images)))
+    def forward(self, view: torch.Tensor) -> torch.Tensor:
+        """(N, C, h, w) float32 -> (N, 2, 3) float32, in the frame where the view spans -1..1 on both axes."""
+        return self._theta(self.head(self.features(view)))
 
 
-def build_localizer(loc: Loc, image_hw: tuple[int, int], theta: ThetaForm = ThetaForm.AFFINE) -> Localizer:
-    """Make the localizer `loc`, any but NONE, for images of `image_hw` pixels; and what theta can be.
+class IdentityLocalizer(nn.Module):
+    """Theta is the identity whatever it looks at: what grid and sampler alone do to a classifier."""
+
+    identity: torch.Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("identity", torch.tensor([[[1.0, 0, 0], [0, 1, 0]]]), persistent=False)
+
+    def forward(self, view: torch.Tensor) -> torch.Tensor:
+        """(N, C, h, w) float32 -> (N, 2, 3) float32."""
+        return self.identity.expand(len(view), 2, 3)
+
+
+def build_localizer(
+    loc: Loc,
+    view_hw: tuple[int, int],
+    theta: ThetaForm = ThetaForm.AFFINE,
+    *,
+    channels: int = 3,
+    what: str = "images",
+) -> nn.Module:
+    """Make the localizer `loc`, any but NONE.
+
+    view_hw, channels: of what it looks at, the image or a feature map, in pixels; `what` calls that in an error
+    theta:             what theta can be
 
     Raises:
         UsageError: a side is so small that the features would leave nothing of it.
     """
-    features = LOCALIZERS[loc]()
+    if loc is Loc.IDENTITY:
+        return IdentityLocalizer()
+    features = LOCALIZERS[loc](channels)
     smallest = next(side for side in count(1) if feature_side(features, side) > 0)
-    if min(image_hw) < smallest:
-        height, width = image_hw
+    if min(view_hw) < smallest:
+        height, width = view_hw
         raise UsageError(
-            f"images of {height} x {width} pixels are too small for localizer {loc.value}, "
+            f"{what} of {height} x {width} pixels are too small for localizer {loc.value}, "
             f"which needs {smallest} x {smallest}",
             hint="use a larger image size, or --loc none",
         )
-    return Localizer(features, image_hw, theta)
+    return Localizer(features, view_hw, theta)
 
 
-def stn_features() -> nn.Sequential:
-    """STN, Table 1: (N, 3, H, W) -> (N, 10, h, w), 3,194 parameters; two large kernels, conv -> maxpool -> ReLU."""
+def stn_features(channels: int) -> nn.Sequential:
+    """STN, Table 1: (N, C, h, w) -> (N, 10, h', w'), 3,194 parameters of 3 channels; conv -> maxpool -> ReLU, twice."""
     return nn.Sequential(
-        nn.Conv2d(3, 8, 7), nn.MaxPool2d(2), nn.ReLU(inplace=True),
+        nn.Conv2d(channels, 8, 7), nn.MaxPool2d(2), nn.ReLU(inplace=True),
         nn.Conv2d(8, 10, 5), nn.MaxPool2d(2), nn.ReLU(inplace=True),
     )  # fmt: skip
 
 
-def vstn_features() -> nn.Sequential:
-    """V-STN, Table 2: (N, 3, H, W) -> (N, 10, h, w), 3,032 parameters; each large kernel as a run of 3x3 ones."""
+def vstn_features(channels: int) -> nn.Sequential:
+    """V-STN, Table 2: (N, C, h, w) -> (N, 10, h', w'), 3,032 parameters of 3 channels; large kernels as runs of 3x3."""
     return nn.Sequential(
-        nn.Conv2d(3, 8, 3), nn.ReLU(inplace=True),
+        nn.Conv2d(channels, 8, 3), nn.ReLU(inplace=True),
         nn.Conv2d(8, 8, 3), nn.ReLU(inplace=True),
         nn.Conv2d(8, 8, 3), nn.ReLU(inplace=True), nn.MaxPool2d(2),
         nn.Conv2d(8, 10, 3), nn.ReLU(inplace=True),
@@ -78,18 +104,26 @@ def vstn_features() -> nn.Sequential:
     )  # fmt: skip
 
 
-def lstn_features() -> nn.Sequential:
-    """L-STN, Table 3: (N, 3, H, W) -> (N, 10, h, w), 3,690 parameters; bottlenecks of conv -> BatchNorm -> ReLU.
+def lstn_features(channels: int) -> nn.Sequential:
+    """L-STN, Table 3: (N, C, h, w) -> (N, 10, h', w'), 3,690 parameters of 3 channels; conv -> BatchNorm -> ReLU.
 
     The paper prints 16 BatchNorm parameters in rows 4 and 7; 8 is meant, for only then do the rows add up to its total.
     """
     layers: list[nn.Module] = []
-    channels = 3
     for width, kernel, stride, padding in _LSTN_CONVS:
         # The bias is redundant in front of BatchNorm and folds away with it; Table 3 counts it.
         layers += [nn.Conv2d(channels, width, kernel, stride, padding), nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
         channels = width
     return nn.Sequential(*layers)
+
+
+def shared_features(channels: int) -> nn.Sequential:
+    """Shared: the backbone's first layers (N, C, h, w) -> (N, 10, h', w'), an STN's second half behind them.
+
+    The first half is the backbone's own (Finnveden, Jansson, Lindeberg 2020, STN-SL): they look at the image, theta
+    warps the image, and then they see the warped one. What the second half is, the paper leaves to each network.
+    """
+    return nn.Sequential(nn.Conv2d(channels, 10, 5), nn.MaxPool2d(2), nn.ReLU(inplace=True))
 
 
 _LSTN_CONVS = (  # output channels, kernel, stride, padding
@@ -101,12 +135,14 @@ _LSTN_CONVS = (  # output channels, kernel, stride, padding
     (10, 1, 1, 0),
 )  # fmt: skip
 
-LOCALIZERS: dict[Loc, Callable[[], nn.Sequential]] = {
+LOCALIZERS: dict[Loc, Callable[[int], nn.Sequential]] = {
     Loc.STN: stn_features,
     Loc.VSTN: vstn_features,
     Loc.LSTN: lstn_features,
+    Loc.SHARED: shared_features,
+    Loc.DEAD: lstn_features,
 }
-"""Every localizer's features; total over `Loc` but for NONE."""
+"""Every localizer's features, by the channels of what it looks at; total over `Loc` but for NONE and IDENTITY."""
 
 
 def feature_side(features: nn.Sequential, side: int) -> int:

@@ -6,14 +6,14 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 
 from lstn.alive import judged
-from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, Contract, Loc, ThetaForm
+from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaForm
 from lstn.data import DataSet, Split, open_data
 from lstn.doctor_run import METRICS
 from lstn.errors import LstnError, UsageError
@@ -119,10 +119,10 @@ def fit(
         if resume:
             restore(folder / LAST, run)
     quicken(run.model, device, compiled=compiled)
-    network = world.wrapped(Network(run.model, options.precision), device)
+    network = world.wrapped(Network(run.model, options.precision), device, idle=options.loc is Loc.DEAD)
     watcher = watcher if world.rank == 0 else SILENT
     probe = None
-    if run.model.transformer is not None:
+    if options.loc not in (Loc.NONE, Loc.IDENTITY):
         probe = Probe(data.val, training_images=len(data.train), batch_size=options.batch_size)
     watcher.started(len(data.train), len(run.history))
     augment = Augmentation(options.augment, image_hw=run.contract.image_hw, mirrors=data.mirrors, seed=options.seed)
@@ -168,11 +168,16 @@ def fit(
 
 def describe(options: Options, data: DataSet) -> Contract:
     """Return what the model will be. Weights trained on ImageNet want its normalisation, others the data set's own."""
-    if options.loc is Loc.NONE and options.theta is not ThetaForm.AFFINE:
-        raise UsageError("a model of loc none has no theta to bound", hint="leave out --theta")
+    plain = replace(options, theta=ThetaForm.AFFINE, iterations=1, at=At.INPUT)
+    if options.loc in (Loc.NONE, Loc.IDENTITY) and options != plain:
+        raise UsageError(
+            f"a model of loc {options.loc.value} has no localizer", hint="leave out --theta, --iterations and --at"
+        )
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if options.weights else (data.mean, data.std)
     image_hw = (options.image_size, options.image_size)
-    return Contract(options.loc, options.model, image_hw, data.labels, mean, std, options.theta)
+    return Contract(
+        options.loc, options.model, image_hw, data.labels, mean, std, options.theta, options.iterations, options.at
+    )
 
 
 def claim(folder: Path) -> None:

@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Literal, TypeAlias
 
-from lstn.contract import Loc, ThetaForm
+from lstn.contract import At, Loc, ThetaForm
 from lstn.errors import ArtifactError
 from lstn.train.augment import Augment
 from lstn.train.recipes import Recipe
@@ -22,6 +22,7 @@ class Options(Recipe):
     weights:    `imagenet`, a file, or empty for a random start
     image_size: side of the square input, in pixels
     augment:    how training images are changed at random (`lstn.train.augment`)
+    iterations, at: of the transformer, as in `Contract`
     """
 
     loc: Loc
@@ -33,10 +34,12 @@ class Options(Recipe):
     precision: Precision
     seed: int
     augment: Augment = "none"
+    iterations: int = 1
+    at: At = At.INPUT
 
     def to_json(self) -> str:
         """Return the options as one JSON string."""
-        return json.dumps(asdict(self) | {"loc": self.loc.value, "theta": self.theta.value})
+        return json.dumps(asdict(self) | {"loc": self.loc.value, "theta": self.theta.value, "at": self.at.value})
 
     @staticmethod
     def from_json(text: str, *, source: str) -> "Options":
@@ -47,7 +50,7 @@ class Options(Recipe):
         """
         try:
             fields = json.loads(text)
-            kinds = {"loc": Loc(fields["loc"]), "theta": ThetaForm(fields.get("theta", ThetaForm.AFFINE))}
-            return Options(**fields | kinds)
+            kinds = {"theta": ThetaForm(fields.get("theta", ThetaForm.AFFINE)), "at": At(fields.get("at", At.INPUT))}
+            return Options(**fields | kinds | {"loc": Loc(fields["loc"])})
         except (ValueError, KeyError, TypeError) as error:
             raise ArtifactError(f"{source}: can't be resumed by this version of lstn ({error!r})") from error

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lstn.contract import Contract, Loc
+from lstn.contract import PAPER_LOCS, Contract, Loc
 from lstn.train.model import Classifier
 from lstn.train.transformer import Transformer, affine_grid, sample
 
@@ -29,17 +29,12 @@ class Piece:
     example: Callable[[int], tuple[Tensor, ...]]
 
 
-class DefaultGridTransformer(nn.Module):
-    """A transformer as it is usually written, with torch's own grid: images (N, 3, H, W) -> warped, theta (N, 2, 3)."""
+class DefaultGridTransformer(Transformer):
+    """A transformer as it is usually written, with torch's own grid."""
 
-    def __init__(self, localizer: nn.Module) -> None:
-        super().__init__()
-        self.localizer = localizer
-
-    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+    def warp(self, images: Tensor, theta: Tensor) -> Tensor:
         """Warp as `Transformer` does."""
-        theta: Tensor = self.localizer(images)
-        return sample(images, F.affine_grid(theta, list(images.shape), align_corners=False)), theta
+        return sample(images, F.affine_grid(theta, list(images.shape), align_corners=False))
 
 
 class _Grid(nn.Module):
@@ -58,7 +53,7 @@ class _Sampler(nn.Module):
 
 def take_apart(transformer: Transformer) -> dict[str, Piece]:
     """Return the transformer, and its localizer, grid and sampler, each to run alone."""
-    height, width = transformer.image_hw
+    height, width = transformer.frame_hw
 
     def images_only(count: int) -> tuple[Tensor, ...]:
         return (_images(count, height, width),)
@@ -82,7 +77,7 @@ def build_models(backbone: str, image_hw: tuple[int, int], labels: tuple[str, ..
     into denormal numbers, which a CPU computes many times more slowly.
     """
     torch.manual_seed(seed)
-    models = {loc: Classifier(Contract(loc, backbone, image_hw, labels)) for loc in Loc}
+    models = {loc: Classifier(Contract(loc, backbone, image_hw, labels)) for loc in PAPER_LOCS}
     pixels = torch.randint(0, 256, (_SETTLING, *image_hw, 3), dtype=torch.uint8)
     for model in models.values():
         model.backbone = models[Loc.NONE].backbone
@@ -100,13 +95,18 @@ def default_of(model: Classifier, contract: Contract) -> Classifier:
         raise ValueError("a model without a localizer has no grid")
     other = Classifier(contract)
     other.backbone = model.backbone
-    other.transformer = DefaultGridTransformer(model.transformer.localizer)  # type: ignore[assignment]
+    other.transformer = _by_default(model.transformer)
     return other.eval()
 
 
 def default_piece(piece: Piece) -> Piece:
     """Return a transformer's piece with torch's `F.affine_grid` in place of ours."""
-    return replace(piece, module=DefaultGridTransformer(piece.module.get_submodule("localizer")).eval())
+    assert isinstance(piece.module, Transformer)
+    return replace(piece, module=_by_default(piece.module).eval())
+
+
+def _by_default(transformer: Transformer) -> DefaultGridTransformer:
+    return DefaultGridTransformer(transformer.localizer, transformer.frame_hw)
 
 
 def runner(

@@ -1,8 +1,14 @@
 """The transformer: localizer + grid + sampler (Jaderberg et al. 2015, section 3; L-STN paper, Figure 1)."""
 
+from collections.abc import Callable
+from typing import TypeAlias
+
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+Look: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
+"""Images (N, C, H, W) -> what the localizer sees of them, (N, c, h, w)."""
 
 
 def affine_grid(theta: torch.Tensor, image_hw: tuple[int, int]) -> torch.Tensor:
@@ -35,21 +41,62 @@ def sample(images: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
 
 
-class Transformer(nn.Module):
-    """Images -> the same images, warped by the affine matrix that the localizer finds in each.
+def _as_they_are(images: torch.Tensor) -> torch.Tensor:
+    return images
 
-    `localizer` maps (N, 3, H, W) float32 to theta (N, 2, 3) float32; the result has `image_hw` again.
+
+def compose(outer: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
+    """Return the matrix of one warp and then another, as one: theta (N, 2, 3) twice -> (N, 2, 3).
+
+    Sampling an image by `outer`, and the result by `inner`, reads the image at outer(inner(point)). No MatMul, for the
+    reason given at `affine_grid`.
+    """
+    of_x, of_y, shift = outer[:, :, 0:1], outer[:, :, 1:2], outer[:, :, 2:3]
+    last = torch.tensor([0.0, 0.0, 1.0], device=outer.device, dtype=outer.dtype)
+    return of_x * inner[:, 0:1] + of_y * inner[:, 1:2] + shift * last
+
+
+class Transformer(nn.Module):
+    """Images, or feature maps -> the same, warped by the affine matrix that the localizer finds for each.
+
+    localizer:  maps what it looks at, (N, C, h, w) float32, to theta (N, 2, 3) float32
+    frame_hw:   size of what is warped, and of the result
+    iterations: how often the localizer looks. It is one localizer, which each time sees what was chosen so far, sampled
+                from the images themselves: nothing is blurred twice (Lin and Lucey 2017, IC-STN)
     """
 
-    def __init__(self, localizer: nn.Module, image_hw: tuple[int, int]) -> None:
+    def __init__(self, localizer: nn.Module, frame_hw: tuple[int, int], iterations: int = 1) -> None:
         super().__init__()
         self.localizer = localizer
-        self.image_hw = image_hw
+        self.frame_hw = frame_hw
+        self.iterations = iterations
 
-    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, 3, H, W) float32, normalised -> warped (N, 3, H, W) float32, theta (N, 2, 3) float32."""
-        theta: torch.Tensor = self.localizer(images)
-        return sample(images, affine_grid(theta, self.image_hw)), theta
+    def forward(self, images: torch.Tensor, look: Look = _as_they_are) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, C, H, W) float32 -> warped (N, C, H, W) float32, theta (N, 2, 3) float32.
+
+        `look` makes of images what the localizer sees of them.
+        """
+        theta = self.localize(images, look)
+        return self.warp(images, theta), theta
+
+    def localize(self, images: torch.Tensor, look: Look = _as_they_are) -> torch.Tensor:
+        """(N, C, H, W) float32 -> theta (N, 2, 3) float32."""
+        theta: torch.Tensor = self.localizer(look(images))
+        for _ in range(self.iterations - 1):
+            theta = compose(theta, self.localizer(look(self.warp(images, theta))))
+        return theta
+
+    def warp(self, images: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) float32, theta (N, 2, 3) float32 -> (N, C, H, W) float32."""
+        return sample(images, affine_grid(theta, self.frame_hw))
+
+
+class DroppedTransformer(Transformer):
+    """A transformer whose output is thrown away, as in the L-STN paper's own code: theta is found, and no use made."""
+
+    def forward(self, images: torch.Tensor, look: Look = _as_they_are) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, C, H, W) float32 -> the same images, theta (N, 2, 3) float32."""
+        return images, self.localize(images, look)
 
 
 def _pixel_centres(count: int, like: torch.Tensor) -> torch.Tensor:

@@ -20,7 +20,7 @@ from lstn.claims.setup import (
     Engine,
     Setup,
 )
-from lstn.contract import Contract, Loc
+from lstn.contract import PAPER_LOCS, Contract, Loc
 from lstn.errors import MissingExtra
 from lstn.gpu import Device
 from lstn.images import Pixels
@@ -57,7 +57,7 @@ class Field:
 
         engine, loc = self._setup.engine, Loc.LSTN
         pixels = random_pixels(batch, self.image_hw, self._setup.seed)
-        entrants = [Entrant(each.value, engine.shown, self._network(each, pixels, engine)) for each in Loc]
+        entrants = [Entrant(each.value, engine.shown, self._network(each, pixels, engine)) for each in PAPER_LOCS]
         if not self._with_peers:
             return entrants
         default, threads = self._default(loc), self._setup.threads
@@ -153,14 +153,15 @@ class Field:
     def _plan(self, loc: Loc, engine: Engine) -> Path:
         from lstn.export.targets import choose_targets
         from lstn.export.to_plan import write_plan
-        from lstn.export.tuning import Batch
+        from lstn.export.tuning import Batch, BuildSettings
         from lstn.plan import Flavour
 
         onnx_file, flavour, batches = self._onnx(loc), Flavour(engine.value), self._setup.batches
         path = onnx_file.with_suffix(".plan")
         if not path.exists():
             profile = Batch(min(batches), max(batches), max(batches))
-            write_plan(onnx_file, path, flavour=flavour, profiles=(profile,), targets=choose_targets(flavour, ()))
+            targets = choose_targets(flavour, ())
+            write_plan(onnx_file, path, BuildSettings(flavour=flavour, profiles=(profile,), targets=targets))
         return path
 
     def _default(self, loc: Loc) -> Path:

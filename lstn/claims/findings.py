@@ -8,7 +8,7 @@ from lstn.claims.cost import Costs, total, transformer
 from lstn.claims.paper import Cell, CountCosts, read_tables
 from lstn.claims.setup import LABELS, OPENVINO, OPENVINO_DEFAULT, ORT, ORT_DEFAULT
 from lstn.claims.verdict import Verdict, judge_below, judge_exact, judge_no_more
-from lstn.contract import Loc
+from lstn.contract import PAPER_LOCS, Loc
 from lstn.errors import UsageError
 from lstn.interval import Interval
 from lstn.report.table import Table
@@ -89,7 +89,7 @@ def _of_parts(heat: "Heat") -> Iterator[Line]:
 
 
 def _of_networks(heat: "Heat", heats: Sequence["Heat"], count_costs: CountCosts) -> Iterator[Line]:
-    race, names = heat.race, {loc: (loc.value, heat.engine) for loc in Loc}
+    race, names = heat.race, {loc: (loc.value, heat.engine) for loc in PAPER_LOCS}
     lstn = names[Loc.LSTN]
     if lstn not in race:
         return
@@ -137,7 +137,7 @@ def networks_table(heats: Sequence["Heat"]) -> Table:
     """Lay out what each localizer adds to each network."""
     rows = []
     for heat in heats:
-        for loc in Loc if heat.backbone else ():
+        for loc in PAPER_LOCS if heat.backbone else ():
             name, none = (loc.value, heat.engine), (Loc.NONE.value, heat.engine)
             if name in heat.race:
                 against = loc is not Loc.NONE and none in heat.race
@@ -190,7 +190,7 @@ def costs_of(heats: Iterable["Heat"], count_costs: CountCosts) -> dict[str, dict
     """Count what was timed: backbone -> localizer -> costs."""
     found: dict[str, dict[Loc, Costs]] = {}
     for heat in heats:
-        costs = {loc: _count(heat, loc, count_costs) for loc in Loc} if heat.backbone else {}
+        costs = {loc: _count(heat, loc, count_costs) for loc in PAPER_LOCS} if heat.backbone else {}
         found |= (
             {heat.backbone: known} if (known := {loc: each for loc, each in costs.items() if each is not None}) else {}
         )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lstn.claims.field import Field, engine_run, random_pixels
 from lstn.claims.setup import LABELS, ON_GPU, Engine, Setup
-from lstn.contract import Contract, Loc
+from lstn.contract import PAPER_LOCS, Contract, Loc
 from lstn.errors import UsageError
 from lstn.gpu import Device
 from lstn.imports import require
@@ -44,7 +44,7 @@ def check(setup: Setup) -> None:
 
     for name in setup.models:
         side = setup.image_size or backbone_named(name).image_size
-        for loc in Loc:
+        for loc in PAPER_LOCS:
             count_costs(loc, name, (side, side), len(LABELS))
     if setup.engine is Engine.OPENVINO:
         require("openvino", extra="openvino")

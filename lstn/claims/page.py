@@ -9,7 +9,7 @@ from lstn.claims.findings import NAMES, place
 from lstn.claims.paper import INCONSISTENCIES
 from lstn.claims.tables import agreement
 from lstn.claims.verdict import Verdict
-from lstn.contract import Loc
+from lstn.contract import PAPER_LOCS, Loc
 from lstn.interval import Interval
 from lstn.report.charts import Point, bars, lines, scatter
 from lstn.report.page import bullets, figure, section, table_section, whole_page
@@ -101,7 +101,7 @@ def _parts(heat: "Heat") -> str:
 def _batches(heats: Iterable["Heat"]) -> str:
     series: dict[str, list[Point]] = {}
     for heat in heats:
-        for loc in Loc:
+        for loc in PAPER_LOCS:
             if (loc.value, heat.engine) in heat.race:
                 time = heat.race.time_ms((loc.value, heat.engine))
                 each = Interval(*(value / heat.batch for value in (time.value, time.low, time.high)))

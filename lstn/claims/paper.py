@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any, TypeAlias
 
 from lstn.claims.cost import Costs, total, transformer
-from lstn.contract import Loc
+from lstn.contract import PAPER_LOCS, Loc
 
 GFLOPS_TOLERANCE = 0.0002
 """Largest difference of a GFLOPS cell from ours, rounded to the decimals that its table prints."""
@@ -91,7 +91,7 @@ def compare(count_costs: CountCosts, count_rows: CountRows) -> Iterator[Cell]:
             yield Cell(f"Table {number}", f"row {position}", loc, "parameters", paper, ours)
         yield Cell(f"Table {number}", "total", loc, "parameters", tables[key]["total"], sum(count_rows(loc)))
     for title, key in _WHOLE_TABLES.items():
-        for loc in Loc:
+        for loc in PAPER_LOCS:
             for backbone, row in tables[key][loc.value].items():
                 cost = total(_count(count_costs, loc, backbone, tables[key]["classes"]))
                 yield Cell(title, backbone, loc, "parameters", row[0], cost.parameters)

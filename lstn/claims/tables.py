@@ -5,7 +5,7 @@ from itertools import groupby
 
 from lstn.claims.cost import Costs, Part, total, transformer
 from lstn.claims.paper import Cell, CountCosts
-from lstn.contract import Loc
+from lstn.contract import PAPER_LOCS, Loc
 from lstn.report.table import Table
 
 OTHERS_CLASSES = 1000
@@ -30,7 +30,7 @@ def others_table(count_costs: CountCosts, sides: Mapping[str, int]) -> Table:
     """Count the backbones that the paper doesn't have. sides: backbone -> the side of its images in pixels."""
     rows = []
     for backbone, side in sides.items():
-        for loc in Loc:
+        for loc in PAPER_LOCS:
             cost = total(count_costs(loc, backbone, (side, side), OTHERS_CLASSES))
             moved = (cost.weight_bytes + cost.activation_bytes) / 1e6
             numbers = (f"{cost.parameters:,}", f"{cost.paper_macs / 1e9:.4f}", f"{cost.macs / 1e9:.4f}", f"{moved:.1f}")

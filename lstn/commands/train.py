@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lstn.commands.train_report import report, watching
-from lstn.contract import Loc, ThetaForm
+from lstn.contract import MAX_ITERATIONS, At, Loc, ThetaForm
 from lstn.cores import usable_cores
 from lstn.errors import UsageError
 from lstn.terminal import messages, note
@@ -33,7 +33,9 @@ _MAY_CHANGE = frozenset({"resume", "epochs", "patience", "workers", "device", "t
 
 def train(
     context: typer.Context,
-    loc: Annotated[Loc, typer.Option(help="Localizer in front of the backbone.")] = Loc.LSTN,
+    loc: Annotated[
+        Loc, typer.Option(help="Localizer in front of the backbone; identity and dead are controls.")
+    ] = Loc.LSTN,
     model: Annotated[
         str, typer.Option(help="Backbone, such as effnet-b0, resnet-18, densenet-121 or cnn.")
     ] = "effnet-b0",
@@ -78,6 +80,12 @@ def train(
         ThetaForm | None,
         typer.Option(help="What the transformer can do; all but affine are bounded.", show_default=_RECIPE),
     ] = None,
+    iterations: Annotated[
+        int, typer.Option(min=1, max=MAX_ITERATIONS, help="How often the localizer looks, at what it chose so far.")
+    ] = 1,
+    at: Annotated[
+        At, typer.Option(help="What is warped: the image, or the feature map behind the backbone's first layers.")
+    ] = At.INPUT,
     in_frame: Annotated[
         float | None,
         typer.Option(min=0, help="Penalty for sampling outside of the frame, in nats.", show_default=_RECIPE),

@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -12,7 +13,7 @@ from small_models import SIDE, warping_model
 from lstn.calibration.drift import measure
 from lstn.calibration.session import Session
 from lstn.calibration.swap import with_theta_input
-from lstn.contract import Loc
+from lstn.contract import At, Loc
 from lstn.data import open_data
 from lstn.export.to_onnx import write_onnx
 from lstn.export.verify import sample_images
@@ -28,11 +29,21 @@ class Reader(CalibrationDataReader):
         return None if image is None else {"pixels": image[None]}
 
 
-@pytest.fixture(scope="module", params=["stn", "vstn", "lstn", "none"])
+KINDS: dict[str, dict[str, Any]] = {
+    "stn": {},
+    "vstn": {},
+    "lstn": {},
+    "none": {},
+    "shared": {"iterations": 2},
+    "stn at the stem": {"at": At.STEM},
+}
+
+
+@pytest.fixture(scope="module", params=list(KINDS))
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[Loc, Path, Path]:
     """model.onnx, and one whose localizer and backbone are in int8, Q/DQ pairs around every operator."""
-    loc, folder = Loc(request.param), tmp_path_factory.mktemp(request.param)
-    model, contract = warping_model(loc)
+    loc, folder = Loc(request.param.partition(" ")[0]), tmp_path_factory.mktemp("pair")
+    model, contract = warping_model(loc, **KINDS[request.param])
     images = sample_images("digits", (SIDE, SIDE), seed=0, count=16)
     exact, rough = folder / "model.onnx", folder / "model.int8.onnx"
     write_onnx(model, exact, contract, images)

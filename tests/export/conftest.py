@@ -6,20 +6,12 @@ import pytest
 from small_models import SIDE, Exported, ExportOnce, warping_model
 from tiny_fixtures import run_lstn
 
-from lstn.contract import Loc
+from lstn.contract import PAPER_LOCS, Loc
 from lstn.export.to_onnx import write_onnx
 from lstn.export.verify import sample_images
 from lstn.images import Pixels
 
 __all__ = ["run_lstn"]
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the tests away from the caches of whoever runs them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))
-        yield
 
 
 @pytest.fixture(scope="session")
@@ -41,7 +33,7 @@ def export_once(tmp_path_factory: pytest.TempPathFactory, images: Pixels) -> Exp
     return export
 
 
-@pytest.fixture(params=list(Loc), ids=lambda loc: loc.value)
+@pytest.fixture(params=list(PAPER_LOCS), ids=lambda loc: loc.value)
 def exported(request: pytest.FixtureRequest, export_once: ExportOnce) -> Exported:
     """Each localizer in front of `cnn`."""
     return export_once(request.param)

@@ -19,7 +19,7 @@ from tiny import MakeTiny
 from lstn.claims.findings import CLAIMS
 from lstn.claims.paper import INCONSISTENCIES
 from lstn.cli import main
-from lstn.contract import Loc
+from lstn.contract import PAPER_LOCS
 
 VERDICTS = {"holds", "does not hold", "below the noise here"}
 
@@ -89,7 +89,7 @@ def test_networks_parts_and_peers_run_in_the_same_races(claimed: Claimed) -> Non
         {(entrant["subject"], entrant["via"]) for entrant in heat["entrants"]} for heat in claimed.json["heats"]
     )
     peers = {"PyTorch", "torch.compile", "ONNX Runtime, default export", "OpenVINO", "OpenVINO, default export"}
-    assert networks == {(loc.value, "ONNX Runtime") for loc in Loc} | {("lstn", peer) for peer in peers}
+    assert networks == {(loc.value, "ONNX Runtime") for loc in PAPER_LOCS} | {("lstn", peer) for peer in peers}
     alone = {f"{part} {loc}" for part in ("transformer", "localizer") for loc in ("stn", "vstn", "lstn")}
     assert parts == {(part, "ONNX Runtime") for part in alone | {"grid", "sampler"}} | {
         ("transformer lstn", peer) for peer in peers
@@ -107,12 +107,7 @@ def test_the_report_opens_without_an_error_and_without_overflow(
     assert browser.run("return performance.getEntriesByType('resource').length") == 0
     headings = browser.run("return [...document.querySelectorAll('h2, h3')].map(each => each.textContent)")
     assert headings[: 1 + len(CLAIMS)] == ["Verdicts", *CLAIMS]
-    outside = browser.run("""
-        return [...document.querySelectorAll('svg text')].filter(text => {
-            const box = text.getBBox(), view = text.ownerSVGElement.viewBox.baseVal;
-            return box.x < 0 || box.y < 0 || box.x + box.width > view.width || box.y + box.height > view.height;
-        }).map(text => text.textContent)""")
-    assert outside == []
+    assert browser.cut_off_words() == []
     assert browser.run("return document.querySelectorAll('svg').length") == 5
 
 
@@ -142,11 +137,11 @@ def test_tables_stand_beside_the_papers(run_lstn: RunLstn) -> None:
 
 
 def test_files_are_raced_as_they_are(make_tiny: MakeTiny, run_lstn: RunLstn, tmp_path: Path) -> None:
-    paths = [make_tiny(f"{loc.value}.onnx", loc=loc).path for loc in Loc]
+    paths = [make_tiny(f"{loc.value}.onnx", loc=loc).path for loc in PAPER_LOCS]
     ran = run_lstn("claims", *paths, "--seconds", "0.02", "--json", tmp_path / "x.json")
     assert ran.code == 0, ran.err
     (heat,) = json.loads((tmp_path / "x.json").read_text())["heats"]
-    assert [entrant["subject"] for entrant in heat["entrants"]] == [loc.value for loc in Loc]
+    assert [entrant["subject"] for entrant in heat["entrants"]] == [loc.value for loc in PAPER_LOCS]
     assert "L-STN is cheaper than STN in milliseconds" in ran.out
 
 

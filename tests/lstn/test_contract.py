@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstn.contract import Contract, Loc, ThetaForm
+from lstn.contract import CONTROLS, PAPER_LOCS, At, Contract, Loc, ThetaForm
 from lstn.errors import ArtifactError
 
 CONTRACT = Contract(Loc.LSTN, "cnn", (64, 48), ("cat", "dog"))
@@ -22,6 +22,8 @@ contracts = st.builds(
     mean=st.tuples(numbers, numbers, numbers),
     std=st.tuples(positive, positive, positive),
     theta=st.sampled_from(ThetaForm),
+    iterations=st.integers(1, 8),
+    at=st.sampled_from(At),
 )
 
 
@@ -90,6 +92,33 @@ def test_a_bound_that_nobody_knows_is_refused(theta: object) -> None:
     assert (fields["version"], fields["theta"]) == (2, "crop")
     with pytest.raises(ArtifactError, match="damaged"):
         Contract.from_json(json.dumps(fields | {"theta": theta}), source="model.onnx")
+
+
+@pytest.mark.parametrize(
+    "newer",
+    [replace(CONTRACT, at=At.STEM), replace(CONTRACT, iterations=2), *(replace(CONTRACT, loc=loc) for loc in Loc)],
+)
+def test_only_what_version_3_alone_can_say_is_said_in_it(newer: Contract) -> None:
+    """An lstn that knows no version 3 says so, instead of building another network."""
+    fields = json.loads(newer.to_json())
+    assert (fields["version"] == 3) == (newer.loc not in PAPER_LOCS or newer.at is At.STEM or newer.iterations > 1)
+    assert ("at" in fields, "iterations" in fields) == (fields["version"] == 3,) * 2
+
+
+@pytest.mark.parametrize("loc", [Loc.SHARED, *CONTROLS])
+def test_an_older_version_knows_no_newer_localizer(loc: Loc) -> None:
+    fields = json.loads(CONTRACT.to_json()) | {"loc": loc.value}
+    with pytest.raises(ArtifactError, match=f"version 1 knows no loc {loc.value}"):
+        Contract.from_json(json.dumps(fields), source="model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("iterations", 0), ("iterations", 9), ("iterations", True), ("at", "sea")]
+)
+def test_a_transformer_that_nobody_can_build_is_refused(field: str, value: object) -> None:
+    fields = json.loads(replace(CONTRACT, iterations=2).to_json()) | {field: value}
+    with pytest.raises(ArtifactError, match="damaged"):
+        Contract.from_json(json.dumps(fields), source="model.onnx")
 
 
 def test_a_newer_version_says_so() -> None:

@@ -90,7 +90,7 @@ def test_a_recipe_is_there_for_every_name() -> None:
         (("--weights", "gone.safetensors"), "gone.safetensors"),
         (("--image-size", "16"), "too small"),
         (("--weights", "imagenet"), "cnn"),
-        (("--loc", "none", "--theta", "crop"), "no theta to bound"),
+        (("--loc", "none", "--theta", "crop"), "loc none has no localizer"),
     ],
 )
 def test_wrong_use_is_one_line_and_leaves_nothing(arguments: tuple[str, ...], says: str, run_lstn: RunLstn) -> None:

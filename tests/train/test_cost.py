@@ -9,7 +9,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from lstn.claims.cost import Part, total, transformer
 from lstn.claims.paper import Cell, compare, read_tables
-from lstn.contract import Contract, Loc
+from lstn.contract import PAPER_LOCS, Contract, Loc
 from lstn.errors import UsageError
 from lstn.train.backbones import BACKBONES
 from lstn.train.cost import count_costs, count_rows
@@ -133,7 +133,7 @@ def test_the_paper_leaves_grid_and_sampler_out() -> None:
     assert costs[Part.GRID].paper_macs == costs[Part.SAMPLER].paper_macs == 0
 
 
-@pytest.mark.parametrize("loc", Loc)
+@pytest.mark.parametrize("loc", PAPER_LOCS)
 def test_the_backbone_costs_the_same_behind_every_localizer(loc: Loc) -> None:
     costs, plain = count_costs(loc, "cnn", HW, 10), count_costs(Loc.NONE, "cnn", HW, 10)
     assert set(costs) == set(Part)
@@ -141,7 +141,7 @@ def test_the_backbone_costs_the_same_behind_every_localizer(loc: Loc) -> None:
     assert (transformer(costs).macs > 0) == (loc is not Loc.NONE)
 
 
-@pytest.mark.parametrize("loc", Loc)
+@pytest.mark.parametrize("loc", PAPER_LOCS)
 def test_the_parts_are_all_of_the_model(loc: Loc) -> None:
     """A model in one piece, its convolutions and linear layers counted by torch."""
     with torch.device("meta"):

@@ -1,0 +1,123 @@
+"""Transformers that aren't the paper's, exported: the file against PyTorch, its names, and what TensorRT reads."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tensorrt_rtx as rtx
+import torch
+from small_models import SIDE, warping_model
+
+from lstn.contract import CONTROLS, PIXELS, THETA, At, Contract, Loc
+from lstn.errors import LstnError, UsageError
+from lstn.export.builder import build
+from lstn.export.to_onnx import onnx_from_torch, write_onnx
+from lstn.export.tuning import Batch, BuildSettings
+from lstn.export.verify import sample_images
+from lstn.nodes import Part, part_of
+from lstn.onnxfile import read_onnx
+from lstn.plan import Flavour
+from lstn.train.model import Classifier
+
+
+@dataclass(frozen=True)
+class Placed:
+    model: Classifier
+    contract: Contract
+    path: Path
+
+
+@pytest.fixture(
+    scope="module",
+    params=[
+        ("shared", Loc.SHARED, 1, At.INPUT),
+        ("three-looks", Loc.STN, 3, At.INPUT),
+        ("stem", Loc.STN, 1, At.STEM),
+        ("all", Loc.SHARED, 2, At.STEM),
+    ],
+    ids=lambda param: param[0],
+)
+def placed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Placed:
+    name, loc, iterations, at = request.param
+    model, contract = warping_model(loc, iterations=iterations, at=at)
+    path = tmp_path_factory.mktemp(name) / "model.onnx"
+    write_onnx(model, path, contract, sample_images("digits", (SIDE, SIDE), seed=0, count=16))
+    return Placed(model, contract, path)
+
+
+def answers(path: Path, pixels: np.ndarray) -> list[np.ndarray]:
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    return session.run(None, {PIXELS: pixels})
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_the_file_computes_what_pytorch_does(placed: Placed, size: int) -> None:
+    pixels = sample_images("digits", (SIDE, SIDE), seed=2, count=size)
+    with torch.no_grad():
+        wanted = [tensor.numpy() for tensor in placed.model(torch.from_numpy(pixels))]
+    for found, expected in zip(answers(placed.path, pixels), wanted, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4 * np.abs(expected).max())
+
+
+def test_the_file_says_what_it_is(placed: Placed) -> None:
+    assert read_onnx(placed.path).contract == placed.contract
+
+
+def test_every_look_has_its_sampler_and_every_node_its_part(placed: Placed) -> None:
+    graph = onnx.load(placed.path).graph
+    parts = [part_of(node.name) for node in graph.node]
+    assert None not in parts
+    samplers = [node for node in graph.node if node.op_type == "GridSample"]
+    assert len(samplers) == placed.contract.iterations
+    assert {part_of(node.name) for node in samplers} == {Part.SAMPLER}
+    localizer = [node for node, part in zip(graph.node, parts, strict=True) if part is Part.LOCALIZER]
+    products = [node.name for node in localizer if node.op_type in ("Gemm", "MatMul")]
+    assert len(products) == 2 * placed.contract.iterations
+    # Between the localizer and a sampler, all is the grid's; what theta comes out of is either's.
+    makers = {name: node for node in graph.node for name in node.output}
+    assert part_of(makers[THETA].name) in (Part.LOCALIZER, Part.GRID)
+    for sampler in samplers:
+        assert part_of(makers[sampler.input[1]].name) is Part.GRID
+
+
+def test_tensorrt_for_rtx_reads_every_sampler_as_bilinear_and_builds(placed: Placed) -> None:
+    builder = rtx.Builder(rtx.Logger(rtx.Logger.ERROR))
+    network = builder.create_network(0)
+    assert rtx.OnnxParser(network, builder.logger).parse(placed.path.read_bytes())
+    layers = [network.get_layer(index) for index in range(network.num_layers)]
+    samplers = [layer for layer in layers if layer.type == rtx.LayerType.GRID_SAMPLE]
+    assert len(samplers) == placed.contract.iterations
+    for sampler in samplers:
+        sampler.__class__ = rtx.IGridSampleLayer
+        assert sampler.interpolation_mode == rtx.InterpolationMode.LINEAR
+    settings = BuildSettings(flavour=Flavour.TRT_RTX, profiles=(Batch(1, 2, 4),), targets=("sm89",))
+    assert len(build(placed.path, settings).data) > 10_000
+
+
+def test_one_sampler_is_fused_wherever_it_is(placed: Placed, tmp_path: Path) -> None:
+    images = sample_images("digits", (SIDE, SIDE), seed=0, count=4)
+    path = tmp_path / "fused.onnx"
+    if placed.contract.iterations > 1:
+        with pytest.raises(UsageError, match="as many samplers, and only one can be fused"):
+            write_onnx(placed.model, path, placed.contract, images, fused=True)
+        assert not path.exists()
+        return
+    write_onnx(placed.model, path, placed.contract, images, fused=True)
+    for found, wanted in zip(answers(path, images), answers(placed.path, images), strict=True):
+        np.testing.assert_array_equal(found, wanted)
+
+
+def test_a_sampler_too_few_is_found(placed: Placed) -> None:
+    claims_more = replace(placed.contract, iterations=placed.contract.iterations + 1)
+    with pytest.raises(LstnError, match=f"{placed.contract.iterations} samplers, expected {claims_more.iterations}"):
+        onnx_from_torch(placed.model, claims_more)
+
+
+@pytest.mark.parametrize("loc", CONTROLS)
+def test_controls_are_not_exported(loc: Loc) -> None:
+    contract = Contract(loc, "cnn", (SIDE, SIDE), ("a", "b"))
+    with pytest.raises(UsageError, match=f"loc {loc.value} is a control"):
+        onnx_from_torch(Classifier(contract).eval(), contract)

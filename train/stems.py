@@ -1,0 +1,72 @@
+"""Backbones in two: the first layers, which end where the first features are, and the rest."""
+
+from collections.abc import Callable, Iterable
+from functools import partial
+from typing import TypeAlias
+
+import torch
+from torch import Tensor, nn
+from torchvision.models.alexnet import AlexNet
+from torchvision.models.densenet import DenseNet
+from torchvision.models.efficientnet import EfficientNet
+from torchvision.models.googlenet import GoogLeNet
+from torchvision.models.resnet import ResNet
+from torchvision.models.vgg import VGG
+
+Layers: TypeAlias = list[Callable[[Tensor], Tensor]]
+"""To be called one after another; modules among them are the backbone's own."""
+
+
+def split(backbone: nn.Module) -> tuple[Layers, Layers]:
+    """Return a backbone's first layers, up to where its maps become smaller for the first time, and the rest.
+
+    One after the other they compute what the backbone does.
+
+    Raises:
+        TypeError: a network of another kind than those in `BACKBONES`.
+    """
+    match backbone:
+        case ResNet() as net:
+            stem: Layers = [net.conv1, net.bn1, net.relu, net.maxpool]
+            return stem, [net.layer1, net.layer2, net.layer3, net.layer4, net.avgpool, _flat, net.fc]
+        case DenseNet() as net:
+            after: Layers = [torch.relu, partial(nn.functional.adaptive_avg_pool2d, output_size=1)]
+            return _after_first_stage(net.features, *after, _flat, net.classifier)
+        case GoogLeNet() as net:
+            names = "conv2 conv3 maxpool2 3a 3b maxpool3 4a 4b 4c 4d 4e maxpool4 5a 5b avgpool"
+            rest = [getattr(net, name if name[0].isalpha() else f"inception{name}") for name in names.split()]
+            return [net._transform_input, net.conv1, net.maxpool1], [*rest, _flat, net.dropout, net.fc]
+        case VGG() | AlexNet() | EfficientNet() as net:
+            return _after_first_stage(net.features, net.avgpool, _flat, net.classifier)
+        case nn.Sequential(features=nn.Sequential() as features, classifier=nn.Module() as classifier):
+            return _after_first_stage(features, classifier)
+    raise TypeError(f"no stem is known for a {type(backbone).__name__}")
+
+
+def run(layers: Layers, images: Tensor) -> Tensor:
+    """Call one layer after another."""
+    for layer in layers:
+        images = layer(images)
+    return images
+
+
+def stem_shape(backbone: nn.Module, image_hw: tuple[int, int]) -> tuple[int, int, int]:
+    """Return channels, height and width of what the stem makes of an image."""
+    with torch.no_grad():
+        device = next(backbone.parameters()).device
+        was_training = backbone.training
+        maps = run(split(backbone.eval())[0], torch.zeros(1, 3, *image_hw, device=device))
+        backbone.train(was_training)
+    _, channels, height, width = maps.shape
+    return channels, height, width
+
+
+def _after_first_stage(features: Iterable[nn.Module], *after: Callable[[Tensor], Tensor]) -> tuple[Layers, Layers]:
+    """Cut behind the first pooling, or the first block of a convolution with its BatchNorm, whichever comes first."""
+    layers: Layers = list(features)
+    end = 1 + next(index for index, layer in enumerate(layers) if isinstance(layer, (nn.MaxPool2d, nn.Sequential)))
+    return layers[:end], [*layers[end:], *after]
+
+
+def _flat(maps: Tensor) -> Tensor:
+    return torch.flatten(maps, 1)
