@@ -88,9 +88,9 @@ def main() -> None:
             )
             accuracies[name].append(accuracy_of(options, arguments.runs / name.replace(" ", "-") / str(seed)))
             print(f"seed {seed}  {name}: {accuracies[name][-1]:.1%}", flush=True)
-            rows = rows_of(accuracies)
-            arguments.out.write_text(json.dumps({"settings": settings, "rows": rows}, indent=1) + "\n")
-            arguments.out.with_suffix(".md").write_text(page_of(settings, rows))
+            result = {"settings": settings, "rows": rows_of(accuracies)}
+            arguments.out.write_text(json.dumps(result, indent=1) + "\n")
+            arguments.out.with_suffix(".md").write_text(page_of(result))
 
 
 def accuracy_of(options: Options, folder: Path) -> float:
@@ -122,13 +122,13 @@ def rows_of(accuracies: dict[str, list[float]]) -> list[dict[str, Any]]:
     return rows
 
 
-def page_of(settings: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+def page_of(result: dict[str, Any]) -> str:
     """Return the table in Markdown."""
     lines = [
         "# What each option of the recipe is worth",
         "",
         "Made by `python benchmarks/ablation.py`, whose docstring says how: "
-        + ", ".join(f"{name} {value}" for name, value in settings.items())
+        + ", ".join(f"{name} {value}" for name, value in result["settings"].items())
         + ", model cnn, test accuracy in percent by seed.",
         "`full` is Adam 0.001, batch 16, and all of: localizer rate 0.1, weight decay 0.01, 1 epoch's warm-up, cosine,",
         "averaging over 1 epoch, clipping at norm 1. Gain: of the option, paired by seed, with its 95 % interval.",
@@ -136,7 +136,7 @@ def page_of(settings: dict[str, Any], rows: list[dict[str, Any]]) -> str:
         "| variant | by seed | mean | gain by the option | larger than its standard error |",
         "|---|---|---|---|---|",
     ]
-    for row in rows:
+    for row in result["rows"]:
         if not row["accuracies"]:
             continue
         gain = str(Interval(row["gain"], row["low"], row["high"])) if "gain" in row else ""

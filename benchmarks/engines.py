@@ -7,7 +7,6 @@ one thread, all in turns and in three sittings, against float32 in ONNX Runtime.
 """
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -18,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+from result_files import machine_of, page_of_models, versions_of, write_result
 
 from lstn.calibration.layers import kept_layers
 from lstn.calibration.lower import lowered_model
@@ -43,6 +43,13 @@ RUNS_IN = {
 }
 LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "openvino")
 
+HEAD = """# How long each precision takes on a CPU
+
+Pixels in memory to logits and theta in memory, batch 1, one thread, all engines in turns within one loop, in
+three sittings. Layers are lowered as `lstn calibrate` does by default. The times are of a machine that
+others share; the ratios are paired, and so of the same moments.
+"""
+
 
 def main() -> None:
     """Race every run's files, and write the figures and the page."""
@@ -56,11 +63,8 @@ def main() -> None:
         with TemporaryDirectory() as folder:
             models.append(measure(run, Path(folder), arguments.seconds))
         print(*lines_of(models[-1]), sep="\n", flush=True)
-    environment = describe_environment()
-    libraries = {name: environment.libraries[name] for name in LIBRARIES if name in environment.libraries}
-    result = {"cpu": environment.cpu, "libraries": libraries, "models": models}
-    arguments.out.write_text(json.dumps(result, indent=1))
-    arguments.out.with_suffix(".md").write_text(page_of(result))
+    result = machine_of(LIBRARIES) | {"models": models}
+    write_result(arguments.out, result, page_of(result))
 
 
 def measure(run: Path, folder: Path, seconds: float) -> dict[str, Any]:
@@ -132,19 +136,9 @@ def lines_of(model: Mapping[str, Any]) -> Iterator[str]:
 
 def page_of(result: Mapping[str, Any]) -> str:
     """Return the page."""
-    lines = [
-        "# How long each precision takes on a CPU",
-        "",
-        "Pixels in memory to logits and theta in memory, batch 1, one thread, all engines in turns within one loop, in",
-        "three sittings. Layers are lowered as `lstn calibrate` does by default. The times are of a machine that",
-        "others share; the ratios are paired, and so of the same moments.",
-        "",
-    ]
-    for model in result["models"]:
-        lines += lines_of(model)
-    versions = ", ".join(f"{name} {version}" for name, version in result["libraries"].items())
-    lines += [f"{result['cpu']}, two shared cores; {versions}. Made with `python benchmarks/engines.py RUN…`.", ""]
-    return "\n".join(lines)
+    machine = f"{result['cpu']}, two shared cores; {versions_of(result)}"
+    foot = f"{machine}. Made with `python benchmarks/engines.py RUN…`."
+    return page_of_models(HEAD, map(lines_of, result["models"]), foot)
 
 
 def interval(value: Mapping[str, float]) -> str:

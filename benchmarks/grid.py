@@ -3,7 +3,7 @@
     python benchmarks/grid.py [--image-size 224] [--rounds 300] [--json FILE]
 
 One thread, batch 1, both exported alike. The two engines take turns within one loop, so that whatever else the machine
-does hits both; the interval is a bootstrap over rounds. Times are milliseconds.
+does hits both; the interval is a bootstrap over stretches of rounds. Times are milliseconds.
 """
 
 import argparse
@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lstn.contract import Loc
+from lstn.runtime.latency import ratio
 from lstn.train.localizers import build_localizer
 from lstn.train.transformer import Transformer, sample
 
@@ -57,18 +58,19 @@ def main() -> None:
     feed = images.numpy()
     difference = np.abs(run(engines[OURS], feed) - run(engines[TORCHS], feed)).max()
     samples = measure(engines, feed, arguments.rounds)
-    ratio, low, high = ratio_interval(samples[TORCHS], samples[OURS])
+    gain = ratio(samples[TORCHS], samples[OURS], seed=0)
 
     print(f"L-STN transformer, {side} x {side}, batch 1, one thread, ONNX Runtime {ort.__version__}, opset {OPSET}")
     for name, times in samples.items():
         p50, p90 = np.percentile(times, [50, 90])
         print(f"  {name:<20} p50 {p50:7.3f} ms   p90 {p90:7.3f} ms")
-    print(f"  ratio of medians {ratio:.2f}, 95 % interval {low:.2f} to {high:.2f}; outputs differ by {difference:.1e}")
+    interval = f"{gain.value:.2f}, 95 % interval {gain.low:.2f} to {gain.high:.2f}"
+    print(f"  ratio of medians {interval}; outputs differ by {difference:.1e}")
     if arguments.json:
         machine = {"machine": platform.machine(), "onnxruntime": ort.__version__, "torch": torch.__version__}
         result = {
             "image_size": side,
-            "ratio": [ratio, low, high],
+            "ratio": [gain.value, gain.low, gain.high],
             "samples_ms": {k: v.tolist() for k, v in samples.items()},
         }
         arguments.json.write_text(json.dumps(machine | result))
@@ -111,14 +113,6 @@ def measure(
             if index >= 0:
                 samples[name][index] = 1000 * (time.perf_counter() - start)
     return samples
-
-
-def ratio_interval(slow: npt.NDArray[np.float64], fast: npt.NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return median(slow) / median(fast) and its 95 % bootstrap interval; rounds are drawn, so pairs stay together."""
-    draws = np.random.default_rng(0).integers(0, len(slow), (2000, len(slow)))
-    ratios = np.median(slow[draws], axis=1) / np.median(fast[draws], axis=1)
-    low, high = np.percentile(ratios, [2.5, 97.5])
-    return float(np.median(slow) / np.median(fast)), float(low), float(high)
 
 
 if __name__ == "__main__":

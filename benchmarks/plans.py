@@ -8,16 +8,17 @@ in ONNX Runtime is run, on the CPU.
 """
 
 import argparse
-import json
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
+from result_files import versions_of, write_result
 
 from lstn.calibration.layers import kept_layers
 from lstn.calibration.lower import lowered_model
@@ -30,7 +31,7 @@ from lstn.errors import LstnError
 from lstn.export.builder import count_parsed_layers
 from lstn.export.to_onnx import onnx_from_torch
 from lstn.export.to_plan import write_plan
-from lstn.export.tuning import Batch
+from lstn.export.tuning import Batch, BuildSettings
 from lstn.plan import Flavour
 from lstn.precision import Precision, RangeMethod
 from lstn.runtime.environment import describe_environment
@@ -48,6 +49,14 @@ COLUMNS = (
     "convolutions and products",
 )  # fmt: skip
 WEIGHTED = ("CONVOLUTION", "MATRIX_MULTIPLY")
+
+HEAD = """# Every localizer, backbone and precision as a plan
+
+Built without a GPU by TensorRT for RTX, for sm86, sm89 and sm120 in one plan (fp8: sm89 and sm120), batch 1
+to 32; weights are random. What stays float32 is what `lstn calibrate` keeps by default. Convolutions and
+products: in which type TensorRT's network computes them; FLOAT are the localizer's and, in a quantized
+model, what no Q/DQ pairs surround.
+"""
 
 
 def main() -> None:
@@ -67,8 +76,7 @@ def main() -> None:
     environment = describe_environment()
     libraries = {name: environment.libraries.get(name) for name in ("tensorrt-rtx", "onnxruntime", "onnxruntime-gpu")}
     result = {"cpu": environment.cpu, "libraries": libraries, "targets": TARGETS, "rows": rows}
-    arguments.out.write_text(json.dumps(result, indent=1))
-    arguments.out.with_suffix(".md").write_text(table_of(result))
+    write_result(arguments.out, result, page_of(result))
 
 
 def rows_of(loc: Loc, backbone: str, folder: Path) -> Iterator[dict[str, object]]:
@@ -106,7 +114,7 @@ def measure(proto: onnx.ModelProto, folder: Path) -> dict[str, object]:
     targets = FP8_TARGETS if any(precision == "FP8" for _, precision in types) else TARGETS
     started = time.perf_counter()
     try:
-        write_plan(file, plan, flavour=Flavour.TRT_RTX, profiles=(PROFILE,), targets=targets)
+        write_plan(file, plan, BuildSettings(flavour=Flavour.TRT_RTX, profiles=(PROFILE,), targets=targets))
         seconds, size, error = time.perf_counter() - started, plan.stat().st_size, ""
     except LstnError as failure:
         seconds, size, error = time.perf_counter() - started, 0, failure.message
@@ -150,22 +158,10 @@ def line_of(row: Mapping[str, object]) -> str:
     return f"{what}: {row['error'] or row['weighted']} plan {row['plan_bytes']} bytes in {row['seconds']} s"
 
 
-def table_of(result: Mapping[str, object]) -> str:
+def page_of(result: Mapping[str, Any]) -> str:
     """Return the page: one row for each plan."""
-    lines = [
-        "# Every localizer, backbone and precision as a plan",
-        "",
-        "Built without a GPU by TensorRT for RTX, for sm86, sm89 and sm120 in one plan (fp8: sm89 and sm120), batch 1",
-        "to 32; weights are random. What stays float32 is what `lstn calibrate` keeps by default. Convolutions and",
-        "products: in which type TensorRT's network computes them; FLOAT are the localizer's and, in a quantized",
-        "model, what no Q/DQ pairs surround.",
-        "",
-        f"| {' | '.join(COLUMNS)} |",
-        "|" + "---|" * len(COLUMNS),
-    ]
-    rows = result["rows"]
-    assert isinstance(rows, list)
-    for row in rows:
+    lines = [HEAD, f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
+    for row in result["rows"]:
         counts = ", ".join(f"{count} {kind}" for kind, count in sorted(row["weighted"].items()))
         plan = f"{row['plan_bytes'] / 1e6:.1f} MB" if row["plan_bytes"] else f"not built: {row['error']:.80}"
         lines.append(
@@ -173,8 +169,11 @@ def table_of(result: Mapping[str, object]) -> str:
             f"| {row['onnx_bytes'] / 1e6:.1f} MB | {'runs' if row['onnx_runtime'] else 'no kernels'} "
             f"| {plan} | {row['seconds']:.1f} s | {counts} |"
         )
-    versions = ", ".join(f"{name} {version}" for name, version in result["libraries"].items() if version)  # type: ignore[attr-defined]
-    lines += ["", f"{versions}; {result['cpu']}, two shared cores. Made with `python benchmarks/plans.py`.", ""]
+    lines += [
+        "",
+        f"{versions_of(result)}; {result['cpu']}, two shared cores. Made with `python benchmarks/plans.py`.",
+        "",
+    ]
     return "\n".join(lines)
 
 

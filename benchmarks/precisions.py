@@ -7,18 +7,18 @@ the run's validation images.
 """
 
 import argparse
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from result_files import machine_of, page_of_models, versions_of, write_result
+
 from lstn.calibration.cost import Cost
 from lstn.calibration.run import DEFAULT_KEEP, Settings, calibrate
 from lstn.commands.export import checkpoint_of, export_onnx
 from lstn.precision import Precision
-from lstn.runtime.environment import describe_environment
 
 KEEPS = ("head", "localizer")
 COLUMNS = (
@@ -26,6 +26,12 @@ COLUMNS = (
     "changed by warp / backbone alone", "noisiest by themselves",
 )  # fmt: skip
 LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "onnxconverter-common")
+
+HEAD = """# What each precision costs, on trained models
+
+Cost: `lstn calibrate` on each run's validation images, in ONNX Runtime (bf16, fp8 emulated in float32). The
+localizer's head, theta, the grid and the sampler are float32 throughout. Drift is in pixels of the input.
+"""
 
 
 def main() -> None:
@@ -39,11 +45,8 @@ def main() -> None:
         with TemporaryDirectory() as folder:
             models.append(measure(run, Path(folder)))
         print(*lines_of(models[-1]), sep="\n", flush=True)
-    environment = describe_environment()
-    libraries = {name: environment.libraries[name] for name in LIBRARIES if name in environment.libraries}
-    result = {"cpu": environment.cpu, "libraries": libraries, "models": models}
-    arguments.out.write_text(json.dumps(result, indent=1))
-    arguments.out.with_suffix(".md").write_text(page_of(result))
+    result = machine_of(LIBRARIES) | {"models": models}
+    write_result(arguments.out, result, page_of(result))
 
 
 def measure(run: Path, folder: Path) -> dict[str, Any]:
@@ -103,18 +106,9 @@ def lines_of(model: Mapping[str, Any]) -> Iterator[str]:
 
 def page_of(result: Mapping[str, Any]) -> str:
     """Return the page."""
-    lines = [
-        "# What each precision costs, on trained models",
-        "",
-        "Cost: `lstn calibrate` on each run's validation images, in ONNX Runtime (bf16, fp8 emulated in float32). The",
-        "localizer's head, theta, the grid and the sampler are float32 throughout. Drift is in pixels of the input.",
-        "",
-    ]
-    for model in result["models"]:
-        lines += lines_of(model)
-    versions = ", ".join(f"{name} {version}" for name, version in result["libraries"].items())
-    lines += [f"{result['cpu']}, two shared cores; {versions}. Made with `python benchmarks/precisions.py RUN…`.", ""]
-    return "\n".join(lines)
+    machine = f"{result['cpu']}, two shared cores; {versions_of(result)}"
+    foot = f"{machine}. Made with `python benchmarks/precisions.py RUN…`."
+    return page_of_models(HEAD, map(lines_of, result["models"]), foot)
 
 
 def percent(share: float) -> str:

@@ -4,7 +4,8 @@
 
 Values first: every kernel, on random images and thetas, against PyTorch in float64. Then time, at batch 1 and 32 and in
 every format: called one by one as PyTorch calls (eager), and replayed from a CUDA graph, which leaves the time that the
-GPU itself takes. The two take turns within one loop; the interval is a bootstrap over rounds. Times are microseconds.
+GPU itself takes. The two take turns within one loop; the interval is a bootstrap over stretches of rounds. Times are
+microseconds.
 """
 
 import argparse
@@ -16,11 +17,11 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 
 from lstn.export.plugin.kernel import BLOCK, KERNELS, TARGETS, compile_ptx, count_blocks
+from lstn.runtime.latency import ratio
 
 BATCHES = (1, 32)
 CALLS = 20
@@ -149,9 +150,10 @@ def compare(name: str, kernel: Kernel, batch: int, side: int, rounds: int, how: 
             end.synchronize()
             if index >= 0:
                 samples[who][index] = 1000 * start.elapsed_time(end) / CALLS
-    ratio, low, high = ratio_interval(samples["torch"], samples["fused"])
+    gain = ratio(samples["torch"], samples["fused"], seed=0)
     kept = {who: values.tolist() for who, values in samples.items()}
-    return {"kernel": name, "batch": batch, "how": how, "ratio": ratio, "interval": [low, high], "samples_us": kept}
+    found = {"kernel": name, "batch": batch, "how": how, "samples_us": kept}
+    return found | {"ratio": gain.value, "interval": [gain.low, gain.high]}
 
 
 def repeated(call: Kernel, images: torch.Tensor, theta: torch.Tensor, how: str) -> Callable[[], object]:
@@ -169,14 +171,6 @@ def repeated(call: Kernel, images: torch.Tensor, theta: torch.Tensor, how: str) 
     with torch.cuda.graph(graph):
         run()
     return cast("Callable[[], object]", graph.replay)
-
-
-def ratio_interval(slow: npt.NDArray[np.float64], fast: npt.NDArray[np.float64]) -> tuple[float, float, float]:
-    """Return median(slow) / median(fast) and its 95 % bootstrap interval; rounds are drawn, so pairs stay together."""
-    draws = np.random.default_rng(0).integers(0, len(slow), (2000, len(slow)))
-    ratios = np.median(slow[draws], axis=1) / np.median(fast[draws], axis=1)
-    low, high = np.percentile(ratios, [2.5, 97.5])
-    return float(np.median(slow) / np.median(fast)), float(low), float(high)
 
 
 if __name__ == "__main__":

@@ -9,7 +9,6 @@ against the server. Direct and served runs take turns. Closed loop: each client 
 
 import argparse
 import io
-import json
 import multiprocessing
 import queue
 import re
@@ -29,6 +28,7 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
+from result_files import page_of_models, write_result
 
 from lstn.cores import usable_cores
 from lstn.images import decode
@@ -42,6 +42,12 @@ KINDS = ("grpc pixels", "http pixels", "grpc files", "http files")
 BATCH = 32
 FILE_HW = (375, 500)
 """Of the JPEG files that are sent: ImageNet's middle."""
+
+HEAD = """# What serving costs
+
+`lstn serve` against the same engine called directly in full batches. Clients are `tritonclient` in another
+process on the same cores, so their work counts against the server's. 1 to 4 images a request.
+"""
 
 
 def main() -> None:
@@ -60,9 +66,7 @@ def main() -> None:
         print(*lines_of(models[-1]), sep="\n", flush=True)
     environment = describe_environment()
     result = {"cpu": environment.cpu, "cores": usable_cores(), "load": environment.load, "models": models}
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1))
-    arguments.out.with_suffix(".md").write_text(page_of(result))
+    write_result(arguments.out, result, page_of(result))
 
 
 def measure(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -299,17 +303,8 @@ def lines_of(model: dict[str, Any]) -> Iterator[str]:
 
 def page_of(result: dict[str, Any]) -> str:
     """Return the page."""
-    lines = [
-        "# What serving costs",
-        "",
-        "`lstn serve` against the same engine called directly in full batches. Clients are `tritonclient` in another",
-        "process on the same cores, so their work counts against the server's. 1 to 4 images a request.",
-        "",
-    ]
-    for model in result["models"]:
-        lines += lines_of(model)
-    lines += [f"{result['cpu']}, {result['cores']} shared cores. Made with `python benchmarks/serve.py ENGINE…`.", ""]
-    return "\n".join(lines)
+    foot = f"{result['cpu']}, {result['cores']} shared cores. Made with `python benchmarks/serve.py ENGINE…`."
+    return page_of_models(HEAD, map(lines_of, result["models"]), foot)
 
 
 if __name__ == "__main__":

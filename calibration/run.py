@@ -16,9 +16,9 @@ from lstn.calibration.page import page
 from lstn.calibration.ranges import Ranges, ranges_of
 from lstn.calibration.report import costs_to_json
 from lstn.calibration.sensitivity import Outcome, fewest_to_keep
-from lstn.contract import Contract, Loc
-from lstn.data import DataSet, open_data
-from lstn.errors import DataError, UsageError, VerificationError
+from lstn.contract import Loc
+from lstn.data import DataSet, open_data_of
+from lstn.errors import UsageError, VerificationError
 from lstn.files import replacing, write_text
 from lstn.precision import Precision, RangeMethod
 
@@ -95,7 +95,7 @@ def calibrate(onnx_file: Path, out: Path, settings: Settings) -> Calibrated:
     if settings.max_drift_px is not None and contract.loc is Loc.NONE:
         raise UsageError("--max-drift-px is for models with a transformer, and this one has none", hint="leave it out")
     kept = kept_layers(model, DEFAULT_KEEP[settings.precision] if settings.keep is None else settings.keep)
-    data = _open(settings, contract)
+    data = open_data_of(contract, settings.data, seed=settings.seed)
     ranges = _ranges(onnx_file, data, out, settings)
     search = _search(model, data, ranges, kept, settings)
     if search is not None:
@@ -116,17 +116,6 @@ def calibrate(onnx_file: Path, out: Path, settings: Settings) -> Calibrated:
         write_text(result.json, costs_to_json(costs))
         write_text(result.html, page(costs))
     return result
-
-
-def _open(settings: Settings, contract: Contract) -> DataSet:
-    data = open_data(settings.data, image_hw=contract.image_hw, seed=settings.seed)
-    if data.labels != contract.labels:
-        ours, theirs = (f"{len(labels)} classes, {labels[0]!r:.40} first" for labels in (contract.labels, data.labels))
-        raise DataError(
-            f"--data {settings.data} has {theirs}; the model has {ours}",
-            hint="name the data set that the model was trained on",
-        )
-    return data
 
 
 def _ranges(onnx_file: Path, data: DataSet, out: Path, settings: Settings) -> Ranges | None:

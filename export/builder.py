@@ -17,7 +17,7 @@ from lstn.export.plugin.aot import register_plugin
 from lstn.export.progress import Progress, Report, interruptible, monitor_of
 from lstn.export.targets import load_tensorrt, own_gpu
 from lstn.export.timings import timing_cache
-from lstn.export.tuning import Batch, Tuning, apply_tuning
+from lstn.export.tuning import BuildSettings, apply_tuning
 from lstn.nodes import Part, part_of
 from lstn.onnxfile import read_onnx
 from lstn.plan import Flavour, Tensor
@@ -39,21 +39,10 @@ class Built:
     outputs: tuple[Tensor, ...]
 
 
-def build(
-    onnx: Path,
-    *,
-    flavour: Flavour,
-    profiles: tuple[Batch, ...],
-    targets: tuple[str, ...],
-    tuning: Tuning | None = None,
-    log_file: Path | None = None,
-    report: Report | None = None,
-) -> Built:
+def build(onnx: Path, settings: BuildSettings, *, report: Report | None = None) -> Built:
     """Build an engine from an ONNX file with one input, whose first dimension is the batch.
 
-    targets:  as `lstn.export.targets.choose_targets` returns them
-    log_file: where to write whatever TensorRT says of the build
-    report:   is told how far the build is, from another thread
+    report: is told how far the build is, from another thread
 
     Raises:
         ArtifactError: TensorRT can't read the file, or would sample otherwise than bilinear with zeros outside.
@@ -61,24 +50,26 @@ def build(
         LstnError: TensorRT can't build the engine; the message is what it logged. Or the log can't be written.
         KeyboardInterrupt: Ctrl-C, after the step that TensorRT was in.
     """
-    trt, tuning, gpu = load_tensorrt(flavour), tuning or Tuning(), own_gpu(flavour)
+    flavour = settings.flavour
+    trt, gpu = load_tensorrt(flavour), own_gpu(flavour)
     log: BuildLog = logger_of(trt)
     who = f"{flavour.product} {trt.__version__}"
+    what = f"{onnx} for {', '.join(settings.targets)}, {settings.profiles}, {settings.tuning}"
     progress = Progress(report)
 
     def work() -> Built:
-        with log.writing(log_file, f"{who}: {onnx} for {', '.join(targets)}, {profiles}, {tuning}"):
+        with log.writing(settings.log_file, f"{who}: {what}"):
             _declare_plugin(flavour, onnx)
             builder, network, _parser = _parse(trt, log, onnx, who)
             _check_network(trt, network, onnx)
-            config = _configure(trt, builder, network, profiles, targets if flavour is Flavour.TRT_RTX else ())
+            config = _configure(trt, builder, network, settings)
             if config is None:
-                raise _cannot_build(who, onnx, flavour, targets, log)
-            apply_tuning(trt, builder, config, network, tuning)
+                raise _cannot_build(who, onnx, settings, log)
+            apply_tuning(trt, builder, config, network, settings.tuning)
             with timing_cache(trt, config, gpu):
                 data = _serialize(trt, builder, network, config, progress)
                 if data is None:
-                    raise _cannot_build(who, onnx, flavour, targets, log)
+                    raise _cannot_build(who, onnx, settings, log)
             inputs = tuple(_tensor(network.get_input(index)) for index in range(network.num_inputs))
             outputs = tuple(_tensor(network.get_output(index)) for index in range(network.num_outputs))
             name = "" if gpu is None else gpu.name
@@ -170,17 +161,18 @@ def _check_network(trt: Any, network: Any, onnx: Path) -> None:
             )
 
 
-def _configure(trt: Any, builder: Any, network: Any, profiles: tuple[Batch, ...], targets: tuple[str, ...]) -> Any:
+def _configure(trt: Any, builder: Any, network: Any, settings: BuildSettings) -> Any:
     """Return the builder's configuration, or None where TensorRT refused part of it and logged why."""
     config = builder.create_builder_config()
     # Or what TensorRT fuses can't be traced back to the model's parts by `lstn bench --profile`.
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     pixels = network.get_input(0)
-    for batch in profiles:
+    for batch in settings.profiles:
         profile = builder.create_optimization_profile()
         profile.set_shape(pixels.name, *((size, *tuple(pixels.shape)[1:]) for size in batch))
         if config.add_optimization_profile(profile) < 0:
             return None
+    targets = settings.targets if settings.flavour is Flavour.TRT_RTX else ()  # the other builds for its own GPU
     if targets:
         config.num_compute_capabilities = len(targets)
         for index, target in enumerate(targets):
@@ -199,16 +191,16 @@ def _serialize(trt: Any, builder: Any, network: Any, config: Any, progress: Prog
         config.progress_monitor = None  # the configuration may live longer than the monitor
 
 
-def _cannot_build(who: str, onnx: Path, flavour: Flavour, targets: tuple[str, ...], log: BuildLog) -> LstnError:
+def _cannot_build(who: str, onnx: Path, settings: BuildSettings, log: BuildLog) -> LstnError:
     # theta and the grid are float32 in every precision, so only a model without a transformer can be made for it.
     hint = ""
-    if flavour is Flavour.TRT_RTX and "sm75" in targets:
+    if settings.flavour is Flavour.TRT_RTX and "sm75" in settings.targets:
         hint = "TensorRT for RTX has no float32 on sm75 (Turing): leave it out, or use --engine trt on that GPU"
     elif "fp8" in log.text():
         hint = "fp8 came with sm89: leave older GPUs out, or calibrate the model for int8"
     elif any(word in log.text() for word in ("workspace", "OutOfMemory")):
         hint = "allow more with --workspace, or free GPU memory"
-    return LstnError(f"{who} can't build {onnx} for {', '.join(targets)}: {log.text()}", hint=hint)
+    return LstnError(f"{who} can't build {onnx} for {', '.join(settings.targets)}: {log.text()}", hint=hint)
 
 
 def _tensor(tensor: Any) -> Tensor:

@@ -123,7 +123,12 @@ def interruptible(work: Callable[[], T], progress: Progress) -> T:
             wait((job,), timeout=_POLL_S)
     if progress.cancelled:
         raise KeyboardInterrupt
-    return job.result()
+    try:
+        return job.result()
+    finally:
+        # A failed job holds an error whose traceback leads here and back to it. Until Python's collector found that
+        # circle it would keep TensorRT's builder, and may find it amid another build, where freeing waits for a lock.
+        del job
 
 
 @contextmanager

@@ -13,10 +13,10 @@ from lstn.contract import Contract
 from lstn.errors import ArtifactError, UsageError
 from lstn.export.builder import build
 from lstn.export.progress import Report
-from lstn.export.tuning import Batch, Tuning, check_tuning
+from lstn.export.tuning import Batch, BuildSettings, check_tuning
 from lstn.files import replacing, sha256_of, write_text
 from lstn.onnxfile import read_model
-from lstn.plan import Flavour, Sidecar, read_sidecar, sidecar_path
+from lstn.plan import Sidecar, read_sidecar, sidecar_path
 
 _BATCH = re.compile(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})")
 _TARGET = re.compile(r"sm[0-9]{2,3}")
@@ -27,23 +27,10 @@ _MAX_ELEMENTS = (1 << 31) - 1
 """TensorRT counts a tensor's elements in 31 bits."""
 
 
-def write_plan(
-    onnx_file: Path,
-    plan: Path,
-    *,
-    flavour: Flavour,
-    profiles: tuple[Batch, ...],
-    targets: tuple[str, ...],
-    tuning: Tuning | None = None,
-    log_file: Path | None = None,
-    report: Report | None = None,
-) -> Sidecar:
+def write_plan(onnx_file: Path, plan: Path, settings: BuildSettings, *, report: Report | None = None) -> Sidecar:
     """Build `plan` and its sidecar from an ONNX file of lstn, in whatever precision that file has.
 
-    profiles: the engine takes N from the smallest to the largest batch of each
-    targets:  compute capabilities, as `lstn.export.targets.choose_targets` returns them
-    log_file: where to write whatever TensorRT says of the build
-    report:   is told how far the build is, from another thread
+    report: is told how far the build is, from another thread
 
     The two files are replaced together: the engine is written out to the disk under a temporary name, then the sidecar
     appears, then the engine. What fails before, or is stopped by Ctrl-C, leaves the older pair as it was. A reader
@@ -57,39 +44,30 @@ def write_plan(
         LstnError: the engine can't be built, or the files can't be written.
         KeyboardInterrupt: Ctrl-C.
     """
-    tuning = tuning or Tuning()
-    check_tuning(tuning, flavour, profiles, targets)
+    check_tuning(settings)
     contract, _ = read_model(onnx_file)
-    check_size(contract, profiles)
-    if log_file is not None:
-        _check_log_beside(log_file, onnx_file, plan)
-        check_log(log_file)
+    check_size(contract, settings.profiles)
+    if settings.log_file is not None:
+        _check_log_beside(settings.log_file, onnx_file, plan)
+        check_log(settings.log_file)
     with replacing(plan) as temporary:
-        built = build(
-            onnx_file,
-            flavour=flavour,
-            profiles=profiles,
-            targets=targets,
-            tuning=tuning,
-            log_file=log_file,
-            report=report,
-        )
+        built = build(onnx_file, settings, report=report)
         _write_out(temporary, built.data)
         sidecar = Sidecar(
             contract=contract,
             plan_sha256=sha256_of(temporary),
             onnx_sha256=sha256_of(onnx_file),
-            flavour=flavour,
+            flavour=settings.flavour,
             version=built.version,
-            targets=targets,
-            profiles=profiles,
+            targets=settings.targets,
+            profiles=settings.profiles,
             precision=built.precision,
             inputs=built.inputs,
             outputs=built.outputs,
             gpu=built.gpu,
-            hardware_compatible=tuning.hardware_compatible,
-            version_compatible=tuning.version_compatible,
-            dla_core=tuning.dla_core,
+            hardware_compatible=settings.tuning.hardware_compatible,
+            version_compatible=settings.tuning.version_compatible,
+            dla_core=settings.tuning.dla_core,
         )
         write_text(sidecar_path(plan), sidecar.to_json())
     return sidecar

@@ -1,6 +1,7 @@
-"""How an engine is to be built, beyond its model and its batches, and what a flavour or a machine has none of."""
+"""How an engine is to be built, beyond its model, and what a flavour or a machine has none of."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from lstn.errors import DeviceError, LstnError, UsageError
@@ -35,20 +36,35 @@ class Tuning:
     dla_core: int | None = None
 
 
-def check_tuning(tuning: Tuning, flavour: Flavour, profiles: tuple[Batch, ...], targets: tuple[str, ...]) -> None:
-    """Refuse, before anything is made, what the flavour or the GPU can't be asked for.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BuildSettings:
+    """What is decided of a build before its model is read.
 
-    targets: as `lstn.export.targets.choose_targets` returns them, or none where that isn't known
+    profiles: the engine takes N from the smallest to the largest batch of each
+    targets:  compute capabilities, as `lstn.export.targets.choose_targets` returns them; none where the plan is to be
+              built on another machine, about which nothing is known
+    log_file: where to write whatever TensorRT says of the build
+    """
+
+    flavour: Flavour
+    profiles: tuple[Batch, ...]
+    targets: tuple[str, ...]
+    tuning: Tuning = Tuning()
+    log_file: Path | None = None
+
+
+def check_tuning(settings: BuildSettings) -> None:
+    """Refuse, before anything is made, what the flavour or the GPU can't be asked for.
 
     Raises:
         UsageError: an option that the flavour lacks, a GPU before Ampere, or a profile that the DLA doesn't take.
     """
-    if flavour is Flavour.TRT_RTX:
+    tuning, profiles = settings.tuning, settings.profiles
+    if settings.flavour is Flavour.TRT_RTX:
         _refuse_for_rtx(tuning)
-    if tuning.hardware_compatible and not all(runs_compatible_plans(target) for target in targets):
-        raise UsageError(
-            f"--hardware-compatible is for Ampere (sm80) and newer GPUs but Jetson's; this one is {', '.join(targets)}"
-        )
+    if tuning.hardware_compatible and not all(runs_compatible_plans(target) for target in settings.targets):
+        own = ", ".join(settings.targets)
+        raise UsageError(f"--hardware-compatible is for Ampere (sm80) and newer GPUs but Jetson's; this one is {own}")
     if tuning.dla_core is not None and (len(profiles) > 1 or len(set(profiles[0])) > 1):
         largest = max(profile.maximum for profile in profiles)
         raise UsageError(

@@ -7,14 +7,15 @@ calibration, evaluation and the demo read it as it is.
 from pathlib import Path
 
 from lstn.caches import cache_folder
+from lstn.contract import Contract
 from lstn.digits import DIGIT_LABELS, DIGIT_MEAN, DIGIT_STD, Digits
-from lstn.errors import UsageError
+from lstn.errors import DataError, UsageError
 from lstn.folders import open_folder
 from lstn.mnist import MNIST_SETS, open_mnist
 from lstn.named_data import NAMED, open_named
 from lstn.splits import DataSet, Split
 
-__all__ = ["DataSet", "Split", "open_data", "rooted", "set_and_root"]
+__all__ = ["DataSet", "Split", "open_data", "open_data_of", "rooted", "set_and_root"]
 
 _PREFIX = "folder:"
 
@@ -50,6 +51,21 @@ def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0) -> DataSet
     raise UsageError(
         f"unknown data set {spec!r}", hint=f"use digits, {', '.join(_names())}, or folder:PATH for images of your own"
     )
+
+
+def open_data_of(contract: Contract, spec: str, *, seed: int) -> DataSet:
+    """Open the data set that `--data` names for a model that was trained: at its input size, and of its classes.
+
+    Raises:
+        UsageError, DataError: as for `open_data`; or the classes are others than the model's, or in another order.
+    """
+    data = open_data(spec, image_hw=contract.image_hw, seed=seed)
+    if data.labels != contract.labels:
+        ours, theirs = (f"{len(labels)} classes, {labels[0]!r:.40} first" for labels in (contract.labels, data.labels))
+        raise DataError(
+            f"--data {spec} has {theirs}; the model has {ours}", hint="name the data set that the model was trained on"
+        )
+    return data
 
 
 def set_and_root(spec: str) -> tuple[str, Path] | None:

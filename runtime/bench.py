@@ -11,9 +11,10 @@ import numpy as np
 from lstn.errors import UsageError
 from lstn.files import sha256_of
 from lstn.gpu import Device
+from lstn.interval import Interval
 from lstn.runtime.engine import Engine, open_engine
 from lstn.runtime.environment import Environment
-from lstn.runtime.latency import Latency, Milliseconds, Ratio, measure, ratio, summarize
+from lstn.runtime.latency import Latency, Milliseconds, measure, ratio, summarize
 from lstn.runtime.power import Energy, measure_energy
 from lstn.runtime.tensorrt import PlanEngine
 
@@ -55,7 +56,7 @@ class Result:
     path: Path
     batch: int
     latency: Latency
-    ratio: Ratio | None
+    ratio: Interval | None
     samples: Milliseconds
     energy: Energy | None = None
     gpu_ms: float | None = None

@@ -13,6 +13,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from lstn.interval import Interval
+
 Milliseconds: TypeAlias = npt.NDArray[np.float64]
 """(R, E) float64: R rounds of E things timed, or (R,) of one."""
 
@@ -36,15 +38,6 @@ class Latency:
     p90_ms: float
     p99_ms: float
     mean_ms: float
-
-
-@dataclass(frozen=True, slots=True)
-class Ratio:
-    """How many times as long as the reference, by the medians, and the 95 % interval of that."""
-
-    value: float
-    low: float
-    high: float
 
 
 def measure(
@@ -86,8 +79,8 @@ def summarize(samples: Milliseconds) -> Latency:
     return Latency(len(samples), p50, p90, p99, float(samples.mean()))
 
 
-def ratio(samples: Milliseconds, reference: Milliseconds, *, seed: int) -> Ratio:
-    """Compare the medians of (R,) ms with those of a reference timed in the same rounds.
+def ratio(samples: Milliseconds, reference: Milliseconds, *, seed: int) -> Interval:
+    """Return how many times as long as a reference, by the medians of (R,) ms each; both timed in the same rounds.
 
     The interval is a paired moving-block bootstrap (Künsch 1989): whole stretches of rounds are drawn, the same for
     both, because neighbouring rounds share the state of the machine. Stretches are R ** (1/3) rounds long.
@@ -99,7 +92,7 @@ def ratio(samples: Milliseconds, reference: Milliseconds, *, seed: int) -> Ratio
         drawn = draw_stretches(count, _AT_ONCE, random)
         medians.append(np.median(samples[drawn], axis=1) / np.median(reference[drawn], axis=1))
     low, high = np.percentile(np.concatenate(medians), (2.5, 97.5))
-    return Ratio(float(np.median(samples) / np.median(reference)), float(low), float(high))
+    return Interval(float(np.median(samples) / np.median(reference)), float(low), float(high))
 
 
 def draw_stretches(count: int, draws: int, random: np.random.Generator) -> npt.NDArray[np.int64]:

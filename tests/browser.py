@@ -14,23 +14,32 @@ class Browser:
     """Opens pages, and says what they come to."""
 
     def __init__(self, driver: Chrome) -> None:
-        self._driver = driver
+        self.driver = driver
 
-    def show(self, page: Path, *, width: int, scheme: str, media: str = "") -> None:
-        """Open a file at `width` CSS pixels, in the `light` or `dark` scheme."""
+    def show(self, page: Path | str, *, width: int, scheme: str, media: str = "") -> None:
+        """Open a file or an address at `width` CSS pixels, in the `light` or `dark` scheme."""
         screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-        self._driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", screen)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
-        self._driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
-        self._driver.get(page.as_uri())
+        self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": media, "features": features})
+        self.driver.get(page if isinstance(page, str) else page.as_uri())
 
     def run(self, script: str) -> Any:
         """Run JavaScript in the page, and return what it returns."""
-        return self._driver.execute_script(script)
+        return self.driver.execute_script(script)
 
     def messages(self) -> list[str]:
         """Return what the page wrote to the console since the last call, errors of loading included."""
-        return [str(entry["message"]) for entry in self._driver.get_log("browser")]
+        return [str(entry["message"]) for entry in self.driver.get_log("browser")]
+
+    def cut_off_words(self) -> list[str]:
+        """Return the words of the page's charts that reach beyond their picture."""
+        found: list[str] = self.run("""
+            return [...document.querySelectorAll('svg text')].filter(text => {
+                const box = text.getBBox(), view = text.ownerSVGElement.viewBox.baseVal;
+                return box.x < 0 || box.y < 0 || box.x + box.width > view.width || box.y + box.height > view.height;
+            }).map(text => text.textContent)""")
+        return found
 
 
 @contextmanager

@@ -19,3 +19,9 @@ def test_without_a_gpu_it_says_so_and_measures_nothing(
     assert raised.value.code == 1
     assert capsys.readouterr() == ("", "error: this machine shows no NVIDIA GPU, so there is nothing to check\n")
     assert list(tmp_path.iterdir()) == []
+
+
+def test_its_benchmarks_are_there() -> None:
+    named = runpy.run_path(str(SCRIPT))["BENCHMARKS"]
+    assert named
+    assert [name for name in named if not (SCRIPT.parents[1] / "benchmarks" / name).is_file()] == []

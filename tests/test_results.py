@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import runpy
 import xml.etree.ElementTree as ET
 from pathlib import Path
 from types import ModuleType
@@ -37,3 +38,10 @@ def test_the_pictures_are_the_reports(script: ModuleType) -> None:
         drawn = (RESULTS / name).read_text()
         assert drawn == script.picture(page, caption)
         assert ET.fromstring(drawn).tag == "{http://www.w3.org/2000/svg}svg"
+
+
+@pytest.mark.parametrize("name", ["ablation", "engines", "plans", "precisions"])
+def test_a_benchmarks_page_says_what_was_measured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")  # as for a script that is run
+    page_of = runpy.run_path(str(ROOT / "benchmarks" / f"{name}.py"))["page_of"]
+    assert (RESULTS / f"{name}.md").read_text() == page_of(json.loads((RESULTS / f"{name}.json").read_text()))

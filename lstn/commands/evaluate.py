@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstn.errors import DataError, UsageError
+from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.gpu import Device
 from lstn.terminal import messages, note
@@ -109,6 +109,8 @@ def _opened(
     file: Path, data: str | None, seed: int | None, device: Device
 ) -> Iterator[tuple["Contract", str, "DataSet", "Classify", int]]:
     """Yield the model's contract, the data set's name and images, pixels -> logits, and how many images that takes."""
+    from lstn.data import open_data_of
+
     if file.is_dir() or file.suffix == ".safetensors":
         from lstn.commands.export import checkpoint_of
         from lstn.train.classify import open_checkpoint
@@ -117,35 +119,15 @@ def _opened(
         opened = open_checkpoint(checkpoint_of(file), choose_device(device.value))
         named = opened.training.data if data is None else data
         own_seed = opened.training.seed if seed is None else seed
-        yield opened.contract, named, _data_of(opened.contract, named, own_seed), opened.classify, _BATCH
+        yield opened.contract, named, open_data_of(opened.contract, named, seed=own_seed), opened.classify, _BATCH
         return
     if data is None:
         raise UsageError(f"{file} doesn't say what it was trained on", hint="add --data digits, or --data folder:PATH")
     from lstn.runtime.engine import open_engine
 
     with open_engine(file, device=device, spin=False) as engine:
-        images = _data_of(engine.contract, data, seed or 0)
+        images = open_data_of(engine.contract, data, seed=seed or 0)
         yield engine.contract, data, images, lambda pixels: engine.infer(pixels).logits, engine.max_batch
-
-
-def _data_of(contract: "Contract", data: str, seed: int) -> "DataSet":
-    """Open the data set at the model's size.
-
-    Raises:
-        UsageError, DataError: no such data set, a broken one, or one of other classes than the model's.
-    """
-    from lstn.data import open_data
-
-    opened = open_data(data, image_hw=contract.image_hw, seed=seed)
-    if opened.labels != contract.labels:
-        ours, theirs = (
-            f"{len(labels)} classes, {labels[0]!r:.40} first" for labels in (contract.labels, opened.labels)
-        )
-        raise DataError(
-            f"--data {data} has {theirs}; the model has {ours}",
-            hint="name the data set that the model was trained on",
-        )
-    return opened
 
 
 def _show(evaluation: "Evaluation") -> None:

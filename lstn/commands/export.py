@@ -140,13 +140,14 @@ def export(
             hint="use --engine trt or trt-rtx",
         )
     refuse_elsewhere(engine, triton, build_log, script=script)
-    profiles, targets, obstacle = look_ahead(
-        flavour, batch or [_DEFAULT_BATCH], target, tuning, build_log, elsewhere=script
-    )
-    if triton is not None:
-        refuse_gaps(profiles)
+    settings, obstacle = None, None
+    if flavour is not None:
+        batches = batch or [_DEFAULT_BATCH]
+        settings, obstacle = look_ahead(flavour, batches, target, tuning, build_log, elsewhere=script)
+        if triton is not None:
+            refuse_gaps(settings.profiles)
     if precision is not None:
-        refuse_precision(precision, engine, targets, run)
+        refuse_precision(precision, engine, () if settings is None else settings.targets, run)
     refuse_run(run, engine, sampler, triton)
     ready = run is not None and run.suffix == ".onnx"
     onnx_file = run if run is not None and ready else out / "model.onnx"
@@ -155,20 +156,20 @@ def export(
     if precision is not None and training is not None:
         onnx_file = _lower(onnx_file, out, precision, training)
     if engine is Engine.ONNX or script:
-        if script:
-            export_script(onnx_file, profiles, tuning)
+        if settings is not None:  # --script
+            export_script(onnx_file, settings)
         elif triton is not None:
             export_triton(onnx_file, triton)
         _warn_of_stale(out, onnx_file)
         return
-    made = out / f"{onnx_file.stem}.{'xml' if flavour is None else 'plan'}"
+    made = out / f"{onnx_file.stem}.{'xml' if settings is None else 'plan'}"
     try:
         if obstacle is not None:
             raise obstacle
-        if flavour is None:
+        if settings is None:
             _export_openvino(onnx_file, made, training)
         else:
-            export_plan(onnx_file, made, flavour, profiles, targets, tuning, build_log)
+            export_plan(onnx_file, made, settings)
     except KeyboardInterrupt:
         note(f"stopped; {onnx_file} is whole, and a {made} from before is as it was")
         _warn_of_stale(out, onnx_file)

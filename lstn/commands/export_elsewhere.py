@@ -8,20 +8,20 @@ import typer
 from lstn.terminal import file_size, note
 
 if TYPE_CHECKING:
-    from lstn.export.tuning import Batch, Tuning
+    from lstn.export.tuning import Batch, BuildSettings
 
 
-def export_script(onnx_file: Path, profiles: tuple["Batch", ...], tuning: "Tuning") -> None:
+def export_script(onnx_file: Path, settings: "BuildSettings") -> None:
     """Write the script that builds the plan on the device, and print what it does."""
     from lstn.export.plugin import FUSED
     from lstn.export.trtexec import script_path, write_script
 
-    onnx = write_script(onnx_file, profiles=profiles, tuning=tuning)
+    onnx = write_script(onnx_file, profiles=settings.profiles, tuning=settings.tuning)
     script = script_path(onnx_file)
     typer.echo(f"{script}  {file_size(script)}  builds {onnx_file.stem}.plan with trtexec; copy both to the device")
     if FUSED in onnx.operators:
         note("trtexec can't compile the fused sampler, and takes the operators that it stands for")
-    if tuning.dla_core is not None:  # as its source says (sampleEngines.cpp); 11 has no such flags any more
+    if settings.tuning.dla_core is not None:  # as its source says (sampleEngines.cpp); 11 has no such flags any more
         note("trtexec of TensorRT 10 adds float16 flags for a DLA, which a typed model refuses; take that of 11.4.1")
 
 

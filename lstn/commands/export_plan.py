@@ -14,13 +14,13 @@ from lstn.terminal import file_size, messages, printable
 
 if TYPE_CHECKING:
     from lstn.export.progress import Report
-    from lstn.export.tuning import Batch, Tuning
+    from lstn.export.tuning import BuildSettings, Tuning
 
 
 def look_ahead(
-    flavour: Flavour | None, batch: list[str], target: str, tuning: "Tuning", build_log: Path | None, *, elsewhere: bool
-) -> tuple[tuple["Batch", ...], tuple[str, ...], LstnError | None]:
-    """Return profiles, targets, and what this machine lacks for a plan, which is no reason to stop yet.
+    flavour: Flavour, batch: list[str], target: str, tuning: "Tuning", build_log: Path | None, *, elsewhere: bool
+) -> tuple["BuildSettings", LstnError | None]:
+    """Return the settings of a build, and what this machine lacks for it, which is no reason to stop yet.
 
     elsewhere: the plan is to be built on another machine, about which nothing is known
 
@@ -29,11 +29,9 @@ def look_ahead(
     """
     from lstn.export.targets import choose_targets
     from lstn.export.to_plan import check_log, parse_batches, parse_targets
-    from lstn.export.tuning import check_tuning
+    from lstn.export.tuning import BuildSettings, check_tuning
 
     profiles, targets, obstacle = parse_batches(batch), parse_targets(target), None
-    if flavour is None:
-        return profiles, targets, None
     if build_log is not None:
         check_log(build_log)
     try:
@@ -42,39 +40,23 @@ def look_ahead(
         raise
     except LstnError as error:
         obstacle = error
-    check_tuning(tuning, flavour, profiles, targets)
-    return profiles, targets, obstacle
+    settings = BuildSettings(flavour=flavour, profiles=profiles, targets=targets, tuning=tuning, log_file=build_log)
+    check_tuning(settings)
+    return settings, obstacle
 
 
-def export_plan(
-    onnx_file: Path,
-    plan: Path,
-    flavour: Flavour,
-    profiles: tuple["Batch", ...],
-    targets: tuple[str, ...],
-    tuning: "Tuning",
-    build_log: Path | None,
-) -> None:
+def export_plan(onnx_file: Path, plan: Path, settings: "BuildSettings") -> None:
     """Build a plan under a bar, and print what it is."""
     from lstn.export.to_plan import write_plan
 
-    with _build_bar(f"building for {', '.join(targets)}") as report:
-        made = write_plan(
-            onnx_file,
-            plan,
-            flavour=flavour,
-            profiles=profiles,
-            targets=targets,
-            tuning=tuning,
-            log_file=build_log,
-            report=report,
-        )
-    what = f"{flavour.product} {made.version}, {made.precision}, {', '.join(made.targets)}"
+    with _build_bar(f"building for {', '.join(settings.targets)}") as report:
+        made = write_plan(onnx_file, plan, settings, report=report)
+    what = f"{made.flavour.product} {made.version}, {made.precision}, {', '.join(made.targets)}"
     typer.echo(f"{plan}  {file_size(plan)}  {what}, batch {made.batches}")
     sidecar = sidecar_path(plan)
     typer.echo(f"{sidecar}  {file_size(sidecar)}  what {plan.name} is; keep the two together")
-    if build_log is not None:
-        typer.echo(f"{build_log}  {file_size(build_log)}  what TensorRT said of the build")
+    if (log := settings.log_file) is not None:
+        typer.echo(f"{log}  {file_size(log)}  what TensorRT said of the build")
 
 
 @contextmanager

@@ -56,12 +56,7 @@ def test_it_opens_without_an_error_and_without_overflow(html: Path, browser: Bro
     assert headings == ["At a glance", "Mind", *(f"fp32 against {name}" for name in NAMES)]
     broken = browser.run("return [...document.images].filter(each => each.naturalWidth == 0).length")
     assert broken == 0
-    outside = browser.run("""
-        return [...document.querySelectorAll('svg text')].filter(text => {
-            const box = text.getBBox(), view = text.ownerSVGElement.viewBox.baseVal;
-            return box.x < 0 || box.y < 0 || box.x + box.width > view.width || box.y + box.height > view.height;
-        }).map(text => text.textContent)""")
-    assert outside == []
+    assert browser.cut_off_words() == []
 
 
 def test_it_prints_within_the_paper_and_whole(html: Path, browser: Browser) -> None:

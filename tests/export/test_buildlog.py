@@ -8,19 +8,19 @@ from small_models import Exported
 from lstn.errors import LstnError
 from lstn.export.builder import build
 from lstn.export.buildlog import BuildLog, logger_of, told
-from lstn.export.tuning import Batch, Tuning
+from lstn.export.tuning import Batch, BuildSettings, Tuning
 from lstn.plan import Flavour
 
 
 def build_rtx(path: Path, log_file: Path | None, target: str = "sm89") -> None:
-    build(
-        path,
+    settings = BuildSettings(
         flavour=Flavour.TRT_RTX,
         profiles=(Batch(1, 2, 4),),
         targets=(target,),
         tuning=Tuning(level=2),
         log_file=log_file,
     )
+    build(path, settings)
 
 
 LINE = re.compile(r" *\d+\.\d{3} s  (VERBOSE|INFO|WARNING|ERROR|INTERNAL_ERROR) +\S.*")

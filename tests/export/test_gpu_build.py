@@ -11,7 +11,7 @@ from small_models import Exported
 
 from lstn.caches import cache_path, read_cache, write_cache
 from lstn.export.to_plan import write_plan
-from lstn.export.tuning import Batch, Tuning
+from lstn.export.tuning import Batch, BuildSettings, Tuning
 from lstn.gpu import Gpu, find_gpus
 from lstn.plan import Flavour, Sidecar, runs_compatible_plans
 from lstn.runtime.engine import open_engine
@@ -30,15 +30,10 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gpu:
 
 
 def write(onnx_file: Path, plan: Path, gpu: Gpu, tuning: Tuning | None = None, report: object = None) -> Sidecar:
-    return write_plan(
-        onnx_file,
-        plan,
-        flavour=Flavour.TRT,
-        profiles=(Batch(1, 1, 1), Batch(2, 4, 8)),
-        targets=(gpu.target,),
-        tuning=tuning,
-        report=report,  # type: ignore[arg-type]
-    )
+    profiles = (Batch(1, 1, 1), Batch(2, 4, 8))
+    tuning = tuning or Tuning()
+    settings = BuildSettings(flavour=Flavour.TRT, profiles=profiles, targets=(gpu.target,), tuning=tuning)
+    return write_plan(onnx_file, plan, settings, report=report)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("spoilt", [b"", b"nonsense", "half"])

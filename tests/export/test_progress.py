@@ -1,7 +1,10 @@
+import gc
 import os
 import signal
 import threading
 import time
+import weakref
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -15,7 +18,7 @@ from lstn.errors import LstnError
 from lstn.export.builder import Built, build, count_parsed_layers
 from lstn.export.buildlog import BuildLog
 from lstn.export.progress import Progress, interruptible, monitor_of
-from lstn.export.tuning import Batch
+from lstn.export.tuning import Batch, BuildSettings
 from lstn.plan import Flavour
 
 Shares = list[tuple[float, str]]
@@ -96,6 +99,28 @@ def test_what_the_work_returns_or_raises_comes_back() -> None:
         interruptible(fail, Progress())
 
 
+def test_what_failed_work_held_is_freed_with_its_error() -> None:
+    """Not by some later collection, amid another build: freeing TensorRT's builder waits for a lock."""
+
+    class Held:
+        pass
+
+    seen: list[weakref.ref[Held]] = []
+
+    def fail() -> None:
+        held = Held()
+        seen.append(weakref.ref(held))
+        raise LstnError("no")
+
+    gc.disable()
+    try:
+        with suppress(LstnError):
+            interruptible(fail, Progress())
+        assert [ref() for ref in seen] == [None]
+    finally:
+        gc.enable()
+
+
 def test_ctrl_c_waits_for_the_work_to_end_however_often_it_is_pressed() -> None:
     progress, ended = Progress(), []
 
@@ -136,13 +161,8 @@ def test_the_monitor_is_tensorrts() -> None:
 
 class TestGenuineBuild:
     def build(self, path: Path, report: object) -> Built:
-        return build(
-            path,
-            flavour=Flavour.TRT_RTX,
-            profiles=(Batch(1, 2, 4),),
-            targets=("sm89",),
-            report=report,  # type: ignore[arg-type]
-        )
+        settings = BuildSettings(flavour=Flavour.TRT_RTX, profiles=(Batch(1, 2, 4),), targets=("sm89",))
+        return build(path, settings, report=report)  # type: ignore[arg-type]
 
     def test_it_is_told_from_nothing_to_nearly_all(self, exported_lstn: Exported) -> None:
         told: Shares = []

@@ -8,7 +8,7 @@ from small_models import Exported
 from lstn.caches import cache_path, read_cache, write_cache
 from lstn.errors import LstnError
 from lstn.export.builder import build
-from lstn.export.tuning import Batch
+from lstn.export.tuning import Batch, BuildSettings
 from lstn.gpu import Gpu
 from lstn.plan import Flavour
 
@@ -24,7 +24,7 @@ def on_ada(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def timed(monkeypatch: pytest.MonkeyPatch, trt: FullTensorrt, onnx_file: Path, *, largest: int = 4) -> int:
     """Build, and return how many layers had to be timed."""
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
-    build(onnx_file, flavour=Flavour.TRT, profiles=(Batch(1, 2, largest),), targets=("sm89",))
+    build(onnx_file, BuildSettings(flavour=Flavour.TRT, profiles=(Batch(1, 2, largest),), targets=("sm89",)))
     return trt.timed
 
 
@@ -136,5 +136,5 @@ def test_a_build_that_fails_keeps_nothing(exported_lstn: Exported, monkeypatch: 
 
 
 def test_rtx_times_nothing_and_keeps_nothing(exported_lstn: Exported, tmp_path: Path) -> None:
-    build(exported_lstn.path, flavour=Flavour.TRT_RTX, profiles=(Batch(1, 2, 4),), targets=("sm89",))
+    build(exported_lstn.path, BuildSettings(flavour=Flavour.TRT_RTX, profiles=(Batch(1, 2, 4),), targets=("sm89",)))
     assert not (tmp_path / "cache").exists()

@@ -18,7 +18,7 @@ from small_models import Exported, ExportOnce
 from lstn.contract import Loc
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.export.to_plan import is_stale, parse_batches, parse_targets, write_plan
-from lstn.export.tuning import Batch, Tuning
+from lstn.export.tuning import Batch, BuildSettings, Tuning
 from lstn.files import sha256_of
 from lstn.gpu import Gpu
 from lstn.plan import Flavour, Sidecar, Tensor, read_header, read_sidecar, sidecar_path
@@ -27,7 +27,8 @@ USUAL = Batch(1, 8, 32)
 
 
 def write(onnx_file: Path, plan: Path, *targets: str, profiles: tuple[Batch, ...] = (USUAL,)) -> Sidecar:
-    return write_plan(onnx_file, plan, flavour=Flavour.TRT_RTX, profiles=profiles, targets=targets or ("sm89",))
+    settings = BuildSettings(flavour=Flavour.TRT_RTX, profiles=profiles, targets=targets or ("sm89",))
+    return write_plan(onnx_file, plan, settings)
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -70,14 +71,9 @@ def test_what_tensorrt_was_asked_for_is_in_the_sidecar(
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", FullTensorrt())
     monkeypatch.setattr("lstn.export.targets.find_gpus", lambda: (Gpu("NVIDIA H200", "sm90", 140_000),))
-    sidecar = write_plan(
-        exported_lstn.path,
-        tmp_path / "model.plan",
-        flavour=Flavour.TRT,
-        profiles=(USUAL,),
-        targets=("sm90",),
-        tuning=Tuning(hardware_compatible=True, version_compatible=True),
-    )
+    tuning = Tuning(hardware_compatible=True, version_compatible=True)
+    settings = BuildSettings(flavour=Flavour.TRT, profiles=(USUAL,), targets=("sm90",), tuning=tuning)
+    sidecar = write_plan(exported_lstn.path, tmp_path / "model.plan", settings)
     found = (sidecar.gpu, sidecar.version, sidecar.targets, sidecar.hardware_compatible, sidecar.version_compatible)
     assert found == ("NVIDIA H200", VERSION, ("sm90",), True, True)
     assert sidecar.dla_core is None
@@ -91,17 +87,11 @@ def test_ctrl_c_leaves_the_older_pair_and_nothing_else(exported_lstn: Exported, 
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(0.01)
 
+    settings = BuildSettings(flavour=Flavour.TRT_RTX, profiles=(USUAL,), targets=("sm89",))
     for _ in range(2):  # without an older pair, then with one
         before = contents(tmp_path)
         with pytest.raises(KeyboardInterrupt):
-            write_plan(
-                exported_lstn.path,
-                plan,
-                flavour=Flavour.TRT_RTX,
-                profiles=(USUAL,),
-                targets=("sm89",),
-                report=press,
-            )
+            write_plan(exported_lstn.path, plan, settings, report=press)
         assert contents(tmp_path) == before
         write(exported_lstn.path, plan)
 
@@ -112,15 +102,9 @@ def test_a_log_in_place_of_the_model_is_refused(exported_lstn: Exported, tmp_pat
     folder.mkdir()
     shutil.copy(exported_lstn.path, folder / "model.onnx")
     before = contents(folder)
+    settings = BuildSettings(flavour=Flavour.TRT_RTX, profiles=(USUAL,), targets=("sm89",), log_file=folder / name)
     with pytest.raises(UsageError, match="would write over the model"):
-        write_plan(
-            folder / "model.onnx",
-            folder / "model.plan",
-            flavour=Flavour.TRT_RTX,
-            profiles=(USUAL,),
-            targets=("sm89",),
-            log_file=folder / name,
-        )
+        write_plan(folder / "model.onnx", folder / "model.plan", settings)
     assert contents(folder) == before
 
 

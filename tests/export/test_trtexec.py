@@ -14,7 +14,7 @@ from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.export.plugin.node import fuse_sampler
 from lstn.export.to_plan import write_plan
 from lstn.export.trtexec import script_path, write_script
-from lstn.export.tuning import Batch, Tuning
+from lstn.export.tuning import Batch, BuildSettings, Tuning
 from lstn.plan import Flavour
 
 PLAIN = ["--stronglyTyped", "--noTF32", "--profilingVerbosity=detailed", "--skipInference"]
@@ -207,15 +207,9 @@ def test_a_build_log_never_overwrites_what_is_none(run_lstn: RunLstn, model: Pat
 
 def test_an_older_build_log_is_written_anew(model: Path) -> None:
     log = model.parent / "build.log"
+    settings = BuildSettings(flavour=Flavour.TRT_RTX, profiles=(Batch(1, 1, 1),), targets=("sm89",), log_file=log)
     for _ in range(2):
-        write_plan(
-            model,
-            model.with_suffix(".plan"),
-            flavour=Flavour.TRT_RTX,
-            profiles=(Batch(1, 1, 1),),
-            targets=("sm89",),
-            log_file=log,
-        )
+        write_plan(model, model.with_suffix(".plan"), settings)
     assert log.read_text().startswith("TensorRT for RTX")
 
 

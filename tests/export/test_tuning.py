@@ -13,7 +13,7 @@ from small_models import Exported
 
 from lstn.errors import DeviceError, LstnError, UsageError
 from lstn.export.builder import Built, build
-from lstn.export.tuning import Batch, Tuning, apply_tuning, check_tuning
+from lstn.export.tuning import Batch, BuildSettings, Tuning, apply_tuning, check_tuning
 from lstn.plan import Flavour
 
 USUAL = (Batch(1, 2, 4),)
@@ -30,7 +30,7 @@ def on_trt(
     """Build with full TensorRT, and return the configuration that it was given."""
     trt = trt or FullTensorrt()
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
-    build(path, flavour=Flavour.TRT, profiles=profiles, targets=("sm89",), tuning=tuning)
+    build(path, BuildSettings(flavour=Flavour.TRT, profiles=profiles, targets=("sm89",), tuning=tuning))
     return trt.configs[-1]
 
 
@@ -65,7 +65,8 @@ class TestGenuine:
         assert config.get_flag(tensorrt_rtx.BuilderFlag.TF32) is False  # type: ignore[attr-defined]
 
     def built(self, path: Path, *profiles: Batch, tuning: Tuning | None = None) -> Built:
-        return build(path, flavour=Flavour.TRT_RTX, profiles=profiles or USUAL, targets=("sm89",), tuning=tuning)
+        chosen, tuning = profiles or USUAL, tuning or Tuning()
+        return build(path, BuildSettings(flavour=Flavour.TRT_RTX, profiles=chosen, targets=("sm89",), tuning=tuning))
 
     def test_an_engine_is_built_with_them(self, exported_lstn: Exported) -> None:
         assert len(self.built(exported_lstn.path, tuning=Tuning(workspace_mib=64, level=5)).data) > 100_000
@@ -151,13 +152,17 @@ def half_precision(path: Path) -> Path:
     return path
 
 
+def for_trt(tuning: Tuning, profiles: tuple[Batch, ...], target: str) -> BuildSettings:
+    return BuildSettings(flavour=Flavour.TRT, profiles=profiles, targets=(target,), tuning=tuning)
+
+
 HARDWARE, VERSION, DLA = Tuning(hardware_compatible=True), Tuning(version_compatible=True), Tuning(dla_core=0)
 
 
 @pytest.mark.parametrize(("tuning", "option"), [(HARDWARE, "hardware-compatible"), (VERSION, "version"), (DLA, "dla")])
 def test_rtx_has_none_of_them(tuning: Tuning, option: str) -> None:
     with pytest.raises(UsageError, match=f"--{option}.* is for --engine trt"):
-        check_tuning(tuning, Flavour.TRT_RTX, EIGHT, ("sm89",))
+        check_tuning(BuildSettings(flavour=Flavour.TRT_RTX, profiles=EIGHT, targets=("sm89",), tuning=tuning))
 
 
 def test_rtx_itself_says_so(capfd: pytest.CaptureFixture[str]) -> None:
@@ -171,22 +176,22 @@ def test_rtx_itself_says_so(capfd: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize("target", ["sm80", "sm86", "sm89", "sm90", "sm100", "sm103", "sm120", "sm121"])
 def test_hardware_compatible_plans_are_for_ampere_and_newer(target: str) -> None:
-    check_tuning(HARDWARE, Flavour.TRT, USUAL, (target,))
+    check_tuning(for_trt(HARDWARE, USUAL, target))
 
 
 @pytest.mark.parametrize("target", ["sm70", "sm75", "sm87", "sm101", "sm110"])
 def test_older_gpus_and_jetsons_have_none(target: str) -> None:
     with pytest.raises(UsageError, match=f"for Ampere .* this one is {target}"):
-        check_tuning(HARDWARE, Flavour.TRT, USUAL, (target,))
+        check_tuning(for_trt(HARDWARE, USUAL, target))
 
 
 @pytest.mark.parametrize("profiles", [USUAL, (Batch(1, 8, 8),), (Batch(1, 1, 1), Batch(8, 8, 8))])
 def test_the_dla_takes_one_batch_size(profiles: tuple[Batch, ...]) -> None:
     with pytest.raises(UsageError, match="--dla takes one batch size") as caught:
-        check_tuning(DLA, Flavour.TRT, profiles, ("sm87",))
+        check_tuning(for_trt(DLA, profiles, "sm87"))
     largest = profiles[-1].maximum
     assert caught.value.hint == f"name it three times: --batch {largest},{largest},{largest}"
-    check_tuning(DLA, Flavour.TRT, EIGHT, ("sm87",))
+    check_tuning(for_trt(DLA, EIGHT, "sm87"))
 
 
 def test_everything_that_can_be_said_is_off_unless_it_is_said() -> None:

@@ -19,7 +19,7 @@ from tiny import MakeTiny
 from lstn.claims.findings import CLAIMS
 from lstn.claims.paper import INCONSISTENCIES
 from lstn.cli import main
-from lstn.contract import PAPER_LOCS
+from lstn.contract import PAPER_LOCS, Loc
 
 VERDICTS = {"holds", "does not hold", "below the noise here"}
 

@@ -9,7 +9,8 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from lstn import digits, folders
-from lstn.data import open_data
+from lstn.contract import Contract, Loc
+from lstn.data import open_data, open_data_of
 from lstn.errors import DataError, UsageError
 from lstn.images import decode
 
@@ -147,6 +148,31 @@ def test_a_class_of_one_image_is_enough_where_splits_are_given(tmp_path: Path, f
         path.unlink()
     data = open_data(f"folder:{tmp_path}", image_hw=(4, 4))
     assert sum(label == 1 for split in (data.train, data.val) for _, label in read(split)) in (3, 4)
+
+
+def test_a_trained_models_data_has_its_size_and_its_seed(tmp_path: Path) -> None:
+    fill(tmp_path, {"ant": 30, "bee": 30})
+    contract = Contract(Loc.LSTN, "cnn", (40, 28), ("ant", "bee"))
+    data = open_data_of(contract, f"folder:{tmp_path}", seed=5)
+    assert data.test[0][0].shape == (40, 28, 3)
+    test = {seed: read(open_data(f"folder:{tmp_path}", image_hw=(40, 28), seed=seed).test) for seed in (0, 5)}
+    assert read(data.test) == test[5] != test[0]
+
+
+@pytest.mark.parametrize(
+    ("labels", "says"),
+    [
+        (("ant", "bee", "cow"), "has 2 classes, 'ant' first; the model has 3 classes, 'ant' first"),
+        (("bee", "ant"), "has 2 classes, 'ant' first; the model has 2 classes, 'bee' first"),
+        (("ant", "wasp"), "has 2 classes"),
+    ],
+)
+def test_a_trained_models_data_has_its_classes(tmp_path: Path, labels: tuple[str, ...], says: str) -> None:
+    fill(tmp_path, {"train/ant": 1, "train/bee": 1, "val/ant": 1, "val/bee": 1})
+    with pytest.raises(DataError) as raised:
+        open_data_of(Contract(Loc.LSTN, "cnn", (32, 32), labels), f"folder:{tmp_path}", seed=0)
+    assert raised.value.message.startswith(f"--data folder:{tmp_path} {says}")
+    assert raised.value.hint == "name the data set that the model was trained on"
 
 
 def test_a_class_of_one_image_cannot_be_split(tmp_path: Path) -> None:

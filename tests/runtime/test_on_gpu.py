@@ -25,11 +25,11 @@ def gpu_plan(tmp_path: Path, tiny: Tiny) -> Path:
     pytest.importorskip(flavour.module)
     pytest.importorskip("cuda.bindings.runtime")
     from lstn.export.to_plan import write_plan
-    from lstn.export.tuning import Batch
+    from lstn.export.tuning import Batch, BuildSettings
 
     plan = tmp_path / "model.plan"
     profiles = (Batch(1, 1, 1), Batch(2, 4, 8))
-    write_plan(tiny.path, plan, flavour=flavour, profiles=profiles, targets=(gpus[0].target,))
+    write_plan(tiny.path, plan, BuildSettings(flavour=flavour, profiles=profiles, targets=(gpus[0].target,)))
     return plan
 
 

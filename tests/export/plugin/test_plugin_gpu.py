@@ -66,7 +66,8 @@ def test_a_plan_carries_the_kernel_and_runs_where_nobody_knows_the_plugin(tmp_pa
         pytest.skip("no plugins of this kind before TensorRT 10.9")
     from lstn.export.builder import count_parsed_layers
     from lstn.export.targets import choose_targets
-    from lstn.export.to_plan import parse_batches, write_plan
+    from lstn.export.to_plan import write_plan
+    from lstn.export.tuning import Batch, BuildSettings
 
     model, contract = warping_model(Loc.LSTN)
     images = sample_images("digits", (SIDE, SIDE), seed=0, count=20)
@@ -76,7 +77,7 @@ def test_a_plan_carries_the_kernel_and_runs_where_nobody_knows_the_plugin(tmp_pa
     assert "PLUGIN_V3" in layers
     assert "GRID_SAMPLE" not in layers
     targets = choose_targets(Flavour.TRT, ())
-    write_plan(onnx_file, plan, flavour=Flavour.TRT, profiles=parse_batches(["1,4,32"]), targets=targets)
+    write_plan(onnx_file, plan, BuildSettings(flavour=Flavour.TRT, profiles=(Batch(1, 4, 32),), targets=targets))
     np.save(tmp_path / "images.npy", images)
     subprocess.run([sys.executable, "-c", INFER], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
     found = np.load(tmp_path / "found.npz")
