@@ -34,7 +34,8 @@ def in_tree() -> set[str]:
     for folder in ("lstn", *STAGES):
         for path in (ROOT / folder).rglob("*"):
             inside = path.relative_to(ROOT)
-            wanted = path.suffix in (".py", ".cu") or path.name in ("py.typed", "digits.npz", "paper.json", "page.css")
+            packed = (".py", ".cu", ".html", ".css", ".js"), ("py.typed", "digits.npz", "paper.json")
+            wanted = path.suffix in packed[0] or path.name in packed[1]
             if wanted and inside.parts[:2] not in {("lstn", stage) for stage in STAGES}:
                 files.add(str(inside if folder == "lstn" else Path("lstn") / inside))
     return files

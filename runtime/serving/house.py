@@ -73,6 +73,14 @@ class House:
             "outputs": outputs,
         }
 
+    def labels(self, name: str, version: str) -> tuple[str, ...]:
+        """Return a model's labels, in the order of its logits.
+
+        Raises:
+            Refusal: there is no such model, or it isn't ready.
+        """
+        return _generation(self.find(name, version)).contract.labels
+
     async def answer(self, name: str, version: str, protocol: str, request: Request) -> list[Output]:
         """Answer one request, and count it by what became of it.
 

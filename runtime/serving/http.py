@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
+from lstn.contract import LOGITS
 from lstn.runtime.serving.access import MAX_BODY_BYTES, READ_TIMEOUT_S
 from lstn.runtime.serving.house import EXTENSIONS, SERVER, House
 from lstn.runtime.serving.json_form import HEADER_LENGTH, read_request, write_answer
+from lstn.runtime.serving.playground.page import page
 from lstn.runtime.serving.refusal import RETRY_AFTER_S, Refusal, Why
 from lstn.terminal import warn
 
@@ -24,8 +26,8 @@ Receive: TypeAlias = Callable[[], Awaitable[Message]]
 Send: TypeAlias = Callable[[Message], Awaitable[None]]
 
 _JSON = b"application/json"
-_OPEN = {("health", "live"), ("health", "ready")}
-"""What needs no token: probes have none."""
+_OPEN = {(), ("v2", "health", "live"), ("v2", "health", "ready")}
+"""What needs no token: probes have none, and the playground holds nothing but a field for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +76,7 @@ class HttpApp:
         headers = _headers_of(scope)
         _check_origin(headers)
         path = tuple(part for part in scope["path"].split("/") if part)
-        probe = path[:1] == ("v2",) and path[1:] in _OPEN
-        if not probe and not self._house.guard.admits(headers.get(b"authorization", b"")):
+        if path not in _OPEN and not self._house.guard.admits(headers.get(b"authorization", b"")):
             raise Refusal(Why.UNAUTHENTICATED, "wanted the header Authorization: Bearer TOKEN")
         infer = path[:2] == ("v2", "models") and path[-1:] == ("infer",)
         if scope["method"] not in (("POST",) if infer else ("GET", "HEAD")):
@@ -86,9 +87,11 @@ class HttpApp:
 
     def _look_up(self, path: tuple[str, ...]) -> Reply:
         match path:
+            case ():
+                return self._playground()
             case ("metrics",):
-                page, content_type = self._house.metrics_page()
-                return Reply(200, page, content_type.encode())
+                metrics, content_type = self._house.metrics_page()
+                return Reply(200, metrics, content_type.encode())
             case ("v2",):
                 # The protocol wants a version; ours would tell a stranger which faults to look for.
                 return _json({"name": SERVER, "version": "", "extensions": list(EXTENSIONS)})
@@ -100,9 +103,21 @@ class HttpApp:
                 name, version = _model_of(rest[:-1])
                 ready = self._house.model_ready(name, version)
                 return _ready(ready, {"name": name, "ready": ready})
+            case ("v2", "models"):
+                return _json({"models": list(self._house.models)})  # as KServe's own server does
             case ("v2", "models", *rest):
-                return _json(self._house.metadata(*_model_of(rest)))
+                return _json(_labelled(self._house.metadata(*_model_of(rest)), self._house.labels(*_model_of(rest))))
         raise Refusal(Why.NOT_FOUND, "no such page")
+
+    def _playground(self) -> Reply:
+        made = page(guarded=self._house.guard.digest is not None)
+        headers = (
+            (b"content-security-policy", made.policy),
+            (b"x-content-type-options", b"nosniff"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"cache-control", b"no-store"),
+        )
+        return Reply(200, made.html, b"text/html; charset=utf-8", headers)
 
     async def _infer(self, name: str, version: str, headers: dict[bytes, bytes], body: "_Body") -> Reply:
         house = self._house
@@ -230,6 +245,15 @@ def _model_of(parts: "list[str] | tuple[str, ...]") -> tuple[str, str]:
         case [name, "versions", version]:
             return name, version
     raise Refusal(Why.NOT_FOUND, "no such page")
+
+
+def _labelled(metadata: dict[str, Any], labels: tuple[str, ...]) -> dict[str, Any]:
+    """Put the labels beside the logits, whose order is theirs, as a parameter: gRPC's metadata has no place for it."""
+    outputs = [
+        output | {"parameters": {"labels": list(labels)}} if output["name"] == LOGITS else output
+        for output in metadata["outputs"]
+    ]
+    return metadata | {"outputs": outputs}
 
 
 def _json(content: dict[str, Any], status: int = 200) -> Reply:
