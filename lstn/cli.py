@@ -16,6 +16,7 @@ from lstn.commands.export import export
 from lstn.commands.infer import infer
 from lstn.commands.inspect import inspect
 from lstn.commands.serve import serve
+from lstn.commands.study import study
 from lstn.commands.train import train
 from lstn.errors import LstnError, MissingExtra
 from lstn.terminal import messages, printable
@@ -27,13 +28,19 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for command in (train, evaluate, export, calibrate, infer, serve, bench, claims, inspect, doctor):
+for command in (train, study, evaluate, export, calibrate, infer, serve, bench, claims, inspect, doctor):
     app.command()(command)
 
 _IN_EXTRAS = frozenset(
     {"torch", "torchvision", "safetensors", "matplotlib", "onnx", "onnxconverter_common", "onnxscript"}
 )
-_EXTRAS_OF = {"train": "train", "export": "export", "calibrate": "calibrate,runtime", "claims": "train,export,runtime"}
+_EXTRAS_OF = {
+    "train": "train",
+    "study": "train",
+    "export": "export",
+    "calibrate": "calibrate,runtime",
+    "claims": "train,export,runtime",
+}
 """What a command needs that imports such packages by itself; the runtime's go through `require`."""
 
 

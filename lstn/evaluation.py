@@ -47,18 +47,21 @@ def score(
     *,
     batch: int,
     advance: Callable[[int], None],
+    chosen: Sequence[int] | None = None,
 ) -> list[Scores]:
     """Return the scores on the images as they are, and then those under each disturbance.
 
-    Every image is decoded once. `advance` hears the number of images that were finished.
+    Every image is decoded once. `advance` hears the number of images that were finished. `chosen` says which images,
+    all by default.
 
     Raises:
         ArtifactError: a logit is not finite.
     """
     tallies = [Tally(labels) for _ in range(1 + len(disturbances))]
     with ThreadPoolExecutor(min(8, usable_cores())) as pool:
-        for start in range(0, len(images), batch):
-            numbers = range(start, min(start + batch, len(images)))
+        every = range(len(images)) if chosen is None else chosen
+        for start in range(0, len(every), batch):
+            numbers = [int(number) for number in every[start : start + batch]]
             read = list(pool.map(images.__getitem__, numbers))
             truth = [label for _, label in read]
             plain = [pixels for pixels, _ in read]
@@ -67,7 +70,7 @@ def score(
                 logits = classify(np.stack(seen))
                 if not np.isfinite(logits).all():
                     raise ArtifactError(
-                        f"the model answers with numbers that are not finite, first in images {start} to {numbers[-1]}",
+                        f"the model's answers are not finite, first in images {numbers[0]} to {numbers[-1]}",
                         hint="a lower precision may be too narrow for it; evaluate the float32 model",
                     )
                 tally.add(logits, truth)

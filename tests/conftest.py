@@ -1,5 +1,9 @@
 import os
 import signal
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
@@ -9,8 +13,29 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 # What runs in the background of a shell inherits that Ctrl-C is ignored, and some tests press it.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# How long an example takes says how busy the machine is.
+with suppress(ImportError):  # a borrowed GPU machine may lack it, and its tests don't need it
+    from hypothesis import HealthCheck, settings
+
+    settings.register_profile("lstn", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("lstn")
+
 
 @pytest.fixture(autouse=True, scope="session")
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or fills the cache of whoever runs it."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(autouse=True, scope="module")
+def no_ray() -> Iterator[None]:
+    """Ray stays out of this process, which it would change for good, and sometimes end; see runtime/ray_apart.py."""
+    yield
+    assert "ray" not in sys.modules
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Say what a process that ran tests died of: xdist only says that it did."""
+    if error:
+        print(f"\n{node.gateway.id} ended with {node.gateway._io.popen.wait(10)}", flush=True)

@@ -130,7 +130,7 @@ def train(
             folder = resume or _named_folder(name or f"{loc.value}-{model}-{datetime.now():%Y%m%d-%H%M%S}")
         folder = Path(world.first(str(folder)))
         with (
-            _stopping(folder),
+            stopping(folder, f"lstn train --resume {folder}"),
             watching(options, Board(folder) if tensorboard else None) as watcher,
         ):
             result = fit(
@@ -154,7 +154,7 @@ def _options(context: typer.Context) -> "Options":
 
     given = {each.name: value for each in fields(Options) if (value := context.params.get(each.name)) is not None}
     if "image_size" not in given:
-        given["image_size"] = _own_size(given["model"])
+        given["image_size"] = own_size(given["model"])
     if (root := context.params["data_root"]) is not None:
         from lstn.data import rooted
 
@@ -162,7 +162,8 @@ def _options(context: typer.Context) -> "Options":
     return Options(**asdict(RECIPES[context.params["recipe"]]) | given)
 
 
-def _own_size(model: str) -> int:
+def own_size(model: str) -> int:
+    """Return the side of the images that a backbone was designed for, in pixels."""
     from lstn.train.backbones import backbone_named
 
     return backbone_named(model).image_size
@@ -208,18 +209,15 @@ def _joined(device_name: str) -> Iterator[tuple["World", "torch.device"]]:
 
 
 @contextmanager
-def _stopping(folder: Path) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into one line that says what is kept."""
-    from lstn.train.state import LAST
-
+def stopping(folder: Path, how_to_go_on: str) -> Iterator[None]:
+    """Turn Ctrl-C and SIGTERM into one line that says what is kept of `folder`, if there is anything in it."""
     previous = signal.signal(signal.SIGTERM, _interrupt)
     try:
         yield
     except KeyboardInterrupt:
-        if (folder / LAST).is_file():
-            note(f"stopped; every finished epoch is kept. Go on with: lstn train --resume {folder}")
-        else:
-            note("stopped before training began")
+        begun = folder.is_dir() and any(folder.iterdir())
+        kept = f"stopped; every finished epoch is kept. Go on with: {how_to_go_on}"
+        note(kept if begun else "stopped before training began")
         raise typer.Exit(130) from None
     finally:
         with suppress(OSError):

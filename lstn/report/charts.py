@@ -1,4 +1,4 @@
-"""Four kinds of charts as inline SVG, drawn for 360 pixels so that a phone shows them at full size.
+"""Charts as inline SVG, drawn for 360 pixels so that a phone shows them at full size.
 
 Colours are classes of the page's style sheet, which has one set for light and one for dark; nothing is told by colour
 alone, for every mark is labelled.
@@ -18,6 +18,8 @@ WIDTH, HEIGHT = 360, 264
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 14, 40
 _TICKS = 5
 _BINS = 30
+_ROOM_FOR_LABELS = 1.3
+"""So much wider than its marks is a chart whose lines are named at their ends."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +61,9 @@ def lines(series: Mapping[str, Sequence[Point]], *, x_title: str, y_title: str) 
     body = [frame.axes(x_title, y_title, names=[f"{position:g}" for position in positions])]
     ends, styles = [], {}
     for number, (label, points) in enumerate(series.items()):
-        aside = 10 * (number - (len(series) - 1) / 2)  # else bars of equal times would cover each other
+        aside = min(10, 30 / len(series)) * (
+            number - (len(series) - 1) / 2
+        )  # else equal figures' bars cover each other
         places = [
             (frame.x(positions.index(point.x) + 0.35) + aside, point) for point in sorted(points, key=lambda p: p.x)
         ]
@@ -68,7 +72,7 @@ def lines(series: Mapping[str, Sequence[Point]], *, x_title: str, y_title: str) 
         for x, point in places:
             body.append(_error_bar(frame, x, point))
             body.append(f'<circle class="{point.style}" cx="{x:.1f}" cy="{frame.y(point.y.value):.1f}" r="4"/>')
-        ends.append((frame.y(places[-1][1].y.value), places[-1][0] - aside + 5 * len(series), label))
+        ends.append((frame.y(places[-1][1].y.value), places[-1][0] - aside + min(5 * len(series), 15), label))
         styles[label] = places[-1][1].style
     body += [_text(x + 9, y + 4, label, style=f"label {styles[label]}") for y, x, label in _apart(ends)]
     described = "; ".join(
@@ -108,6 +112,22 @@ def bars(rows: Mapping[str, Sequence[tuple[str, str, float]]], marks: Mapping[st
         f"{label}: " + ", ".join(f"{name} {length:.3g}" for name, _, length in segments)
         for label, segments in rows.items()
     )
+    return _svg(body, f"{x_title}. {described}")
+
+
+def dots(rows: Mapping[str, tuple[str, Sequence[float], Interval | None]], *, x_title: str) -> str:
+    """Label -> (style class, values >= 0, their mean): a point for each value, and the mean with its interval."""
+    longest = max([0.0, *(max([*values, mean.high]) for _, values, mean in rows.values() if mean is not None)])
+    frame = _Frame(longest or 1.0, len(rows), left=60)
+    body = [frame.axes(x_title, "", rows=list(rows))]
+    for index, (style, values, mean) in enumerate(rows.values()):
+        middle = frame.y(len(rows) - index - 0.5)
+        body += [f'<circle class="{style}" cx="{frame.x(each):.1f}" cy="{middle:.1f}" r="4"/>' for each in values]
+        if mean is not None:
+            low, value, high = (frame.x(max(0.0, number)) for number in (mean.low, mean.value, mean.high))
+            bar = f"M{value:.1f} {middle - 9:.1f}V{middle + 9:.1f}M{low:.1f} {middle:.1f}H{high:.1f}"
+            body.append(f'<path class="whole" d="{bar}"/>')
+    described = "; ".join(f"{label}: {mean}" for label, (_, _, mean) in rows.items())
     return _svg(body, f"{x_title}. {described}")
 
 
@@ -164,7 +184,7 @@ class _Frame:
                     parts.append(f'<path class="grid" d="M{self.x(tick):.1f} {base:.1f}V{_TOP}"/>')
                 parts.append(_text(self.x(tick), base + 16, f"{tick:g}", anchor="middle"))
         else:
-            self.x_end = len(names)
+            self.x_end = max(len(names), _ROOM_FOR_LABELS * (len(names) - 0.65))
             for index, name in enumerate(names):
                 parts.append(_text(self.x(index + 0.35), base + 16, name, anchor="middle"))
         parts.append(f'<path class="axis" d="M{self._left} {base:.1f}H{end}"/>')

@@ -9,14 +9,6 @@ from tiny_fixtures import built_plan, make_tiny, plan, run_lstn, tiny
 __all__ = ["built_plan", "make_machine", "make_tiny", "plan", "run_lstn", "tiny"]
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _own_caches(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Keep the tests away from the caches of whoever runs them."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("caches")))
-        yield
-
-
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
     return written(tmp_path_factory.mktemp("served") / "model.onnx")

@@ -8,36 +8,25 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx
 import pytest
 from command import RunLstn
 from PIL import Image
+from ray_apart import Cluster, drive, ray_cluster, run_apart
 from tiny import MakeTiny, Tiny
 
-from lstn.errors import UsageError
-from lstn.gpu import Device
 from lstn.imports import require
-from lstn.runtime import parts as parts_module
-from lstn.runtime.parts import Fields, Parts, Run, open_parts, run_of
-from lstn.runtime.ray_infer import open_pool
+from lstn.runtime.parts import Fields
 
 COUNT = 300
-NODE = {"num_cpus": 1, "object_store_memory": 100 << 20}
 
 
 @pytest.fixture(scope="module")
-def cluster() -> Iterator[Any]:
-    """Two nodes with a core each; the driver joins the first."""
-    utils = require("ray.cluster_utils", extra="ray")
-    made = utils.Cluster(initialize_head=True, head_node_args=NODE | {"include_dashboard": False})
-    try:
-        made.second = made.add_node(**NODE)
+def cluster() -> Iterator[Cluster]:
+    with ray_cluster() as made:
         yield made
-    finally:
-        made.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -81,18 +70,18 @@ def assert_same(found: dict[str, Fields], wanted: dict[str, Fields]) -> None:
 
 
 def test_the_answers_are_those_of_a_run_without_ray(
-    run_lstn: RunLstn, cluster: Any, images: Path, tiny: Tiny, tmp_path: Path
+    run_lstn: RunLstn, cluster: Cluster, images: Path, tiny: Tiny, tmp_path: Path
 ) -> None:
     wanted = plain(run_lstn, images, tiny, tmp_path / "plain.json")
     command = ["infer", images / "0", f"{images}/[12]/*.png", images / "0", "--engine", tiny.path, "--top", 2]
     command += ["--ray", cluster.address, "--batch", 4, "--output", tmp_path / "rows"]
-    ran = run_lstn(*command)
+    ran = run_apart(*command)
     assert_same(by_path(rows_in(tmp_path / "rows")), wanted)
     assert ran.code == 1
     assert f"error: 2 of {COUNT} images have no answer" in ran.err
     assert ran.err.startswith(f"{COUNT} images in ")
 
-    second = run_lstn(*command)
+    second = run_apart(*command)
     assert second.err.startswith("0 images in ")
     assert f"{COUNT} done before" in second.err
     assert_same(by_path(rows_in(tmp_path / "rows")), wanted)
@@ -141,7 +130,7 @@ def _mentions(process: Path, word: str) -> bool:
 
 
 def test_a_driver_killed_in_the_middle_is_taken_up(
-    run_lstn: RunLstn, cluster: Any, images: Path, tiny: Tiny, tmp_path: Path
+    run_lstn: RunLstn, cluster: Cluster, images: Path, tiny: Tiny, tmp_path: Path
 ) -> None:
     wanted = plain(run_lstn, images, tiny, tmp_path / "plain.json")
     output = tmp_path / "rows"
@@ -157,81 +146,32 @@ def test_a_driver_killed_in_the_middle_is_taken_up(
         driver.send_signal(signal.SIGKILL)
     before = rows_in(output)
     assert 60 <= len(before) < COUNT
-    ran = run_lstn(*words)
+    ran = run_apart(*words)
     assert f"{len(before)} done before" in ran.err
     assert ran.err.startswith(f"{COUNT - len(before)} images in ")
     assert_same(by_path(rows_in(output)), wanted)
 
 
-class Counting(Parts):
-    """Parts that end a node when the fifth piece comes."""
-
-    def __init__(self, folder: Path, run: Run, cluster: Any) -> None:
-        super().__init__(folder, run)
-        self.cluster, self.pieces, self.offered = cluster, 0, 0
-
-    def add(self, rows: Sequence[Fields]) -> int:
-        self.pieces += bool(rows)
-        self.offered += len(rows)
-        if self.pieces == 5 and self.cluster.second:
-            self.cluster.remove_node(self.cluster.second, allow_graceful=False)
-            self.cluster.second = None
-        return super().add(rows)
-
-
 def test_a_node_killed_in_the_middle_loses_nothing(
-    run_lstn: RunLstn,
-    cluster: Any,
-    images: Path,
-    tiny: Tiny,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
+    run_lstn: RunLstn, cluster: Cluster, images: Path, tiny: Tiny, tmp_path: Path
 ) -> None:
     wanted = plain(run_lstn, images, tiny, tmp_path / "plain.json")
-    monkeypatch.setattr(parts_module, "Parts", lambda folder, run: Counting(folder, run, cluster))
-    with (
-        open_parts(tmp_path / "rows", run_of(tiny.path, top=2, format_="json")) as parts,
-        open_pool(cluster.address, tiny.path, device=Device.AUTO, threads=None) as pool,
-    ):
-        assert isinstance(parts, Counting)
-        pool.infer([str(images)], parts, batch=1, top=2, workers=None)
-        parts.offered = 0
-        pool.infer([str(images)], parts, batch=1, top=2, workers=None)
-        assert parts.offered == 0, "what was done was computed again"
-    assert cluster.second is None
-    assert "going on with the rest" in capsys.readouterr().err
+    words = (cluster.address, tiny.path, tmp_path / "rows", images)
+    seen, err = drive("counting", *words, on_fifth=cluster.kill_second)
+    assert seen["first"] >= COUNT
+    assert seen["again"] == 0, "what was done was computed again"
+    assert "going on with the rest" in err
     assert_same(by_path(rows_in(tmp_path / "rows")), wanted)
 
 
-class Losing(Parts):
-    """Parts that the first piece never reaches."""
-
-    lost: int = 0
-
-    def add(self, rows: Sequence[Fields]) -> int:
-        if rows and not self.lost:
-            self.lost = len(rows)
-            return 0
-        return super().add(rows)
-
-
-def test_rows_that_never_came_are_asked_for_again(
-    cluster: Any, images: Path, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(parts_module, "Parts", Losing)
-    with (
-        open_parts(tmp_path / "rows", run_of(tiny.path, top=2, format_="json")) as parts,
-        open_pool(cluster.address, tiny.path, device=Device.AUTO, threads=None) as pool,
-    ):
-        assert isinstance(parts, Losing)
-        pool.infer([str(images)], parts, batch=1, top=2, workers=None)
-        assert parts.lost
+def test_rows_that_never_came_are_asked_for_again(cluster: Cluster, images: Path, tiny: Tiny, tmp_path: Path) -> None:
+    seen, _ = drive("losing", cluster.address, tiny.path, tmp_path / "rows", images)
+    assert seen["lost"]
     assert len(by_path(rows_in(tmp_path / "rows"))) == COUNT
 
 
 def test_a_failure_on_a_node_is_one_line_and_keeps_what_there_is(
-    run_lstn: RunLstn, cluster: Any, images: Path, tiny: Tiny, make_tiny: MakeTiny, tmp_path: Path
+    cluster: Cluster, images: Path, tiny: Tiny, make_tiny: MakeTiny, tmp_path: Path
 ) -> None:
     def lose_a_label(model: onnx.ModelProto) -> None:
         weights = next(tensor for tensor in model.graph.initializer if tensor.name == "weights")
@@ -239,23 +179,20 @@ def test_a_failure_on_a_node_is_one_line_and_keeps_what_there_is(
         model.graph.output[0].type.tensor_type.shape.dim[1].ClearField("dim_value")
 
     wrong = make_tiny("wrong.onnx", edit=lose_a_label)
-    ran = run_lstn("infer", images, "--engine", wrong.path, "--ray", cluster.address, "--output", tmp_path / "wrong")
+    ran = run_apart("infer", images, "--engine", wrong.path, "--ray", cluster.address, "--output", tmp_path / "wrong")
     assert ran.code == 1
     assert ran.err.startswith("error: wrong.onnx: answered ")
     assert len(ran.err.splitlines()) == 2
 
-    with (
-        open_parts(tmp_path / "rows", run_of(tiny.path, top=2, format_="json")) as parts,
-        open_pool(cluster.address, tiny.path, device=Device.AUTO, threads=None) as pool,
-        pytest.raises(UsageError, match="/nowhere: no such file or folder"),
-    ):
-        pool.infer([str(images), f"{images}/nowhere"], parts, batch=1, top=2, workers=None)
+    words = (cluster.address, tiny.path, tmp_path / "rows", images, f"{images}/nowhere")
+    seen, _ = drive("failing", *words)
+    assert seen["refused"] == f"{images}/nowhere: no such file or folder"
     assert 0 < len(by_path(rows_in(tmp_path / "rows"))) <= COUNT
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:10001", "nonsense"])
-def test_no_cluster_is_one_line(run_lstn: RunLstn, images: Path, tiny: Tiny, tmp_path: Path, address: str) -> None:
-    ran = run_lstn("infer", images, "--engine", tiny.path, "--ray", address, "--output", tmp_path / "rows")
+def test_no_cluster_is_one_line(images: Path, tiny: Tiny, tmp_path: Path, address: str) -> None:
+    ran = run_apart("infer", images, "--engine", tiny.path, "--ray", address, "--output", tmp_path / "rows")
     assert ran.code == 2
     assert ran.err.startswith(f"error: --ray {address}: ")
     assert len(ran.err.splitlines()) == 2
@@ -281,15 +218,15 @@ def test_what_does_not_fit_is_refused_before_ray_starts(
 
 
 def test_a_model_that_the_nodes_cannot_open_is_one_line(
-    run_lstn: RunLstn, cluster: Any, images: Path, tiny: Tiny, tmp_path: Path
+    cluster: Cluster, images: Path, tiny: Tiny, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(tiny.path.read_bytes()[:-7])
     output = ("--ray", cluster.address, "--output", tmp_path / "rows")
-    ran = run_lstn("infer", images, "--engine", broken, *output)
+    ran = run_apart("infer", images, "--engine", broken, *output)
     assert ran.code == 1
     assert ran.err.startswith("error: broken.onnx: ")
-    ran = run_lstn("infer", images, "--engine", tiny.path, "--threads", 99, *output)
+    ran = run_apart("infer", images, "--engine", tiny.path, "--threads", 99, *output)
     assert "--threads 99: the cluster's nodes have 1 cores at most" in ran.err
-    ran = run_lstn("infer", images, "--engine", tiny.path, "--batch", 9999, *output)
+    ran = run_apart("infer", images, "--engine", tiny.path, "--batch", 9999, *output)
     assert "--batch 9999: " in ran.err

@@ -1,0 +1,169 @@
+"""`lstn study`."""
+
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from lstn.commands.train import own_size, stopping
+from lstn.commands.train_report import watching
+from lstn.contract import CONTROLS, Loc
+from lstn.cores import usable_cores
+from lstn.errors import LstnError, UsageError
+from lstn.files import write_text
+from lstn.terminal import note
+
+if TYPE_CHECKING:
+    import torch
+
+    from lstn.study.results import Cell, Study
+    from lstn.train.options import Options
+
+_PIPE_WIDTH = 140
+RESULTS, PAGE = "study.json", "study.html"
+
+
+def study(
+    data: Annotated[str, typer.Option(help="As in lstn train.")] = "digits",
+    data_root: Annotated[
+        Path | None, typer.Option(help="Where downloaded sets are kept.", show_default="the user's cache folder")
+    ] = None,
+    model: Annotated[str, typer.Option(help="Backbone behind every localizer.")] = "cnn",
+    locs: Annotated[str, typer.Option(metavar="A,B,…", help="Localizers to compare.")] = "none,stn,vstn,lstn",
+    controls: Annotated[
+        bool, typer.Option(help="Also train with a fixed identity, and with a transformer whose output is dropped.")
+    ] = True,
+    seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs of each, with seeds from 0 on.")] = 5,
+    epochs: Annotated[int, typer.Option(min=1, help="Of every run; none stops early.")] = 25,
+    image_size: Annotated[
+        int | None, typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the backbone's")
+    ] = None,
+    recipe: Annotated[Literal["paper", "robust"], typer.Option(help="How weights are fitted.")] = "robust",
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step.", show_default="the recipe's")] = None,
+    precision: Annotated[
+        Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone in training.")
+    ] = "fp32",
+    augment: Annotated[
+        Literal["none", "affine", "standard"], typer.Option(help="Change training images, as in lstn train.")
+    ] = "none",
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Processes that decode images.", show_default="one per core, up to 8")
+    ] = None,
+    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where runs and results go.")] = Path("study"),
+) -> None:
+    """Compare localizers fairly: the same backbone, budget and seeds, and what comes of it with intervals.
+
+    FOLDER gets a run for each localizer and seed, study.json, and study.html: errors, paired differences, accuracy
+    against rotation, scale and shift of the test images, and the warps side by side. Whatever is finished isn't trained
+    again: after a stop the same command goes on, and with more --seeds or --locs it adds to what there is.
+    """
+    from lstn.study.results import Study
+    from lstn.train.device import choose_device
+    from lstn.train.options import Options
+    from lstn.train.recipes import RECIPES
+
+    chosen = _locs(locs, controls=controls)
+    if data_root is not None:
+        from lstn.data import rooted
+
+        data = rooted(data, data_root)
+    recipe_of_all = RECIPES[recipe]
+    options = Options(
+        **asdict(replace(recipe_of_all, patience=epochs, batch_size=batch_size or recipe_of_all.batch_size)),
+        loc=Loc.NONE,
+        model=model,
+        data=data,
+        weights="",
+        image_size=image_size or own_size(model),
+        epochs=epochs,
+        precision=precision,
+        seed=0,
+        augment=augment,
+    )
+    settings = _settings(options, recipe, seeds)
+    workers = min(usable_cores(), 8) if workers is None else workers
+    cells: list[Cell] = []
+    where = choose_device(device)
+    _make(out)
+    with stopping(out, "the same command"):
+        for number in range(seeds * len(chosen)):  # seeds outside: whatever has run so far is balanced
+            seed, loc = number // len(chosen), chosen[number % len(chosen)]
+            cell = _cell(
+                out, replace(options, loc=loc, seed=seed), where, workers, f"{number + 1}/{seeds * len(chosen)}"
+            )
+            cells.append(cell)
+            _write(out, Study(settings, chosen, tuple(cells)), replace(options, seed=0))
+    _show(Study(settings, chosen, tuple(cells)))
+    typer.echo(f"{out / PAGE}: the whole report; every figure: {out / RESULTS}")
+
+
+def _locs(text: str, *, controls: bool) -> tuple[Loc, ...]:
+    words = [word.strip() for word in text.split(",")]
+    names = [loc.value for loc in Loc]
+    for word in words:
+        if word not in names:
+            raise UsageError(f"--locs: no localizer is called {word!r:.40}", hint=f"choose from: {', '.join(names)}")
+    if len(set(words)) < len(words):
+        raise UsageError(f"--locs {text}: one is named twice", hint="name each once")
+    return tuple(dict.fromkeys([*map(Loc, words), *(CONTROLS if controls else ())]))
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise LstnError(f"cannot make {out}: {error.strerror}", hint="choose another --out") from error
+
+
+def _cell(out: Path, options: "Options", device: "torch.device", workers: int, number: str) -> "Cell":
+    from lstn.train.study import train_cell
+
+    name = f"{number}  {options.loc.value}, seed {options.seed}"
+    note(name)
+    folder = out / f"{options.loc.value}-{options.seed}"
+    cell = train_cell(options, folder, device=device, workers=workers, watching=lambda each: watching(each, None))
+    note(f"{name}: test error {cell.error:.2f} %")
+    return cell
+
+
+def _settings(options: "Options", recipe: str, seeds: int) -> dict[str, str]:
+    """What all runs have in common, as it is to be read."""
+    return {
+        "data": options.data,
+        "model": options.model,
+        "image size": f"{options.image_size} pixels",
+        "budget": f"{options.epochs} epochs of every run, {options.batch_size} images per step, no early stop; the "
+        "epoch with the highest validation accuracy is tested",
+        "recipe": f"{recipe}: learning rate {options.lr:g}, {options.loc_lr_scale:g} of it for the localizer",
+        "augmentation": options.augment,
+        "precision": options.precision,
+        "seeds": f"0 to {seeds - 1}; for one seed, backbones start alike and see the same images in the same order",
+    }
+
+
+def _write(out: Path, study: "Study", options: "Options") -> None:
+    """Write what there is so far: a study takes days, and is looked at before its end."""
+    from lstn.data import open_data
+    from lstn.study.page import page
+    from lstn.study.results import SHOWN, spaced, summary
+
+    test = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed).test
+    images = [test[int(index)][0] for index in spaced(len(test), SHOWN)]
+    write_text(out / RESULTS, json.dumps(summary(study), ensure_ascii=False, indent=1) + "\n")
+    write_text(out / PAGE, page(study, images))
+
+
+def _show(study: "Study") -> None:
+    from rich.console import Console
+
+    from lstn.report.table import print_table
+    from lstn.study.tables import error_table, pair_table
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    print_table(console, error_table(study))
+    print_table(console, pair_table(study))

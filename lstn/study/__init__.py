@@ -1,0 +1,1 @@
+"""What an experiment on localizers came to: `lstn study`. Free of torch."""

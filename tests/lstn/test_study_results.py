@@ -1,0 +1,148 @@
+"""What a study says of its runs, against plain arithmetic and SciPy."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from lstn.contract import CONTROLS, Loc
+from lstn.disturb import Kind
+from lstn.errors import ArtifactError
+from lstn.interval import mean_interval
+from lstn.study.results import CELL, SWEEP, Cell, Study, read_cell, spaced, summary, write_cell
+from lstn.study.tables import error_table, pair_table
+
+IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
+LOCS = (Loc.NONE, Loc.STN, Loc.LSTN, *CONTROLS)
+
+
+def cell(loc: Loc, seed: int, accuracy: float, **changes: object) -> Cell:
+    made = Cell(
+        loc=loc,
+        seed=seed,
+        best_epoch=3,
+        accuracy=accuracy,
+        test_images=1000,
+        seconds=12.5,
+        parameters=19_178,
+        state=None if loc in (Loc.NONE, Loc.IDENTITY) else "live",
+        plain=accuracy,
+        disturbed=tuple(accuracy - 0.01 * number for number in range(len(SWEEP))),
+        theta=None if loc is Loc.NONE else (IDENTITY, IDENTITY),
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def study_of(*cells: Cell) -> Study:
+    return Study({"data": "digits", "model": "cnn"}, LOCS, cells)
+
+
+@given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=60))
+def test_the_interval_of_a_mean_is_scipys(values: list[float]) -> None:
+    found = mean_interval(values)
+    wanted = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
+    assert found.value == pytest.approx(np.mean(values), abs=1e-9)
+    if stats.sem(values) > 1e-9:
+        assert (found.low, found.high) == pytest.approx(wanted, rel=1e-3, abs=1e-3 * stats.sem(values))
+
+
+def test_gains_are_paired_by_seed() -> None:
+    """Seeds differ by ten points and the localizers by one: only the pairs can tell."""
+    none = [cell(Loc.NONE, seed, accuracy) for seed, accuracy in enumerate([0.70, 0.80, 0.90])]
+    lstn = [cell(Loc.LSTN, seed, accuracy) for seed, accuracy in enumerate([0.712, 0.81, 0.909])]
+    study = study_of(*none, *reversed(lstn), cell(Loc.LSTN, 7, 0.1))
+    found = study.gain(Loc.LSTN, Loc.NONE)
+    assert found is not None
+    gain, seeds = found
+    assert seeds == 3
+    wanted = stats.t.interval(0.95, 2, loc=31 / 30, scale=stats.sem([1.2, 1.0, 0.9]))
+    assert gain.value == pytest.approx(31 / 30)
+    assert (gain.low, gain.high) == pytest.approx(wanted, rel=1e-3)
+    backwards = study.gain(Loc.NONE, Loc.LSTN)
+    assert backwards is not None
+    assert backwards[0].value == pytest.approx(-31 / 30)
+    (row,) = [row for row in pair_table(study).rows if row[0] == "lstn against none"]
+    assert row[1:3] == ("lstn makes fewer errors", "3")
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "verdict"),
+    [([0.6, 0.8], "undecided"), ([0.69, 0.68], "lstn makes more errors"), ([0.9], "undecided")],
+)
+def test_a_verdict_needs_an_interval_beside_0(accuracies: list[float], verdict: str) -> None:
+    accuracies = [*accuracies, accuracies[-1] + 0.001] if len(accuracies) > 1 and verdict != "undecided" else accuracies
+    cells = [cell(Loc.NONE, seed, 0.7) for seed in range(len(accuracies))]
+    cells += [cell(Loc.LSTN, seed, accuracy) for seed, accuracy in enumerate(accuracies)]
+    (row,) = pair_table(study_of(*cells)).rows
+    assert row[1] == verdict
+
+
+def test_a_row_for_each_localizer_that_has_run() -> None:
+    cells = [cell(loc, seed, 0.9 + 0.01 * seed) for loc in LOCS[:-1] for seed in range(2)]
+    cells.append(cell(Loc.DEAD, 0, 0.85, state="dead"))
+    rows = {row[0]: row for row in error_table(study_of(*cells)).rows}
+    assert list(rows) == ["none", "stn", "lstn", "identity (control)", "dead (control)"]
+    assert rows["lstn"][3] == "10.00 9.00"
+    assert [rows[name][5] for name in rows] == ["", "2 of 2", "2 of 2", "", "0 of 1"]
+    assert rows["none"][4] == ""
+    assert rows["lstn"][4] == "0.000 (0.000 to 0.000)"
+
+
+def test_one_run_is_a_study_too() -> None:
+    study = study_of(cell(Loc.LSTN, 0, 0.9))
+    assert [row[:3] for row in error_table(study).rows] == [("lstn", "1", "10.000 (10.000 to 10.000)")]
+    assert pair_table(study).rows == ()
+    assert study_of().error(Loc.NONE) is None
+    assert error_table(study_of()).rows == ()
+
+
+def test_sweeps_hold_the_images_as_they_are() -> None:
+    study = study_of(cell(Loc.LSTN, 0, 0.9, plain=0.95), cell(Loc.LSTN, 1, 0.9, plain=0.97))
+    for kind in Kind:
+        swept = study.swept(Loc.LSTN, kind)
+        assert swept[kind.leaves].value == pytest.approx(96.0)
+        amounts = [each.amount for each in SWEEP if each.kind is kind]
+        assert list(swept) == sorted([*amounts, kind.leaves])
+        number = next(number for number, each in enumerate(SWEEP) if each.kind is kind)
+        assert swept[SWEEP[number].amount].value == pytest.approx(90 - number)
+
+
+def test_a_cell_survives_its_file(tmp_path: Path) -> None:
+    for each in (cell(Loc.NONE, 3, 0.5), cell(Loc.DEAD, 4, 1.0, state="dead")):
+        write_cell(tmp_path, each)
+        assert read_cell(tmp_path) == each
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", '{"loc": "nowhere"}', "[" * 5000])
+def test_a_damaged_cell_is_one_line(text: str, tmp_path: Path) -> None:
+    (tmp_path / CELL).write_text(text)
+    with pytest.raises(ArtifactError, match=r"cell\.json: damaged") as caught:
+        read_cell(tmp_path)
+    assert "delete it" in caught.value.hint
+
+
+def test_a_cell_of_other_disturbances_is_refused(tmp_path: Path) -> None:
+    write_cell(tmp_path, cell(Loc.STN, 0, 0.5, disturbed=(0.5,)))
+    with pytest.raises(ArtifactError, match="of another version"):
+        read_cell(tmp_path)
+
+
+def test_the_summary_is_json_of_every_run() -> None:
+    cells = [cell(loc, seed, 0.9) for loc in LOCS for seed in range(2)]
+    found = json.loads(json.dumps(summary(study_of(*cells)), allow_nan=False))
+    assert [(run["loc"], run["seed"]) for run in found["runs"]] == [(each.loc.value, each.seed) for each in cells]
+    assert found["errors"]["lstn"]["value"] == pytest.approx(10.0)
+    assert set(found["gains"]) == {f"{one.value} over {two.value}" for one in LOCS for two in LOCS if one is not two}
+
+
+@given(st.integers(1, 10_000), st.integers(1, 3000))
+def test_chosen_images_are_spread_over_all(count: int, most: int) -> None:
+    numbers = spaced(count, most)
+    assert len(set(numbers.tolist())) == len(numbers) == min(count, most)
+    assert numbers[0] == 0
+    assert numbers[-1] == (count - 1 if most > 1 else 0)

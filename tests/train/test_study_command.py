@@ -1,0 +1,147 @@
+"""`lstn study`: fair runs, gone on with after a stop, and what is left behind."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from browser import Browser, open_browser
+from command import RunLstn
+from short_runs import CPU, SILENT, assert_same_weights, weights_of
+
+from lstn.contract import Loc
+from lstn.study.results import CELL
+from lstn.train.checkpoint import CHECKPOINT
+from lstn.train.loop import fit
+from lstn.train.state import LAST, read_options
+
+SMALL = ("--image-size", 32, "--epochs", 2, "--batch-size", 32, "--workers", 0)
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with open_browser() as opened:
+        yield opened
+
+
+def backbone_of(folder: Path) -> dict[str, object]:
+    return {name: tensor for name, tensor in weights_of(folder, CHECKPOINT).items() if name.startswith("backbone.")}
+
+
+def test_a_study_is_its_runs(run_lstn: RunLstn, browser: Browser, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    ran = run_lstn("study", "--locs", "none,lstn", "--seeds", 2, *SMALL, "--out", out)
+    assert ran.code == 0, ran.err
+    names = [f"{loc}-{seed}" for seed in range(2) for loc in ("none", "lstn", "identity", "dead")]
+    assert sorted(path.name for path in out.iterdir()) == sorted([*names, "study.html", "study.json"])
+    study = json.loads((out / "study.json").read_text())
+    for run in study["runs"]:
+        last = json.loads((out / f"{run['loc']}-{run['seed']}" / "metrics.jsonl").read_text().splitlines()[-1])
+        assert run["accuracy"] == last["test_accuracy"]
+        assert run["best_epoch"] == last["best_epoch"]
+    assert [f"{run['loc']}-{run['seed']}" for run in study["runs"]] == names
+    check_fairness(out)
+    check_page(browser, out / "study.html")
+    check_going_on(run_lstn, out)
+
+
+def check_fairness(out: Path) -> None:
+    """A dropped warp leaves the backbone what it would be without one, bit by bit: all else is the same, then."""
+    for seed in range(2):
+        assert_same_weights(backbone_of(out / f"none-{seed}"), backbone_of(out / f"dead-{seed}"))  # type: ignore[arg-type]
+    alone = read_options(out / "lstn-1" / LAST)
+    assert (alone.patience, alone.epochs, alone.seed, alone.loc) == (2, 2, 1, Loc.LSTN)
+    fit(alone, out.parent / "alone", device=CPU, workers=0, watcher=SILENT, resume=False)
+    assert_same_weights(weights_of(out.parent / "alone", CHECKPOINT), weights_of(out / "lstn-1", CHECKPOINT))
+
+
+def check_page(browser: Browser, page: Path) -> None:
+    for width, scheme in ((1280, "light"), (390, "dark")):
+        browser.show(page, width=width, scheme=scheme)
+        assert browser.messages() == []
+        assert browser.run("return document.documentElement.scrollWidth") <= width
+        assert browser.cut_off_words() == []
+    assert browser.run("return document.querySelectorAll('svg').length") == 4
+    assert browser.run("return [...document.images].filter(each => each.naturalWidth > 100).length") == 2
+    texts = browser.run("return document.body.innerText")
+    assert "lstn against none" in texts
+    assert "dead (control)" in texts
+
+
+def check_going_on(run_lstn: RunLstn, out: Path) -> None:
+    """What is there isn't made again; more seeds are added; another budget is another study."""
+    before = {path: path.stat().st_mtime_ns for path in out.glob("*/*")}
+    more = run_lstn("study", "--locs", "none,lstn", "--no-controls", "--seeds", 3, *SMALL, "--out", out)
+    assert more.code == 0, more.err
+    assert {path: path.stat().st_mtime_ns for path in before} == before
+    assert {path.parent.name for path in out.glob("*/*")} - {path.parent.name for path in before} == {
+        "none-2",
+        "lstn-2",
+    }
+    assert len(json.loads((out / "study.json").read_text())["runs"]) == 6
+    other = run_lstn("study", "--locs", "none,lstn", "--seeds", 2, *SMALL, "--epochs", 3, "--out", out)
+    assert other.code == 2
+    assert other.err.splitlines()[-2:] == [
+        f"error: {out / 'none-0'} was trained with patience 2, and this study says 3",
+        "  give the same options as before, or another --out",
+    ]
+    (out / "none-0" / CELL).unlink()
+    again = run_lstn("study", "--locs", "none,lstn", "--no-controls", "--seeds", 3, *SMALL, "--out", out)
+    assert again.code == 0, again.err
+    assert (out / "none-0" / CELL).is_file()
+    assert (out / "none-0" / CHECKPOINT).stat().st_mtime_ns == before[out / "none-0" / CHECKPOINT]
+
+
+def test_a_study_that_was_stopped_goes_on_to_the_same_end(tmp_path: Path) -> None:
+    def command(out: Path) -> list[str]:
+        words = ["study", "--locs", "stn", "--no-controls", "--seeds", 1, *SMALL, "--epochs", 3, "--out", out]
+        return [sys.executable, "-m", "lstn", *map(str, words)]
+
+    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
+    process = subprocess.Popen(command(tmp_path / "cut"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    metrics = tmp_path / "cut" / "stn-0" / "metrics.jsonl"
+    deadline = time.monotonic() + 60
+    while not metrics.is_file() and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.splitlines()[-1] == "stopped; every finished epoch is kept. Go on with: the same command"
+    assert not (tmp_path / "cut" / "stn-0" / CELL).exists()
+    subprocess.run(command(tmp_path / "cut"), check=True, capture_output=True)
+    for name in (LAST, CHECKPOINT):
+        assert_same_weights(
+            weights_of(tmp_path / "whole" / "stn-0", name), weights_of(tmp_path / "cut" / "stn-0", name)
+        )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("--locs", "none,stm"), "--locs: no localizer is called 'stm'"),
+        (("--locs", ""), "--locs: no localizer is called ''"),
+        (("--locs", "stn,stn"), "--locs stn,stn: one is named twice"),
+        (("--model", "resnet-19"), "no model is called 'resnet-19'"),
+        (("--data", "folder:nowhere"), "nowhere"),
+        (("--device", "tpu"), "unknown device 'tpu'"),
+        (("--image-size", 16), "images of 16 x 16 pixels are too small for localizer"),
+    ],
+)
+def test_wrong_use_is_one_line(arguments: tuple[object, ...], says: str, run_lstn: RunLstn, tmp_path: Path) -> None:
+    ran = run_lstn("study", "--locs", "stn", "--out", tmp_path / "out", *arguments)
+    assert ran.code == 2
+    lines = [line for line in ran.err.splitlines() if line.startswith(("error: ", "  "))]
+    assert says in lines[0]
+    assert len(lines) == 2
+    assert "Traceback" not in ran.err
+
+
+def test_a_file_where_the_folder_should_be_is_one_line(run_lstn: RunLstn, tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    ran = run_lstn("study", "--out", tmp_path / "out")
+    assert ran.code == 1
+    assert ran.err.startswith(f"error: cannot make {tmp_path / 'out'}: ")
