@@ -38,4 +38,4 @@ def no_ray() -> Iterator[None]:
 def pytest_testnodedown(node: Any, error: object) -> None:
     """Say what a process that ran tests died of: xdist only says that it did."""
     if error:
-        print(f"\n{node.gateway.id} ended with {node.gateway._io.popen.wait(10)}", flush=True)
+        sys.stderr.write(f"\n{node.gateway.id} ended with {node.gateway._io.popen.wait(10)}\n")

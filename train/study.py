@@ -58,6 +58,7 @@ def train_cell(
         seconds=round(sum(row["seconds"] for row in result.history), 1),
         parameters=sum(weight.numel() for weight in result.model.parameters()),
         state=best["transformer"]["state"] if "transformer" in best else None,
+        curve=tuple(row["val_accuracy"] for row in result.history),
         plain=plain,
         disturbed=tuple(disturbed),
         theta=_theta(result.model, test) if options.loc is not Loc.NONE else None,

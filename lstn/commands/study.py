@@ -131,8 +131,11 @@ def _cell(out: Path, options: "Options", device: "torch.device", workers: int, n
 
 def _settings(options: "Options", recipe: str, seeds: int) -> dict[str, str]:
     """What all runs have in common, as it is to be read."""
+    from lstn.data import set_and_root
+
+    published = set_and_root(options.data)
     return {
-        "data": options.data,
+        "data": published[0] if published else options.data,
         "model": options.model,
         "image size": f"{options.image_size} pixels",
         "budget": f"{options.epochs} epochs of every run, {options.batch_size} images per step, no early stop; the "

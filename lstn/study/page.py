@@ -17,18 +17,19 @@ from lstn.study.tables import error_table, pair_table
 from lstn.warp import contact_sheet, draw_warp
 
 _SIDE = 96
+_ERRORS = "A point for each seed; the bar is the mean with its 95 % interval."
 
 
 def page(study: Study, images: Sequence[Pixels]) -> str:
     """Return the page. images: the test images that every cell's theta is of, each (H, W, 3) uint8."""
-    chart = dots(
+    errors = dots(
         {loc.value: (loc.value, [cell.error for cell in study.of(loc)], study.error(loc)) for loc in study.locs},
         x_title="test error %",
     )
     sections = [
         section("What was trained", bullets(f"{name}: {value}" for name, value in study.settings.items())),
         table_section(error_table(study)),
-        section("Errors", figure(chart, "A point for each seed; the bar is the mean with its 95 % interval.")),
+        section("Errors", f'<div class="pictures">{figure(errors, _ERRORS)}{_curves(study)}</div>'),
         table_section(pair_table(study)),
         section("Accuracy against disturbances of the test images", f'<div class="pictures">{_sweeps(study)}</div>'),
     ]
@@ -36,6 +37,15 @@ def page(study: Study, images: Sequence[Pixels]) -> str:
         sections.append(section("What the transformers chose", f'<div class="pictures">{warps}</div>'))
     where = f"{study.settings['model']} on {study.settings['data']}, {len(study.cells)} runs"
     return whole_page("Localizers compared", where, sections)
+
+
+def _curves(study: Study) -> str:
+    series = {
+        loc.value: [Point(epoch, interval, loc.value, "") for epoch, interval in study.curve(loc).items()]
+        for loc in study.locs
+        if study.of(loc)
+    }
+    return figure(lines(series, x_title="epoch", y_title="validation error %"), "Mean over seeds; bars are 95 %.")
 
 
 def _sweeps(study: Study) -> str:

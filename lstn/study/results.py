@@ -33,6 +33,9 @@ SWEEP = (
 SWEPT_IMAGES = 2000
 """Of the test images, evenly spaced; all would take longer than training does."""
 
+CURVE_EPOCHS = 6
+"""Of every run, how many are drawn."""
+
 SHOWN = 6
 """Test images whose warps are drawn, the same ones for every run."""
 
@@ -46,6 +49,7 @@ class Cell:
     seconds:     of training, all epochs
     parameters:  of the whole model
     state:       of the transformer in the best epoch; None where none was watched
+    curve:       validation accuracy after every epoch, 0..1
     plain:       accuracy of the swept test images as they are, 0..1
     disturbed:   and under each of SWEEP
     theta:       of the shown test images, (n, 2, 3); None without a transformer
@@ -59,6 +63,7 @@ class Cell:
     seconds: float
     parameters: int
     state: State | None
+    curve: tuple[float, ...]
     plain: float
     disturbed: tuple[float, ...]
     theta: tuple[tuple[tuple[float, ...], ...], ...] | None
@@ -99,6 +104,13 @@ class Study:
         gains = [other[cell.seed] - cell.error for cell in self.of(loc) if cell.seed in other]
         interval = interval_of(gains)
         return None if interval is None else (interval, len(gains))
+
+    def curve(self, loc: Loc) -> dict[float, Interval]:
+        """Return epoch -> mean validation error in per cent, for a few epochs spread over all."""
+        cells = self.of(loc)
+        epochs = spaced(min(len(cell.curve) for cell in cells), CURVE_EPOCHS).tolist() if cells else ()
+        errors = {epoch + 1: interval_of([100 * (1 - cell.curve[epoch]) for cell in cells]) for epoch in epochs}
+        return {epoch: interval for epoch, interval in errors.items() if interval is not None}
 
     def swept(self, loc: Loc, kind: Kind) -> dict[float, Interval]:
         """Return amount -> mean accuracy in per cent, the images as they are among them."""
@@ -157,6 +169,7 @@ def read_cell(folder: Path) -> Cell:
         theta = fields["theta"]
         kinds = {
             "loc": Loc(fields["loc"]),
+            "curve": tuple(map(float, fields["curve"])),
             "disturbed": tuple(map(float, fields["disturbed"])),
             "theta": None if theta is None else tuple(tuple(tuple(row) for row in matrix) for matrix in theta),
         }

@@ -31,6 +31,7 @@ def cell(loc: Loc, seed: int, accuracy: float, **changes: object) -> Cell:
         seconds=12.5,
         parameters=19_178,
         state=None if loc in (Loc.NONE, Loc.IDENTITY) else "live",
+        curve=(accuracy - 0.2, accuracy - 0.1, accuracy),
         plain=accuracy,
         disturbed=tuple(accuracy - 0.01 * number for number in range(len(SWEEP))),
         theta=None if loc is Loc.NONE else (IDENTITY, IDENTITY),
@@ -45,9 +46,9 @@ def study_of(*cells: Cell) -> Study:
 @given(st.lists(st.floats(-1e3, 1e3), min_size=2, max_size=60))
 def test_the_interval_of_a_mean_is_scipys(values: list[float]) -> None:
     found = mean_interval(values)
-    wanted = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
     assert found.value == pytest.approx(np.mean(values), abs=1e-9)
     if stats.sem(values) > 1e-9:
+        wanted = stats.t.interval(0.95, len(values) - 1, loc=np.mean(values), scale=stats.sem(values))
         assert (found.low, found.high) == pytest.approx(wanted, rel=1e-3, abs=1e-3 * stats.sem(values))
 
 
@@ -110,6 +111,15 @@ def test_sweeps_hold_the_images_as_they_are() -> None:
         assert list(swept) == sorted([*amounts, kind.leaves])
         number = next(number for number, each in enumerate(SWEEP) if each.kind is kind)
         assert swept[SWEEP[number].amount].value == pytest.approx(90 - number)
+
+
+def test_a_curve_is_of_every_run_and_no_longer_than_the_shortest() -> None:
+    study = study_of(cell(Loc.STN, 0, 0.9), cell(Loc.STN, 1, 0.8), cell(Loc.LSTN, 0, 0.9, curve=(0.5,) * 40))
+    assert {epoch: interval.value for epoch, interval in study.curve(Loc.STN).items()} == pytest.approx(
+        {1: 35.0, 2: 25.0, 3: 15.0}
+    )
+    assert list(study.curve(Loc.LSTN)) == [1, 8, 16, 24, 32, 40]
+    assert study.curve(Loc.NONE) == {}
 
 
 def test_a_cell_survives_its_file(tmp_path: Path) -> None:

@@ -65,7 +65,7 @@ def check_page(browser: Browser, page: Path) -> None:
         assert browser.messages() == []
         assert browser.run("return document.documentElement.scrollWidth") <= width
         assert browser.cut_off_words() == []
-    assert browser.run("return document.querySelectorAll('svg').length") == 4
+    assert browser.run("return document.querySelectorAll('svg').length") == 5
     assert browser.run("return [...document.images].filter(each => each.naturalWidth > 100).length") == 2
     texts = browser.run("return document.body.innerText")
     assert "lstn against none" in texts
