@@ -83,15 +83,11 @@ class World:
                     hint="every machine needs the same images under the same path, and the same lstn",
                 )
 
-    def wrapped(self, network: nn.Module, device: torch.device, *, idle: bool) -> nn.Module:
-        """Return `network`, whose gradients are from now on the mean over the processes.
-
-        idle: there are weights that no gradient reaches
-        """
+    def wrapped(self, network: nn.Module, device: torch.device) -> nn.Module:
+        """Return `network`, whose gradients are from now on the mean over the processes."""
         if self.size == 1:
             return network
-        devices = [device] if device.type == "cuda" else None
-        return DistributedDataParallel(network, device_ids=devices, find_unused_parameters=idle)
+        return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
 
     def shared(self, batch: int) -> bool:
         """Return whether a batch is large enough that each process gets at least two of its images.

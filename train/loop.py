@@ -119,7 +119,7 @@ def fit(
         if resume:
             restore(folder / LAST, run)
     quicken(run.model, device, compiled=compiled)
-    network = world.wrapped(Network(run.model, options.precision), device, idle=options.loc is Loc.DEAD)
+    network = world.wrapped(Network(run.model, options.precision), device)
     watcher = watcher if world.rank == 0 else SILENT
     probe = None
     if options.loc not in (Loc.NONE, Loc.IDENTITY):

@@ -92,7 +92,14 @@ class Transformer(nn.Module):
 
 
 class DroppedTransformer(Transformer):
-    """A transformer whose output is thrown away, as in the L-STN paper's own code: theta is found, and no use made."""
+    """A transformer whose output is thrown away, as in the L-STN paper's own code: theta is found, and no use made.
+
+    No gradient reaches it, and it says so, or several processes would wait for one.
+    """
+
+    def __init__(self, localizer: nn.Module, frame_hw: tuple[int, int], iterations: int = 1) -> None:
+        super().__init__(localizer, frame_hw, iterations)
+        self.requires_grad_(False)
 
     def forward(self, images: torch.Tensor, look: Look = _as_they_are) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, C, H, W) float32 -> the same images, theta (N, 2, 3) float32."""

@@ -131,6 +131,13 @@ def test_figures_are_of_all_images(two: Path) -> None:
             assert mine.get(name) == pytest.approx(theirs.get(name), abs=1e-4)
 
 
+def test_weights_that_no_gradient_reaches_keep_nobody_waiting(two: Path, data: str) -> None:
+    """The control whose output is dropped."""
+    done = ran(two, *TORCHRUN, *SMALL, "--loc", "dead", "--data", data, "--epochs", "1", "--name", "dead")
+    assert done.returncode == 0, done.stderr
+    assert read_tensors(two / "runs/dead" / CHECKPOINT)[0]
+
+
 def test_what_fails_in_both_is_said_once(two: Path) -> None:
     before = (two / "runs/one" / LAST).read_bytes()
     failed = ran(two, *TORCHRUN, "--resume", "runs/one", "--lr", "1")
