@@ -165,17 +165,26 @@ def read_cell(folder: Path) -> Cell:
     """
     path = folder / CELL
     try:
-        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        theta = fields["theta"]
-        kinds = {
-            "loc": Loc(fields["loc"]),
-            "curve": tuple(map(float, fields["curve"])),
-            "disturbed": tuple(map(float, fields["disturbed"])),
-            "theta": None if theta is None else tuple(tuple(tuple(row) for row in matrix) for matrix in theta),
-        }
-        cell = Cell(**fields | kinds)
+        cell = _cell_of(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged ({error!r:.100})", hint="delete it, and it is made again") from error
     if len(cell.disturbed) != len(SWEEP):
         raise ArtifactError(f"{path}: of another version of lstn", hint="delete it, and it is made again")
     return cell
+
+
+def study_of(summary: dict[str, Any]) -> Study:
+    """Return the study that `summary` tells of."""
+    cells = tuple(_cell_of(fields) for fields in summary["runs"])
+    return Study(summary["settings"], tuple(dict.fromkeys(cell.loc for cell in cells)), cells)
+
+
+def _cell_of(fields: dict[str, Any]) -> Cell:
+    theta = fields["theta"]
+    kinds = {
+        "loc": Loc(fields["loc"]),
+        "curve": tuple(map(float, fields["curve"])),
+        "disturbed": tuple(map(float, fields["disturbed"])),
+        "theta": None if theta is None else tuple(tuple(tuple(row) for row in matrix) for matrix in theta),
+    }
+    return Cell(**fields | kinds)

@@ -14,7 +14,7 @@ from lstn.contract import CONTROLS, Loc
 from lstn.disturb import Kind
 from lstn.errors import ArtifactError
 from lstn.interval import mean_interval
-from lstn.study.results import CELL, SWEEP, Cell, Study, read_cell, spaced, summary, write_cell
+from lstn.study.results import CELL, SWEEP, Cell, Study, read_cell, spaced, study_of, summary, write_cell
 from lstn.study.tables import error_table, pair_table
 
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
@@ -39,7 +39,7 @@ def cell(loc: Loc, seed: int, accuracy: float, **changes: object) -> Cell:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def study_of(*cells: Cell) -> Study:
+def some_study(*cells: Cell) -> Study:
     return Study({"data": "digits", "model": "cnn"}, LOCS, cells)
 
 
@@ -56,7 +56,7 @@ def test_gains_are_paired_by_seed() -> None:
     """Seeds differ by ten points and the localizers by one: only the pairs can tell."""
     none = [cell(Loc.NONE, seed, accuracy) for seed, accuracy in enumerate([0.70, 0.80, 0.90])]
     lstn = [cell(Loc.LSTN, seed, accuracy) for seed, accuracy in enumerate([0.712, 0.81, 0.909])]
-    study = study_of(*none, *reversed(lstn), cell(Loc.LSTN, 7, 0.1))
+    study = some_study(*none, *reversed(lstn), cell(Loc.LSTN, 7, 0.1))
     found = study.gain(Loc.LSTN, Loc.NONE)
     assert found is not None
     gain, seeds = found
@@ -79,14 +79,14 @@ def test_a_verdict_needs_an_interval_beside_0(accuracies: list[float], verdict: 
     accuracies = [*accuracies, accuracies[-1] + 0.001] if len(accuracies) > 1 and verdict != "undecided" else accuracies
     cells = [cell(Loc.NONE, seed, 0.7) for seed in range(len(accuracies))]
     cells += [cell(Loc.LSTN, seed, accuracy) for seed, accuracy in enumerate(accuracies)]
-    (row,) = pair_table(study_of(*cells)).rows
+    (row,) = pair_table(some_study(*cells)).rows
     assert row[1] == verdict
 
 
 def test_a_row_for_each_localizer_that_has_run() -> None:
     cells = [cell(loc, seed, 0.9 + 0.01 * seed) for loc in LOCS[:-1] for seed in range(2)]
     cells.append(cell(Loc.DEAD, 0, 0.85, state="dead"))
-    rows = {row[0]: row for row in error_table(study_of(*cells)).rows}
+    rows = {row[0]: row for row in error_table(some_study(*cells)).rows}
     assert list(rows) == ["none", "stn", "lstn", "identity (control)", "dead (control)"]
     assert rows["lstn"][3] == "10.00 9.00"
     assert [rows[name][5] for name in rows] == ["", "2 of 2", "2 of 2", "", "0 of 1"]
@@ -95,15 +95,15 @@ def test_a_row_for_each_localizer_that_has_run() -> None:
 
 
 def test_one_run_is_a_study_too() -> None:
-    study = study_of(cell(Loc.LSTN, 0, 0.9))
+    study = some_study(cell(Loc.LSTN, 0, 0.9))
     assert [row[:3] for row in error_table(study).rows] == [("lstn", "1", "10.000 (10.000 to 10.000)")]
     assert pair_table(study).rows == ()
-    assert study_of().error(Loc.NONE) is None
-    assert error_table(study_of()).rows == ()
+    assert some_study().error(Loc.NONE) is None
+    assert error_table(some_study()).rows == ()
 
 
 def test_sweeps_hold_the_images_as_they_are() -> None:
-    study = study_of(cell(Loc.LSTN, 0, 0.9, plain=0.95), cell(Loc.LSTN, 1, 0.9, plain=0.97))
+    study = some_study(cell(Loc.LSTN, 0, 0.9, plain=0.95), cell(Loc.LSTN, 1, 0.9, plain=0.97))
     for kind in Kind:
         swept = study.swept(Loc.LSTN, kind)
         assert swept[kind.leaves].value == pytest.approx(96.0)
@@ -114,7 +114,7 @@ def test_sweeps_hold_the_images_as_they_are() -> None:
 
 
 def test_a_curve_is_of_every_run_and_no_longer_than_the_shortest() -> None:
-    study = study_of(cell(Loc.STN, 0, 0.9), cell(Loc.STN, 1, 0.8), cell(Loc.LSTN, 0, 0.9, curve=(0.5,) * 40))
+    study = some_study(cell(Loc.STN, 0, 0.9), cell(Loc.STN, 1, 0.8), cell(Loc.LSTN, 0, 0.9, curve=(0.5,) * 40))
     assert {epoch: interval.value for epoch, interval in study.curve(Loc.STN).items()} == pytest.approx(
         {1: 35.0, 2: 25.0, 3: 15.0}
     )
@@ -144,8 +144,9 @@ def test_a_cell_of_other_disturbances_is_refused(tmp_path: Path) -> None:
 
 def test_the_summary_is_json_of_every_run() -> None:
     cells = [cell(loc, seed, 0.9) for loc in LOCS for seed in range(2)]
-    found = json.loads(json.dumps(summary(study_of(*cells)), allow_nan=False))
+    found = json.loads(json.dumps(summary(some_study(*cells)), allow_nan=False))
     assert [(run["loc"], run["seed"]) for run in found["runs"]] == [(each.loc.value, each.seed) for each in cells]
+    assert study_of(found) == some_study(*cells)
     assert found["errors"]["lstn"]["value"] == pytest.approx(10.0)
     assert set(found["gains"]) == {f"{one.value} over {two.value}" for one in LOCS for two in LOCS if one is not two}
 
