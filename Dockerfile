@@ -32,7 +32,7 @@ ENTRYPOINT ["lstn"]
 
 # TensorRT comes from NVIDIA's own package index.
 FROM base AS gpu
-RUN pip install --no-cache-dir --constraint /wheels/constraints.txt "$(echo /wheels/*.whl)[train,export,gpu,trt]"
+RUN pip install --no-cache-dir --constraint /wheels/constraints.txt "$(echo /wheels/*.whl)[train,export,gpu,trt,serve]"
 USER lstn
 
 FROM base AS rtx
@@ -52,5 +52,5 @@ ENTRYPOINT ["lstn"]
 
 # The last target is the default one.
 FROM base AS cpu
-RUN pip install --no-cache-dir --constraint /wheels/constraints.txt "$(echo /wheels/*.whl)[runtime]"
+RUN pip install --no-cache-dir --constraint /wheels/constraints.txt "$(echo /wheels/*.whl)[runtime,serve]"
 USER lstn

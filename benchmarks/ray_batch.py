@@ -1,6 +1,6 @@
 """Measure what Ray Data costs: `lstn infer --ray local` against `lstn infer`, in images/s after start-up.
 
-    python benchmarks/ray_batch.py MODEL.onnx IMAGES [--count 2000] [--rounds 3] [--json FILE]
+    python benchmarks/ray_batch.py IMAGES MODEL.onnx… [--count 2000] [--rounds 3] [--out FILE]
 
 The two take turns on the same images, with the batch, engines and decoders that the commands choose by themselves.
 Neither is timed before its first 512 rows are there, by when each of two engines has answered a piece, nor after its
@@ -9,21 +9,21 @@ bound for two engines. IMAGES holds 512 images more than are counted.
 """
 
 import argparse
-import json
-import statistics
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
+
+from result_files import machine_of, page_of_models, spread, versions_of, write_result
 
 from lstn.commands.infer import batch_size
 from lstn.cores import usable_cores
 from lstn.gpu import Device
 from lstn.images import find_images
 from lstn.runtime.engine import open_engine
-from lstn.runtime.environment import describe_environment
 from lstn.runtime.parts import Fields, Parts, run_of
 from lstn.runtime.predict import predict
 from lstn.runtime.ray_infer import open_pool
@@ -31,6 +31,15 @@ from lstn.runtime.ray_infer import open_pool
 WARM_UP = 512
 IN_WORK = 256
 MAX_WORKERS = 8  # as `lstn infer` has it
+LIBRARIES = ("onnxruntime", "onnxruntime-gpu")
+
+HEAD = """# What Ray costs on one machine
+
+`lstn infer --ray local` against a plain `lstn infer` on the same JPEG files, in turns; images/s after the first 512, by
+when both have started. Medians, from the lowest to the highest round; each ratio is of two runs next to each other.
+
+| model | images | plain | Ray | Ray / plain |
+|---|---|---|---|---|"""
 
 
 class Clock:
@@ -64,30 +73,49 @@ class TimedParts(Parts):
 
 
 def main() -> None:
-    """Take turns, print, and keep the samples if asked to."""
+    """Take turns with every model, print, and write the figures and the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("model", type=Path)
     parser.add_argument("images", type=Path)
+    parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--json", type=Path, help="write the samples to this file")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/ray_batch.json"))
     arguments = parser.parse_args()
     images = find_images([arguments.images])[: arguments.count + WARM_UP]
     if len(images) < arguments.count + WARM_UP:
         parser.error(f"{arguments.images} holds {len(images)} images; wanted {arguments.count + WARM_UP}")
+    models = [measure(model, images, arguments.rounds) for model in arguments.models]
+    result = {"count": arguments.count, "models": models, "cores": usable_cores(), **machine_of(LIBRARIES)}
+    result["libraries"]["ray"] = version("ray")
+    print(page_of(result))
+    write_result(arguments.out, result, page_of(result))
 
+
+def measure(model: Path, images: Sequence[Path], rounds: int) -> dict[str, Any]:
+    """Let the two take turns."""
     ways: dict[str, Callable[[Path, Sequence[Path]], float]] = {"plain": plain, "ray": on_ray}
     samples: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(arguments.rounds):
+    for turn in range(rounds):
         for name in sorted(ways, reverse=bool(turn % 2)):
-            samples[name].append(ways[name](arguments.model, images))
-            print(f"{name:6} {samples[name][-1]:8.1f} images/s", flush=True)
+            samples[name].append(ways[name](model, images))
+            print(f"{model.stem}: {name:6} {samples[name][-1]:8.1f} images/s", flush=True)
     ratios = [ray / alone for ray, alone in zip(samples["ray"], samples["plain"], strict=True)]
-    print(f"ray / plain: median {statistics.median(ratios):.3f}, of {[round(ratio, 3) for ratio in ratios]}")
-    if arguments.json:
-        told = {"model": arguments.model.name, "count": arguments.count, "images_per_s": samples, "ratios": ratios}
-        environment = asdict(describe_environment())
-        arguments.json.write_text(json.dumps(told | {"environment": environment}, indent=1) + "\n")
+    return {"model": model.stem, "images_per_s": samples, "ratios": ratios}
+
+
+def page_of(result: dict[str, Any]) -> str:
+    """Return the page."""
+    foot = (
+        f"\n{result['cpu']}, {result['cores']} cores, {versions_of(result)}. Made with "
+        "`python benchmarks/ray_batch.py IMAGES MODEL.onnx…`."
+    )
+    return page_of_models(HEAD, (lines_of(model, result["count"]) for model in result["models"]), foot)
+
+
+def lines_of(model: dict[str, Any], count: int) -> Iterator[str]:
+    """Lay one model out as a row of Markdown."""
+    alone, ray = (spread(model["images_per_s"][name], 0) for name in ("plain", "ray"))
+    yield f"| {model['model']} | {count} | {alone} | {ray} | {spread(model['ratios'], 2)} |"
 
 
 def plain(model: Path, images: Sequence[Path]) -> float:

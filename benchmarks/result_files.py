@@ -1,6 +1,7 @@
 """How results are kept, of whichever benchmark: the figures as JSON, and a page of Markdown beside them."""
 
 import json
+import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
 from pathlib import Path
@@ -19,6 +20,11 @@ def machine_of(libraries: Sequence[str]) -> dict[str, Any]:
 def versions_of(result: Mapping[str, Any]) -> str:
     """Name the libraries of a result; those that weren't installed are left out."""
     return ", ".join(f"{name} {version}" for name, version in result["libraries"].items() if version)
+
+
+def spread(values: Sequence[float], places: int) -> str:
+    """Return the median, and from where to where the values go, with so many decimals."""
+    return f"{statistics.median(values):.{places}f} ({min(values):.{places}f} to {max(values):.{places}f})"
 
 
 def page_of_models(head: str, models: Iterable[Iterable[str]], foot: str) -> str:

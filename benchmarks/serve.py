@@ -1,6 +1,6 @@
 """Measure `lstn serve` against the same engine called directly: throughput, latency, batch sizes, and overload.
 
-    python benchmarks/serve.py ENGINE… [--seconds 15] [--clients 16] [--out docs/results/serve.json]
+    python benchmarks/serve.py ENGINE… [--seconds 6] [--clients 16] [--out docs/results/serve.json]
 
 Every client is a thread of one other process, `tritonclient` as it is, on the same machine; so what clients cost counts
 against the server. Direct and served runs take turns. Closed loop: each client asks again once it has its answer, with
@@ -12,23 +12,20 @@ import io
 import multiprocessing
 import queue
 import re
-import signal
-import subprocess
-import sys
 import threading
 import time
 import urllib.request
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from result_files import page_of_models, write_result
+from result_files import page_of_models, spread, write_result
+from serve_process import MODEL, resident_mb, serving
 
 from lstn.cores import usable_cores
 from lstn.images import decode
@@ -40,13 +37,23 @@ SIZES = (1, 1, 2, 4)
 
 KINDS = ("grpc pixels", "http pixels", "grpc files", "http files")
 BATCH = 32
+QUEUE = 4 * BATCH
+"""Images that may wait, in open loop."""
+
+CLOSED = (("images_s", 0), ("of_direct", 2))
+"""What is told of the rounds, and with how many decimals."""
+
 FILE_HW = (375, 500)
 """Of the JPEG files that are sent: ImageNet's middle."""
 
 HEAD = """# What serving costs
 
 `lstn serve` against the same engine called directly in full batches. Clients are `tritonclient` in another
-process on the same cores, so their work counts against the server's. 1 to 4 images a request.
+process on the same cores, so their work counts against the server's. 1 to 4 images a request. Figures are medians,
+from the lowest to the highest round; each round compares with the direct run just before, and others used the machine
+too. Capacity is what closed loop reached. *Queue takes* is how long a full queue takes at that rate: what an accepted
+request waits for at most, beside the batch under way, its own, and the way there and back. Memory is the server's,
+after the first tenth of the time.
 """
 
 
@@ -54,10 +61,10 @@ def main() -> None:
     """Measure every engine, print, and write the figures and the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("engines", type=Path, nargs="+")
-    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--overload-s", type=float, default=60.0)
-    parser.add_argument("--rounds", type=int, default=2, help="how often direct and served runs take turns")
+    parser.add_argument("--rounds", type=int, default=5, help="how often direct and served runs take turns")
     parser.add_argument("--out", type=Path, default=Path("docs/results/serve.json"))
     arguments = parser.parse_args()
     models = []
@@ -76,40 +83,24 @@ def measure(path: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     hw = contract.image_hw
     direct: dict[str, list[float]] = {"pixels": [], "files": []}
     closed: dict[str, list[dict[str, Any]]] = {kind: [] for kind in KINDS}
-    for _ in range(arguments.rounds):
-        for what, rates in direct.items():
-            rates.append(in_process(direct_rate, path, what, arguments.seconds))
-        for kind in KINDS:
-            with serving(path, "--max-batch", BATCH) as ports:
-                found = in_process(closed_loop, ports, kind, hw, arguments.clients, arguments.seconds)
-                closed[kind].append(found | {"batches": batches_of(ports)})
-    medians = {what: float(np.median(rates)) for what, rates in direct.items()}
-    # Whatever was seen to be reached: on a shared machine the direct runs alone may have had a bad minute.
-    capacity = max(*direct["pixels"], *(found["images_s"] for kind in KINDS[:2] for found in closed[kind]))
+    for turn in range(arguments.rounds):
+        with serving(path, "--max-batch", BATCH) as ports:
+            for what, rates in direct.items():
+                rates.append(in_process(direct_rate, path, what, arguments.seconds))
+                for kind in sorted((kind for kind in KINDS if what in kind), reverse=bool(turn % 2)):
+                    before = batches_of(ports)
+                    found = in_process(closed_loop, ports, kind, hw, arguments.clients, arguments.seconds)
+                    batches = {bound: count - before.get(bound, 0) for bound, count in batches_of(ports).items()}
+                    closed[kind].append(found | {"batches": batches, "of_direct": found["images_s"] / rates[-1]})
+    # What clients have been served, not what the engine alone could: they take their share of the cores.
+    capacity = max(found["images_s"] for kind in KINDS[:2] for found in closed[kind])
     opened = []
     for share, seconds in ((0.5, arguments.seconds), (2.0, arguments.overload_s)):
-        with serving(path, "--max-batch", BATCH, "--max-queue", 4 * BATCH) as ports:
+        with serving(path, "--max-batch", BATCH, "--max-queue", QUEUE) as ports:
             found = in_process(open_loop, ports, hw, share * capacity, seconds)
             opened.append(found | {"share": share, "batches": batches_of(ports)})
     name = f"{contract.loc.value} + {contract.backbone}, {hw[0]} px, {path.suffix[1:]}"
-    return {"model": name, "direct": medians, "closed": closed, "open": opened, "clients": arguments.clients}
-
-
-@contextmanager
-def serving(path: Path, *options: object) -> Iterator[tuple[int, int, int]]:
-    """Run the server; yield its HTTP port, its gRPC port and its process's number."""
-    command = [sys.executable, "-m", "lstn", "serve", "--engine", str(path), "--name", "m"]
-    command += ["--http-port", "0", "--grpc-port", "0", *map(str, options)]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            ports = re.search(r":(\d+) and gRPC \S*:(\d+)$", process.stderr.readline())
-            assert ports is not None
-            yield int(ports[1]), int(ports[2]), process.pid
-            process.send_signal(signal.SIGTERM)
-            assert process.wait(60) == 0
-        finally:
-            process.kill()
+    return {"model": name, "direct": direct, "closed": closed, "open": opened, "clients": arguments.clients}
 
 
 def in_process(function: Any, *arguments: Any) -> Any:
@@ -175,7 +166,7 @@ class Client:
     def ask(self, count: int) -> str:
         """Return `answered`, or what was said instead."""
         try:
-            answer = self._connection.infer("m", self._inputs[count])
+            answer = self._connection.infer(MODEL, self._inputs[count])
         except Exception as error:
             return str(getattr(error, "status", lambda: "")() or type(error).__name__)
         return "answered" if answer.as_numpy("logits").shape[0] == count else "wrong"
@@ -265,38 +256,32 @@ def batches_of(ports: tuple[int, int, int]) -> dict[str, int]:
     return {bound: count for bound, count in found.items() if count}
 
 
-def resident_mb(pid: int) -> float:
-    """Memory of a process, MB."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    found = re.search(r"VmRSS:\s+(\d+)", status)
-    return int(found[1]) / 1000 if found else float("nan")
-
-
 def lines_of(model: dict[str, Any]) -> Iterator[str]:
     """Lay one model out as tables of Markdown."""
-    direct = model["direct"]
+    pixels, files = (spread(model["direct"][what], 0) for what in ("pixels", "files"))
     yield f"## {model['model']}"
     yield ""
-    yield f"Direct, batches of {BATCH}: {direct['pixels']:.0f} images/s of pixels, {direct['files']:.0f} of JPEG files."
+    yield f"Direct, batches of {BATCH}: {pixels} images/s of pixels, {files} of JPEG files."
     yield ""
-    yield f"| closed loop, {model['clients']} clients | images/s | of direct | p50 | p99 | batches by size |"
+    yield f"| closed loop, {model['clients']} clients | images/s | of direct | p50 | p99 | batches by size, last |"
     yield "|---|---|---|---|---|---|"
     for kind, rounds in model["closed"].items():
-        rate = float(np.median([found["images_s"] for found in rounds]))
-        last, share = rounds[-1], rate / direct[kind.split()[1]]
-        sizes = ", ".join(f"≤{bound}: {count}" for bound, count in last["batches"].items())
-        yield f"| {kind} | {rate:.0f} | {share:.2f} | {last['p50_ms']:.0f} ms | {last['p99_ms']:.0f} ms | {sizes} |"
+        rate, share = (spread([found[name] for found in rounds], places) for name, places in CLOSED)
+        p50, p99 = (float(np.median([found[name] for found in rounds])) for name in ("p50_ms", "p99_ms"))
+        sizes = ", ".join(f"≤{float(bound):g}: {count}" for bound, count in rounds[-1]["batches"].items() if count)
+        yield f"| {kind} | {rate} | {share} | {p50:.0f} ms | {p99:.0f} ms | {sizes} |"
     yield ""
-    yield "| open loop, of capacity | sent | answered | refused | else | images/s | p50 | p99 | memory at start, end |"
-    yield "|---|---|---|---|---|---|---|---|---|"
+    yield "| open loop, of capacity | sent | answered | refused | else | images/s | p50 | p99 | queue takes | memory |"
+    yield "|---|---|---|---|---|---|---|---|---|---|"
     for found in model["open"]:
         told = Counter(found["told"])
         refused = told["503"] + told["StatusCode.RESOURCE_EXHAUSTED"]
         rest = sum(told.values()) - told["answered"] - refused
-        memory = found["memory_mb"] or [float("nan")]
+        memory = found["memory_mb"][len(found["memory_mb"]) // 10 :] or [float("nan")]
         yield (
             f"| {found['share']} | {found['sent']} | {told['answered']} | {refused} | {rest} | {found['images_s']:.0f} "
-            f"| {found['p50_ms']:.0f} ms | {found['p99_ms']:.0f} ms | {memory[0]:.0f}, {memory[-1]:.0f} MB |"
+            f"| {found['p50_ms']:.0f} ms | {found['p99_ms']:.0f} ms | {1000 * QUEUE / found['images_s']:.0f} ms "
+            f"| {min(memory):.0f} to {max(memory):.0f} MB |"
         )
     yield ""
 

@@ -4,6 +4,7 @@ import asyncio
 import signal
 import socket
 import time
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
@@ -17,6 +18,7 @@ from lstn.imports import require
 from lstn.runtime.batcher import Turns
 from lstn.runtime.serving.access import Certificate, Guard
 from lstn.runtime.serving.grpc import add_port, new_server
+from lstn.runtime.serving.heads import connection_class
 from lstn.runtime.serving.house import House
 from lstn.runtime.serving.http import HttpApp
 from lstn.runtime.serving.metrics import Metrics
@@ -53,6 +55,8 @@ def serve(files: Mapping[str, Path], settings: Settings) -> None:
     """
     for package in ("uvicorn", "httptools"):
         require(package, extra="serve")
+    # Pillow warns of damaged metadata, in words that are the file's; each would be printed, and remembered for good.
+    warnings.filterwarnings("ignore", module="PIL")
     asyncio.run(_serve(files, settings))
 
 
@@ -123,7 +127,7 @@ def _web_server(house: House, settings: Settings) -> Any:
     certificate = settings.certificate
     config = uvicorn.Config(
         HttpApp(house),
-        http="httptools",
+        http=connection_class(),
         ws="none",
         lifespan="off",
         interface="asgi3",

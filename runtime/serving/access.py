@@ -16,6 +16,9 @@ MAX_BODY_BYTES = 64 << 20
 MAX_HELD_BYTES = 4 * MAX_BODY_BYTES
 """Of all HTTP bodies that are being read or answered at one time."""
 
+MAX_HEAD_BYTES = 64 << 10
+"""Of one HTTP request's address and headers."""
+
 MAX_JSON_BYTES = 8 << 20
 """Of a request's JSON: a list of numbers takes twenty times its text. Images belong in binary data."""
 
@@ -23,7 +26,7 @@ MAX_DECODED_PIXELS = MAX_PIXELS
 """Width x height, summed over the encoded images of one request."""
 
 READ_TIMEOUT_S = 60.0
-"""For a client to send its body."""
+"""For a client to send its request's head, and as much again for the body."""
 
 _LEAST_TOKEN, _MOST_TOKEN = 16, 4096
 
