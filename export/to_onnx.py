@@ -49,7 +49,7 @@ def write_onnx(model: nn.Module, path: Path, contract: Contract, images: Pixels,
 
     Raises:
         VerificationError: the file computes something else than the model, or no finite numbers.
-        UsageError: there is nothing to fuse, for loc `none`, or the model is a control.
+        UsageError: the model is a control, or hasn't one sampler to fuse.
         LstnError: the model can't be exported, or the file can't be written.
     """
     with replacing(path) as temporary:
@@ -64,21 +64,10 @@ def onnx_from_torch(model: nn.Module, contract: Contract, *, fused: bool = False
     precede one and follow a concatenation, stay.
 
     Raises:
-        UsageError: there is nothing to fuse, for loc `none`, or the model is a control.
+        UsageError: the model is a control, or hasn't one sampler to fuse.
         LstnError: the exporter fails, the sampler isn't what TensorRT understands, or the file would pass 2 GB.
     """
-    if fused and contract.loc is Loc.NONE:
-        raise UsageError("a model of loc none has no sampler to fuse", hint="leave out --sampler")
-    if fused and contract.iterations > 1:
-        raise UsageError(
-            f"a model that looks {contract.iterations} times has as many samplers, and only one can be fused",
-            hint="leave out --sampler",
-        )
-    if contract.loc in CONTROLS:
-        raise UsageError(
-            f"a model of loc {contract.loc.value} is a control, to be compared with and not deployed",
-            hint="train it with another --loc, such as none",
-        )
+    _check_asked(contract, fused=fused)
     if model.training:
         raise ValueError("model is in training mode: BatchNorm and dropout would be exported as they train")
     height, width = contract.image_hw
@@ -106,6 +95,21 @@ def onnx_from_torch(model: nn.Module, contract: Contract, *, fused: bool = False
         ) from error
     assert program is not None  # it is None without dynamo
     return _finished(program.model_proto, contract, fused=fused)
+
+
+def _check_asked(contract: Contract, *, fused: bool) -> None:
+    if contract.loc in CONTROLS:
+        raise UsageError(
+            f"a model of loc {contract.loc.value} is a control, to be compared with and not deployed",
+            hint="train it with another --loc, such as none",
+        )
+    if fused and contract.loc is Loc.NONE:
+        raise UsageError("a model of loc none has no sampler to fuse", hint="leave out --sampler")
+    if fused and contract.iterations > 1:
+        raise UsageError(
+            f"a model that looks {contract.iterations} times has as many samplers, and only one can be fused",
+            hint="leave out --sampler",
+        )
 
 
 def _finished(proto: onnx.ModelProto, contract: Contract, *, fused: bool) -> onnx.ModelProto:

@@ -28,18 +28,20 @@ def choose_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def quicken(model: Classifier, device: torch.device, *, compiled: bool) -> None:
+def lay_out(model: Classifier, device: torch.device) -> None:
     """Lay a model out as its device likes it best, in place; weights, names and, but for rounding, answers stay.
 
-    On a GPU, convolutions are fastest with the channels last, which is also how `pixels` arrives. `compiled` hands the
-    backbone, or what of it comes after the warp, to torch.compile; the rest takes too little of the time for that.
-
-    Raises:
-        DeviceError: torch.compile has no C++ compiler here.
+    On a GPU, convolutions are fastest with the channels last, which is also how `pixels` arrives.
     """
     if device.type == "cuda":
         model.to(memory_format=torch.channels_last)
-    if compiled:
-        if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
-            raise DeviceError("--compile needs a C++ compiler, and there is none", hint="install g++, or leave it out")
-        model.classify = torch.compile(model.classify)  # type: ignore[method-assign]
+
+
+def check_compiler() -> None:
+    """Check that torch.compile has what it needs.
+
+    Raises:
+        DeviceError: there is no C++ compiler here.
+    """
+    if not any(shutil.which(name) for name in (os.environ.get("CXX", "c++"), "g++", "clang++")):
+        raise DeviceError("--compile needs a C++ compiler, and there is none", hint="install g++, or leave it out")

@@ -23,12 +23,18 @@ _AMP = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Network(nn.Module):
-    """A model as it trains: pixels (N, H, W, 3) uint8 -> logits (N, K) in `precision`, theta (N, 2, 3) or None."""
+    """A model as it trains: pixels (N, H, W, 3) uint8 -> logits (N, K) in `precision`, theta (N, 2, 3) or None.
 
-    def __init__(self, model: Classifier, precision: Precision) -> None:
+    compiled: hand the backbone, or what of it comes after the warp, to torch.compile; the rest takes too little of the
+              time for that
+    """
+
+    def __init__(self, model: Classifier, precision: Precision, *, compiled: bool = False) -> None:
         super().__init__()
         self.model = model
         self.precision = precision
+        # Here and not in the model: evaluation and probe, in other modes and sizes, would each have it compiled anew.
+        self._classify = torch.compile(model.classify) if compiled else model.classify
 
     def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Only the backbone runs in a lower precision.
@@ -37,7 +43,7 @@ class Network(nn.Module):
         """
         frames, theta = self.model.transform(pixels)
         with torch.autocast(pixels.device.type, _AMP[self.precision], enabled=self.precision != "fp32"):
-            return self.model.classify(frames), theta
+            return self._classify(frames), theta
 
 
 def forward(model: Classifier, pixels: Tensor, precision: Precision) -> Tensor:

@@ -24,7 +24,7 @@ from lstn.terminal import note
 from lstn.train.alive import Probe
 from lstn.train.augment import Augmentation
 from lstn.train.checkpoint import CHECKPOINT, Training, load_checkpoint, write_checkpoint
-from lstn.train.device import quicken
+from lstn.train.device import check_compiler, lay_out
 from lstn.train.distributed import ALONE, World
 from lstn.train.downloads import download
 from lstn.train.fitting import Network, Step, diverged, forward, train_epoch
@@ -92,9 +92,12 @@ def fit(
 
     Raises:
         UsageError, DataError: options that name nothing, or a data set that can't be used.
+        DeviceError: it is to be compiled, and there is no C++ compiler.
         TrainingError: the loss is no number any more.
     """
     with world.together():
+        if compiled:
+            check_compiler()
         if world.rank == 0:
             download(options.data)
     with world.together():
@@ -118,8 +121,8 @@ def fit(
             raise UsageError(f"process {world.rank} sees no {folder / LAST}", hint="machines need one folder in common")
         if resume:
             restore(folder / LAST, run)
-    quicken(run.model, device, compiled=compiled)
-    network = world.wrapped(Network(run.model, options.precision), device)
+    lay_out(run.model, device)
+    network = world.wrapped(Network(run.model, options.precision, compiled=compiled), device)
     watcher = watcher if world.rank == 0 else SILENT
     probe = None
     if options.loc not in (Loc.NONE, Loc.IDENTITY):
@@ -201,10 +204,14 @@ def start(options: Options, contract: Contract, device: torch.device, splits: Se
     torch.manual_seed(options.seed)
     model = Classifier(contract).to(device)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
-    identity = "\n".join([contract.to_json(), *(split.fingerprint for split in splits)])
     averaged = deepcopy(model) if options.ema_epochs else None
-    sha256 = hashlib.sha256(identity.encode()).hexdigest()
-    return Run(model, make_optimizer(model, options), scaler, sha256, contract, averaged)
+    return Run(model, make_optimizer(model, options), scaler, identity(contract, splits), contract, averaged)
+
+
+def identity(contract: Contract, splits: Sequence[Split]) -> str:
+    """Return the SHA-256 of what a run may not change while it lasts: the model and the images."""
+    parts = [contract.to_json(), *(split.fingerprint for split in splits)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 @torch.no_grad()

@@ -111,6 +111,15 @@ def read_options(path: Path) -> Options:
     return Options.from_json(rest["options"], source=str(path))
 
 
+def read_identity(path: Path) -> str:
+    """Read the hash of contract and data set that the run at `path` began with.
+
+    Raises:
+        ArtifactError: not the state of a run.
+    """
+    return str(_read(path)[1]["identity"])
+
+
 def restore(path: Path, run: Run) -> None:
     """Bring a freshly made `run` to where the one at `path` stood.
 

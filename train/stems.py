@@ -18,7 +18,7 @@ Layers: TypeAlias = list[Callable[[Tensor], Tensor]]
 
 
 def split(backbone: nn.Module) -> tuple[Layers, Layers]:
-    """Return a backbone's first layers, up to where its maps become smaller for the first time, and the rest.
+    """Return a backbone's first layers, up to its first pooling or the first block that halves its maps, and the rest.
 
     One after the other they compute what the backbone does.
 

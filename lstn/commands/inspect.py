@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstn.contract import Contract
+from lstn.contract import At, Contract, ThetaForm
 from lstn.inspect import Inspection, inspect_file
 from lstn.plan import Tensor
 from lstn.terminal import printable
@@ -70,12 +70,24 @@ def _show(found: Inspection) -> None:
 def _contract_facts(contract: Contract) -> dict[str, str]:
     labels = ", ".join(contract.labels[:_SHOWN_LABELS]) + (", …" if len(contract.labels) > _SHOWN_LABELS else "")
     return {
-        "localizer": contract.loc.value,
+        "localizer": _localizer(contract),
         "backbone": contract.backbone,
         "image": "{} x {} pixels".format(*contract.image_hw),
         "mean, std": f"{_numbers(contract.mean)};  {_numbers(contract.std)}",
         "labels": f"{len(contract.labels)}: {labels}",
     }
+
+
+def _localizer(contract: Contract) -> str:
+    """Return its name, and what of the transformer isn't as in the paper."""
+    words = [contract.loc.value]
+    if contract.theta is not ThetaForm.AFFINE:
+        words.append(f"theta {contract.theta.value}")
+    if contract.iterations > 1:
+        words.append(f"{contract.iterations} iterations")
+    if contract.at is not At.INPUT:
+        words.append(f"at the {contract.at.value}")
+    return ", ".join(words)
 
 
 def _numbers(values: Sequence[float]) -> str:

@@ -3,6 +3,7 @@
 from itertools import combinations
 
 from lstn.contract import CONTROLS, Loc
+from lstn.interval import Interval
 from lstn.report.table import Table
 from lstn.study.results import Study
 
@@ -21,7 +22,7 @@ def error_table(study: Study) -> Table:
             (
                 _name(loc),
                 str(len(cells)),
-                str(error),
+                _said(error, len(cells)),
                 " ".join(f"{cell.error:.2f}" for cell in cells),
                 _gain(study, loc, Loc.NONE) if loc is not Loc.NONE else "",
                 f"{sum(alive)} of {len(alive)}" if alive else "",
@@ -49,7 +50,7 @@ def pair_table(study: Study) -> Table:
         verdict = "undecided"
         if seeds > 1 and (gain.low > 0 or gain.high < 0):
             verdict = f"{_name(other)} makes {_SIGNS[1 if gain.low > 0 else -1]}"
-        rows.append((f"{_name(other)} against {_name(one)}", verdict, str(seeds), str(gain)))
+        rows.append((f"{_name(other)} against {_name(one)}", verdict, str(seeds), _said(gain, seeds)))
     columns = ("pair", "", "seeds", "points fewer errors")
     note = "An interval that holds 0 decides nothing. With so many pairs, one in twenty is decided by chance."
     return Table("Paired differences", columns, tuple(rows), 2, note)
@@ -57,7 +58,12 @@ def pair_table(study: Study) -> Table:
 
 def _gain(study: Study, loc: Loc, over: Loc) -> str:
     found = study.gain(loc, over)
-    return "" if found is None else str(found[0])
+    return "" if found is None else _said(*found)
+
+
+def _said(figure: Interval, seeds: int) -> str:
+    """Return it with its interval, which one seed doesn't have."""
+    return str(figure) if seeds > 1 else f"{figure.value:.2f}"
 
 
 def _name(loc: Loc) -> str:

@@ -9,6 +9,7 @@ import onnxruntime
 import pytest
 import tensorrt_rtx as rtx
 import torch
+from command import RunLstn
 from small_models import SIDE, warping_model
 
 from lstn.contract import CONTROLS, PIXELS, THETA, At, Contract, Loc
@@ -62,8 +63,12 @@ def test_the_file_computes_what_pytorch_does(placed: Placed, size: int) -> None:
         np.testing.assert_allclose(found, expected, rtol=0, atol=2e-4 * np.abs(expected).max())
 
 
-def test_the_file_says_what_it_is(placed: Placed) -> None:
+def test_the_file_says_what_it_is(placed: Placed, run_lstn: RunLstn) -> None:
     assert read_onnx(placed.path).contract == placed.contract
+    said = run_lstn("inspect", placed.path).out.splitlines()[1].split(maxsplit=1)[1].rstrip()
+    iterations, at = placed.contract.iterations, placed.contract.at
+    looks = f", {iterations} iterations" if iterations > 1 else ""
+    assert said == placed.contract.loc.value + looks + (", at the stem" if at is At.STEM else "")
 
 
 def test_every_look_has_its_sampler_and_every_node_its_part(placed: Placed) -> None:

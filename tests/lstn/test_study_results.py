@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from lstn.alive import State
 from lstn.contract import CONTROLS, Loc
 from lstn.disturb import Kind
 from lstn.errors import ArtifactError
@@ -54,8 +56,8 @@ def test_the_interval_of_a_mean_is_scipys(values: list[float]) -> None:
 
 def test_gains_are_paired_by_seed() -> None:
     """Seeds differ by ten points and the localizers by one: only the pairs can tell."""
-    none = [cell(Loc.NONE, seed, accuracy) for seed, accuracy in enumerate([0.70, 0.80, 0.90])]
-    lstn = [cell(Loc.LSTN, seed, accuracy) for seed, accuracy in enumerate([0.712, 0.81, 0.909])]
+    none = [cell(Loc.NONE, seed, accuracy) for seed, accuracy in enumerate([0.80, 0.70, 0.90])]
+    lstn = [cell(Loc.LSTN, seed, accuracy) for seed, accuracy in enumerate([0.812, 0.71, 0.909])]
     study = some_study(*none, *reversed(lstn), cell(Loc.LSTN, 7, 0.1))
     found = study.gain(Loc.LSTN, Loc.NONE)
     assert found is not None
@@ -69,6 +71,17 @@ def test_gains_are_paired_by_seed() -> None:
     assert backwards[0].value == pytest.approx(-31 / 30)
     (row,) = [row for row in pair_table(study).rows if row[0] == "lstn against none"]
     assert row[1:3] == ("lstn makes fewer errors", "3")
+
+
+def test_seeds_in_another_order_are_other_pairs() -> None:
+    """The same errors, but of other seeds: the same mean, and no agreement."""
+    none = [cell(Loc.NONE, seed, accuracy) for seed, accuracy in enumerate([0.70, 0.80, 0.90])]
+    lstn = [cell(Loc.LSTN, seed, accuracy) for seed, accuracy in enumerate([0.909, 0.712, 0.81])]
+    found = some_study(*none, *lstn).gain(Loc.LSTN, Loc.NONE)
+    assert found is not None
+    wanted = stats.t.interval(0.95, 2, loc=31 / 30, scale=stats.sem([20.9, -8.8, -9.0]))
+    assert found[0].value == pytest.approx(31 / 30)
+    assert (found[0].low, found[0].high) == pytest.approx(wanted, rel=1e-3)
 
 
 @pytest.mark.parametrize(
@@ -85,19 +98,22 @@ def test_a_verdict_needs_an_interval_beside_0(accuracies: list[float], verdict: 
 
 def test_a_row_for_each_localizer_that_has_run() -> None:
     cells = [cell(loc, seed, 0.9 + 0.01 * seed) for loc in LOCS[:-1] for seed in range(2)]
-    cells.append(cell(Loc.DEAD, 0, 0.85, state="dead"))
+    cells += [cell(Loc.DEAD, seed, 0.85, state=state) for seed, state in enumerate(get_args(State))]
     rows = {row[0]: row for row in error_table(some_study(*cells)).rows}
     assert list(rows) == ["none", "stn", "lstn", "identity (control)", "dead (control)"]
     assert rows["lstn"][3] == "10.00 9.00"
-    assert [rows[name][5] for name in rows] == ["", "2 of 2", "2 of 2", "", "0 of 1"]
+    assert [rows[name][5] for name in rows] == ["", "2 of 2", "2 of 2", "", "1 of 5"]
     assert rows["none"][4] == ""
     assert rows["lstn"][4] == "0.000 (0.000 to 0.000)"
 
 
 def test_one_run_is_a_study_too() -> None:
     study = some_study(cell(Loc.LSTN, 0, 0.9))
-    assert [row[:3] for row in error_table(study).rows] == [("lstn", "1", "10.000 (10.000 to 10.000)")]
+    assert [row[:3] for row in error_table(study).rows] == [("lstn", "1", "10.00")]
     assert pair_table(study).rows == ()
+    pair = some_study(cell(Loc.NONE, 0, 0.8), cell(Loc.LSTN, 0, 0.9))
+    assert [row[4] for row in error_table(pair).rows] == ["", "10.00"]
+    assert pair_table(pair).rows == (("lstn against none", "undecided", "1", "10.00"),)
     assert some_study().error(Loc.NONE) is None
     assert error_table(some_study()).rows == ()
 

@@ -1,17 +1,23 @@
 """Transformers that aren't the paper's: shared layers, several looks, a later feature map, and the controls."""
 
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
 import torch.nn.functional as F
-from short_runs import options, run
+from short_runs import CPU, SILENT, assert_same_weights, options, run, weights_of
 from small_models import warping_model
 from torch import nn
+from torch._dynamo.utils import counters
 
-from lstn.contract import At, Contract, Loc
-from lstn.errors import UsageError
+from lstn.contract import At, Contract, Loc, ThetaForm
+from lstn.errors import DeviceError, UsageError
+from lstn.train.checkpoint import CHECKPOINT
+from lstn.train.localizers import shared_features, stn_features
+from lstn.train.loop import fit
 from lstn.train.model import Classifier
+from lstn.train.state import LAST
 from lstn.train.transformer import Transformer, compose
 
 IDENTITY = torch.eye(2, 3)[None]
@@ -26,7 +32,7 @@ def torch_warp(maps: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
 
 
 def matrix(theta: torch.Tensor) -> torch.Tensor:
-    return torch.cat([theta, torch.tensor([[[0.0, 0, 1]]]).expand(len(theta), 1, 3)], dim=1)
+    return torch.cat([theta, torch.tensor([[[0.0, 0, 1]]]).to(theta).expand(len(theta), 1, 3)], dim=1)
 
 
 def test_composed_is_one_matrix_after_the_other() -> None:
@@ -66,32 +72,40 @@ def test_each_look_sees_what_the_last_one_chose() -> None:
         assert left == pytest.approx(far / 2**looks, abs=1.5 / 64)
 
 
+def gradients(logits: torch.Tensor, model: Classifier) -> list[torch.Tensor]:
+    """Of a loss to every weight, in float64: what differs is what is computed, and not how it is rounded."""
+    return list(torch.autograd.grad(F.cross_entropy(logits, torch.tensor([0, 1, 2])), list(model.parameters())))
+
+
 def test_three_looks_by_hand() -> None:
+    """Also backwards: a look is learned from through what later looks saw of it."""
     model, _contract = warping_model(Loc.STN, iterations=3)
     pixels = pixels_of(48)
-    images = model.normalise(pixels)
+    images = model.double().normalise(pixels).double()
     localizer = model.transformer.localizer  # type: ignore[union-attr]
-    with torch.no_grad():
-        theta = localizer(images)
-        for _ in range(2):
-            theta = (matrix(theta) @ matrix(localizer(torch_warp(images, theta))))[:, :2]
-        logits, found = model(pixels)
-        torch.testing.assert_close(found, theta, rtol=1e-4, atol=1e-5)
-        torch.testing.assert_close(logits, model.backbone(torch_warp(images, theta)), rtol=1e-3, atol=1e-4)
+    theta = localizer(images)
+    for _ in range(2):
+        theta = (matrix(theta) @ matrix(localizer(torch_warp(images, theta))))[:, :2]
+    wanted = model.backbone(torch_warp(images, theta))
+    logits, found = model(pixels)
+    torch.testing.assert_close(found, theta)
+    torch.testing.assert_close(logits, wanted)
+    torch.testing.assert_close(gradients(logits, model), gradients(wanted, model))
 
 
 def test_at_the_stem_feature_maps_are_warped() -> None:
+    """And what made them learns from both of their uses."""
     model, _contract = warping_model(Loc.STN, at=At.STEM)
-    features, classifier = model.backbone.features, model.backbone.classifier
+    features, classifier = model.double().backbone.features, model.backbone.classifier
     pixels = pixels_of(48)
-    with torch.no_grad():
-        maps = features[:3](model.normalise(pixels))
-        theta = model.transformer.localizer(maps)  # type: ignore[union-attr]
-        wanted = classifier(features[3:](torch_warp(maps, theta)))
-        logits, found = model(pixels)
+    maps = features[:3](model.normalise(pixels).double())
+    theta = model.transformer.localizer(maps)  # type: ignore[union-attr]
+    wanted = classifier(features[3:](torch_warp(maps, theta)))
+    logits, found = model(pixels)
     assert model.transformer.localizer.features[0].in_channels == maps.shape[1] == 16  # type: ignore[union-attr]
     torch.testing.assert_close(found, theta)
-    torch.testing.assert_close(logits, wanted, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(logits, wanted)
+    torch.testing.assert_close(gradients(logits, model), gradients(wanted, model))
 
 
 def test_a_shared_localizer_looks_through_the_backbones_first_layers_and_the_image_is_warped() -> None:
@@ -103,6 +117,11 @@ def test_a_shared_localizer_looks_through_the_backbones_first_layers_and_the_ima
         logits, found = model(pixels)
         torch.testing.assert_close(found, theta)
         torch.testing.assert_close(logits, model.backbone(torch_warp(images, theta)), rtol=1e-3, atol=1e-4)
+
+
+def test_behind_shared_layers_stands_the_second_half_of_an_stn() -> None:
+    half, stn = shared_features(8), stn_features(3)
+    assert [str(layer) for layer in half] == [str(layer) for layer in stn[3:]]
 
 
 def test_shared_layers_learn_from_both_uses() -> None:
@@ -151,11 +170,14 @@ def test_dead_drops_what_it_warped() -> None:
         logits, theta = model(pixels)
         assert (theta - IDENTITY).abs().max() > 0.1
         assert torch.equal(logits, model.backbone(model.normalise(pixels)))
+    assert not any(weight.requires_grad for weight in model.transformer.parameters())  # type: ignore[union-attr]
+    lstn, _contract = warping_model(Loc.LSTN)
+    assert str(model.transformer.localizer) == str(lstn.transformer.localizer)  # type: ignore[union-attr]
 
 
 def test_identity_has_nothing_to_learn() -> None:
     model = Classifier(Contract(Loc.IDENTITY, "cnn", (48, 48), ("a", "b"))).eval()
-    assert not list(model.transformer.parameters())  # type: ignore[union-attr]
+    assert not model.transformer.state_dict()  # type: ignore[union-attr]
     pixels = pixels_of(48)
     with torch.no_grad():
         logits, theta = model(pixels)
@@ -190,10 +212,36 @@ def test_each_trains_and_its_checkpoint_is_read_back(changes: dict[str, object],
         assert any(weight.any() for weight in transformer.localizer.get_submodule("head.3").weight)
 
 
-@pytest.mark.parametrize("changes", [{"iterations": 2}, {"at": At.STEM}])
-def test_without_a_localizer_there_is_nothing_to_place(changes: dict[str, object], tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="loc none has no localizer"):
-        run(options("digits", loc=Loc.NONE, **changes), tmp_path / "run")
+@pytest.mark.parametrize("changes", [{"iterations": 2}, {"at": At.STEM}, {"theta": ThetaForm.CROP}])
+@pytest.mark.parametrize("loc", [Loc.NONE, Loc.IDENTITY])
+def test_without_a_localizer_there_is_nothing_to_place(loc: Loc, changes: dict[str, object], tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"loc {loc.value} has no localizer"):
+        run(options("digits", loc=loc, **changes), tmp_path / "run")
+
+
+@pytest.mark.parametrize("changes", [{}, {"loc": Loc.SHARED, "at": At.STEM, "iterations": 2, "image_size": 48}])
+def test_compiled_it_trains_the_same(
+    changes: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the tracer and without the code generator, which takes a minute; twice, for the last batch is smaller."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    given = options("digits", epochs=2, batch_size=100, **changes)
+    torch.compiler.reset()
+    counters.clear()
+    fit(given, tmp_path / "one", device=CPU, workers=0, watcher=SILENT, resume=False, compiled=True)
+    assert counters["stats"]["unique_graphs"] == 2
+    assert not counters["graph_break"]
+    run(given, tmp_path / "other")
+    for name in (LAST, CHECKPOINT):
+        assert_same_weights(weights_of(tmp_path / "one", name), weights_of(tmp_path / "other", name))
+
+
+def test_without_a_compiler_nothing_is_begun(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(DeviceError, match=r"--compile needs a C\+\+ compiler"):
+        fit(options("digits"), tmp_path / "run", device=CPU, workers=0, watcher=SILENT, resume=False, compiled=True)
+    assert not (tmp_path / "run").exists()
 
 
 def test_maps_too_small_for_a_localizer_are_refused() -> None:

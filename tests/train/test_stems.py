@@ -42,6 +42,16 @@ def test_the_two_hold_every_weight_once(name: str) -> None:
     assert sorted(map(id, found)) == sorted(map(id, net.parameters()))
 
 
+@pytest.mark.parametrize("name", ["resnet-18", "densenet-121", "effnet-b0"])
+def test_asking_for_the_shape_leaves_the_backbone_as_it_is(name: str) -> None:
+    """BatchNorm would otherwise have seen a black image before training began."""
+    net = BACKBONES[name].factory(5).train()
+    before = {key: tensor.clone() for key, tensor in net.state_dict().items()}
+    stem_shape(net, (64, 64))
+    assert all(torch.equal(tensor, before[key]) for key, tensor in net.state_dict().items())
+    assert all(module.training for module in net.modules())
+
+
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_every_backbone_has_a_stem_that_makes_smaller_maps(name: str) -> None:
     with torch.device("meta"):
