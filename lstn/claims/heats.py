@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from lstn.claims.field import Field, engine_run, random_pixels
 from lstn.claims.setup import LABELS, ON_GPU, Engine, Setup
-from lstn.contract import PAPER_LOCS, Contract, Loc
+from lstn.contract import PAPER_LOCS, At, Contract, Loc
 from lstn.errors import UsageError
 from lstn.gpu import Device
 from lstn.imports import require
@@ -78,7 +78,8 @@ def race_files(files: Sequence[Path], setup: Setup, *, tell: Callable[[str], Non
     """Race engine files that are there already, one for each localizer around one backbone, in any precision.
 
     Raises:
-        UsageError: two files of one localizer, or of different backbones or image sizes.
+        UsageError: a transformer that the paper doesn't have, two files of one localizer, or of different backbones or
+            image sizes.
         ArtifactError: a file without a contract.
     """
     from lstn.runtime.engine import open_engine
@@ -88,6 +89,8 @@ def race_files(files: Sequence[Path], setup: Setup, *, tell: Callable[[str], Non
     for path in files:
         with open_engine(path, device=Device.CPU if path.suffix == ".onnx" else Device.AUTO, threads=1) as engine:
             contract = engine.contract
+        if contract.loc not in PAPER_LOCS or contract.iterations > 1 or contract.at is not At.INPUT:
+            raise UsageError(f"{path}: its transformer isn't one of the paper's", hint="time it with: lstn bench")
         if contract.loc in opened:
             raise UsageError(f"{path} and {opened[contract.loc][0]} both have localizer {contract.loc.value}")
         opened[contract.loc] = (path, contract)

@@ -1,6 +1,7 @@
 """`lstn study`."""
 
 import json
+import os
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -86,6 +87,8 @@ def study(
     settings = _settings(options, recipe, seeds)
     workers = min(usable_cores(), 8) if workers is None else workers
     cells: list[Cell] = []
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError("a study's runs are of one process each", hint="start it without torchrun")
     where = choose_device(device)
     _make(out)
     with stopping(out, "the same command"):

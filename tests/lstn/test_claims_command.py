@@ -198,6 +198,16 @@ def test_a_file_without_a_contract_is_refused(make_tiny: MakeTiny, run_lstn: Run
     assert "no contract, so it wasn't written by lstn" in ran.err
 
 
+def test_a_transformer_that_the_paper_lacks_is_refused(make_tiny: MakeTiny, run_lstn: RunLstn) -> None:
+    shared, stn = (make_tiny(f"{loc.value}.onnx", loc=loc).path for loc in (Loc.SHARED, Loc.STN))
+    ran = run_lstn("claims", shared, stn)
+    assert ran.code == 2
+    assert ran.err.splitlines() == [
+        f"error: {shared}: its transformer isn't one of the paper's",
+        "  time it with: lstn bench",
+    ]
+
+
 def test_files_that_differ_in_more_than_the_localizer_are_refused(make_tiny: MakeTiny, run_lstn: RunLstn) -> None:
     one, same = (make_tiny(name, loc=Loc.STN).path for name in ("one.onnx", "same.onnx"))
     ran = run_lstn("claims", one, same)

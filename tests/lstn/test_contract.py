@@ -106,9 +106,10 @@ def test_only_what_version_3_alone_can_say_is_said_in_it(newer: Contract) -> Non
 
 
 @pytest.mark.parametrize("loc", [Loc.SHARED, *CONTROLS])
-def test_an_older_version_knows_no_newer_localizer(loc: Loc) -> None:
-    fields = json.loads(CONTRACT.to_json()) | {"loc": loc.value}
-    with pytest.raises(ArtifactError, match=f"version 1 knows no loc {loc.value}"):
+@pytest.mark.parametrize("older", [CONTRACT, replace(CONTRACT, theta=ThetaForm.CROP)])
+def test_an_older_version_knows_no_newer_localizer(older: Contract, loc: Loc) -> None:
+    fields = json.loads(older.to_json()) | {"loc": loc.value}
+    with pytest.raises(ArtifactError, match=f"version {fields['version']} knows no loc {loc.value}"):
         Contract.from_json(json.dumps(fields), source="model.onnx")
 
 

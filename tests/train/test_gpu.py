@@ -4,16 +4,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from short_runs import SILENT, options
 
 from lstn.contract import Contract, Loc
 from lstn.train.checkpoint import load_checkpoint
-from lstn.train.loop import Watcher, fit, forward
+from lstn.train.loop import fit, forward
 from lstn.train.model import Classifier
-from lstn.train.options import Options
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")]
-
-SILENT = Watcher(lambda images, finished: None, lambda *figures: None, lambda row, best: None)
 
 
 @pytest.mark.parametrize("loc", [Loc.STN, Loc.VSTN, Loc.LSTN])
@@ -34,8 +32,8 @@ def test_gpu_and_cpu_see_the_same_crop(loc: Loc) -> None:
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_a_run_on_the_gpu_learns_and_its_checkpoint_loads_on_the_cpu(precision: str, tmp_path: Path) -> None:
-    options = Options(Loc.LSTN, "cnn", "digits", "", 64, 6, 10, 32, 0.001, 0.1, precision, 0)  # type: ignore[arg-type]
-    result = fit(options, tmp_path / "run", device=torch.device("cuda"), workers=0, watcher=SILENT, resume=False)
+    chosen = options("digits", image_size=64, epochs=6, batch_size=32, lr=0.001, precision=precision)
+    result = fit(chosen, tmp_path / "run", device=torch.device("cuda"), workers=0, watcher=SILENT, resume=False)
     assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
     model = load_checkpoint(result.checkpoint).model
     assert forward(model, torch.zeros((1, 64, 64, 3), dtype=torch.uint8), "fp32").shape == (1, 10)

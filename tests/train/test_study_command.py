@@ -240,6 +240,15 @@ def test_wrong_use_is_one_line(arguments: tuple[object, ...], says: str, run_lst
     assert "Traceback" not in ran.err
 
 
+def test_several_processes_would_train_the_same(
+    run_lstn: RunLstn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    ran = run_lstn("study", "--out", tmp_path / "out")
+    assert (ran.code, ran.err.splitlines()[0]) == (2, "error: a study's runs are of one process each")
+    assert not (tmp_path / "out").exists()
+
+
 def test_a_file_where_the_folder_should_be_is_one_line(run_lstn: RunLstn, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     ran = run_lstn("study", "--out", tmp_path / "out")
