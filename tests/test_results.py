@@ -40,8 +40,17 @@ def test_the_pictures_are_the_reports(script: ModuleType) -> None:
         assert ET.fromstring(drawn).tag == "{http://www.w3.org/2000/svg}svg"
 
 
-@pytest.mark.parametrize("name", ["ablation", "engines", "plans", "precisions"])
+@pytest.mark.parametrize(
+    "name", ["ablation", "engines", "plans", "precisions", "ray_batch", "serve", "serve_fuzz", "serve_kills"]
+)
 def test_a_benchmarks_page_says_what_was_measured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")  # as for a script that is run
     page_of = runpy.run_path(str(ROOT / "benchmarks" / f"{name}.py"))["page_of"]
     assert (RESULTS / f"{name}.md").read_text() == page_of(json.loads((RESULTS / f"{name}.json").read_text()))
+
+
+def test_a_studys_tables_are_those_of_its_figures() -> None:
+    with_tables = runpy.run_path(str(ROOT / "scripts" / "keep_studies.py"))["with_tables"]
+    page = (RESULTS / "study.md").read_text()
+    assert with_tables(page) == page
+    assert page.count("<!-- end -->") == len(list(RESULTS.glob("study-*.json"))) > 0
