@@ -96,7 +96,7 @@ def bent(form: ThetaForm, loc: Loc = Loc.LSTN) -> tuple[Classifier, Contract]:
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = 1.0
     with torch.no_grad():
-        last.weight.normal_(0, 0.3)
+        last.weight.normal_(0, 0.05)
         model(torch.from_numpy(digits(16)))  # for BatchNorm's statistics
     return model.eval(), contract
 
