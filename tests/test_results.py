@@ -41,11 +41,12 @@ def test_the_pictures_are_the_reports(script: ModuleType) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["ablation", "engines", "plans", "precisions", "ray_batch", "serve", "serve_fuzz", "serve_kills"]
+    "name",
+    ["ablation", "ablation-signs", "engines", "plans", "precisions", "ray_batch", "serve", "serve_fuzz", "serve_kills"],
 )
 def test_a_benchmarks_page_says_what_was_measured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")  # as for a script that is run
-    page_of = runpy.run_path(str(ROOT / "benchmarks" / f"{name}.py"))["page_of"]
+    page_of = runpy.run_path(str(ROOT / "benchmarks" / f"{name.partition('-')[0]}.py"))["page_of"]
     assert (RESULTS / f"{name}.md").read_text() == page_of(json.loads((RESULTS / f"{name}.json").read_text()))
 
 
