@@ -3,9 +3,12 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
+
+if TYPE_CHECKING:
+    from browser import Browser
 
 # Tests run side by side on few cores: a second torch thread waits for a core more than it works. Read at import.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -25,6 +28,15 @@ with suppress(ImportError):  # a borrowed GPU machine may lack it, and its tests
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     """No test reads or fills the cache of whoever runs it."""
     os.environ["XDG_CACHE_HOME"] = str(tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator["Browser"]:
+    """One for each file that looks at pages."""
+    from browser import open_browser
+
+    with open_browser() as opened:
+        yield opened
 
 
 @pytest.fixture(autouse=True, scope="module")

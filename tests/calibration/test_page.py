@@ -3,12 +3,11 @@
 import base64
 import io
 import re
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import Browser, open_browser
+from browser import Browser
 from hand_made import LABELS, MeasureByHand, untouched
 from PIL import Image
 
@@ -23,12 +22,6 @@ NAMES = ("int8", "<b>fp16")
 def coarse(weights: dict[str, np.ndarray]) -> None:
     for name in weights:
         weights[name] = np.round(weights[name], 1)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
 
 
 @pytest.fixture

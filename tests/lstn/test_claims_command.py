@@ -3,7 +3,6 @@
 import json
 import re
 import sys
-from collections.abc import Iterator
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from io import StringIO
@@ -12,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from browser import Browser, open_browser
+from browser import Browser
 from command import RunLstn
 from tiny import MakeTiny
 
@@ -46,12 +45,6 @@ def claimed(tmp_path_factory: pytest.TempPathFactory) -> Claimed:
             main()
     assert exit_.value.code == 0, err.getvalue()
     return Claimed(out.getvalue(), html, json.loads(json_file.read_text()))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
 
 
 def test_every_claim_has_a_verdict_wherever_it_was_timed(claimed: Claimed) -> None:

@@ -3,13 +3,12 @@
 import json
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
-from browser import Browser, open_browser
+from browser import Browser
 from command import RunLstn
 from onnx import numpy_helper
 from PIL import Image
@@ -180,12 +179,6 @@ def test_openvino_says_the_same(tiny: Tiny, folder: Path, tmp_path: Path, run_ls
         found.append(json.loads(kept.read_text()))
     assert found[0]["confusion"] == found[1]["confusion"]
     assert found[0]["disturbed"] == found[1]["disturbed"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
 
 
 @pytest.mark.parametrize("width", [390, 1280])

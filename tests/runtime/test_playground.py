@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import Browser, open_browser
+from browser import Browser
 from command import RunLstn
 from PIL import Image, PngImagePlugin
 from playground import EMPTY, Playground
@@ -25,12 +25,6 @@ from lstn.warp import corners_px, warp
 
 LABELS = ("ant", "bee", "<img src=x onerror=alert(1)>", "dog", "Ölfaß", "fox", "gnu")
 HW = (24, 36)  # oblong, so that no height passes for a width
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

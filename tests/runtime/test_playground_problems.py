@@ -2,14 +2,13 @@
 
 import json
 import signal
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import Browser, open_browser
+from browser import Browser
 from PIL import Image
 from playground import EMPTY, SHOWN, Playground
 from serving import ZEROS, Server, body_of, random_pixels, serving, until, written
@@ -20,12 +19,6 @@ from lstn.contract import Loc
 
 TOKEN = "correct-horse-battery"
 RELOADED = {"others": ("emu", "elk", "eel", "eft"), "one more": (*LABELS, "eft")}
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from browser import Browser, open_browser
+from browser import Browser
 from command import RunLstn
 from PIL import Image
 from short_runs import CPU, SILENT, assert_same_weights, options, weights_of
@@ -32,12 +32,6 @@ from lstn.train.state import LAST, read_options
 from lstn.train.study import train_cell
 
 SMALL = ("--image-size", 32, "--epochs", 2, "--batch-size", 32, "--workers", 0)
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as opened:
-        yield opened
 
 
 def backbone_of(folder: Path) -> dict[str, object]:
