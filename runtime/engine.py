@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.contract import Contract, Loc
+from lstn.cores import core_quota
 from lstn.errors import ArtifactError, UsageError
 from lstn.gpu import Device
 from lstn.images import Pixels
@@ -55,7 +56,8 @@ def open_engine(
     """Open `.onnx` with ONNX Runtime, `.plan` with the TensorRT that built it, `.xml` with OpenVINO; for a `with`.
 
     device:  where an ONNX model runs; a plan runs on the GPU or not at all, an .xml on the CPU
-    threads: of ONNX Runtime or OpenVINO within one operator; None leaves it the choice, one for each physical core
+    threads: of ONNX Runtime or OpenVINO within one operator; None for what a container's
+             quota allows, or, without one, the library's choice, one for each physical core
     spin:    whether ONNX Runtime's threads wait busily between operators: faster when alone, and costly to whoever
              shares the cores, so no for every engine of several
 
@@ -73,7 +75,7 @@ def open_engine(
             f"{path}: no engine; wanted {' or '.join(f'a {suffix} file' for suffix in _OPENERS)}",
             hint=f"make one with: {export}",
         )
-    return opener(path, device, threads, spin)
+    return opener(path, device, threads or core_quota(), spin)  # the libraries see cores, and no quota
 
 
 def _open_onnx(path: Path, device: Device, threads: int | None, spin: bool) -> AbstractContextManager[Engine]:

@@ -35,6 +35,23 @@ def test_the_answer_is_numpys(tiny: Tiny, count: int) -> None:
     np.testing.assert_allclose(prediction.theta, tiny.theta(images), atol=1e-5)
 
 
+@pytest.mark.parametrize(("quota", "given", "more"), [(3, None, 2), (1, None, 0), (3, 2, 1)])
+def test_a_containers_quota_says_how_many_threads(
+    quota: int, given: int | None, more: int, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside the thread that asks, as many more as ONNX Runtime is given, told by the system."""
+    (tmp_path / "cpu.max").write_text(f"{quota}00000 100000")
+    monkeypatch.setattr("lstn.cores.CGROUP", tmp_path)
+    before = threads_of_this_process()
+    with open_engine(tiny.path, threads=given, spin=False) as engine:
+        engine.infer(pixels(1))
+        assert threads_of_this_process() - before == more
+
+
+def threads_of_this_process() -> int:
+    return len(list(Path("/proc/self/task").iterdir()))
+
+
 def test_a_view_of_other_memory_order_is_read_rightly(tiny: Tiny) -> None:
     images = pixels(4)[::-2, :, ::-1]
     with open_engine(tiny.path) as engine:
