@@ -6,7 +6,6 @@ import shutil
 import torch
 
 from lstn.errors import DeviceError, UsageError
-from lstn.train.model import Classifier
 
 
 def choose_device(name: str) -> torch.device:
@@ -26,15 +25,6 @@ def choose_device(name: str) -> torch.device:
             f"no device {name}: torch sees {torch.cuda.device_count()} NVIDIA GPUs", hint="use --device cpu"
         )
     return torch.device(name)
-
-
-def lay_out(model: Classifier, device: torch.device) -> None:
-    """Lay a model out as its device likes it best, in place; weights, names and, but for rounding, answers stay.
-
-    On a GPU, convolutions are fastest with the channels last, which is also how `pixels` arrives.
-    """
-    if device.type == "cuda":
-        model.to(memory_format=torch.channels_last)
 
 
 def check_compiler() -> None:

@@ -24,7 +24,7 @@ from lstn.terminal import note
 from lstn.train.alive import Probe
 from lstn.train.augment import Augmentation
 from lstn.train.checkpoint import CHECKPOINT, Training, load_checkpoint, write_checkpoint
-from lstn.train.device import check_compiler, lay_out
+from lstn.train.device import check_compiler
 from lstn.train.distributed import ALONE, World
 from lstn.train.downloads import download
 from lstn.train.fitting import Network, Step, diverged, forward, train_epoch
@@ -121,7 +121,8 @@ def fit(
             raise UsageError(f"process {world.rank} sees no {folder / LAST}", hint="machines need one folder in common")
         if resume:
             restore(folder / LAST, run)
-    lay_out(run.model, device)
+    # Convolutions are fastest so, on a CPU too; pixels arrive so, and what the sampler warps then goes on so.
+    run.model.to(memory_format=torch.channels_last)
     network = world.wrapped(Network(run.model, options.precision, compiled=compiled), device)
     watcher = watcher if world.rank == 0 else SILENT
     probe = None
