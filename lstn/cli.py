@@ -1,6 +1,7 @@
 """The `lstn` command: its subcommands, and the one place where an error becomes a line and an exit code."""
 
 import io
+import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -18,6 +19,7 @@ from lstn.commands.inspect import inspect
 from lstn.commands.serve import serve
 from lstn.commands.study import study
 from lstn.commands.train import train
+from lstn.cores import core_quota, usable_cores
 from lstn.errors import LstnError, MissingExtra
 from lstn.terminal import messages, printable
 
@@ -66,6 +68,8 @@ def _options(
 def main() -> NoReturn:
     """Run the command line; exit with 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C."""
     debug = "--debug" in sys.argv[1:]
+    if core_quota() is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))  # torch sees cores, and no quota
     try:
         try:
             app(standalone_mode=True)

@@ -11,7 +11,7 @@ from lstn.commands import train as train_command
 from lstn.errors import LstnError, UsageError
 
 COMMANDS = (
-    *("train", "export", "calibrate", "evaluate", "infer", "serve"),
+    *("train", "study", "export", "calibrate", "evaluate", "infer", "serve"),
     *("bench", "claims", "inspect", "doctor"),
 )
 HEAVY = ("torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "numpy.testing", "matplotlib")
@@ -29,6 +29,29 @@ print("loaded:", [name for name in {HEAVY!r} if name in sys.modules])
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert ran.stdout.endswith("loaded: []\n")
     assert all(command in ran.stdout for command in COMMANDS)
+
+
+@pytest.mark.parametrize(("given", "threads"), [(None, 1), ("2", 2)])
+def test_torch_keeps_to_a_containers_quota(
+    given: str | None, threads: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "cpu.max").write_text("100000 100000")
+    program = f"""
+import pathlib, sys
+import lstn.cores
+from lstn.cli import main
+lstn.cores.CGROUP = pathlib.Path({str(tmp_path)!r})
+sys.argv = ["lstn", "--version"]
+try: main()
+except SystemExit: pass
+import torch
+print(torch.get_num_threads())
+"""
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    if given is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert ran.stdout.splitlines()[-1] == str(threads)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
