@@ -119,10 +119,6 @@ def train(options: Options, folder: Path, reports: Connection) -> None:
         finished = row["epoch"]
         reports.send((steps, finished))
 
-    if folder.is_dir() and not (folder / LAST).is_file():  # killed before it wrote anything
-        for leftover in folder.iterdir():
-            leftover.unlink()
-        folder.rmdir()
     watcher = Watcher(lambda images, finished: None, step, epoch)
     resume = (folder / LAST).is_file()
     fit(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, resume=resume)

@@ -45,7 +45,7 @@ def main() -> None:
     hw = (arguments.image_size, arguments.image_size)
     theirs = ImageFolder(arguments.folder, transform=v2.Compose([v2.Resize(hw), v2.PILToTensor()]))
     files = tuple((Path(path), label) for path, label in theirs.samples if Path(path).suffix.lower() in SUFFIXES)
-    split = FolderSplit(files, hw)
+    split = FolderSplit(files, hw, fingerprint="")
     held = Images(split)
     loading.CACHE_BYTES, kept = 0, loading.CACHE_BYTES
     decoding = Images(split)

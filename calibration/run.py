@@ -43,7 +43,7 @@ class Settings:
     """What to lower to, on which images, and how much it may cost.
 
     data, seed:   the data set, as `lstn.data.open_data` takes it: ranges come from its training split, the cost from
-                  its validation split
+                  its validation split; no seed: nobody says what the model was trained with
     images:       how many the ranges are measured on
     keep:         layers that stay float32, as `lstn.calibration.layers.kept_layers` takes them; None: the default
     auto:         find the layers to keep, so that top-1 accuracy falls by at most so many points; None: don't
@@ -53,7 +53,7 @@ class Settings:
 
     precision: Precision
     data: str
-    seed: int
+    seed: int | None
     images: int = IMAGES
     method: RangeMethod = RangeMethod.MINMAX
     keep: tuple[str, ...] | None = None
@@ -123,7 +123,7 @@ def _ranges(onnx_file: Path, data: DataSet, out: Path, settings: Settings) -> Ra
         return None
     cache = out / f"{onnx_file.stem}.{settings.method.value}.ranges.json"
     return ranges_of(
-        onnx_file, data.train, method=settings.method, count=settings.images, seed=settings.seed, cache=cache
+        onnx_file, data.train, method=settings.method, count=settings.images, seed=settings.seed or 0, cache=cache
     )
 
 

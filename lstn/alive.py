@@ -3,6 +3,8 @@
 import math
 from typing import Literal, TypeAlias, TypedDict
 
+from lstn.contract import Contract, Loc, ThetaForm
+
 State: TypeAlias = Literal["live", "starting", "idle", "dead", "runaway"]
 """starting: too early to say; idle: theta doesn't depend on the image, though it could; the rest is what it says."""
 
@@ -49,6 +51,7 @@ class Vitals(TypedDict):
     gradient_share:    norm of the loss's gradient to the localizer over that to all weights, 0..1; None if all are 0
     spread_px:         root mean square distance of the window's corners from their mean over images, in input pixels
     displacement_px:   mean distance of the window's corners from the image's, in input pixels
+    moved_px:          mean distance of the window's corners from where they began, in input pixels
     outside_share:     share of the output that is sampled outside of the frame, 0..1
     accuracy:          share of these images that is classified rightly, 0..1
     accuracy_identity: the same with the identity for theta
@@ -59,6 +62,7 @@ class Vitals(TypedDict):
     gradient_share: float | None
     spread_px: float
     displacement_px: float
+    moved_px: float
     outside_share: float
     accuracy: float
     accuracy_identity: float
@@ -73,45 +77,61 @@ class Health(Vitals):
     cure: str
 
 
-def judged(vitals: Vitals, image_hw: tuple[int, int], *, epoch: int, steps: int) -> Health:
-    """Judge what was seen after `epoch`, which counts from 1, and so many steps of the optimizer in all."""
+def judged(vitals: Vitals, contract: Contract, *, epoch: int, steps: int) -> Health:
+    """Judge what was seen of the model that `contract` describes, after `epoch`, which counts from 1, and so many steps
+    of the optimizer in all. A cure never proposes what the model is already."""
     starting = epoch <= STARTING_EPOCHS or steps < STARTING_STEPS
-    state, warning, cure = _verdict(vitals, math.hypot(*image_hw), starting)
+    state, warning, cure = _verdict(vitals, contract, starting)
     return Health(**vitals, state=state, warning=warning, cure=cure)
 
 
-def _verdict(seen: Vitals, diagonal_px: float, starting: bool) -> tuple[State, str, str]:
+def _verdict(seen: Vitals, contract: Contract, starting: bool) -> tuple[State, str, str]:
     # Runaway first: outside of the frame there is no gradient either.
-    bounded = "start a new run with a lower --loc-lr-scale, or with a bounded theta: --theta crop, or similarity"
+    bounded = f"start a new run with a lower --loc-lr-scale{_TIGHTER[contract.theta]}"
     if seen["outside_share"] > MOST_OUTSIDE:
         return "runaway", f"{seen['outside_share']:.0%} of what it samples is outside of the frame", bounded
     # A window within the frame can't be that far from it, and neither can one of two or three times the frame's size:
     # single images have left, whatever the others do.
-    if seen["displacement_px"] > diagonal_px:
+    if seen["displacement_px"] > math.hypot(*contract.image_hw):
         return "runaway", f"corners are {seen['displacement_px']:.0f} pixels from the image's on average", bounded
     if seen["gradient_share"] is not None and seen["gradient_share"] < LEAST_GRADIENT:
+        unused = "give the backbone what the transformer returns (the paper's own code drops it)"
+        stuck = "; if it does, theta is stuck at its bounds: start a new run with a lower --loc-lr-scale"
         return (
             "dead",
             f"{seen['gradient_share']:.1e} of the gradient reaches the localizer",
-            "give the backbone what the transformer returns (the paper's own code drops it); if it does, theta is "
-            "stuck at its bounds: start a new run with a lower --loc-lr-scale",
+            unused + (stuck if contract.theta is not ThetaForm.AFFINE else ""),
         )
     if seen["spread_px"] >= LEAST_SPREAD_PX:
         return "live", "", ""
     if starting:
         return "starting", "", ""
-    if seen["displacement_px"] < LEAST_SPREAD_PX:
-        return "dead", "theta is still the identity for every image", "start a new run with a higher --loc-lr-scale"
+    if seen["moved_px"] < LEAST_SPREAD_PX:
+        return "dead", "theta is still where it began, for every image", "start a new run with a higher --loc-lr-scale"
     if seen["spread_px"] < SAME_PX:
         return (
             "dead",
             "theta is the same for every image",
-            "the localizer's hidden units have died and don't come back: start a new run with --loc lstn, whose "
-            "BatchNorm keeps them going, or with --loc stn",
+            f"the localizer's hidden units have died and don't come back: {_livelier(contract.loc)}",
         )
+    other = "" if contract.loc is Loc.LSTN else ", or with --loc lstn"
     return (
         "idle",
         f"theta is the same for every image, to {seen['spread_px']:.1g} pixels",
-        "if that lasts, start a new run with a higher --loc-lr-scale, or with --loc lstn; if it stays so, the images "
-        "may need no warp: compare with --loc none",
+        f"if that lasts, start a new run with a higher --loc-lr-scale{other}; if it stays so, the images may need no "
+        "warp: compare with --loc none",
     )
+
+
+_TIGHTER = {
+    ThetaForm.AFFINE: ", or with a bounded theta: --theta crop, or similarity",
+    ThetaForm.SIMILARITY: ", or with --theta crop, which can't leave the frame",
+    ThetaForm.CROP: "",
+}
+
+
+def _livelier(loc: Loc) -> str:
+    if loc is Loc.LSTN:
+        return "start a new run with a lower --loc-lr-scale, or with --loc stn"
+    other = "" if loc is Loc.STN else ", or with --loc stn"
+    return f"start a new run with --loc lstn, whose BatchNorm keeps them going{other}"

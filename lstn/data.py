@@ -10,12 +10,12 @@ from lstn.caches import cache_folder
 from lstn.contract import Contract
 from lstn.digits import DIGIT_LABELS, DIGIT_MEAN, DIGIT_STD, Digits
 from lstn.errors import DataError, UsageError
-from lstn.folders import open_folder
+from lstn.folders import lacks_test, open_folder
 from lstn.mnist import MNIST_SETS, open_mnist
 from lstn.named_data import NAMED, open_named
 from lstn.splits import DataSet, Split
 
-__all__ = ["DataSet", "Split", "open_data", "open_data_of", "rooted", "set_and_root"]
+__all__ = ["DataSet", "Split", "open_data", "open_data_of", "require_test", "rooted", "set_and_root"]
 
 _PREFIX = "folder:"
 
@@ -24,15 +24,17 @@ def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0) -> DataSet
     """Open the data set that `--data` names, at the model's input size.
 
     `digits` is embedded (see `lstn.digits`); `folder:PATH` reads PATH/{train,val,test}/<class>/*, where val stands in
-    for a missing test; a folder without these splits, PATH/<class>/*, is split 80/10/10 per class by `seed`.
+    for a missing test, with a warning; a folder without these splits, PATH/<class>/*, is split 80/10/10 per class by
+    `seed`.
     NAME or NAME:ROOT is a published set whose files lie below ROOT, by default the user's cache folder: `cifar10`,
     `caltech101`, `gtsrb` and `svhn`, unpacked when they are first opened; `mnist`, and drawn from it `mnist-r`,
     `mnist-rts`, `mnist-p`, `mnist-e` and `mnist-cluttered` (see `lstn.distortion`).
 
     Raises:
         UsageError: no such data set or folder.
-        DataError: no classes, an empty class, an unknown class in val or test, or too many broken images; the files of
-            a published set aren't there, aren't the official ones, or can't be unpacked there.
+        DataError: no classes, an empty class, an unknown class in val or test, too many broken images, or a class
+            whose training images all are; the files of a published set aren't there, aren't the official ones, or can't
+            be unpacked there.
     """
     if spec == "digits":
         return DataSet(
@@ -53,19 +55,37 @@ def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0) -> DataSet
     )
 
 
-def open_data_of(contract: Contract, spec: str, *, seed: int) -> DataSet:
+def open_data_of(contract: Contract, spec: str, *, seed: int | None) -> DataSet:
     """Open the data set that `--data` names for a model that was trained: at its input size, and of its classes.
 
+    seed: what it was trained with; None: nobody says, which is 0 unless it decides what the model was trained on
+
     Raises:
-        UsageError, DataError: as for `open_data`; or the classes are others than the model's, or in another order.
+        UsageError, DataError: as for `open_data`; or the classes are others than the model's, or in another order; or
+            the set is split by a seed that nobody says.
     """
-    data = open_data(spec, image_hw=contract.image_hw, seed=seed)
+    data = open_data(spec, image_hw=contract.image_hw, seed=seed or 0)
     if data.labels != contract.labels:
         ours, theirs = (f"{len(labels)} classes, {labels[0]!r:.40} first" for labels in (contract.labels, data.labels))
         raise DataError(
             f"--data {spec} has {theirs}; the model has {ours}", hint="name the data set that the model was trained on"
         )
+    if seed is None and data.split_by_seed:
+        raise UsageError(
+            f"--data {spec} is split by a seed, and this file doesn't say which one its model was trained with",
+            hint="add --seed N, as given to lstn train, or else 0: with another, training images are among them",
+        )
     return data
+
+
+def require_test(spec: str) -> None:
+    """Check that a set has test images of its own, before anything is trained to be compared on them.
+
+    Raises:
+        UsageError: a folder with train/ and val/ alone, whose validation images would choose the epoch and test it.
+    """
+    if spec.startswith(_PREFIX) and lacks_test(root := Path(spec[len(_PREFIX) :]).expanduser()):
+        raise UsageError(f"{root}: no test/, and validation images choose the epoch", hint=f"make {root / 'test'}")
 
 
 def set_and_root(spec: str) -> tuple[str, Path] | None:

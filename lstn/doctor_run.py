@@ -1,7 +1,7 @@
 """How a training run goes, or went, read from its metrics.jsonl: above all whether its transformer is alive."""
 
 import json
-import math
+import sys
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -14,7 +14,6 @@ METRICS = "metrics.jsonl"
 
 _MOST_BYTES = 64 << 20
 _STATES = frozenset(get_args(State))
-_PX = ("spread_px", "displacement_px")
 _SHARES = ("outside_share", "accuracy", "accuracy_identity", "accuracy_swapped")
 
 
@@ -57,7 +56,7 @@ def diagnose(run: Path) -> Diagnosis:
     try:
         rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
         return _diagnosis([row for row in rows if "epoch" in row], rows[-1])
-    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
         raise ArtifactError(f"{path}: not the metrics of a run of lstn, or damaged ({error!r:.120})") from error
 
 
@@ -88,33 +87,40 @@ def describe(found: Diagnosis, run: Path) -> list[str]:
 
 
 def _diagnosis(epochs: list[dict[str, Any]], last: dict[str, Any]) -> Diagnosis:
-    accuracies = [_share(row["val_accuracy"]) for row in epochs]
+    numbers = [_count(row["epoch"]) for row in epochs]
+    accuracies = [share(row["val_accuracy"]) for row in epochs]
     best = accuracies.index(max(accuracies))
-    watched = [_health(row["transformer"]) if "transformer" in row else None for row in epochs]
+    watched = [health(row["transformer"]) if "transformer" in row else None for row in epochs]
     now, at_best = watched[-1], watched[best]
     same = list(takewhile(lambda each: each and now and each["state"] == now["state"], reversed(watched)))
     return Diagnosis(
         epochs=len(epochs),
-        best_epoch=int(epochs[best]["epoch"]),
+        best_epoch=numbers[best],
         best_accuracy=accuracies[best],
-        test_accuracy=_share(last["test_accuracy"]) if "test_accuracy" in last else None,
+        test_accuracy=share(last["test_accuracy"]) if "test_accuracy" in last else None,
         transformer=now,
-        since=int(epochs[-len(same)]["epoch"]) if same else None,
+        since=numbers[-len(same)] if same else None,
         at_best=at_best["state"] if at_best else None,
     )
 
 
-def _health(found: dict[str, Any]) -> Health:
+def health(found: dict[str, Any]) -> Health:
+    """Check what a run says of its transformer.
+
+    Raises:
+        ValueError, KeyError, TypeError, OverflowError: it is damaged.
+    """
     gradient = found["gradient_share"]
     if found["state"] not in _STATES:
         raise ValueError(f"{found['state']!r:.40} is no state")
-    spread, displacement = (_number(found[name], math.inf) for name in _PX)
-    outside, accuracy, identity, swapped = (_share(found[name]) for name in _SHARES)
+    displacement = number(found["displacement_px"], sys.float_info.max)
+    outside, accuracy, identity, swapped = (share(found[name]) for name in _SHARES)
     return Health(
-        images=int(found["images"]),
-        gradient_share=None if gradient is None else _share(gradient),
-        spread_px=spread,
+        images=_count(found["images"]),
+        gradient_share=None if gradient is None else share(gradient),
+        spread_px=number(found["spread_px"], sys.float_info.max),
         displacement_px=displacement,
+        moved_px=number(found.get("moved_px", displacement), sys.float_info.max),
         outside_share=outside,
         accuracy=accuracy,
         accuracy_identity=identity,
@@ -125,11 +131,27 @@ def _health(found: dict[str, Any]) -> Health:
     )
 
 
-def _share(value: object) -> float:
-    return _number(value, 1.0)
+def share(value: object) -> float:
+    """Return `value`, a number within 0..1.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return number(value, 1.0)
 
 
-def _number(value: object, most: float) -> float:
-    if not isinstance(value, int | float) or not 0 <= value <= most:
+def number(value: object, most: float) -> float:
+    """Return `value`, a number within 0..most.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
         raise ValueError(f"{value!r:.40} is out of range")
     return float(value)
+
+
+def _count(value: object) -> int:
+    if type(value) is not int or value < 1:
+        raise ValueError(f"{value!r:.40} is no count")
+    return value

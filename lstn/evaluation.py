@@ -19,9 +19,12 @@ from lstn.report.charts import Point, lines
 from lstn.report.page import figure, section, table_section, whole_page
 from lstn.report.table import Table
 from lstn.scores import Scores, Tally, class_table, confusion_table, wilson
+from lstn.splits import SplitName
 
 Classify: TypeAlias = Callable[[Pixels], npt.NDArray[np.float32]]
 """(N, H, W, 3) uint8 -> logits (N, K) float32."""
+
+_KINDS: dict[SplitName, str] = {"train": "training images", "val": "validation images", "test": "test images"}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,10 +33,12 @@ class Evaluation:
 
     source: the model's file
     data:   the data set, as `--data` names it
+    split:  which of its images: those for testing, or for want of them those for validation
     """
 
     source: str
     data: str
+    split: SplitName
     contract: Contract
     scores: Scores
     disturbed: tuple[tuple[Disturbance, Scores], ...]
@@ -84,8 +89,8 @@ def accuracy_table(evaluation: Evaluation) -> Table:
     rows = [_accuracy("as they are", evaluation.scores, plain)]
     for each, scores in evaluation.disturbed:
         rows.append(_accuracy(describe(each), scores, plain))
-    columns = ("test images", "top-1 %", "points", "95 % interval", "top-5 %")
-    note = f"{evaluation.scores.images} test images of {evaluation.data}."
+    columns = (_KINDS[evaluation.split], "top-1 %", "points", "95 % interval", "top-5 %")
+    note = f"{evaluation.scores.images} {_KINDS[evaluation.split]} of {evaluation.data}."
     if evaluation.disturbed:
         used = dict.fromkeys(each.kind for each, _ in evaluation.disturbed)
         note += " " + "; ".join(f"{kind.value}: {UNITS[kind]}" for kind in used) + "."
@@ -106,7 +111,7 @@ def report(evaluation: Evaluation) -> dict[str, Any]:
     model = {"file": evaluation.source, "loc": contract.loc.value, "backbone": contract.backbone}
     interval = _summary(evaluation.scores)["top1_interval"]
     whole = evaluation.scores.to_dict() | {"top1_interval": interval}
-    return {**model, "data": evaluation.data, "split": "test", **whole, "disturbed": sweeps}
+    return {**model, "data": evaluation.data, "split": evaluation.split, **whole, "disturbed": sweeps}
 
 
 def page(evaluation: Evaluation) -> str:
@@ -118,7 +123,9 @@ def page(evaluation: Evaluation) -> str:
     if (worst := confusion_table(scores, 20)).rows:
         sections.append(table_section(worst))
     sections.append(table_section(class_table(scores)))
-    where = f"{contract.loc.value} + {contract.backbone} on {evaluation.data}, {scores.images} test images"
+    where = (
+        f"{contract.loc.value} + {contract.backbone} on {evaluation.data}, {scores.images} {_KINDS[evaluation.split]}"
+    )
     return whole_page(f"Evaluation of {evaluation.source}", where, sections)
 
 

@@ -4,6 +4,7 @@ import errno
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -23,7 +24,7 @@ def replacing(path: Path) -> Iterator[Path]:
         LstnError: `path` is a folder or a device, its folder can't be made, or the file can't be written (no space, no
             permission).
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = temporary_beside(path)
     try:
         if path.exists() and not path.is_file():  # a rename over /dev/null would take it from the whole machine
             raise LstnError(f"cannot write {path}: it is no regular file", hint="name a file")
@@ -37,6 +38,29 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def temporary_beside(path: Path) -> Path:
+    """Return a name that nothing has yet, hidden, in the folder of `path`."""
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+
+
+def leftovers(folder: Path, of: str = "*") -> list[Path]:
+    """Return what stands in `folder` under names of `temporary_beside`: left by killed processes, if nobody writes.
+
+    of: the name that it was to get, escaped as for a glob pattern
+    """
+    return list(folder.glob(f".{of}.{'[0-9a-f]' * 8}.tmp"))
+
+
+def remove_leftovers(folder: Path, of: str = "*") -> None:
+    """Remove `leftovers`, files and folders; what can't be removed stays."""
+    for path in leftovers(folder, of):
+        if path.is_dir():
+            shutil.rmtree(path, ignore_errors=True)
+        else:
+            with suppress(OSError):
+                path.unlink()
 
 
 def write_bytes(path: Path, data: bytes) -> None:

@@ -1,9 +1,9 @@
 """Folders of images, one for each class: the splits of `folder:PATH`, and of sets that were unpacked into that form."""
 
 import hashlib
-import json
 import os
 import random
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +21,28 @@ from lstn.terminal import messages, warn
 MAX_BROKEN = 0.05
 """A split with a larger share of images that don't decode is refused."""
 
+_UNTESTED = "as the folders train and val say; without test images, those of val are tested"
+
 _Files: TypeAlias = list[tuple[Path, int]]
+
+_DIGEST = 16
+_BROKEN = bytes(_DIGEST)
+"""Bytes of an image's digest, and what stands for that of a broken one."""
+
+_SETTLED_NS = 2_000_000_000
+"""The coarsest clock of a file system, FAT's: what changed later than that ago may change again and look the same."""
 
 
 @dataclass(frozen=True, slots=True)
 class FolderSplit:
-    """Image files and their labels, decoded when they are read."""
+    """Image files and their labels, decoded when they are read.
+
+    fingerprint: a hash of what is in the files, in their order, and of their labels
+    """
 
     files: tuple[tuple[Path, int], ...]
     image_hw: tuple[int, int]
+    fingerprint: str
 
     def __len__(self) -> int:
         return len(self.files)
@@ -37,12 +50,6 @@ class FolderSplit:
     def __getitem__(self, index: int) -> tuple[Pixels, int]:
         path, label = self.files[index]
         return decode(path, self.image_hw), label
-
-    @property
-    def fingerprint(self) -> str:
-        """A hash of the files' names and labels."""
-        lines = "\n".join(f"{label} {path}" for path, label in self.files)
-        return hashlib.sha256(lines.encode(errors="surrogateescape")).hexdigest()
 
     def redrawn(self, epoch: int) -> "FolderSplit":
         """Files stay what they are."""
@@ -52,24 +59,33 @@ class FolderSplit:
 def open_folder(root: Path, image_hw: tuple[int, int], seed: int, *, mirrors: bool = True, parts: str = "") -> DataSet:
     """Open ROOT/{train,val,test}/<class>/*, or ROOT/<class>/*, which is split 80/10/10 per class by `seed`.
 
+    Without test/, the validation images are tested, with a warning.
+
     Raises:
         UsageError: no such folder.
         DataError: as `lstn.data.open_data` says.
     """
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder", hint="folder:PATH wants PATH/<class>/* or PATH/train/<class>/*")
-    if (root / "train").is_dir():
+    divided, untested = (root / "train").is_dir(), lacks_test(root)
+    if divided:
         labels, listing = _list_splits(root)
-        parts = parts or "as the folders train, val and test say"
+        parts = parts or (_UNTESTED if untested else "as the folders train, val and test say")
     else:
         labels, listing = _split_by_class(root, seed)
         parts = f"80/10/10 of every class, seed {seed}"
-    return DataSet(
-        labels,
-        lambda split: FolderSplit(_only_readable(listing[split], split), image_hw),
-        mirrors=mirrors,
-        parts=parts,
-    )
+
+    def open_split(split: SplitName) -> FolderSplit:
+        if untested and split == "test":
+            warn(f"no {root / 'test'}: the validation images are tested, and these chose the epoch, which flatters it")
+        return _readable(listing[split], split, labels, image_hw)
+
+    return DataSet(labels, open_split, mirrors=mirrors, parts=parts, split_by_seed=not divided, test_is_val=untested)
+
+
+def lacks_test(root: Path) -> bool:
+    """Whether a folder is divided into splits, but has no images that chose nothing."""
+    return (root / "train").is_dir() and not (root / "test").is_dir()
 
 
 def _list_splits(root: Path) -> tuple[tuple[str, ...], dict[SplitName, _Files]]:
@@ -140,35 +156,45 @@ def _refuse(error: OSError) -> NoReturn:
     raise DataError(f"{error.filename}: {error.strerror}", hint="make the folder readable, or remove it") from error
 
 
-def _only_readable(files: _Files, split: SplitName) -> tuple[tuple[Path, int], ...]:
+def _readable(files: _Files, split: SplitName, labels: tuple[str, ...], image_hw: tuple[int, int]) -> FolderSplit:
     """Decode every image once, so that a broken one is known before the first epoch and not in the middle of it."""
-    reasons = _reasons([path for path, _ in files], split)
-    broken = list(reasons.values())
+    examined = _examined([path for path, _ in files], split)
+    broken = [reason for _, reason in examined if reason]
     listed = "; ".join(broken[:5]) + (f"; and {len(broken) - 5} more" if len(broken) > 5 else "")
     if len(broken) > MAX_BROKEN * len(files):
         raise DataError(
             f"{len(broken)} of {len(files)} {split} images are broken, more than {MAX_BROKEN:.0%}: {listed}",
             hint="repair or remove them",
         )
+    whole = [(file, digest) for file, (digest, reason) in zip(files, examined, strict=True) if not reason]
+    if split == "train" and (empty := set(range(len(labels))) - {label for (_, label), _ in whole}):
+        raise DataError(
+            f"class {labels[min(empty)]!r}: every training image is broken: {listed}",
+            hint="repair them, or remove the class",
+        )
     if broken:
         warn(f"{len(broken)} of {len(files)} {split} images are broken and left out: {listed}")
-    return tuple(file for index, file in enumerate(files) if index not in reasons)
+    fingerprint = hashlib.sha256(b"".join(b"%d %b" % (label, digest) for (_, label), digest in whole))
+    return FolderSplit(tuple(file for file, _ in whole), image_hw, fingerprint.hexdigest())
 
 
-def _reasons(paths: list[Path], split: SplitName) -> dict[int, str]:
-    """Number of every broken image -> what is wrong with it.
+def _examined(paths: list[Path], split: SplitName) -> list[tuple[bytes, str]]:
+    """Digest of every image, and what is wrong with it or nothing.
 
     What an earlier run found is kept in the user's cache folder, and holds as long as every name, size and time of
     change is the same: an export that wants 64 images of a large split would decode them all otherwise.
     """
     kept = _kept_at(paths)
     if kept is not None and (found := read_cache(kept)):
+        digests = [found[start : start + _DIGEST] for start in range(0, len(found), _DIGEST)]
         # The broken ones are tried again: a disk that failed once may not fail twice.
-        return {index: reason for index in json.loads(found) if (reason := _why_broken(paths[index]))}
+        return [
+            _examine(path) if digest == _BROKEN else (digest, "") for path, digest in zip(paths, digests, strict=True)
+        ]
     with ThreadPoolExecutor() as pool:
-        reasons = list(
+        examined = list(
             track(
-                pool.map(_why_broken, paths),
+                pool.map(_examine, paths),
                 description=f"checking {split} images",
                 total=len(paths),
                 console=messages(),
@@ -176,31 +202,39 @@ def _reasons(paths: list[Path], split: SplitName) -> dict[int, str]:
                 disable=not messages().is_terminal,
             )
         )
-    broken = {index: reason for index, reason in enumerate(reasons) if reason}
     if kept is not None:
-        write_cache(kept, json.dumps(list(broken)).encode())
-    return broken
+        write_cache(kept, b"".join(digest for digest, _ in examined))
+    return examined
 
 
 def _kept_at(paths: list[Path]) -> Path | None:
-    """Where the findings about files in just this state are kept; None where nothing can be."""
+    """Where the findings about files in just this state are kept; None where nothing can be, or not yet.
+
+    The time of the last change of any kind is part of the state, since a copy may bring its old time of writing along.
+    """
     try:
         folder = cache_folder() / "checked"
     except LstnError:
         return None
-    digest = hashlib.sha256(f"Pillow {pillow_version}".encode())  # another one may read more, or less
+    settled = time.time_ns() - _SETTLED_NS
+    digest = hashlib.sha256(f"contents, Pillow {pillow_version}".encode())  # another one may read more, or less
     for path in paths:
         try:
             status = path.stat()
         except OSError:
             return None
-        digest.update(b"\n%b\0%d %d" % (os.fsencode(path.absolute()), status.st_size, status.st_mtime_ns))
+        if status.st_ctime_ns > settled:
+            return None
+        state = (os.fsencode(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
+        digest.update(b"\n%b\0%d %d %d" % state)
     return folder / f"{digest.hexdigest()[:32]}.bin"
 
 
-def _why_broken(path: Path) -> str:
+def _examine(path: Path) -> tuple[bytes, str]:
     try:
         decode(path, (8, 8))
+        return hashlib.blake2b(path.read_bytes(), digest_size=_DIGEST).digest(), ""
     except ImageError as error:
-        return error.message
-    return ""
+        return _BROKEN, error.message
+    except OSError as error:
+        return _BROKEN, f"{path}: {error.strerror or error}"

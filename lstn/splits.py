@@ -34,6 +34,8 @@ class DataSet:
     mean, std: per RGB channel on the 0..1 scale
     mirrors:   a mirrored image still shows its class, which is not so with digits and traffic signs
     parts:     how the images were divided into splits, in words, for the checkpoint's history
+    split_by_seed: which image is in which split hangs on the seed; with another, training images are tested
+    test_is_val:   there are no test images, and the validation images stand in for them
     """
 
     def __init__(
@@ -45,11 +47,14 @@ class DataSet:
         std: tuple[float, float, float] = IMAGENET_STD,
         mirrors: bool = True,
         parts: str = "",
+        split_by_seed: bool = False,
+        test_is_val: bool = False,
     ) -> None:
         self.labels = labels
         self.mean, self.std = mean, std
         self.mirrors = mirrors
         self.parts = parts
+        self.split_by_seed, self.test_is_val = split_by_seed, test_is_val
         self._open_split = open_split
 
     @cached_property

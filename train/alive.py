@@ -9,10 +9,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lstn.alive import Vitals
+from lstn.contract import Contract
 from lstn.data import Split
 from lstn.images import Pixels
+from lstn.train.bounds import BOUNDS
 from lstn.train.model import Classifier
-from lstn.train.transformer import affine_grid
+from lstn.train.transformer import affine_grid, compose
 from lstn.warp import Theta, corners_px
 
 FEWEST, MOST, SHARE = 32, 512, 30
@@ -42,13 +44,14 @@ class Probe:
     labels: (N,) int64
     """
 
-    def __init__(self, images: Split, *, training_images: int, batch_size: int) -> None:
+    def __init__(self, images: Split, contract: Contract, *, training_images: int, batch_size: int) -> None:
         first = images[0][0]
         count = min(len(images), max(FEWEST, training_images // SHARE), MOST, max(1, _MOST_BYTES // first.nbytes))
         chosen = [images[int(index)] for index in np.linspace(0, len(images) - 1, count)]
         self.pixels = torch.from_numpy(np.stack([pixels for pixels, _ in chosen]))
         self.labels = torch.tensor([label for _, label in chosen])
-        self._batch_size = max(batch_size, 16)
+        self._batch_size = min(max(batch_size, 16), count)
+        self._first = first_theta(contract)
 
     def shown(self) -> Pixels:
         """Return the images that are drawn, (n, H, W, 3) uint8."""
@@ -75,10 +78,12 @@ class Probe:
         height, width = self.pixels.shape[1:3]
         corners = corners_px(theta, (height, width))
         home = corners_px(np.array([[[1, 0, 0], [0, 1, 0]]], np.float32), (height, width))
+        began = corners_px(self._first, (height, width))
         return Vitals(
             images=len(self.pixels),
             gradient_share=_gradient_share(trained, self.pixels[:GRADIENT_IMAGES], self.labels[:GRADIENT_IMAGES]),
             displacement_px=_bounded(np.linalg.norm(corners - home, axis=2).mean()),
+            moved_px=_bounded(np.linalg.norm(corners - began, axis=2).mean()),
             spread_px=_spread(corners),
             outside_share=outside_share(theta, (height, width)),
             accuracy=right[0],
@@ -103,6 +108,16 @@ class Probe:
                 seen = batch if used is None else transformer.warp(batch, used)
                 right[place] += (model.classify(seen).argmax(1).cpu() == self.labels[part]).sum()
         return np.asarray(theta.float().cpu().numpy()), [int(count) / len(self.labels) for count in right]
+
+
+def first_theta(contract: Contract) -> Theta:
+    """Return what theta is before the first step, whatever the image: (1, 2, 3) float32."""
+    bounds = BOUNDS[contract.theta]
+    of_a_look = bounds.theta(torch.tensor([bounds.start]))
+    theta = of_a_look
+    for _ in range(contract.iterations - 1):
+        theta = compose(theta, of_a_look)
+    return np.asarray(theta.numpy())
 
 
 def _spread(corners: npt.NDArray[np.float64]) -> float:

@@ -1,4 +1,4 @@
-"""Several processes, each with a share of every batch: `torchrun --nproc-per-node N -m lstn train …`."""
+"""Several processes, each with a share of every batch: `torchrun --nproc-per-node N -m -- lstn train …`."""
 
 import os
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,8 @@ _FROM_TORCHRUN = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_POR
 _SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE")
 """Where launchers say how many processes they started."""
 
-_CURE = "start with: torchrun --nproc-per-node N -m lstn train …"
+_CURE = "start with: torchrun --nproc-per-node N -m -- lstn train …"
+"""Without the `--`, torchrun takes `--loc` for an abbreviation of its own options."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +89,15 @@ class World:
         if self.size == 1:
             return network
         return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+
+    def agree(self, model: nn.Module) -> None:
+        """Give `model` the first process's buffers: BatchNorm's running statistics, which each process has of its own.
+
+        Weights agree anyway. Only so is what all evaluate together the model that the first one keeps.
+        """
+        if self.size > 1:
+            for buffer in model.buffers():
+                dist.broadcast(buffer, 0)
 
     def shared(self, batch: int) -> bool:
         """Return whether a batch is large enough that each process gets at least two of its images.

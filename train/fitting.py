@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lstn.contract import ThetaForm
-from lstn.errors import TrainingError
+from lstn.contract import Contract, ThetaForm
+from lstn.errors import TrainingError, UsageError
 from lstn.train.distributed import ALONE, Shares, World
 from lstn.train.loading import Batch
 from lstn.train.model import Classifier
@@ -50,6 +50,27 @@ def forward(model: Classifier, pixels: Tensor, precision: Precision) -> Tensor:
     """pixels (N, H, W, 3) uint8 -> logits (N, K), as training computes them."""
     logits: Tensor = Network(model, precision)(pixels)[0]
     return logits
+
+
+def check_step(contract: Contract, images: int) -> None:
+    """Check that a step of `images` images can be taken.
+
+    Raises:
+        UsageError: it is one image, and BatchNorm somewhere sees it as a single value, of which there is no variance.
+    """
+    if images > 1:
+        return
+    with torch.device("meta"):  # all shapes, and no arithmetic
+        model = Classifier(contract).train()
+        try:
+            model(torch.empty(1, *contract.image_hw, 3, dtype=torch.uint8))
+        except ValueError as error:
+            height, width = contract.image_hw
+            raise UsageError(
+                f"{contract.loc.value} + {contract.backbone} can't train on one image of {height} x {width} pixels: "
+                "BatchNorm would see a single value",
+                hint="use 2 images per step or more, or a larger image size",
+            ) from error
 
 
 def train_epoch(

@@ -1,7 +1,6 @@
 """The training loop: images -> a run's folder with the best checkpoint, and a state to resume from."""
 
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Sequence
@@ -15,19 +14,20 @@ import torch.nn.functional as F
 from lstn.alive import judged
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaForm
 from lstn.data import DataSet, Split, open_data
-from lstn.doctor_run import METRICS
-from lstn.errors import LstnError, UsageError
-from lstn.files import write_text
+from lstn.errors import UsageError
+from lstn.files import remove_leftovers
 from lstn.images import Pixels
 from lstn.scores import Scores, Tally
 from lstn.terminal import note
 from lstn.train.alive import Probe
 from lstn.train.augment import Augmentation
-from lstn.train.checkpoint import CHECKPOINT, Training, load_checkpoint, write_checkpoint
+from lstn.train.checkpoint import CHECKPOINT, load_checkpoint
+from lstn.train.claim import claimed
 from lstn.train.device import check_compiler
 from lstn.train.distributed import ALONE, World
 from lstn.train.downloads import download
-from lstn.train.fitting import Network, Step, diverged, forward, train_epoch
+from lstn.train.fitting import Network, Step, check_step, diverged, forward, train_epoch
+from lstn.train.keeping import keep, mend, write_metrics
 from lstn.train.loading import Images, batches
 from lstn.train.model import Classifier
 from lstn.train.options import Options
@@ -41,6 +41,7 @@ from lstn.warp import Theta
 class Result:
     """What a finished run came to: the best epoch's model on the CPU, and how good it is; accuracies 0..1.
 
+    test_is_val: there are no test images, and the validation images that chose the epoch are tested
     shown, warps: a few validation images (n, H, W, 3), and their theta (n, 2, 3) after every epoch; None and nothing
                   without a transformer
     """
@@ -52,6 +53,7 @@ class Result:
     best: Epoch
     test_accuracy: float
     test_images: int
+    test_is_val: bool
     scores: Scores
     shown: Pixels | None
     warps: tuple[Theta, ...]
@@ -98,36 +100,40 @@ def fit(
     with world.together():
         if compiled:
             check_compiler()
-        if world.rank == 0:
+        if world.rank == 0:  # and before the others, who then find the set unpacked and its images checked
             download(options.data)
+            data = opened(options)
     with world.together():
-        data = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed)
-        splits = (data.train, data.val, data.test)  # all three now: a broken test set is to be known before training
-        run = start(options, describe(options, data), device, splits)
+        if world.rank > 0:
+            data = opened(options)
+        run = start(options, describe(options, data), device, (data.train, data.val, data.test))
         if options.batch_size < 2 * world.size > 2:
             raise UsageError(
                 f"a batch of {options.batch_size} is too small for {world.size} processes, of 2 images each"
             )
+        check_step(run.contract, min(options.batch_size, len(data.train)))
+        probe = None
+        if options.loc not in (Loc.NONE, Loc.IDENTITY):
+            probe = Probe(data.val, run.contract, training_images=len(data.train), batch_size=options.batch_size)
         if options.weights and not resume:
             fresh = load_backbone_weights(run.model.backbone, options.model, options.weights)
             note(f"{options.model} starts from {options.weights}" + (f"; new: {', '.join(fresh)}" if fresh else ""))
     with world.together():
         world.same("the data set", run.identity)
         if not resume and world.rank == 0:
-            claim(folder)
-            write_state(folder / LAST, run, options)  # so that a run killed in its first epoch can be resumed too
+            with claimed(folder) as claim:
+                write_state(claim / LAST, run, options)  # so that a run killed in its first epoch can be resumed too
+        if resume and world.rank == 0:
+            remove_leftovers(folder)
     with world.together():
         if not (folder / LAST).is_file():
             raise UsageError(f"process {world.rank} sees no {folder / LAST}", hint="machines need one folder in common")
         if resume:
-            restore(folder / LAST, run)
-    # Convolutions are fastest so, on a CPU too; pixels arrive so, and what the sampler warps then goes on so.
-    run.model.to(memory_format=torch.channels_last)
+            restore(folder / LAST, run, shown=len(probe.shown()) if probe else 0)
+            if world.rank == 0:
+                mend(run, folder, options, data.parts)
     network = world.wrapped(Network(run.model, options.precision, compiled=compiled), device)
     watcher = watcher if world.rank == 0 else SILENT
-    probe = None
-    if options.loc not in (Loc.NONE, Loc.IDENTITY):
-        probe = Probe(data.val, training_images=len(data.train), batch_size=options.batch_size)
     watcher.started(len(data.train), len(run.history))
     augment = Augmentation(options.augment, image_hw=run.contract.image_hw, mirrors=data.mirrors, seed=options.seed)
     train, val = Images(data.train, augment), Images(data.val)
@@ -144,6 +150,7 @@ def fit(
             world=world,
         )
         train_loss, train_accuracy = train_epoch(run, network, loader, options, device, number, watcher.step, world)
+        world.agree(run.kept)
         val_loss, val_accuracy = evaluate(run.kept, val, options.batch_size, workers, device, world)
         if not math.isfinite(val_loss):  # the last step of the epoch may have been the one too far
             raise world.told(diverged(run, val_loss, number, options))
@@ -161,13 +168,22 @@ def fit(
         if probe is not None:
             seen = probe.examine(run.kept, run.model)
             steps = number * -(-len(data.train) // options.batch_size)
-            run.history[-1]["transformer"] = judged(seen, run.contract.image_hw, epoch=number, steps=steps)
+            run.history[-1]["transformer"] = judged(seen, run.contract, epoch=number, steps=steps)
             run.warps.append(torch.from_numpy(theta := probe.thetas(run.kept)))
             watcher.warped(number, probe.shown(), theta)
         with world.together():
-            best = keep(run, folder, options, world, data.parts)
-        watcher.epoch(run.history[-1], best)
+            if world.rank == 0:
+                keep(run, folder, options, data.parts)
+        assert run.best is not None  # there is a latest epoch
+        watcher.epoch(run.history[-1], run.best)
     return finish(folder, data, run, options, workers, device, world, probe.shown() if probe else None)
+
+
+def opened(options: Options) -> DataSet:
+    """Open the data set with all three splits: a broken test set is to be known before training."""
+    data = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed)
+    _ = data.train, data.val, data.test
+    return data
 
 
 def describe(options: Options, data: DataSet) -> Contract:
@@ -184,26 +200,11 @@ def describe(options: Options, data: DataSet) -> Contract:
     )
 
 
-def claim(folder: Path) -> None:
-    """Make the run's folder, which no other run may have: two that started together would overwrite each other.
-
-    Raises:
-        UsageError: it exists.
-        LstnError: it can't be made.
-    """
-    try:
-        folder.mkdir(parents=True)
-    except FileExistsError as error:
-        cure = f"go on with: lstn train --resume {folder}" if (folder / LAST).is_file() else "remove it"
-        raise UsageError(f"{folder} exists", hint=f"choose another --name, or {cure}") from error
-    except OSError as error:
-        raise LstnError(f"cannot make {folder}: {error.strerror}", hint="start from another folder") from error
-
-
 def start(options: Options, contract: Contract, device: torch.device, splits: Sequence[Split]) -> Run:
     """Make the model, the optimizer and the loss scaler as they are before the first epoch."""
     torch.manual_seed(options.seed)
-    model = Classifier(contract).to(device)
+    # Convolutions are fastest so, on a CPU too; pixels arrive so, and what the sampler warps then goes on so.
+    model = Classifier(contract).to(device).to(memory_format=torch.channels_last)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
     averaged = deepcopy(model) if options.ema_epochs else None
     return Run(model, make_optimizer(model, options), scaler, identity(contract, splits), contract, averaged)
@@ -242,29 +243,6 @@ def evaluate(
     return loss_sum / len(images), hits / len(images)
 
 
-def keep(run: Run, folder: Path, options: Options, world: World, parts: str) -> Epoch:
-    """Write what the last epoch came to, and return the best epoch so far.
-
-    The checkpoint goes first: a run that is killed before its state follows repeats the epoch to the same end.
-    """
-    latest, best = run.history[-1], run.best
-    assert best is not None  # there is a latest epoch
-    if world.rank != 0:
-        return best
-    if best is latest:
-        training = Training(options.data, options.seed, latest["epoch"], latest["val_accuracy"], parts)
-        write_checkpoint(folder / CHECKPOINT, run.kept, run.contract, training)
-    write_state(folder / LAST, run, options)
-    write_metrics(folder, run.history)
-    return best
-
-
-def write_metrics(folder: Path, history: list[Epoch], **last: float) -> None:
-    """Write metrics.jsonl: one line an epoch, and one with `last` once the run has ended."""
-    rows = [json.dumps(epoch) for epoch in history]
-    write_text(folder / METRICS, "\n".join([*rows, *([json.dumps(last)] if last else [])]) + "\n")
-
-
 def finish(
     folder: Path,
     data: DataSet,
@@ -294,6 +272,7 @@ def finish(
         best=best,
         test_accuracy=accuracy,
         test_images=len(test),
+        test_is_val=data.test_is_val,
         scores=tally.scores(),
         shown=shown,
         warps=warps,

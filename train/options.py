@@ -1,16 +1,29 @@
 """What a run is: the choices that its weights depend on, kept in its folder so that it can be resumed."""
 
 import json
-from dataclasses import asdict, dataclass
-from typing import Literal, TypeAlias
+import math
+import sys
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
-from lstn.contract import At, Loc, ThetaForm
+from lstn.contract import MAX_ITERATIONS, At, Loc, ThetaForm
+from lstn.doctor_run import number
 from lstn.errors import ArtifactError
 from lstn.train.augment import Augment
 from lstn.train.recipes import Recipe
 
 Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 """Arithmetic of the backbone in training; the transformer always computes in float32."""
+
+_RANGES: dict[str, tuple[int, float]] = {
+    "batch_size": (1, math.inf),
+    "patience": (1, math.inf),
+    "epochs": (1, math.inf),
+    "image_size": (8, 4096),
+    "iterations": (1, MAX_ITERATIONS),
+    "seed": (0, 2**63 - 1),
+}
+"""Least and most of every integer, as `lstn train` takes them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +62,23 @@ class Options(Recipe):
             ArtifactError: written by another version of lstn, or damaged.
         """
         try:
-            fields = json.loads(text)
-            kinds = {"theta": ThetaForm(fields.get("theta", ThetaForm.AFFINE)), "at": At(fields.get("at", At.INPUT))}
-            return Options(**fields | kinds | {"loc": Loc(fields["loc"])})
-        except (ValueError, KeyError, TypeError) as error:
-            raise ArtifactError(f"{source}: can't be resumed by this version of lstn ({error!r})") from error
+            given = json.loads(text)
+            kinds = {"theta": ThetaForm(given.get("theta", ThetaForm.AFFINE)), "at": At(given.get("at", At.INPUT))}
+            options = Options(**given | kinds | {"loc": Loc(given["loc"])})
+            hints = get_type_hints(Options)
+            for each in fields(Options):
+                _check(each.name, getattr(options, each.name), hints[each.name])
+            return options
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+            raise ArtifactError(f"{source}: can't be resumed by this version of lstn ({error!r:.200})") from error
+
+
+def _check(name: str, value: object, kind: Any) -> None:
+    if kind is float:
+        number(value, sys.float_info.max)
+        return
+    least, most = _RANGES.get(name, (0, 0))
+    words = get_args(kind)
+    right = value in words if words else type(value) is kind
+    if not right or (isinstance(value, int) and kind is int and not least <= value <= most):
+        raise ValueError(f"{name} is {value!r:.80}")

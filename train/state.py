@@ -1,6 +1,8 @@
 """The state of a run after its last whole epoch: all that resuming needs, in one file without pickle."""
 
 import json
+import math
+import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypedDict
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from lstn.alive import Health
 from lstn.contract import Contract
+from lstn.doctor_run import health, number, share
 from lstn.errors import ArtifactError
 from lstn.files import write_bytes
 from lstn.train.checkpoint import read_tensors
@@ -22,9 +25,12 @@ LAST = "last.safetensors"
 
 _KEY = "lstn.state"
 _WARPS = "warps"
-_FIELDS = ("options", "history", "scaler", "identity")
+_FIELDS: dict[str, type] = {"options": str, "history": list, "scaler": dict, "identity": str}
 _OPTIONAL: dict[str, Any] = {"contract": "", "steps": 0}
 """What runs from before there were recipes lack, and what stands in for it."""
+_MOST, _MOST_INT = sys.float_info.max, 2**31 - 1
+_SLOTS = {"step", "exp_avg", "exp_avg_sq"}
+"""What Adam keeps of a weight that has had a gradient."""
 
 
 class _Figures(TypedDict):
@@ -120,8 +126,10 @@ def read_identity(path: Path) -> str:
     return str(_read(path)[1]["identity"])
 
 
-def restore(path: Path, run: Run) -> None:
+def restore(path: Path, run: Run, *, shown: int) -> None:
     """Bring a freshly made `run` to where the one at `path` stood.
+
+    shown: how many images have their theta kept in `Run.warps`
 
     Raises:
         ArtifactError: not the state of a run with this model, or its data set has changed since.
@@ -133,17 +141,21 @@ def restore(path: Path, run: Run) -> None:
         if run.averaged is not None:
             run.averaged.load_state_dict(_below("averaged.", tensors))
         _restore_optimizer(run.optimizer, tensors)
-        run.scaler.load_state_dict(rest["scaler"])
+        _restore_scaler(run.scaler, rest["scaler"])
     except (RuntimeError, KeyError, ValueError) as error:
         first = str(error).splitlines()[-1].strip()
         raise ArtifactError(f"{path}: the state of another model ({first:.200})") from error
     if rest["identity"] != run.identity:
         raise ArtifactError(
-            f"{path}: the data set is not the one that this run began with",
+            f"{path}: the data set is not the one that this run began with, or it began when names alone were compared",
             hint="put the images back as they were, or start a new run",
         )
     run.history, run.steps = rest["history"], rest["steps"]
-    run.warps = list(tensors[_WARPS]) if _WARPS in tensors else []
+    if _WARPS in tensors:
+        warps = tensors[_WARPS]
+        if warps.shape[1:] != (shown, 2, 3) or len(warps) > len(run.history):
+            raise ArtifactError(f"{path}: damaged: {_WARPS} have the shape {tuple(warps.shape)}")
+        run.warps = list(warps.float())
 
 
 def _check_labels(path: Path, began: str, now: Contract) -> None:
@@ -167,19 +179,60 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _restore_optimizer(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
+    """Each slot gets its weight's memory layout, as it had: else a step takes three times as long, for the same."""
     slots: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in tensors.items():
-        if name.startswith("optimizer."):
-            _, index, slot = name.split(".")
-            slots.setdefault(int(index), {})[slot] = tensor
+    for name, tensor in _below("optimizer.", tensors).items():
+        number_of, slot = name.split(".")
+        slots.setdefault(int(number_of), {})[slot] = tensor
+    weights = dict(enumerate(weight for group in optimizer.param_groups for weight in group["params"]))
+    for index, found in slots.items():
+        shape = weights[index].shape
+        wanted = {slot: torch.Size() if slot == "step" else shape for slot in _SLOTS}
+        if {slot: each.shape for slot, each in found.items()} != wanted:
+            raise ValueError(f"what the optimizer keeps of weight {index} has another shape")
+        if not 0 <= float(found["step"]) < math.inf:
+            raise ValueError(f"weight {index} has taken {float(found['step'])} steps")
+        slots[index] = {
+            slot: each if slot == "step" else torch.empty_like(weights[index]).copy_(each)
+            for slot, each in found.items()
+        }
     optimizer.load_state_dict(optimizer.state_dict() | {"state": slots})
+
+
+def _restore_scaler(scaler: torch.amp.GradScaler, found: dict[str, Any]) -> None:
+    own = scaler.state_dict()
+    if {name: type(value) for name, value in found.items()} != {name: type(value) for name, value in own.items()}:
+        raise ValueError("its loss scaler has other fields")
+    for value in found.values():
+        number(value, _MOST_INT if type(value) is int else _MOST)
+    scaler.load_state_dict(found)
+
+
+def _epoch(row: dict[str, Any], place: int) -> Epoch:
+    if type(row["epoch"]) is not int or row["epoch"] != place:
+        raise ValueError(f"epoch {place} is called {row['epoch']!r:.40}")
+    whole = Epoch(
+        epoch=place,
+        train_loss=number(row["train_loss"], _MOST),
+        train_accuracy=number(row["train_accuracy"], 1.001),  # a sum of shares may be a rounding error over 1
+        val_loss=number(row["val_loss"], _MOST),
+        val_accuracy=share(row["val_accuracy"]),
+        seconds=number(row["seconds"], _MOST),
+    )
+    if "transformer" in row:
+        whole["transformer"] = health(row["transformer"])
+    return whole
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     tensors, metadata = read_tensors(path)
     try:
         rest = json.loads(metadata[_KEY])
-        known = {name: rest[name] for name in _FIELDS}
-        return tensors, known | {name: rest.get(name, value) for name, value in _OPTIONAL.items()}
-    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        known = {name: rest[name] for name in _FIELDS} | {name: rest.get(name, of) for name, of in _OPTIONAL.items()}
+        for name, kind in (_FIELDS | {name: type(of) for name, of in _OPTIONAL.items()}).items():
+            if type(known[name]) is not kind:
+                raise ValueError(f"its {name} are no {kind.__name__}")
+        known["history"] = [_epoch(row, place) for place, row in enumerate(known["history"], 1)]
+        return tensors, known
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
         raise ArtifactError(f"{path}: not the state of a training run", hint="resume a folder under runs/") from error

@@ -1,18 +1,30 @@
 """Training for a study: every localizer with every seed, each in a folder of its own, and what each came to."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, suppress
-from dataclasses import asdict
+import json
+from collections.abc import Callable, Iterable
+from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from lstn.contract import Loc
+from lstn.contract import Contract, Loc, ThetaForm
 from lstn.data import DataSet, Split, open_data
-from lstn.errors import UsageError
+from lstn.errors import ArtifactError, TrainingError, UsageError
 from lstn.evaluation import score
-from lstn.study.results import CELL, SHOWN, SWEEP, SWEPT_IMAGES, Cell, read_cell, spaced, write_cell
+from lstn.study.results import (
+    CELL,
+    SHOWN,
+    SWEEP,
+    SWEPT_IMAGES,
+    Cell,
+    folder_of,
+    read_cell,
+    runs_in,
+    spaced,
+    write_cell,
+)
 from lstn.train.checkpoint import CHECKPOINT
 from lstn.train.classify import open_checkpoint
 from lstn.train.loop import Watcher, describe, fit, identity
@@ -22,33 +34,73 @@ from lstn.train.state import LAST, read_identity, read_options
 
 _BATCH = 64
 
+_LEFT = (LAST, CELL)
+"""A folder with one of them is a run's."""
+
+
+def check_models(options: Options, locs: Iterable[Loc]) -> None:
+    """Make every model once, without memory: what the last run would refuse is to be known before the first.
+
+    Raises:
+        UsageError: images too small for the backbone, or for a localizer.
+    """
+    for loc in locs:
+        image_hw = (options.image_size, options.image_size)
+        with torch.device("meta"):
+            Classifier(Contract(loc, options.model, image_hw, ("any",), theta=_of_run(options, loc, 0).theta))
+
+
+def finished_cells(out: Path, options: Options) -> list[Cell]:
+    """Return what the finished runs in `out` came to, of whatever localizers and seeds, so that none gets lost.
+
+    Those that were stopped are checked too, before any goes on.
+
+    options: the study's; loc and seed are a run's own
+
+    Raises:
+        UsageError: a run with other options, or on other images.
+        ArtifactError: what a run left is damaged.
+    """
+    begun = [(loc, seed) for loc, seed in runs_in(out) if any((folder_of(out, loc, seed) / f).is_file() for f in _LEFT)]
+    data = {seed: _data(replace(options, seed=seed)) for _, seed in begun}
+    cells = []
+    for loc, seed in begun:
+        folder, wanted = folder_of(out, loc, seed), _of_run(options, loc, seed)
+        _check_same(folder, wanted)
+        _check_images(folder, wanted, data[seed])
+        if (folder / CELL).is_file():
+            cells.append(read_cell(folder))
+            if (cells[-1].loc, cells[-1].seed) != (loc, seed):
+                raise ArtifactError(f"{folder / CELL}: of another run", hint="delete it, and it is made again")
+    return cells
+
 
 def train_cell(
     options: Options,
-    folder: Path,
+    out: Path,
+    loc: Loc,
+    seed: int,
     *,
     device: torch.device,
     workers: int,
     watching: Callable[[Options], AbstractContextManager[Watcher]],
 ) -> Cell:
-    """Return what one run came to; what isn't there yet is trained, from the last whole epoch on, and measured.
+    """Train and measure one run, from its last whole epoch on if it was stopped, and return what it came to.
 
-    folder: of this run alone
+    options, out: the study's, whose runs `finished_cells` has checked
 
     Raises:
-        UsageError: the folder holds a run with other options, or on other images.
+        TrainingError: the loss is no number any more.
     """
-    if (folder / CELL).is_file():
-        _check_same(folder, options)
-        _check_images(folder, options)
-        return read_cell(folder)
+    options, folder = _of_run(options, loc, seed), folder_of(out, loc, seed)
     resume = (folder / LAST).is_file()
-    if resume:
-        _check_same(folder, options)
-    with suppress(OSError):
-        folder.rmdir()  # empty if a run was killed before its first state was written; any other stays
-    with watching(options) as watcher:
-        result = fit(options, folder, device=device, workers=workers, watcher=watcher, resume=resume)
+    try:
+        with watching(options) as watcher:
+            result = fit(options, folder, device=device, workers=workers, watcher=watcher, resume=resume)
+    except TrainingError as error:  # one run alone can't be given other options
+        raise TrainingError(
+            f"{folder}: {error.message}", hint=f"{error.hint}; a study with that needs another --out"
+        ) from error
     best = result.best
     test = _data(options).test
     plain, disturbed = _sweep(folder / CHECKPOINT, test, device)
@@ -70,12 +122,18 @@ def train_cell(
     return cell
 
 
+def _of_run(options: Options, loc: Loc, seed: int) -> Options:
+    """What has no localizer has no theta to bound."""
+    theta = ThetaForm.AFFINE if loc in (Loc.NONE, Loc.IDENTITY) else options.theta
+    return replace(options, loc=loc, seed=seed, theta=theta)
+
+
 def _check_same(folder: Path, wanted: Options) -> None:
     """Runs of one study have one budget, or the comparison isn't fair.
 
     By name, so that of a changed budget the epochs are told, and not the patience that follows from them.
     """
-    found, asked = asdict(read_options(folder / LAST)), asdict(wanted)
+    found, asked = (json.loads(each.to_json()) for each in (read_options(folder / LAST), wanted))
     for name, value in sorted(asked.items()):
         if found[name] != value:
             raise UsageError(
@@ -84,12 +142,11 @@ def _check_same(folder: Path, wanted: Options) -> None:
             )
 
 
-def _check_images(folder: Path, options: Options) -> None:
-    """Images that were changed since would be other runs' alone; a run that goes on is checked as any resumed one."""
-    data = _data(options)
+def _check_images(folder: Path, options: Options, data: DataSet) -> None:
+    """Images that were changed since would be other runs' alone."""
     if identity(describe(options, data), (data.train, data.val, data.test)) != read_identity(folder / LAST):
         raise UsageError(
-            f"{folder} was trained on other images than {options.data} holds now",
+            f"{folder} was trained on other images than {options.data} holds now, or when names alone were compared",
             hint="put them back as they were, or give another --out",
         )
 

@@ -79,7 +79,10 @@ def calibrate(
     seed: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=0, help="Of the data set's splits and the images drawn.", show_default="the run's, or 0"
+            metavar="N",
+            min=0,
+            help="Of the data set's splits and the images drawn.",
+            show_default="the run's; else 0 if no split hangs on it",
         ),
     ] = None,
 ) -> None:
@@ -107,7 +110,7 @@ def calibrate(
     settings = Settings(
         precision=precision,
         data=str(data),
-        seed=seed or 0,
+        seed=seed,
         images=images,
         method=ranges,
         keep=None if keep is None else tuple(keep),

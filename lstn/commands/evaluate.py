@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lstn.data import DataSet
     from lstn.disturb import Disturbance
     from lstn.evaluation import Classify, Evaluation
+    from lstn.splits import SplitName
 
 _BATCH = 64
 _BATCH_BYTES = 64 << 20
@@ -59,7 +60,12 @@ def evaluate(
     device: Annotated[Device, typer.Option(help="Where a checkpoint or an ONNX model runs.")] = Device.AUTO,
     seed: Annotated[
         int | None,
-        typer.Option(metavar="N", min=0, help="Of the data set's splits or drawing.", show_default="a run's own, or 0"),
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Of the data set's splits or drawing.",
+            show_default="a run's own; else 0 if no split hangs on it",
+        ),
     ] = None,
 ) -> None:
     """Say how good a model is on the test images: top-1, top-5, its worst classes, and what it takes for what.
@@ -79,7 +85,9 @@ def evaluate(
         batch = max(1, min(most, _BATCH, _BATCH_BYTES // (height * width * 3)))
         with _progress(len(images.test)) as advance:
             plain, *others = score(classify, images.test, contract.labels, disturbances, batch=batch, advance=advance)
-    evaluation = Evaluation(str(file), named, contract, plain, tuple(zip(disturbances, others, strict=True)))
+    sweeps = tuple(zip(disturbances, others, strict=True))
+    split: SplitName = "val" if images.test_is_val else "test"
+    evaluation = Evaluation(str(file), named, split, contract, plain, sweeps)
     _show(evaluation)
     if json_ is not None:
         write_text(json_, json.dumps(report(evaluation), ensure_ascii=False) + "\n")
@@ -126,7 +134,7 @@ def _opened(
     from lstn.runtime.engine import open_engine
 
     with open_engine(file, device=device, spin=False) as engine:
-        images = open_data_of(engine.contract, data, seed=seed or 0)
+        images = open_data_of(engine.contract, data, seed=seed)
         yield engine.contract, data, images, lambda pixels: engine.infer(pixels).logits, engine.max_batch
 
 

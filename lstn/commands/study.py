@@ -2,18 +2,17 @@
 
 import json
 import os
-from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lstn.commands.train import own_size, stopping
+from lstn.commands.train import InFrame, LocRate, Rate, Theta, chosen_options, stopping
 from lstn.commands.train_report import watching
 from lstn.contract import CONTROLS, Loc
 from lstn.cores import usable_cores
 from lstn.errors import LstnError, UsageError
-from lstn.files import write_text
+from lstn.files import remove_leftovers, write_text
 from lstn.terminal import note
 
 if TYPE_CHECKING:
@@ -21,12 +20,14 @@ if TYPE_CHECKING:
 
     from lstn.study.results import Cell, Study
     from lstn.train.options import Options
+    from lstn.train.recipes import RecipeName
 
 _PIPE_WIDTH = 140
 RESULTS, PAGE = "study.json", "study.html"
 
 
 def study(
+    context: typer.Context,
     data: Annotated[str, typer.Option(help="As in lstn train.")] = "digits",
     data_root: Annotated[
         Path | None, typer.Option(help="Where downloaded sets are kept.", show_default="the user's cache folder")
@@ -43,6 +44,10 @@ def study(
     ] = None,
     recipe: Annotated[Literal["paper", "robust"], typer.Option(help="How weights are fitted.")] = "robust",
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step.", show_default="the recipe's")] = None,
+    lr: Rate = None,
+    loc_lr_scale: LocRate = None,
+    theta: Theta = None,
+    in_frame: InFrame = None,
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone in training.")
     ] = "fp32",
@@ -61,45 +66,34 @@ def study(
     against rotation, scale and shift of the test images, and the warps side by side. Whatever is finished isn't trained
     again: after a stop the same command goes on, and with more --seeds or --locs it adds to what there is.
     """
-    from lstn.study.results import Study
+    from lstn.data import require_test
+    from lstn.study.results import whole_study
     from lstn.train.device import choose_device
-    from lstn.train.options import Options
-    from lstn.train.recipes import RECIPES
+    from lstn.train.study import check_models, finished_cells
 
     chosen = _locs(locs, controls=controls)
-    if data_root is not None:
-        from lstn.data import rooted
-
-        data = rooted(data, data_root)
-    recipe_of_all = RECIPES[recipe]
-    options = Options(
-        **asdict(replace(recipe_of_all, patience=epochs, batch_size=batch_size or recipe_of_all.batch_size)),
-        loc=Loc.NONE,
-        model=model,
-        data=data,
-        weights="",
-        image_size=image_size or own_size(model),
-        epochs=epochs,
-        precision=precision,
-        seed=0,
-        augment=augment,
-    )
-    settings = _settings(options, recipe, seeds)
+    options = chosen_options(context, {"loc": Loc.NONE, "weights": "", "seed": 0, "patience": epochs})
     workers = min(usable_cores(), 8) if workers is None else workers
-    cells: list[Cell] = []
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise UsageError("a study's runs are of one process each", hint="start it without torchrun")
+    require_test(options.data)
     where = choose_device(device)
+    check_models(options, chosen)
     _make(out)
     with stopping(out, "the same command"):
-        for number in range(seeds * len(chosen)):  # seeds outside: whatever has run so far is balanced
-            seed, loc = number // len(chosen), chosen[number % len(chosen)]
-            cell = _cell(
-                out, replace(options, loc=loc, seed=seed), where, workers, f"{number + 1}/{seeds * len(chosen)}"
-            )
-            cells.append(cell)
-            _write(out, Study(settings, chosen, tuple(cells)), replace(options, seed=0))
-    _show(Study(settings, chosen, tuple(cells)))
+        remove_leftovers(out)
+        cells = finished_cells(out, options)
+        settings = _settings(options, recipe, max([seeds, *(cell.seed + 1 for cell in cells)]))
+        runs = [(loc, seed) for seed in range(seeds) for loc in chosen]  # so whatever has run so far is balanced
+        finished = {(cell.loc, cell.seed) for cell in cells}
+        if cells:
+            note(f"runs that are finished already: {len(cells)}")
+            _write(out, whole_study(settings, chosen, cells), options)
+        for number, (loc, seed) in enumerate(runs, 1):
+            if (loc, seed) not in finished:
+                cells.append(_cell(out, options, loc, seed, where, workers, f"{number}/{len(runs)}"))
+                _write(out, whole_study(settings, chosen, cells), options)
+    _show(whole_study(settings, chosen, cells))
     typer.echo(f"{out / PAGE}: the whole report; every figure: {out / RESULTS}")
 
 
@@ -121,18 +115,21 @@ def _make(out: Path) -> None:
         raise LstnError(f"cannot make {out}: {error.strerror}", hint="choose another --out") from error
 
 
-def _cell(out: Path, options: "Options", device: "torch.device", workers: int, number: str) -> "Cell":
+def _cell(
+    out: Path, options: "Options", loc: Loc, seed: int, device: "torch.device", workers: int, number: str
+) -> "Cell":
     from lstn.train.study import train_cell
 
-    name = f"{number}  {options.loc.value}, seed {options.seed}"
+    name = f"{number}  {loc.value}, seed {seed}"
     note(name)
-    folder = out / f"{options.loc.value}-{options.seed}"
-    cell = train_cell(options, folder, device=device, workers=workers, watching=lambda each: watching(each, None))
+    cell = train_cell(
+        options, out, loc, seed, device=device, workers=workers, watching=lambda each: watching(each, None)
+    )
     note(f"{name}: test error {cell.error:.2f} %")
     return cell
 
 
-def _settings(options: "Options", recipe: str, seeds: int) -> dict[str, str]:
+def _settings(options: "Options", recipe: "RecipeName", seeds: int) -> dict[str, str]:
     """What all runs have in common, as it is to be read."""
     from lstn.data import set_and_root
 
@@ -143,11 +140,24 @@ def _settings(options: "Options", recipe: str, seeds: int) -> dict[str, str]:
         "image size": f"{options.image_size} pixels",
         "budget": f"{options.epochs} epochs of every run, {options.batch_size} images per step, no early stop; the "
         "epoch with the highest validation accuracy is tested",
-        "recipe": f"{recipe}: learning rate {options.lr:g}, {options.loc_lr_scale:g} of it for the localizer",
+        "recipe": f"{_recipe(options, recipe)}: learning rate {options.lr:g}, {options.loc_lr_scale:g} of it for the "
+        "localizer",
         "augmentation": options.augment,
         "precision": options.precision,
         "seeds": f"0 to {seeds - 1}; for one seed, backbones start alike and see the same images in the same order",
     }
+
+
+def _recipe(options: "Options", recipe: "RecipeName") -> str:
+    """Name the recipe, and what was given in the place of what it says."""
+    from lstn.train.recipes import RECIPES
+
+    given = {"--lr": options.lr, "--loc-lr-scale": options.loc_lr_scale, "--in-frame": options.in_frame}
+    usual = RECIPES[recipe]
+    own = {"--lr": usual.lr, "--loc-lr-scale": usual.loc_lr_scale, "--in-frame": usual.in_frame}
+    words = [f"{name} {value:g}" for name, value in given.items() if value != own[name]]
+    words += [f"--theta {options.theta.value}"] if options.theta is not usual.theta else []
+    return f"{recipe} with {', '.join(words)}" if words else recipe
 
 
 def _write(out: Path, study: "Study", options: "Options") -> None:

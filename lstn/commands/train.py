@@ -1,7 +1,8 @@
 """`lstn train`."""
 
+import math
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, fields, replace
 from datetime import datetime
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lstn.commands.train_report import report, watching
-from lstn.contract import MAX_ITERATIONS, At, Loc, ThetaForm
+from lstn.contract import CONTROLS, MAX_ITERATIONS, At, Loc, ThetaForm
 from lstn.cores import usable_cores
 from lstn.errors import UsageError
 from lstn.terminal import messages, note
@@ -25,10 +26,28 @@ if TYPE_CHECKING:
 
 RUNS = Path("runs")
 
+MAX_SEED = 2**63 - 1
+"""torch and NumPy both take it."""
+
 _RECIPE = "the recipe's"
 
 _MAY_CHANGE = frozenset({"resume", "epochs", "patience", "workers", "device", "tensorboard", "compile_backbone"})
 """Options that a resumed run may be given anew: the rest would make it another run."""
+
+
+Rate = Annotated[float | None, typer.Option(min=0, help="Adam's learning rate.", show_default=_RECIPE)]
+LocRate = Annotated[
+    float | None,
+    typer.Option(min=0, help="The localizer's learning rate, as a share of --lr.", show_default=_RECIPE),
+]
+Theta = Annotated[
+    ThetaForm | None,
+    typer.Option(help="What the transformer can do; all but affine are bounded.", show_default=_RECIPE),
+]
+InFrame = Annotated[
+    float | None,
+    typer.Option(min=0, help="Weight of the penalty for corners outside of the frame.", show_default=_RECIPE),
+]
 
 
 def train(
@@ -71,25 +90,16 @@ def train(
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Images per step, over all processes.", show_default=_RECIPE)
     ] = None,
-    lr: Annotated[float | None, typer.Option(min=0, help="Adam's learning rate.", show_default=_RECIPE)] = None,
-    loc_lr_scale: Annotated[
-        float | None,
-        typer.Option(min=0, help="The localizer's learning rate, as a share of --lr.", show_default=_RECIPE),
-    ] = None,
-    theta: Annotated[
-        ThetaForm | None,
-        typer.Option(help="What the transformer can do; all but affine are bounded.", show_default=_RECIPE),
-    ] = None,
+    lr: Rate = None,
+    loc_lr_scale: LocRate = None,
+    theta: Theta = None,
     iterations: Annotated[
         int, typer.Option(min=1, max=MAX_ITERATIONS, help="How often the localizer looks, at what it chose so far.")
     ] = 1,
     at: Annotated[
         At, typer.Option(help="What is warped: the image, or the feature map behind the backbone's first layers.")
     ] = At.INPUT,
-    in_frame: Annotated[
-        float | None,
-        typer.Option(min=0, help="Penalty for sampling outside of the frame, in nats.", show_default=_RECIPE),
-    ] = None,
+    in_frame: InFrame = None,
     epochs: Annotated[int, typer.Option(min=1, help="Train at most this many epochs.")] = 25,
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone; the transformer stays in fp32.")
@@ -101,7 +111,7 @@ def train(
             min=0, help="Processes that decode images too many for memory.", show_default="one per core, up to 8"
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of weights, order and drawn data.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of weights, order and drawn data.")] = 0,
     name: Annotated[str, typer.Option(help="Folder of the run, under runs/.", show_default="LOC-MODEL-TIME")] = "",
     resume: Annotated[
         Path | None, typer.Option(help="Go on with the run in this folder, from its last whole epoch.")
@@ -124,7 +134,8 @@ def train(
 
     with _joined(device) as (world, chosen):
         with world.together():
-            options = _options(context)
+            _check_localizer(context, loc)
+            options = chosen_options(context, {})
             if resume:
                 options = _resumed(context, resume, options)
             folder = resume or _named_folder(name or f"{loc.value}-{model}-{datetime.now():%Y%m%d-%H%M%S}")
@@ -147,19 +158,38 @@ def train(
             report(result, options)
 
 
-def _options(context: typer.Context) -> "Options":
-    """What the command line asks for: the recipe, and every option that was given or has a default of its own."""
+def chosen_options(context: typer.Context, fixed: Mapping[str, object]) -> "Options":
+    """Return what the command line asks for: the recipe, and every option that was given or has a default of its own.
+
+    fixed: what the command has no option for
+    """
     from lstn.train.options import Options
     from lstn.train.recipes import RECIPES
 
     given = {each.name: value for each in fields(Options) if (value := context.params.get(each.name)) is not None}
+    for name, value in given.items():
+        if isinstance(value, float) and not math.isfinite(value):
+            raise UsageError(f"--{name.replace('_', '-')} {value} is no number to train with", hint="give a finite one")
     if "image_size" not in given:
         given["image_size"] = own_size(given["model"])
     if (root := context.params["data_root"]) is not None:
         from lstn.data import rooted
 
         given["data"] = rooted(given["data"], root)
-    return Options(**asdict(RECIPES[context.params["recipe"]]) | given)
+    return Options(**asdict(RECIPES[context.params["recipe"]]) | given | dict(fixed))
+
+
+def _check_localizer(context: typer.Context, loc: Loc) -> None:
+    """Of theta the contract knows, and `fit` says; these two stand in every recipe, and only here they were asked for.
+
+    Raises:
+        UsageError: they are to fit a localizer where none is fitted.
+    """
+    for name in ("loc_lr_scale", "in_frame"):
+        if context.params[name] is not None and loc in (Loc.NONE, *CONTROLS):
+            raise UsageError(
+                f"a run of loc {loc.value} trains no localizer", hint=f"leave out --{name.replace('_', '-')}"
+            )
 
 
 def own_size(model: str) -> int:

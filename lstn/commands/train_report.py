@@ -107,8 +107,9 @@ def report(result: "Result", options: "Options") -> None:
         draw_animation(folder / ANIMATION, result.shown, result.warps)
         left.append(ANIMATION)
     _name_the_worst(result)
+    accuracy = "test accuracy" if not result.test_is_val else "for want of test images, validation accuracy"
     typer.echo(
-        f"{result.checkpoint}: test accuracy {result.test_accuracy:.1%} on {result.test_images} images, "
+        f"{result.checkpoint}: {accuracy} {result.test_accuracy:.1%} on {result.test_images} images, "
         f"weights of epoch {result.best['epoch']}; beside it {', '.join(left)}, metrics.jsonl"
     )
 

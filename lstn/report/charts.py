@@ -118,7 +118,7 @@ def bars(rows: Mapping[str, Sequence[tuple[str, str, float]]], marks: Mapping[st
 def dots(rows: Mapping[str, tuple[str, Sequence[float], Interval | None]], *, x_title: str) -> str:
     """Label -> (style class, values >= 0, their mean): a point for each value, and the mean with its interval."""
     longest = max([0.0, *(max([*values, mean.high]) for _, values, mean in rows.values() if mean is not None)])
-    frame = _Frame(longest or 1.0, len(rows), left=60)
+    frame = _Frame(longest, len(rows), left=60)
     body = [frame.axes(x_title, "", rows=list(rows))]
     for index, (style, values, mean) in enumerate(rows.values()):
         middle = frame.y(len(rows) - index - 0.5)
@@ -150,11 +150,11 @@ def histogram(values: npt.NDArray[np.float64], mark: float, *, style: str, x_tit
 
 
 class _Frame:
-    """Where numbers lie in the picture; both axes begin at 0."""
+    """Where numbers lie in the picture; both axes begin at 0, and end at 1 if all numbers are 0."""
 
     def __init__(self, x_max: float, y_max: float, *, left: int = _LEFT, bottom: int = _BOTTOM) -> None:
         self._left, self._bottom = left, bottom
-        self.x_end, self.y_end = x_max * 1.08, y_max * 1.08
+        self.x_end, self.y_end = (x_max or 1.0) * 1.08, (y_max or 1.0) * 1.08
 
     def x(self, value: float) -> float:
         return self._left + value / self.x_end * (WIDTH - self._left - _RIGHT)

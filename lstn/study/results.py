@@ -1,10 +1,12 @@
 """The runs of a study, as their folders tell: one file for each, that nothing need be computed for again."""
 
 import json
-from collections.abc import Sequence
+import math
+import re
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -38,6 +40,9 @@ CURVE_EPOCHS = 6
 
 SHOWN = 6
 """Test images whose warps are drawn, the same ones for every run."""
+
+
+_ORDER = {loc: number for number, loc in enumerate(Loc)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +128,13 @@ class Study:
         return {amount: interval for amount, interval in intervals.items() if interval is not None}
 
 
+def whole_study(settings: dict[str, str], named: Iterable[Loc], cells: Iterable[Cell]) -> Study:
+    """Return a study of what is named and of all that has cells, in one order, however it came about."""
+    made = tuple(sorted(cells, key=lambda cell: (cell.seed, _ORDER[cell.loc])))
+    locs = {*named, *(cell.loc for cell in made)}
+    return Study(settings, tuple(sorted(locs, key=lambda loc: _ORDER[loc])), made)
+
+
 def interval_of(values: Sequence[float]) -> Interval | None:
     """Return the mean and its 95 % interval, which of one value is that value alone; None of no values."""
     if len(values) < 2:
@@ -152,6 +164,18 @@ def spaced(count: int, most: int) -> npt.NDArray[np.int64]:
     return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
+def folder_of(out: Path, loc: Loc, seed: int) -> Path:
+    """Return where a study in `out` has the run of a localizer and a seed."""
+    return out / f"{loc.value}-{seed}"
+
+
+def runs_in(out: Path) -> list[tuple[Loc, int]]:
+    """Return localizer and seed of every folder in `out` that is named like a run's, by seed."""
+    name = re.compile(f"({'|'.join(loc.value for loc in Loc)})-(0|[1-9][0-9]*)")
+    found = [(Loc(match[1]), int(match[2])) for path in out.iterdir() if (match := name.fullmatch(path.name))]
+    return sorted(found, key=lambda run: (run[1], _ORDER[run[0]]))
+
+
 def write_cell(folder: Path, cell: Cell) -> None:
     """Write CELL into a run's folder, whole or not at all."""
     write_text(folder / CELL, json.dumps(asdict(cell) | {"loc": cell.loc.value}) + "\n")
@@ -166,7 +190,7 @@ def read_cell(folder: Path) -> Cell:
     path = folder / CELL
     try:
         cell = _cell_of(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged ({error!r:.100})", hint="delete it, and it is made again") from error
     if len(cell.disturbed) != len(SWEEP):
         raise ArtifactError(f"{path}: of another version of lstn", hint="delete it, and it is made again")
@@ -180,11 +204,47 @@ def study_of(summary: dict[str, Any]) -> Study:
 
 
 def _cell_of(fields: dict[str, Any]) -> Cell:
-    theta = fields["theta"]
     kinds = {
         "loc": Loc(fields["loc"]),
-        "curve": tuple(map(float, fields["curve"])),
-        "disturbed": tuple(map(float, fields["disturbed"])),
-        "theta": None if theta is None else tuple(tuple(tuple(row) for row in matrix) for matrix in theta),
+        "accuracy": _share(fields["accuracy"]),
+        "seconds": _finite(fields["seconds"]),
+        "curve": tuple(map(_share, fields["curve"])),
+        "plain": _share(fields["plain"]),
+        "disturbed": tuple(map(_share, fields["disturbed"])),
     }
-    return Cell(**fields | kinds)
+    counts = {name: _natural(fields[name]) for name in ("seed", "best_epoch", "test_images", "parameters")}
+    cell = Cell(**fields | kinds | counts | {"theta": _matrices(fields["theta"])})
+    if not 1 <= cell.best_epoch <= len(cell.curve):
+        raise ValueError(f"best of {len(cell.curve)} epochs: {cell.best_epoch}")
+    if cell.state is not None and cell.state not in get_args(State):
+        raise ValueError(f"no state is called {cell.state!r:.40}")
+    if cell.theta is not None and len(cell.theta) != min(cell.test_images, SHOWN):
+        raise ValueError(f"theta of {len(cell.theta)} images")
+    return cell
+
+
+def _matrices(theta: Any) -> tuple[tuple[tuple[float, ...], ...], ...] | None:
+    if theta is None:
+        return None
+    matrices = tuple(tuple(tuple(map(_finite, row)) for row in matrix) for matrix in theta)
+    if any([len(row) for row in matrix] != [3, 3] for matrix in matrices):
+        raise ValueError("a theta that is not 2 x 3")
+    return matrices
+
+
+def _share(value: Any) -> float:
+    if not 0 <= (share := _finite(value)) <= 1:
+        raise ValueError(f"{share} is not within 0..1")
+    return share
+
+
+def _finite(value: Any) -> float:
+    if not math.isfinite(number := float(value)):
+        raise ValueError(f"{number} is no number")
+    return number
+
+
+def _natural(value: Any) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r:.80} is no count")
+    return value

@@ -143,6 +143,13 @@ def test_a_run_brings_its_own_data_and_its_own_split(run_lstn: RunLstn) -> None:
     assert ranges["data"] == fingerprints[0] != fingerprints[1]
     assert ranges["seed"] == 7
     assert "against PyTorch" in ran.out
+    again = ("calibrate", "model.onnx", "--data", "folder:photos", "--images", "32", "--out", "again")
+    ran = run_lstn(*again)  # the file alone doesn't say which images it was trained on
+    assert ran.code == 2
+    assert "error: --data folder:photos is split by a seed" in ran.err
+    assert not Path("again").exists()
+    assert run_lstn(*again, "--seed", 7).code == 0
+    assert json.loads(Path("again/model.minmax.ranges.json").read_text()) == ranges
 
 
 def test_auto_prints_the_path_it_took(run_lstn: RunLstn) -> None:

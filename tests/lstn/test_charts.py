@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from lstn.interval import Interval
-from lstn.report.charts import HEIGHT, Point, bars, histogram, lines, scatter
+from lstn.report.charts import HEIGHT, Point, bars, dots, histogram, lines, scatter
 
 STN = Point(80, Interval(3.0, 2.8, 3.3), "stn", "STN")
 LSTN = Point(20, Interval(2.0, 1.9, 2.1), "lstn", "L-STN & <co>")
@@ -54,6 +54,30 @@ def test_labels_of_equal_lines_do_not_cover_each_other() -> None:
     heights = sorted(float(each["y"]) for each in elements(svg, "text") if each["class"].startswith("label"))
     assert all(lower - upper >= 13.9 for upper, lower in pairwise(heights))
     assert heights[-1] < HEIGHT
+
+
+@pytest.mark.parametrize("figure", ["scatter", "lines", "bars", "dots", "histogram"])
+def test_nothing_but_zeros_lies_on_the_axis(figure: str) -> None:
+    """A model without errors is no reason for a page less."""
+    none = Interval(0.0, 0.0, 0.0)
+    point = Point(0, none, "stn", "STN")
+    svg = {
+        "scatter": lambda: scatter([point], x_title="M MAC", y_title="ms"),
+        "lines": lambda: lines({"stn": [point]}, x_title="epoch", y_title="error %"),
+        "bars": lambda: bars({"STN": [("grid", "grid", 0.0)]}, {"STN": none}, x_title="ms"),
+        "dots": lambda: dots({"stn": ("stn", [0.0, 0.0], none)}, x_title="error %"),
+        "histogram": lambda: histogram(np.zeros(3), 0.0, style="measured", x_title="px", mark_name="p99"),
+    }[figure]()
+    left, base = map(float, re.findall(r'class="axis" d="M([0-9.]+) ([0-9.]+)H', svg)[0])
+    marks = elements(svg, "circle")
+    if figure in ("scatter", "lines"):
+        assert [float(each["cy"]) for each in marks] == [pytest.approx(base, abs=0.1)]
+    if figure == "dots":
+        assert [float(each["cx"]) for each in marks] == [pytest.approx(left, abs=0.1)] * 2
+    if figure == "bars":
+        assert [float(each["width"]) for each in elements(svg, "rect") if float(each["y"]) < HEIGHT - 64] == [0.0]
+    assert "nan" not in svg
+    assert "inf" not in svg
 
 
 def test_a_histogram_is_to_scale() -> None:

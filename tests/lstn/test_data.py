@@ -1,5 +1,7 @@
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from sklearn.datasets import load_digits
 
 from lstn import digits, folders
 from lstn.contract import Contract, Loc
-from lstn.data import open_data, open_data_of
+from lstn.data import open_data, open_data_of, require_test
 from lstn.errors import DataError, UsageError
 from lstn.images import decode
 
@@ -78,10 +80,32 @@ def test_split_folders_are_read_as_they_are(tmp_path: Path) -> None:
     assert data.train.redrawn(2) is data.train
 
 
-def test_val_serves_for_a_missing_test(tmp_path: Path) -> None:
+def test_val_serves_for_a_missing_test_but_not_in_silence(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(tmp_path, {"train/a": 1, "val/a": 2})
     data = open_data(f"folder:{tmp_path}", image_hw=(4, 4))
-    assert read(data.test) == read(data.val) == [(0, 0), (1, 0)]
+    assert read(data.val) == [(0, 0), (1, 0)]
+    assert len(data.train) == 1
+    assert capsys.readouterr().err == ""  # whoever asks for no test images isn't told that there are none
+    assert read(data.test) == read(data.val)
+    (said,) = capsys.readouterr().err.splitlines()
+    assert said.startswith(f"warning: no {tmp_path / 'test'}: the validation images are tested")
+    assert data.test_is_val
+    assert data.parts.endswith("without test images, those of val are tested")
+
+
+def test_a_set_without_test_images_can_be_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    fill(tmp_path, {"train/a": 1, "val/a": 2})
+    with pytest.raises(UsageError, match="no test/") as caught:
+        require_test(f"folder:{tmp_path}")
+    assert caught.value.hint == f"make {tmp_path / 'test'}"
+    fill(tmp_path, {"test/a": 1})
+    require_test(f"folder:{tmp_path}")
+    data = open_data(f"folder:{tmp_path}", image_hw=(4, 4))
+    assert (len(data.test), data.test_is_val, data.parts) == (1, False, "as the folders train, val and test say")
+    assert capsys.readouterr().err == ""
+    fill(tmp_path / "whole", {"a": 5})
+    for spec in (f"folder:{tmp_path / 'whole'}", "digits", "cifar10"):
+        require_test(spec)
 
 
 def test_plain_class_folders_are_split_80_10_10_by_the_seed(tmp_path: Path) -> None:
@@ -102,6 +126,27 @@ def test_a_few_broken_images_are_left_out_and_named(tmp_path: Path, capsys: pyte
     said = capsys.readouterr().err
     assert "1 of 30 train images are broken" in said
     assert "005.png" in said
+
+
+@pytest.mark.parametrize("inside", ["train/b", "b"])
+def test_a_class_whose_training_images_are_all_broken_is_refused(tmp_path: Path, inside: str) -> None:
+    """Of few images among many; of a folder that is split here, one image of three is trained on."""
+    fill(tmp_path, {"train/a": 30, "train/b": 1, "val/a": 2} if "/" in inside else {"a": 40, "b": 3})
+    data = open_data(f"folder:{tmp_path}", image_hw=(4, 4))
+    last = next(path for path, label in data.train.files if label == 1)  # type: ignore[attr-defined]
+    last.write_bytes(b"broken")
+    with pytest.raises(DataError, match=f"class 'b': every training image is broken: .*{last.name}: not an image"):
+        _ = open_data(f"folder:{tmp_path}", image_hw=(4, 4)).train
+    last.unlink()
+    save_image(last)
+    save_image(last.with_name("zzz.png"))
+    broken = tmp_path / "val/b/0.png"
+    if "/" in inside:  # a class needn't be validated
+        broken.parent.mkdir(parents=True)
+        broken.write_bytes(b"broken")
+        fill(tmp_path, {"val/a": 40})
+        assert len(open_data(f"folder:{tmp_path}", image_hw=(4, 4)).val) == 40
+    assert {label for _, label in read(open_data(f"folder:{tmp_path}", image_hw=(4, 4)).train)} == {0, 1}
 
 
 def test_many_broken_images_are_an_error(tmp_path: Path) -> None:
@@ -159,6 +204,21 @@ def test_a_trained_models_data_has_its_size_and_its_seed(tmp_path: Path) -> None
     assert read(data.test) == test[5] != test[0]
 
 
+def test_a_seed_that_decides_what_was_trained_on_is_not_guessed(tmp_path: Path) -> None:
+    fill(tmp_path, {"ant": 30, "bee": 30})
+    fill(tmp_path / "divided", {f"{split}/{label}": 3 for split in ("train", "val") for label in ("ant", "bee")})
+    contract = Contract(Loc.LSTN, "cnn", (40, 28), ("ant", "bee", "divided"))
+    with pytest.raises(UsageError, match="is split by a seed, and this file doesn't say which") as caught:
+        open_data_of(contract, f"folder:{tmp_path}", seed=None)
+    assert "add --seed N" in caught.value.hint
+    assert len(open_data_of(contract, f"folder:{tmp_path}", seed=0).val) == 7
+    two = Contract(Loc.LSTN, "cnn", (40, 28), ("ant", "bee"))
+    assert len(open_data_of(two, f"folder:{tmp_path / 'divided'}", seed=None).val) == 6
+    ten = Contract(Loc.LSTN, "cnn", (40, 28), digits.DIGIT_LABELS)
+    drawn = {seed: open_data_of(ten, "digits", seed=seed).test.fingerprint for seed in (None, 0, 1)}
+    assert drawn[None] == drawn[0] != drawn[1]
+
+
 @pytest.mark.parametrize(
     ("labels", "says"),
     [
@@ -206,25 +266,82 @@ def test_unreadable_images_and_folders_are_told(unprivileged: Path) -> None:
     (unprivileged / "val/a").chmod(0o700)
 
 
+def fingerprint(root: Path) -> str:
+    return open_data(f"folder:{root}", image_hw=(4, 4)).train.fingerprint
+
+
+def test_a_fingerprint_is_of_what_is_in_the_images_their_order_and_their_labels(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    fill(root, {"train/a": 2, "train/b": 2, "val/a": 1})
+    first = fingerprint(root)
+    assert fingerprint(Path(shutil.copytree(root, tmp_path / "moved"))) == first
+    one, other = root / "train/a/000.png", root / "train/a/001.png"
+    save_image(one, 200)
+    assert fingerprint(root) != first
+    save_image(one, 1)
+    save_image(other, 0)
+    assert fingerprint(root) != first
+    save_image(one, 0)
+    save_image(other, 1)
+    assert fingerprint(root) == first
+    other.rename(root / "train/b/-.png")  # the second image of all, as before, but of the other class
+    assert fingerprint(root) != first
+
+
+def test_a_change_behind_the_same_name_size_and_time_of_writing_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `cp -p` leaves it, whether or not something was kept about the images before."""
+    for settled in (0, folders._SETTLED_NS):
+        monkeypatch.setattr(folders, "_SETTLED_NS", settled)
+        root = tmp_path / str(settled)
+        fill(root, {"train/a": 3, "val/a": 1})
+        image = root / "train/a/001.bmp"
+        save_image(image, 10)
+        os.utime(image, ns=(1, 1))
+        first = fingerprint(root)
+        assert fingerprint(root) == first
+        time.sleep(0.05)  # longer than a tick of the file system's clock
+        save_image(image, 20)
+        os.utime(image, ns=(1, 1))
+        assert fingerprint(root) != first
+
+
+def test_nothing_is_kept_of_images_that_may_change_within_a_tick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    fill(tmp_path / "set", {"train/a": 3, "val/a": 1})
+    for settled, kept in ((3600 * 10**9, 0), (0, 1)):
+        monkeypatch.setattr(folders, "_SETTLED_NS", settled)
+        fingerprint(tmp_path / "set")
+        assert len(list((tmp_path / "cache").glob("lstn/checked/*"))) == kept
+
+
 def test_images_are_checked_once_and_again_when_one_changes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(folders, "_SETTLED_NS", 0)
     root = tmp_path / "set"
     fill(root, {"train/a": 30, "val/a": 1})
     (root / "train/a/005.png").write_bytes(b"broken")
-    decoded = []
+    decoded: list[Path] = []
+    seen = set()
     monkeypatch.setattr(folders, "decode", lambda path, size: decoded.append(path) or decode(path, size))
 
     def opened() -> int:
         decoded.clear()
-        assert len(open_data(f"folder:{root}", image_hw=(4, 4)).train) == 29
+        split = open_data(f"folder:{root}", image_hw=(4, 4)).train
+        assert len(split) == 29
+        seen.add(split.fingerprint)
         assert "005.png" in capsys.readouterr().err
         return len(decoded)
 
     assert [opened(), opened()] == [30, 1]  # the broken one is tried again
     os.utime(root / "train/a/007.png", ns=(1, 1))
     assert opened() == 30
+    assert len(seen) == 1  # what is kept says the same of the images as the images themselves
     (root / "train/a/008.png").write_bytes(b"broken too")
     with pytest.raises(DataError, match="2 of 30 train images are broken"):
         _ = open_data(f"folder:{root}", image_hw=(4, 4)).train

@@ -96,7 +96,8 @@ def test_a_colour_leaves_the_frame(make_tiny: MakeTiny, tmp_path: Path, run_lstn
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (SIDE, SIDE), (value,) * 3).save(path)
     kept = tmp_path / "kept.json"
-    run_lstn("evaluate", tiny.path, "--data", f"folder:{tmp_path / 'two'}", "--json", kept, "--shift", "1.5")
+    run_lstn("evaluate", tiny.path, "--data", f"folder:{tmp_path / 'two'}", "--json", kept, "--shift", "1.5",
+             "--seed", 0)  # fmt: skip
     found = json.loads(kept.read_text())
     # Of equal logits the first class counts: black is taken for bright here, whatever it was.
     assert found["confusion"] == [[1, 0], [1, 0]]
@@ -132,6 +133,43 @@ def test_an_engine_needs_to_be_told_its_images(tiny: Tiny, run_lstn: RunLstn) ->
     ran = run_lstn("evaluate", tiny.path)
     assert ran.code == 2
     assert "add --data" in ran.err
+
+
+def test_an_engine_needs_to_be_told_a_seed_that_decides_what_is_tested(
+    tiny: Tiny, folder: Path, tmp_path: Path, run_lstn: RunLstn
+) -> None:
+    """Which it doesn't know: by another than the run's, it would be tested on what it was trained on."""
+    kept = tmp_path / "kept.json"
+    given = ("evaluate", tiny.path, "--data", f"folder:{folder / 'train'}", "--json", kept)
+    ran = run_lstn(*given)
+    assert (ran.code, ran.out) == (2, "")
+    line, hint = ran.err.splitlines()
+    assert line.endswith("is split by a seed, and this file doesn't say which one its model was trained with")
+    assert "add --seed N" in hint
+    assert not kept.exists()
+    assert run_lstn(*given, "--seed", 1).code == 0
+    split = open_data(f"folder:{folder / 'train'}", image_hw=(SIDE, SIDE), seed=1).test
+    pixels, labels = zip(*(split[index] for index in range(len(split))), strict=True)
+    found = json.loads(kept.read_text())
+    assert found["top1"] == np.mean(tiny.logits(np.stack(pixels)).argmax(1) == np.array(labels))
+
+
+def test_validation_images_do_not_pass_for_test_images(
+    tiny: Tiny, folder: Path, tmp_path: Path, run_lstn: RunLstn
+) -> None:
+    (folder / "test").rename(tmp_path / "elsewhere")
+    kept, html = tmp_path / "kept.json", tmp_path / "page.html"
+    ran = run_lstn("evaluate", tiny.path, "--data", f"folder:{folder}", "--json", kept, "--html", html)
+    assert ran.code == 0
+    assert f"warning: no {folder / 'test'}" in ran.err
+    assert json.loads(kept.read_text())["split"] == "val"
+    for text in (ran.out, html.read_text()):
+        assert "24 validation images" in text
+        assert "test images" not in text
+    (tmp_path / "elsewhere").rename(folder / "test")
+    ran = run_lstn("evaluate", tiny.path, "--data", f"folder:{folder}", "--json", kept)
+    assert json.loads(kept.read_text())["split"] == "test"
+    assert "24 test images" in ran.out
 
 
 def test_a_file_that_is_none_is_said(tmp_path: Path, run_lstn: RunLstn) -> None:

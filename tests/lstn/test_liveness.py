@@ -1,8 +1,10 @@
 """The judgement of a transformer, and what `lstn doctor RUN` makes of a run's metrics."""
 
 import json
+import re
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,9 @@ from command import RunLstn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstn.alive import STARTING_STEPS, Vitals, judged
+from lstn.alive import STARTING_STEPS, Health, Vitals
+from lstn.alive import judged as judged_for
+from lstn.contract import Contract, Loc, ThetaForm
 from lstn.doctor_run import describe, diagnose
 from lstn.errors import ArtifactError
 
@@ -20,12 +24,28 @@ LIVE = Vitals(
     gradient_share=0.9,
     spread_px=16.0,
     displacement_px=17.0,
+    moved_px=17.0,
     outside_share=0.34,
     accuracy=0.8,
     accuracy_identity=0.4,
     accuracy_swapped=0.45,
 )
-SEEN = {
+
+
+def judged(
+    vitals: Vitals, *, epoch: int, steps: int, loc: Loc = Loc.STN, theta: ThetaForm = ThetaForm.AFFINE
+) -> Health:
+    contract = Contract(loc, "cnn", (64, 64), ("a", "b"), theta=theta)
+    return judged_for(vitals, contract, epoch=epoch, steps=steps)
+
+
+def seen(**changes: float | None) -> Vitals:
+    """The live one, changed; where theta is affine it begins at the identity."""
+    moved = {"moved_px": changes["displacement_px"]} if "displacement_px" in changes else {}
+    return Vitals(**LIVE | moved | changes)  # type: ignore[typeddict-item]
+
+
+SEEN: dict[str, tuple[dict[str, float | None], str]] = {
     "digits, lstn, the end": ({}, "live"),
     "digits, lstn, epoch 1": ({"spread_px": 0.17, "displacement_px": 0.72, "gradient_share": 0.66}, "live"),
     "GTSRB, lstn, epoch 1": ({"spread_px": 0.20, "displacement_px": 1.18, "gradient_share": 0.52}, "live"),
@@ -44,41 +64,51 @@ SEEN = {
 
 @pytest.mark.parametrize("name", SEEN)
 def test_what_was_seen_in_real_runs_is_judged_rightly(name: str) -> None:
-    seen, state = SEEN[name]
-    found = judged({**LIVE, **seen}, (64, 64), epoch=5, steps=400)  # type: ignore[typeddict-item]
-    assert found["state"] == state
+    changes, state = SEEN[name]
+    assert judged(seen(**changes), epoch=5, steps=400)["state"] == state
 
 
-@given(
-    st.floats(0, 1) | st.none(),
-    st.floats(0, 1e6),
-    st.floats(0, 1e6),
-    st.floats(0, 1),
-    st.integers(1, 9),
-    st.integers(1, 999),
+PX = st.sampled_from([0.0, 1e-4, 0.01, 1.0, 1e5])
+VITALS = st.builds(
+    seen,
+    gradient_share=st.sampled_from([0.0, 0.5]) | st.none(),
+    spread_px=PX,
+    displacement_px=PX,
+    moved_px=PX,
+    outside_share=st.sampled_from([0.0, 0.9]),
 )
-def test_whatever_is_wrong_has_a_cure_and_what_is_right_has_none(
-    share: float | None, spread: float, displacement: float, outside: float, epoch: int, steps: int
+
+
+@given(VITALS, st.integers(1, 9), st.integers(1, 999), st.sampled_from(list(Loc)), st.sampled_from(list(ThetaForm)))
+def test_whatever_is_wrong_has_a_cure_that_is_another_run_and_what_is_right_has_none(
+    vitals: Vitals, epoch: int, steps: int, loc: Loc, theta: ThetaForm
 ) -> None:
-    vitals = {**LIVE, "gradient_share": share, "spread_px": spread}
-    vitals |= {"displacement_px": displacement, "outside_share": outside}
-    found = judged(vitals, (64, 64), epoch=epoch, steps=steps)  # type: ignore[arg-type]
+    found = judged(vitals, epoch=epoch, steps=steps, loc=loc, theta=theta)
     bad = found["state"] in ("dead", "idle", "runaway")
     assert bool(found["warning"]) == bool(found["cure"]) == bad
     if found["state"] == "starting":
         assert epoch <= 2 or steps < STARTING_STEPS
+    words = found["cure"].replace(",", "").replace(";", "").split()
+    assert loc.value not in [word for flag, word in pairwise(words) if flag == "--loc"]
+    assert theta.value not in words
+    assert "bound" not in found["cure"] or ("--theta" in words) == (theta is ThetaForm.AFFINE)
+
+
+@pytest.mark.parametrize(("loc", "proposed"), [(Loc.STN, {"lstn"}), (Loc.VSTN, {"lstn", "stn"}), (Loc.LSTN, {"stn"})])
+def test_hidden_units_that_died_want_another_localizer(loc: Loc, proposed: set[str]) -> None:
+    found = judged(seen(spread_px=0.0, displacement_px=2.0), epoch=9, steps=999, loc=loc)
+    assert set(re.findall(r"--loc (\w+)", found["cure"])) == proposed
 
 
 @pytest.mark.parametrize(("epoch", "steps", "state"), [(2, 999, "starting"), (9, 199, "starting"), (3, 200, "dead")])
 def test_theta_may_be_the_identity_for_a_while(epoch: int, steps: int, state: str) -> None:
-    still = Vitals(**LIVE | {"spread_px": 0.0, "displacement_px": 0.0, "outside_share": 0.0})  # type: ignore[typeddict-item]
-    assert judged(still, (64, 64), epoch=epoch, steps=steps)["state"] == state
+    still = seen(spread_px=0.0, displacement_px=0.0, outside_share=0.0)
+    assert judged(still, epoch=epoch, steps=steps)["state"] == state
 
 
-def row(epoch: int, accuracy: float, **seen: Any) -> dict[str, Any]:
+def row(epoch: int, accuracy: float, **changes: Any) -> dict[str, Any]:
     figures = {"epoch": epoch, "train_loss": 1.0, "train_accuracy": 0.5, "val_loss": 1.0, "val_accuracy": accuracy}
-    health = judged({**LIVE, **seen}, (64, 64), epoch=epoch, steps=500)  # type: ignore[typeddict-item]
-    return {**figures, "seconds": 1.0, "transformer": health}
+    return {**figures, "seconds": 1.0, "transformer": judged(seen(**changes), epoch=epoch, steps=500)}
 
 
 def written(folder: Path, *rows: dict[str, Any]) -> Path:
@@ -107,6 +137,14 @@ def test_the_doctor_tells_since_when_and_what_the_checkpoint_is(tmp_path: Path, 
     assert told["since"] == 4
 
 
+def test_metrics_of_an_older_lstn_are_read(tmp_path: Path) -> None:
+    """They don't say how far the window has moved from where it began, which was the identity."""
+    old = row(1, 0.5)
+    del old["transformer"]["moved_px"]
+    found = diagnose(written(tmp_path / "run", old)).transformer
+    assert found == row(1, 0.5)["transformer"]
+
+
 def test_a_run_without_a_transformer_has_little_to_say(tmp_path: Path) -> None:
     bare = {key: value for key, value in row(1, 0.5).items() if key != "transformer"}
     found = diagnose(written(tmp_path / "run", bare))
@@ -124,6 +162,16 @@ def test_a_run_without_a_transformer_has_little_to_say(tmp_path: Path) -> None:
         "null",
         '{"epoch": 1}',
         '{"epoch": 1, "val_accuracy": "high"}',
+        '{"epoch": 1e999, "val_accuracy": 0.5}',
+        '{"epoch": 0, "val_accuracy": 0.5}',
+        '{"epoch": 1, "val_accuracy": true}',
+        json.dumps({"epoch": 1, "val_accuracy": 0.5, "transformer": {**row(1, 0.5)["transformer"], "images": 1e999}}),
+        json.dumps(
+            {"epoch": 1, "val_accuracy": 0.5, "transformer": {**row(1, 0.5)["transformer"], "spread_px": 1e999}}
+        ),
+        json.dumps(
+            {"epoch": 1, "val_accuracy": 0.5, "transformer": {**row(1, 0.5)["transformer"], "moved_px": 10**400}}
+        ),
         '{"epoch": 1, "val_accuracy": NaN}',
         '{"epoch": 1, "val_accuracy": 0.5, "transformer": {}}',
         '{"epoch": 1, "val_accuracy": 0.5, "transformer": 7}',

@@ -16,7 +16,21 @@ from lstn.contract import CONTROLS, Loc
 from lstn.disturb import Kind
 from lstn.errors import ArtifactError
 from lstn.interval import mean_interval
-from lstn.study.results import CELL, SWEEP, Cell, Study, read_cell, spaced, study_of, summary, write_cell
+from lstn.study.results import (
+    CELL,
+    SHOWN,
+    SWEEP,
+    Cell,
+    Study,
+    folder_of,
+    read_cell,
+    runs_in,
+    spaced,
+    study_of,
+    summary,
+    whole_study,
+    write_cell,
+)
 from lstn.study.tables import error_table, pair_table
 
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
@@ -36,7 +50,7 @@ def cell(loc: Loc, seed: int, accuracy: float, **changes: object) -> Cell:
         curve=(accuracy - 0.2, accuracy - 0.1, accuracy),
         plain=accuracy,
         disturbed=tuple(accuracy - 0.01 * number for number in range(len(SWEEP))),
-        theta=None if loc is Loc.NONE else (IDENTITY, IDENTITY),
+        theta=None if loc is Loc.NONE else (IDENTITY,) * SHOWN,
     )
     return replace(made, **changes)  # type: ignore[arg-type]
 
@@ -150,6 +164,63 @@ def test_a_damaged_cell_is_one_line(text: str, tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match=r"cell\.json: damaged") as caught:
         read_cell(tmp_path)
     assert "delete it" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"accuracy": "x"},
+        {"accuracy": None},
+        {"accuracy": 1.5},
+        {"accuracy": float("nan")},
+        {"plain": -0.1},
+        {"seconds": "x"},
+        {"seconds": 10**400},
+        {"seed": "0"},
+        {"seed": -1},
+        {"best_epoch": 0},
+        {"best_epoch": 4},
+        {"parameters": 1.5},
+        {"test_images": [1]},
+        {"curve": []},
+        {"curve": ["x"]},
+        {"disturbed": [2.0] * len(SWEEP)},
+        {"state": "asleep"},
+        {"state": ["live"]},
+        {"theta": [[1, 0, 0]]},
+        {"theta": [[[1, 0, 0], [0, "x", 0]]] * SHOWN},
+        {"theta": [[[1, 0], [0, 1]]] * SHOWN},
+        {"theta": [[[1, 0, 0], [0, 1, 0]]] * (SHOWN - 1)},
+        {"more": 1},
+    ],
+)
+def test_a_figure_that_is_none_is_one_line(changes: dict[str, object], tmp_path: Path) -> None:
+    write_cell(tmp_path, cell(Loc.STN, 0, 0.5))
+    fields = json.loads((tmp_path / CELL).read_text())
+    (tmp_path / CELL).write_text(json.dumps(fields | changes))
+    with pytest.raises(ArtifactError, match=r"cell\.json: damaged") as caught:
+        read_cell(tmp_path)
+    assert "delete it" in caught.value.hint
+    assert "\n" not in caught.value.message
+
+
+def test_a_study_is_the_same_however_it_came_about() -> None:
+    """The order of its runs and tables hangs neither on what was asked for first nor on what is asked for now."""
+    cells = [cell(loc, seed, 0.9) for loc in (Loc.LSTN, Loc.DEAD, Loc.NONE) for seed in (2, 0)]
+    found = whole_study({}, [Loc.VSTN, Loc.NONE], cells)
+    assert found == whole_study({}, [Loc.NONE, Loc.VSTN, Loc.LSTN], reversed(cells))
+    assert found.locs == (Loc.NONE, Loc.VSTN, Loc.LSTN, Loc.DEAD)
+    assert [(each.seed, each.loc) for each in found.cells] == [
+        (seed, loc) for seed in (0, 2) for loc in (Loc.NONE, Loc.LSTN, Loc.DEAD)
+    ]
+
+
+def test_a_studys_runs_are_found_by_their_names(tmp_path: Path) -> None:
+    for loc, seed in ((Loc.LSTN, 10), (Loc.DEAD, 9), (Loc.NONE, 9), (Loc.DEAD, 0)):
+        folder_of(tmp_path, loc, seed).mkdir()
+    for other in ("none-01", "none-", "none-1x", "nones-1", ".none-1.0123abcd.tmp", "study.json", "lstn--1"):
+        (tmp_path / other).touch()
+    assert runs_in(tmp_path) == [(Loc.DEAD, 0), (Loc.NONE, 9), (Loc.DEAD, 9), (Loc.LSTN, 10)]
 
 
 def test_a_cell_of_other_disturbances_is_refused(tmp_path: Path) -> None:

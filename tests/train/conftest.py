@@ -12,10 +12,11 @@ pytest.register_assert_rewrite("short_runs")  # so that a difference between two
 
 @pytest.fixture(scope="session")
 def data(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Two classes that a child could tell apart: a bright spot left or right. 48 training images, 16 to validate."""
+    """Two classes that a child could tell apart: a bright spot left or right. 48 images to train on, 16 to validate,
+    16 to test."""
     root = tmp_path_factory.mktemp("data")
     rng = np.random.default_rng(0)
-    for split, count in (("train", 24), ("val", 8)):
+    for split, count in (("train", 24), ("val", 8), ("test", 8)):
         for label, column in (("left", 8), ("right", 24)):
             for index in range(count):
                 pixels = rng.integers(0, 60, (32, 32, 3), dtype=np.uint8)

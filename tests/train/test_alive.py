@@ -12,18 +12,19 @@ from command import RunLstn
 from small_models import warping_model
 
 from lstn.alive import judged
-from lstn.contract import Loc
+from lstn.contract import Contract, Loc, ThetaForm
 from lstn.data import open_data
 from lstn.train.alive import FEWEST, GRADIENT_IMAGES, MOST, Probe, outside_share
 from lstn.train.model import Classifier
 from lstn.train.transformer import Transformer
 
 HW = (48, 48)
+CONTRACT = Contract(Loc.LSTN, "cnn", HW, tuple("0123456789"))
 
 
 @pytest.fixture(scope="module")
 def probe() -> Probe:
-    return Probe(open_data("digits", image_hw=HW).val, training_images=1200, batch_size=16)
+    return Probe(open_data("digits", image_hw=HW).val, CONTRACT, training_images=1200, batch_size=16)
 
 
 @pytest.fixture
@@ -56,7 +57,7 @@ def test_the_figures_are_those_of_a_plain_loop_over_the_images(probe: Probe, mod
     moved = [float((corners[n][c] - home[c]).norm()) for n in range(40) for c in range(4)]
     middle = [sum(corners[n][c] for n in range(40)) / 40 for c in range(4)]
     squares = [float((corners[n][c] - middle[c]).square().sum()) for n in range(40) for c in range(4)]
-    assert seen["displacement_px"] == pytest.approx(np.mean(moved), rel=1e-4)
+    assert seen["displacement_px"] == seen["moved_px"] == pytest.approx(np.mean(moved), rel=1e-4)
     assert seen["spread_px"] == pytest.approx(np.sqrt(np.mean(squares)), rel=1e-4)
     grid = F.affine_grid(theta, [40, 3, *HW], align_corners=False)
     assert seen["outside_share"] == pytest.approx(float((grid.abs() > 1).any(-1).float().mean()), abs=1e-4)
@@ -101,7 +102,8 @@ def test_nobody_notices_being_looked_at(probe: Probe, model: Classifier) -> None
 
 @pytest.mark.parametrize(("training_images", "wanted"), [(10, FEWEST), (60 * FEWEST, 2 * FEWEST), (10**9, 297)])
 def test_it_looks_at_a_bounded_number_of_images(training_images: int, wanted: int) -> None:
-    found = Probe(open_data("digits", image_hw=(8, 8)).val, training_images=training_images, batch_size=16)
+    val = open_data("digits", image_hw=(8, 8)).val
+    found = Probe(val, CONTRACT, training_images=training_images, batch_size=16)
     assert len(found.pixels) == wanted <= MOST
     assert len(set(found.labels.tolist())) == 10
 
@@ -149,9 +151,9 @@ def saturated(model: Classifier) -> None:
     ("spoil", "state", "says", "cure"),
     [
         (thrown_away, "dead", "0.0e+00 of the gradient reaches the localizer", "what the transformer returns"),
-        (saturated, "dead", "of the gradient reaches the localizer", "stuck at its bounds"),
-        (never_moved, "dead", "still the identity", "higher --loc-lr-scale"),
-        (died, "dead", "theta is the same for every image", "--loc lstn"),
+        (saturated, "dead", "of the gradient reaches the localizer", "what the transformer returns"),
+        (never_moved, "dead", "still where it began", "higher --loc-lr-scale"),
+        (died, "dead", "theta is the same for every image", "--loc stn"),
         (hardly_moved, "idle", "the same for every image, to 0.0", "higher --loc-lr-scale"),
         (exploded, "runaway", "outside of the frame", "lower --loc-lr-scale"),
         (blew_up, "runaway", "100% of what it samples is outside", "bounded theta"),
@@ -163,11 +165,33 @@ def test_every_way_to_lose_a_transformer_is_told(
     probe: Probe, model: Classifier, spoil: Callable[[Classifier], None], state: str, says: str, cure: str
 ) -> None:
     spoil(model)
-    found = judged(probe.examine(model, model), HW, epoch=3, steps=300)
+    found = judged(probe.examine(model, model), CONTRACT, epoch=3, steps=300)
     assert found["state"] == state
     assert says in found["warning"]
     assert cure in found["cure"]
     assert json.loads(json.dumps(found, allow_nan=False)) == found
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+@pytest.mark.parametrize("theta", list(ThetaForm))
+@pytest.mark.parametrize("loc", [Loc.STN, Loc.VSTN, Loc.LSTN])
+def test_a_localizer_that_never_learned_is_where_its_form_begins(loc: Loc, theta: ThetaForm, iterations: int) -> None:
+    """That is no identity for a crop: it begins at 0.9 of the image."""
+    contract = Contract(loc, "cnn", HW, tuple("0123456789"), theta=theta, iterations=iterations)
+    torch.manual_seed(0)
+    fresh = Classifier(contract)
+    probe = Probe(open_data("digits", image_hw=HW).val, contract, training_images=32, batch_size=16)
+    found = judged(probe.examine(fresh, fresh), contract, epoch=9, steps=999)
+    assert (found["state"], found["warning"]) == ("dead", "theta is still where it began, for every image")
+    assert found["cure"] == "start a new run with a higher --loc-lr-scale"
+    assert found["moved_px"] < 1e-3
+    if theta is ThetaForm.CROP:
+        assert found["displacement_px"] == pytest.approx((1 - 0.9**iterations) * np.hypot(24, 24), rel=1e-4)
+    with torch.no_grad():  # the first number shifts, turns or scales it, for all images alike
+        last_of(fresh).bias[0] -= 0.5
+    found = judged(probe.examine(fresh, fresh), contract, epoch=9, steps=999)
+    assert found["warning"] == "theta is the same for every image"
+    assert found["moved_px"] > 1
 
 
 def test_a_point_that_is_no_number_is_outside() -> None:
@@ -200,7 +224,8 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("options", "state", "says", "first"),
     [
-        (("--loc-lr-scale", 0), "dead", "theta is still the identity for every image", 9),
+        (("--loc-lr-scale", 0), "dead", "theta is still where it began, for every image", 9),
+        (("--loc-lr-scale", 0, "--theta", "crop"), "dead", "theta is still where it began, for every image", 9),
         (("--loc-lr-scale", 300), "runaway", "is outside of the frame", 1),
         (("--loc-lr-scale", 0.3, "--loc", "lstn"), "live", "", None),
     ],

@@ -1,6 +1,7 @@
 """`lstn train` as a user types it."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from command import RunLstn
 from PIL import Image
 
-from lstn.commands.train import train
+from lstn.commands.train import MAX_SEED, train
 from lstn.train.checkpoint import load_checkpoint
 from lstn.train.recipes import RECIPES
 from lstn.train.state import read_options
@@ -39,6 +40,20 @@ def test_a_run_leaves_all_that_it_names(loc: str, data: str, run_lstn: RunLstn) 
     lines = [line for line in ran.err.splitlines() if not line.startswith("worst classes: ")]  # if there is a mistake
     assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
     assert load_checkpoint(Path("runs/a/checkpoint.safetensors")).contract.loc == loc
+
+
+def test_a_run_without_test_images_says_what_it_was_tested_on(data: str, run_lstn: RunLstn) -> None:
+    """As often as it is told how good the run is."""
+    shutil.copytree(data.removeprefix("folder:"), "images", ignore=shutil.ignore_patterns("test"))
+    ran = run_lstn("train", "--data", "folder:images", "--epochs", 1, *SMALL)
+    assert ran.code == 0
+    assert [line for line in ran.err.splitlines() if "warning" in line] == [
+        "warning: no images/test: the validation images are tested, and these chose the epoch, which flatters it"
+    ]
+    assert "for want of test images, validation accuracy" in ran.out
+    assert "test accuracy" not in ran.out
+    parts = load_checkpoint(Path("runs/a/checkpoint.safetensors")).training.parts
+    assert parts == "as the folders train and val say; without test images, those of val are tested"
 
 
 def test_a_run_without_a_name_is_named_by_what_it_is(data: str, run_lstn: RunLstn) -> None:
@@ -91,6 +106,12 @@ def test_a_recipe_is_there_for_every_name() -> None:
         (("--image-size", "16"), "too small"),
         (("--weights", "imagenet"), "cnn"),
         (("--loc", "none", "--theta", "crop"), "loc none has no localizer"),
+        (("--loc", "none", "--in-frame", "0.5"), "loc none trains no localizer"),
+        (("--loc", "none", "--loc-lr-scale", "7"), "loc none trains no localizer"),
+        (("--loc", "identity", "--in-frame", "0"), "loc identity trains no localizer"),
+        (("--loc", "dead", "--loc-lr-scale", "0.1"), "loc dead trains no localizer"),
+        (("--lr", "inf"), "--lr inf is no number"),
+        (("--model", "resnet-18", "--image-size", "32", "--batch-size", "1"), "can't train on one image"),
     ],
 )
 def test_wrong_use_is_one_line_and_leaves_nothing(arguments: tuple[str, ...], says: str, run_lstn: RunLstn) -> None:
@@ -99,6 +120,14 @@ def test_wrong_use_is_one_line_and_leaves_nothing(arguments: tuple[str, ...], sa
     assert says in ran.err
     assert len(ran.err.splitlines()) == 2
     assert not Path("runs").exists()
+
+
+def test_the_largest_seed_is_one_that_a_run_can_be_resumed_with(data: str, run_lstn: RunLstn) -> None:
+    assert run_lstn("train", "--data", data, "--augment", "affine", "--seed", MAX_SEED, "--epochs", 1, *SMALL).code == 0
+    assert run_lstn("train", "--resume", "runs/a", "--epochs", 2).code == 0
+    refused = run_lstn("train", "--data", data, "--seed", MAX_SEED + 1, "--epochs", 1, *SMALL)
+    assert refused.code == 2
+    assert "--seed" in refused.err
 
 
 def test_a_gpu_that_is_not_there_is_said(run_lstn: RunLstn) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -12,14 +13,19 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from published_sets import write_cifar10
 
+from lstn.data import open_data
 from lstn.errors import UsageError
-from lstn.train.checkpoint import CHECKPOINT, read_tensors
+from lstn.train.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.train.distributed import ALONE, Shares, World, joined
+from lstn.train.loading import Images
+from lstn.train.loop import evaluate
 from lstn.train.state import LAST
 
 SMALL = ("--model", "cnn", "--image-size", "32", "--loc", "stn", "--batch-size", "10", "--recipe", "robust")
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "--", "lstn", "train")
+TORCHRUN_ITSELF = (sys.executable, "-m", "torch.distributed.run")
+TORCHRUN = (*TORCHRUN_ITSELF, "--nproc-per-node", "2", "-m", "--", "lstn", "train")
 ONE = (sys.executable, "-m", "lstn", "train")
 
 
@@ -80,7 +86,8 @@ def test_one_of_several_that_are_not_connected_is_refused(environment: dict[str,
     said = "processes were asked for, but this one would train alone"
     with pytest.raises(UsageError, match=said) as caught, joined("cpu", environment):
         pytest.fail("it trains alone")
-    assert "torchrun" in caught.value.hint
+    said_so = shlex.split(caught.value.hint.removeprefix("start with: torchrun ").removesuffix(" …").replace("N", "2"))
+    assert (*TORCHRUN_ITSELF, *said_so) == TORCHRUN
 
 
 def test_alone_is_what_nobody_asked_to_share() -> None:
@@ -131,11 +138,83 @@ def test_figures_are_of_all_images(two: Path) -> None:
             assert mine.get(name) == pytest.approx(theirs.get(name), abs=1e-4)
 
 
+NORMALISED = """
+import sys
+from pathlib import Path
+data, folder, ema, tests = sys.argv[1:]
+sys.path.append(tests)
+from short_runs import SILENT, options
+from lstn.train.distributed import joined
+from lstn.train.loop import fit
+with joined("cpu") as (world, device):
+    for name, epochs in (("plain", 0.0), ("averaged", float(ema))):
+        given = options(data, epochs=3, ema_epochs=epochs)
+        fit(given, Path(folder, name), device=device, workers=0, watcher=SILENT, resume=False, world=world)
+"""
+
+
+def test_what_all_evaluate_is_what_the_first_one_keeps(data: str, tmp_path: Path) -> None:
+    """With BatchNorm, whose running statistics are each process's own."""
+    script = tmp_path / "normalised.py"
+    script.write_text(NORMALISED)
+    given = (str(script), data, str(tmp_path), "1.0", str(Path(__file__).parent))
+    done = ran(tmp_path, *TORCHRUN_ITSELF, "--nproc-per-node", "2", *given)
+    assert done.returncode == 0, done.stderr
+    images = Images(open_data(data, image_hw=(32, 32)).val)
+    for name in ("plain", "averaged"):
+        rows = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
+        kept = load_checkpoint(tmp_path / name / CHECKPOINT)
+        loss, accuracy = evaluate(kept.model, images, 8, 0, torch.device("cpu"))
+        row = rows[kept.training.epoch - 1]
+        assert row["val_loss"] == pytest.approx(loss, rel=1e-5)
+        assert row["val_accuracy"] == kept.training.val_accuracy == accuracy
+
+
 def test_weights_that_no_gradient_reaches_keep_nobody_waiting(two: Path, data: str) -> None:
     """The control whose output is dropped."""
     done = ran(two, *TORCHRUN, *SMALL, "--loc", "dead", "--data", data, "--epochs", "1", "--name", "dead")
     assert done.returncode == 0, done.stderr
     assert read_tensors(two / "runs/dead" / CHECKPOINT)[0]
+
+
+COUNTED = """
+import os, sys, time
+from dataclasses import replace
+from pathlib import Path
+from lstn import folders, named_data
+from lstn.cli import main
+from lstn.published import md5_of
+
+root = Path(sys.argv[1])
+entry = named_data.NAMED["cifar10"]
+examine = folders._examine
+
+def unpack(files, folder):
+    (root / f"unpacked-{os.getpid()}").touch()
+    time.sleep(1)  # a process that doesn't wait begins meanwhile
+    entry.unpack(files, folder)
+
+def counted(path):
+    (root / f"checked-{os.getpid()}").touch()
+    return examine(path)
+
+files = tuple(replace(file, md5=md5_of(root / file.path)) for file in entry.files)
+named_data.NAMED["cifar10"] = replace(entry, files=files, unpack=unpack)
+folders._examine, folders._SETTLED_NS = counted, 0  # files of this second count as finished
+sys.argv = ["lstn", "train", "--data", f"cifar10:{root}", *sys.argv[2:]]
+main()
+"""
+
+
+def test_a_set_is_unpacked_and_checked_by_one(tmp_path: Path) -> None:
+    write_cifar10(tmp_path)
+    script = tmp_path / "counted.py"
+    script.write_text(COUNTED)
+    started = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--", str(script), str(tmp_path))
+    done = ran(tmp_path, *started, *SMALL, "--epochs", "1", "--name", "named")
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs/named" / CHECKPOINT).is_file()
+    assert len(list(tmp_path.glob("unpacked-*"))) == len(list(tmp_path.glob("checked-*"))) == 1
 
 
 def test_what_fails_in_both_is_said_once(two: Path) -> None:

@@ -9,12 +9,14 @@ import torch
 from safetensors.torch import save_file
 from short_runs import CPU, SILENT, assert_same_weights, options, run, weights_of
 
-from lstn.contract import Loc, ThetaForm
+from lstn.contract import Contract, Loc, ThetaForm
 from lstn.data import open_data
+from lstn.doctor_run import METRICS
 from lstn.errors import DataError, TrainingError, UsageError
 from lstn.train.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
+from lstn.train.fitting import check_step
 from lstn.train.loading import Images, batches
-from lstn.train.loop import METRICS, evaluate, fit, forward
+from lstn.train.loop import evaluate, fit, forward
 from lstn.train.model import Classifier
 from lstn.train.state import LAST
 
@@ -136,9 +138,9 @@ def test_a_step_is_clipped_decayed_and_penalised_as_by_hand(data: str, folder: P
     decayed = [weight for weight in model.parameters() if weight.ndim > 1]
     pixels, labels = next(iter(batches(Images(opened.train), batch_size=48, workers=0, shuffle_seed=1, device=CPU)))
     logits, theta = model.train()(pixels)
-    corners = [theta @ torch.tensor([x, y, 1.0]) for x in (-1.0, 1.0) for y in (-1.0, 1.0)]
-    penalty = (torch.stack(corners).abs() - 1).clamp(min=0).pow(2).mean()
-    (torch.nn.functional.cross_entropy(logits, labels) + 2.0 * penalty).backward()
+    corners = torch.cat([theta @ torch.tensor([x, y, 1.0]) for x in (-1.0, 1.0) for y in (-1.0, 1.0)])
+    squared_distance = (corners - corners.clamp(-1, 1)).square().sum(1)
+    (torch.nn.functional.cross_entropy(logits, labels) + 2.0 * squared_distance.mean() / 2).backward()
     norm = torch.stack([weight.grad.norm() for weight in model.parameters() if weight.grad is not None]).norm()
     assert norm > 0.01
     trained = load_checkpoint(folder / CHECKPOINT).model
@@ -152,7 +154,38 @@ def test_a_step_is_clipped_decayed_and_penalised_as_by_hand(data: str, folder: P
         torch.testing.assert_close(after.detach()[clear], wanted[clear], rtol=1e-4, atol=rate * 0.05)
 
 
-@pytest.mark.parametrize("batch_size", [8, 5000])
+@pytest.mark.parametrize(
+    ("loc", "model", "side"),
+    [
+        (Loc.NONE, "resnet-18", 32),
+        (Loc.NONE, "resnet-18", 64),
+        (Loc.NONE, "effnet-b0", 32),
+        (Loc.NONE, "cnn", 8),
+        (Loc.LSTN, "cnn", 32),
+        (Loc.STN, "cnn", 32),
+        (Loc.LSTN, "cnn", 20),
+    ],
+)
+def test_one_image_at_a_time_is_refused_where_torch_could_not_train_so(loc: Loc, model: str, side: int) -> None:
+    contract = Contract(loc, model, (side, side), ("a", "b"))
+    check_step(contract, 2)
+    try:
+        Classifier(contract).train()(torch.zeros(1, side, side, 3, dtype=torch.uint8))
+    except ValueError:
+        with pytest.raises(UsageError, match=f"{loc.value} . {model} can't train on one image of {side} x {side}"):
+            check_step(contract, 1)
+    else:
+        check_step(contract, 1)
+
+
+def test_a_step_that_cannot_be_taken_is_known_before_there_is_a_folder(data: str, folder: Path) -> None:
+    with pytest.raises(UsageError, match="can't train on one image") as caught:
+        run(options(data, model="resnet-18", batch_size=1), folder)
+    assert "2 images per step" in caught.value.hint
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize("batch_size", [8, 5000, 10**20])
 def test_weights_that_are_no_numbers_are_never_the_best(batch_size: int, data: str, tmp_path: Path) -> None:
     """With one batch an epoch the loss is still fine, and the step after it isn't."""
     with pytest.raises(TrainingError, match="in epoch 1; no epoch was finished before") as caught:
@@ -163,6 +196,7 @@ def test_weights_that_are_no_numbers_are_never_the_best(batch_size: int, data: s
 
 def test_two_runs_never_share_a_folder(data: str, tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
+    (tmp_path / "a" / LAST).touch()
     with pytest.raises(UsageError, match="exists"):
         run(options(data, epochs=1), tmp_path / "a")
 
@@ -170,9 +204,8 @@ def test_two_runs_never_share_a_folder(data: str, tmp_path: Path) -> None:
 def test_a_broken_test_set_is_known_before_training(data: str, tmp_path: Path) -> None:
     copy = tmp_path / "data"
     shutil.copytree(data.removeprefix("folder:"), copy)
-    (copy / "test/left").mkdir(parents=True)
     (copy / "test/left/0.png").write_bytes(b"broken")
-    with pytest.raises(DataError, match="1 of 1 test images are broken"):
+    with pytest.raises(DataError, match="1 of 16 test images are broken"):
         run(options(f"folder:{copy}"), tmp_path / "a")
     assert not (tmp_path / "a").exists()
 

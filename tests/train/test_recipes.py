@@ -123,13 +123,26 @@ def test_batchnorms_statistics_are_averaged_with_the_weights() -> None:
     [
         ([[1, 0, 0], [0, 1, 0]], 0),
         ([[0.5, 0, 0.5], [0, 0.5, -0.5]], 0),
-        ([[2, 0, 0], [0, 1, 0]], 0.5),  # x of all four corners one half side out: 4 of 8 coordinates
-        ([[1, 0, 1], [0, 1, 0]], 0.25),
-        ([[1, 0, 3], [0, 1, 0]], 2.5),  # x = 2 and 4: squares 1 and 9, of two corners each, over eight
+        ([[2, 0, 0], [0, 1, 0]], 0.5),  # all four corners are one half side out
+        ([[1, 0, 1], [0, 1, 0]], 0.25),  # two of them are
+        ([[1, 0, 3], [0, 1, 0]], 2.5),  # x = 2 and 4: distances 1 and 3, of two corners each
+        ([[2, 0, 0], [0, 2, 0]], 1),  # all four are the square root of two out
     ],
 )
-def test_the_penalty_is_the_squared_way_out_of_the_frame(theta: list[list[float]], wanted: float) -> None:
+def test_the_penalty_is_half_the_squared_way_out_of_the_frame(theta: list[list[float]], wanted: float) -> None:
     assert float(outside(torch.tensor([theta], dtype=torch.float32))) == pytest.approx(wanted)
+
+
+@given(st.lists(st.lists(st.floats(-3, 3, width=32), min_size=6, max_size=6), min_size=1, max_size=4))
+def test_the_penalty_is_that_of_a_plain_loop_over_the_corners(thetas: list[list[float]]) -> None:
+    squares = []
+    for a, b, c, d, e, f in thetas:
+        for x, y in ((-1, -1), (-1, 1), (1, -1), (1, 1)):
+            corner = (a * x + b * y + c, d * x + e * y + f)
+            nearest = tuple(min(max(each, -1.0), 1.0) for each in corner)
+            squares.append(math.dist(corner, nearest) ** 2)
+    found = float(outside(torch.tensor(thetas).reshape(-1, 2, 3)))
+    assert found == pytest.approx(sum(squares) / len(squares) / 2, rel=1e-4, abs=1e-6)
 
 
 def test_the_penalty_pulls_back_into_the_frame() -> None:

@@ -11,13 +11,14 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from safetensors.torch import save_file
 from short_runs import assert_same_weights, options, run, weights_of, without_time
 
 from lstn.contract import IMAGENET_MEAN, Loc, ThetaForm
+from lstn.doctor_run import METRICS
 from lstn.errors import ArtifactError
 from lstn.train.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
-from lstn.train.loop import METRICS
 from lstn.train.state import LAST, read_options
 
 
@@ -101,6 +102,23 @@ def test_a_run_that_lost_an_image_is_not_resumed(data: str, tmp_path: Path) -> N
     (copy / "train/left/3.png").unlink()
     with pytest.raises(ArtifactError, match="the data set is not the one"):
         run(replace(given, epochs=2), tmp_path / "a", resume=True)
+
+
+def test_a_run_whose_images_were_overwritten_is_not_resumed(data: str, tmp_path: Path) -> None:
+    """With others of the same names, and of the same time of writing."""
+    copy = tmp_path / "data"
+    shutil.copytree(data.removeprefix("folder:"), copy)
+    given = options(f"folder:{copy}", epochs=1)
+    run(given, tmp_path / "a")
+    for split, number in (("train", 3), ("val", 3), ("test", 7)):
+        path = copy / split / "left" / f"{number}.png"
+        before, status = path.read_bytes(), path.stat()
+        Image.new("RGB", (32, 32), (128, 128, 128)).save(path)
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+        with pytest.raises(ArtifactError, match="the data set is not the one that this run began with"):
+            run(replace(given, epochs=2), tmp_path / "a", resume=True)
+        path.write_bytes(before)
+    assert len(run(replace(given, epochs=2), tmp_path / "a", resume=True).history) == 2
 
 
 def test_a_run_from_before_there_were_recipes_goes_on(data: str, tmp_path: Path) -> None:

@@ -1,0 +1,56 @@
+"""What a run leaves in its folder after every epoch: the state, which is the truth, and what follows from it."""
+
+import json
+from pathlib import Path
+
+from lstn.doctor_run import METRICS
+from lstn.errors import ArtifactError
+from lstn.files import write_text
+from lstn.train.checkpoint import CHECKPOINT, Training, load_checkpoint, write_checkpoint
+from lstn.train.options import Options
+from lstn.train.state import LAST, Epoch, Run, write_state
+
+
+def keep(run: Run, folder: Path, options: Options, parts: str) -> None:
+    """Write what the last epoch came to; `parts` says how the images were divided into splits.
+
+    The state goes first. Should the run be killed before the rest follows, `mend` makes that from it: the checkpoint of
+    an epoch that the state doesn't know of yet could take the place of one that, repeated elsewhere, stays the best.
+    """
+    write_state(folder / LAST, run, options)
+    if run.best is run.history[-1]:
+        _write_best(run, folder, options, parts)
+    write_metrics(folder, run.history)
+
+
+def mend(run: Run, folder: Path, options: Options, parts: str) -> None:
+    """Make sure that the checkpoint of a run that goes on is its best epoch's, now and not after hours of training.
+
+    Raises:
+        ArtifactError: it isn't, or is gone, and the state holds the weights of a later epoch.
+    """
+    best = run.best
+    if best is None:
+        return
+    if best is run.history[-1]:
+        _write_best(run, folder, options, parts)
+        return
+    lost = f"put back the checkpoint of epoch {best['epoch']}, this run's best, or start a new run"
+    try:
+        found = load_checkpoint(folder / CHECKPOINT).training.epoch
+    except ArtifactError as error:
+        raise ArtifactError(error.message, hint=lost) from error
+    if found != best["epoch"]:
+        raise ArtifactError(f"{folder / CHECKPOINT}: the weights of epoch {found}", hint=lost)
+
+
+def write_metrics(folder: Path, history: list[Epoch], **last: float) -> None:
+    """Write metrics.jsonl: one line an epoch, and one with `last` once the run has ended."""
+    rows = [json.dumps(epoch) for epoch in history]
+    write_text(folder / METRICS, "\n".join([*rows, *([json.dumps(last)] if last else [])]) + "\n")
+
+
+def _write_best(run: Run, folder: Path, options: Options, parts: str) -> None:
+    latest = run.history[-1]
+    training = Training(options.data, options.seed, latest["epoch"], latest["val_accuracy"], parts)
+    write_checkpoint(folder / CHECKPOINT, run.kept, run.contract, training)
