@@ -42,7 +42,10 @@ def test_the_pictures_are_the_reports(script: ModuleType) -> None:
 
 @pytest.mark.parametrize(
     "name",
-    ["ablation", "ablation-signs", "engines", "plans", "precisions", "ray_batch", "serve", "serve_fuzz", "serve_kills"],
+    [
+        *("ablation-digits", "ablation-rts", "ablation-signs", "engines", "plans", "precisions"),
+        *("ray_batch", "serve", "serve_fuzz", "serve_kills"),
+    ],
 )
 def test_a_benchmarks_page_says_what_was_measured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(ROOT / "benchmarks")  # as for a script that is run

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from lstn.study.results import Cell, Study
     from lstn.train.options import Options
-    from lstn.train.recipes import RecipeName
+    from lstn.train.recipes import Recipe, RecipeName
 
 _PIPE_WIDTH = 140
 RESULTS, PAGE = "study.json", "study.html"
@@ -141,11 +141,17 @@ def _settings(options: "Options", recipe: "RecipeName", seeds: int) -> dict[str,
         "budget": f"{options.epochs} epochs of every run, {options.batch_size} images per step, no early stop; the "
         "epoch with the highest validation accuracy is tested",
         "recipe": f"{_recipe(options, recipe)}: learning rate {options.lr:g}, {options.loc_lr_scale:g} of it for the "
-        "localizer",
+        "localizer" + _schedule(options),
         "augmentation": options.augment,
         "precision": options.precision,
         "seeds": f"0 to {seeds - 1}; for one seed, backbones start alike and see the same images in the same order",
     }
+
+
+def _schedule(recipe: "Recipe") -> str:
+    """Say how the learning rates change over the epochs, if they do."""
+    rise = f", warm-up over {recipe.warmup_epochs:g} of the epochs" if recipe.warmup_epochs else ""
+    return rise + (", cosine" if recipe.cosine else "")
 
 
 def _recipe(options: "Options", recipe: "RecipeName") -> str:

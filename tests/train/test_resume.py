@@ -77,7 +77,7 @@ def test_a_run_whose_data_set_changed_is_not_resumed(data: str, tmp_path: Path) 
     shutil.copytree(data.removeprefix("folder:"), copy)
     given = options(f"folder:{copy}", epochs=1)
     run(given, tmp_path / "a")
-    for split in ("train", "val"):
+    for split in ("train", "val", "test"):
         (copy / split / "left").rename(copy / split / "write")  # now the last class, and as many as before
     with pytest.raises(ArtifactError, match="2 labels, without 'left', with 'write'; the run began with 2"):
         run(replace(given, epochs=2), tmp_path / "a", resume=True)

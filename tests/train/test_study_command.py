@@ -331,7 +331,7 @@ def test_options_override_the_recipe_and_are_told(run_lstn: RunLstn, few: str, t
     recipe = json.loads((out / "study.json").read_text())["settings"]["recipe"]
     wanted = (
         "robust with --lr 0.002, --in-frame 0.5, --theta similarity: "
-        f"learning rate 0.002, {usual:g} of it for the localizer"
+        f"learning rate 0.002, {usual:g} of it for the localizer, warm-up over 1 of the epochs, cosine"
     )
     assert recipe == wanted
     assert wanted in (out / "study.html").read_text()
