@@ -1,6 +1,7 @@
 """Measure how fast images reach a training step: ours against torchvision's ImageFolder and torch's DataLoader.
 
-    python benchmarks/loading.py --folder PATH [--image-size 224] [--workers 2] [--rounds 5] [--json FILE]
+    python benchmarks/loading.py --folder PATH [--image-size 224] [--workers 2] [--rounds 5]
+                                 [--out docs/results/loading.json]
 
 PATH/<class>/* are the images of one split; both sides resize them to the same square and shuffle. Ours is measured
 while it decodes (as in the first epoch, and in all of a set too large for memory) and once it holds the images. The
@@ -8,26 +9,26 @@ three take turns, so that whatever else the machine does hits all; ratios are pa
 """
 
 import argparse
-import json
-import os
-import platform
+import statistics
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
-import torchvision
+from result_files import machine_of, spread, versions_of, write_result
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from lstn.cores import usable_cores
 from lstn.folders import FolderSplit
 from lstn.images import SUFFIXES
 from lstn.train import loading
 from lstn.train.loading import Images, batches
 
 BATCH = 32
+LIBRARIES = ("torch", "torchvision", "pillow")
 CPU = torch.device("cpu")
 THEIRS, DECODING, HELD = "ImageFolder + DataLoader", "lstn, decoding", "lstn, held in memory"
 
@@ -39,7 +40,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--json", type=Path, help="write the figures to this file")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/loading.json"))
     arguments = parser.parse_args()
 
     hw = (arguments.image_size, arguments.image_size)
@@ -58,18 +59,33 @@ def main() -> None:
         DECODING: lambda seed: count(batches_of(decoding, seed, arguments.workers)),
         HELD: lambda seed: count(batches_of(held, seed, arguments.workers)),
     }
+    setting = {"images": len(split), "image_size": hw[0], "batch": BATCH, "workers": arguments.workers}
     rates = measure(passes, arguments.rounds)
-    cores = len(os.sched_getaffinity(0))
-    print(f"{len(split)} images to {hw[0]} x {hw[1]}, batch {BATCH}, {arguments.workers} workers, {cores} cores")
-    print(f"  of every 97th image, {different} differ between the two")
-    for name, values in rates.items():
-        ratios = np.array(values) / np.array(rates[THEIRS])
-        spread = f"{ratios.min():.2f} to {ratios.max():.2f}"
-        print(f"  {name:<26} {np.median(values):9.0f} images/s   x {np.median(ratios):.2f} ({spread})")
-    if arguments.json:
-        versions = {"torch": torch.__version__, "torchvision": torchvision.__version__, "machine": platform.machine()}
-        setting = {"images": len(split), "image_size": hw[0], "workers": arguments.workers, "cores": cores}
-        arguments.json.write_text(json.dumps(versions | setting | {"images_per_s": rates}))
+    result = setting | {"different": different, "cores": usable_cores(), "images_per_s": rates} | machine_of(LIBRARIES)
+    print(page_of(result))
+    write_result(arguments.out, result, page_of(result))
+
+
+def page_of(result: dict[str, Any]) -> str:
+    """Return the result in Markdown."""
+    rates = result["images_per_s"]
+    ratios = {name: [a / b for a, b in zip(own, rates[THEIRS], strict=True)] for name, own in rates.items()}
+    rows = [f"| {name} | {statistics.median(own):.0f} | {spread(ratios[name], 2)} |" for name, own in rates.items()]
+    side, every = result["image_size"], len(rates[THEIRS])
+    lines = [
+        "# How fast images reach a training step",
+        "",
+        f"`python benchmarks/loading.py`: {result['images']} image files to {side} x {side} pixels, "
+        f"{result['batch']} a batch, {result['workers']} workers, {every} rounds in turn.",
+        f"Of every 97th image, {result['different']} differ between the two.",
+        "",
+        "| | images/s, median | times ImageFolder's, paired by round: median (least to most) |",
+        "|---|---:|---:|",
+        *rows,
+        "",
+        f"{result['cpu']}, {result['cores']} cores, {versions_of(result)}.",
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def theirs_at(images: ImageFolder, seed: int, workers: int) -> DataLoader:

@@ -44,7 +44,7 @@ def test_the_pictures_are_the_reports(script: ModuleType) -> None:
     "name",
     [
         *("ablation-digits", "ablation-rts", "ablation-signs", "engines", "plans", "precisions"),
-        *("ray_batch", "serve", "serve_fuzz", "serve_kills"),
+        *("loading", "ray_batch", "serve", "serve_fuzz", "serve_kills"),
     ],
 )
 def test_a_benchmarks_page_says_what_was_measured(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
