@@ -32,3 +32,14 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> str:
 def folder(tmp_path: Path) -> Path:
     """Where a run may go; it isn't there yet."""
     return tmp_path / "run"
+
+
+@pytest.fixture
+def few(tmp_path: Path) -> str:
+    """So few images that a run takes no time."""
+    for part, count in {"train": 4, "val": 2, "test": 2}.items():
+        for number in range(2 * count):
+            path = tmp_path / "images" / part / "ab"[number % 2] / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.full((32, 32, 3), 10 * number, np.uint8)).save(path)
+    return f"folder:{tmp_path / 'images'}"
