@@ -15,9 +15,9 @@ from typing import Any
 
 from result_files import machine_of, page_of_models, versions_of, write_result
 
-from lstn.calibration.cost import Cost
-from lstn.calibration.run import DEFAULT_KEEP, Settings, calibrate
-from lstn.commands.export import checkpoint_of, export_onnx
+from lstn.calibration.calibrating import DEFAULT_KEEP, Settings, calibrate
+from lstn.calibration.lowering_cost import Cost
+from lstn.cli.export import checkpoint_of, export_onnx
 from lstn.precision import Precision
 
 KEEPS = ("head", "localizer")

@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx
 from rich.progress import track
 
-from lstn.calibration.cost import (
+from lstn.calibration.lowering_cost import (
     Accuracy,
     BadCase,
     Changed,
@@ -20,14 +20,14 @@ from lstn.calibration.cost import (
     LogitDifference,
     PerImage,
 )
+from lstn.calibration.measuring_session import Session
 from lstn.calibration.noise import LayerNoise, measure_noise
-from lstn.calibration.session import Session
 from lstn.calibration.swap import with_theta_input
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
-from lstn.data import Split
+from lstn.data.dataset import Split
 from lstn.errors import DataError, UsageError, VerificationError
+from lstn.formats.onnx_file import read_model
 from lstn.images import Pixels
-from lstn.onnxfile import read_model
 from lstn.terminal import messages
 from lstn.warp import Theta, drift_px
 

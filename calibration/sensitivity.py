@@ -10,10 +10,10 @@ import onnx
 from rich.progress import track
 
 from lstn.calibration.emulate import emulated
-from lstn.calibration.layers import layer_names
-from lstn.calibration.session import Session
+from lstn.calibration.kept_layers import layer_names
+from lstn.calibration.measuring_session import Session
 from lstn.contract import LOGITS, PIXELS
-from lstn.data import Split
+from lstn.data.dataset import Split
 from lstn.errors import LstnError
 from lstn.images import Pixels
 from lstn.precision import Precision

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 
 from lstn.contract import Contract, ThetaForm
 from lstn.errors import TrainingError, UsageError
+from lstn.nn.classifier import Classifier
 from lstn.train.distributed import ALONE, Shares, World
 from lstn.train.loading import Batch
-from lstn.train.model import Classifier
 from lstn.train.options import Options, Precision
 from lstn.train.recipes import average, outside, set_rate
-from lstn.train.state import Run
+from lstn.train.run_state import Run
 
 Step = Callable[[int, int, float, float], None]
 """Called after every batch with the epoch, images seen in it, mean loss and accuracy so far."""

@@ -11,29 +11,29 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from lstn.alive import judged
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaForm
-from lstn.data import DataSet, Split, open_data
+from lstn.data.dataset import DataSet, Split, open_data
 from lstn.errors import UsageError
+from lstn.evaluation.scores import Scores, Tally
 from lstn.files import remove_leftovers
+from lstn.health.liveness import judged
 from lstn.images import Pixels
-from lstn.scores import Scores, Tally
+from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
+from lstn.nn.classifier import Classifier
+from lstn.nn.device import check_compiler
+from lstn.nn.pretrained import load_backbone_weights
 from lstn.terminal import note
-from lstn.train.alive import Probe
 from lstn.train.augment import Augmentation
-from lstn.train.checkpoint import CHECKPOINT, load_checkpoint
-from lstn.train.claim import claimed
-from lstn.train.device import check_compiler
 from lstn.train.distributed import ALONE, World
 from lstn.train.downloads import download
 from lstn.train.fitting import Network, Step, check_step, diverged, forward, train_epoch
 from lstn.train.keeping import keep, mend, write_metrics
 from lstn.train.loading import Images, batches
-from lstn.train.model import Classifier
 from lstn.train.options import Options
-from lstn.train.pretrained import load_backbone_weights
 from lstn.train.recipes import make_optimizer
-from lstn.train.state import LAST, Epoch, Run, restore, write_state
+from lstn.train.run_folder import claimed
+from lstn.train.run_state import LAST, Epoch, Run, restore, write_state
+from lstn.train.watch.probe import Probe
 from lstn.warp import Theta
 
 

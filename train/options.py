@@ -7,8 +7,8 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
 from lstn.contract import MAX_ITERATIONS, At, Loc, ThetaForm
-from lstn.doctor_run import number
 from lstn.errors import ArtifactError
+from lstn.health.run_health import number
 from lstn.train.augment import Augment
 from lstn.train.recipes import Recipe
 

@@ -10,7 +10,7 @@ from onnx import helper
 from lstn.contract import THETA
 from lstn.errors import LstnError
 from lstn.export.plugin import DOMAIN, OPERATOR
-from lstn.nodes import Part, part_of
+from lstn.formats.node_names import Part, part_of
 
 _VERSION = 1
 """Of the operator set `lstn`, which holds this one operator."""
@@ -23,8 +23,8 @@ _FOR_TENSORRT = {"plugin_namespace": DOMAIN, "plugin_version": "1", "aot": 1}
 def fuse_sampler(proto: onnx.ModelProto) -> None:
     """Move the nodes between theta and the warped images into a function, and call it in their place.
 
-    Expects nodes to have their names (see `lstn.nodes`) and one GridSample among them. The function's body is what
-    stood in the graph, but for two casts: its images may be float16, and the sum is float32 all the same.
+    Expects nodes to have their names (see `lstn.formats.node_names`) and one GridSample among them. The function's body
+    is what stood in the graph, but for two casts: its images may be float16, and the sum is float32 all the same.
 
     Raises:
         LstnError: those nodes read something else than theta and the images, or something else reads them.

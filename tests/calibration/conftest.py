@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from hand_made import LABELS, ArraySplit, Edit, MeasureByHand, make_model, random_split, save, untouched
 
-from lstn.calibration.cost import Cost
 from lstn.calibration.drift import measure
+from lstn.calibration.lowering_cost import Cost
 from lstn.contract import Loc
 
 

@@ -13,14 +13,14 @@ from small_models import SIDE, exported_model, warping_model
 
 from lstn.calibration.emulate import emulated
 from lstn.calibration.half import half_model
-from lstn.calibration.layers import kept_layers
+from lstn.calibration.kept_layers import kept_layers
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.errors import LstnError
-from lstn.export.to_onnx import onnx_from_torch
+from lstn.export.onnx.to_onnx import onnx_from_torch
+from lstn.formats.node_names import HEAD, Part, layer_of, part_of
 from lstn.images import Pixels
-from lstn.nodes import HEAD, Part, layer_of, part_of
+from lstn.nn.classifier import Classifier
 from lstn.precision import Precision
-from lstn.train.model import Classifier
 
 HALVES = {Precision.FP16: TensorProto.FLOAT16, Precision.BF16: TensorProto.BFLOAT16}
 FAR = torch.tensor([0.05, 0.0, 0.95, 0.0, 0.05, 0.95])

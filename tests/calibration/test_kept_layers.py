@@ -1,10 +1,10 @@
 import pytest
 from small_models import exported_model
 
-from lstn.calibration.layers import kept_layers, layer_names, lowered_nodes
+from lstn.calibration.kept_layers import kept_layers, layer_names, lowered_nodes
 from lstn.contract import Loc
 from lstn.errors import ArtifactError, UsageError
-from lstn.nodes import Part, part_of
+from lstn.formats.node_names import Part, part_of
 
 HEAD_LAYERS = {"localizer.head.1", "localizer.head.3"}
 

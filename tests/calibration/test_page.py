@@ -11,8 +11,8 @@ from browser import Browser
 from hand_made import LABELS, MeasureByHand, untouched
 from PIL import Image
 
-from lstn.calibration.cost import Cost
-from lstn.calibration.page import page
+from lstn.calibration.cost_page import page
+from lstn.calibration.lowering_cost import Cost
 from lstn.contract import Loc
 from lstn.warp import corners_px, warp
 

@@ -9,12 +9,12 @@ from onnx import TensorProto, numpy_helper
 from small_models import SIDE, exported_model, warping_model
 
 from lstn.calibration.emulate import emulated
-from lstn.calibration.layers import LAYERS, kept_layers
+from lstn.calibration.kept_layers import LAYERS, kept_layers
 from lstn.calibration.quantize import quantized_model
 from lstn.calibration.ranges import Ranges
 from lstn.contract import LOGITS, PIXELS, Loc
-from lstn.export.to_onnx import onnx_from_torch
-from lstn.nodes import Part, layer_of, part_of
+from lstn.export.onnx.to_onnx import onnx_from_torch
+from lstn.formats.node_names import Part, layer_of, part_of
 from lstn.precision import Precision, RangeMethod
 
 LARGEST = {Precision.INT8: 127.0, Precision.FP8: 448.0}

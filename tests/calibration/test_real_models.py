@@ -11,13 +11,13 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from small_models import SIDE, warping_model
 
 from lstn.calibration.drift import measure
-from lstn.calibration.session import Session
+from lstn.calibration.measuring_session import Session
 from lstn.calibration.swap import with_theta_input
 from lstn.contract import At, Loc
-from lstn.data import open_data
-from lstn.export.to_onnx import write_onnx
-from lstn.export.verify import sample_images
-from lstn.nodes import Part, part_of
+from lstn.data.dataset import open_data
+from lstn.export.onnx.to_onnx import write_onnx
+from lstn.export.onnx.verify_onnx import sample_images
+from lstn.formats.node_names import Part, part_of
 
 
 class Reader(CalibrationDataReader):

@@ -10,9 +10,9 @@ import pytest
 from hand_made import Edit, MeasureByHand, untouched
 from rich.console import Console
 
-from lstn.calibration.cost import Cost
+from lstn.calibration.cost_report import blame, costs_to_json, decibel, describe, headline, print_costs
+from lstn.calibration.lowering_cost import Cost
 from lstn.calibration.noise import LayerNoise
-from lstn.calibration.report import blame, costs_to_json, decibel, describe, headline, print_costs
 from lstn.contract import Contract, Loc
 
 

@@ -11,10 +11,10 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import Exported
 
 from lstn.errors import ArtifactError, DeviceError, LstnError
-from lstn.export.builder import Built, build
-from lstn.export.tuning import Batch, BuildSettings, Tuning
-from lstn.gpu import Gpu
-from lstn.plan import Flavour, Tensor
+from lstn.export.tensorrt.builder import Built, build
+from lstn.export.tensorrt.tuning import Batch, BuildSettings, Tuning
+from lstn.formats.plan_file import Flavour, Tensor
+from lstn.machine.gpu import Gpu
 
 HOPPER = Gpu("NVIDIA H200", "sm90", 140_000)
 
@@ -36,9 +36,9 @@ class TestFullTensorrt:
         assert len(built.data) > 100_000
 
     def test_the_gpu_that_was_built_on_is_named(self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("lstn.export.targets.find_gpus", lambda: (HOPPER,))
+        monkeypatch.setattr("lstn.export.tensorrt.targets.find_gpus", lambda: (HOPPER,))
         assert self.build(monkeypatch, FullTensorrt(), exported_lstn.path).gpu == "NVIDIA H200"
-        monkeypatch.setattr("lstn.export.targets.find_gpus", tuple)
+        monkeypatch.setattr("lstn.export.tensorrt.targets.find_gpus", tuple)
         assert self.build(monkeypatch, FullTensorrt(), exported_lstn.path).gpu == ""
         assert build_rtx(exported_lstn.path).gpu == ""
 

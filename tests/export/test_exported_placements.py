@@ -14,14 +14,14 @@ from small_models import SIDE, warping_model
 
 from lstn.contract import CONTROLS, PIXELS, THETA, At, Contract, Loc
 from lstn.errors import LstnError, UsageError
-from lstn.export.builder import build
-from lstn.export.to_onnx import onnx_from_torch, write_onnx
-from lstn.export.tuning import Batch, BuildSettings
-from lstn.export.verify import sample_images
-from lstn.nodes import Part, part_of
-from lstn.onnxfile import read_onnx
-from lstn.plan import Flavour
-from lstn.train.model import Classifier
+from lstn.export.onnx.to_onnx import onnx_from_torch, write_onnx
+from lstn.export.onnx.verify_onnx import sample_images
+from lstn.export.tensorrt.builder import build
+from lstn.export.tensorrt.tuning import Batch, BuildSettings
+from lstn.formats.node_names import Part, part_of
+from lstn.formats.onnx_file import read_onnx
+from lstn.formats.plan_file import Flavour
+from lstn.nn.classifier import Classifier
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import torch
 from small_models import Exported, warping_model
 
 from lstn.contract import LOGITS, PIXELS, THETA, Loc
-from lstn.export.to_onnx import onnx_from_torch
-from lstn.nodes import Part, layer_of, part_of
+from lstn.export.onnx.to_onnx import onnx_from_torch
+from lstn.formats.node_names import Part, layer_of, part_of
 
 
 @pytest.mark.parametrize(

@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from small_models import Exported
 
 from lstn.errors import LstnError
-from lstn.export.builder import Built, build, count_parsed_layers
-from lstn.export.buildlog import BuildLog
-from lstn.export.progress import Progress, interruptible, monitor_of
-from lstn.export.tuning import Batch, BuildSettings
-from lstn.plan import Flavour
+from lstn.export.tensorrt.build_log import BuildLog
+from lstn.export.tensorrt.build_progress import Progress, interruptible, monitor_of
+from lstn.export.tensorrt.builder import Built, build, count_parsed_layers
+from lstn.export.tensorrt.tuning import Batch, BuildSettings
+from lstn.formats.plan_file import Flavour
 
 Shares = list[tuple[float, str]]
 

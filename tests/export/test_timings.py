@@ -5,19 +5,19 @@ import pytest
 from full_tensorrt import FullTensorrt
 from small_models import Exported
 
-from lstn.caches import cache_path, read_cache, write_cache
 from lstn.errors import LstnError
-from lstn.export.builder import build
-from lstn.export.tuning import Batch, BuildSettings
-from lstn.gpu import Gpu
-from lstn.plan import Flavour
+from lstn.export.tensorrt.builder import build
+from lstn.export.tensorrt.tuning import Batch, BuildSettings
+from lstn.formats.plan_file import Flavour
+from lstn.machine.caches import cache_path, read_cache, write_cache
+from lstn.machine.gpu import Gpu
 
 ADA = Gpu("NVIDIA L4", "sm89", 24_000)
 
 
 @pytest.fixture(autouse=True)
 def on_ada(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("lstn.export.targets.find_gpus", lambda: (ADA,))
+    monkeypatch.setattr("lstn.export.tensorrt.targets.find_gpus", lambda: (ADA,))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
@@ -64,7 +64,7 @@ def test_another_version_and_another_gpu_have_their_own(
     older = the_cache().read_bytes()
     hopper = Gpu("NVIDIA H200", "sm90", 140_000)
     if other == "gpu":
-        monkeypatch.setattr("lstn.export.targets.find_gpus", lambda: (hopper,))
+        monkeypatch.setattr("lstn.export.tensorrt.targets.find_gpus", lambda: (hopper,))
     elsewhere = on(hopper) if other == "gpu" else on(version="10.10.0.31")
     assert timed(monkeypatch, elsewhere, exported_lstn.path) > 20
     assert the_cache().read_bytes() == older

@@ -18,12 +18,12 @@ from small_models import Exported, ExportOnce
 
 from lstn.contract import Loc
 from lstn.errors import ArtifactError, LstnError, VerificationError
-from lstn.export.to_openvino import is_stale, write_openvino
+from lstn.export.openvino.to_openvino import is_stale, write_openvino
 from lstn.files import sha256_of
+from lstn.formats.node_names import Part, part_of
+from lstn.formats.openvino_file import bin_path, read_pair
 from lstn.images import Pixels
-from lstn.nodes import Part, part_of
-from lstn.openvinofile import bin_path, read_pair
-from lstn.train.checkpoint import Training, write_checkpoint
+from lstn.nn.checkpoint import Training, write_checkpoint
 from lstn.warp import drift_px
 
 
@@ -272,7 +272,7 @@ def test_an_onnx_file_alone_needs_neither_torch_nor_onnx(int8: Path, tmp_path: P
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('torch', 'torchvision', 'onnx', 'safetensors'))); "
         f"sys.argv = ['lstn', 'export', {str(int8)!r}, '--engine', 'openvino', '--out', {str(tmp_path)!r}]; "
-        "from lstn.cli import main; main()"
+        "from lstn.cli.app import main; main()"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -288,7 +288,7 @@ def test_a_run_becomes_all_three_files_and_an_older_pair_is_told(
     run_lstn: RunLstn, exported_lstn: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proto = onnx.load(exported_lstn.path)
-    monkeypatch.setattr("lstn.export.to_onnx.onnx_from_torch", lambda *_, **__: proto)
+    monkeypatch.setattr("lstn.export.onnx.to_onnx.onnx_from_torch", lambda *_, **__: proto)
     monkeypatch.chdir(tmp_path)
     checkpoint = Path("runs/one/checkpoint.safetensors")
     checkpoint.parent.mkdir(parents=True)

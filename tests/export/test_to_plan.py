@@ -17,11 +17,11 @@ from small_models import Exported, ExportOnce
 
 from lstn.contract import Loc
 from lstn.errors import ArtifactError, LstnError, UsageError
-from lstn.export.to_plan import is_stale, parse_batches, parse_targets, write_plan
-from lstn.export.tuning import Batch, BuildSettings, Tuning
+from lstn.export.tensorrt.to_plan import is_stale, parse_batches, parse_targets, write_plan
+from lstn.export.tensorrt.tuning import Batch, BuildSettings, Tuning
 from lstn.files import sha256_of
-from lstn.gpu import Gpu
-from lstn.plan import Flavour, Sidecar, Tensor, read_header, read_sidecar, sidecar_path
+from lstn.formats.plan_file import Flavour, Sidecar, Tensor, read_header, read_sidecar, sidecar_path
+from lstn.machine.gpu import Gpu
 
 USUAL = Batch(1, 8, 32)
 
@@ -70,7 +70,7 @@ def test_what_tensorrt_was_asked_for_is_in_the_sidecar(
     exported_lstn: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", FullTensorrt())
-    monkeypatch.setattr("lstn.export.targets.find_gpus", lambda: (Gpu("NVIDIA H200", "sm90", 140_000),))
+    monkeypatch.setattr("lstn.export.tensorrt.targets.find_gpus", lambda: (Gpu("NVIDIA H200", "sm90", 140_000),))
     tuning = Tuning(hardware_compatible=True, version_compatible=True)
     settings = BuildSettings(flavour=Flavour.TRT, profiles=(USUAL,), targets=("sm90",), tuning=tuning)
     sidecar = write_plan(exported_lstn.path, tmp_path / "model.plan", settings)

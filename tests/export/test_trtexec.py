@@ -12,10 +12,10 @@ from small_models import SIDE, Exported
 
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.export.plugin.node import fuse_sampler
-from lstn.export.to_plan import write_plan
-from lstn.export.trtexec import script_path, write_script
-from lstn.export.tuning import Batch, BuildSettings, Tuning
-from lstn.plan import Flavour
+from lstn.export.tensorrt.to_plan import write_plan
+from lstn.export.tensorrt.trtexec import script_path, write_script
+from lstn.export.tensorrt.tuning import Batch, BuildSettings, Tuning
+from lstn.formats.plan_file import Flavour
 
 PLAIN = ["--stronglyTyped", "--noTF32", "--profilingVerbosity=detailed", "--skipInference"]
 FAKE = '#!/bin/sh\nfor word in "$@"; do printf "%s\\0" "$word"; done\ntouch "$SAVES"\nexit "$ANSWER"\n'
@@ -147,7 +147,7 @@ def test_the_command_needs_neither_tensorrt_nor_a_gpu(
     run_lstn: RunLstn, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(model.parent)
-    monkeypatch.setattr("lstn.export.targets.load_tensorrt", lambda _: pytest.fail("not needed"))
+    monkeypatch.setattr("lstn.export.tensorrt.targets.load_tensorrt", lambda _: pytest.fail("not needed"))
     ran = run_lstn("export", "model.onnx", "--engine", "trt", "--script", "--hardware-compatible", "--batch", "1,2,4")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith("model.trtexec.sh  ")

@@ -12,9 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import Exported
 
 from lstn.errors import DeviceError, LstnError, UsageError
-from lstn.export.builder import Built, build
-from lstn.export.tuning import Batch, BuildSettings, Tuning, apply_tuning, check_tuning
-from lstn.plan import Flavour
+from lstn.export.tensorrt.builder import Built, build
+from lstn.export.tensorrt.tuning import Batch, BuildSettings, Tuning, apply_tuning, check_tuning
+from lstn.formats.plan_file import Flavour
 
 USUAL = (Batch(1, 2, 4),)
 EIGHT = (Batch(8, 8, 8),)

@@ -7,11 +7,11 @@ from command import RunLstn
 from tiny import Tiny
 
 from lstn.errors import ArtifactError, UsageError
-from lstn.gpu import Device
-from lstn.runtime.against import compare_with
-from lstn.runtime.bench import Result, Setup, report
-from lstn.runtime.environment import describe_environment
-from lstn.runtime.latency import summarize
+from lstn.machine.environment import describe_environment
+from lstn.machine.gpu import Device
+from lstn.runtime.bench.against import compare_with
+from lstn.runtime.bench.latency import summarize
+from lstn.runtime.bench.timed_engines import Result, Setup, report
 
 SETUP = Setup((1,), 1.0, 0, Device.CPU, 1, spin=False)
 
@@ -30,7 +30,7 @@ def kept(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_file_is_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lstn.runtime.bench.sha256_of", lambda path: "")
+    monkeypatch.setattr("lstn.runtime.bench.timed_engines.sha256_of", lambda path: "")
 
 
 @pytest.mark.parametrize(("scale", "slower"), [(0.7, False), (1.0, False), (1.04, False), (1.09, True), (2.0, True)])

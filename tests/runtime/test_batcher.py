@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstn.images import Pixels
-from lstn.runtime.batcher import Batcher, Part, Place, Turns, deliver, fail, pixels_of
-from lstn.runtime.engine import Prediction
+from lstn.runtime.engines.base import Prediction
+from lstn.runtime.serving.batcher import Batcher, Part, Place, Turns, deliver, fail, pixels_of
 from lstn.runtime.serving.refusal import Refusal, Why
 
 

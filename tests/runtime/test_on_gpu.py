@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from tiny import Tiny
 
-from lstn.gpu import Device, find_gpus
-from lstn.plan import RTX_TARGETS, Flavour
-from lstn.runtime.bench import Setup
-from lstn.runtime.cuda import open_cuda
-from lstn.runtime.engine import Engine, open_engine
-from lstn.runtime.profilers import profile_engine
+from lstn.formats.plan_file import RTX_TARGETS, Flavour
+from lstn.machine.gpu import Device, find_gpus
+from lstn.runtime.bench.profilers import profile_engine
+from lstn.runtime.bench.timed_engines import Setup
+from lstn.runtime.engines.base import Engine
+from lstn.runtime.engines.cuda_opening import open_cuda
+from lstn.runtime.engines.opening import open_engine
 
 
 @pytest.fixture
@@ -24,8 +25,8 @@ def gpu_plan(tmp_path: Path, tiny: Tiny) -> Path:
     flavour = Flavour.TRT_RTX if gpus[0].target in RTX_TARGETS else Flavour.TRT
     pytest.importorskip(flavour.module)
     pytest.importorskip("cuda.bindings.runtime")
-    from lstn.export.to_plan import write_plan
-    from lstn.export.tuning import Batch, BuildSettings
+    from lstn.export.tensorrt.to_plan import write_plan
+    from lstn.export.tensorrt.tuning import Batch, BuildSettings
 
     plan = tmp_path / "model.plan"
     profiles = (Batch(1, 1, 1), Batch(2, 4, 8))

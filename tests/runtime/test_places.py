@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstn.onnxfile import Node
-from lstn.runtime.places import OTHER, SEVERAL, Layer, Place, place_layers
+from lstn.formats.onnx_file import Node
+from lstn.runtime.bench.layer_places import OTHER, SEVERAL, Layer, Place, place_layers
 
 
 def unnamed(name: str, operator: str = "") -> Layer:

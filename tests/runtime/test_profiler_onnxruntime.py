@@ -13,10 +13,10 @@ import pytest
 from profiled import SETUP, conv_net
 
 from lstn.errors import DeviceError
+from lstn.formats.onnx_file import read_model
 from lstn.images import Pixels
-from lstn.onnxfile import read_model
-from lstn.runtime.places import OTHER, Place
-from lstn.runtime.profilers import MIN_CALLS, WARM_UP_CALLS, profile_engine, spans_of_session
+from lstn.runtime.bench.layer_places import OTHER, Place
+from lstn.runtime.bench.profilers import MIN_CALLS, WARM_UP_CALLS, profile_engine, spans_of_session
 
 
 class TestOnnxRuntime:
@@ -94,7 +94,7 @@ class TestOnnxRuntime:
                 (tmp_path / "nodes.json").write_text(json.dumps(self.events))
                 return str(tmp_path / "nodes.json")
 
-        monkeypatch.setattr("lstn.runtime.profilers.new_session", lambda *_, **__: Session())
+        monkeypatch.setattr("lstn.runtime.bench.profilers.new_session", lambda *_, **__: Session())
         found = profile_engine(tmp_path / "m.onnx", 1, SETUP)
         times = [round(1000 * span.ms) for each in found.calls for span in each.spans]
         assert times == [WARM_UP_CALLS + index for index in range(MIN_CALLS // 2)]

@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from lstn.claims.verdict import Verdict, judge_below
-from lstn.runtime.race import Entrant, Race, Run, median_interval, run_race
+from lstn.research.claims.verdict import Verdict, judge_below
+from lstn.runtime.bench.race import Entrant, Race, Run, median_interval, run_race
 
 OURS, OTHER = ("lstn", "x"), ("stn", "x")
 

@@ -9,8 +9,8 @@ from tiny import MakeTiny, Tiny
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import sha256_of
 from lstn.imports import require
-from lstn.runtime import parts as parts_module
-from lstn.runtime.parts import Fields, Run, key_of, open_parts, run_of
+from lstn.runtime.ray import result_parts as parts_module
+from lstn.runtime.ray.result_parts import Fields, Run, key_of, open_parts, run_of
 
 RUN = Run("a" * 64, "b" * 64, 1, "json")
 PARQUET = Run("a" * 64, "b" * 64, 1, "parquet")

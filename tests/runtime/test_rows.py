@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from lstn.runtime.answer import Guess
-from lstn.runtime.predict import Row
-from lstn.runtime.rows import csv_rows, json_rows, table_rows
+from lstn.runtime.inference.answer import Guess
+from lstn.runtime.inference.predict import Row
+from lstn.runtime.inference.rows import csv_rows, json_rows, table_rows
 
 THETA = np.array([[1, 0, 0.125], [0, 1, -0.25]], np.float32)
 NASTY = ["=1+1", "+1", "-1", "@x", "a,b", 'say "hi"', "two\nlines", "tab\there", "\x1b[31mred", "\u202egnp.exe", "猫"]
