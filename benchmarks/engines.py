@@ -30,7 +30,7 @@ from lstn.export.openvino.to_openvino import write_openvino
 from lstn.formats.onnx_file import read_model
 from lstn.machine.environment import describe_environment
 from lstn.precision import Precision, RangeMethod
-from lstn.runtime.bench.race import Entrant, Race, Run, run_race
+from lstn.runtime.bench.race import Entrant, Race, TimedCall, run_race
 from lstn.runtime.engines.opening import open_engine
 
 ONNX_RUNTIME, OPENVINO = "ONNX Runtime", "OpenVINO"
@@ -102,7 +102,7 @@ def entrants_of(onnx_file: Path, folder: Path, ranges: Ranges, images: np.ndarra
 
 
 @contextmanager
-def ready(path: Path, pixels: np.ndarray) -> Iterator[Run]:
+def ready(path: Path, pixels: np.ndarray) -> Iterator[TimedCall]:
     """Open an engine with one thread that doesn't spin."""
     with open_engine(path, threads=1, spin=False) as engine:
         yield lambda: engine.infer(pixels)

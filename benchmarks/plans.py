@@ -31,7 +31,7 @@ from lstn.errors import LstnError
 from lstn.export.onnx.to_onnx import onnx_from_torch
 from lstn.export.tensorrt.builder import count_parsed_layers
 from lstn.export.tensorrt.to_plan import write_plan
-from lstn.export.tensorrt.tuning import Batch, BuildSettings
+from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
 from lstn.formats.plan_file import Flavour
 from lstn.machine.environment import describe_environment
 from lstn.nn.backbones import backbone_named
@@ -42,7 +42,7 @@ BACKBONES = "cnn,resnet-18,effnet-b0,densenet-121"
 LOCS = "stn,vstn,lstn"
 TARGETS = ("sm86", "sm89", "sm120")
 FP8_TARGETS = TARGETS[1:]
-PROFILE = Batch(1, 8, 32)
+PROFILE = BatchRange(1, 8, 32)
 RANGE_IMAGES = 8
 COLUMNS = (
     "localizer", "backbone", "precision", "sampler", "model.onnx", "in ONNX Runtime", "plan", "built in",

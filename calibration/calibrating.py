@@ -13,7 +13,7 @@ from lstn.calibration.drift import measure
 from lstn.calibration.emulate import emulated
 from lstn.calibration.kept_layers import HEAD_ALONE, LOCALIZER, kept_layers, layer_names
 from lstn.calibration.lower import load_float32, lowered_model
-from lstn.calibration.lowering_cost import Cost
+from lstn.calibration.lowering_cost import LoweringCost
 from lstn.calibration.ranges import Ranges, ranges_of
 from lstn.calibration.sensitivity import Outcome, fewest_to_keep
 from lstn.contract import Loc
@@ -39,7 +39,7 @@ bits by up to three.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class CalibrationSettings:
     """What to lower to, on which images, and how much it may cost.
 
     data, seed:   the data set, as `lstn.data.dataset.open_data` takes it: ranges come from its training split, the cost
@@ -72,13 +72,13 @@ class Calibrated:
     onnx: Path
     json: Path
     html: Path
-    cost: Cost
+    cost: LoweringCost
     layers: tuple[str, ...]
     kept: frozenset[str]
     search: Outcome | None
 
 
-def calibrate(onnx_file: Path, out: Path, settings: Settings) -> Calibrated:
+def calibrate(onnx_file: Path, out: Path, settings: CalibrationSettings) -> Calibrated:
     """Lower `onnx_file` into the folder `out`: `model.onnx` -> `model.int8.onnx`, with its cost as JSON and as a page.
 
     The files get their names once the cost is known and within its bounds, and older ones of the same names are gone
@@ -118,7 +118,7 @@ def calibrate(onnx_file: Path, out: Path, settings: Settings) -> Calibrated:
     return result
 
 
-def _ranges(onnx_file: Path, data: DataSet, out: Path, settings: Settings) -> Ranges | None:
+def _ranges(onnx_file: Path, data: DataSet, out: Path, settings: CalibrationSettings) -> Ranges | None:
     if not settings.precision.quantized:
         return None
     cache = out / f"{onnx_file.stem}.{settings.method.value}.ranges.json"
@@ -128,7 +128,7 @@ def _ranges(onnx_file: Path, data: DataSet, out: Path, settings: Settings) -> Ra
 
 
 def _search(
-    model: onnx.ModelProto, data: DataSet, ranges: Ranges | None, kept: frozenset[str], settings: Settings
+    model: onnx.ModelProto, data: DataSet, ranges: Ranges | None, kept: frozenset[str], settings: CalibrationSettings
 ) -> Outcome | None:
     if settings.auto is None:
         return None
@@ -143,14 +143,16 @@ def _search(
     )
 
 
-def _measured(onnx_file: Path, lowered: onnx.ModelProto, data: DataSet, stem: str, precision: Precision) -> Cost:
+def _measured(
+    onnx_file: Path, lowered: onnx.ModelProto, data: DataSet, stem: str, precision: Precision
+) -> LoweringCost:
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder) / f"{stem}.onnx"
         runs.write_bytes(emulated(lowered, precision).SerializeToString())
         return measure(onnx_file, runs, data.val)
 
 
-def _beyond(cost: Cost, settings: Settings) -> str:
+def _beyond(cost: LoweringCost, settings: CalibrationSettings) -> str:
     """Say which bound the cost is beyond, or nothing."""
     drop = 100 * (cost.top1.reference - cost.top1.lowered)
     if settings.max_drop is not None and drop > settings.max_drop:

@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lstn.calibration.cost_report import Costs, blame, decibel, describe, headline, warnings
-from lstn.calibration.lowering_cost import BadCase, Cost
+from lstn.calibration.cost_report import LoweringCosts, blame, decibel, describe, headline, warnings
+from lstn.calibration.lowering_cost import BadCase, LoweringCost
 from lstn.calibration.noise import LayerNoise
 from lstn.images import Pixels
 from lstn.report.charts import histogram
@@ -25,7 +25,7 @@ _BEYOND = 0.25
 """How much of the image's size is shown of a quadrilateral that reaches outside of it."""
 
 
-def page(costs: Costs) -> str:
+def page(costs: LoweringCosts) -> str:
     """Return the whole page."""
     sections = [section("At a glance", table_body(headline(costs)))]
     if found := warnings(costs):
@@ -34,7 +34,7 @@ def page(costs: Costs) -> str:
     return whole_page("What lower precision costs", describe(costs), sections)
 
 
-def _details(name: str, cost: Cost) -> Iterator[str]:
+def _details(name: str, cost: LoweringCost) -> Iterator[str]:
     yield f'<div class="pictures">{"".join(_histograms(cost))}</div>'
     blamed = blame(name, cost)
     if blamed.rows:
@@ -45,7 +45,7 @@ def _details(name: str, cost: Cost) -> Iterator[str]:
     yield f'<h3>The {len(cost.worst)} images {moved} moved most</h3><div class="pictures">{cases}</div>'
 
 
-def _histograms(cost: Cost) -> Iterator[str]:
+def _histograms(cost: LoweringCost) -> Iterator[str]:
     height, width = cost.contract.image_hw
     if cost.per_image.drift_px is not None:
         yield _histogram(
@@ -65,7 +65,7 @@ def _histogram(values: npt.NDArray[np.float64], x_title: str, caption: str) -> s
     return figure(histogram(values, mark, style="measured", x_title=x_title, mark_name="p99"), caption)
 
 
-def _levels(cost: Cost) -> str:
+def _levels(cost: LoweringCost) -> str:
     """A bar for each node's own signal to noise; nodes without any noise are only counted."""
     noisy = [layer for layer in cost.layers if layer.own_db != math.inf or layer.output_db != math.inf]
     measured = [layer.own_db for layer in noisy if layer.own_db is not None and math.isfinite(layer.own_db)]
@@ -86,7 +86,7 @@ def _level(layer: LayerNoise, longest: float) -> str:
     return f'<tr><td class="level word">{escape(layer.node)}{bar}</td>{numbers}</tr>'
 
 
-def _case(name: str, cost: Cost, case: BadCase) -> str:
+def _case(name: str, cost: LoweringCost, case: BadCase) -> str:
     images, labels = cost.per_image, cost.contract.labels
     right, before, after = (labels[column[case.place]] for column in (images.label, images.reference, images.lowered))
     predicted = f"both say {before}" if before == after else f"fp32 says {before}, {name} {after}"

@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, TypeAlias
 
-from lstn.calibration.lowering_cost import Accuracy, BadCase, Changed, Cost, Drift
+from lstn.calibration.lowering_cost import Accuracy, BadCase, Changed, Drift, LoweringCost
 from lstn.calibration.noise import LayerNoise
 from lstn.contract import Loc
-from lstn.formats.node_names import Part, part_of
+from lstn.formats.node_names import ModelPart, part_of
 from lstn.report.table import Table, print_table
 
 if TYPE_CHECKING:
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
 
 VERSION = 1
 
-Costs: TypeAlias = Mapping[str, Cost]
+LoweringCosts: TypeAlias = Mapping[str, LoweringCost]
 """Name of the precision -> what it costs, all of them against one float32 model on the same images."""
 
 _BLAMED = 5
 """Layers that are named of each part."""
 
 
-def print_costs(console: "Console", costs: Costs) -> None:
+def print_costs(console: "Console", costs: LoweringCosts) -> None:
     """Print what each precision costs side by side, what weakens the figures, and which layers are to blame."""
     print_table(console, headline(costs))
     for warning in warnings(costs):
@@ -35,12 +35,12 @@ def print_costs(console: "Console", costs: Costs) -> None:
             print_table(console, table)
 
 
-def costs_to_json(costs: Costs) -> str:
+def costs_to_json(costs: LoweringCosts) -> str:
     """Return every figure, those of single images included, as one JSON object."""
     return json.dumps({"version": VERSION, "precisions": {name: _as_json(cost) for name, cost in costs.items()}})
 
 
-def describe(costs: Costs) -> str:
+def describe(costs: LoweringCosts) -> str:
     """Say in a line what was measured on what."""
     cost = next(iter(costs.values()))
     contract = cost.contract
@@ -50,12 +50,12 @@ def describe(costs: Costs) -> str:
     return f"{model}; {cost.images} of {cost.split_size} validation images; ONNX Runtime on the CPU"
 
 
-def warnings(costs: Costs) -> tuple[str, ...]:
+def warnings(costs: LoweringCosts) -> tuple[str, ...]:
     """Return what makes the figures weaker than they look, each once."""
     return tuple(dict.fromkeys(warning for cost in costs.values() for warning in cost.warnings))
 
 
-def headline(costs: Costs) -> Table:
+def headline(costs: LoweringCosts) -> Table:
     """Lay float32 and every precision out side by side."""
     first, each = next(iter(costs.values())), tuple(costs.values())
     rows = []
@@ -78,10 +78,10 @@ def headline(costs: Costs) -> Table:
     return Table("What lower precision costs", ("", "fp32", *costs), tuple(rows), note=drift_note if warped else "")
 
 
-def blame(name: str, cost: Cost) -> Table:
+def blame(name: str, cost: LoweringCost) -> Table:
     """Name the layers that add most noise of their own, of the localizer and of the backbone."""
     rows = []
-    for part in (Part.LOCALIZER, Part.BACKBONE):
+    for part in (ModelPart.LOCALIZER, ModelPart.BACKBONE):
         noisy = [layer for layer in cost.layers if part_of(layer.node) is part and layer.own_db not in (None, math.inf)]
         worst = sorted(noisy, key=_own)[:_BLAMED]
         rows += [(layer.node, decibel(layer.own_db), decibel(layer.output_db)) for layer in worst]
@@ -111,12 +111,12 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-_ACCURACIES: dict[str, Callable[[Cost], Accuracy | None]] = {
+_ACCURACIES: dict[str, Callable[[LoweringCost], Accuracy | None]] = {
     "top-1": lambda cost: cost.top1,
     "top-5": lambda cost: cost.top5,
 }
 
-_FIGURES: dict[str, Callable[[Cost], str]] = {
+_FIGURES: dict[str, Callable[[LoweringCost], str]] = {
     "same top-1 as fp32": lambda cost: _percent(cost.agreement),
     "logit difference, mean": lambda cost: f"{cost.logit_difference.mean:.3g}",
     "logit difference, largest": lambda cost: f"{cost.logit_difference.largest:.3g}",
@@ -131,7 +131,7 @@ _WARP_FIGURES: dict[str, Callable[[Drift, Changed], str]] = {
 }
 
 
-def _as_json(cost: Cost) -> dict[str, object]:
+def _as_json(cost: LoweringCost) -> dict[str, object]:
     images = cost.per_image
     columns = {
         "index": images.index,
@@ -159,7 +159,7 @@ def _as_json(cost: Cost) -> dict[str, object]:
     }
 
 
-def _layers(cost: Cost) -> Iterator[dict[str, object]]:
+def _layers(cost: LoweringCost) -> Iterator[dict[str, object]]:
     """JSON has no infinity, so that one is said in words."""
     for layer in cost.layers:
         fields: dict[str, object] = asdict(layer)

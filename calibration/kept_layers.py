@@ -6,16 +6,19 @@ from collections.abc import Iterable
 import onnx
 
 from lstn.errors import ArtifactError, UsageError
-from lstn.formats.node_names import HEAD, Part, layer_of, part_of
+from lstn.formats.node_names import HEAD, ModelPart, layer_of, part_of
 
 LAYERS = ("Conv", "Gemm", "MatMul")
 """The operators whose arithmetic lower precision makes cheaper. What else there is only follows their types."""
 
-LOCALIZER = Part.LOCALIZER.value
+QUANTIZED = ("Conv", "Gemm", "MatMul", "Add")
+"""Whose inputs are quantized: the layers, and the sums of residual blocks, so that a block stays in 8 bits."""
+
+LOCALIZER = ModelPart.LOCALIZER.value
 HEAD_ALONE = "head"
 """What `--keep` calls the layers that are float32 in any case."""
 
-LOWERED_PARTS = (Part.LOCALIZER, Part.BACKBONE)
+LOWERED_PARTS = (ModelPart.LOCALIZER, ModelPart.BACKBONE)
 """Not the grid and the sampler: a float16 coordinate near 1 is a tenth of a pixel coarse at 224, and the sampler takes
 its image in the type of its coordinates (TensorRT, PyTorch). Nor the normalisation before it, which would gain nothing.
 """

@@ -82,7 +82,7 @@ class BadCase:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Cost:
+class LoweringCost:
     """What a lowered model costs against its float32 one. What concerns the warp is None without a transformer.
 
     split_size:   how many images there were to choose from

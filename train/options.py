@@ -12,7 +12,7 @@ from lstn.health.run_health import number
 from lstn.train.augment import Augment
 from lstn.train.recipes import Recipe
 
-Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
+TrainingPrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 """Arithmetic of the backbone in training; the transformer always computes in float32."""
 
 _RANGES: dict[str, tuple[int, float]] = {
@@ -44,7 +44,7 @@ class Options(Recipe):
     weights: str
     image_size: int
     epochs: int
-    precision: Precision
+    precision: TrainingPrecision
     seed: int
     augment: Augment = "none"
     iterations: int = 1

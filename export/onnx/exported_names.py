@@ -8,7 +8,7 @@ from collections import Counter
 
 import onnx
 
-from lstn.formats.node_names import Part, part_of
+from lstn.formats.node_names import ModelPart, part_of
 
 _SCOPES = "pkg.torch.onnx.name_scopes"
 """Where the exporter notes the modules that a node came from, outermost first, and what it called the node."""
@@ -33,7 +33,7 @@ def name_nodes(graph: onnx.GraphProto) -> None:
         layer = _layer(node, weights) or next((layer_of_tensor[i] for i in node.input if i in layer_of_tensor), "")
         if layer in ("", _TRANSFORMER):
             layer = _unnamed_layer(node, of_theta)
-        if part_of(layer) in (Part.LOCALIZER, Part.GRID):
+        if part_of(layer) in (ModelPart.LOCALIZER, ModelPart.GRID):
             of_theta.update(node.output)
         layer_of_tensor.update(dict.fromkeys(node.output, layer))
         plain = f"{layer}/{node.op_type}"
@@ -71,5 +71,5 @@ def _innermost_module(node: onnx.NodeProto) -> str:
 def _unnamed_layer(node: onnx.NodeProto, of_theta: set[str]) -> str:
     """Outside of any module's own code lie the normalisation, the grid and the sampler."""
     if node.op_type == "GridSample":
-        return Part.SAMPLER.value
-    return Part.GRID.value if of_theta.intersection(node.input) else Part.INPUT.value
+        return ModelPart.SAMPLER.value
+    return ModelPart.GRID.value if of_theta.intersection(node.input) else ModelPart.INPUT.value

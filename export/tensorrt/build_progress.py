@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-Report = Callable[[float, str], None]
+ReportProgress = Callable[[float, str], None]
 """Takes the share of a build that is done, from 0 to 1, never less than before, and the phase that it is in."""
 
 _POLL_S = 0.1
@@ -39,7 +39,7 @@ class Progress:
     Calls may come from any thread and in any order; a name that isn't open is passed over.
     """
 
-    def __init__(self, report: Report | None = None) -> None:
+    def __init__(self, report: ReportProgress | None = None) -> None:
         """Tell `report` after every step."""
         self._report = report
         self._open: dict[str, _Phase] = {}

@@ -13,12 +13,12 @@ from lstn.errors import ArtifactError, DeviceError, LstnError
 from lstn.export.plugin import FUSED
 from lstn.export.plugin.aot import register_plugin
 from lstn.export.tensorrt.build_log import BuildLog, logger_of, told
-from lstn.export.tensorrt.build_progress import Progress, Report, interruptible, monitor_of
+from lstn.export.tensorrt.build_progress import Progress, ReportProgress, interruptible, monitor_of
 from lstn.export.tensorrt.parsed_layers import count_layers, layers_of, precision_of
 from lstn.export.tensorrt.targets import load_tensorrt, own_gpu
 from lstn.export.tensorrt.timings import timing_cache
 from lstn.export.tensorrt.tuning import BuildSettings, apply_tuning
-from lstn.formats.node_names import Part, part_of
+from lstn.formats.node_names import ModelPart, part_of
 from lstn.formats.onnx_file import read_onnx
 from lstn.formats.plan_file import Flavour, Tensor
 
@@ -39,7 +39,7 @@ class Built:
     outputs: tuple[Tensor, ...]
 
 
-def build(onnx: Path, settings: BuildSettings, *, report: Report | None = None) -> Built:
+def build(onnx: Path, settings: BuildSettings, *, report: ReportProgress | None = None) -> Built:
     """Build an engine from an ONNX file with one input, whose first dimension is the batch.
 
     report: is told how far the build is, from another thread
@@ -145,7 +145,7 @@ def _check_network(trt: Any, network: Any, onnx: Path) -> None:
     if network.num_inputs != 1 or network.get_input(0).shape[0] != -1:
         raise ArtifactError(f"{onnx}: wanted one input with a dynamic batch", hint="write it with: lstn export")
     for layer in layers_of(network):
-        if layer.type.name.startswith("PLUGIN") and part_of(layer.name) is not Part.SAMPLER:
+        if layer.type.name.startswith("PLUGIN") and part_of(layer.name) is not ModelPart.SAMPLER:
             raise ArtifactError(
                 f"{onnx}: TensorRT {trt.__version__} reads {layer.name!r} as a plugin, wanted none but the sampler"
             )

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from lstn.contract import Contract
 from lstn.errors import ArtifactError, UsageError
-from lstn.export.tensorrt.build_progress import Report
+from lstn.export.tensorrt.build_progress import ReportProgress
 from lstn.export.tensorrt.builder import build
-from lstn.export.tensorrt.tuning import Batch, BuildSettings, check_tuning
+from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, check_tuning
 from lstn.files import replacing, sha256_of, write_text
 from lstn.formats.onnx_file import read_model
 from lstn.formats.plan_file import Sidecar, read_sidecar, sidecar_path
@@ -27,7 +27,9 @@ _MAX_ELEMENTS = (1 << 31) - 1
 """TensorRT counts a tensor's elements in 31 bits."""
 
 
-def write_plan(onnx_file: Path, plan: Path, settings: BuildSettings, *, report: Report | None = None) -> Sidecar:
+def write_plan(
+    onnx_file: Path, plan: Path, settings: BuildSettings, *, report: ReportProgress | None = None
+) -> Sidecar:
     """Build `plan` and its sidecar from an ONNX file of lstn, in whatever precision that file has.
 
     report: is told how far the build is, from another thread
@@ -73,7 +75,7 @@ def write_plan(onnx_file: Path, plan: Path, settings: BuildSettings, *, report: 
     return sidecar
 
 
-def check_size(contract: Contract, profiles: tuple[Batch, ...]) -> None:
+def check_size(contract: Contract, profiles: tuple[BatchRange, ...]) -> None:
     """Refuse batches of more elements than TensorRT counts.
 
     Raises:
@@ -125,7 +127,7 @@ def is_stale(plan: Path, onnx_file: Path) -> bool:
         return True
 
 
-def parse_batches(texts: Sequence[str]) -> tuple[Batch, ...]:
+def parse_batches(texts: Sequence[str]) -> tuple[BatchRange, ...]:
     """Read profiles, each as `MIN,OPT,MAX`, such as `1,8,32`.
 
     Raises:
@@ -137,9 +139,9 @@ def parse_batches(texts: Sequence[str]) -> tuple[Batch, ...]:
     return profiles
 
 
-def _parse_batch(text: str) -> Batch:
+def _parse_batch(text: str) -> BatchRange:
     match = _BATCH.fullmatch(text.replace(" ", ""))
-    batch = Batch(*(int(number) for number in match.groups())) if match else Batch(0, 0, 0)
+    batch = BatchRange(*(int(number) for number in match.groups())) if match else BatchRange(0, 0, 0)
     if not 1 <= batch.minimum <= batch.optimum <= batch.maximum:
         raise UsageError(
             f"--batch {text!r:.60}: wanted MIN,OPT,MAX with 1 <= MIN <= OPT <= MAX", hint="for example: --batch 1,8,32"

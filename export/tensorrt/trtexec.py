@@ -10,7 +10,7 @@ from pathlib import Path
 from lstn.contract import PIXELS, Contract
 from lstn.errors import ArtifactError, LstnError
 from lstn.export.tensorrt.to_plan import check_size
-from lstn.export.tensorrt.tuning import Batch, Tuning
+from lstn.export.tensorrt.tuning import BatchRange, Tuning
 from lstn.files import replacing
 from lstn.formats.onnx_file import OnnxFile, read_model
 from lstn.terminal import printable
@@ -40,7 +40,7 @@ def script_path(onnx_file: Path) -> Path:
     return onnx_file.with_name(f"{onnx_file.stem}.trtexec.sh")
 
 
-def write_script(onnx_file: Path, *, profiles: tuple[Batch, ...], tuning: Tuning) -> OnnxFile:
+def write_script(onnx_file: Path, *, profiles: tuple[BatchRange, ...], tuning: Tuning) -> OnnxFile:
     """Write the script that builds the plan of `onnx_file` beside it, and return what the file says of itself.
 
     Raises:
@@ -62,7 +62,7 @@ def write_script(onnx_file: Path, *, profiles: tuple[Batch, ...], tuning: Tuning
     return onnx
 
 
-def trtexec_flags(contract: Contract, profiles: tuple[Batch, ...], tuning: Tuning) -> tuple[str, ...]:
+def trtexec_flags(contract: Contract, profiles: tuple[BatchRange, ...], tuning: Tuning) -> tuple[str, ...]:
     """Return what `lstn.export.tensorrt.builder` asks TensorRT for, as options of trtexec."""
     flags = ["--stronglyTyped", "--noTF32", "--profilingVerbosity=detailed", "--skipInference"]
     height, width = contract.image_hw
@@ -84,7 +84,7 @@ def trtexec_flags(contract: Contract, profiles: tuple[Batch, ...], tuning: Tunin
     return tuple(flags)
 
 
-def _script(onnx_file: Path, contract: Contract, profiles: tuple[Batch, ...], tuning: Tuning) -> str:
+def _script(onnx_file: Path, contract: Contract, profiles: tuple[BatchRange, ...], tuning: Tuning) -> str:
     plan, cache = f"{onnx_file.stem}.plan", f"{onnx_file.stem}.trtexec.cache"
     built = f".{plan}.tmp"
     files = (f"--onnx={onnx_file.name}", f"--saveEngine={built}", f"--timingCacheFile={cache}")

@@ -10,7 +10,7 @@ from lstn.formats.plan_file import Flavour, runs_compatible_plans
 _MIB = 1 << 20
 
 
-class Batch(NamedTuple):
+class BatchRange(NamedTuple):
     """A profile's batch sizes: the smallest, the one that kernels are chosen for, and the largest."""
 
     minimum: int
@@ -47,7 +47,7 @@ class BuildSettings:
     """
 
     flavour: Flavour
-    profiles: tuple[Batch, ...]
+    profiles: tuple[BatchRange, ...]
     targets: tuple[str, ...]
     tuning: Tuning = Tuning()
     log_file: Path | None = None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from lstn.machine.environment import Environment
     from lstn.runtime.bench.layer_times import Breakdown
-    from lstn.runtime.bench.timed_engines import Result, Setup
+    from lstn.runtime.bench.timed_engines import BenchResult, BenchSetup
 
 _BATCHES = re.compile(r"[1-9][0-9]{0,5}(,[1-9][0-9]{0,5})*")
 _FEW_ROUNDS = 100
@@ -67,14 +67,14 @@ def bench(
     With --against, the exit code is 1 if the whole interval of a median lies beyond what it was and the tolerance.
     """
     from lstn.machine.environment import describe_environment
-    from lstn.runtime.bench.timed_engines import Setup
+    from lstn.runtime.bench.timed_engines import BenchSetup
     from lstn.runtime.bench.timed_engines import bench as run_bench
     from lstn.runtime.engines.onnxruntime_engine import resolve_device
 
     batches = _batches(batch)
     if any(path.suffix.lower() == ".onnx" for path in files):
         device = resolve_device(device)
-    setup = Setup(batches, seconds, seed, device, threads, spin=len(files) == 1)
+    setup = BenchSetup(batches, seconds, seed, device, threads, spin=len(files) == 1)
     if profile:
         check_profiled(files, device, trace, json_)
     elif trace is not None:
@@ -105,8 +105,8 @@ def bench(
 
 def _save(
     path: Path,
-    results: Sequence["Result"],
-    setup: "Setup",
+    results: Sequence["BenchResult"],
+    setup: "BenchSetup",
     environment: "Environment",
     breakdowns: Sequence["Breakdown"] | None,
 ) -> None:
@@ -118,7 +118,7 @@ def _save(
     note(f"every sample: {path}")
 
 
-def _compare(kept: Path, results: Sequence["Result"], setup: "Setup", tolerance: float) -> None:
+def _compare(kept: Path, results: Sequence["BenchResult"], setup: "BenchSetup", tolerance: float) -> None:
     """Say how each median moved since the run in `kept`.
 
     Raises:
@@ -137,7 +137,7 @@ def _compare(kept: Path, results: Sequence["Result"], setup: "Setup", tolerance:
         )
 
 
-def _run_loads(files: Sequence[Path], setup: "Setup", scenario: Scenario) -> None:
+def _run_loads(files: Sequence[Path], setup: "BenchSetup", scenario: Scenario) -> None:
     from lstn.runtime.bench.loadgen import run_load
     from lstn.runtime.engines.opening import open_engine
 
@@ -166,7 +166,7 @@ def _console() -> "Console":
     return console
 
 
-def _show(results: Sequence["Result"], environment: "Environment", device: Device) -> None:
+def _show(results: Sequence["BenchResult"], environment: "Environment", device: Device) -> None:
     console = _console()
     console.print(_where(environment, device), style="dim", markup=False)
     console.print(_table(results, console))
@@ -190,7 +190,7 @@ def _where(environment: "Environment", device: Device) -> str:
     return f"{environment.cpu}, {environment.cores} cores{load}; {gpus}{onnx}; {libraries}"
 
 
-def _table(results: Sequence["Result"], console: "Console") -> "Table":
+def _table(results: Sequence["BenchResult"], console: "Console") -> "Table":
     """Times in ms. A narrow terminal goes without what --json keeps anyway."""
     from rich import box
     from rich.table import Table
@@ -227,7 +227,7 @@ def _table(results: Sequence["Result"], console: "Console") -> "Table":
     return table
 
 
-def _against(result: "Result", separator: str) -> str:
+def _against(result: "BenchResult", separator: str) -> str:
     if result.ratio is None:
         return "1"
     value, low, high = (
@@ -237,7 +237,7 @@ def _against(result: "Result", separator: str) -> str:
     return f"{value}{separator}{low} to {high}"
 
 
-def _colour(result: "Result") -> str:
+def _colour(result: "BenchResult") -> str:
     """Green or red only where the interval leaves no doubt."""
     if result.ratio is None or result.ratio.low <= 1 <= result.ratio.high:
         return ""

@@ -14,8 +14,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from lstn.runtime.bench.layer_times import Breakdown, Row
-    from lstn.runtime.bench.timed_engines import Result, Setup
+    from lstn.runtime.bench.layer_times import Breakdown, LayerTime
+    from lstn.runtime.bench.timed_engines import BenchResult, BenchSetup
 
 _SLOWEST = 15
 _OPERATORS = 2
@@ -46,7 +46,7 @@ def check_profiled(files: Sequence[Path], device: Device, trace: Path | None, js
         raise UsageError(f"--trace and --save both name {trace}", hint="name two files")
 
 
-def profile_results(results: Sequence["Result"], setup: "Setup", console: "Console") -> Iterator["Breakdown"]:
+def profile_results(results: Sequence["BenchResult"], setup: "BenchSetup", console: "Console") -> Iterator["Breakdown"]:
     """Show where the time of each engine goes, one by one."""
     from lstn.runtime.bench.layer_times import typical_ms
     from lstn.runtime.bench.profilers import profile_engine
@@ -129,7 +129,7 @@ def _new_table(title: str, figures: Sequence[str], *words: str) -> "Table":
     return table
 
 
-def _named(row: "Row") -> str:
+def _named(row: "LayerTime") -> str:
     """Begin with the part: for layers of the model their name does."""
     nodes = (row.layer or "").split(" + ")
     if len(nodes) > _NODES:

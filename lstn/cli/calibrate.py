@@ -13,7 +13,7 @@ from lstn.terminal import file_size, note
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lstn.calibration.calibrating import Calibrated, Settings
+    from lstn.calibration.calibrating import Calibrated, CalibrationSettings
     from lstn.calibration.sensitivity import Outcome
 
 _PIPE_WIDTH = 100
@@ -90,7 +90,7 @@ def calibrate(
 
     Writes model.PRECISION.onnx, from which lstn export builds plans, and its cost beside it as JSON and as a page.
     """
-    from lstn.calibration.calibrating import Settings, calibrate
+    from lstn.calibration.calibrating import CalibrationSettings, calibrate
 
     ready = source is not None and source.suffix == ".onnx"
     if ready and data is None:
@@ -107,7 +107,7 @@ def calibrate(
         training = export_onnx(checkpoint_of(source), onnx_file)
         data = training.data if data is None else data
         seed = training.seed if seed is None else seed
-    settings = Settings(
+    settings = CalibrationSettings(
         precision=precision,
         data=str(data),
         seed=seed,
@@ -121,7 +121,7 @@ def calibrate(
     show(calibrate(onnx_file, out, settings), settings)
 
 
-def show(made: "Calibrated", settings: "Settings") -> None:
+def show(made: "Calibrated", settings: "CalibrationSettings") -> None:
     """Print what a calibration cost, how its layers were chosen, and what it wrote."""
     from rich.console import Console
 
@@ -144,7 +144,7 @@ def show(made: "Calibrated", settings: "Settings") -> None:
         )
 
 
-def _print_search(console: "Console", search: "Outcome", made: "Calibrated", settings: "Settings") -> None:
+def _print_search(console: "Console", search: "Outcome", made: "Calibrated", settings: "CalibrationSettings") -> None:
     """The path that --auto took."""
     for layer, noise in list(search.noise.items())[:_MOST_NAMED]:
         console.print(f"alone, {layer} adds noise of {noise:.2e} of the logits' power", markup=False)
@@ -156,11 +156,11 @@ def _print_search(console: "Console", search: "Outcome", made: "Calibrated", set
 
 def _named(kept: Iterable[str], layers: tuple[str, ...]) -> list[str]:
     """Name layers in order of computation: a whole localizer or head as one, and a long list's rest by its number."""
-    from lstn.formats.node_names import HEAD, Part, part_of
+    from lstn.formats.node_names import HEAD, ModelPart, part_of
 
     left, names = set(kept), []
     for whole, members in (
-        ("the localizer", {layer for layer in layers if part_of(layer) is Part.LOCALIZER}),
+        ("the localizer", {layer for layer in layers if part_of(layer) is ModelPart.LOCALIZER}),
         ("the localizer's head", {layer for layer in layers if layer.startswith(f"{HEAD}.")}),
     ):
         if members and members <= left:

@@ -11,14 +11,14 @@ import typer
 
 from lstn.errors import LstnError, UsageError
 from lstn.files import write_text
-from lstn.research.claims.claims_request import Engine, Setup
+from lstn.research.claims.claims_request import ClaimsRequest, ComparedEngine
 from lstn.research.claims.verdict import Verdict
 from lstn.terminal import note, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lstn.research.claims.claims_report import Report
+    from lstn.research.claims.claims_report import ClaimsReport
 
 _PIPE_WIDTH = 120
 _BATCHES = re.compile(r"[1-9][0-9]{0,5}(,[1-9][0-9]{0,5})*")
@@ -43,7 +43,9 @@ def claims(
     threads: Annotated[
         int, typer.Option(metavar="N", min=0, help="Threads of each library; 0 leaves it the choice.")
     ] = 1,
-    engine: Annotated[Engine, typer.Option(help="What the localizers are compared on.")] = Engine.ONNXRUNTIME,
+    engine: Annotated[
+        ComparedEngine, typer.Option(help="What the localizers are compared on.")
+    ] = ComparedEngine.ONNXRUNTIME,
     peers: Annotated[
         bool, typer.Option("--peers/--no-peers", help="Race PyTorch, torch.compile, OpenVINO and default exports too.")
     ] = True,
@@ -79,7 +81,7 @@ def claims(
         if path is not None:
             _check_place(path)
     names = tuple(dict.fromkeys(model.replace(" ", "").split(",")))
-    setup = Setup(names, image_size, _batches(batch), threads or None, engine, peers, seconds, seed)
+    setup = ClaimsRequest(names, image_size, _batches(batch), threads or None, engine, peers, seconds, seed)
     report = _measure(files or [], setup)
     if json_ is not None:
         write_text(json_, report.to_json())
@@ -93,10 +95,10 @@ def claims(
             note(f"written: {printable(str(path))}")
 
 
-def _measure(files: Sequence[Path], setup: Setup) -> "Report":
+def _measure(files: Sequence[Path], setup: ClaimsRequest) -> "ClaimsReport":
     from lstn.machine.environment import describe_environment
     from lstn.nn.counting import count_costs, count_rows
-    from lstn.research.claims.claims_report import Report, make_report
+    from lstn.research.claims.claims_report import ClaimsReport, make_report
     from lstn.research.claims.paper import compare
     from lstn.research.claims.races import check, race_all, race_files
 
@@ -107,7 +109,7 @@ def _measure(files: Sequence[Path], setup: Setup) -> "Report":
         heats = list(raced)
     if files:  # what was timed is what the files are
         setup = replace(setup, models=(heats[0].backbone,), image_size=heats[0].image_hw[0], peers=False)
-    report: Report = make_report(list(compare(count_costs, count_rows)), heats, count_costs, setup, environment)
+    report: ClaimsReport = make_report(list(compare(count_costs, count_rows)), heats, count_costs, setup, environment)
     return report
 
 
@@ -144,7 +146,7 @@ def _console() -> "Console":
     return console
 
 
-def _show(console: "Console", report: "Report") -> None:
+def _show(console: "Console", report: "ClaimsReport") -> None:
     from rich.text import Text
 
     from lstn.report.table import print_table

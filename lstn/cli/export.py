@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstn.cli.export_checks import Engine, Sampler, refuse_elsewhere, refuse_precision, refuse_run
+from lstn.cli.export_checks import ExportFormat, Sampler, refuse_elsewhere, refuse_precision, refuse_run
 from lstn.cli.export_elsewhere import export_script, export_triton, refuse_gaps
 from lstn.cli.export_plan import export_plan, look_ahead
 from lstn.errors import LstnError, UsageError
@@ -31,12 +31,12 @@ def export(
         ),
     ] = None,
     engine: Annotated[
-        Engine,
+        ExportFormat,
         typer.Option(
             help="model.onnx alone, or also a plan for TensorRT (on its GPU) or TensorRT for RTX, or model.xml for "
             "OpenVINO (on a CPU)."
         ),
-    ] = Engine.ONNX,
+    ] = ExportFormat.ONNX,
     precision: Annotated[
         Precision | None,
         typer.Option(
@@ -126,7 +126,7 @@ def export(
     """
     from lstn.export.tensorrt.tuning import Tuning
 
-    flavour = None if engine in (Engine.ONNX, Engine.OPENVINO) else Flavour(engine.value)
+    flavour = None if engine in (ExportFormat.ONNX, ExportFormat.OPENVINO) else Flavour(engine.value)
     tuning = Tuning(
         workspace_mib=workspace,
         level=level,
@@ -155,7 +155,7 @@ def export(
     training = None if ready else export_onnx(checkpoint_of(run), onnx_file, fused=fused)
     if precision is not None and training is not None:
         onnx_file = _lower(onnx_file, out, precision, training)
-    if engine is Engine.ONNX or script:
+    if engine is ExportFormat.ONNX or script:
         if settings is not None:  # --script
             export_script(onnx_file, settings)
         elif triton is not None:
@@ -186,10 +186,10 @@ def export(
 
 
 def _lower(onnx_file: Path, out: Path, precision: Precision, training: "Training") -> Path:
-    from lstn.calibration.calibrating import Settings, calibrate
+    from lstn.calibration.calibrating import CalibrationSettings, calibrate
     from lstn.cli.calibrate import show
 
-    settings = Settings(precision=precision, data=training.data, seed=training.seed)
+    settings = CalibrationSettings(precision=precision, data=training.data, seed=training.seed)
     made = calibrate(onnx_file, out, settings)
     show(made, settings)
     return made.onnx

@@ -8,7 +8,7 @@ from lstn.formats.plan_file import Flavour
 from lstn.precision import Precision
 
 
-class Engine(str, Enum):
+class ExportFormat(str, Enum):
     """What to make of a checkpoint."""
 
     ONNX = "onnx"
@@ -25,20 +25,20 @@ class Sampler(str, Enum):
 
 
 _RUNS = {
-    Engine.ONNX: (Precision.FP16, Precision.INT8),
-    Engine.TRT: tuple(Precision),
-    Engine.TRT_RTX: tuple(Precision),
-    Engine.OPENVINO: (Precision.FP16, Precision.BF16, Precision.INT8),
+    ExportFormat.ONNX: (Precision.FP16, Precision.INT8),
+    ExportFormat.TRT: tuple(Precision),
+    ExportFormat.TRT_RTX: tuple(Precision),
+    ExportFormat.OPENVINO: (Precision.FP16, Precision.BF16, Precision.INT8),
 }
 """Which lower precisions an engine has kernels for, or at least runs."""
 
-_SERVED = (Engine.ONNX, Engine.TRT)
+_SERVED = (ExportFormat.ONNX, ExportFormat.TRT)
 """What Triton has a back end for, as lstn writes it."""
 
 _FIRST_FP8 = 89
 
 
-def refuse_run(run: Path | None, engine: Engine, sampler: Sampler, triton: Path | None) -> None:
+def refuse_run(run: Path | None, engine: ExportFormat, sampler: Sampler, triton: Path | None) -> None:
     """Refuse a RUN that is a plan, or an ONNX file of which nothing is left to be made."""
     if run is not None and run.suffix == ".plan":
         raise UsageError(
@@ -46,16 +46,16 @@ def refuse_run(run: Path | None, engine: Engine, sampler: Sampler, triton: Path 
             hint=f"run it with: lstn infer images/ --engine {run}; or name the run or the ONNX file that it is from",
         )
     ready = run is not None and run.suffix == ".onnx"
-    if ready and engine is Engine.ONNX and triton is None:
+    if ready and engine is ExportFormat.ONNX and triton is None:
         raise UsageError(
             f"{run} is an ONNX file already", hint=f"build a plan of it with: lstn export {run} --engine trt"
         )
-    if sampler is Sampler.FUSED and (ready or engine is Engine.OPENVINO):
+    if sampler is Sampler.FUSED and (ready or engine is ExportFormat.OPENVINO):
         why = f"{run} has its sampler already" if ready else "OpenVINO knows no operator but ONNX's own"
         raise UsageError(f"--sampler fused: {why}", hint="leave it out" if ready else "use --sampler native")
 
 
-def refuse_precision(precision: Precision, engine: Engine, targets: tuple[str, ...], run: Path | None) -> None:
+def refuse_precision(precision: Precision, engine: ExportFormat, targets: tuple[str, ...], run: Path | None) -> None:
     """Refuse what the engine can't run, or what can't be lowered here."""
     if run is not None and run.suffix == ".onnx":
         raise UsageError(
@@ -63,7 +63,7 @@ def refuse_precision(precision: Precision, engine: Engine, targets: tuple[str, .
             hint=f"use: lstn calibrate {run} --precision {precision.value} --data digits, or --data folder:PATH",
         )
     if precision not in _RUNS[engine]:
-        takers = [other.value for other in Engine if precision in _RUNS[other]]
+        takers = [other.value for other in ExportFormat if precision in _RUNS[other]]
         raise UsageError(
             f"--engine {engine.value} doesn't run {precision.value}", hint=f"these do: --engine {' or '.join(takers)}"
         )
@@ -73,9 +73,9 @@ def refuse_precision(precision: Precision, engine: Engine, targets: tuple[str, .
         )
 
 
-def refuse_elsewhere(engine: Engine, triton: Path | None, build_log: Path | None, *, script: bool) -> None:
+def refuse_elsewhere(engine: ExportFormat, triton: Path | None, build_log: Path | None, *, script: bool) -> None:
     """Refuse a script or a repository for an engine that has none, and a script together with what needs the plan."""
-    if script and engine is not Engine.TRT:
+    if script and engine is not ExportFormat.TRT:
         raise UsageError("--script is for --engine trt, whose trtexec it calls", hint="use --engine trt")
     if script and build_log is not None:
         raise UsageError(

@@ -8,7 +8,7 @@ import typer
 from lstn.terminal import file_size, note
 
 if TYPE_CHECKING:
-    from lstn.export.tensorrt.tuning import Batch, BuildSettings
+    from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
 
 
 def export_script(onnx_file: Path, settings: "BuildSettings") -> None:
@@ -33,7 +33,7 @@ def export_triton(model: Path, repository: Path) -> None:
     typer.echo(f"{version}  serve it with: tritonserver --model-repository={repository}")
 
 
-def refuse_gaps(profiles: tuple["Batch", ...]) -> None:
+def refuse_gaps(profiles: tuple["BatchRange", ...]) -> None:
     """Refuse, before a plan is built, batch sizes that Triton can't serve."""
     from lstn.export.triton.to_triton import check_profiles
 

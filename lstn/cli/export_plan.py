@@ -13,7 +13,7 @@ from lstn.formats.plan_file import Flavour, sidecar_path
 from lstn.terminal import file_size, messages, printable
 
 if TYPE_CHECKING:
-    from lstn.export.tensorrt.build_progress import Report
+    from lstn.export.tensorrt.build_progress import ReportProgress
     from lstn.export.tensorrt.tuning import BuildSettings, Tuning
 
 
@@ -60,7 +60,7 @@ def export_plan(onnx_file: Path, plan: Path, settings: "BuildSettings") -> None:
 
 
 @contextmanager
-def _build_bar(what: str) -> Iterator["Report"]:
+def _build_bar(what: str) -> Iterator["ReportProgress"]:
     """Show how far a build is, and the phase that it is in, on a terminal."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 

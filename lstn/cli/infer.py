@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lstn.runtime.engines.base import Engine
-    from lstn.runtime.inference.predict import Row
+    from lstn.runtime.inference.predict import ResultRow
     from lstn.runtime.inference.rows import Write
     from lstn.runtime.ray.ray_infer import Pool
 
@@ -155,7 +155,7 @@ def batch_size(wanted: int | None, opened: "Engine | Pool", engine: Path) -> int
     return wanted or min(opened.max_batch, _DEFAULT_BATCH, max(1, _DEFAULT_BYTES // (height * width * 3)))
 
 
-def _write_all(batches: Iterable[list["Row"]], write: "Write", warps: Path | None) -> int:
+def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None) -> int:
     """Return how many rows hold an error."""
     from lstn.runtime.inference.warp_pictures import save_warp
 
@@ -194,7 +194,7 @@ def _sink(
         hidden = on_screen and bar is not console
         with writers[wanted]() as write, _progress(len(images), bar, hidden=hidden) as advance:
 
-            def write_and_advance(rows: Sequence["Row"]) -> None:
+            def write_and_advance(rows: Sequence["ResultRow"]) -> None:
                 write(rows)
                 advance(len(rows))
 

@@ -52,12 +52,12 @@ def serve(
     """
     from lstn.runtime.serving.access import check_host, read_certificate, read_guard
     from lstn.runtime.serving.served_model import Batching
-    from lstn.runtime.serving.server import Settings
+    from lstn.runtime.serving.server import ServerSettings
     from lstn.runtime.serving.server import serve as run
 
     guard = read_guard(token_file)
     check_host(host, guarded=token_file is not None, insecure=insecure)
-    settings = Settings(
+    settings = ServerSettings(
         host="127.0.0.1" if host == "localhost" else host,
         http_port=http_port,
         grpc_port=grpc_port,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lstn.cli.train import InFrame, LocRate, Rate, Theta, chosen_options, stopping
+from lstn.cli.train import InFrame, LocRate, Rate, ThetaOption, chosen_options, stopping
 from lstn.cli.train_report import watching
 from lstn.contract import CONTROLS, Loc
 from lstn.errors import LstnError, UsageError
@@ -18,7 +18,7 @@ from lstn.terminal import note
 if TYPE_CHECKING:
     import torch
 
-    from lstn.research.study.study_results import Cell, Study
+    from lstn.research.study.study_results import Study, StudyCell
     from lstn.train.options import Options
     from lstn.train.recipes import Recipe, RecipeName
 
@@ -46,7 +46,7 @@ def study(
     batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step.", show_default="the recipe's")] = None,
     lr: Rate = None,
     loc_lr_scale: LocRate = None,
-    theta: Theta = None,
+    theta: ThetaOption = None,
     in_frame: InFrame = None,
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone in training.")
@@ -117,7 +117,7 @@ def _make(out: Path) -> None:
 
 def _cell(
     out: Path, options: "Options", loc: Loc, seed: int, device: "torch.device", workers: int, number: str
-) -> "Cell":
+) -> "StudyCell":
     from lstn.research.study.study_runs import train_cell
 
     name = f"{number}  {loc.value}, seed {seed}"

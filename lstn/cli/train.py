@@ -40,7 +40,7 @@ LocRate = Annotated[
     float | None,
     typer.Option(min=0, help="The localizer's learning rate, as a share of --lr.", show_default=_RECIPE),
 ]
-Theta = Annotated[
+ThetaOption = Annotated[
     ThetaForm | None,
     typer.Option(help="What the transformer can do; all but affine are bounded.", show_default=_RECIPE),
 ]
@@ -92,7 +92,7 @@ def train(
     ] = None,
     lr: Rate = None,
     loc_lr_scale: LocRate = None,
-    theta: Theta = None,
+    theta: ThetaOption = None,
     iterations: Annotated[
         int, typer.Option(min=1, max=MAX_ITERATIONS, help="How often the localizer looks, at what it chose so far.")
     ] = 1,

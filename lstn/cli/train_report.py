@@ -11,10 +11,10 @@ from lstn.terminal import messages, note, warn
 
 if TYPE_CHECKING:
     from lstn.health.liveness import Health
+    from lstn.health.run_health import Epoch
     from lstn.images import Pixels
-    from lstn.train.loop import Result, Watcher
+    from lstn.train.loop import TrainingResult, Watcher
     from lstn.train.options import Options
-    from lstn.train.run_state import Epoch
     from lstn.train.watch.board import Board
     from lstn.warp import Theta
 
@@ -81,7 +81,7 @@ class _Shown:
         self._told = transformer["cure"]
 
 
-def report(result: "Result", options: "Options") -> None:
+def report(result: "TrainingResult", options: "Options") -> None:
     """Draw the pictures, and say where everything is and how good the model is on images that chose nothing."""
     from lstn.files import write_text
     from lstn.train.watch.pictures import (
@@ -117,7 +117,7 @@ def report(result: "Result", options: "Options") -> None:
 TEST = "test.json"
 
 
-def _name_the_worst(result: "Result") -> None:
+def _name_the_worst(result: "TrainingResult") -> None:
     scores = result.scores
     order = [index for index in scores.recall.argsort() if scores.recall[index] < 1][:_WORST]
     if order:

@@ -8,7 +8,7 @@ there (casts, QuantizeLinear) and what an engine fuses (`a/Conv + a/Relu`) still
 from enum import Enum
 
 
-class Part(str, Enum):
+class ModelPart(str, Enum):
     """What a node belongs to, in the order of computation."""
 
     INPUT = "input"
@@ -27,7 +27,7 @@ def layer_of(node: str) -> str:
     return node.partition("/")[0]
 
 
-def part_of(node: str) -> Part | None:
+def part_of(node: str) -> ModelPart | None:
     """Return the part that a node, a tensor or a layer is in; None for a name that wasn't given by lstn."""
     name = layer_of(node).partition(".")[0]
-    return next((part for part in Part if part.value == name), None)
+    return next((part for part in ModelPart if part.value == name), None)

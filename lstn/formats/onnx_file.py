@@ -103,7 +103,7 @@ def read_onnx(path: Path) -> OnnxFile:
         with path.open("rb") as file:
             # Mapped, so that looking at a large model doesn't read it; an empty file can't be.
             data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)) if size else _EMPTY
-        return _Reader(str(path)).read(data)
+        return _ProtobufReader(str(path)).read(data)
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror or error}") from error
     except ValueError as error:  # the reader's, or mmap's if the file was emptied meanwhile
@@ -128,7 +128,7 @@ def read_model(path: Path) -> tuple[Contract, OnnxFile]:
     return onnx.contract, onnx
 
 
-class _Reader:
+class _ProtobufReader:
     """Walks the messages of one file."""
 
     def __init__(self, source: str) -> None:

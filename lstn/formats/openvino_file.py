@@ -85,7 +85,7 @@ def read_xml(path: Path) -> OpenVinoFile:
             data = file.read(_MAX_BYTES + 1)
         if len(data) > _MAX_BYTES:
             raise ArtifactError(f"{path}: larger than {_MAX_BYTES >> 20} MiB; the .xml of a model holds no weights")
-        return _Reader(str(path)).read(data)
+        return _XmlReader(str(path)).read(data)
     except OSError as error:
         raise ArtifactError(f"{path}: {error.strerror or error}") from error
     except (ValueError, ExpatError) as error:
@@ -129,7 +129,7 @@ def check_weights(path: Path, file: OpenVinoFile) -> Record:
     return file.record
 
 
-class _Reader:
+class _XmlReader:
     """Follows the elements of one document: net / layers / layer / (input | output) / port / dim, net / rt_info."""
 
     def __init__(self, source: str) -> None:

@@ -27,35 +27,35 @@ from torch.overrides import TorchFunctionMode
 from lstn.contract import Contract, Loc
 from lstn.nn.classifier import Classifier
 from lstn.nn.localizers import LOCALIZERS, build_localizer
-from lstn.nn.part_costs import Cost, Costs, Part
+from lstn.nn.part_costs import CostPart, PartCost, PartCosts
 from lstn.nn.transformer import Transformer
 
 _Count: TypeAlias = Callable[[tuple[Any, ...], Mapping[str, Any], Tensor], int]
 """(arguments, keywords, result) of a function of torch -> multiply-accumulates."""
 
 
-def count_costs(loc: Loc, backbone: str, image_hw: tuple[int, int], classes: int) -> Costs:
+def count_costs(loc: Loc, backbone: str, image_hw: tuple[int, int], classes: int) -> PartCosts:
     """Count what one image costs in each part of a model: the transformer keeps its size, so the two add up.
 
     Raises:
         UsageError: no such backbone, or images too small for it or for the localizer.
     """
-    return {**_count_transformer(loc, image_hw), Part.BACKBONE: _count_backbone(backbone, image_hw, classes)}
+    return {**_count_transformer(loc, image_hw), CostPart.BACKBONE: _count_backbone(backbone, image_hw, classes)}
 
 
 @cache
-def _count_backbone(backbone: str, image_hw: tuple[int, int], classes: int) -> Cost:
+def _count_backbone(backbone: str, image_hw: tuple[int, int], classes: int) -> PartCost:
     labels = tuple(str(label) for label in range(classes))
     with torch.device("meta"):
         module = Classifier(Contract(Loc.NONE, backbone, image_hw, labels)).backbone.eval()
         images = torch.empty(1, 3, *image_hw)
-    return _run(module, images, {Part.BACKBONE: module})[Part.BACKBONE]
+    return _run(module, images, {CostPart.BACKBONE: module})[CostPart.BACKBONE]
 
 
 @cache
-def _count_transformer(loc: Loc, image_hw: tuple[int, int]) -> Costs:
+def _count_transformer(loc: Loc, image_hw: tuple[int, int]) -> PartCosts:
     if loc is Loc.NONE:
-        return dict.fromkeys(Part, Cost())
+        return dict.fromkeys(CostPart, PartCost())
     with torch.device("meta"):
         localizer = build_localizer(loc, image_hw)
         transformer = Transformer(localizer, image_hw).eval()
@@ -63,11 +63,11 @@ def _count_transformer(loc: Loc, image_hw: tuple[int, int]) -> Costs:
     return _run(
         transformer,
         images,
-        {Part.CONVOLUTIONS: localizer.get_submodule("features"), Part.HEAD: localizer.get_submodule("head")},
+        {CostPart.CONVOLUTIONS: localizer.get_submodule("features"), CostPart.HEAD: localizer.get_submodule("head")},
     )
 
 
-def _run(module: nn.Module, images: Tensor, modules: Mapping[Part, nn.Module]) -> Costs:
+def _run(module: nn.Module, images: Tensor, modules: Mapping[CostPart, nn.Module]) -> PartCosts:
     """Run `module` on images without numbers, and count; `modules` says which of it belongs to which part."""
     counter = _Counter()
     for part, inner in modules.items():
@@ -75,7 +75,7 @@ def _run(module: nn.Module, images: Tensor, modules: Mapping[Part, nn.Module]) -
     with torch.inference_mode(), counter:
         module(images)
     sizes = {part: sum(weight.numel() for weight in inner.parameters()) for part, inner in modules.items()}
-    return {part: counter.found.get(part, Cost()) + Cost(parameters=sizes.get(part, 0)) for part in Part}
+    return {part: counter.found.get(part, PartCost()) + PartCost(parameters=sizes.get(part, 0)) for part in CostPart}
 
 
 def count_rows(loc: Loc) -> tuple[int, ...]:
@@ -97,10 +97,10 @@ class _Counter(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.found: dict[Part, Cost] = {}
-        self._part: Part | None = None
+        self.found: dict[CostPart, PartCost] = {}
+        self._part: CostPart | None = None
 
-    def watch(self, module: nn.Module, part: Part) -> None:
+    def watch(self, module: nn.Module, part: CostPart) -> None:
         """Put what `module` calls down to `part`."""
         module.register_forward_pre_hook(lambda *_: self._enter(part))
         module.register_forward_hook(lambda *_: self._enter(None))
@@ -112,31 +112,31 @@ class _Counter(TorchFunctionMode):
         keywords = kwargs or {}
         result = func(*args, **keywords)
         if func is F.grid_sample:
-            self._add(Part.GRID, _grid_cost(args[1]))
-            self._add(Part.SAMPLER, _sampler_cost(args[0], args[1], result))
+            self._add(CostPart.GRID, _grid_cost(args[1]))
+            self._add(CostPart.SAMPLER, _sampler_cost(args[0], args[1], result))
         elif func in _MACS and self._part is not None:
             macs = _MACS[func](args, keywords, result)
             moved = 0 if func is F.batch_norm else _bytes(args[0], result)  # engines fold it into the convolution
-            self._add(self._part, Cost(paper_macs=macs, macs=macs, activation_bytes=moved))
+            self._add(self._part, PartCost(paper_macs=macs, macs=macs, activation_bytes=moved))
         return result
 
-    def _enter(self, part: Part | None) -> None:
+    def _enter(self, part: CostPart | None) -> None:
         self._part = part
 
-    def _add(self, part: Part, cost: Cost) -> None:
-        self.found[part] = self.found.get(part, Cost()) + cost
+    def _add(self, part: CostPart, cost: PartCost) -> None:
+        self.found[part] = self.found.get(part, PartCost()) + cost
 
 
-def _grid_cost(grid: Tensor) -> Cost:
+def _grid_cost(grid: Tensor) -> PartCost:
     """`lstn.nn.transformer.affine_grid`: 2 numbers for each column and 2 for each of the (N, H, W, 2) points."""
     _, _, width, _ = grid.shape
-    return Cost(macs=2 * width + grid.numel(), activation_bytes=_bytes(grid))
+    return PartCost(macs=2 * width + grid.numel(), activation_bytes=_bytes(grid))
 
 
-def _sampler_cost(images: Tensor, grid: Tensor, result: Tensor) -> Cost:
+def _sampler_cost(images: Tensor, grid: Tensor, result: Tensor) -> PartCost:
     """Bilinear: a point's 2 coordinates go to pixels, make 4 weights, and each channel adds 4 weighted pixels up."""
     points, channels = grid.numel() // 2, result.shape[1]
-    return Cost(macs=points * (2 + 4 + 4 * channels), activation_bytes=_bytes(images, grid, result))
+    return PartCost(macs=points * (2 + 4 + 4 * channels), activation_bytes=_bytes(images, grid, result))
 
 
 def _convolution(args: tuple[Any, ...], _: Mapping[str, Any], result: Tensor) -> int:

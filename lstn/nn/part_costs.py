@@ -8,7 +8,7 @@ from operator import add
 from typing import TypeAlias
 
 
-class Part(str, Enum):
+class CostPart(str, Enum):
     """Where a model spends its time, in the order of the data; the first four are the transformer."""
 
     CONVOLUTIONS = "localizer convolutions"
@@ -19,7 +19,7 @@ class Part(str, Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Cost:
+class PartCost:
     """What one image costs.
 
     parameters:       trained numbers
@@ -38,8 +38,8 @@ class Cost:
         """Bytes of the parameters in float32, which every call reads once, whatever its batch."""
         return 4 * self.parameters
 
-    def __add__(self, other: "Cost") -> "Cost":
-        return Cost(
+    def __add__(self, other: "PartCost") -> "PartCost":
+        return PartCost(
             self.parameters + other.parameters,
             self.paper_macs + other.paper_macs,
             self.macs + other.macs,
@@ -47,15 +47,15 @@ class Cost:
         )
 
 
-Costs: TypeAlias = Mapping[Part, Cost]
+PartCosts: TypeAlias = Mapping[CostPart, PartCost]
 """Every part of a model; a part that it lacks costs nothing."""
 
 
-def total(costs: Costs) -> Cost:
+def total(costs: PartCosts) -> PartCost:
     """Add all parts up."""
-    return reduce(add, costs.values(), Cost())
+    return reduce(add, costs.values(), PartCost())
 
 
-def transformer(costs: Costs) -> Cost:
+def transformer(costs: PartCosts) -> PartCost:
     """Add localizer, grid and sampler up."""
-    return reduce(add, (cost for part, cost in costs.items() if part is not Part.BACKBONE), Cost())
+    return reduce(add, (cost for part, cost in costs.items() if part is not CostPart.BACKBONE), PartCost())

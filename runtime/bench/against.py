@@ -11,7 +11,7 @@ import numpy as np
 from lstn.errors import ArtifactError, UsageError
 from lstn.interval import Interval
 from lstn.runtime.bench.latency import RESAMPLES, Milliseconds, draw_stretches
-from lstn.runtime.bench.timed_engines import VERSION, Result, Setup
+from lstn.runtime.bench.timed_engines import VERSION, BenchResult, BenchSetup
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +27,7 @@ class Change:
         return self.ratio.low > 1 + tolerance
 
 
-def compare_with(kept: Path, results: Sequence[Result], setup: Setup) -> list[Change]:
+def compare_with(kept: Path, results: Sequence[BenchResult], setup: BenchSetup) -> list[Change]:
     """Compare every result with the one of the same file name and batch size in a run that `lstn bench --save` kept.
 
     The two runs shared no rounds, so each is resampled by itself, in stretches.

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lstn.contract import LOGITS, PIXELS, THETA
-from lstn.formats.node_names import Part, layer_of, part_of
+from lstn.formats.node_names import ModelPart, layer_of, part_of
 from lstn.formats.onnx_file import Node
 
 SEVERAL = "several"
@@ -18,12 +18,12 @@ SEVERAL = "several"
 OTHER = "other"
 """In place of a part: nothing tells where it is."""
 
-_PARTS = "|".join(part.value for part in Part)
+_PARTS = "|".join(part.value for part in ModelPart)
 _NODE = re.compile(rf"(?<![^\W_])(?<!/)(?<!\w\.)(?:{_PARTS})(?:\.\w+)*/\w+?(?=_(?:{_PARTS})[./]|\W|$)")
 """The name of a node somewhere in a text; not where it goes on with what stands before it."""
 
 _TENSOR = re.compile(rf"({PIXELS}|{THETA}|{LOGITS})(?:_.*)?$")
-_PART_OF_TENSOR = {PIXELS: Part.INPUT, THETA: Part.LOCALIZER, LOGITS: Part.BACKBONE}
+_PART_OF_TENSOR = {PIXELS: ModelPart.INPUT, THETA: ModelPart.LOCALIZER, LOGITS: ModelPart.BACKBONE}
 _WEIGHTED = ("Conv", "Gemm", "MatMul")
 
 
@@ -42,7 +42,7 @@ class Layer:
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LayerPlace:
     """Where a layer is.
 
     part:     the value of a Part, SEVERAL or OTHER
@@ -55,7 +55,7 @@ class Place:
     operator: str
 
 
-def place_layers(layers: Sequence[Layer], nodes: Sequence[Node]) -> tuple[Place, ...]:
+def place_layers(layers: Sequence[Layer], nodes: Sequence[Node]) -> tuple[LayerPlace, ...]:
     """Say where each of an engine's layers is, which ran in this order.
 
     A layer that names no node of ours is in the part of those beside it, if both are in the same: parts follow each
@@ -86,28 +86,28 @@ def _named_part(layer: Layer, names: Sequence[str]) -> str | None:
 
 def _between(parts: Sequence[str | None], index: int) -> str:
     """Return the part that both neighbours with names are in."""
-    before = next((part for part in reversed(parts[:index]) if part), Part.INPUT.value)
-    after = next((part for part in parts[index:] if part), Part.BACKBONE.value)
+    before = next((part for part in reversed(parts[:index]) if part), ModelPart.INPUT.value)
+    after = next((part for part in parts[index:] if part), ModelPart.BACKBONE.value)
     return before if before == after != SEVERAL else OTHER
 
 
-def _unnamed(layer: Layer, part: str) -> Place:
+def _unnamed(layer: Layer, part: str) -> LayerPlace:
     """What an engine adds between layers is shown together, by what it does."""
     if part == OTHER or not layer.operator:
-        return Place(part, layer.name or layer.operator, layer.operator)
-    return Place(part, f"{part}, between layers", layer.operator)
+        return LayerPlace(part, layer.name or layer.operator, layer.operator)
+    return LayerPlace(part, f"{part}, between layers", layer.operator)
 
 
-def _named(layer: Layer, names: Sequence[str], part: str, graph: "_Graph") -> Place:
+def _named(layer: Layer, names: Sequence[str], part: str, graph: "_Graph") -> LayerPlace:
     operator = layer.operator or _operators(layer.name, names)
     if part == SEVERAL:
-        return Place(part, " + ".join(names), operator)
+        return LayerPlace(part, " + ".join(names), operator)
     own = graph.computing(names[0], layer.operator) if len(names) == 1 else None
     layers = list(dict.fromkeys(map(layer_of, [own] if own else names))) or [part]
     weighted = list(dict.fromkeys(layer_of(name) for name in names if _operator(name).startswith(_WEIGHTED)))
     if len(layers) > 1 and len(weighted) == 1 and "..." not in layer.origin:
         layers = weighted
-    return Place(part, layers[0] if len(layers) == 1 else f"{layers[0]} to {layers[-1]}", operator)
+    return LayerPlace(part, layers[0] if len(layers) == 1 else f"{layers[0]} to {layers[-1]}", operator)
 
 
 def _operators(name: str, names: Iterable[str]) -> str:

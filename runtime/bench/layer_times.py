@@ -12,12 +12,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lstn.formats.node_names import Part
+from lstn.formats.node_names import ModelPart
 from lstn.formats.onnx_file import Node
 from lstn.runtime.bench.latency import Milliseconds
-from lstn.runtime.bench.layer_places import OTHER, SEVERAL, Layer, Place, place_layers
+from lstn.runtime.bench.layer_places import OTHER, SEVERAL, Layer, LayerPlace, place_layers
 
-PARTS = (*(part.value for part in Part), SEVERAL, OTHER)
+PARTS = (*(part.value for part in ModelPart), SEVERAL, OTHER)
 """What a row of a profile by parts may be, in the order of computation."""
 
 
@@ -44,7 +44,7 @@ class Call:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LayerTime:
     """A part or a layer: its median time in a call, and what share of the median call that is.
 
     layer:     None for a whole part
@@ -80,12 +80,12 @@ class Breakdown:
     via: str
     ran: int
     calls: tuple[Call, ...]
-    places: tuple[tuple[Place, ...], ...]
+    places: tuple[tuple[LayerPlace, ...], ...]
     call_ms: float
     explained: float
     outside_ms: float
-    parts: tuple[Row, ...]
-    layers: tuple[Row, ...]
+    parts: tuple[LayerTime, ...]
+    layers: tuple[LayerTime, ...]
 
     def share_of(self, part: str) -> float:
         """Return the share of the call that is spent in a part, 0 if the engine has no layer there."""
@@ -101,7 +101,7 @@ def summarize_calls(path: Path, batch: int, via: str, every: Sequence[Call], nod
     """Say what calls, at least one, are made of; `nodes` are those of model.onnx, if that is what ran."""
 
     @cache  # every call runs the same layers
-    def placed(layers: tuple[Layer, ...]) -> tuple[Place, ...]:
+    def placed(layers: tuple[Layer, ...]) -> tuple[LayerPlace, ...]:
         return place_layers(layers, nodes)
 
     calls = [every[index] for index in _faster_half(np.array([call.ms for call in every]))]
@@ -112,7 +112,7 @@ def summarize_calls(path: Path, batch: int, via: str, every: Sequence[Call], nod
     parts = _rows(calls, places, call_ms, lambda place: (place.part, None))
     layers = _rows(calls, places, call_ms, lambda place: (place.part, place.layer))
     if not any(row.part == OTHER for row in parts):
-        parts.append(Row(OTHER, None, (), 0, 0.0, 0.0))
+        parts.append(LayerTime(OTHER, None, (), 0, 0.0, 0.0))
     return Breakdown(
         path=path,
         batch=batch,
@@ -152,10 +152,10 @@ def _faster_half(samples: Milliseconds) -> list[int]:
 
 def _rows(
     calls: Iterable[Call],
-    places: Iterable[Sequence[Place]],
+    places: Iterable[Sequence[LayerPlace]],
     call_ms: float,
-    key_of: Callable[[Place], tuple[str, str | None]],
-) -> list[Row]:
+    key_of: Callable[[LayerPlace], tuple[str, str | None]],
+) -> list[LayerTime]:
     """Add up within each call what has the same key, then take the median over calls."""
     taken: dict[tuple[str, str | None], list[float]] = defaultdict(list)
     by_operator: dict[tuple[str, str | None], dict[str, float]] = defaultdict(lambda: defaultdict(float))
@@ -173,5 +173,5 @@ def _rows(
         samples += [0.0] * (index + 1 - len(samples))
         operators = sorted((name for name in by_operator[key] if name), key=lambda name: -by_operator[key][name])
         ms = float(np.median(samples))
-        rows.append(Row(*key, tuple(operators), len(running[key]), ms, ms / call_ms))
+        rows.append(LayerTime(*key, tuple(operators), len(running[key]), ms, ms / call_ms))
     return rows

@@ -21,7 +21,7 @@ from lstn.imports import require
 from lstn.machine.gpu import Device
 from lstn.runtime.bench.layer_places import Layer
 from lstn.runtime.bench.layer_times import Breakdown, Call, Span, summarize_calls
-from lstn.runtime.bench.timed_engines import Setup
+from lstn.runtime.bench.timed_engines import BenchSetup
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.onnxruntime_engine import OnnxEngine, check_onnx, new_session
 from lstn.runtime.engines.plan_engine import open_plan
@@ -44,7 +44,7 @@ _Told: TypeAlias = tuple[str, list[Call], Sequence[Node]]
 """What ran the engine, its calls, and the nodes of model.onnx if their names have to be looked up there."""
 
 
-def profile_engine(path: Path, batch: int, setup: Setup) -> Breakdown:
+def profile_engine(path: Path, batch: int, setup: BenchSetup) -> Breakdown:
     """Run one engine alone under its profiler for about `setup.seconds`, on the pixels that `bench` takes.
 
     Raises:
@@ -55,7 +55,7 @@ def profile_engine(path: Path, batch: int, setup: Setup) -> Breakdown:
     return summarize_calls(path, batch, via, calls, nodes)
 
 
-def _profile_onnx(path: Path, batch: int, setup: Setup) -> _Told:
+def _profile_onnx(path: Path, batch: int, setup: BenchSetup) -> _Told:
     ort = require("onnxruntime", extra="runtime")
     contract = check_onnx(path)
     try:
@@ -94,7 +94,7 @@ def spans_of_session(events: Sequence[Mapping[str, Any]]) -> list[_Spans]:
     return runs
 
 
-def _profile_plan(path: Path, batch: int, setup: Setup) -> _Told:
+def _profile_plan(path: Path, batch: int, setup: BenchSetup) -> _Told:
     sidecar = check_plan(path)
     trt = load_library(path, sidecar)
     with open_plan(path) as engine:
@@ -151,7 +151,7 @@ def _end_to_end(layers: Sequence[tuple[Layer, float]]) -> _Spans:
     return tuple(Span(layer, start, ms) for (layer, ms), start in zip(layers, starts, strict=False))
 
 
-def _run(engine: Engine, batch: int, setup: Setup, take: Callable[[], Any]) -> tuple[list[_Timed], list[Any]]:
+def _run(engine: Engine, batch: int, setup: BenchSetup, take: Callable[[], Any]) -> tuple[list[_Timed], list[Any]]:
     """Call `infer` again and again; return beginning and duration of each call, and what `take` gave after it."""
     random = np.random.default_rng(setup.seed)
     pixels = random.integers(0, 256, (batch, *engine.contract.image_hw, 3), dtype=np.uint8)
@@ -174,7 +174,7 @@ def _calls(timed: Sequence[_Timed], spans: Sequence[_Spans]) -> list[Call]:
     return [Call(start_ms, ms, own) for (start_ms, ms), own in zip(timed, spans, strict=True)]
 
 
-PROFILERS: dict[str, Callable[[Path, int, Setup], _Told]] = {
+PROFILERS: dict[str, Callable[[Path, int, BenchSetup], _Told]] = {
     ".onnx": _profile_onnx,
     ".plan": _profile_plan,
 }

@@ -21,7 +21,7 @@ SITTINGS = 3
 
 _AT_ONCE = 50
 
-Run: TypeAlias = Callable[[], object]
+TimedCall: TypeAlias = Callable[[], object]
 """One call of a thing that is timed."""
 
 _Rounds: TypeAlias = npt.NDArray[np.float64]
@@ -38,7 +38,7 @@ class Entrant:
 
     subject: str
     via: str
-    open: Callable[[], AbstractContextManager[Run]]
+    open: Callable[[], AbstractContextManager[TimedCall]]
 
     @property
     def name(self) -> tuple[str, str]:

@@ -25,7 +25,7 @@ _GPU_CALLS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class BenchSetup:
     """How engines are timed.
 
     batches: images a call, one comparison for each
@@ -45,7 +45,7 @@ class Setup:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Result:
+class BenchResult:
     """One engine at one batch size.
 
     ratio:   of its time to that of the first engine at the same batch size; None for the first itself
@@ -68,7 +68,7 @@ class Result:
         return 1000 * self.batch / self.latency.mean_ms
 
 
-def bench(paths: Sequence[Path], setup: Setup, *, tell: Callable[[str], None]) -> list[Result]:
+def bench(paths: Sequence[Path], setup: BenchSetup, *, tell: Callable[[str], None]) -> list[BenchResult]:
     """Open all engines at once and time them in turn; return results by batch size, then in the order of `paths`.
 
     What is timed is `Engine.infer`: pixels in memory -> logits and theta in memory. `tell` hears what is going on.
@@ -92,7 +92,7 @@ def bench(paths: Sequence[Path], setup: Setup, *, tell: Callable[[str], None]) -
         ]
 
 
-def report(results: Sequence[Result], setup: Setup, environment: Environment) -> dict[str, object]:
+def report(results: Sequence[BenchResult], setup: BenchSetup, environment: Environment) -> dict[str, object]:
     """Return all that is known as JSON values: setup, environment, the files' SHA-256, results with raw samples."""
     return {
         "version": VERSION,
@@ -116,8 +116,8 @@ def report(results: Sequence[Result], setup: Setup, environment: Environment) ->
 
 
 def _compare(
-    engines: Sequence[tuple[Path, Engine]], batch: int, setup: Setup, tell: Callable[[str], None]
-) -> list[Result]:
+    engines: Sequence[tuple[Path, Engine]], batch: int, setup: BenchSetup, tell: Callable[[str], None]
+) -> list[BenchResult]:
     tell(f"timing {len(engines)} at batch {batch}, about {setup.seconds * len(engines):.0f} s")
     random = np.random.default_rng(setup.seed)
     images = [random.integers(0, 256, (batch, *engine.contract.image_hw, 3), dtype=np.uint8) for _, engine in engines]
@@ -132,5 +132,5 @@ def _compare(
         gpu_ms = None
         if isinstance(engine, PlanEngine):
             gpu_ms = float(np.median([engine.device_ms(images[index]) for _ in range(_GPU_CALLS)]))
-        results.append(Result(path, batch, summarize(own), against, own, energy, gpu_ms))
+        results.append(BenchResult(path, batch, summarize(own), against, own, energy, gpu_ms))
     return results

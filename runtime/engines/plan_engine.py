@@ -28,7 +28,7 @@ from lstn.runtime.engines.cuda_seam import (
     Stream,
 )
 from lstn.runtime.engines.device_pixels import AnyPixels, DevicePixels, read_pixels
-from lstn.runtime.engines.plan_launch import Launcher, Place
+from lstn.runtime.engines.plan_launch import LaunchBuffers, Launcher
 from lstn.runtime.engines.plan_loading import Log, Profile, choose, load_engine, log_of, outputs_of, profiles_of
 from lstn.runtime.engines.preflight import check_plan, load_library
 
@@ -205,7 +205,7 @@ def _open(path: Path, sidecar: Sidecar, trt: Any, cuda: Cuda, resources: ExitSta
     scratch = max(1, int(engine.device_memory_size_v2))
     address = cuda.allocate(scratch)
     resources.callback(cuda.free, address)
-    place = Place(stream, {name: buffer.device for name, buffer in buffers.items()}, (address, scratch))
+    place = LaunchBuffers(stream, {name: buffer.device for name, buffer in buffers.items()}, (address, scratch))
     launcher = Launcher(path, trt, engine, profiles, image_hw=contract.image_hw, cuda=cuda, place=place, log=log)
     opened = PlanEngine(path, contract, _Works(profiles, launcher, cuda, stream, clock, buffers, log))
     resources.callback(opened.close)

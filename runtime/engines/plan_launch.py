@@ -23,7 +23,7 @@ MAX_OWN = 32
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class LaunchBuffers:
     """Where contexts work: on one stream, one after the other, and so in the same memory.
 
     addresses: of every input and output
@@ -56,7 +56,7 @@ class Launcher:
         *,
         image_hw: tuple[int, int],
         cuda: Cuda,
-        place: Place,
+        place: LaunchBuffers,
         log: Log,
     ) -> None:
         """Nothing yet: `open` takes what `close` gives back."""

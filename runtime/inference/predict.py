@@ -19,7 +19,7 @@ from lstn.warp import Theta
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Row:
+class ResultRow:
     """What became of one image: guesses, best first, or an error.
 
     path:   the file, or the URL of an object
@@ -36,7 +36,7 @@ class Row:
 
 def predict(
     engine: Engine, paths: Sequence[Path | str], *, batch: int, top: int, workers: int
-) -> Generator[list[Row], None, None]:
+) -> Generator[list[ResultRow], None, None]:
     """Classify image files, and objects by their URL (str); yield their rows batch by batch, in the order of `paths`.
 
     An image that can't be decoded, or that the model answers with no numbers for, becomes a row with an error.
@@ -86,17 +86,17 @@ def _load(path: Path | str, image_hw: tuple[int, int]) -> Pixels:
     return decode(path, image_hw) if isinstance(path, Path) else decode_url(path, image_hw)
 
 
-def _answer(engine: Engine, piece: Sequence[tuple[Path | str, Pixels | ImageError]], top: int) -> list[Row]:
+def _answer(engine: Engine, piece: Sequence[tuple[Path | str, Pixels | ImageError]], top: int) -> list[ResultRow]:
     good = [pixels for _, pixels in piece if not isinstance(pixels, ImageError)]
     answers = _classify(engine, good, top) if good else iter(())
     rows = []
     for path, pixels in piece:
         if isinstance(pixels, ImageError):
-            rows.append(Row(path, error=pixels.message.removeprefix(f"{path}: ")))
+            rows.append(ResultRow(path, error=pixels.message.removeprefix(f"{path}: ")))
             continue
         guesses, theta = next(answers)
         error = "" if guesses else "the model's answer is not a number"
-        rows.append(Row(path, guesses, theta, pixels, error))
+        rows.append(ResultRow(path, guesses, theta, pixels, error))
     return rows
 
 

@@ -15,10 +15,10 @@ from rich.console import Console
 from rich.text import Text
 
 from lstn.runtime.inference.answer import Guess
-from lstn.runtime.inference.predict import Row
+from lstn.runtime.inference.predict import ResultRow
 from lstn.terminal import printable
 
-Write: TypeAlias = Callable[[Sequence[Row]], None]
+Write: TypeAlias = Callable[[Sequence[ResultRow]], None]
 """Takes the rows of one batch."""
 
 _FORMULA = ("=", "+", "-", "@")
@@ -32,7 +32,7 @@ def json_rows(stream: TextIO) -> Iterator[Write]:
     """Write one JSON array, a row on each line: path, label, probability, top, and theta; or path and error."""
     separator = "\n"
 
-    def write(rows: Sequence[Row]) -> None:
+    def write(rows: Sequence[ResultRow]) -> None:
         nonlocal separator
         for row in rows:
             stream.write(separator + json.dumps(fields_of(row)))
@@ -51,7 +51,7 @@ def csv_rows(stream: TextIO, *, top: int) -> Iterator[Write]:
     ranks = ["", *(f"_{rank}" for rank in range(2, top + 1))]
     writer.writerow(["path", *(f"{name}{rank}" for rank in ranks for name in ("label", "probability")), "error"])
 
-    def write(rows: Sequence[Row]) -> None:
+    def write(rows: Sequence[ResultRow]) -> None:
         for row in rows:
             guesses = [cell for guess in row.guesses for cell in (_cell(guess.label), f"{guess.probability:.6f}")]
             padding = [""] * (2 * top - len(guesses))
@@ -69,7 +69,7 @@ def table_rows(console: Console, *, labels: Sequence[str], paths: Sequence[objec
     label_width = min(max(_MIN_LABEL, *(cell_len(printable(label)) for label in labels)), max(_MIN_LABEL, space // 2))
     path_width = min(max(cell_len(printable(str(path))) for path in paths), max(_MIN_PATH, space - label_width))
 
-    def write(rows: Sequence[Row]) -> None:
+    def write(rows: Sequence[ResultRow]) -> None:
         lines = []
         for row in rows:
             path = _shortened(printable(str(row.path)), path_width)
@@ -83,7 +83,7 @@ def table_rows(console: Console, *, labels: Sequence[str], paths: Sequence[objec
     yield write
 
 
-def fields_of(row: Row) -> dict[str, object]:
+def fields_of(row: ResultRow) -> dict[str, object]:
     """Return what JSON says of a row: path, label, probability, top, and theta; or path and error."""
     if row.error:
         return {"path": str(row.path), "error": row.error}

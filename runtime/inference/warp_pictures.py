@@ -4,14 +4,14 @@ import os
 from pathlib import Path
 
 from lstn.files import replacing
-from lstn.runtime.inference.predict import Row
+from lstn.runtime.inference.predict import ResultRow
 from lstn.warp import draw_warp
 
 _MAX_STEM = 100
 """Bytes of the image's name that are kept; with number and temporary suffix, every file system takes the result."""
 
 
-def save_warp(row: Row, folder: Path, *, number: int) -> None:
+def save_warp(row: ResultRow, folder: Path, *, number: int) -> None:
     """Draw the input and the warped crop of one row side by side, as `folder/000001-name.png`.
 
     The number keeps images of one name in several folders apart. A row with an error, or without theta, has no picture.

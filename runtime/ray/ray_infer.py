@@ -25,7 +25,7 @@ from lstn.formats.plan_file import sidecar_path
 from lstn.imports import require
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
-from lstn.runtime.ray.ray_worker import EngineActor, Model, Opened, list_pieces, try_engine
+from lstn.runtime.ray.ray_worker import EngineActor, Opened, RayModel, list_pieces, try_engine
 from lstn.runtime.ray.result_parts import Parts
 from lstn.terminal import warn
 
@@ -62,7 +62,7 @@ class Pool:
     max_batch: images that each computes at once
     """
 
-    def __init__(self, ray: ModuleType, model: Model, share: _Share, opened: Opened) -> None:
+    def __init__(self, ray: ModuleType, model: RayModel, share: _Share, opened: Opened) -> None:
         self.contract: Contract = opened.contract
         self.max_batch: int = opened.max_batch
         self._ray = ray
@@ -148,7 +148,7 @@ def open_pool(address: str, engine: Path, *, device: Device, threads: int | None
     files = {path.name: path.read_bytes() for path in _files(engine)}
     with _joined(ray, address):
         share = _share_of(ray, engine, device, threads)
-        model = Model(engine.name, ray.put(files), device, None if share.gpus else share.cpus)
+        model = RayModel(engine.name, ray.put(files), device, None if share.gpus else share.cpus)
         yield Pool(ray, model, share, _tried(ray, model, share))
 
 
@@ -242,7 +242,7 @@ def _count(ray: ModuleType, share: _Share) -> int:
     return sum(int(node.get("CPU", 0)) // share.cpus for node in _nodes(ray))
 
 
-def _tried(ray: ModuleType, model: Model, share: _Share) -> Opened:
+def _tried(ray: ModuleType, model: RayModel, share: _Share) -> Opened:
     task = ray.remote(try_engine).options(max_retries=1, **share.options())
     try:
         opened = ray.get(task.remote(model))

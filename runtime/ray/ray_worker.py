@@ -31,7 +31,7 @@ _KEY_BYTES = 16
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class RayModel:
     """An engine that any node can open.
 
     files:   reference to name -> bytes of the engine's file and of those that belong to it
@@ -82,7 +82,7 @@ def list_pieces(
 class EngineActor:
     """One engine of the pool. The file is gone once it is open, so that a killed process leaves nothing behind."""
 
-    def __init__(self, model: Model, batch: int, top: int, workers: int) -> None:
+    def __init__(self, model: RayModel, batch: int, top: int, workers: int) -> None:
         self._options = {"batch": batch, "top": top, "workers": workers}
         self._stack = ExitStack()
         self._engine, self._folder = _open(model, self._stack)
@@ -102,7 +102,7 @@ class EngineActor:
             return _failure(_renamed(error, self._folder))
 
 
-def try_engine(model: Model) -> Opened | LstnError:
+def try_engine(model: RayModel) -> Opened | LstnError:
     """Open the engine as the pool will, and return what it is, or why not."""
     with ExitStack() as stack:
         try:
@@ -112,7 +112,7 @@ def try_engine(model: Model) -> Opened | LstnError:
         return Opened(engine.contract, engine.max_batch)
 
 
-def _open(model: Model, stack: ExitStack) -> tuple[Engine, str]:
+def _open(model: RayModel, stack: ExitStack) -> tuple[Engine, str]:
     """Return the engine, and the folder that its file was opened in."""
     files: dict[str, bytes] = require("ray", extra="ray").get(model.files)
     with TemporaryDirectory(prefix="lstn-") as folder:

@@ -37,8 +37,8 @@ _SUFFIXES = {"json": ".jsonl", "parquet": ".parquet"}
 
 
 @dataclass(frozen=True, slots=True)
-class Run:
-    """What makes two answers comparable: rows of another `Run` never join a folder.
+class ResultRun:
+    """What makes two answers comparable: rows of another `ResultRun` never join a folder.
 
     engine_sha256: of the file that computed them; an .xml names the hash of its weights
     onnx_sha256:   of the model.onnx that it was made from, or is
@@ -51,7 +51,7 @@ class Run:
     format: str
 
 
-def run_of(engine: Path, *, top: int, format_: str) -> Run:
+def run_of(engine: Path, *, top: int, format_: str) -> ResultRun:
     """Return what `engine` and these options compute.
 
     Raises:
@@ -59,7 +59,7 @@ def run_of(engine: Path, *, top: int, format_: str) -> Run:
     """
     sha256 = sha256_of(engine)
     made_from = {".plan": _onnx_of_plan, ".xml": _onnx_of_xml}.get(engine.suffix.lower())
-    return Run(sha256, made_from(engine) if made_from else sha256, top, format_)
+    return ResultRun(sha256, made_from(engine) if made_from else sha256, top, format_)
 
 
 def _onnx_of_plan(plan: Path) -> str:
@@ -77,7 +77,7 @@ class Parts:
     failed: how many of their rows hold an error
     """
 
-    def __init__(self, folder: Path, run: Run) -> None:
+    def __init__(self, folder: Path, run: ResultRun) -> None:
         self.done: set[bytes] = set()
         self.failed = 0
         self._folder = folder
@@ -130,7 +130,7 @@ def key_of(name: str) -> bytes:
 
 
 @contextmanager
-def open_parts(folder: Path, run: Run) -> Iterator[Parts]:
+def open_parts(folder: Path, run: ResultRun) -> Iterator[Parts]:
     """Open the results of `run` in `folder`, or begin them; what was added is written when the block ends, however.
 
     Raises:
@@ -174,10 +174,10 @@ def _locked(folder: Path) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _check_same(folder: Path, run: Run) -> None:
+def _check_same(folder: Path, run: ResultRun) -> None:
     path = folder / _RUN
     try:
-        found = Run(**json.loads(path.read_bytes()))
+        found = ResultRun(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError) as error:
         raise ArtifactError(f"{path}: damaged ({error!r:.200})", hint="name a new folder with --output") from error
     if found != run:

@@ -19,7 +19,7 @@ from lstn.runtime.engines.base import Prediction
 from lstn.runtime.serving.refusal import Refusal, Why
 
 
-class Turns:
+class FairLock:
     """A lock that is handed on in the order of asking, so that of several engines none starves."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class Turns:
             self._changed.notify_all()
 
 
-class Place:
+class Reservation:
     """Room in the queue for the `count` images of one request, from its arrival until it is answered or given up."""
 
     def __init__(self, batcher: "Batcher", count: int) -> None:
@@ -71,10 +71,10 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class BatchShare:
     """Images `start` to `stop` of one request, within a batch. waited_s: since they were submitted."""
 
-    place: Place
+    place: Reservation
     start: int
     stop: int
     waited_s: float
@@ -97,7 +97,7 @@ class Batcher:
         self._max_wait_s = max_wait_s
         self._clock = clock
         self._changed = threading.Condition()
-        self._queue: deque[Place] = deque()
+        self._queue: deque[Reservation] = deque()
         self._submitted = 0
         self._waiting = 0
         self._closed = False
@@ -107,7 +107,7 @@ class Batcher:
         """Images that were admitted and haven't left."""
         return self._waiting
 
-    def admit(self, count: int) -> Place:
+    def admit(self, count: int) -> Reservation:
         """Hold room for `count` images, at once or not at all.
 
         Raises:
@@ -122,10 +122,10 @@ class Batcher:
             if self._waiting + count > self.max_queue:
                 raise Refusal(Why.OVERLOADED, "the queue is full; try again later")
             self._waiting += count
-        return Place(self, count)
+        return Reservation(self, count)
 
-    def enqueue(self, place: Place, pixels: Pixels, expires_at: float) -> None:
-        """Put a place's images in the queue; see `Place.submit`."""
+    def enqueue(self, place: Reservation, pixels: Pixels, expires_at: float) -> None:
+        """Put a place's images in the queue; see `Reservation.submit`."""
         with self._changed:
             if place.given_up:
                 return
@@ -135,8 +135,8 @@ class Batcher:
             if self._submitted >= self.max_batch or len(self._queue) == 1:
                 self._changed.notify()  # the owner sleeps until the oldest is due, unless the batch is full
 
-    def remove(self, place: Place) -> None:
-        """Forget what is left of a place; see `Place.give_up`."""
+    def remove(self, place: Reservation) -> None:
+        """Forget what is left of a place; see `Reservation.give_up`."""
         with self._changed:
             if place.given_up:
                 return
@@ -173,10 +173,10 @@ class Batcher:
                     return False
                 self._changed.wait(due)
 
-    def take(self) -> list[Part]:
+    def take(self) -> list[BatchShare]:
         """Take the next batch out of the queue; empty if everything that waited has expired or was given up."""
-        parts: list[Part] = []
-        expired: list[Place] = []
+        parts: list[BatchShare] = []
+        expired: list[Reservation] = []
         room = self.max_batch
         with self._changed:
             now = self._clock()
@@ -191,7 +191,7 @@ class Batcher:
                     break
                 else:
                     size = min(left, room)
-                    parts.append(Part(place, place.taken, place.taken + size, now - place.submitted_at))
+                    parts.append(BatchShare(place, place.taken, place.taken + size, now - place.submitted_at))
                     room -= size
                 place.taken += size
                 self._submitted -= size
@@ -203,13 +203,13 @@ class Batcher:
         return parts
 
 
-def pixels_of(parts: Sequence[Part]) -> Pixels:
+def pixels_of(parts: Sequence[BatchShare]) -> Pixels:
     """Return the images of a batch, (N, H, W, 3) uint8."""
     pieces = [part.place.pixels[part.start : part.stop] for part in parts if part.place.pixels is not None]
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
-def deliver(parts: Sequence[Part], prediction: Prediction) -> None:
+def deliver(parts: Sequence[BatchShare], prediction: Prediction) -> None:
     """Hand every request of a batch its own rows; a request that was split is answered with its last piece."""
     offset = 0
     for part in parts:
@@ -224,7 +224,7 @@ def deliver(parts: Sequence[Part], prediction: Prediction) -> None:
             _settle(place, joined(place.answers))
 
 
-def fail(place: Place, error: Exception) -> None:
+def fail(place: Reservation, error: Exception) -> None:
     """Answer a request with an error; what is left of it leaves the queue."""
     place.give_up()
     _settle(place, error)
@@ -238,7 +238,7 @@ def joined(answers: Sequence[Prediction]) -> Prediction:
     return Prediction(np.concatenate([answer.logits for answer in answers]), np.concatenate(thetas) if thetas else None)
 
 
-def _settle(place: Place, result: Prediction | Exception) -> None:
+def _settle(place: Reservation, result: Prediction | Exception) -> None:
     """A future that was cancelled, or has failed with an earlier piece, stays as it is."""
     if place.future.done() or not place.future.set_running_or_notify_cancel():
         return

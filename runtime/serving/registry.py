@@ -9,7 +9,7 @@ from lstn.runtime.serving.access import MAX_HELD_BYTES, Guard
 from lstn.runtime.serving.metrics import Metrics
 from lstn.runtime.serving.refusal import Refusal, Why
 from lstn.runtime.serving.request import VERSION, Output, Request, inputs_of, outputs_of
-from lstn.runtime.serving.served_model import Generation, Model
+from lstn.runtime.serving.served_model import Generation, ServedModel
 from lstn.terminal import warn
 
 SERVER = "lstn"
@@ -19,7 +19,7 @@ EXTENSIONS = ("binary_tensor_data",)
 class House:
     """What is served. For the event loop's thread only."""
 
-    def __init__(self, models: Mapping[str, Model], guard: Guard, metrics: Metrics) -> None:
+    def __init__(self, models: Mapping[str, ServedModel], guard: Guard, metrics: Metrics) -> None:
         self.models = models
         self.guard = guard
         self.draining = False
@@ -42,7 +42,7 @@ class House:
         """
         return self.find(name, version).generation is not None and not self.draining
 
-    def find(self, name: str, version: str) -> Model:
+    def find(self, name: str, version: str) -> ServedModel:
         """Return a model.
 
         Raises:
@@ -161,7 +161,7 @@ class House:
         await self._idle.wait()
 
 
-def _generation(model: Model) -> Generation:
+def _generation(model: ServedModel) -> Generation:
     if model.generation is None:
         raise Refusal(Why.UNAVAILABLE, "the model is not ready")
     return model.generation

@@ -18,7 +18,7 @@ from lstn.formats.plan_file import sidecar_path
 from lstn.images import Pixels
 from lstn.runtime.engines.base import Engine, Prediction
 from lstn.runtime.engines.opening import open_engine
-from lstn.runtime.serving.batcher import Batcher, Part, Place, Turns, deliver, fail, pixels_of
+from lstn.runtime.serving.batcher import Batcher, BatchShare, FairLock, Reservation, deliver, fail, pixels_of
 from lstn.runtime.serving.metrics import Metrics
 from lstn.runtime.serving.refusal import Refusal, Why
 from lstn.runtime.serving.request import (
@@ -62,7 +62,7 @@ class Generation:
         self.ended = threading.Event()
 
 
-class Model:
+class ServedModel:
     """A model under its name. `answer` is for the event loop's thread, as is whatever replaces its generation."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Model:
         path: Path,
         batching: Batching,
         *,
-        turns: Turns,
+        turns: FairLock,
         metrics: Metrics,
         decoders: Executor,
         opener: Open | None = None,
@@ -133,7 +133,7 @@ class Model:
             place.give_up()  # a client that left, a bad image: whatever is still in the queue leaves it
         return answer_from(prediction, wanted, contract.labels)
 
-    async def _predict(self, place: Place, given: Input, contract: Contract, expires_at: float) -> Prediction:
+    async def _predict(self, place: Reservation, given: Input, contract: Contract, expires_at: float) -> Prediction:
         if given.name == PIXELS:
             pixels = pixels_from(given)
         else:
@@ -166,7 +166,7 @@ class Model:
             if generation is not None:
                 generation.ended.set()
 
-    def _run(self, engine: Engine, parts: list[Part]) -> None:
+    def _run(self, engine: Engine, parts: list[BatchShare]) -> None:
         if not parts:
             return
         started = time.perf_counter()
@@ -209,7 +209,7 @@ def warm_up(engine: Engine, batch: int) -> None:
             raise ArtifactError("the model answers a black image with something that is no number")
 
 
-def _decode(files: list[bytes], image_hw: tuple[int, int], place: Place) -> Pixels:
+def _decode(files: list[bytes], image_hw: tuple[int, int], place: Reservation) -> Pixels:
     """Decode the files of one request, in a decoder's thread; nothing more once nobody waits for them."""
     check_sizes(files)
     pixels = np.empty((len(files), *image_hw, 3), np.uint8)

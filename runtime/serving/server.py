@@ -16,13 +16,13 @@ from lstn.errors import LstnError, UsageError
 from lstn.imports import require
 from lstn.machine.cores import usable_cores
 from lstn.runtime.serving.access import Certificate, Guard
-from lstn.runtime.serving.batcher import Turns
+from lstn.runtime.serving.batcher import FairLock
 from lstn.runtime.serving.grpc_service import add_port, new_server
 from lstn.runtime.serving.heads import connection_class
 from lstn.runtime.serving.http_app import HttpApp
 from lstn.runtime.serving.metrics import Metrics
 from lstn.runtime.serving.registry import House
-from lstn.runtime.serving.served_model import Batching, Model
+from lstn.runtime.serving.served_model import Batching, ServedModel
 from lstn.terminal import note, warn
 
 _BACKLOG = 512
@@ -31,7 +31,7 @@ _KEEP_ALIVE_S = 65  # longer than the proxies' usual minute, so that they close 
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ServerSettings:
     """How to serve. A port of 0 takes any that is free.
 
     drain_s: how long stopping may take
@@ -46,7 +46,7 @@ class Settings:
     drain_s: float
 
 
-def serve(files: Mapping[str, Path], settings: Settings) -> None:
+def serve(files: Mapping[str, Path], settings: ServerSettings) -> None:
     """Serve each file under its name until SIGTERM or SIGINT; SIGHUP opens those anew that have changed.
 
     Raises:
@@ -60,11 +60,11 @@ def serve(files: Mapping[str, Path], settings: Settings) -> None:
     asyncio.run(_serve(files, settings))
 
 
-async def _serve(files: Mapping[str, Path], settings: Settings) -> None:
-    turns, metrics = Turns(), Metrics()
+async def _serve(files: Mapping[str, Path], settings: ServerSettings) -> None:
+    turns, metrics = FairLock(), Metrics()
     decoders = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
     models = {
-        name: Model(name, path, settings.batching, turns=turns, metrics=metrics, decoders=decoders)
+        name: ServedModel(name, path, settings.batching, turns=turns, metrics=metrics, decoders=decoders)
         for name, path in files.items()
     }
     house = House(models, settings.guard, metrics)
@@ -87,7 +87,7 @@ async def _serve(files: Mapping[str, Path], settings: Settings) -> None:
         decoders.shutdown(wait=False, cancel_futures=True)
 
 
-async def _until_stopped(house: House, settings: Settings, stop: asyncio.Event, ports: tuple[int, int]) -> None:
+async def _until_stopped(house: House, settings: ServerSettings, stop: asyncio.Event, ports: tuple[int, int]) -> None:
     """Load the models, say where they are, and wait for the signal, which may come while they load."""
     loading, stopping = asyncio.ensure_future(house.load()), asyncio.ensure_future(stop.wait())
     await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -99,7 +99,7 @@ async def _until_stopped(house: House, settings: Settings, stop: asyncio.Event, 
     await stopping
 
 
-async def _close(house: House, settings: Settings, web: Any, serving: "asyncio.Future[None]", calls: Any) -> None:
+async def _close(house: House, settings: ServerSettings, web: Any, serving: "asyncio.Future[None]", calls: Any) -> None:
     """Answer what was accepted, then close the ports; raise if that takes longer than `drain_s`."""
     deadline = time.monotonic() + settings.drain_s
     late = False
@@ -122,7 +122,7 @@ async def _close(house: House, settings: Settings, web: Any, serving: "asyncio.F
         raise LstnError(f"not everything was answered within {settings.drain_s:g} s", hint="give --drain-s more")
 
 
-def _web_server(house: House, settings: Settings) -> Any:
+def _web_server(house: House, settings: ServerSettings) -> Any:
     uvicorn: Any = require("uvicorn", extra="serve")
     certificate = settings.certificate
     config = uvicorn.Config(
@@ -146,7 +146,7 @@ def _web_server(house: House, settings: Settings) -> Any:
 
 
 @contextmanager
-def _listening(settings: Settings) -> Iterator[socket.socket]:
+def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     # asyncio turns Nagle's delay off only where it reads TCP here; without it an answer takes 40 ms.
     with socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP) as sock:

@@ -8,14 +8,14 @@ from small_models import Exported
 from lstn.errors import LstnError
 from lstn.export.tensorrt.build_log import BuildLog, logger_of, told
 from lstn.export.tensorrt.builder import build
-from lstn.export.tensorrt.tuning import Batch, BuildSettings, Tuning
+from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, Tuning
 from lstn.formats.plan_file import Flavour
 
 
 def build_rtx(path: Path, log_file: Path | None, target: str = "sm89") -> None:
     settings = BuildSettings(
         flavour=Flavour.TRT_RTX,
-        profiles=(Batch(1, 2, 4),),
+        profiles=(BatchRange(1, 2, 4),),
         targets=(target,),
         tuning=Tuning(level=2),
         log_file=log_file,

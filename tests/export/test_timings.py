@@ -7,7 +7,7 @@ from small_models import Exported
 
 from lstn.errors import LstnError
 from lstn.export.tensorrt.builder import build
-from lstn.export.tensorrt.tuning import Batch, BuildSettings
+from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
 from lstn.formats.plan_file import Flavour
 from lstn.machine.caches import cache_path, read_cache, write_cache
 from lstn.machine.gpu import Gpu
@@ -24,7 +24,7 @@ def on_ada(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def timed(monkeypatch: pytest.MonkeyPatch, trt: FullTensorrt, onnx_file: Path, *, largest: int = 4) -> int:
     """Build, and return how many layers had to be timed."""
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
-    build(onnx_file, BuildSettings(flavour=Flavour.TRT, profiles=(Batch(1, 2, largest),), targets=("sm89",)))
+    build(onnx_file, BuildSettings(flavour=Flavour.TRT, profiles=(BatchRange(1, 2, largest),), targets=("sm89",)))
     return trt.timed
 
 
@@ -136,5 +136,7 @@ def test_a_build_that_fails_keeps_nothing(exported_lstn: Exported, monkeypatch: 
 
 
 def test_rtx_times_nothing_and_keeps_nothing(exported_lstn: Exported, tmp_path: Path) -> None:
-    build(exported_lstn.path, BuildSettings(flavour=Flavour.TRT_RTX, profiles=(Batch(1, 2, 4),), targets=("sm89",)))
+    build(
+        exported_lstn.path, BuildSettings(flavour=Flavour.TRT_RTX, profiles=(BatchRange(1, 2, 4),), targets=("sm89",))
+    )
     assert not (tmp_path / "cache").exists()

@@ -15,7 +15,7 @@ from torch import nn
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc, ThetaForm
 from lstn.data.dataset import open_data
 from lstn.export.onnx.to_onnx import onnx_from_torch, write_onnx
-from lstn.formats.node_names import Part, part_of
+from lstn.formats.node_names import ModelPart, part_of
 from lstn.nn.checkpoint import Training, load_checkpoint, write_checkpoint
 from lstn.nn.classifier import Classifier
 from lstn.nn.forms import BOUNDS, LARGEST_ZOOM, SMALLEST_CROP
@@ -138,7 +138,7 @@ def test_the_graph_says_it_in_operators_that_every_engine_has(form: ThetaForm) -
     assert more <= {"Tanh", "Exp", "Sin", "Cos", "Mul", "Add", "Sub", "Slice", "Split", "Concat"}
     bounding = [node for node in proto.graph.node if node.op_type in {"Tanh", "Exp", "Sin", "Cos"}]
     assert bounding
-    assert all(part_of(node.name) is Part.LOCALIZER for node in bounding)
+    assert all(part_of(node.name) is ModelPart.LOCALIZER for node in bounding)
     (theta,) = [output for output in proto.graph.output if output.name == THETA]
     assert [dim.dim_value for dim in theta.type.tensor_type.shape.dim][1:] == [2, 3]
     onnx.checker.check_model(proto)

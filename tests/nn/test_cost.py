@@ -12,19 +12,19 @@ from lstn.errors import UsageError
 from lstn.nn.backbones import BACKBONES
 from lstn.nn.classifier import Classifier
 from lstn.nn.counting import count_costs, count_rows
-from lstn.nn.part_costs import Part, total, transformer
+from lstn.nn.part_costs import CostPart, total, transformer
 from lstn.nn.transformer import affine_grid
-from lstn.research.claims.paper import Cell, compare, read_tables
+from lstn.research.claims.paper import PaperCell, compare, read_tables
 
 HW = (224, 224)
 
 
 @pytest.fixture(scope="module")
-def cells() -> list[Cell]:
+def cells() -> list[PaperCell]:
     return list(compare(count_costs, count_rows))
 
 
-def test_every_cell_of_the_paper_is_compared(cells: list[Cell]) -> None:
+def test_every_cell_of_the_paper_is_compared(cells: list[PaperCell]) -> None:
     tables = read_tables()
     wanted = Counter(
         {
@@ -39,11 +39,11 @@ def test_every_cell_of_the_paper_is_compared(cells: list[Cell]) -> None:
     assert sum(wanted.values()) == 211
 
 
-def test_every_parameter_cell_is_the_papers_to_the_unit(cells: list[Cell]) -> None:
+def test_every_parameter_cell_is_the_papers_to_the_unit(cells: list[PaperCell]) -> None:
     assert [cell for cell in cells if cell.unit == "parameters" and cell.ours != cell.paper] == []
 
 
-def test_every_gflops_cell_is_the_papers_within_2e_4(cells: list[Cell]) -> None:
+def test_every_gflops_cell_is_the_papers_within_2e_4(cells: list[PaperCell]) -> None:
     for cell in cells:
         if cell.unit == "GFLOPS":
             decimals = 3 if cell.table == "Table 4" else 4  # as the paper prints them
@@ -53,7 +53,7 @@ def test_every_gflops_cell_is_the_papers_within_2e_4(cells: list[Cell]) -> None:
 
 @pytest.mark.parametrize("off", [0.0004, -0.0004])
 def test_a_cell_that_is_off_is_told(off: float) -> None:
-    cell = Cell("Table 5", "resnet-18", Loc.STN, "GFLOPS", 1.8979, 1.8979 + off)
+    cell = PaperCell("Table 5", "resnet-18", Loc.STN, "GFLOPS", 1.8979, 1.8979 + off)
     assert not cell.agrees
     assert cell.difference == pytest.approx(off)
 
@@ -86,17 +86,17 @@ def test_multiply_accumulates_of_a_backbone_are_torchs_own_and_the_papers_extras
         channels = module.get_submodule("classifier").in_features
         extras += channels * (1 + (side // 32) ** 2)
     cost = count_costs(Loc.NONE, name, (side, side), 1000)
-    assert total(cost).paper_macs == cost[Part.BACKBONE].macs == flops.get_total_flops() // 2 + extras
+    assert total(cost).paper_macs == cost[CostPart.BACKBONE].macs == flops.get_total_flops() // 2 + extras
 
 
 def test_a_localizer_adds_up_by_hand() -> None:
     costs = count_costs(Loc.STN, "cnn", HW, 10)
     convolutions = 8 * 218 * 218 * (3 * 49 + 1) + 10 * 105 * 105 * (8 * 25 + 1)  # Table 1
-    assert costs[Part.CONVOLUTIONS].macs == convolutions
-    assert costs[Part.HEAD].macs == 10 * 52 * 52 * 32 + 32 * 6
+    assert costs[CostPart.CONVOLUTIONS].macs == convolutions
+    assert costs[CostPart.HEAD].macs == 10 * 52 * 52 * 32 + 32 * 6
     moved = [3 * 224**2, 8 * 218**2, 8 * 218**2, 8 * 109**2, 8 * 109**2, 10 * 105**2, 10 * 105**2, 10 * 52**2]
-    assert costs[Part.CONVOLUTIONS].activation_bytes == 4 * sum(moved)
-    assert costs[Part.CONVOLUTIONS].weight_bytes == 4 * 3194
+    assert costs[CostPart.CONVOLUTIONS].activation_bytes == 4 * sum(moved)
+    assert costs[CostPart.CONVOLUTIONS].weight_bytes == 4 * 3194
 
 
 class Multiplications(TorchDispatchMode):
@@ -116,11 +116,11 @@ class Multiplications(TorchDispatchMode):
 def test_the_grid_costs_what_its_code_computes() -> None:
     with Multiplications() as ran:
         affine_grid(torch.zeros(1, 2, 3), (40, 56))
-    assert count_costs(Loc.LSTN, "cnn", (40, 56), 10)[Part.GRID].macs == ran.products == ran.sums
+    assert count_costs(Loc.LSTN, "cnn", (40, 56), 10)[CostPart.GRID].macs == ran.products == ran.sums
 
 
 def test_the_sampler_reads_images_and_grid_and_writes_images() -> None:
-    sampler = count_costs(Loc.LSTN, "cnn", HW, 10)[Part.SAMPLER]
+    sampler = count_costs(Loc.LSTN, "cnn", HW, 10)[CostPart.SAMPLER]
     assert sampler.macs == 224**2 * (2 + 4 + 4 * 3)
     assert sampler.activation_bytes == 4 * 224**2 * (3 + 2 + 3)
     assert sampler.parameters == 0
@@ -128,16 +128,16 @@ def test_the_sampler_reads_images_and_grid_and_writes_images() -> None:
 
 def test_the_paper_leaves_grid_and_sampler_out() -> None:
     costs = count_costs(Loc.LSTN, "resnet-18", HW, 10)
-    free = costs[Part.GRID].macs + costs[Part.SAMPLER].macs
+    free = costs[CostPart.GRID].macs + costs[CostPart.SAMPLER].macs
     assert transformer(costs).macs - transformer(costs).paper_macs == free > 0
-    assert costs[Part.GRID].paper_macs == costs[Part.SAMPLER].paper_macs == 0
+    assert costs[CostPart.GRID].paper_macs == costs[CostPart.SAMPLER].paper_macs == 0
 
 
 @pytest.mark.parametrize("loc", PAPER_LOCS)
 def test_the_backbone_costs_the_same_behind_every_localizer(loc: Loc) -> None:
     costs, plain = count_costs(loc, "cnn", HW, 10), count_costs(Loc.NONE, "cnn", HW, 10)
-    assert set(costs) == set(Part)
-    assert costs[Part.BACKBONE] == plain[Part.BACKBONE]
+    assert set(costs) == set(CostPart)
+    assert costs[CostPart.BACKBONE] == plain[CostPart.BACKBONE]
     assert (transformer(costs).macs > 0) == (loc is not Loc.NONE)
 
 

@@ -20,10 +20,10 @@ from lstn.data.dataset import open_data
 from lstn.errors import ArtifactError, TrainingError, UsageError
 from lstn.images import Pixels
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
-from lstn.research.study.study_results import CELL, SWEEP, Cell, read_cell
+from lstn.research.study.study_results import CELL, SWEEP, StudyCell, read_cell
 from lstn.research.study.study_runs import finished_cells, train_cell
 from lstn.train.fitting import forward
-from lstn.train.loop import Result, Watcher, fit
+from lstn.train.loop import TrainingResult, Watcher, fit
 from lstn.train.options import Options
 from lstn.train.run_state import LAST, read_options
 
@@ -33,11 +33,11 @@ def in_silence(given: Options) -> Iterator[Watcher]:
     yield SILENT
 
 
-def cell_of(given: Options, out: Path) -> Cell:
+def cell_of(given: Options, out: Path) -> StudyCell:
     return train_cell(given, out, given.loc, given.seed, device=CPU, workers=0, watching=in_silence)
 
 
-def fit_and_run_away(*words: Any, **named: Any) -> Result:
+def fit_and_run_away(*words: Any, **named: Any) -> TrainingResult:
     """Train, and let the last epoch's transformer be one that ran away."""
     result = fit(*words, **named)
     result.history[-1]["transformer"]["state"] = "runaway"

@@ -20,8 +20,8 @@ from lstn.research.study.study_results import (
     CELL,
     SHOWN,
     SWEEP,
-    Cell,
     Study,
+    StudyCell,
     folder_of,
     read_cell,
     runs_in,
@@ -37,8 +37,8 @@ IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 LOCS = (Loc.NONE, Loc.STN, Loc.LSTN, *CONTROLS)
 
 
-def cell(loc: Loc, seed: int, accuracy: float, **changes: object) -> Cell:
-    made = Cell(
+def cell(loc: Loc, seed: int, accuracy: float, **changes: object) -> StudyCell:
+    made = StudyCell(
         loc=loc,
         seed=seed,
         best_epoch=3,
@@ -55,7 +55,7 @@ def cell(loc: Loc, seed: int, accuracy: float, **changes: object) -> Cell:
     return replace(made, **changes)  # type: ignore[arg-type]
 
 
-def some_study(*cells: Cell) -> Study:
+def some_study(*cells: StudyCell) -> Study:
     return Study({"data": "digits", "model": "cnn"}, LOCS, cells)
 
 

@@ -17,14 +17,14 @@ from lstn.files import sha256_of
 from lstn.machine.gpu import Device
 from lstn.runtime.bench.layer_places import Layer
 from lstn.runtime.bench.layer_times import Breakdown, Call, Span, summarize_calls
-from lstn.runtime.bench.timed_engines import Setup, bench
+from lstn.runtime.bench.timed_engines import BenchSetup, bench
 
 QUICK = ("--seconds", "0.1")
 
 
-def setup(**changes: object) -> Setup:
+def setup(**changes: object) -> BenchSetup:
     fields = {"batches": (1,), "seconds": 0.02, "seed": 0, "device": Device.CPU, "threads": 1, "spin": False}
-    return Setup(**fields | changes)
+    return BenchSetup(**fields | changes)
 
 
 def test_every_engine_runs_at_every_batch_in_the_same_rounds(make_tiny: MakeTiny) -> None:

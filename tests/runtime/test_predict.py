@@ -12,7 +12,7 @@ from lstn.contract import Contract, Loc
 from lstn.errors import DeviceError
 from lstn.images import Pixels, decode
 from lstn.runtime.engines.base import Engine, Prediction
-from lstn.runtime.inference.predict import Row, decode_ahead, predict
+from lstn.runtime.inference.predict import ResultRow, decode_ahead, predict
 
 LABELS = ("ant", "bee", "cat")
 HW = (8, 8)
@@ -29,7 +29,7 @@ def by_colour(pixels: Pixels) -> Prediction:
     return Prediction(pixels.mean(axis=(1, 2), dtype=np.float32) / 50, None)
 
 
-def run(engine: Engine, paths: list[Path], *, batch: int = 4, top: int = 1, workers: int = 4) -> list[Row]:
+def run(engine: Engine, paths: list[Path], *, batch: int = 4, top: int = 1, workers: int = 4) -> list[ResultRow]:
     return [row for rows in predict(engine, paths, batch=batch, top=top, workers=workers) for row in rows]
 
 
@@ -44,7 +44,7 @@ def images(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def labels(rows: list[Row]) -> list[str]:
+def labels(rows: list[ResultRow]) -> list[str]:
     return [row.guesses[0].label if row.guesses else "" for row in rows]
 
 

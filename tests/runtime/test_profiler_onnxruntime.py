@@ -15,7 +15,7 @@ from profiled import SETUP, conv_net
 from lstn.errors import DeviceError
 from lstn.formats.onnx_file import read_model
 from lstn.images import Pixels
-from lstn.runtime.bench.layer_places import OTHER, Place
+from lstn.runtime.bench.layer_places import OTHER, LayerPlace
 from lstn.runtime.bench.profilers import MIN_CALLS, WARM_UP_CALLS, profile_engine, spans_of_session
 
 
@@ -53,7 +53,7 @@ class TestOnnxRuntime:
         onnx.save(model, tmp_path / "m.onnx")
         found = profile_engine(tmp_path / "m.onnx", 1, SETUP)
         assert found.calls[0].spans[-1].layer.name == name
-        assert found.places[0][-1] == Place("backbone", "backbone, between layers", "MatMul")
+        assert found.places[0][-1] == LayerPlace("backbone", "backbone, between layers", "MatMul")
 
     def test_a_full_disk_ends_in_one_line(self, tmp_path: Path) -> None:
         conv_net(tmp_path / "m.onnx")

@@ -9,10 +9,10 @@ from lstn.contract import METADATA_KEY, Contract, Loc
 from lstn.machine.gpu import Device
 from lstn.runtime.bench.layer_places import Layer
 from lstn.runtime.bench.layer_times import Breakdown, Call, Span, summarize_calls
-from lstn.runtime.bench.timed_engines import Setup
+from lstn.runtime.bench.timed_engines import BenchSetup
 
 SIDE = 16
-SETUP = Setup((1,), 0, 0, Device.CPU, 1, False)
+SETUP = BenchSetup((1,), 0, 0, Device.CPU, 1, False)
 
 
 def call(start_ms: float, ms: float, **layers: float) -> Call:

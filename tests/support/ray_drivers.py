@@ -12,7 +12,7 @@ from lstn.errors import UsageError
 from lstn.machine.gpu import Device
 from lstn.runtime.ray import result_parts as parts_module
 from lstn.runtime.ray.ray_infer import open_pool
-from lstn.runtime.ray.result_parts import Fields, Parts, Run, open_parts, run_of
+from lstn.runtime.ray.result_parts import Fields, Parts, ResultRun, open_parts, run_of
 
 TEST, sys.stdout = sys.stdout, sys.stderr  # Ray writes to standard output when a node dies
 
@@ -20,7 +20,7 @@ TEST, sys.stdout = sys.stdout, sys.stderr  # Ray writes to standard output when 
 class Counting(Parts):
     """Parts that ask for the end of a node when the fifth piece comes, and wait for it."""
 
-    def __init__(self, folder: Path, run: Run) -> None:
+    def __init__(self, folder: Path, run: ResultRun) -> None:
         super().__init__(folder, run)
         self.pieces, self.offered = 0, 0
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lstn.contract import PAPER_LOCS, Loc
 from lstn.interval import Interval
-from lstn.nn.part_costs import Costs, transformer
+from lstn.nn.part_costs import PartCosts, transformer
 from lstn.report.charts import Point, bars, lines, scatter
 from lstn.report.web_page import bullets, figure, section, table_section, whole_page
 from lstn.research.claims.cost_tables import agreement
@@ -15,14 +15,14 @@ from lstn.research.claims.paper import INCONSISTENCIES
 from lstn.research.claims.verdict import Verdict
 
 if TYPE_CHECKING:
-    from lstn.research.claims.claims_report import Report
+    from lstn.research.claims.claims_report import ClaimsReport
     from lstn.research.claims.races import Heat
 
 _LOCALIZERS = (Loc.STN, Loc.VSTN, Loc.LSTN)
 _MARKS = {Verdict.HOLDS: "✓", Verdict.FAILS: "✗", Verdict.NOISE: "≈"}
 
 
-def page(report: "Report") -> str:
+def page(report: "ClaimsReport") -> str:
     """Return the whole page: verdicts first, then pictures, timings, counts, and the machine."""
     sections = [
         _verdicts(report),
@@ -35,7 +35,7 @@ def page(report: "Report") -> str:
     return whole_page("L-STN's claims, measured", report.where, sections)
 
 
-def _verdicts(report: "Report") -> str:
+def _verdicts(report: "ClaimsReport") -> str:
     items = []
     claims = dict.fromkeys(line.claim for line in report.lines)
     for claim in claims:
@@ -53,7 +53,7 @@ def _verdicts(report: "Report") -> str:
     return section("Verdicts", "".join(items) + f'<p class="note">{note}</p>')
 
 
-def _pictures(report: "Report") -> Iterable[str]:
+def _pictures(report: "ClaimsReport") -> Iterable[str]:
     parts = [heat for heat in report.heats if not heat.backbone]
     for heat in parts:
         like = (costs for name, costs in report.costs.items() if _size_of(report, name) == heat.image_hw)
@@ -69,11 +69,11 @@ def _pictures(report: "Report") -> Iterable[str]:
         yield figure(_batches(heats), f"{backbone}, {heats[0].engine}: time for an image against batch size.")
 
 
-def _size_of(report: "Report", backbone: str) -> tuple[int, int]:
+def _size_of(report: "ClaimsReport", backbone: str) -> tuple[int, int]:
     return next(heat.image_hw for heat in report.heats if heat.backbone == backbone)
 
 
-def _flops_and_time(heat: "Heat", costs: Mapping[Loc, Costs]) -> str:
+def _flops_and_time(heat: "Heat", costs: Mapping[Loc, PartCosts]) -> str:
     points = {
         loc: Point(
             transformer(costs[loc]).macs / 1e6 * heat.batch,
@@ -112,7 +112,7 @@ def _batches(heats: Iterable["Heat"]) -> str:
 _SHORT = {**NAMES, Loc.NONE: "none"}
 
 
-def _machine(report: "Report") -> str:
+def _machine(report: "ClaimsReport") -> str:
     environment, setup = report.environment, report.setup
     libraries = ", ".join(f"{name} {version}" for name, version in environment.libraries.items())
     rows = (

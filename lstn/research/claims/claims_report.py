@@ -7,12 +7,12 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from lstn.contract import Loc
-from lstn.nn.part_costs import Costs, total
+from lstn.nn.part_costs import PartCosts, total
 from lstn.report.table import Table
-from lstn.research.claims.claims_request import Setup
+from lstn.research.claims.claims_request import ClaimsRequest
 from lstn.research.claims.cost_tables import paper_tables, parts_table
 from lstn.research.claims.findings import Line, costs_of, judge, networks_table, peers_table, sums_table
-from lstn.research.claims.paper import Cell, CountCosts
+from lstn.research.claims.paper import CountCosts, PaperCell
 from lstn.research.claims.verdict import DEAD_ZONE
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ _LIBRARIES = ("torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt",
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Report:
+class ClaimsReport:
     """Counts, timings, and what they say.
 
     costs:   backbone -> localizer -> what each part costs, of the backbones that were timed
@@ -33,11 +33,11 @@ class Report:
     """
 
     lines: tuple[Line, ...]
-    cells: tuple[Cell, ...]
-    costs: Mapping[str, Mapping[Loc, Costs]]
+    cells: tuple[PaperCell, ...]
+    costs: Mapping[str, Mapping[Loc, PartCosts]]
     heats: tuple["Heat", ...]
     timings: tuple[Table, ...]
-    setup: Setup
+    setup: ClaimsRequest
     environment: "Environment"
     made: str
 
@@ -75,10 +75,14 @@ class Report:
 
 
 def make_report(
-    cells: Sequence[Cell], heats: Sequence["Heat"], count_costs: CountCosts, setup: Setup, environment: "Environment"
-) -> Report:
+    cells: Sequence[PaperCell],
+    heats: Sequence["Heat"],
+    count_costs: CountCosts,
+    setup: ClaimsRequest,
+    environment: "Environment",
+) -> ClaimsReport:
     """Judge and lay out what was counted and timed."""
-    return Report(
+    return ClaimsReport(
         lines=tuple(judge(cells, heats, count_costs)),
         cells=tuple(cells),
         costs=costs_of(heats, count_costs),
@@ -90,7 +94,7 @@ def make_report(
     )
 
 
-def _costs(by_loc: Mapping[Loc, Costs]) -> dict[str, object]:
+def _costs(by_loc: Mapping[Loc, PartCosts]) -> dict[str, object]:
     return {
         loc.value: {
             **{part.value: asdict(cost) for part, cost in costs.items()},

@@ -12,7 +12,7 @@ LABELS = tuple("0123456789")
 """Ten classes, as in the paper's Table 5."""
 
 
-class Engine(str, Enum):
+class ComparedEngine(str, Enum):
     """What the localizers are compared on."""
 
     ONNXRUNTIME = "onnxruntime"
@@ -28,17 +28,17 @@ class Engine(str, Enum):
 
 
 _TITLES = {
-    Engine.ONNXRUNTIME: ORT,
-    Engine.OPENVINO: OPENVINO,
-    Engine.TORCH: EAGER,
-    Engine.TRT: "TensorRT",
-    Engine.TRT_RTX: "TensorRT for RTX",
+    ComparedEngine.ONNXRUNTIME: ORT,
+    ComparedEngine.OPENVINO: OPENVINO,
+    ComparedEngine.TORCH: EAGER,
+    ComparedEngine.TRT: "TensorRT",
+    ComparedEngine.TRT_RTX: "TensorRT for RTX",
 }
-ON_GPU = (Engine.TRT, Engine.TRT_RTX)
+ON_GPU = (ComparedEngine.TRT, ComparedEngine.TRT_RTX)
 
 
 @dataclass(frozen=True, slots=True)
-class Setup:
+class ClaimsRequest:
     """What is timed, and how.
 
     models:     backbones
@@ -53,7 +53,7 @@ class Setup:
     image_size: int | None
     batches: tuple[int, ...]
     threads: int | None
-    engine: Engine
+    engine: ComparedEngine
     peers: bool
     seconds: float
     seed: int

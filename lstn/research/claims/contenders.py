@@ -21,21 +21,21 @@ from lstn.research.claims.claims_request import (
     OPENVINO_DEFAULT,
     ORT,
     ORT_DEFAULT,
-    Engine,
-    Setup,
+    ClaimsRequest,
+    ComparedEngine,
 )
 
 if TYPE_CHECKING:
     from lstn.nn.taken_apart import Piece
-    from lstn.runtime.bench.race import Entrant, Run
+    from lstn.runtime.bench.race import Entrant, TimedCall
 
-    Open = Callable[[], AbstractContextManager[Run]]
+    Open = Callable[[], AbstractContextManager[TimedCall]]
 
 
 class Field:
     """The entrants around one backbone. Files are made when they are first needed, in `folder`."""
 
-    def __init__(self, setup: Setup, backbone: str, folder: Path, tell: Callable[[str], None]) -> None:
+    def __init__(self, setup: ClaimsRequest, backbone: str, folder: Path, tell: Callable[[str], None]) -> None:
         """Build the models. `tell` hears what is going on.
 
         Raises:
@@ -48,7 +48,7 @@ class Field:
         self.image_hw = (side, side)
         self._setup, self._backbone, self._folder, self._tell = setup, backbone, folder, tell
         self._models = build_models(backbone, self.image_hw, LABELS, setup.seed)
-        self._openvino = setup.engine is Engine.OPENVINO or (setup.peers and _has_openvino(tell))
+        self._openvino = setup.engine is ComparedEngine.OPENVINO or (setup.peers and _has_openvino(tell))
         self._with_peers = setup.peers and setup.engine not in ON_GPU
 
     def networks(self, batch: int) -> list["Entrant"]:
@@ -62,13 +62,13 @@ class Field:
             return entrants
         default, threads = self._default(loc), self._setup.threads
         peers: dict[str, Open] = {
-            ORT: self._network(loc, pixels, Engine.ONNXRUNTIME),
-            EAGER: self._network(loc, pixels, Engine.TORCH),
+            ORT: self._network(loc, pixels, ComparedEngine.ONNXRUNTIME),
+            EAGER: self._network(loc, pixels, ComparedEngine.TORCH),
             COMPILED: self._torch(self._models[loc], (pixels,), compiled=True),
             ORT_DEFAULT: engine_run(default, pixels, threads),
         }
         if self._openvino:
-            peers[OPENVINO] = self._network(loc, pixels, Engine.OPENVINO)
+            peers[OPENVINO] = self._network(loc, pixels, ComparedEngine.OPENVINO)
             peers[OPENVINO_DEFAULT] = partial(_openvino_run, default, pixels, threads)
         return entrants + [Entrant(loc.value, via, peer) for via, peer in peers.items() if via != engine.shown]
 
@@ -86,14 +86,14 @@ class Field:
         name = f"{TRANSFORMER} {Loc.LSTN.value}"
         ours, usual = pieces[name], default_piece(pieces[name])
         peers: dict[str, Open] = {
-            ORT: self._part(name, ours, batch, Engine.ONNXRUNTIME),
-            EAGER: self._part(name, ours, batch, Engine.TORCH),
+            ORT: self._part(name, ours, batch, ComparedEngine.ONNXRUNTIME),
+            EAGER: self._part(name, ours, batch, ComparedEngine.TORCH),
             COMPILED: self._torch(ours.module, ours.example(batch), compiled=True),
-            ORT_DEFAULT: self._part(f"{name} default", usual, batch, Engine.ONNXRUNTIME),
+            ORT_DEFAULT: self._part(f"{name} default", usual, batch, ComparedEngine.ONNXRUNTIME),
         }
         if self._openvino:
-            peers[OPENVINO] = self._part(name, ours, batch, Engine.OPENVINO)
-            peers[OPENVINO_DEFAULT] = self._part(f"{name} default", usual, batch, Engine.OPENVINO)
+            peers[OPENVINO] = self._part(name, ours, batch, ComparedEngine.OPENVINO)
+            peers[OPENVINO_DEFAULT] = self._part(f"{name} default", usual, batch, ComparedEngine.OPENVINO)
         return entrants + [Entrant(name, via, peer) for via, peer in peers.items() if via != engine.shown]
 
     def _pieces(self) -> dict[str, "Piece"]:
@@ -108,19 +108,19 @@ class Field:
                 found |= {f"{name} {loc.value}": piece for name, piece in pieces.items()} | shared
         return found
 
-    def _network(self, loc: Loc, pixels: Pixels, engine: Engine) -> "Open":
-        if engine is Engine.TORCH:
+    def _network(self, loc: Loc, pixels: Pixels, engine: ComparedEngine) -> "Open":
+        if engine is ComparedEngine.TORCH:
             return self._torch(self._models[loc], (pixels,), compiled=False)
         if engine in ON_GPU:
             return engine_run(self._plan(loc, engine), pixels, None)
-        if engine is Engine.OPENVINO:
+        if engine is ComparedEngine.OPENVINO:
             return partial(_openvino_run, self._onnx(loc), pixels, self._setup.threads)
         return engine_run(self._onnx(loc), pixels, self._setup.threads)
 
-    def _part(self, name: str, piece: "Piece", batch: int, engine: Engine) -> "Open":
+    def _part(self, name: str, piece: "Piece", batch: int, engine: ComparedEngine) -> "Open":
         from lstn.export.onnx.exported_parts import write_part
 
-        if engine is Engine.TORCH:
+        if engine is ComparedEngine.TORCH:
             return self._torch(piece.module, piece.example(batch), compiled=False)
         height, width = self.image_hw
         path = self._folder / f"{name.replace(' ', '-')}-{height}x{width}.onnx"
@@ -150,16 +150,16 @@ class Field:
             write_onnx(self._models[loc], path, self._contract(loc), images)
         return path
 
-    def _plan(self, loc: Loc, engine: Engine) -> Path:
+    def _plan(self, loc: Loc, engine: ComparedEngine) -> Path:
         from lstn.export.tensorrt.targets import choose_targets
         from lstn.export.tensorrt.to_plan import write_plan
-        from lstn.export.tensorrt.tuning import Batch, BuildSettings
+        from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
         from lstn.formats.plan_file import Flavour
 
         onnx_file, flavour, batches = self._onnx(loc), Flavour(engine.value), self._setup.batches
         path = onnx_file.with_suffix(".plan")
         if not path.exists():
-            profile = Batch(min(batches), max(batches), max(batches))
+            profile = BatchRange(min(batches), max(batches), max(batches))
             targets = choose_targets(flavour, ())
             write_plan(onnx_file, path, BuildSettings(flavour=flavour, profiles=(profile,), targets=targets))
         return path
@@ -189,7 +189,7 @@ def engine_run(path: Path, pixels: Pixels, threads: int | None) -> "Open":
 
 
 @contextmanager
-def _engine_run(path: Path, pixels: Pixels, threads: int | None) -> "Iterator[Run]":
+def _engine_run(path: Path, pixels: Pixels, threads: int | None) -> "Iterator[TimedCall]":
     from lstn.runtime.engines.opening import open_engine
 
     device = Device.CPU if path.suffix == ".onnx" else Device.AUTO
@@ -198,7 +198,7 @@ def _engine_run(path: Path, pixels: Pixels, threads: int | None) -> "Iterator[Ru
 
 
 @contextmanager
-def _openvino_run(path: Path, pixels: Pixels, threads: int | None) -> "Iterator[Run]":
+def _openvino_run(path: Path, pixels: Pixels, threads: int | None) -> "Iterator[TimedCall]":
     from lstn.runtime.engines.openvino_engine import open_openvino
 
     with open_openvino(path, threads=threads) as engine:
@@ -206,7 +206,7 @@ def _openvino_run(path: Path, pixels: Pixels, threads: int | None) -> "Iterator[
 
 
 @contextmanager
-def _graph_run(path: Path, engine: Engine, feeds: dict[str, Any], threads: int | None) -> "Iterator[Run]":
+def _graph_run(path: Path, engine: ComparedEngine, feeds: dict[str, Any], threads: int | None) -> "Iterator[TimedCall]":
     from lstn.runtime.engines.part_graphs import Library, open_graph
 
     with open_graph(path, Library(engine.value), device=Device.CPU, threads=threads) as run:

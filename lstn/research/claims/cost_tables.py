@@ -4,20 +4,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from lstn.contract import PAPER_LOCS, Loc
-from lstn.nn.part_costs import Costs, Part, total, transformer
+from lstn.nn.part_costs import CostPart, PartCosts, total, transformer
 from lstn.report.table import Table
-from lstn.research.claims.paper import Cell, CountCosts
+from lstn.research.claims.paper import CountCosts, PaperCell
 
 OTHERS_CLASSES = 1000
 """Classes that the backbones without a row in the paper are counted with: ImageNet's."""
 
 
-def paper_tables(cells: Sequence[Cell]) -> list[Table]:
+def paper_tables(cells: Sequence[PaperCell]) -> list[Table]:
     """Lay the paper's cells out beside ours, a table for each of its own."""
     return [_paper_table(title, list(group)) for title, group in groupby(cells, lambda cell: cell.table)]
 
 
-def agreement(cells: Sequence[Cell]) -> str:
+def agreement(cells: Sequence[PaperCell]) -> str:
     """Say how many cells agree, as a sentence."""
     parts = []
     for unit, words in (("parameters", "parameter cells to the unit"), ("GFLOPS", "GFLOPS cells within 0.0002")):
@@ -45,12 +45,12 @@ def others_table(count_costs: CountCosts, sides: Mapping[str, int]) -> Table:
     )
 
 
-def parts_table(costs: Mapping[Loc, Costs], title: str) -> Table:
+def parts_table(costs: Mapping[Loc, PartCosts], title: str) -> Table:
     """Lay out what every part costs behind each localizer."""
     rows = []
     for loc, parts in costs.items():
         for name, cost in (
-            *((part.value, parts[part]) for part in Part if loc is not Loc.NONE or part is Part.BACKBONE),
+            *((part.value, parts[part]) for part in CostPart if loc is not Loc.NONE or part is CostPart.BACKBONE),
             *([("transformer", transformer(parts))] if loc is not Loc.NONE else []),
         ):
             moved = (f"{cost.weight_bytes / 1e6:.2f}", f"{cost.activation_bytes / 1e6:.2f}")
@@ -66,7 +66,7 @@ def parts_table(costs: Mapping[Loc, Costs], title: str) -> Table:
     )
 
 
-def _paper_table(title: str, cells: Sequence[Cell]) -> Table:
+def _paper_table(title: str, cells: Sequence[PaperCell]) -> Table:
     if cells[0].unit == cells[-1].unit:
         rows = tuple((cell.row, *_beside(cell)) for cell in cells)
         return Table(f"{title}: {cells[0].loc.value}", ("", "parameters, paper", "ours", "difference"), rows)
@@ -78,12 +78,12 @@ def _paper_table(title: str, cells: Sequence[Cell]) -> Table:
     )
 
 
-def _wide_rows(cells: Sequence[Cell]) -> Iterable[tuple[str, ...]]:
+def _wide_rows(cells: Sequence[PaperCell]) -> Iterable[tuple[str, ...]]:
     for parameters, gflops in zip(cells[::2], cells[1::2], strict=True):
         yield parameters.row, parameters.loc.value, *_beside(parameters), *_beside(gflops)
 
 
-def _beside(cell: Cell) -> tuple[str, str, str]:
+def _beside(cell: PaperCell) -> tuple[str, str, str]:
     """The paper's number, ours, and the difference; an asterisk marks a cell that doesn't agree."""
     mark = "" if cell.agrees else " *"
     if cell.unit == "parameters":

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 from lstn.contract import PAPER_LOCS, Loc
 from lstn.errors import UsageError
 from lstn.interval import Interval
-from lstn.nn.part_costs import Costs, total, transformer
+from lstn.nn.part_costs import PartCosts, total, transformer
 from lstn.report.table import Table
 from lstn.research.claims.claims_request import LABELS, OPENVINO, OPENVINO_DEFAULT, ORT, ORT_DEFAULT
-from lstn.research.claims.paper import Cell, CountCosts, read_tables
+from lstn.research.claims.paper import CountCosts, PaperCell, read_tables
 from lstn.research.claims.verdict import Verdict, judge_below, judge_exact, judge_no_more
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Line:
     interval: Interval | None = None
 
 
-def judge(cells: Sequence[Cell], heats: Sequence["Heat"], count_costs: CountCosts) -> list[Line]:
+def judge(cells: Sequence[PaperCell], heats: Sequence["Heat"], count_costs: CountCosts) -> list[Line]:
     """Judge every claim wherever it was counted or timed."""
     lines = [_parameters(cells), _flops(count_costs)]
     for heat in heats:
@@ -56,7 +56,7 @@ def judge(cells: Sequence[Cell], heats: Sequence["Heat"], count_costs: CountCost
     return sorted(lines, key=lambda line: CLAIMS.index(line.claim))
 
 
-def _parameters(cells: Sequence[Cell]) -> Line:
+def _parameters(cells: Sequence[PaperCell]) -> Line:
     found = [cell for cell in cells if cell.unit == "parameters"]
     agreeing = sum(cell.agrees for cell in found)
     row = {cell.loc: cell.ours for cell in found if (cell.table, cell.row) == ("Table 6", "resnet-18")}
@@ -186,9 +186,9 @@ def peers_table(heats: Sequence["Heat"]) -> Table:
     return Table("Peers", columns, tuple(rows), words=2, note=note)
 
 
-def costs_of(heats: Iterable["Heat"], count_costs: CountCosts) -> dict[str, dict[Loc, Costs]]:
+def costs_of(heats: Iterable["Heat"], count_costs: CountCosts) -> dict[str, dict[Loc, PartCosts]]:
     """Count what was timed: backbone -> localizer -> costs."""
-    found: dict[str, dict[Loc, Costs]] = {}
+    found: dict[str, dict[Loc, PartCosts]] = {}
     for heat in heats:
         costs = {loc: _count(heat, loc, count_costs) for loc in PAPER_LOCS} if heat.backbone else {}
         found |= (
@@ -197,7 +197,7 @@ def costs_of(heats: Iterable["Heat"], count_costs: CountCosts) -> dict[str, dict
     return found
 
 
-def _count(heat: "Heat", loc: Loc, count_costs: CountCosts) -> Costs | None:
+def _count(heat: "Heat", loc: Loc, count_costs: CountCosts) -> PartCosts | None:
     """None for a model that only another version of lstn knows, whose file was timed."""
     try:
         return count_costs(loc, heat.backbone, heat.image_hw, len(LABELS))

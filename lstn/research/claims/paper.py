@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any, TypeAlias
 
 from lstn.contract import PAPER_LOCS, Loc
-from lstn.nn.part_costs import Costs, total, transformer
+from lstn.nn.part_costs import PartCosts, total, transformer
 
 GFLOPS_TOLERANCE = 0.0002
 """Largest difference of a GFLOPS cell from ours, rounded to the decimals that its table prints."""
@@ -34,7 +34,7 @@ INCONSISTENCIES = (
 _LOCALIZER_TABLES = {Loc.STN: "table1_stn", Loc.VSTN: "table2_vstn", Loc.LSTN: "table3_lstn"}
 _WHOLE_TABLES = {"Table 4": "table4_caltech101", "Table 5": "table5_cifar10"}
 
-CountCosts: TypeAlias = Callable[[Loc, str, tuple[int, int], int], Costs]
+CountCosts: TypeAlias = Callable[[Loc, str, tuple[int, int], int], PartCosts]
 """(localizer, backbone, image_hw, classes) -> costs: `lstn.nn.counting.count_costs`."""
 
 CountRows: TypeAlias = Callable[[Loc], Sequence[int]]
@@ -42,7 +42,7 @@ CountRows: TypeAlias = Callable[[Loc], Sequence[int]]
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class PaperCell:
     """One number of the paper, and ours.
 
     row:  a backbone in the paper's words; in Tables 1-3 `row 1`, …, and `total`
@@ -82,29 +82,31 @@ def our_backbone(name: str) -> str:
     return f"paper-{name}" if name.startswith("effnet") else name
 
 
-def compare(count_costs: CountCosts, count_rows: CountRows) -> Iterator[Cell]:
+def compare(count_costs: CountCosts, count_rows: CountRows) -> Iterator[PaperCell]:
     """Yield every cell of Tables 1-6 that can be counted, beside what is counted here."""
     tables = read_tables()
     for number, (loc, key) in enumerate(_LOCALIZER_TABLES.items(), 1):
         printed = [layer["params"] for layer in tables[key]["layers"]]
         for position, (paper, ours) in enumerate(zip(printed, count_rows(loc), strict=True), 1):
-            yield Cell(f"Table {number}", f"row {position}", loc, "parameters", paper, ours)
-        yield Cell(f"Table {number}", "total", loc, "parameters", tables[key]["total"], sum(count_rows(loc)))
+            yield PaperCell(f"Table {number}", f"row {position}", loc, "parameters", paper, ours)
+        yield PaperCell(f"Table {number}", "total", loc, "parameters", tables[key]["total"], sum(count_rows(loc)))
     for title, key in _WHOLE_TABLES.items():
         for loc in PAPER_LOCS:
             for backbone, row in tables[key][loc.value].items():
                 cost = total(_count(count_costs, loc, backbone, tables[key]["classes"]))
-                yield Cell(title, backbone, loc, "parameters", row[0], cost.parameters)
-                yield Cell(title, backbone, loc, "GFLOPS", row[1], cost.paper_macs / 1e9)
+                yield PaperCell(title, backbone, loc, "parameters", row[0], cost.parameters)
+                yield PaperCell(title, backbone, loc, "GFLOPS", row[1], cost.paper_macs / 1e9)
     columns = tables["table6_transformer"]["columns"]
     for backbone in tables["input_size"]:
         printed_of = dict(zip(columns, tables["table6_transformer"][backbone], strict=True))
         for loc in _LOCALIZER_TABLES:
             cost = transformer(_count(count_costs, loc, backbone, 10))
-            yield Cell("Table 6", backbone, loc, "parameters", printed_of[f"{loc.value} params"], cost.parameters)
-            yield Cell("Table 6", backbone, loc, "GFLOPS", printed_of[f"{loc.value} gflops"], cost.paper_macs / 1e9)
+            yield PaperCell("Table 6", backbone, loc, "parameters", printed_of[f"{loc.value} params"], cost.parameters)
+            yield PaperCell(
+                "Table 6", backbone, loc, "GFLOPS", printed_of[f"{loc.value} gflops"], cost.paper_macs / 1e9
+            )
 
 
-def _count(count_costs: CountCosts, loc: Loc, backbone: str, classes: int) -> Costs:
+def _count(count_costs: CountCosts, loc: Loc, backbone: str, classes: int) -> PartCosts:
     side = read_tables()["input_size"][backbone]
     return count_costs(loc, our_backbone(backbone), (side, side), classes)

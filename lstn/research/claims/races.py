@@ -10,7 +10,7 @@ from lstn.errors import UsageError
 from lstn.formats.plan_file import Flavour
 from lstn.imports import require
 from lstn.machine.gpu import Device
-from lstn.research.claims.claims_request import LABELS, ON_GPU, Engine, Setup
+from lstn.research.claims.claims_request import LABELS, ON_GPU, ClaimsRequest, ComparedEngine
 from lstn.research.claims.contenders import Field, engine_run, random_pixels
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Heat:
     race: "Race"
 
 
-def check(setup: Setup) -> None:
+def check(setup: ClaimsRequest) -> None:
     """Look for what can't be done before anything is exported.
 
     Raises:
@@ -46,7 +46,7 @@ def check(setup: Setup) -> None:
         side = setup.image_size or backbone_named(name).image_size
         for loc in PAPER_LOCS:
             count_costs(loc, name, (side, side), len(LABELS))
-    if setup.engine is Engine.OPENVINO:
+    if setup.engine is ComparedEngine.OPENVINO:
         require("openvino", extra="openvino")
     elif setup.engine in ON_GPU:
         from lstn.export.tensorrt.targets import choose_targets
@@ -54,7 +54,7 @@ def check(setup: Setup) -> None:
         choose_targets(Flavour(setup.engine.value), ())
 
 
-def race_all(setup: Setup, folder: Path, *, tell: Callable[[str], None]) -> Iterator[Heat]:
+def race_all(setup: ClaimsRequest, folder: Path, *, tell: Callable[[str], None]) -> Iterator[Heat]:
     """Export to `folder` and race every backbone at every batch size; transformers alone once for each image size.
 
     `tell` hears what is going on.
@@ -74,7 +74,7 @@ def race_all(setup: Setup, folder: Path, *, tell: Callable[[str], None]) -> Iter
                 yield _heat(setup, "", field.image_hw, batch, field.parts(batch), tell)
 
 
-def race_files(files: Sequence[Path], setup: Setup, *, tell: Callable[[str], None]) -> Iterator[Heat]:
+def race_files(files: Sequence[Path], setup: ClaimsRequest, *, tell: Callable[[str], None]) -> Iterator[Heat]:
     """Race engine files that are there already, one for each localizer around one backbone, in any precision.
 
     Raises:
@@ -113,7 +113,7 @@ def race_files(files: Sequence[Path], setup: Setup, *, tell: Callable[[str], Non
 
 
 def _heat(
-    setup: Setup,
+    setup: ClaimsRequest,
     backbone: str,
     image_hw: tuple[int, int],
     batch: int,

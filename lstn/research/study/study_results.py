@@ -46,7 +46,7 @@ _ORDER = {loc: number for number, loc in enumerate(Loc)}
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
+class StudyCell:
     """One localizer, trained with one seed.
 
     best_epoch:  whose weights were tested: the first with the highest validation accuracy
@@ -90,9 +90,9 @@ class Study:
 
     settings: dict[str, str]
     locs: tuple[Loc, ...]
-    cells: tuple[Cell, ...]
+    cells: tuple[StudyCell, ...]
 
-    def of(self, loc: Loc) -> tuple[Cell, ...]:
+    def of(self, loc: Loc) -> tuple[StudyCell, ...]:
         """Return a localizer's runs by seed."""
         return tuple(sorted((cell for cell in self.cells if cell.loc is loc), key=lambda cell: cell.seed))
 
@@ -128,7 +128,7 @@ class Study:
         return {amount: interval for amount, interval in intervals.items() if interval is not None}
 
 
-def whole_study(settings: dict[str, str], named: Iterable[Loc], cells: Iterable[Cell]) -> Study:
+def whole_study(settings: dict[str, str], named: Iterable[Loc], cells: Iterable[StudyCell]) -> Study:
     """Return a study of what is named and of all that has cells, in one order, however it came about."""
     made = tuple(sorted(cells, key=lambda cell: (cell.seed, _ORDER[cell.loc])))
     locs = {*named, *(cell.loc for cell in made)}
@@ -176,12 +176,12 @@ def runs_in(out: Path) -> list[tuple[Loc, int]]:
     return sorted(found, key=lambda run: (run[1], _ORDER[run[0]]))
 
 
-def write_cell(folder: Path, cell: Cell) -> None:
+def write_cell(folder: Path, cell: StudyCell) -> None:
     """Write CELL into a run's folder, whole or not at all."""
     write_text(folder / CELL, json.dumps(asdict(cell) | {"loc": cell.loc.value}) + "\n")
 
 
-def read_cell(folder: Path) -> Cell:
+def read_cell(folder: Path) -> StudyCell:
     """Read a run's CELL.
 
     Raises:
@@ -203,7 +203,7 @@ def study_of(summary: dict[str, Any]) -> Study:
     return Study(summary["settings"], tuple(dict.fromkeys(cell.loc for cell in cells)), cells)
 
 
-def _cell_of(fields: dict[str, Any]) -> Cell:
+def _cell_of(fields: dict[str, Any]) -> StudyCell:
     kinds = {
         "loc": Loc(fields["loc"]),
         "accuracy": _share(fields["accuracy"]),
@@ -213,7 +213,7 @@ def _cell_of(fields: dict[str, Any]) -> Cell:
         "disturbed": tuple(map(_share, fields["disturbed"])),
     }
     counts = {name: _natural(fields[name]) for name in ("seed", "best_epoch", "test_images", "parameters")}
-    cell = Cell(**fields | kinds | counts | {"theta": _matrices(fields["theta"])})
+    cell = StudyCell(**fields | kinds | counts | {"theta": _matrices(fields["theta"])})
     if not 1 <= cell.best_epoch <= len(cell.curve):
         raise ValueError(f"best of {len(cell.curve)} epochs: {cell.best_epoch}")
     if cell.state is not None and cell.state not in get_args(State):

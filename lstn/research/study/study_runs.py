@@ -21,7 +21,7 @@ from lstn.research.study.study_results import (
     SHOWN,
     SWEEP,
     SWEPT_IMAGES,
-    Cell,
+    StudyCell,
     folder_of,
     read_cell,
     runs_in,
@@ -50,7 +50,7 @@ def check_models(options: Options, locs: Iterable[Loc]) -> None:
             Classifier(Contract(loc, options.model, image_hw, ("any",), theta=_of_run(options, loc, 0).theta))
 
 
-def finished_cells(out: Path, options: Options) -> list[Cell]:
+def finished_cells(out: Path, options: Options) -> list[StudyCell]:
     """Return what the finished runs in `out` came to, of whatever localizers and seeds, so that none gets lost.
 
     Those that were stopped are checked too, before any goes on.
@@ -84,7 +84,7 @@ def train_cell(
     device: torch.device,
     workers: int,
     watching: Callable[[Options], AbstractContextManager[Watcher]],
-) -> Cell:
+) -> StudyCell:
     """Train and measure one run, from its last whole epoch on if it was stopped, and return what it came to.
 
     options, out: the study's, whose runs `finished_cells` has checked
@@ -104,7 +104,7 @@ def train_cell(
     best = result.best
     test = _data(options).test
     plain, disturbed = _sweep(folder / CHECKPOINT, test, device)
-    cell = Cell(
+    cell = StudyCell(
         loc=options.loc,
         seed=options.seed,
         best_epoch=best["epoch"],

@@ -67,7 +67,7 @@ def test_a_plan_carries_the_kernel_and_runs_where_nobody_knows_the_plugin(tmp_pa
     from lstn.export.tensorrt.builder import count_parsed_layers
     from lstn.export.tensorrt.targets import choose_targets
     from lstn.export.tensorrt.to_plan import write_plan
-    from lstn.export.tensorrt.tuning import Batch, BuildSettings
+    from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
 
     model, contract = warping_model(Loc.LSTN)
     images = sample_images("digits", (SIDE, SIDE), seed=0, count=20)
@@ -77,7 +77,7 @@ def test_a_plan_carries_the_kernel_and_runs_where_nobody_knows_the_plugin(tmp_pa
     assert "PLUGIN_V3" in layers
     assert "GRID_SAMPLE" not in layers
     targets = choose_targets(Flavour.TRT, ())
-    write_plan(onnx_file, plan, BuildSettings(flavour=Flavour.TRT, profiles=(Batch(1, 4, 32),), targets=targets))
+    write_plan(onnx_file, plan, BuildSettings(flavour=Flavour.TRT, profiles=(BatchRange(1, 4, 32),), targets=targets))
     np.save(tmp_path / "images.npy", images)
     subprocess.run([sys.executable, "-c", INFER], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
     found = np.load(tmp_path / "found.npz")
