@@ -12,6 +12,7 @@ BELOW: dict[str, set[str]] = {
     **{stage: {"ground", "nn"} for stage in ("train", "export")},
     **{stage: {"ground"} for stage in ("calibration", "runtime")},
     "research": {"ground", "nn", *STAGES},
+    "front door": {"ground", "nn", *STAGES},
     "cli": {"ground", "nn", *STAGES, "research"},
 }
 """What each storey may import beside itself. Calibration and runtime work without the network, and so without torch."""
@@ -32,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cuda", "google", "grpc", "httptools", "onnxruntime", "pyarrow", "ray", "tensorrt", "tensorrt_rtx", "uvicorn",
     },
     "research": {"torch"},
+    "front door": set(),
     "cli": {"torch"},
 }  # fmt: skip
 """Which heavy packages a storey may import; anything else is free."""

@@ -7,7 +7,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from lstn import __version__
 from lstn.cli.bench import bench
 from lstn.cli.calibrate import calibrate
 from lstn.cli.claims import claims
@@ -22,6 +21,7 @@ from lstn.cli.train import train
 from lstn.errors import LstnError, MissingExtra
 from lstn.machine.cores import core_quota, usable_cores
 from lstn.terminal import messages, printable
+from lstn.version import __version__
 
 app = typer.Typer(
     name="lstn",

@@ -15,7 +15,7 @@ from lstn.data.splits import DataSet, Split
 from lstn.errors import DataError, UsageError
 from lstn.machine.caches import cache_folder
 
-__all__ = ["DataSet", "Split", "open_data", "open_data_of", "require_test", "rooted", "set_and_root"]
+__all__ = ["DataSet", "Split", "check_labels", "open_data", "open_data_of", "require_test", "rooted", "set_and_root"]
 
 _PREFIX = "folder:"
 
@@ -36,6 +36,8 @@ def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0) -> DataSet
             whose training images all are; the files of a published set aren't there, aren't the official ones, or can't
             be unpacked there.
     """
+    if not spec:
+        raise UsageError("the model doesn't say what it was trained on", hint="name its data set: --data folder:PATH")
     if spec == "digits":
         return DataSet(
             DIGIT_LABELS,
@@ -65,17 +67,26 @@ def open_data_of(contract: Contract, spec: str, *, seed: int | None) -> DataSet:
             the set is split by a seed that nobody says.
     """
     data = open_data(spec, image_hw=contract.image_hw, seed=seed or 0)
-    if data.labels != contract.labels:
-        ours, theirs = (f"{len(labels)} classes, {labels[0]!r:.40} first" for labels in (contract.labels, data.labels))
-        raise DataError(
-            f"--data {spec} has {theirs}; the model has {ours}", hint="name the data set that the model was trained on"
-        )
+    check_labels(contract, data, spec)
     if seed is None and data.split_by_seed:
         raise UsageError(
             f"--data {spec} is split by a seed, and this file doesn't say which one its model was trained with",
             hint="add --seed N, as given to lstn train, or else 0: with another, training images are among them",
         )
     return data
+
+
+def check_labels(contract: Contract, data: DataSet, spec: str) -> None:
+    """Refuse a data set of other classes than the model's, or in another order; `spec` is its name.
+
+    Raises:
+        DataError: it is one.
+    """
+    if data.labels != contract.labels:
+        ours, theirs = (f"{len(labels)} classes, {labels[0]!r:.40} first" for labels in (contract.labels, data.labels))
+        raise DataError(
+            f"--data {spec} has {theirs}; the model has {ours}", hint="name the data set that the model was trained on"
+        )
 
 
 def require_test(spec: str) -> None:

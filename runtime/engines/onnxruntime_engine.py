@@ -30,7 +30,7 @@ _ELSEWHERE = {
 """A type in ONNX Runtime's complaint -> who runs it."""
 
 
-class OnnxEngine:
+class OnnxEngine(Engine):
     """An ONNX model in a session of ONNX Runtime."""
 
     def __init__(self, path: Path, contract: Contract, session: Any) -> None:

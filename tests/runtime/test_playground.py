@@ -17,10 +17,10 @@ from serving import Server, serving, written
 from tiny import Tiny, proto_of
 from tiny_fixtures import tiny_at
 
+from lstn.answer import softmax
 from lstn.contract import Loc
 from lstn.evaluation.disturb import Disturbance, Kind
 from lstn.images import Pixels, decode
-from lstn.runtime.inference.answer import softmax
 from lstn.warp import corners_px, warp
 
 LABELS = ("ant", "bee", "<img src=x onerror=alert(1)>", "dog", "Ölfaß", "fox", "gnu")

@@ -16,8 +16,8 @@ from serving import Server, body_of, connect, files_input, pixels_input, png, ra
 from tiny import SIDE, Tiny
 from tiny_fixtures import LABELS
 
+from lstn.answer import softmax
 from lstn.contract import Loc
-from lstn.runtime.inference.answer import softmax
 
 CLIENTS = [pytest.param(tritonclient.http, id="http"), pytest.param(tritonclient.grpc, id="grpc")]
 
