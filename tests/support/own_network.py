@@ -1,4 +1,4 @@
-"""Networks that a program brings along: nothing in them is called or built as in lstn, and some of it as lstn's parts."""
+"""Networks that a program brings along: nothing in them is called as in lstn, and some of it as parts of lstn are."""
 
 import torch
 import torch.nn.functional as F
