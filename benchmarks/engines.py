@@ -32,6 +32,7 @@ from lstn.precision import Precision, RangeMethod
 from lstn.runtime.engine import open_engine
 from lstn.runtime.environment import describe_environment
 from lstn.runtime.race import Entrant, Race, Run, run_race
+from lstn.train.checkpoint import load_checkpoint
 
 ONNX_RUNTIME, OPENVINO = "ONNX Runtime", "OpenVINO"
 REFERENCE = ("fp32", ONNX_RUNTIME)
@@ -70,7 +71,9 @@ def main() -> None:
 def measure(run: Path, folder: Path, seconds: float) -> dict[str, Any]:
     """Export and lower one run, and race what came of it."""
     onnx_file = folder / "model.onnx"
-    training = export_onnx(checkpoint_of(run), onnx_file)
+    checkpoint = load_checkpoint(checkpoint_of(run))
+    training = checkpoint.training
+    export_onnx(checkpoint, onnx_file)
     contract, _ = read_model(onnx_file)
     data = open_data(training.data, image_hw=contract.image_hw, seed=training.seed)
     cache = folder / "ranges.json"

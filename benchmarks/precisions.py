@@ -19,6 +19,7 @@ from lstn.calibration.cost import Cost
 from lstn.calibration.run import DEFAULT_KEEP, Settings, calibrate
 from lstn.commands.export import checkpoint_of, export_onnx
 from lstn.precision import Precision
+from lstn.train.checkpoint import load_checkpoint
 
 KEEPS = ("head", "localizer")
 COLUMNS = (
@@ -52,11 +53,13 @@ def main() -> None:
 def measure(run: Path, folder: Path) -> dict[str, Any]:
     """Export one run, and measure what its precisions cost."""
     onnx_file = folder / "model.onnx"
-    training = export_onnx(checkpoint_of(run), onnx_file)
+    checkpoint = load_checkpoint(checkpoint_of(run))
+    training = checkpoint.training
+    export_onnx(checkpoint, onnx_file)
     costs = []
     for precision in Precision:
         for keep in KEEPS:
-            settings = Settings(precision=precision, data=training.data, seed=training.seed, keep=(keep,))
+            settings = Settings(precision=precision, data=training.data, seed=training.seed, keep=(keep,), force=True)
             made = calibrate(onnx_file, folder / keep, settings)
             cost = made.cost
             contract, height = cost.contract, cost.contract.image_hw[0]

@@ -45,6 +45,15 @@ class Checkpoint:
     contract: Contract
     training: Training
 
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Modules with weights, as `lstn.nodes` calls the layers that an ONNX file of this model has."""
+        return tuple(
+            name.removesuffix(".weight").removeprefix("transformer.")
+            for name, weight in self.model.named_parameters()
+            if name.endswith(".weight") and weight.ndim > 1
+        )
+
 
 def write_checkpoint(path: Path, model: Classifier, contract: Contract, training: Training) -> None:
     """Write weights (named as in `model.state_dict()`), contract and history to `path`, whole or not at all."""

@@ -14,6 +14,7 @@ from lstn.errors import LstnError, UsageError
 from lstn.files import write_text
 from lstn.gpu import Device
 from lstn.loads import Scenario
+from lstn.outputs import BENCH, TRACE, Output, check_outputs, files_of
 from lstn.terminal import note, printable
 
 if TYPE_CHECKING:
@@ -75,8 +76,9 @@ def bench(
     if any(path.suffix.lower() == ".onnx" for path in files):
         device = resolve_device(device)
     setup = Setup(batches, seconds, seed, device, threads, spin=len(files) == 1)
+    _check_outputs(files, json_, trace, against)
     if profile:
-        check_profiled(files, device, trace, json_)
+        check_profiled(files, device)
     elif trace is not None:
         raise UsageError("--trace: only a profile can be traced", hint="add --profile")
     if scenario is not None:
@@ -101,6 +103,13 @@ def bench(
                 breakdowns.append(breakdown)
     if against is not None:
         _compare(against, results, setup, tolerance)
+
+
+def _check_outputs(files: Sequence[Path], json_: Path | None, trace: Path | None, against: Path | None) -> None:
+    outputs = (json_ and Output(json_, BENCH, "--save"), trace and Output(trace, TRACE, "--trace"))
+    check_outputs(
+        outputs, inputs=[*(each for file in files for each in files_of(file)), *([against] if against else [])]
+    )
 
 
 def _save(

@@ -25,11 +25,11 @@ _MOST = 0.5
 _BUSY = 0.1
 
 
-def check_profiled(files: Sequence[Path], device: Device, trace: Path | None, json_: Path | None) -> None:
+def check_profiled(files: Sequence[Path], device: Device) -> None:
     """Refuse beforehand what would fail after the race.
 
     Raises:
-        UsageError: an engine that can't be profiled, or two results for one file.
+        UsageError: an engine that can't be profiled.
     """
     from lstn.runtime.profilers import PROFILERS
 
@@ -42,8 +42,6 @@ def check_profiled(files: Sequence[Path], device: Device, trace: Path | None, js
                 f"--profile: on a GPU, ONNX Runtime's profiler times launches and not what {path} does",
                 hint="add --device cpu, or profile a plan",
             )
-    if trace is not None and json_ is not None and trace.absolute() == json_.absolute():
-        raise UsageError(f"--trace and --save both name {trace}", hint="name two files")
 
 
 def profile_results(results: Sequence["Result"], setup: "Setup", console: "Console") -> Iterator["Breakdown"]:

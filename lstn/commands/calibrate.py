@@ -1,14 +1,18 @@
 """`lstn calibrate`."""
 
 from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstn.errors import UsageError
+from lstn.errors import LstnError, UsageError
+from lstn.gpu import Device
+from lstn.outputs import ONNX, Output, check_outputs
 from lstn.precision import Precision, RangeMethod
-from lstn.terminal import file_size, note
+from lstn.terminal import file_size, note, warn
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -19,6 +23,7 @@ if TYPE_CHECKING:
 _PIPE_WIDTH = 100
 _IMAGES = 512
 _MOST_NAMED = 8
+_RACE_S, _SLOWER = 0.7, 1.05
 _WITHOUT_ONNX_RUNTIME = {Precision.BF16: "TensorRT and OpenVINO", Precision.FP8: "TensorRT"}
 
 
@@ -68,14 +73,26 @@ def calibrate(
     ] = None,
     max_drop: Annotated[
         float | None,
-        typer.Option(metavar="POINTS", min=0, help="Fail, and write nothing, if top-1 accuracy falls by more."),
+        typer.Option(
+            metavar="POINTS",
+            min=0,
+            help="Fail, and write nothing, if top-1 accuracy falls by more.",
+            show_default="2, or two images",
+        ),
     ] = None,
     max_drift_px: Annotated[
         float | None,
         typer.Option(
-            metavar="PX", min=0, help="Fail, and write nothing, if more than 1 % of the warps move by more pixels."
+            metavar="PX",
+            min=0,
+            help="Fail, and write nothing, if more than 1 % of the warps move by more pixels.",
+            show_default="2 % of the side",
         ),
     ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Write the model whatever it costs, even if more than 5 % of the answers change."),
+    ] = False,
     seed: Annotated[
         int | None,
         typer.Option(
@@ -90,7 +107,7 @@ def calibrate(
 
     Writes model.PRECISION.onnx, from which lstn export builds plans, and its cost beside it as JSON and as a page.
     """
-    from lstn.calibration.run import Settings, calibrate
+    from lstn.calibration.run import Settings, calibrate, checked, lowered_outputs
 
     ready = source is not None and source.suffix == ".onnx"
     if ready and data is None:
@@ -99,14 +116,11 @@ def calibrate(
         )
     if not precision.quantized and (images != _IMAGES or ranges is not RangeMethod.MINMAX):
         raise UsageError("--images and --ranges are for int8 and fp8: half precision needs no ranges")
-    onnx_file = source if source is not None and ready else None
-    if onnx_file is None:
-        from lstn.commands.export import checkpoint_of, export_onnx
-
-        onnx_file = out / "model.onnx"
-        training = export_onnx(checkpoint_of(source), onnx_file)
-        data = training.data if data is None else data
-        seed = training.seed if seed is None else seed
+    onnx_file = source if source is not None and ready else out / "model.onnx"
+    made = [] if ready else [Output(onnx_file, ONNX)]
+    check_outputs(
+        [*made, *lowered_outputs(onnx_file, out, precision, ranges)], inputs=[] if source is None else [source]
+    )
     settings = Settings(
         precision=precision,
         data=str(data),
@@ -117,8 +131,21 @@ def calibrate(
         auto=auto,
         max_drop=max_drop,
         max_drift_px=max_drift_px,
+        force=force,
     )
+    if not ready:
+        from lstn.commands.export import checkpoint_of, export_onnx
+        from lstn.train.checkpoint import load_checkpoint
+
+        checkpoint = load_checkpoint(checkpoint_of(source))
+        training = checkpoint.training
+        settings = replace(
+            settings, data=training.data if data is None else data, seed=training.seed if seed is None else seed
+        )
+        checked(checkpoint.contract, checkpoint.layers, settings)
+        export_onnx(checkpoint, onnx_file)
     show(calibrate(onnx_file, out, settings), settings)
+    compare_speed(onnx_file, lowered_outputs(onnx_file, out, precision, ranges)[0].path, precision)
 
 
 def show(made: "Calibrated", settings: "Settings") -> None:
@@ -137,11 +164,30 @@ def show(made: "Calibrated", settings: "Settings") -> None:
     console.print(f"kept in float32: {kept}", markup=False, soft_wrap=True)
     for path in (made.onnx, made.json, made.html):
         typer.echo(f"{path}  {file_size(path)}")
+    if made.beyond:
+        warn(f"{made.onnx.name}: {made.beyond}; written because of --force")
     if (takers := _WITHOUT_ONNX_RUNTIME.get(settings.precision)) is not None:
         note(
             f"{settings.precision.value} was measured by rounding in float32, since ONNX Runtime has no kernels for "
             f"it; {made.onnx} is for {takers}: lstn export {made.onnx} --engine …"
         )
+
+
+def compare_speed(reference: Path, lowered: Path, precision: Precision) -> None:
+    """Time a lowered engine against the float32 ONNX file, and say so if it is the slower one, with what is faster."""
+    if lowered.suffix == ".onnx" and precision in _WITHOUT_ONNX_RUNTIME:
+        return
+    from lstn.runtime.bench import Setup, bench
+
+    setup = Setup((1,), _RACE_S, 0, Device.CPU, None, spin=False)
+    with suppress(LstnError):  # an engine that isn't installed here: nothing is known
+        ratio = bench([reference, lowered], setup, tell=lambda text: None)[1].ratio
+        if ratio is None or ratio.low <= _SLOWER:
+            return
+        cure = "keep float32 here"
+        if lowered.suffix == ".onnx":
+            cure = f"{precision.value} is for OpenVINO and TensorRT: lstn export {lowered} --engine openvino, or trt"
+        warn(f"on this CPU {lowered.name} takes {ratio.value:.2f} times as long as {reference.name}; {cure}")
 
 
 def _print_search(console: "Console", search: "Outcome", made: "Calibrated", settings: "Settings") -> None:

@@ -12,6 +12,7 @@ import typer
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.gpu import Device
+from lstn.outputs import EVALUATION, PAGE, Output, check_outputs, files_of
 from lstn.terminal import messages, note
 
 if TYPE_CHECKING:
@@ -77,9 +78,8 @@ def evaluate(
 
     wanted = {"rotate": rotate, "scale": scale, "shift": shift}
     disturbances = tuple(each for name, text in wanted.items() for each in _disturbances(name, text))
-    for option, path in (("--json", json_), ("--html", html)):
-        if path is not None and path.is_dir():
-            raise UsageError(f"{option} {path}: a folder", hint="name a file")
+    outputs = (json_ and Output(json_, EVALUATION, "--json"), html and Output(html, PAGE, "--html"))
+    check_outputs(outputs, inputs=files_of(file))
     with _opened(file, data, seed, device) as (contract, named, images, classify, most):
         height, width = contract.image_hw
         batch = max(1, min(most, _BATCH, _BATCH_BYTES // (height * width * 3)))

@@ -5,16 +5,28 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstn.commands.export_checks import Engine, Sampler, refuse_elsewhere, refuse_precision, refuse_run
+from lstn.commands.calibrate import compare_speed
+from lstn.commands.export_checks import (
+    Engine,
+    Sampler,
+    export_outputs,
+    refuse_elsewhere,
+    refuse_force,
+    refuse_out,
+    refuse_precision,
+    refuse_run,
+)
 from lstn.commands.export_elsewhere import export_script, export_triton, refuse_gaps
 from lstn.commands.export_plan import export_plan, look_ahead
 from lstn.errors import LstnError, UsageError
+from lstn.outputs import check_folder, check_outputs
 from lstn.plan import Flavour
 from lstn.precision import Precision
 from lstn.terminal import file_size, messages, note, warn
 
 if TYPE_CHECKING:
-    from lstn.train.checkpoint import Training
+    from lstn.calibration.run import Settings
+    from lstn.train.checkpoint import Checkpoint, Training
 
 _DEFAULT_BATCH = "1,8,32"
 _TRAIN = "make one with: lstn train --loc lstn --model effnet-b0"
@@ -51,7 +63,11 @@ def export(
             "sampler, which TensorRT 10.9 and later computes in one kernel, and ONNX Runtime as it would the others."
         ),
     ] = Sampler.NATIVE,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path(),
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Keep what --precision makes, even if it answers otherwise than float32."),
+    ] = False,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.", show_default=".")] = None,
     triton: Annotated[
         Path | None,
         typer.Option(
@@ -149,13 +165,25 @@ def export(
     if precision is not None:
         refuse_precision(precision, engine, () if settings is None else settings.targets, run)
     refuse_run(run, engine, sampler, triton)
+    refuse_force(precision, force=force)
     ready = run is not None and run.suffix == ".onnx"
+    refuse_out(run, out, engine, script=script)
+    out = out or Path()
     onnx_file = run if run is not None and ready else out / "model.onnx"
-    fused = sampler is Sampler.FUSED
-    training = None if ready else export_onnx(checkpoint_of(run), onnx_file, fused=fused)
-    if precision is not None and training is not None:
-        onnx_file = _lower(onnx_file, out, precision, training)
+    check_outputs(
+        export_outputs(onnx_file, out, engine, precision, build_log, ready=ready, script=script),
+        inputs=[] if run is None else [run],
+    )
+    if triton is not None:
+        check_folder("--triton", triton)
+    training = None
+    if not ready:
+        training, lowering = _export_run(run, onnx_file, precision, fused=sampler is Sampler.FUSED, force=force)
+        if lowering is not None:
+            onnx_file = _lower(onnx_file, out, lowering)
     if engine is Engine.ONNX or script:
+        if precision is not None and not script:
+            compare_speed(out / "model.onnx", onnx_file, precision)
         if settings is not None:  # --script
             export_script(onnx_file, settings)
         elif triton is not None:
@@ -168,6 +196,8 @@ def export(
             raise obstacle
         if settings is None:
             _export_openvino(onnx_file, made, training)
+            if precision is not None:
+                compare_speed(out / "model.onnx", made, precision)
         else:
             export_plan(onnx_file, made, settings)
     except KeyboardInterrupt:
@@ -185,11 +215,27 @@ def export(
         export_triton(made, triton)
 
 
-def _lower(onnx_file: Path, out: Path, precision: Precision, training: "Training") -> Path:
-    from lstn.calibration.run import Settings, calibrate
+def _export_run(
+    run: Path | None, onnx_file: Path, precision: Precision | None, *, fused: bool, force: bool
+) -> tuple["Training", "Settings | None"]:
+    """Export a run, and return what it was trained on, and how it is to be lowered, which is checked first."""
+    from lstn.train.checkpoint import load_checkpoint
+
+    checkpoint, settings = load_checkpoint(checkpoint_of(run)), None
+    training = checkpoint.training
+    if precision is not None:
+        from lstn.calibration.run import Settings, checked
+
+        settings = Settings(precision=precision, data=training.data, seed=training.seed, force=force)
+        checked(checkpoint.contract, checkpoint.layers, settings)
+    export_onnx(checkpoint, onnx_file, fused=fused)
+    return training, settings
+
+
+def _lower(onnx_file: Path, out: Path, settings: "Settings") -> Path:
+    from lstn.calibration.run import calibrate
     from lstn.commands.calibrate import show
 
-    settings = Settings(precision=precision, data=training.data, seed=training.seed)
     made = calibrate(onnx_file, out, settings)
     show(made, settings)
     return made.onnx
@@ -216,19 +262,16 @@ def checkpoint_of(run: Path | None) -> Path:
     return path
 
 
-def export_onnx(checkpoint_file: Path, onnx_file: Path, *, fused: bool = False) -> "Training":
-    """Export a checkpoint, print how it compares with PyTorch, and return what it was trained on."""
+def export_onnx(checkpoint: "Checkpoint", onnx_file: Path, *, fused: bool = False) -> None:
+    """Export a checkpoint, and print how it compares with PyTorch."""
     from lstn.export.to_onnx import write_onnx
     from lstn.export.verify import sample_images
-    from lstn.train.checkpoint import load_checkpoint
 
-    checkpoint = load_checkpoint(checkpoint_file)
     contract, training = checkpoint.contract, checkpoint.training
     images = sample_images(training.data, contract.image_hw, seed=training.seed)
     with messages().status(f"exporting {contract.loc.value} + {contract.backbone}"):
         agreement = write_onnx(checkpoint.model, onnx_file, contract, images, fused=fused)
     typer.echo(f"{onnx_file}  {file_size(onnx_file)}  {agreement.images} images against PyTorch: {agreement}")
-    return training
 
 
 def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") -> None:

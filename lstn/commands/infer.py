@@ -16,8 +16,16 @@ from lstn.cores import usable_cores
 from lstn.errors import LstnError, UsageError
 from lstn.files import replacing
 from lstn.gpu import Device
-from lstn.openvinofile import bin_path
-from lstn.plan import sidecar_path
+from lstn.outputs import (
+    ROWS_CSV,
+    ROWS_JSON,
+    ROWS_JSONL,
+    ROWS_TABLE,
+    Output,
+    check_folder,
+    check_outputs,
+    files_of,
+)
 from lstn.terminal import messages, note
 
 if TYPE_CHECKING:
@@ -41,11 +49,18 @@ class Format(str, Enum):
 
     TABLE = "table"
     JSON = "json"
+    JSONL = "jsonl"
     CSV = "csv"
     PARQUET = "parquet"
 
 
-_BY_SUFFIX = {".json": Format.JSON, ".csv": Format.CSV, ".txt": Format.TABLE}
+_KINDS = {
+    Format.TABLE: ROWS_TABLE,
+    Format.JSON: ROWS_JSON,
+    Format.JSONL: ROWS_JSONL,
+    Format.CSV: ROWS_CSV,
+}
+_BY_SUFFIX = {suffix: name for name, kind in _KINDS.items() for suffix in kind.suffixes}
 """What the suffix of --output asks for."""
 
 
@@ -60,7 +75,7 @@ def infer(
         typer.Option(
             "--format",
             help="How rows are written.",
-            show_default="by --output's suffix; else a table on a terminal, csv in a pipe",
+            show_default="by --output's suffix: .json, .jsonl, .csv or .txt; else a table on a terminal, csv in a pipe",
         ),
     ] = None,
     top: Annotated[int, typer.Option(metavar="K", min=1, help="Labels for each image, best first.")] = 1,
@@ -106,12 +121,12 @@ def infer(
             ray, paths, engine, output, format_, top=top, batch=batch, device=device, threads=threads, workers=workers
         )
         return
-    if format_ is Format.PARQUET:
-        raise UsageError("--format parquet: only with --ray", hint="choose json or csv")
-    images = find_images([Path(path) for path in paths])
     wanted = _format(format_, output)
+    images = find_images([Path(path) for path in paths])
     if output is not None:
-        _check_output(output, [engine, sidecar_path(engine), bin_path(engine), *images])
+        check_outputs([Output(output, _KINDS[wanted], "--output")], inputs=[*files_of(engine), *images])
+    if warps is not None:
+        check_folder("--warps", warps, [Path(path) for path in paths])
     # The decoders want the cores that ONNX Runtime's threads would spin on: measured, a quarter more images/s without.
     with open_engine(engine, device=device, threads=threads, spin=False) as opened:
         if warps is not None and opened.contract.loc is Loc.NONE:
@@ -129,18 +144,22 @@ def infer(
 
 
 def _format(wanted: Format | None, output: Path | None) -> Format:
+    """Return what is asked for by --format, or else by the suffix of --output.
+
+    Raises:
+        UsageError: a format that isn't written here, or a suffix that is none of a format.
+    """
+    suffix = "" if output is None else output.suffix.lower()
+    if wanted is Format.PARQUET or (wanted is None and suffix == ".parquet"):
+        raise UsageError("parquet is written with --ray only", hint=f"choose one of: {', '.join(_BY_SUFFIX)}")
     if wanted is not None:
         return wanted
+    if suffix and suffix not in _BY_SUFFIX:
+        hint = f"choose one of {', '.join(_BY_SUFFIX)}, or add --format"
+        raise UsageError(f"--output {output}: the suffix {suffix} names no format of rows", hint=hint)
     if output is not None:
-        return _BY_SUFFIX.get(output.suffix.lower(), Format.CSV)
+        return _BY_SUFFIX.get(suffix, Format.CSV)
     return Format.TABLE if sys.stdout.isatty() else Format.CSV
-
-
-def _check_output(output: Path, inputs: Sequence[Path]) -> None:
-    if output.is_dir():
-        raise UsageError(f"--output {output}: a folder", hint=f"name a file: --output {output / 'rows.csv'}")
-    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
-        raise UsageError(f"--output {output}: an input, which the rows would replace", hint="name another file")
 
 
 def batch_size(wanted: int | None, opened: "Engine | Pool", engine: Path) -> int:
@@ -177,7 +196,7 @@ def _sink(
     """Yield what writes the rows of one batch and moves the progress bar on."""
     from rich.console import Console
 
-    from lstn.runtime.rows import csv_rows, json_rows, table_rows
+    from lstn.runtime.rows import csv_rows, json_lines, json_rows, table_rows
 
     with _destination(output) as stream:
         console = Console(
@@ -189,6 +208,7 @@ def _sink(
         writers: dict[Format, Callable[[], AbstractContextManager[Write]]] = {
             Format.TABLE: lambda: table_rows(console, labels=labels, paths=images),
             Format.JSON: lambda: json_rows(stream),
+            Format.JSONL: lambda: json_lines(stream),
             Format.CSV: lambda: csv_rows(stream, top=min(top, len(labels))),
         }
         hidden = on_screen and bar is not console

@@ -13,6 +13,9 @@ from lstn.contract import CONTROLS, Loc
 from lstn.cores import usable_cores
 from lstn.errors import LstnError, UsageError
 from lstn.files import remove_leftovers, write_text
+from lstn.lock import locked
+from lstn.outputs import PAGE as WEB_PAGE
+from lstn.outputs import STUDY, Output, check_folder, check_outputs
 from lstn.terminal import note
 
 if TYPE_CHECKING:
@@ -79,8 +82,9 @@ def study(
     require_test(options.data)
     where = choose_device(device)
     check_models(options, chosen)
+    _check_out(out, options.data)
     _make(out)
-    with stopping(out, "the same command"):
+    with stopping(out, "the same command"), locked(out):
         remove_leftovers(out)
         cells = finished_cells(out, options)
         settings = _settings(options, recipe, max([seeds, *(cell.seed + 1 for cell in cells)]))
@@ -106,6 +110,12 @@ def _locs(text: str, *, controls: bool) -> tuple[Loc, ...]:
     if len(set(words)) < len(words):
         raise UsageError(f"--locs {text}: one is named twice", hint="name each once")
     return tuple(dict.fromkeys([*map(Loc, words), *(CONTROLS if controls else ())]))
+
+
+def _check_out(out: Path, data: str) -> None:
+    kind, _, folder = data.partition(":")
+    check_folder("--out", out, [Path(folder)] if kind == "folder" else [])
+    check_outputs((Output(out / RESULTS, STUDY), Output(out / PAGE, WEB_PAGE)))
 
 
 def _make(out: Path) -> None:
