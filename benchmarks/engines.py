@@ -23,12 +23,13 @@ from lstn.calibration.layers import kept_layers
 from lstn.calibration.lower import lowered_model
 from lstn.calibration.ranges import Ranges, ranges_of
 from lstn.calibration.run import DEFAULT_KEEP, IMAGES
-from lstn.commands.export import checkpoint_of, export_onnx
+from lstn.commands.export import export_onnx
 from lstn.data import open_data
 from lstn.export.to_openvino import write_openvino
 from lstn.export.verify import sample_images
 from lstn.onnxfile import read_model
 from lstn.precision import Precision, RangeMethod
+from lstn.runs import checkpoint_of
 from lstn.runtime.engine import open_engine
 from lstn.runtime.environment import describe_environment
 from lstn.runtime.race import Entrant, Race, Run, run_race

@@ -17,8 +17,9 @@ from result_files import machine_of, page_of_models, versions_of, write_result
 
 from lstn.calibration.cost import Cost
 from lstn.calibration.run import DEFAULT_KEEP, Settings, calibrate
-from lstn.commands.export import checkpoint_of, export_onnx
+from lstn.commands.export import export_onnx
 from lstn.precision import Precision
+from lstn.runs import checkpoint_of
 from lstn.train.checkpoint import load_checkpoint
 
 KEEPS = ("head", "localizer")

@@ -21,7 +21,7 @@ class Kind:
 
     name:     as a message calls it
     suffixes: of its names; a name with the suffix of another kind is refused
-    is_ours:  whether a file of this kind, which is there already, was written by lstn
+    is_ours:  whether a file was written by lstn; may raise ArtifactError if it is not of this kind
     """
 
     name: str
@@ -101,6 +101,14 @@ def openvino_outputs(xml: Path) -> list[Output]:
     return [Output(xml, OPENVINO), Output(bin_path(xml), WEIGHTS)]
 
 
+def is_ours(path: Path, kind: Kind) -> bool:
+    """Whether there is a file of this kind that lstn wrote."""
+    try:
+        return path.is_file() and kind.is_ours(path)
+    except (ArtifactError, OSError):
+        return False
+
+
 def check_outputs(outputs: Iterable[Output | None], *, inputs: Iterable[Path] = ()) -> None:
     """Refuse, before a command's work, what it must not write, or can't. None: an option that wasn't given.
 
@@ -169,11 +177,7 @@ def _check_present(output: Output) -> None:
         raise UsageError(f"{output}: a folder", hint="name a file")
     if not path.is_file():
         raise UsageError(f"{output}: not a regular file", hint="name a file")
-    try:
-        ours = not path.stat().st_size or output.kind.is_ours(path)
-    except (ArtifactError, OSError):
-        ours = False
-    if not ours:
+    if path.stat().st_size and not is_ours(path, output.kind):
         where = "name another file" if output.option else "choose another --out"
         raise UsageError(
             f"{output}: is there already, and is not {output.kind.name} that lstn wrote",

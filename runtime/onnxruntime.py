@@ -11,7 +11,7 @@ from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.errors import ArtifactError, DeviceError, MissingExtra
 from lstn.gpu import Device, find_gpus
 from lstn.images import Pixels
-from lstn.imports import require
+from lstn.imports import install_line, require
 from lstn.onnxfile import read_model
 from lstn.plan import Tensor
 from lstn.runtime.engine import Engine, Prediction, check_pixels, check_prediction
@@ -130,7 +130,7 @@ def resolve_device(device: Device) -> Device:
         raise DeviceError("--device cuda: this machine shows no NVIDIA GPU", hint="leave it out, or use --device cpu")
     if device is Device.CUDA and not built_in:
         raise MissingExtra(
-            "this ONNX Runtime can't use a GPU", hint="run: pip uninstall onnxruntime && pip install 'lstn[gpu]'"
+            "this ONNX Runtime can't use a GPU", hint=f"run: pip uninstall onnxruntime && {install_line('gpu')}"
         )
     return device
 

@@ -11,10 +11,8 @@ from safetensors.torch import save
 from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError, UsageError
 from lstn.files import write_bytes
+from lstn.runs import CHECKPOINT as CHECKPOINT
 from lstn.train.model import Classifier
-
-CHECKPOINT = "checkpoint.safetensors"
-"""Name of the best epoch's checkpoint inside a run's folder."""
 
 _TRAINING_KEY = "lstn.training"
 

@@ -16,12 +16,10 @@ from lstn.contract import Contract
 from lstn.doctor_run import health, number, share
 from lstn.errors import ArtifactError
 from lstn.files import write_bytes
+from lstn.runs import LAST as LAST
 from lstn.train.checkpoint import read_tensors
 from lstn.train.model import Classifier
 from lstn.train.options import Options
-
-LAST = "last.safetensors"
-"""Name of the state inside a run's folder."""
 
 _KEY = "lstn.state"
 _WARPS = "warps"

@@ -12,6 +12,7 @@ from lstn.errors import LstnError, UsageError
 from lstn.gpu import Device
 from lstn.outputs import ONNX, Output, check_outputs
 from lstn.precision import Precision, RangeMethod
+from lstn.runs import checkpoint_of
 from lstn.terminal import file_size, note, warn
 
 if TYPE_CHECKING:
@@ -134,7 +135,7 @@ def calibrate(
         force=force,
     )
     if not ready:
-        from lstn.commands.export import checkpoint_of, export_onnx
+        from lstn.commands.export import export_onnx
         from lstn.train.checkpoint import load_checkpoint
 
         checkpoint = load_checkpoint(checkpoint_of(source))

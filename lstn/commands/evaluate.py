@@ -13,6 +13,7 @@ from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.gpu import Device
 from lstn.outputs import EVALUATION, PAGE, Output, check_outputs, files_of
+from lstn.runs import checkpoint_of
 from lstn.terminal import messages, note
 
 if TYPE_CHECKING:
@@ -120,7 +121,6 @@ def _opened(
     from lstn.data import open_data_of
 
     if file.is_dir() or file.suffix == ".safetensors":
-        from lstn.commands.export import checkpoint_of
         from lstn.train.classify import open_checkpoint
         from lstn.train.device import choose_device
 

@@ -1,5 +1,6 @@
 """`lstn export`."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,7 @@ from lstn.errors import LstnError, UsageError
 from lstn.outputs import check_folder, check_outputs
 from lstn.plan import Flavour
 from lstn.precision import Precision
+from lstn.runs import checkpoint_of
 from lstn.terminal import file_size, messages, note, warn
 
 if TYPE_CHECKING:
@@ -29,7 +31,6 @@ if TYPE_CHECKING:
     from lstn.train.checkpoint import Checkpoint, Training
 
 _DEFAULT_BATCH = "1,8,32"
-_TRAIN = "make one with: lstn train --loc lstn --model effnet-b0"
 
 
 def export(
@@ -241,29 +242,10 @@ def _lower(onnx_file: Path, out: Path, settings: "Settings") -> Path:
     return made.onnx
 
 
-def checkpoint_of(run: Path | None) -> Path:
-    """Return the checkpoint that RUN names: a run's folder, a file, or the newest run under ./runs.
-
-    Raises:
-        UsageError: no such file.
-        LstnError: none is named, and there is no run.
-    """
-    from lstn.train.checkpoint import CHECKPOINT
-
-    if run is None:
-        found = sorted(Path("runs").glob(f"*/{CHECKPOINT}"), key=lambda path: path.stat().st_mtime)
-        if not found:
-            raise LstnError("there is no run under ./runs", hint=_TRAIN)
-        note(f"newest run: {found[-1].parent}")
-        return found[-1]
-    path = run / CHECKPOINT if run.is_dir() else run
-    if not path.exists():
-        raise UsageError(f"{path}: no such file", hint=f"name a run's folder or a checkpoint; {_TRAIN}")
-    return path
-
-
-def export_onnx(checkpoint: "Checkpoint", onnx_file: Path, *, fused: bool = False) -> None:
-    """Export a checkpoint, and print how it compares with PyTorch."""
+def export_onnx(
+    checkpoint: "Checkpoint", onnx_file: Path, *, fused: bool = False, tell: Callable[[str], None] = typer.echo
+) -> None:
+    """Export a checkpoint, and tell how it compares with PyTorch."""
     from lstn.export.to_onnx import write_onnx
     from lstn.export.verify import sample_images
 
@@ -271,7 +253,7 @@ def export_onnx(checkpoint: "Checkpoint", onnx_file: Path, *, fused: bool = Fals
     images = sample_images(training.data, contract.image_hw, seed=training.seed)
     with messages().status(f"exporting {contract.loc.value} + {contract.backbone}"):
         agreement = write_onnx(checkpoint.model, onnx_file, contract, images, fused=fused)
-    typer.echo(f"{onnx_file}  {file_size(onnx_file)}  {agreement.images} images against PyTorch: {agreement}")
+    tell(f"{onnx_file}  {file_size(onnx_file)}  {agreement.images} images against PyTorch: {agreement}")
 
 
 def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") -> None:

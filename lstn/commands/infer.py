@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from lstn.commands.engine_choice import chosen_engine
 from lstn.contract import Loc
 from lstn.cores import usable_cores
 from lstn.errors import LstnError, UsageError
@@ -66,7 +67,14 @@ _BY_SUFFIX = {suffix: name for name, kind in _KINDS.items() for suffix in kind.s
 
 def infer(
     paths: Annotated[list[str], typer.Argument(help="Images, and folders with images at any depth.", metavar="PATH")],
-    engine: Annotated[Path, typer.Option(metavar="FILE", help="The model: model.onnx, model.plan or model.xml.")],
+    engine: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|RUN",
+            help="model.onnx, model.plan or model.xml; or a run, which is exported first.",
+            show_default="the one engine here, else the newest run",
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the rows there; the file is whole or absent.")
     ] = None,
@@ -118,11 +126,21 @@ def infer(
         from lstn.commands.infer_ray import infer_on_ray
 
         infer_on_ray(
-            ray, paths, engine, output, format_, top=top, batch=batch, device=device, threads=threads, workers=workers
+            ray,
+            paths,
+            chosen_engine(engine),
+            output,
+            format_,
+            top=top,
+            batch=batch,
+            device=device,
+            threads=threads,
+            workers=workers,
         )
         return
     wanted = _format(format_, output)
     images = find_images([Path(path) for path in paths])
+    engine = chosen_engine(engine)
     if output is not None:
         check_outputs([Output(output, _KINDS[wanted], "--output")], inputs=[*files_of(engine), *images])
     if warps is not None:

@@ -16,6 +16,7 @@ from lstn.commands.train_report import report, watching
 from lstn.contract import CONTROLS, MAX_ITERATIONS, At, Loc, ThetaForm
 from lstn.cores import usable_cores
 from lstn.errors import UsageError
+from lstn.runs import RUNS, run_folder
 from lstn.terminal import messages, note
 
 if TYPE_CHECKING:
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 
     from lstn.train.distributed import World
     from lstn.train.options import Options
-
-RUNS = Path("runs")
 
 MAX_SEED = 2**63 - 1
 """torch and NumPy both take it."""
@@ -137,6 +136,7 @@ def train(
             _check_localizer(context, loc)
             options = chosen_options(context, {})
             if resume:
+                resume = run_folder(resume)
                 options = _resumed(context, resume, options)
             folder = resume or _named_folder(name or f"{loc.value}-{model}-{datetime.now():%Y%m%d-%H%M%S}")
         folder = Path(world.first(str(folder)))

@@ -229,4 +229,4 @@ def test_a_folder_that_holds_the_images_is_no_place_for_a_study(run_lstn: RunLst
 
 def test_folders_elsewhere_will_do() -> None:
     check_folder("--warps", Path("in-warps"), [Path("in")])
-    check_folder("--warps", Path("."), [Path("in"), Path("in/a.png")])
+    check_folder("--warps", Path(), [Path("in"), Path("in/a.png")])
