@@ -125,7 +125,7 @@ def check_outputs(outputs: Iterable[Output | None], *, inputs: Iterable[Path] = 
         _check_name(each)
         if each.path.exists():
             _check_present(each)
-        check_writable(each.path, str(each))
+        check_writable(each.path)
     _check_distinct(wanted)
 
 
@@ -142,10 +142,10 @@ def check_folder(option: str, folder: Path, inputs: Sequence[Path] = ()) -> None
     for path in inputs:
         if path.is_dir() and _identity(path) in places:
             raise UsageError(f"{option} {folder}: lies within {path}, which this command reads", hint="name another")
-    check_writable(folder / "x", f"{option} {folder}")
+    check_writable(folder / "x")
 
 
-def check_writable(path: Path, shown: str) -> None:
+def check_writable(path: Path) -> None:
     """Find out before the work whether `path` can be written, by a file that is gone at once.
 
     Raises:
@@ -158,7 +158,7 @@ def check_writable(path: Path, shown: str) -> None:
         probe.unlink()
     except OSError as error:
         reason = error.strerror or str(error)
-        raise LstnError(f"cannot write {shown}: {reason}", hint="choose another place") from error
+        raise LstnError(f"cannot write {path}: {reason}", hint="choose another place") from error
 
 
 def _check_name(output: Output) -> None:

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from lstn.report.table import Table
+    from lstn.runtime.against import Kept
     from lstn.runtime.bench import Result, Setup
     from lstn.runtime.environment import Environment
     from lstn.runtime.layers import Breakdown
@@ -76,6 +77,7 @@ def bench(
     all alike. The last column compares medians with the first file's; its 95 % interval is a paired bootstrap.
     With --against, the exit code is 1 if the whole interval of a median lies beyond what it was and the tolerance.
     """
+    from lstn.runtime.against import read_kept
     from lstn.runtime.bench import Setup
     from lstn.runtime.bench import bench as run_bench
     from lstn.runtime.environment import describe_environment
@@ -96,8 +98,7 @@ def bench(
             raise UsageError("--scenario keeps nothing, compares nothing and profiles nothing", hint=what)
         _run_loads(files, setup, scenario)
         return
-    if against is not None and not against.is_file():
-        raise UsageError(f"{against}: no such file", hint="keep a run with: lstn bench --save")
+    kept = None if against is None else read_kept(against, files, setup)
     environment = describe_environment()
     breakdowns: list[Breakdown] = []
     results = run_bench(files, setup, tell=lambda text: note(printable(text)))  # a spinner would take part in the race
@@ -110,8 +111,8 @@ def bench(
         if profile:
             for breakdown in profile_results(results, setup, _console()):
                 breakdowns.append(breakdown)
-    if against is not None:
-        _compare(against, results, setup, tolerance)
+    if kept is not None:
+        _compare(kept, results, setup, tolerance)
 
 
 def _check_outputs(files: Sequence[Path], json_: Path | None, trace: Path | None, against: Path | None) -> None:
@@ -136,7 +137,7 @@ def _save(
     note(f"every sample: {path}")
 
 
-def _compare(kept: Path, results: Sequence["Result"], setup: "Setup", tolerance: float) -> None:
+def _compare(kept: "Kept", results: Sequence["Result"], setup: "Setup", tolerance: float) -> None:
     """Say how each median moved since the run in `kept`.
 
     Raises:
@@ -146,11 +147,11 @@ def _compare(kept: Path, results: Sequence["Result"], setup: "Setup", tolerance:
 
     changes = compare_with(kept, results, setup)
     for change in changes:
-        typer.echo(f"{change.path} at batch {change.batch}: {change.ratio} times as long as in {kept}")
+        typer.echo(f"{change.path} at batch {change.batch}: {change.ratio} times as long as in {kept.path}")
     if slower := [change for change in changes if change.slower(tolerance)]:
         worst = max(slower, key=lambda change: change.ratio.low)
         raise LstnError(
-            f"{len(slower)} of {len(changes)} grew slower than {kept} by more than {tolerance:.1%}; the most "
+            f"{len(slower)} of {len(changes)} grew slower than {kept.path} by more than {tolerance:.1%}; the most "
             f"{worst.path} at batch {worst.batch}, {worst.ratio} times as long"
         )
 

@@ -16,6 +16,7 @@ from lstn.files import remove_leftovers, write_text
 from lstn.lock import locked
 from lstn.outputs import PAGE as WEB_PAGE
 from lstn.outputs import STUDY, Output, check_folder, check_outputs
+from lstn.recipe import DEFAULT_RECIPE, by_recipe
 from lstn.terminal import note
 
 if TYPE_CHECKING:
@@ -45,8 +46,15 @@ def study(
     image_size: Annotated[
         int | None, typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the backbone's")
     ] = None,
-    recipe: Annotated[Literal["paper", "robust"], typer.Option(help="How weights are fitted.")] = "robust",
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step.", show_default="the recipe's")] = None,
+    recipe: Annotated[Literal["paper", "robust"], typer.Option(help="How weights are fitted.")] = DEFAULT_RECIPE,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images per step.",
+            show_default=by_recipe("batch_size"),
+        ),
+    ] = None,
     lr: Rate = None,
     loc_lr_scale: LocRate = None,
     theta: Theta = None,

@@ -62,12 +62,13 @@ def _print_narrow(console: "Console", table: Table, widths: Sequence[int]) -> No
 
     headings = table.columns[table.words :]
     aligned = sum(widths) + len(_NARROW_GAP) * len(widths) <= console.width
-    console.print(Text(_joined(table.columns[: table.words])), style="dim", soft_wrap=True)
+    console.print(Text(_joined(table.columns[: table.words])), style="dim")
     if aligned:
         console.print(Text(_aligned(headings, widths)), style="dim", soft_wrap=True)
     for number, row in enumerate(table.rows):
         names, figures = row[: table.words], row[table.words :]
-        console.print(Text(_joined(names)), style=_style(table, number), soft_wrap=True)
+        name = _joined(names)
+        console.print(Text(name), style=_style(table, number), soft_wrap=" " not in name)
         if not any(row):
             continue
         pairs = ", ".join(f"{heading} {figure}" for heading, figure in zip(headings, figures, strict=True) if figure)
