@@ -51,7 +51,9 @@ def _names(context: object, kind: str) -> list[str]:
 
 
 def _meant(typed: str, names: list[str]) -> str:
-    near = get_close_matches(typed.lower(), names, n=1, cutoff=0.5)
+    word = typed.lower()
+    begun = [name for name in names if word and name.startswith(word)]
+    near = begun if len(begun) == 1 else get_close_matches(word, names, n=1, cutoff=0.7)
     return f"did you mean {near[0]}?" if near else ""
 
 
