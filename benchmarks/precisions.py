@@ -15,12 +15,12 @@ from typing import Any
 
 from result_files import machine_of, page_of_models, versions_of, write_result
 
-from lstn.calibration.cost import Cost
-from lstn.calibration.run import DEFAULT_KEEP, Settings, calibrate
-from lstn.commands.export import export_onnx
+from lstn.calibration.calibrating import DEFAULT_KEEP, CalibrationSettings, calibrate
+from lstn.calibration.lowering_cost import LoweringCost
+from lstn.cli.export import export_onnx
+from lstn.nn.checkpoint import load_checkpoint
 from lstn.precision import Precision
 from lstn.runs import checkpoint_of
-from lstn.train.checkpoint import load_checkpoint
 
 KEEPS = ("head", "localizer")
 COLUMNS = (
@@ -60,7 +60,9 @@ def measure(run: Path, folder: Path) -> dict[str, Any]:
     costs = []
     for precision in Precision:
         for keep in KEEPS:
-            settings = Settings(precision=precision, data=training.data, seed=training.seed, keep=(keep,), force=True)
+            settings = CalibrationSettings(
+                precision=precision, data=training.data, seed=training.seed, keep=(keep,), force=True
+            )
             made = calibrate(onnx_file, folder / keep, settings)
             cost = made.cost
             contract, height = cost.contract, cost.contract.image_hw[0]
@@ -81,7 +83,7 @@ def measure(run: Path, folder: Path) -> dict[str, Any]:
     return {"model": what, "val_accuracy": training.val_accuracy, "costs": costs}
 
 
-def noisiest(cost: Cost) -> list[str]:
+def noisiest(cost: LoweringCost) -> list[str]:
     """The three nodes that add most noise by themselves."""
     known = [layer for layer in cost.layers if layer.own_db is not None]
     return [layer.node for layer in sorted(known, key=lambda layer: layer.own_db or 0.0)[:3]]

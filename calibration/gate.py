@@ -1,6 +1,6 @@
 """How much a lowered model may cost before it is refused."""
 
-from lstn.calibration.cost import Cost
+from lstn.calibration.lowering_cost import LoweringCost
 
 MIN_AGREEMENT = 0.95
 """Share of the images that must get the same answer as in float32."""
@@ -20,7 +20,7 @@ _FEW = 2
 _ROUNDING = 1e-9
 
 
-def beyond(cost: Cost, *, max_drop: float | None = None, max_drift_px: float | None = None) -> str:
+def beyond(cost: LoweringCost, *, max_drop: float | None = None, max_drift_px: float | None = None) -> str:
     """Say which bound the cost is beyond, or return an empty text.
 
     max_drop:     in points of top-1 accuracy, exactly; None: MAX_DROP, with room for two images

@@ -8,9 +8,9 @@ from pathlib import Path
 
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import temporary_beside
-from lstn.onnxfile import read_onnx
-from lstn.openvinofile import bin_path, read_xml
-from lstn.plan import sidecar_path
+from lstn.formats.onnx_file import read_onnx
+from lstn.formats.openvino_file import bin_path, read_xml
+from lstn.formats.plan_file import sidecar_path
 
 _HEAD = 4096
 

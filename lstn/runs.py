@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from lstn.doctor_run import METRICS
 from lstn.errors import LstnError, UsageError
+from lstn.health.run_health import METRICS
 from lstn.terminal import note
 
 RUNS = Path("runs")

@@ -4,10 +4,10 @@ import math
 
 import torch
 
+from lstn.nn.classifier import Classifier
 from lstn.recipe import RECIPES as RECIPES
 from lstn.recipe import Recipe as Recipe
 from lstn.recipe import RecipeName as RecipeName
-from lstn.train.model import Classifier
 
 
 def make_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Adam:

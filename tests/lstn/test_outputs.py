@@ -12,8 +12,8 @@ from PIL import Image
 from tiny import SIDE, Tiny
 
 from lstn.errors import LstnError, UsageError
+from lstn.formats.plan_file import sidecar_path
 from lstn.outputs import BENCH, LOG, ONNX, PAGE, ROWS_CSV, Kind, Output, check_folder, check_outputs, files_of
-from lstn.plan import sidecar_path
 
 NOTES = b"what I did last summer\n"
 

@@ -8,7 +8,7 @@ import pytest
 from command import RunLstn
 from tiny import MakeTiny, Tiny
 
-from lstn.commands.engine_choice import chosen_engine, chosen_engines
+from lstn.cli.engine_choice import chosen_engine, chosen_engines
 from lstn.errors import LstnError, UsageError
 from lstn.runs import CHECKPOINT, LAST, RUNS, checkpoint_of, run_folder
 
@@ -102,8 +102,8 @@ def test_the_onnx_file_beside_a_checkpoint_is_taken_while_it_is_the_younger_one(
     run = run_with("a", CHECKPOINT, age=0)
     engine = make_tiny("model.onnx").path.rename(run / "model.onnx")
     made: list[Path] = []
-    monkeypatch.setattr("lstn.commands.export.export_onnx", lambda checkpoint, onnx_file, tell: made.append(onnx_file))
-    monkeypatch.setattr("lstn.train.checkpoint.load_checkpoint", lambda path: path)
+    monkeypatch.setattr("lstn.cli.export.export_onnx", lambda checkpoint, onnx_file, tell: made.append(onnx_file))
+    monkeypatch.setattr("lstn.nn.checkpoint.load_checkpoint", lambda path: path)
     assert chosen_engine(run) == chosen_engine(run / CHECKPOINT) == chosen_engine(None) == run / "model.onnx"
     assert made == []
     os.utime(engine.relative_to(Path.cwd()) if engine.is_absolute() else engine, (999_999_000,) * 2)

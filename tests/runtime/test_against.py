@@ -8,18 +8,18 @@ from command import RunLstn
 from tiny import Tiny
 
 from lstn.errors import ArtifactError, UsageError
-from lstn.gpu import Device
-from lstn.runtime.against import Change, compare_with, read_kept
-from lstn.runtime.bench import Result, Setup, report
-from lstn.runtime.environment import describe_environment
-from lstn.runtime.latency import summarize
+from lstn.machine.environment import describe_environment
+from lstn.machine.gpu import Device
+from lstn.runtime.bench.against import Change, compare_with, read_kept
+from lstn.runtime.bench.latency import summarize
+from lstn.runtime.bench.timed_engines import BenchResult, BenchSetup, report
 
-SETUP = Setup((1,), 1.0, 0, Device.CPU, 1, spin=False)
+SETUP = BenchSetup((1,), 1.0, 0, Device.CPU, 1, spin=False)
 
 
-def result(scale: float, *, seed: int, batch: int = 1, name: str = "model.onnx") -> Result:
+def result(scale: float, *, seed: int, batch: int = 1, name: str = "model.onnx") -> BenchResult:
     samples = scale * np.random.default_rng(seed).normal(10, 0.3, size=60)
-    return Result(Path("somewhere") / name, batch, summarize(samples), None, samples)
+    return BenchResult(Path("somewhere") / name, batch, summarize(samples), None, samples)
 
 
 @pytest.fixture
@@ -31,10 +31,10 @@ def kept(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_file_is_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lstn.runtime.bench.sha256_of", lambda path: "")
+    monkeypatch.setattr("lstn.runtime.bench.timed_engines.sha256_of", lambda path: "")
 
 
-def compared(kept: Path, results: list[Result], setup: Setup) -> list[Change]:
+def compared(kept: Path, results: list[BenchResult], setup: BenchSetup) -> list[Change]:
     return compare_with(read_kept(kept, [each.path for each in results], setup), results, setup)
 
 
@@ -50,7 +50,7 @@ def test_slower_is_what_lies_beyond_the_tolerance_with_all_of_its_interval(
 
 
 def test_other_threads_or_devices_are_no_comparison(kept: Path) -> None:
-    other = Setup((1,), 1.0, 0, Device.CPU, 2, spin=False)
+    other = BenchSetup((1,), 1.0, 0, Device.CPU, 2, spin=False)
     with pytest.raises(UsageError, match="with threads 1, this run with 2"):
         compared(kept, [result(1.0, seed=1)], other)
 
@@ -93,7 +93,7 @@ def test_what_cant_be_compared_with_is_said_before_anything_is_timed(
     run_lstn: RunLstn, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str, says: str
 ) -> None:
     (tmp_path / "wrong.json").write_text('{"hello": 1}')
-    monkeypatch.setattr("lstn.runtime.bench.measure", None)
+    monkeypatch.setattr("lstn.runtime.bench.timed_engines.measure", None)
     ran = run_lstn("bench", tiny.path, "--against", tmp_path / kept, "--save", tmp_path / "new.json")
     assert ran.code in (1, 2)
     assert says in ran.err.lower()
