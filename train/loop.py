@@ -18,6 +18,7 @@ from lstn.errors import UsageError
 from lstn.evaluation.scores import Scores, Tally
 from lstn.files import remove_leftovers
 from lstn.health.liveness import judged
+from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.lock import locked
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
@@ -34,7 +35,7 @@ from lstn.train.loading import Images, batches
 from lstn.train.options import Options
 from lstn.train.recipes import make_optimizer
 from lstn.train.run_folder import claimed
-from lstn.train.run_state import LAST, Epoch, Run, restore, write_state
+from lstn.train.run_state import LAST, Run, restore, write_state
 from lstn.train.watch.probe import Probe
 from lstn.warp import Theta
 
