@@ -23,15 +23,15 @@ from lstn.calibration.calibrating import DEFAULT_KEEP, IMAGES
 from lstn.calibration.kept_layers import kept_layers
 from lstn.calibration.lower import lowered_model
 from lstn.calibration.ranges import Ranges, ranges_of
-from lstn.cli.export import export_onnx
+from lstn.cli.export_run import export_onnx
 from lstn.data.dataset import open_data
 from lstn.export.onnx.verify_onnx import sample_images
 from lstn.export.openvino.to_openvino import write_openvino
 from lstn.formats.onnx_file import read_model
+from lstn.health.run_files import checkpoint_of
 from lstn.machine.environment import describe_environment
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.precision import Precision, RangeMethod
-from lstn.runs import checkpoint_of
 from lstn.runtime.bench.race import Entrant, Race, TimedCall, run_race
 from lstn.runtime.engines.opening import open_engine
 

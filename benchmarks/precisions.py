@@ -17,10 +17,10 @@ from result_files import machine_of, page_of_models, versions_of, write_result
 
 from lstn.calibration.calibrating import DEFAULT_KEEP, CalibrationSettings, calibrate
 from lstn.calibration.lowering_cost import LoweringCost
-from lstn.cli.export import export_onnx
+from lstn.cli.export_run import export_onnx
+from lstn.health.run_files import checkpoint_of
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.precision import Precision
-from lstn.runs import checkpoint_of
 
 KEEPS = ("head", "localizer")
 COLUMNS = (

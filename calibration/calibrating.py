@@ -22,7 +22,7 @@ from lstn.contract import Contract, Loc
 from lstn.data.dataset import DataSet, open_data_of
 from lstn.errors import UsageError, VerificationError
 from lstn.files import replacing, write_text
-from lstn.outputs import COST, ONNX, PAGE, RANGES, Output, check_outputs
+from lstn.formats.outputs import COST, ONNX, PAGE, RANGES, OutputFile, check_outputs
 from lstn.precision import Precision, RangeMethod
 
 IMAGES = 512
@@ -141,11 +141,11 @@ def checked(contract: Contract, layers: Sequence[str], settings: CalibrationSett
     return data, kept
 
 
-def lowered_outputs(onnx_file: Path, out: Path, precision: Precision, method: RangeMethod) -> list[Output]:
+def lowered_outputs(onnx_file: Path, out: Path, precision: Precision, method: RangeMethod) -> list[OutputFile]:
     """Return what `calibrate` writes for this model."""
     kinds = zip(_paths(onnx_file, out, precision), (ONNX, COST, PAGE), strict=True)
-    ranges = [Output(_cache(onnx_file, out, method), RANGES)] if precision.quantized else []
-    return [*(Output(path, kind) for path, kind in kinds), *ranges]
+    ranges = [OutputFile(_cache(onnx_file, out, method), RANGES)] if precision.quantized else []
+    return [*(OutputFile(path, kind) for path, kind in kinds), *ranges]
 
 
 def _paths(onnx_file: Path, out: Path, precision: Precision) -> tuple[Path, Path, Path]:

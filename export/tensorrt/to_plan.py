@@ -15,8 +15,8 @@ from lstn.export.tensorrt.builder import build
 from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, check_tuning
 from lstn.files import replacing, sha256_of, write_text
 from lstn.formats.onnx_file import read_model
+from lstn.formats.outputs import LOG, OutputFile, check_outputs, plan_outputs
 from lstn.formats.plan_file import Sidecar, read_sidecar, sidecar_path
-from lstn.outputs import LOG, Output, check_outputs, plan_outputs
 
 _BATCH = re.compile(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})")
 _TARGET = re.compile(r"sm[0-9]{2,3}")
@@ -49,7 +49,7 @@ def write_plan(
     contract, _ = read_model(onnx_file)
     check_size(contract, settings.profiles)
     if settings.log_file is not None:
-        check_outputs([Output(settings.log_file, LOG, "--build-log"), *plan_outputs(plan)], inputs=[onnx_file])
+        check_outputs([OutputFile(settings.log_file, LOG, "--build-log"), *plan_outputs(plan)], inputs=[onnx_file])
     with replacing(plan) as temporary:
         built = build(onnx_file, settings, report=report)
         _write_out(temporary, built.data)

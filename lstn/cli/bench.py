@@ -13,9 +13,9 @@ from lstn.cli.bench_layers import check_profiled, profile_results, write_trace
 from lstn.cli.engine_choice import chosen_engines
 from lstn.errors import LstnError, UsageError
 from lstn.files import write_text
+from lstn.formats.outputs import BENCH, TRACE, OutputFile, check_outputs, files_of
 from lstn.formats.plan_file import read_header
 from lstn.machine.gpu import Device
-from lstn.outputs import BENCH, TRACE, Output, check_outputs, files_of
 from lstn.scenario import Scenario
 from lstn.terminal import note, printable
 
@@ -116,7 +116,7 @@ def bench(
 
 
 def _check_outputs(files: Sequence[Path], json_: Path | None, trace: Path | None, against: Path | None) -> None:
-    outputs = (json_ and Output(json_, BENCH, "--save"), trace and Output(trace, TRACE, "--trace"))
+    outputs = (json_ and OutputFile(json_, BENCH, "--save"), trace and OutputFile(trace, TRACE, "--trace"))
     check_outputs(
         outputs, inputs=[*(each for file in files for each in files_of(file)), *([against] if against else [])]
     )

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
+from lstn.cli.export_run import export_onnx
 from lstn.errors import UsageError
-from lstn.outputs import ONNX, OPENVINO, PLAN, Output, check_outputs, is_ours
-from lstn.runs import CHECKPOINT, RUNS, checkpoint_of
+from lstn.formats.outputs import ONNX, OPENVINO, PLAN, OutputFile, check_outputs, is_ours
+from lstn.health.run_files import CHECKPOINT, RUNS, checkpoint_of
 from lstn.terminal import note
 
 _KINDS = {".onnx": ONNX, ".plan": PLAN, ".xml": OPENVINO}
@@ -51,9 +52,8 @@ def _exported(checkpoint: Path) -> Path:
     if is_ours(onnx_file, ONNX) and onnx_file.stat().st_mtime >= checkpoint.stat().st_mtime:
         note(f"engine: {onnx_file}")
         return onnx_file
-    from lstn.cli.export import export_onnx
     from lstn.nn.checkpoint import load_checkpoint
 
-    check_outputs([Output(onnx_file, ONNX)])
+    check_outputs([OutputFile(onnx_file, ONNX)])
     export_onnx(load_checkpoint(checkpoint), onnx_file, tell=note)
     return onnx_file

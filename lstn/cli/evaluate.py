@@ -11,9 +11,9 @@ import typer
 
 from lstn.errors import UsageError
 from lstn.files import write_text
+from lstn.formats.outputs import EVALUATION, PAGE, OutputFile, check_outputs, files_of
+from lstn.health.run_files import checkpoint_of
 from lstn.machine.gpu import Device
-from lstn.outputs import EVALUATION, PAGE, Output, check_outputs, files_of
-from lstn.runs import checkpoint_of
 from lstn.terminal import messages, note
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ def evaluate(
 
     wanted = {"rotate": rotate, "scale": scale, "shift": shift}
     disturbances = tuple(each for name, text in wanted.items() for each in _disturbances(name, text))
-    outputs = (json_ and Output(json_, EVALUATION, "--json"), html and Output(html, PAGE, "--html"))
+    outputs = (json_ and OutputFile(json_, EVALUATION, "--json"), html and OutputFile(html, PAGE, "--html"))
     check_outputs(outputs, inputs=files_of(file))
     with _opened(file, data, seed, device) as (contract, named, images, classify, most):
         height, width = contract.image_hw

@@ -1,12 +1,11 @@
 """`lstn export`."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstn.cli.calibrate import compare_speed
+from lstn.cli.calibrate_report import compare_speed, show
 from lstn.cli.export_checks import (
     ExportFormat,
     Sampler,
@@ -19,16 +18,17 @@ from lstn.cli.export_checks import (
 )
 from lstn.cli.export_elsewhere import export_script, export_triton, refuse_gaps
 from lstn.cli.export_plan import export_plan, look_ahead
+from lstn.cli.export_run import export_onnx
 from lstn.errors import LstnError, UsageError
+from lstn.formats.outputs import check_folder, check_outputs
 from lstn.formats.plan_file import Flavour
-from lstn.outputs import check_folder, check_outputs
+from lstn.health.run_files import checkpoint_of
 from lstn.precision import Precision
-from lstn.runs import checkpoint_of
 from lstn.terminal import file_size, messages, note, warn
 
 if TYPE_CHECKING:
     from lstn.calibration.calibrating import CalibrationSettings
-    from lstn.nn.checkpoint import Checkpoint, Training
+    from lstn.nn.checkpoint import Training
 
 _DEFAULT_BATCH = "1,8,32"
 
@@ -218,7 +218,7 @@ def export(
 
 def _export_run(
     run: Path | None, onnx_file: Path, precision: Precision | None, *, fused: bool, force: bool
-) -> tuple["Training", "Settings | None"]:
+) -> tuple["Training", "CalibrationSettings | None"]:
     """Export a run, and return what it was trained on, and how it is to be lowered, which is checked first."""
     from lstn.nn.checkpoint import load_checkpoint
 
@@ -235,25 +235,10 @@ def _export_run(
 
 def _lower(onnx_file: Path, out: Path, settings: "CalibrationSettings") -> Path:
     from lstn.calibration.calibrating import calibrate
-    from lstn.cli.calibrate import show
 
     made = calibrate(onnx_file, out, settings)
     show(made, settings)
     return made.onnx
-
-
-def export_onnx(
-    checkpoint: "Checkpoint", onnx_file: Path, *, fused: bool = False, tell: Callable[[str], None] = typer.echo
-) -> None:
-    """Export a checkpoint, and tell how it compares with PyTorch."""
-    from lstn.export.onnx.to_onnx import write_onnx
-    from lstn.export.onnx.verify_onnx import sample_images
-
-    contract, training = checkpoint.contract, checkpoint.training
-    images = sample_images(training.data, contract.image_hw, seed=training.seed)
-    with messages().status(f"exporting {contract.loc.value} + {contract.backbone}"):
-        agreement = write_onnx(checkpoint.model, onnx_file, contract, images, fused=fused)
-    tell(f"{onnx_file}  {file_size(onnx_file)}  {agreement.images} images against PyTorch: {agreement}")
 
 
 def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") -> None:

@@ -4,8 +4,8 @@ from enum import Enum
 from pathlib import Path
 
 from lstn.errors import UsageError
+from lstn.formats.outputs import LOG, ONNX, SCRIPT, OutputFile, openvino_outputs, plan_outputs
 from lstn.formats.plan_file import Flavour
-from lstn.outputs import LOG, ONNX, SCRIPT, Output, openvino_outputs, plan_outputs
 from lstn.precision import Precision, RangeMethod
 
 
@@ -115,9 +115,9 @@ def export_outputs(
     *,
     ready: bool,
     script: bool,
-) -> list[Output]:
+) -> list[OutputFile]:
     """Return all files that `lstn export` is going to write. ready: there is the ONNX file already."""
-    outputs = [] if ready else [Output(onnx_file, ONNX)]
+    outputs = [] if ready else [OutputFile(onnx_file, ONNX)]
     stem = onnx_file.stem
     if precision is not None:
         from lstn.calibration.calibrating import lowered_outputs
@@ -125,9 +125,9 @@ def export_outputs(
         outputs += lowered_outputs(onnx_file, out, precision, RangeMethod.MINMAX)
         stem = outputs[1].path.stem
     if build_log is not None:
-        outputs.append(Output(build_log, LOG, "--build-log"))
+        outputs.append(OutputFile(build_log, LOG, "--build-log"))
     if script:
-        return [*outputs, Output(onnx_file.with_name(f"{stem}.trtexec.sh"), SCRIPT)]
+        return [*outputs, OutputFile(onnx_file.with_name(f"{stem}.trtexec.sh"), SCRIPT)]
     if engine is ExportFormat.OPENVINO:
         return [*outputs, *openvino_outputs(out / f"{stem}.xml")]
     return outputs if engine is ExportFormat.ONNX else [*outputs, *plan_outputs(out / f"{stem}.plan")]

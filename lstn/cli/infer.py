@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from enum import Enum
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
@@ -12,57 +11,23 @@ from typing import TYPE_CHECKING, Annotated, TextIO
 import typer
 
 from lstn.cli.engine_choice import chosen_engine
+from lstn.cli.infer_format import KINDS, Format, batch_size, row_format
 from lstn.contract import Loc
 from lstn.errors import LstnError, UsageError
 from lstn.files import replacing
+from lstn.formats.outputs import OutputFile, check_folder, check_outputs, files_of
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
-from lstn.outputs import (
-    ROWS_CSV,
-    ROWS_JSON,
-    ROWS_JSONL,
-    ROWS_TABLE,
-    Output,
-    check_folder,
-    check_outputs,
-    files_of,
-)
 from lstn.terminal import messages, note
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lstn.runtime.engines.base import Engine
     from lstn.runtime.inference.predict import ResultRow
     from lstn.runtime.inference.rows import Write
-    from lstn.runtime.ray.ray_infer import Pool
-
-_DEFAULT_BATCH = 32
-_DEFAULT_BYTES = 64 << 20
-"""Of one batch of pixels, so that a model of huge images doesn't take the memory."""
 
 _FILE_WIDTH = 100
 """Columns of a table that goes to a file or a pipe."""
-
-
-class Format(str, Enum):
-    """How rows are written."""
-
-    TABLE = "table"
-    JSON = "json"
-    JSONL = "jsonl"
-    CSV = "csv"
-    PARQUET = "parquet"
-
-
-_KINDS = {
-    Format.TABLE: ROWS_TABLE,
-    Format.JSON: ROWS_JSON,
-    Format.JSONL: ROWS_JSONL,
-    Format.CSV: ROWS_CSV,
-}
-_BY_SUFFIX = {suffix: name for name, kind in _KINDS.items() for suffix in kind.suffixes}
-"""What the suffix of --output asks for."""
 
 
 def infer(
@@ -138,11 +103,11 @@ def infer(
             workers=workers,
         )
         return
-    wanted = _format(format_, output)
+    wanted = row_format(format_, output)
     images = find_images([Path(path) for path in paths])
     engine = chosen_engine(engine)
     if output is not None:
-        check_outputs([Output(output, _KINDS[wanted], "--output")], inputs=[*files_of(engine), *images])
+        check_outputs([OutputFile(output, KINDS[wanted], "--output")], inputs=[*files_of(engine), *images])
     if warps is not None:
         check_folder("--warps", warps, [Path(path) for path in paths])
     # The decoders want the cores that ONNX Runtime's threads would spin on: measured, a quarter more images/s without.
@@ -159,37 +124,6 @@ def infer(
     note(f"{len(images)} images in {took:.1f} s, {len(images) / took:.0f} images/s{goal}")
     if failed:
         raise LstnError(f"{failed} of {len(images)} images have no answer", hint="the error in their rows says why")
-
-
-def _format(wanted: Format | None, output: Path | None) -> Format:
-    """Return what is asked for by --format, or else by the suffix of --output.
-
-    Raises:
-        UsageError: a format that isn't written here, or a suffix that is none of a format.
-    """
-    suffix = "" if output is None else output.suffix.lower()
-    if wanted is Format.PARQUET or (wanted is None and suffix == ".parquet"):
-        raise UsageError("parquet is written with --ray only", hint=f"choose one of: {', '.join(_BY_SUFFIX)}")
-    if wanted is not None:
-        return wanted
-    if suffix and suffix not in _BY_SUFFIX:
-        hint = f"choose one of {', '.join(_BY_SUFFIX)}, or add --format"
-        raise UsageError(f"--output {output}: the suffix {suffix} names no format of rows", hint=hint)
-    if output is not None:
-        return _BY_SUFFIX.get(suffix, Format.CSV)
-    return Format.TABLE if sys.stdout.isatty() else Format.CSV
-
-
-def batch_size(wanted: int | None, opened: "Engine | Pool", engine: Path) -> int:
-    """Return how many images a call of the engine is given.
-
-    Raises:
-        UsageError: it takes fewer than `wanted`.
-    """
-    if wanted is not None and wanted > opened.max_batch:
-        raise UsageError(f"--batch {wanted}: {engine} takes {opened.max_batch} images at most")
-    height, width = opened.contract.image_hw
-    return wanted or min(opened.max_batch, _DEFAULT_BATCH, max(1, _DEFAULT_BYTES // (height * width * 3)))
 
 
 def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None) -> int:

@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from lstn.cli.infer import Format, batch_size
+from lstn.cli.infer_format import Format, batch_size
 from lstn.errors import LstnError, UsageError
 from lstn.machine.gpu import Device
 from lstn.terminal import note

@@ -10,7 +10,7 @@ import typer
 from lstn.contract import At, Contract, ThetaForm
 from lstn.formats.inspection import Inspection, inspect_file
 from lstn.formats.plan_file import Tensor
-from lstn.runs import checkpoint_of
+from lstn.health.run_files import checkpoint_of
 from lstn.terminal import printable
 
 if TYPE_CHECKING:

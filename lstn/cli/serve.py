@@ -8,7 +8,7 @@ import typer
 
 from lstn.cli.engine_choice import chosen_engine
 from lstn.errors import UsageError
-from lstn.runs import run_folder
+from lstn.health.run_files import run_folder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

@@ -12,10 +12,10 @@ from lstn.cli.train_report import watching
 from lstn.contract import CONTROLS, Loc
 from lstn.errors import LstnError, UsageError
 from lstn.files import remove_leftovers, write_text
+from lstn.formats.outputs import PAGE as WEB_PAGE
+from lstn.formats.outputs import STUDY, OutputFile, check_folder, check_outputs
 from lstn.lock import locked
 from lstn.machine.cores import usable_cores
-from lstn.outputs import PAGE as WEB_PAGE
-from lstn.outputs import STUDY, Output, check_folder, check_outputs
 from lstn.recipe import DEFAULT_RECIPE, by_recipe
 from lstn.terminal import note
 
@@ -123,7 +123,7 @@ def _locs(text: str, *, controls: bool) -> tuple[Loc, ...]:
 def _check_out(out: Path, data: str) -> None:
     kind, _, folder = data.partition(":")
     check_folder("--out", out, [Path(folder)] if kind == "folder" else [])
-    check_outputs((Output(out / RESULTS, STUDY), Output(out / PAGE, WEB_PAGE)))
+    check_outputs((OutputFile(out / RESULTS, STUDY), OutputFile(out / PAGE, WEB_PAGE)))
 
 
 def _make(out: Path) -> None:

@@ -15,9 +15,9 @@ import typer
 from lstn.cli.train_report import report, watching
 from lstn.contract import CONTROLS, MAX_ITERATIONS, At, Loc, ThetaForm
 from lstn.errors import UsageError
+from lstn.health.run_files import RUNS, run_folder
 from lstn.machine.cores import usable_cores
 from lstn.recipe import DEFAULT_RECIPE, by_recipe
-from lstn.runs import RUNS, run_folder
 from lstn.terminal import messages, note
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from safetensors.torch import save
 from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError, UsageError
 from lstn.files import write_bytes
+from lstn.health.run_files import CHECKPOINT as CHECKPOINT
 from lstn.nn.classifier import Classifier
-from lstn.runs import CHECKPOINT as CHECKPOINT
 
 _TRAINING_KEY = "lstn.training"
 

@@ -6,14 +6,25 @@ from pathlib import Path
 
 import pytest
 from command import RunLstn
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from PIL import Image
 from tiny import SIDE, Tiny
 
 from lstn.errors import LstnError, UsageError
+from lstn.formats.outputs import (
+    BENCH,
+    LOG,
+    ONNX,
+    PAGE,
+    ROWS_CSV,
+    FileKind,
+    OutputFile,
+    check_folder,
+    check_outputs,
+    files_of,
+)
 from lstn.formats.plan_file import sidecar_path
-from lstn.outputs import BENCH, LOG, ONNX, PAGE, ROWS_CSV, Kind, Output, check_folder, check_outputs, files_of
 
 NOTES = b"what I did last summer\n"
 
@@ -132,7 +143,7 @@ def test_a_foreign_model_stays(run_lstn: RunLstn, tiny: Tiny) -> None:
 
 
 def test_the_pair_of_a_plan_is_known(plan: Path) -> None:
-    from lstn.outputs import plan_outputs
+    from lstn.formats.outputs import plan_outputs
 
     check_outputs(plan_outputs(plan))
     described = sidecar_path(plan).read_bytes()
@@ -171,28 +182,28 @@ def test_a_file_for_a_folder_is_refused_before_the_work(run_lstn: RunLstn, tiny:
         (PAGE, "x.json"), (LOG, "model.plan"), (ROWS_CSV, "x.jsonl"),
     ],
 )  # fmt: skip
-def test_a_name_of_another_kind_is_refused(kind: Kind, name: str) -> None:
+def test_a_name_of_another_kind_is_refused(kind: FileKind, name: str) -> None:
     with pytest.raises(UsageError, match="what is written there is"):
-        check_outputs([Output(Path(name), kind, "--json")])
+        check_outputs([OutputFile(Path(name), kind, "--json")])
 
 
 @pytest.mark.parametrize("name", ["x.json", "x", "x.txt", "x.data", "new/deep/x.json"])
 def test_any_other_name_will_do(name: str) -> None:
-    check_outputs([Output(Path(name), BENCH, "--json")])
+    check_outputs([OutputFile(Path(name), BENCH, "--json")])
     assert [path.name for path in Path().iterdir()] == ["in"]
 
 
 @pytest.mark.parametrize("place", ["in/a.png/x.json", "/proc/x.json", "/dev/null", "x" * 250 + ".json"])
 def test_what_cannot_be_written_is_said_before_the_work(place: str) -> None:
     with pytest.raises(LstnError) as refused:
-        check_outputs([Output(Path(place), BENCH, "--json")])
+        check_outputs([OutputFile(Path(place), BENCH, "--json")])
     assert place in refused.value.message
 
 
 def test_an_empty_file_holds_nothing_to_lose() -> None:
     for kind in (BENCH, ONNX, PAGE, LOG):
         Path("empty").touch()
-        check_outputs([Output(Path("empty"), kind, "--json")])
+        check_outputs([OutputFile(Path("empty"), kind, "--json")])
 
 
 def test_files_that_belong_to_an_engine_are_inputs_too(plan: Path) -> None:
@@ -200,18 +211,17 @@ def test_files_that_belong_to_an_engine_are_inputs_too(plan: Path) -> None:
         shutil.copy(plan.parent / name, "copy")
     assert sidecar_path(plan) in files_of(plan)
     with pytest.raises(UsageError, match="this command reads that file"):
-        check_outputs([Output(sidecar_path(plan), BENCH, "--json")], inputs=files_of(plan))
+        check_outputs([OutputFile(sidecar_path(plan), BENCH, "--json")], inputs=files_of(plan))
 
 
 @given(st.binary(min_size=1, max_size=200))
 def test_bytes_that_lstn_did_not_write_are_kept(data: bytes) -> None:
+    assume(not any(mark in data for mark in (b"TensorRT", b'content="lstn"', b"path,label", b'"setup"')))
     path = Path("any")
     path.write_bytes(data)
     for kind in (BENCH, ONNX, PAGE, LOG, ROWS_CSV):
-        if data.startswith(b"TensorRT"):
-            continue
         with pytest.raises(UsageError, match="is there already"):
-            check_outputs([Output(path, kind, "--json")])
+            check_outputs([OutputFile(path, kind, "--json")])
 
 
 def test_a_folder_that_holds_the_images_is_no_place_for_a_study(run_lstn: RunLstn) -> None:

@@ -10,7 +10,7 @@ from tiny import MakeTiny, Tiny
 
 from lstn.cli.engine_choice import chosen_engine, chosen_engines
 from lstn.errors import LstnError, UsageError
-from lstn.runs import CHECKPOINT, LAST, RUNS, checkpoint_of, run_folder
+from lstn.health.run_files import CHECKPOINT, LAST, RUNS, checkpoint_of, run_folder
 
 
 @pytest.fixture(autouse=True)
@@ -102,7 +102,9 @@ def test_the_onnx_file_beside_a_checkpoint_is_taken_while_it_is_the_younger_one(
     run = run_with("a", CHECKPOINT, age=0)
     engine = make_tiny("model.onnx").path.rename(run / "model.onnx")
     made: list[Path] = []
-    monkeypatch.setattr("lstn.cli.export.export_onnx", lambda checkpoint, onnx_file, tell: made.append(onnx_file))
+    monkeypatch.setattr(
+        "lstn.cli.engine_choice.export_onnx", lambda checkpoint, onnx_file, tell: made.append(onnx_file)
+    )
     monkeypatch.setattr("lstn.nn.checkpoint.load_checkpoint", lambda path: path)
     assert chosen_engine(run) == chosen_engine(run / CHECKPOINT) == chosen_engine(None) == run / "model.onnx"
     assert made == []

@@ -16,7 +16,7 @@ _HEAD = 4096
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class FileKind:
     """A kind of file that lstn writes.
 
     name:     as a message calls it
@@ -30,20 +30,20 @@ class Kind:
 
 
 @dataclass(frozen=True, slots=True)
-class Output:
+class OutputFile:
     """One file that a command is going to write. option: what named it, such as `--json`; empty for `--out`'s files."""
 
     path: Path
-    kind: Kind
+    kind: FileKind
     option: str = ""
 
     def __str__(self) -> str:
         return f"{self.option} {self.path}".strip()
 
 
-def marked(name: str, suffixes: tuple[str, ...], *marks: bytes) -> Kind:
+def marked(name: str, suffixes: tuple[str, ...], *marks: bytes) -> FileKind:
     """Make a kind whose files hold one of `marks` near their beginning."""
-    return Kind(name, suffixes, lambda path: any(mark in _head(path) for mark in marks))
+    return FileKind(name, suffixes, lambda path: any(mark in _head(path) for mark in marks))
 
 
 def _is_onnx(path: Path) -> bool:
@@ -61,13 +61,13 @@ def _is_plan(path: Path) -> bool:
 _SIDECAR_START = b'{\n "contract": '
 _HTML, _JSON = (".html", ".htm"), (".json",)
 
-ONNX = Kind("an ONNX model", (".onnx",), _is_onnx)
-PLAN = Kind("a plan", (".plan",), _is_plan)
-SIDECAR = Kind("what a plan is", (), lambda path: _head(path).startswith(_SIDECAR_START))
-OPENVINO = Kind("an OpenVINO model", (".xml",), _is_xml)
-WEIGHTS = Kind("the weights of an OpenVINO model", (".bin",), lambda path: _is_xml(path.with_suffix(".xml")))
+ONNX = FileKind("an ONNX model", (".onnx",), _is_onnx)
+PLAN = FileKind("a plan", (".plan",), _is_plan)
+SIDECAR = FileKind("what a plan is", (), lambda path: _head(path).startswith(_SIDECAR_START))
+OPENVINO = FileKind("an OpenVINO model", (".xml",), _is_xml)
+WEIGHTS = FileKind("the weights of an OpenVINO model", (".bin",), lambda path: _is_xml(path.with_suffix(".xml")))
 SCRIPT = marked("a script for trtexec", (".sh",), b"with NVIDIA's trtexec")
-LOG = Kind("a build log", (), lambda path: _head(path).startswith(b"TensorRT"))
+LOG = FileKind("a build log", (), lambda path: _head(path).startswith(b"TensorRT"))
 PAGE = marked("a web page", _HTML, b'<meta name="generator" content="lstn">')
 BENCH = marked("JSON", _JSON, b', "setup": {"batches": ')
 TRACE = marked("a trace as JSON", _JSON, b'{"traceEvents": ')
@@ -91,17 +91,17 @@ def files_of(model: Path) -> list[Path]:
     return [model, sidecar_path(model), bin_path(model)]
 
 
-def plan_outputs(plan: Path) -> list[Output]:
+def plan_outputs(plan: Path) -> list[OutputFile]:
     """Return what is written with a plan."""
-    return [Output(plan, PLAN), Output(sidecar_path(plan), SIDECAR)]
+    return [OutputFile(plan, PLAN), OutputFile(sidecar_path(plan), SIDECAR)]
 
 
-def openvino_outputs(xml: Path) -> list[Output]:
+def openvino_outputs(xml: Path) -> list[OutputFile]:
     """Return what is written with an OpenVINO model."""
-    return [Output(xml, OPENVINO), Output(bin_path(xml), WEIGHTS)]
+    return [OutputFile(xml, OPENVINO), OutputFile(bin_path(xml), WEIGHTS)]
 
 
-def is_ours(path: Path, kind: Kind) -> bool:
+def is_ours(path: Path, kind: FileKind) -> bool:
     """Whether there is a file of this kind that lstn wrote."""
     try:
         return path.is_file() and kind.is_ours(path)
@@ -109,7 +109,7 @@ def is_ours(path: Path, kind: Kind) -> bool:
         return False
 
 
-def check_outputs(outputs: Iterable[Output | None], *, inputs: Iterable[Path] = ()) -> None:
+def check_outputs(outputs: Iterable[OutputFile | None], *, inputs: Iterable[Path] = ()) -> None:
     """Refuse, before a command's work, what it must not write, or can't. None: an option that wasn't given.
 
     Raises:
@@ -161,7 +161,7 @@ def check_writable(path: Path) -> None:
         raise LstnError(f"cannot write {path}: {reason}", hint="choose another place") from error
 
 
-def _check_name(output: Output) -> None:
+def _check_name(output: OutputFile) -> None:
     from lstn.images import SUFFIXES  # heavy for `lstn --help`
 
     suffix = output.path.suffix.lower()
@@ -171,7 +171,7 @@ def _check_name(output: Output) -> None:
         raise UsageError(f"{output}: what is written there is {output.kind.name}", hint=f"choose a name for it{named}")
 
 
-def _check_present(output: Output) -> None:
+def _check_present(output: OutputFile) -> None:
     path = output.path
     if path.is_dir():
         raise UsageError(f"{output}: a folder", hint="name a file")
@@ -185,7 +185,7 @@ def _check_present(output: Output) -> None:
         )
 
 
-def _check_distinct(outputs: Sequence[Output]) -> None:
+def _check_distinct(outputs: Sequence[OutputFile]) -> None:
     for number, one in enumerate(outputs):
         for other in outputs[:number]:
             if one.path.resolve() == other.path.resolve() or (
