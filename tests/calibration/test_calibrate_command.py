@@ -174,7 +174,8 @@ def test_auto_prints_the_path_it_took(run_lstn: RunLstn) -> None:
 
 def test_kept_layers_are_said(run_lstn: RunLstn) -> None:
     ran = run_lstn(
-        "calibrate", "model.onnx", *DIGITS, "--keep", "localizer.features.3", "--keep", "backbone.features.0"
+        *("calibrate", "model.onnx", *DIGITS, "--keep", "localizer.features.3", "--keep", "backbone.features.0"),
+        "--force",
     )
     assert ran.code == 0
     assert "kept in float32: the localizer's head, localizer.features.3, backbone.features.0\n" in ran.out
