@@ -14,10 +14,10 @@ from urllib.parse import urlsplit
 
 from lstn.contract import LOGITS
 from lstn.runtime.serving.access import MAX_BODY_BYTES, READ_TIMEOUT_S
-from lstn.runtime.serving.house import EXTENSIONS, SERVER, House
 from lstn.runtime.serving.json_form import HEADER_LENGTH, read_request, write_answer
 from lstn.runtime.serving.playground.page import page
-from lstn.runtime.serving.refusal import RETRY_AFTER_S, Refusal, Why
+from lstn.runtime.serving.refusal import RETRY_AFTER_S, Reason, Refusal
+from lstn.runtime.serving.registry import EXTENSIONS, SERVER, ModelRegistry
 from lstn.terminal import warn
 
 Scope: TypeAlias = MutableMapping[str, Any]
@@ -47,14 +47,14 @@ class Gone(Exception):  # noqa: N818
 class HttpApp:
     """The ASGI application."""
 
-    def __init__(self, house: House) -> None:
-        self._house = house
+    def __init__(self, registry: ModelRegistry) -> None:
+        self._registry = registry
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
         if scope["type"] != "http":
             return
-        body = _Body(scope, receive, self._house)
+        body = _Body(scope, receive, self._registry)
         try:
             reply = await self._reply(scope, body)
         except Refusal as refusal:
@@ -63,7 +63,7 @@ class HttpApp:
             return
         except Exception as error:
             warn(f"http: {type(error).__name__}: {error}")
-            reply = _refused(Refusal(Why.FAILED, "internal error"))
+            reply = _refused(Refusal(Reason.FAILED, "internal error"))
         finally:
             body.release()
         close = () if await body.discard() else ((b"connection", b"close"),)
@@ -76,11 +76,11 @@ class HttpApp:
         headers = _headers_of(scope)
         _check_origin(headers)
         path = tuple(part for part in scope["path"].split("/") if part)
-        if path not in _OPEN and not self._house.guard.admits(headers.get(b"authorization", b"")):
-            raise Refusal(Why.UNAUTHENTICATED, "wanted the header Authorization: Bearer TOKEN")
+        if path not in _OPEN and not self._registry.guard.admits(headers.get(b"authorization", b"")):
+            raise Refusal(Reason.UNAUTHENTICATED, "wanted the header Authorization: Bearer TOKEN")
         infer = path[:2] == ("v2", "models") and path[-1:] == ("infer",)
         if scope["method"] not in (("POST",) if infer else ("GET", "HEAD")):
-            raise Refusal(Why.METHOD, "no such method here")
+            raise Refusal(Reason.METHOD, "no such method here")
         if infer:
             return await self._infer(*_model_of(path[2:-1]), headers, body)
         return self._look_up(path)
@@ -90,7 +90,7 @@ class HttpApp:
             case ():
                 return self._playground()
             case ("metrics",):
-                metrics, content_type = self._house.metrics_page()
+                metrics, content_type = self._registry.metrics_page()
                 return Reply(200, metrics, content_type.encode())
             case ("v2",):
                 # The protocol wants a version; ours would tell a stranger which faults to look for.
@@ -98,19 +98,21 @@ class HttpApp:
             case ("v2", "health", "live"):
                 return _json({"live": True})
             case ("v2", "health", "ready"):
-                return _ready(self._house.ready, {"ready": self._house.ready})
+                return _ready(self._registry.ready, {"ready": self._registry.ready})
             case ("v2", "models", *rest) if rest and rest[-1] == "ready":
                 name, version = _model_of(rest[:-1])
-                ready = self._house.model_ready(name, version)
+                ready = self._registry.model_ready(name, version)
                 return _ready(ready, {"name": name, "ready": ready})
             case ("v2", "models"):
-                return _json({"models": list(self._house.models)})  # as KServe's own server does
+                return _json({"models": list(self._registry.models)})  # as KServe's own server does
             case ("v2", "models", *rest):
-                return _json(_labelled(self._house.metadata(*_model_of(rest)), self._house.labels(*_model_of(rest))))
-        raise Refusal(Why.NOT_FOUND, "no such page")
+                return _json(
+                    _labelled(self._registry.metadata(*_model_of(rest)), self._registry.labels(*_model_of(rest)))
+                )
+        raise Refusal(Reason.NOT_FOUND, "no such page")
 
     def _playground(self) -> Reply:
-        made = page(guarded=self._house.guard.digest is not None)
+        made = page(guarded=self._registry.guard.digest is not None)
         headers = (
             (b"content-security-policy", made.policy),
             (b"x-content-type-options", b"nosniff"),
@@ -120,14 +122,14 @@ class HttpApp:
         return Reply(200, made.html, b"text/html; charset=utf-8", headers)
 
     async def _infer(self, name: str, version: str, headers: dict[bytes, bytes], body: "_Body") -> Reply:
-        house = self._house
-        house.find(name, version)
-        if house.draining:
-            raise Refusal(Why.UNAVAILABLE, "the server is stopping")
+        registry = self._registry
+        registry.find(name, version)
+        if registry.draining:
+            raise Refusal(Reason.UNAVAILABLE, "the server is stopping")
         content = await body.read()
         request, form = read_request(content, headers.get(HEADER_LENGTH))
         del content
-        answering = asyncio.ensure_future(house.answer(name, version, "http", request))
+        answering = asyncio.ensure_future(registry.answer(name, version, "http", request))
         leaving = asyncio.ensure_future(body.left())
         try:
             await asyncio.wait((answering, leaving), return_when=asyncio.FIRST_COMPLETED)
@@ -148,9 +150,9 @@ class HttpApp:
 class _Body:
     """A request's body, read once and never beyond the limit."""
 
-    def __init__(self, scope: Scope, receive: Receive, house: House) -> None:
+    def __init__(self, scope: Scope, receive: Receive, registry: ModelRegistry) -> None:
         self._receive = receive
-        self._house = house
+        self._registry = registry
         self._headers = _headers_of(scope)
         self._held = 0
         self._ended = b"content-length" not in self._headers and b"transfer-encoding" not in self._headers
@@ -163,15 +165,15 @@ class _Body:
             Gone: the client left.
         """
         if self._headers.get(b"content-encoding", b"identity").lower() != b"identity":
-            raise Refusal(Why.ENCODING, "compressed requests are not taken")
+            raise Refusal(Reason.ENCODING, "compressed requests are not taken")
         declared = self._headers.get(b"content-length", b"0")
         if not declared.isdigit() or len(declared) > 18 or int(declared) > MAX_BODY_BYTES:
-            raise Refusal(Why.TOO_LARGE, f"the request is larger than {MAX_BODY_BYTES >> 20} MiB")
+            raise Refusal(Reason.TOO_LARGE, f"the request is larger than {MAX_BODY_BYTES >> 20} MiB")
         self._hold(int(declared))
         try:
             return await asyncio.wait_for(self._collect(), READ_TIMEOUT_S)
         except (asyncio.TimeoutError, TimeoutError) as error:
-            raise Refusal(Why.SLOW, "the request didn't arrive in time") from error
+            raise Refusal(Reason.SLOW, "the request didn't arrive in time") from error
 
     async def _collect(self) -> bytes:
         pieces, total = [], 0
@@ -179,7 +181,7 @@ class _Body:
             piece = await self._next()
             total += len(piece)
             if total > MAX_BODY_BYTES:
-                raise Refusal(Why.TOO_LARGE, f"the request is larger than {MAX_BODY_BYTES >> 20} MiB")
+                raise Refusal(Reason.TOO_LARGE, f"the request is larger than {MAX_BODY_BYTES >> 20} MiB")
             self._hold(max(0, total - self._held))  # a body in chunks says no length beforehand
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
@@ -203,7 +205,7 @@ class _Body:
 
     def release(self) -> None:
         """The body isn't in memory any more."""
-        self._house.hold(-self._held)
+        self._registry.hold(-self._held)
         self._held = 0
 
     async def _next(self) -> bytes:
@@ -216,7 +218,7 @@ class _Body:
         return piece
 
     def _hold(self, count: int) -> None:
-        self._house.hold(count)
+        self._registry.hold(count)
         self._held += count
 
 
@@ -234,7 +236,7 @@ def _check_origin(headers: dict[bytes, bytes]) -> None:
     except ValueError:
         same = False
     if not same:
-        raise Refusal(Why.FOREIGN, "requests of other sites' pages are not taken")
+        raise Refusal(Reason.FOREIGN, "requests of other sites' pages are not taken")
 
 
 def _model_of(parts: "list[str] | tuple[str, ...]") -> tuple[str, str]:
@@ -244,7 +246,7 @@ def _model_of(parts: "list[str] | tuple[str, ...]") -> tuple[str, str]:
             return name, ""
         case [name, "versions", version]:
             return name, version
-    raise Refusal(Why.NOT_FOUND, "no such page")
+    raise Refusal(Reason.NOT_FOUND, "no such page")
 
 
 def _labelled(metadata: dict[str, Any], labels: tuple[str, ...]) -> dict[str, Any]:
@@ -261,15 +263,15 @@ def _json(content: dict[str, Any], status: int = 200) -> Reply:
 
 
 def _ready(ready: bool, content: dict[str, Any]) -> Reply:
-    return _json(content, 200 if ready else Why.UNAVAILABLE.http)
+    return _json(content, 200 if ready else Reason.UNAVAILABLE.http)
 
 
 def _refused(refusal: Refusal) -> Reply:
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    if refusal.why.http == Why.OVERLOADED.http:
+    if refusal.reason.http == Reason.OVERLOADED.http:
         headers = ((b"retry-after", str(RETRY_AFTER_S).encode()),)
-    elif refusal.why is Why.UNAUTHENTICATED:
+    elif refusal.reason is Reason.UNAUTHENTICATED:
         headers = ((b"www-authenticate", b"Bearer"),)
-    elif refusal.why is Why.METHOD:
+    elif refusal.reason is Reason.METHOD:
         headers = ((b"allow", b"GET, HEAD, POST"),)
-    return Reply(refusal.why.http, json.dumps({"error": refusal.message}).encode(), headers=headers)
+    return Reply(refusal.reason.http, json.dumps({"error": refusal.message}).encode(), headers=headers)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstn.runtime.serving.access import MAX_JSON_BYTES
-from lstn.runtime.serving.refusal import Refusal, Why
+from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.request import VERSION, Data, Input, Output, Request
 
 HEADER_LENGTH = b"inference-header-content-length"
@@ -36,11 +36,11 @@ def read_request(body: bytes, header_length: bytes | None) -> tuple[Request, For
     length = len(body) if header_length is None else _length(header_length, len(body))
     if length > MAX_JSON_BYTES:
         hint = "send images as binary data"
-        raise Refusal(Why.TOO_LARGE, f"the request has more than {MAX_JSON_BYTES >> 20} MiB of JSON; {hint}")
+        raise Refusal(Reason.TOO_LARGE, f"the request has more than {MAX_JSON_BYTES >> 20} MiB of JSON; {hint}")
     try:
         content = json.loads(body[:length])
     except (ValueError, RecursionError) as error:
-        raise Refusal(Why.INVALID, "the request is not JSON") from error
+        raise Refusal(Reason.INVALID, "the request is not JSON") from error
     fields = _object(content, "the request")
     parameters = _object(fields.get("parameters", {}), "parameters")
     inputs = _inputs(_list(fields.get("inputs"), "inputs"), memoryview(body)[length:])
@@ -83,13 +83,13 @@ def timeout_of(microseconds: object) -> float | None:
     if microseconds is None:
         return None
     if type(microseconds) is not int or not 0 <= microseconds < 1 << 63:
-        raise Refusal(Why.INVALID, "timeout must be a whole number of microseconds")
+        raise Refusal(Reason.INVALID, "timeout must be a whole number of microseconds")
     return microseconds / 1e6 or None
 
 
 def _length(header_length: bytes, most: int) -> int:
     if not header_length.isdigit() or len(header_length) > 18 or int(header_length) > most:
-        raise Refusal(Why.INVALID, "Inference-Header-Content-Length is no length within the request")
+        raise Refusal(Reason.INVALID, "Inference-Header-Content-Length is no length within the request")
     return int(header_length)
 
 
@@ -100,43 +100,43 @@ def _inputs(tensors: list[Any], behind: memoryview) -> tuple[Input, ...]:
         fields = _object(tensor, "an input")
         shape = tuple(_list(fields.get("shape"), "shape", most=_MAX_SIZES))
         if not all(type(size) is int and 0 <= size <= _LARGEST for size in shape):
-            raise Refusal(Why.INVALID, "a shape must be a list of whole numbers")
+            raise Refusal(Reason.INVALID, "a shape must be a list of whole numbers")
         size = _object(fields.get("parameters", {}), "parameters").get(_SIZE)
         data: Data
         if size is None:
             data = _list(fields.get("data"), "data", most=MAX_JSON_BYTES)
         else:
             if type(size) is not int or not 0 <= size <= len(behind) - offset or "data" in fields:
-                raise Refusal(Why.INVALID, f"{_SIZE} must say how many of the bytes behind the JSON are the input's")
+                raise Refusal(Reason.INVALID, f"{_SIZE} must say how many of the bytes behind the JSON are the input's")
             data = behind[offset : offset + size]
             offset += size
         name = _text(fields.get("name"), "an input's name")
         inputs.append(Input(name, _text(fields.get("datatype"), "a datatype"), shape, data))
     if offset != len(behind):
-        raise Refusal(Why.INVALID, f"the request has {len(behind) - offset} bytes that belong to no input")
+        raise Refusal(Reason.INVALID, f"the request has {len(behind) - offset} bytes that belong to no input")
     return tuple(inputs)
 
 
 def _object(value: object, what: str) -> dict[str, Any]:
     if not isinstance(value, dict):
-        raise Refusal(Why.INVALID, f"{what} must be a JSON object")
+        raise Refusal(Reason.INVALID, f"{what} must be a JSON object")
     return value
 
 
 def _list(value: object, what: str, most: int = _MAX_TENSORS) -> list[Any]:
     if not isinstance(value, list) or len(value) > most:
-        raise Refusal(Why.INVALID, f"{what} must be a list of at most {most}")
+        raise Refusal(Reason.INVALID, f"{what} must be a list of at most {most}")
     return value
 
 
 def _text(value: object, what: str) -> str:
     if not isinstance(value, str) or len(value) > _MAX_NAME:
-        raise Refusal(Why.INVALID, f"{what} must be text of at most {_MAX_NAME} characters")
+        raise Refusal(Reason.INVALID, f"{what} must be text of at most {_MAX_NAME} characters")
     return value
 
 
 def _flag(parameters: dict[str, Any], name: str, *, default: bool) -> bool:
     value = parameters.get(name, default)
     if not isinstance(value, bool):
-        raise Refusal(Why.INVALID, f"{name} must be true or false")
+        raise Refusal(Reason.INVALID, f"{name} must be true or false")
     return value

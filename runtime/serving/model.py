@@ -16,10 +16,11 @@ from lstn.errors import ArtifactError, DeviceError, LstnError, UsageError
 from lstn.images import Pixels
 from lstn.openvinofile import bin_path
 from lstn.plan import sidecar_path
-from lstn.runtime.batcher import Batcher, Part, Place, Turns, deliver, fail, pixels_of
+from lstn.runtime.batcher import Batcher, Part, Reservation, deliver, fail, pixels_of
 from lstn.runtime.engine import Engine, Prediction, open_engine
+from lstn.runtime.serving.fairlock import FairLock
 from lstn.runtime.serving.metrics import Metrics
-from lstn.runtime.serving.refusal import Refusal, Why
+from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.request import (
     Input,
     Output,
@@ -70,7 +71,7 @@ class Model:
         path: Path,
         batching: Batching,
         *,
-        turns: Turns,
+        lock: FairLock,
         metrics: Metrics,
         decoders: Executor,
         opener: Open | None = None,
@@ -79,7 +80,7 @@ class Model:
         self.path = path
         self.platform = PLATFORMS.get(path.suffix.lower(), "")
         self._batching = batching
-        self._turns = turns
+        self._lock = lock
         self._metrics = metrics
         self._decoders = decoders
         self._open: Open = opener or (lambda path: open_engine(path, spin=False))
@@ -118,28 +119,32 @@ class Model:
         """
         generation = self._generation
         if generation is None:
-            raise Refusal(Why.UNAVAILABLE, "the model is not ready")
+            raise Refusal(Reason.UNAVAILABLE, "the model is not ready")
         contract = generation.contract
         wanted = wanted_outputs(request, contract)
         given = only_input(request, contract)
-        place = generation.batcher.admit(given.shape[0])
+        reservation = generation.batcher.admit(given.shape[0])
         expires_at = time.monotonic() + (float("inf") if request.timeout_s is None else request.timeout_s)
         try:
-            prediction = await asyncio.wait_for(self._predict(place, given, contract, expires_at), request.timeout_s)
+            prediction = await asyncio.wait_for(
+                self._predict(reservation, given, contract, expires_at), request.timeout_s
+            )
         except (asyncio.TimeoutError, TimeoutError) as error:
-            raise Refusal(Why.EXPIRED, "the deadline passed before the answer") from error
+            raise Refusal(Reason.EXPIRED, "the deadline passed before the answer") from error
         finally:
-            place.give_up()  # a client that left, a bad image: whatever is still in the queue leaves it
+            reservation.give_up()  # a client that left, a bad image: whatever is still in the queue leaves it
         return answer_from(prediction, wanted, contract.labels)
 
-    async def _predict(self, place: Place, given: Input, contract: Contract, expires_at: float) -> Prediction:
+    async def _predict(
+        self, reservation: Reservation, given: Input, contract: Contract, expires_at: float
+    ) -> Prediction:
         if given.name == PIXELS:
             pixels = pixels_from(given)
         else:
             files = files_from(given)
             loop = asyncio.get_running_loop()
-            pixels = await loop.run_in_executor(self._decoders, _decode, files, contract.image_hw, place)
-        return await asyncio.wrap_future(place.submit(pixels, expires_at=expires_at))
+            pixels = await loop.run_in_executor(self._decoders, _decode, files, contract.image_hw, reservation)
+        return await asyncio.wrap_future(reservation.submit(pixels, expires_at=expires_at))
 
     def _own(self, opened: "Future[Generation]") -> None:
         """Open the engine, warm it up, and run batches until its queue is closed and empty. The thread's whole life."""
@@ -147,7 +152,7 @@ class Model:
         try:
             with self._open(self.path) as engine:
                 batch = self._batch_size(engine)
-                with self._turns:
+                with self._lock:
                     warm_up(engine, batch)
                 batcher = Batcher(
                     max_batch=batch, max_wait_s=self._batching.max_wait_s, max_queue=self._batching.max_queue
@@ -155,7 +160,7 @@ class Model:
                 generation = Generation(engine.contract, batcher)
                 opened.set_result(generation)
                 while batcher.wait():
-                    with self._turns:
+                    with self._lock:
                         self._run(engine, batcher.take())
         except Exception as error:
             if generation is not None:
@@ -174,10 +179,10 @@ class Model:
             prediction = engine.infer(pixels)
         except Exception as error:
             self._metrics.engine_error(self.name)
-            refusal = Refusal(Why.FAILED, "the engine failed")
+            refusal = Refusal(Reason.FAILED, "the engine failed")
             refusal.__cause__ = error
             for part in parts:
-                fail(part.place, refusal)
+                fail(part.reservation, refusal)
             return
         took = time.perf_counter() - started
         deliver(parts, prediction)
@@ -208,13 +213,13 @@ def warm_up(engine: Engine, batch: int) -> None:
             raise ArtifactError("the model answers a black image with something that is no number")
 
 
-def _decode(files: list[bytes], image_hw: tuple[int, int], place: Place) -> Pixels:
+def _decode(files: list[bytes], image_hw: tuple[int, int], reservation: Reservation) -> Pixels:
     """Decode the files of one request, in a decoder's thread; nothing more once nobody waits for them."""
     check_sizes(files)
     pixels = np.empty((len(files), *image_hw, 3), np.uint8)
     for number, data in enumerate(files):
-        if place.given_up:
-            raise Refusal(Why.EXPIRED, "given up")
+        if reservation.given_up:
+            raise Refusal(Reason.EXPIRED, "given up")
         pixels[number] = decode_file(data, image_hw, number)
     return pixels
 

@@ -15,7 +15,7 @@ from lstn.images import Pixels, decode
 from lstn.runtime.answer import softmax
 from lstn.runtime.engine import Prediction
 from lstn.runtime.serving.access import MAX_DECODED_PIXELS
-from lstn.runtime.serving.refusal import Refusal, Why
+from lstn.runtime.serving.refusal import Reason, Refusal
 
 IMAGE, LABEL, PROBABILITY = "image", "label", "probability"
 VERSION = "1"
@@ -106,7 +106,7 @@ def wanted_outputs(request: Request, contract: Contract) -> tuple[TensorSpec, ..
     if not request.outputs:
         return tuple(there[name] for name in (LOGITS, THETA) if name in there)
     if len(set(request.outputs)) != len(request.outputs) or not set(request.outputs) <= set(there):
-        raise Refusal(Why.INVALID, f"outputs must be some of {', '.join(there)}, each once")
+        raise Refusal(Reason.INVALID, f"outputs must be some of {', '.join(there)}, each once")
     return tuple(there[name] for name in request.outputs)
 
 
@@ -118,14 +118,14 @@ def only_input(request: Request, contract: Contract) -> Input:
     """
     specs = {spec.name: spec for spec in inputs_of(contract)}
     if len(request.inputs) != 1 or request.inputs[0].name not in specs:
-        raise Refusal(Why.INVALID, f"wanted one input, {' or '.join(specs)}")
+        raise Refusal(Reason.INVALID, f"wanted one input, {' or '.join(specs)}")
     given = request.inputs[0]
     spec = specs[given.name]
     if given.datatype != spec.datatype or len(given.shape) != len(spec.shape) or given.shape[1:] != spec.shape[1:]:
         sizes = ", ".join("n" if size == -1 else str(size) for size in spec.shape)
-        raise Refusal(Why.INVALID, f"input {spec.name} must be {spec.datatype} [{sizes}]")
+        raise Refusal(Reason.INVALID, f"input {spec.name} must be {spec.datatype} [{sizes}]")
     if given.shape[0] < 1:
-        raise Refusal(Why.INVALID, f"input {spec.name} holds no image")
+        raise Refusal(Reason.INVALID, f"input {spec.name} holds no image")
     return given
 
 
@@ -142,10 +142,10 @@ def pixels_from(given: Input) -> Pixels:
         except (ValueError, OverflowError, RecursionError):  # ragged, or too deep
             values = np.empty(0)
         if values.dtype.kind not in "iu" or values.size != count or values.min() < 0 or values.max() > 255:
-            raise Refusal(Why.INVALID, f"input pixels must hold {count} whole numbers from 0 to 255")
+            raise Refusal(Reason.INVALID, f"input pixels must hold {count} whole numbers from 0 to 255")
         return values.astype(np.uint8).reshape(given.shape)
     if len(given.data) != count:
-        raise Refusal(Why.INVALID, f"input pixels has {len(given.data)} bytes, its shape says {count}")
+        raise Refusal(Reason.INVALID, f"input pixels has {len(given.data)} bytes, its shape says {count}")
     return np.frombuffer(given.data, np.uint8).reshape(given.shape)
 
 
@@ -158,7 +158,7 @@ def files_from(given: Input) -> list[bytes]:
     files: list[bytes] = []
     if isinstance(given.data, list):
         if not all(isinstance(value, bytes) for value in given.data):
-            raise Refusal(Why.INVALID, "input image must be sent as binary data; JSON can't hold it")
+            raise Refusal(Reason.INVALID, "input image must be sent as binary data; JSON can't hold it")
         files = given.data
     else:
         data, offset = memoryview(given.data), 0
@@ -166,10 +166,10 @@ def files_from(given: Input) -> list[bytes]:
             start = offset + _LENGTH
             offset = start + int.from_bytes(data[offset:start], "little")
             if start > len(data) or offset > len(data):
-                raise Refusal(Why.INVALID, "input image ends within an element")
+                raise Refusal(Reason.INVALID, "input image ends within an element")
             files.append(bytes(data[start:offset]))
     if len(files) != given.shape[0]:
-        raise Refusal(Why.INVALID, f"input image doesn't hold the {given.shape[0]} files that its shape says")
+        raise Refusal(Reason.INVALID, f"input image doesn't hold the {given.shape[0]} files that its shape says")
     return files
 
 
@@ -183,7 +183,7 @@ def decode_file(data: bytes, image_hw: tuple[int, int], number: int) -> Pixels:
         return decode(data, image_hw, name=f"image {number}")
     except ImageError as error:
         # In brackets stand Pillow's own words, which may hold anything.
-        raise Refusal(Why.INVALID, error.message.partition(" (")[0]) from error
+        raise Refusal(Reason.INVALID, error.message.partition(" (")[0]) from error
 
 
 def check_sizes(files: list[bytes]) -> None:
@@ -203,7 +203,7 @@ def check_sizes(files: list[bytes]) -> None:
             continue
         if total > MAX_DECODED_PIXELS:
             raise Refusal(
-                Why.TOO_LARGE, f"the images have more than {MAX_DECODED_PIXELS // 10**6} million pixels together"
+                Reason.TOO_LARGE, f"the images have more than {MAX_DECODED_PIXELS // 10**6} million pixels together"
             )
 
 
@@ -216,7 +216,7 @@ def answer_from(prediction: Prediction, wanted: tuple[TensorSpec, ...], labels: 
     if not np.isfinite(prediction.logits).all() or (
         prediction.theta is not None and not np.isfinite(prediction.theta).all()
     ):
-        raise Refusal(Why.FAILED, "the model's answer is not a number")
+        raise Refusal(Reason.FAILED, "the model's answer is not a number")
     count = len(prediction.logits)
     probabilities = softmax(prediction.logits)
     values: dict[str, Any] = {LOGITS: prediction.logits, THETA: prediction.theta}

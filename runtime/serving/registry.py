@@ -8,7 +8,7 @@ from lstn.errors import LstnError
 from lstn.runtime.serving.access import MAX_HELD_BYTES, Guard
 from lstn.runtime.serving.metrics import Metrics
 from lstn.runtime.serving.model import Generation, Model
-from lstn.runtime.serving.refusal import Refusal, Why
+from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.request import VERSION, Output, Request, inputs_of, outputs_of
 from lstn.terminal import warn
 
@@ -16,7 +16,7 @@ SERVER = "lstn"
 EXTENSIONS = ("binary_tensor_data",)
 
 
-class House:
+class ModelRegistry:
     """What is served. For the event loop's thread only."""
 
     def __init__(self, models: Mapping[str, Model], guard: Guard, metrics: Metrics) -> None:
@@ -50,7 +50,7 @@ class House:
         """
         model = self.models.get(name)
         if model is None or version not in ("", VERSION):
-            raise Refusal(Why.NOT_FOUND, "no such model")
+            raise Refusal(Reason.NOT_FOUND, "no such model")
         return model
 
     def metadata(self, name: str, version: str) -> dict[str, Any]:
@@ -89,8 +89,8 @@ class House:
         """
         model = self.find(name, version)
         if self.draining:
-            self._metrics.request(name, protocol, Why.UNAVAILABLE.outcome)
-            raise Refusal(Why.UNAVAILABLE, "the server is stopping")
+            self._metrics.request(name, protocol, Reason.UNAVAILABLE.outcome)
+            raise Refusal(Reason.UNAVAILABLE, "the server is stopping")
         self._answering += 1
         self._idle.clear()
         outcome = "left"  # nothing else is raised when the client is gone
@@ -99,12 +99,12 @@ class House:
             outcome = "answered"
             return outputs
         except Refusal as refusal:
-            outcome = refusal.why.outcome
-            if refusal.__cause__ is not None and refusal.why is Why.FAILED:
+            outcome = refusal.reason.outcome
+            if refusal.__cause__ is not None and refusal.reason is Reason.FAILED:
                 warn(f"{name}: {refusal.__cause__}")
             raise
         except Exception:
-            outcome = Why.FAILED.outcome
+            outcome = Reason.FAILED.outcome
             raise
         finally:
             self._metrics.request(name, protocol, outcome)
@@ -119,7 +119,7 @@ class House:
             Refusal: all bodies together would be too large.
         """
         if count > 0 and self._held + count > MAX_HELD_BYTES:
-            raise Refusal(Why.OVERLOADED, "too many requests are being read; try again later")
+            raise Refusal(Reason.OVERLOADED, "too many requests are being read; try again later")
         self._held += count
 
     def metrics_page(self) -> tuple[bytes, str]:
@@ -163,5 +163,5 @@ class House:
 
 def _generation(model: Model) -> Generation:
     if model.generation is None:
-        raise Refusal(Why.UNAVAILABLE, "the model is not ready")
+        raise Refusal(Reason.UNAVAILABLE, "the model is not ready")
     return model.generation
