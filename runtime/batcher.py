@@ -70,8 +70,8 @@ class Batcher:
         self, *, max_batch: int, max_wait_s: float, max_queue: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.max_batch = max_batch
+        self.max_wait_s = max_wait_s
         self.max_queue = max_queue
-        self._max_wait_s = max_wait_s
         self._clock = clock
         self._changed = threading.Condition()
         self._queue: deque[Reservation] = deque()
@@ -137,7 +137,7 @@ class Batcher:
             return None
         if self._closed or self._submitted >= self.max_batch:
             return 0.0
-        return max(0.0, self._queue[0].submitted_at + self._max_wait_s - self._clock())
+        return max(0.0, self._queue[0].submitted_at + self.max_wait_s - self._clock())
 
     def wait(self) -> bool:
         """Sleep until a batch may leave; False once closed, with nothing left to answer."""

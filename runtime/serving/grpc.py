@@ -7,11 +7,21 @@ from typing import Any
 
 from lstn.imports import require
 from lstn.runtime.serving.access import MAX_BODY_BYTES, Certificate
-from lstn.runtime.serving.json_form import timeout_of
+from lstn.runtime.serving.descriptions import config_of, index_of, metadata_of, statistics_of
 from lstn.runtime.serving.messages import SERVICE, messages
+from lstn.runtime.serving.parameters import (
+    ALL_BINARY,
+    BINARY,
+    BINARY_SIZE,
+    CLASSIFICATION,
+    TIMEOUT,
+    check_names,
+    classes_of,
+    timeout_of,
+)
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.registry import EXTENSIONS, SERVER, ModelRegistry
-from lstn.runtime.serving.request import VERSION, Data, Input, Request
+from lstn.runtime.serving.request import VERSION, Data, Input, Request, Wanted
 from lstn.terminal import warn
 
 _OPEN = ("ServerLive", "ServerReady")
@@ -108,7 +118,20 @@ async def _model_ready(registry: ModelRegistry, sent: Any, context: Any) -> Any:
 
 
 async def _model_metadata(registry: ModelRegistry, sent: Any, context: Any) -> Any:
-    return messages()["ModelMetadataResponse"](**registry.metadata(sent.name, sent.version))
+    return messages()["ModelMetadataResponse"](**metadata_of(registry.find(sent.name, sent.version)))
+
+
+async def _model_config(registry: ModelRegistry, sent: Any, context: Any) -> Any:
+    return messages()["ModelConfigResponse"](config=config_of(registry.find(sent.name, sent.version)))
+
+
+async def _model_statistics(registry: ModelRegistry, sent: Any, context: Any) -> Any:
+    return messages()["ModelStatisticsResponse"](**statistics_of(registry.some(sent.name, sent.version)))
+
+
+async def _repository_index(registry: ModelRegistry, sent: Any, context: Any) -> Any:
+    models = index_of(registry.models.values(), only_ready=sent.ready)
+    return messages()["RepositoryIndexResponse"](models=models)
 
 
 async def _model_infer(registry: ModelRegistry, sent: Any, context: Any) -> Any:
@@ -130,6 +153,9 @@ _ANSWERS: dict[str, Answer] = {
     "ServerMetadata": _server_metadata,
     "ModelReady": _model_ready,
     "ModelMetadata": _model_metadata,
+    "ModelConfig": _model_config,
+    "ModelStatistics": _model_statistics,
+    "RepositoryIndex": _repository_index,
     "ModelInfer": _model_infer,
 }
 
@@ -143,17 +169,29 @@ def _request_of(sent: Any, remaining_s: float | None) -> Request:
     for index, tensor in enumerate(sent.inputs):
         if raw and tensor.HasField("contents"):
             raise Refusal(Reason.INVALID, "an input has contents both raw and typed")
+        _parameters(tensor, "an input", (BINARY_SIZE,))
         data: Data = raw[index] if raw else _contents_of(tensor)
         if min(tensor.shape, default=0) < 0:
             raise Refusal(Reason.INVALID, "a shape has a negative size")
         inputs.append(Input(tensor.name, tensor.datatype, tuple(tensor.shape), data))
-    timeout = None
-    if "timeout" in sent.parameters:
-        parameter = sent.parameters["timeout"]
+    outputs = tuple(_wanted(output) for output in sent.outputs)
+    parameters = _parameters(sent, "a request", (TIMEOUT, ALL_BINARY))
+    given = [seconds for seconds in (timeout_of(parameters), remaining_s) if seconds is not None]
+    return Request(tuple(inputs), outputs, min(given, default=None))
+
+
+def _wanted(output: Any) -> Wanted:
+    return Wanted(output.name, classes_of(_parameters(output, "an output", (BINARY, CLASSIFICATION))))
+
+
+def _parameters(message: Any, of: str, known: tuple[str, ...]) -> dict[str, Any]:
+    """The parameters of a request, an input or an output. Those on binary data are HTTP's; here every tensor is."""
+    parameters = {}
+    for name, parameter in message.parameters.items():
         which = parameter.WhichOneof("parameter_choice")
-        timeout = timeout_of(getattr(parameter, which) if which else 0)
-    given = [seconds for seconds in (timeout, remaining_s) if seconds is not None]
-    return Request(tuple(inputs), tuple(output.name for output in sent.outputs), min(given, default=None))
+        parameters[name] = getattr(parameter, which) if which else None
+    check_names(parameters, known, of)
+    return parameters
 
 
 def _contents_of(tensor: Any) -> list[Any]:

@@ -26,13 +26,11 @@ from lstn.runtime.serving.request import (
     Output,
     Request,
     answer_from,
-    check_sizes,
-    decode_file,
-    files_from,
     only_input,
-    pixels_from,
     wanted_outputs,
 )
+from lstn.runtime.serving.request_images import check_sizes, decode_file, files_from, pixels_from
+from lstn.runtime.serving.statistics import Statistics
 
 PLATFORMS = {".onnx": "onnxruntime_onnx", ".plan": "tensorrt_plan", ".xml": "openvino"}
 """A file's suffix -> the name of what runs it, as Triton spells it."""
@@ -86,6 +84,7 @@ class Model:
         self._open: Open = opener or (lambda path: open_engine(path, spin=False))
         self._generation: Generation | None = None
         self._stamp: object = None
+        self.statistics = Statistics()
 
     @property
     def generation(self) -> Generation | None:
@@ -120,30 +119,35 @@ class Model:
         generation = self._generation
         if generation is None:
             raise Refusal(Reason.UNAVAILABLE, "the model is not ready")
+        with self.statistics.request():
+            return await self._answer(request, generation)
+
+    async def _answer(self, request: Request, generation: Generation) -> list[Output]:
         contract = generation.contract
         wanted = wanted_outputs(request, contract)
         given = only_input(request, contract)
         reservation = generation.batcher.admit(given.shape[0])
         expires_at = time.monotonic() + (float("inf") if request.timeout_s is None else request.timeout_s)
+        predicting = self._predict(reservation, given, contract, expires_at)
         try:
-            prediction = await asyncio.wait_for(
-                self._predict(reservation, given, contract, expires_at), request.timeout_s
-            )
+            prediction = await asyncio.wait_for(predicting, request.timeout_s)
         except (asyncio.TimeoutError, TimeoutError) as error:
             raise Refusal(Reason.EXPIRED, "the deadline passed before the answer") from error
         finally:
             reservation.give_up()  # a client that left, a bad image: whatever is still in the queue leaves it
-        return answer_from(prediction, wanted, contract.labels)
+        with self.statistics.timed("compute_output"):
+            return answer_from(prediction, wanted, contract.labels)
 
     async def _predict(
         self, reservation: Reservation, given: Input, contract: Contract, expires_at: float
     ) -> Prediction:
-        if given.name == PIXELS:
-            pixels = pixels_from(given)
-        else:
-            files = files_from(given)
-            loop = asyncio.get_running_loop()
-            pixels = await loop.run_in_executor(self._decoders, _decode, files, contract.image_hw, reservation)
+        with self.statistics.timed("compute_input"):
+            if given.name == PIXELS:
+                pixels = pixels_from(given)
+            else:
+                files = files_from(given)
+                loop = asyncio.get_running_loop()
+                pixels = await loop.run_in_executor(self._decoders, _decode, files, contract.image_hw, reservation)
         return await asyncio.wrap_future(reservation.submit(pixels, expires_at=expires_at))
 
     def _own(self, opened: "Future[Generation]") -> None:
@@ -185,8 +189,17 @@ class Model:
                 fail(part.reservation, refusal)
             return
         took = time.perf_counter() - started
+        self._count(parts, len(pixels), took)
         deliver(parts, prediction)
-        self._metrics.batch(self.name, len(pixels), [part.waited_s for part in parts], took)
+
+    def _count(self, parts: list[Part], images: int, took_s: float) -> None:
+        """Count a batch; in the statistics, a request that was split over several batches counts once."""
+        self._metrics.batch(self.name, images, [part.waited_s for part in parts], took_s)
+        self.statistics.batch(images, took_s)
+        for part in parts:
+            if part.start == 0:
+                self.statistics.add("queue", part.waited_s)
+            self.statistics.add("compute_infer", took_s, count=part.stop == part.reservation.count)
 
     def _batch_size(self, engine: Engine) -> int:
         wanted = self._batching.max_batch

@@ -2,18 +2,18 @@
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
 
 from lstn.errors import LstnError
 from lstn.runtime.serving.access import MAX_HELD_BYTES, Guard
 from lstn.runtime.serving.metrics import Metrics
-from lstn.runtime.serving.model import Generation, Model
+from lstn.runtime.serving.model import Model
 from lstn.runtime.serving.refusal import Reason, Refusal
-from lstn.runtime.serving.request import VERSION, Output, Request, inputs_of, outputs_of
+from lstn.runtime.serving.request import VERSION, Output, Request
 from lstn.terminal import warn
 
 SERVER = "lstn"
-EXTENSIONS = ("binary_tensor_data",)
+EXTENSIONS = ("classification", "model_configuration", "statistics", "binary_tensor_data")
+"""Triton's names of what is here beyond the protocol."""
 
 
 class ModelRegistry:
@@ -53,33 +53,13 @@ class ModelRegistry:
             raise Refusal(Reason.NOT_FOUND, "no such model")
         return model
 
-    def metadata(self, name: str, version: str) -> dict[str, Any]:
-        """Return a model's name, version, platform, inputs and outputs.
+    def some(self, name: str, version: str) -> list[Model]:
+        """Return a model, or all of them if the name is empty.
 
         Raises:
-            Refusal: there is no such model, or it isn't ready.
+            Refusal: there is none of this name or version.
         """
-        model = self.find(name, version)
-        contract = _generation(model).contract
-        inputs, outputs = (
-            [{"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)} for spec in specs]
-            for specs in (inputs_of(contract), outputs_of(contract))
-        )
-        return {
-            "name": name,
-            "versions": [VERSION],
-            "platform": model.platform,
-            "inputs": inputs,
-            "outputs": outputs,
-        }
-
-    def labels(self, name: str, version: str) -> tuple[str, ...]:
-        """Return a model's labels, in the order of its logits.
-
-        Raises:
-            Refusal: there is no such model, or it isn't ready.
-        """
-        return _generation(self.find(name, version)).contract.labels
+        return [self.find(name, version)] if name else list(self.models.values())
 
     async def answer(self, name: str, version: str, protocol: str, request: Request) -> list[Output]:
         """Answer one request, and count it by what became of it.
@@ -159,9 +139,3 @@ class ModelRegistry:
             if model.generation is not None:
                 model.generation.batcher.close()
         await self._idle.wait()
-
-
-def _generation(model: Model) -> Generation:
-    if model.generation is None:
-        raise Refusal(Reason.UNAVAILABLE, "the model is not ready")
-    return model.generation

@@ -15,6 +15,7 @@ from lstn.errors import ArtifactError, LstnError
 from lstn.images import Pixels
 from lstn.runtime.engine import Engine, Prediction
 from lstn.runtime.serving.access import MAX_HELD_BYTES, Guard
+from lstn.runtime.serving.descriptions import metadata_of
 from lstn.runtime.serving.fairlock import FairLock
 from lstn.runtime.serving.metrics import Metrics
 from lstn.runtime.serving.model import Batching, Model
@@ -101,7 +102,7 @@ def test_nothing_is_ready_before_its_warm_up_batch_is_answered(tmp_path: Path) -
         with pytest.raises(Refusal, match="not ready"):
             await light(registry, "slow", 1)
         with pytest.raises(Refusal, match="not ready"):
-            registry.metadata("slow", "")
+            metadata_of(registry.find("slow", ""))
         go.set()
         await loading
         assert registry.ready
