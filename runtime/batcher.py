@@ -30,6 +30,8 @@ class Reservation:
         self.expires_at = float("inf")
         self.future: Future[Prediction] = Future()
         self.answers: list[Prediction] = []
+        self.queued_s = 0.0
+        self.computed_s = 0.0
         self._batcher = batcher
 
     def submit(self, pixels: Pixels, *, expires_at: float = float("inf")) -> "Future[Prediction]":
@@ -188,13 +190,19 @@ def pixels_of(parts: Sequence[Part]) -> Pixels:
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
-def deliver(parts: Sequence[Part], prediction: Prediction) -> None:
-    """Hand every request of a batch its own rows; a request that was split is answered with its last piece."""
+def deliver(parts: Sequence[Part], prediction: Prediction, took_s: float = 0.0) -> None:
+    """Hand every request of a batch its own rows; a request that was split is answered with its last piece.
+
+    took_s: the engine's time for the batch
+    """
     offset = 0
     for part in parts:
         rows = slice(offset, offset + part.stop - part.start)
         offset = rows.stop
         reservation = part.reservation
+        reservation.computed_s += took_s
+        if part.start == 0:
+            reservation.queued_s = part.waited_s
         reservation.answers.append(
             Prediction(prediction.logits[rows], None if prediction.theta is None else prediction.theta[rows])
         )

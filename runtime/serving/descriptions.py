@@ -15,41 +15,47 @@ _TYPES = {"UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
 def metadata_of(model: Model) -> dict[str, Any]:
     """Return a model's name, version, platform, inputs and outputs.
 
+    The input is `pixels` alone: Triton's tools send every input that they are told of, and one of two would be refused.
+
     Raises:
         Refusal: the model isn't ready.
     """
     contract = _generation(model).contract
-    inputs, outputs = (
-        [{"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)} for spec in specs]
-        for specs in (inputs_of(contract), outputs_of(contract))
-    )
+    pixels, _ = inputs_of(contract)
     return {
         "name": model.name,
         "versions": [VERSION],
         "platform": model.platform,
-        "inputs": inputs,
-        "outputs": outputs,
+        "inputs": [_described(pixels)],
+        "outputs": [_described(spec) for spec in outputs_of(contract)],
     }
 
 
-def labelled_metadata_of(model: Model) -> dict[str, Any]:
-    """Return the metadata with the labels next to the logits, as a parameter: gRPC's message can't hold them.
+def full_metadata_of(model: Model) -> dict[str, Any]:
+    """Return the metadata with what only HTTP can say, as parameters of tensors.
+
+    `pixels` names the input that may come in its place, `logits` its labels.
 
     Raises:
         Refusal: the model isn't ready.
     """
-    metadata = metadata_of(model)
-    labels = {"labels": list(_generation(model).contract.labels)}
-    outputs = [
-        output | {"parameters": labels} if output["name"] == LOGITS else output for output in metadata["outputs"]
-    ]
-    return metadata | {"outputs": outputs}
+    metadata, contract = metadata_of(model), _generation(model).contract
+    parameters = {
+        PIXELS: {"alternative": _described(inputs_of(contract)[1])},
+        LOGITS: {"labels": list(contract.labels)},
+    }
+    full = {
+        side: [
+            tensor | ({"parameters": parameters[tensor["name"]]} if tensor["name"] in parameters else {})
+            for tensor in metadata[side]
+        ]
+        for side in ("inputs", "outputs")
+    }
+    return metadata | full
 
 
 def config_of(model: Model) -> dict[str, Any]:
     """Return a model's configuration, as Triton writes its ModelConfig.
-
-    `image` is optional, so that tools which make up an input send `pixels`.
 
     Raises:
         Refusal: the model isn't ready.
@@ -61,10 +67,7 @@ def config_of(model: Model) -> dict[str, Any]:
         "platform": model.platform,
         "backend": model.platform.partition("_")[0],
         "max_batch_size": batcher.max_batch,
-        "input": [
-            _tensor(spec) | {"format": "FORMAT_NHWC" if spec.name == PIXELS else "FORMAT_NONE"} | _optional(spec)
-            for spec in inputs_of(generation.contract)
-        ],
+        "input": [_tensor(inputs_of(generation.contract)[0]) | {"format": "FORMAT_NHWC"}],
         "output": [_tensor(spec) for spec in outputs_of(generation.contract)],
         "dynamic_batching": {"max_queue_delay_microseconds": round(batcher.max_wait_s * 1e6)},
     }
@@ -84,13 +87,13 @@ def index_of(models: Iterable[Model], *, only_ready: bool) -> list[dict[str, Any
     ]
 
 
+def _described(spec: TensorSpec) -> dict[str, Any]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)}
+
+
 def _tensor(spec: TensorSpec) -> dict[str, Any]:
     """A tensor in a configuration has no size for the images."""
     return {"name": spec.name, "data_type": _TYPES[spec.datatype], "dims": list(spec.shape[1:])}
-
-
-def _optional(spec: TensorSpec) -> dict[str, bool]:
-    return {"optional": spec.name != PIXELS}
 
 
 def _generation(model: Model) -> Generation:

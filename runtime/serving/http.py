@@ -14,7 +14,7 @@ from contextlib import suppress
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
-from lstn.runtime.serving.descriptions import config_of, index_of, labelled_metadata_of, statistics_of
+from lstn.runtime.serving.descriptions import config_of, full_metadata_of, index_of, statistics_of
 from lstn.runtime.serving.file_form import is_file, read_file
 from lstn.runtime.serving.http_body import Body, Gone, Message, Receive, Scope, headers_of
 from lstn.runtime.serving.json_form import HEADER_LENGTH, Form, as_flag, parsed, read_request, write_answer
@@ -128,7 +128,7 @@ class HttpApp:
                 return lambda: json_reply(config_of(find(*_model_of(called))))
             case [*called, "stats"] if called:
                 return lambda: json_reply(statistics_of([find(*_model_of(called))]))
-        return lambda: json_reply(labelled_metadata_of(find(*_model_of(rest))))
+        return lambda: json_reply(full_metadata_of(find(*_model_of(rest))))
 
     def _ready(self, name: str, version: str) -> Reply:
         ready = self._registry.model_ready(name, version)

@@ -33,7 +33,7 @@ _MESSAGES: dict[str, str] = {
         "name:1 string, platform:2 string, backend:17 string, max_batch_size:4 int32, input:5 *ModelInput,"
         " output:6 *ModelOutput, dynamic_batching:11 ModelDynamicBatching"
     ),
-    "ModelInput": "name:1 string, data_type:2 DataType, format:3 Format, dims:4 *int64, optional:8 bool",
+    "ModelInput": "name:1 string, data_type:2 DataType, format:3 Format, dims:4 *int64",
     "ModelOutput": "name:1 string, data_type:2 DataType, dims:3 *int64",
     "ModelDynamicBatching": "max_queue_delay_microseconds:2 uint64",
     "ModelStatisticsRequest": "name:1 string, version:2 string",
@@ -46,7 +46,10 @@ _MESSAGES: dict[str, str] = {
         "success:1 StatisticDuration, fail:2 StatisticDuration, queue:3 StatisticDuration,"
         " compute_input:4 StatisticDuration, compute_infer:5 StatisticDuration, compute_output:6 StatisticDuration"
     ),
-    "InferBatchStatistics": "batch_size:1 uint64, compute_infer:3 StatisticDuration",
+    "InferBatchStatistics": (
+        "batch_size:1 uint64, compute_input:2 StatisticDuration, compute_infer:3 StatisticDuration,"
+        " compute_output:4 StatisticDuration"
+    ),
     "StatisticDuration": "count:1 uint64, ns:2 uint64",
     "RepositoryIndexRequest": "repository_name:1 string, ready:2 bool",
     "RepositoryIndexResponse.ModelIndex": "name:1 string, version:2 string, state:3 string, reason:4 string",

@@ -30,7 +30,7 @@ from lstn.runtime.serving.request import (
     wanted_outputs,
 )
 from lstn.runtime.serving.request_images import check_sizes, decode_file, files_from, pixels_from
-from lstn.runtime.serving.statistics import Statistics
+from lstn.runtime.serving.statistics import Phases, Statistics
 
 PLATFORMS = {".onnx": "onnxruntime_onnx", ".plan": "tensorrt_plan", ".xml": "openvino"}
 """A file's suffix -> the name of what runs it, as Triton spells it."""
@@ -119,10 +119,16 @@ class Model:
         generation = self._generation
         if generation is None:
             raise Refusal(Reason.UNAVAILABLE, "the model is not ready")
-        with self.statistics.request():
-            return await self._answer(request, generation)
+        started = time.perf_counter()
+        try:
+            outputs, phases = await self._answer(request, generation)
+        except BaseException:
+            self.statistics.failed(time.perf_counter() - started)
+            raise
+        self.statistics.succeeded(time.perf_counter() - started, phases)
+        return outputs
 
-    async def _answer(self, request: Request, generation: Generation) -> list[Output]:
+    async def _answer(self, request: Request, generation: Generation) -> tuple[list[Output], Phases]:
         contract = generation.contract
         wanted = wanted_outputs(request, contract)
         given = only_input(request, contract)
@@ -130,25 +136,29 @@ class Model:
         expires_at = time.monotonic() + (float("inf") if request.timeout_s is None else request.timeout_s)
         predicting = self._predict(reservation, given, contract, expires_at)
         try:
-            prediction = await asyncio.wait_for(predicting, request.timeout_s)
+            prediction, prepared_s = await asyncio.wait_for(predicting, request.timeout_s)
         except (asyncio.TimeoutError, TimeoutError) as error:
             raise Refusal(Reason.EXPIRED, "the deadline passed before the answer") from error
         finally:
             reservation.give_up()  # a client that left, a bad image: whatever is still in the queue leaves it
-        with self.statistics.timed("compute_output"):
-            return answer_from(prediction, wanted, contract.labels)
+        predicted = time.perf_counter()
+        outputs = answer_from(prediction, wanted, contract.labels)
+        written_s = time.perf_counter() - predicted
+        return outputs, Phases(reservation.queued_s, prepared_s, reservation.computed_s, written_s)
 
     async def _predict(
         self, reservation: Reservation, given: Input, contract: Contract, expires_at: float
-    ) -> Prediction:
-        with self.statistics.timed("compute_input"):
-            if given.name == PIXELS:
-                pixels = pixels_from(given)
-            else:
-                files = files_from(given)
-                loop = asyncio.get_running_loop()
-                pixels = await loop.run_in_executor(self._decoders, _decode, files, contract.image_hw, reservation)
-        return await asyncio.wrap_future(reservation.submit(pixels, expires_at=expires_at))
+    ) -> tuple[Prediction, float]:
+        """Return the prediction, and the seconds that its pixels took."""
+        started = time.perf_counter()
+        if given.name == PIXELS:
+            pixels = pixels_from(given)
+        else:
+            files = files_from(given)
+            loop = asyncio.get_running_loop()
+            pixels = await loop.run_in_executor(self._decoders, _decode, files, contract.image_hw, reservation)
+        prepared_s = time.perf_counter() - started
+        return await asyncio.wrap_future(reservation.submit(pixels, expires_at=expires_at)), prepared_s
 
     def _own(self, opened: "Future[Generation]") -> None:
         """Open the engine, warm it up, and run batches until its queue is closed and empty. The thread's whole life."""
@@ -189,17 +199,9 @@ class Model:
                 fail(part.reservation, refusal)
             return
         took = time.perf_counter() - started
-        self._count(parts, len(pixels), took)
-        deliver(parts, prediction)
-
-    def _count(self, parts: list[Part], images: int, took_s: float) -> None:
-        """Count a batch; in the statistics, a request that was split over several batches counts once."""
-        self._metrics.batch(self.name, images, [part.waited_s for part in parts], took_s)
-        self.statistics.batch(images, took_s)
-        for part in parts:
-            if part.start == 0:
-                self.statistics.add("queue", part.waited_s)
-            self.statistics.add("compute_infer", took_s, count=part.stop == part.reservation.count)
+        self._metrics.batch(self.name, len(pixels), [part.waited_s for part in parts], took)
+        self.statistics.batch(len(pixels), took)
+        deliver(parts, prediction, took)
 
     def _batch_size(self, engine: Engine) -> int:
         wanted = self._batching.max_batch

@@ -8,6 +8,12 @@ from lstn.runtime.serving.refusal import Reason, Refusal
 TIMEOUT, CLASSIFICATION = "timeout", "classification"
 BINARY_SIZE, BINARY, ALL_BINARY = "binary_data_size", "binary_data", "binary_data_output"
 
+_HARMLESS = ("priority", "sequence_id", "sequence_start", "sequence_end")
+"""Triton's parameters of requests that ask for nothing where they are 0 or false; some clients always send them."""
+
+_DONE = ("triton_enable_empty_final_response",)
+"""Parameters that are as good as done: this one is of streams, and a request here has one answer that is not empty."""
+
 _PRINTABLE = re.compile(r"[\w.-]{1,64}", re.ASCII)
 
 
@@ -19,8 +25,8 @@ def check_names(given: Mapping[str, object], known: Collection[str], of: str) ->
     Raises:
         Refusal: one is none of `known`.
     """
-    for name in given:
-        if name not in known:
+    for name, value in given.items():
+        if name not in (*known, *_DONE) and (value or name not in _HARMLESS):
             named = f"parameter {name}" if _PRINTABLE.fullmatch(name) else "a parameter"
             taken = f"; {of} may have {', '.join(known)}" if known else ""
             raise Refusal(Reason.INVALID, f"{named} of {of} is not supported{taken}")

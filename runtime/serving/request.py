@@ -94,8 +94,8 @@ class TensorSpec:
     shape: tuple[int, ...]
 
 
-def inputs_of(contract: Contract) -> tuple[TensorSpec, ...]:
-    """Return what a request may hold, exactly one of them."""
+def inputs_of(contract: Contract) -> tuple[TensorSpec, TensorSpec]:
+    """Return what a request may hold, exactly one of the two: pixels, or files in their place."""
     return TensorSpec(PIXELS, "UINT8", (-1, *contract.image_hw, 3)), TensorSpec(IMAGE, "BYTES", (-1,))
 
 
