@@ -3,9 +3,10 @@
 import asyncio
 import signal
 import socket
+import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -17,12 +18,14 @@ from lstn.errors import LstnError, UsageError
 from lstn.imports import require
 from lstn.runtime.serving.access import Certificate, Guard
 from lstn.runtime.serving.fairlock import FairLock
+from lstn.runtime.serving.generation import Batching
 from lstn.runtime.serving.grpc import add_port, new_server
 from lstn.runtime.serving.heads import connection_class
 from lstn.runtime.serving.http import HttpApp
 from lstn.runtime.serving.metrics import Metrics
-from lstn.runtime.serving.model import Batching, Model
+from lstn.runtime.serving.model import Model
 from lstn.runtime.serving.registry import ModelRegistry
+from lstn.runtime.serving.stopping import StopSignals, leaving_behind
 from lstn.terminal import note, warn
 
 _BACKLOG = 512
@@ -57,18 +60,22 @@ def serve(files: Mapping[str, Path], settings: Settings) -> None:
         require(package, extra="serve")
     # Pillow warns of damaged metadata, in words that are the file's; each would be printed, and remembered for good.
     warnings.filterwarnings("ignore", module="PIL")
-    asyncio.run(_serve(files, settings))
+    models: dict[str, Model] = {}
+    with StopSignals() as signals, leaving_behind(lambda: _threads(models), _LAST_WORDS_S):
+        asyncio.run(_serve(files, settings, models, signals))
 
 
-async def _serve(files: Mapping[str, Path], settings: Settings) -> None:
+def _threads(models: Mapping[str, Model]) -> list[threading.Thread]:
+    return [thread for model in models.values() for thread in model.threads]
+
+
+async def _serve(files: Mapping[str, Path], settings: Settings, models: dict[str, Model], signals: StopSignals) -> None:
+    """Serve `files`, and put their models into `models`."""
     lock, metrics = FairLock(), Metrics()
     decoders = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
-    models = {
-        name: Model(name, path, settings.batching, lock=lock, metrics=metrics, decoders=decoders)
-        for name, path in files.items()
-    }
+    for name, path in files.items():
+        models[name] = Model(name, path, settings.batching, lock=lock, metrics=metrics, decoders=decoders)
     registry = ModelRegistry(models, settings.guard, metrics)
-    stop = asyncio.Event()
     try:
         with _listening(settings) as sock:
             web = _web_server(registry, settings)
@@ -76,7 +83,7 @@ async def _serve(files: Mapping[str, Path], settings: Settings) -> None:
             grpc_port = add_port(calls, f"{_bracketed(settings.host)}:{settings.grpc_port}", settings.certificate)
             if not grpc_port:
                 raise UsageError(f"--grpc-port {settings.grpc_port}: can't listen there on {settings.host}")
-            with _signals(registry, stop):
+            with _stopped(registry, signals) as stop, _reloading(registry):
                 await calls.start()
                 serving = asyncio.ensure_future(web.serve(sockets=[sock]))
                 try:
@@ -118,10 +125,7 @@ async def _close(
     # answered nor refused, it would hold the server until its client gives up.
     await asyncio.gather(calls.stop(min(left, _LAST_WORDS_S)), serving)
     for model in registry.models.values():
-        if model.generation is not None:
-            model.generation.batcher.close()
-            if not late:
-                await asyncio.get_running_loop().run_in_executor(None, model.generation.ended.wait, left)
+        model.close()
     if late:
         raise LstnError(f"not everything was answered within {settings.drain_s:g} s", hint="give --drain-s more")
 
@@ -167,7 +171,21 @@ def _listening(settings: Settings) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _signals(registry: ModelRegistry, stop: asyncio.Event) -> Iterator[None]:
+def _stopped(registry: ModelRegistry, signals: StopSignals) -> Iterator[asyncio.Event]:
+    """Yield the event that SIGINT and SIGTERM set."""
+    stop = asyncio.Event()
+
+    def on_stop() -> None:
+        registry.draining = True  # not ready from this very moment
+        stop.set()
+
+    with signals.calling(on_stop):
+        yield stop
+
+
+@contextmanager
+def _reloading(registry: ModelRegistry) -> Iterator[None]:
+    """Reload on SIGHUP."""
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Future[None]] = set()
 
@@ -183,22 +201,11 @@ def _signals(registry: ModelRegistry, stop: asyncio.Event) -> Iterator[None]:
         else:
             warn("a reload is under way, or the server isn't ready; nothing was reloaded")
 
-    def on_stop() -> None:
-        registry.draining = True  # not ready from this very moment
-        stop.set()
-
-    handlers: dict[int, Callable[[], None]] = {
-        signal.SIGTERM: on_stop,
-        signal.SIGINT: on_stop,
-        signal.SIGHUP: on_hangup,
-    }
-    for number, handler in handlers.items():
-        loop.add_signal_handler(number, handler)
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
     try:
         yield
     finally:
-        for number in handlers:
-            loop.remove_signal_handler(number)
+        loop.remove_signal_handler(signal.SIGHUP)
 
 
 def _bracketed(host: str) -> str:

@@ -53,7 +53,7 @@ def serve(
     from lstn.runtime.serve import Settings
     from lstn.runtime.serve import serve as run
     from lstn.runtime.serving.access import check_host, read_certificate, read_guard
-    from lstn.runtime.serving.model import Batching
+    from lstn.runtime.serving.generation import Batching
 
     guard = read_guard(token_file)
     check_host(host, guarded=token_file is not None, insecure=insecure)

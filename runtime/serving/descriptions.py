@@ -4,7 +4,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from lstn.contract import LOGITS, PIXELS
-from lstn.runtime.serving.model import Generation, Model
+from lstn.runtime.serving.generation import Generation
+from lstn.runtime.serving.model import Model
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.request import VERSION, TensorSpec, inputs_of, outputs_of
 

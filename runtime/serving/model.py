@@ -6,19 +6,18 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lstn.contract import PIXELS, Contract
-from lstn.errors import ArtifactError, DeviceError, LstnError, UsageError
 from lstn.images import Pixels
 from lstn.openvinofile import bin_path
 from lstn.plan import sidecar_path
 from lstn.runtime.batcher import Batcher, Part, Reservation, deliver, fail, pixels_of
 from lstn.runtime.engine import Engine, Prediction, open_engine
 from lstn.runtime.serving.fairlock import FairLock
+from lstn.runtime.serving.generation import Batching, Generation, batch_size, warm_up
 from lstn.runtime.serving.metrics import Metrics
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.request import (
@@ -35,29 +34,7 @@ from lstn.runtime.serving.statistics import Phases, Statistics
 PLATFORMS = {".onnx": "onnxruntime_onnx", ".plan": "tensorrt_plan", ".xml": "openvino"}
 """A file's suffix -> the name of what runs it, as Triton spells it."""
 
-_DEFAULT_BATCH = 32
-_DEFAULT_BYTES = 64 << 20
-"""Of one batch of pixels."""
-
 Open = Callable[[Path], AbstractContextManager[Engine]]
-
-
-@dataclass(frozen=True, slots=True)
-class Batching:
-    """How requests become batches; see `Batcher`. max_batch: None for 32, or what the engine takes."""
-
-    max_batch: int | None
-    max_wait_s: float
-    max_queue: int
-
-
-class Generation:
-    """One opening of a model's file: its contract, its queue, and the thread that owns the engine until it ends."""
-
-    def __init__(self, contract: Contract, batcher: Batcher) -> None:
-        self.contract = contract
-        self.batcher = batcher
-        self.ended = threading.Event()
 
 
 class Model:
@@ -84,6 +61,8 @@ class Model:
         self._open: Open = opener or (lambda path: open_engine(path, spin=False))
         self._generation: Generation | None = None
         self._stamp: object = None
+        self._closed = False
+        self.threads: list[threading.Thread] = []
         self.statistics = Statistics()
 
     @property
@@ -103,12 +82,20 @@ class Model:
         if stamp == self._stamp and self._generation is not None:
             return False
         opened: Future[Generation] = Future()
-        threading.Thread(target=self._own, args=(opened,), name=f"engine-{self.name}", daemon=True).start()
+        owner = threading.Thread(target=self._own, args=(opened,), name=f"engine-{self.name}", daemon=True)
+        self.threads = [*(thread for thread in self.threads if thread.is_alive()), owner]
+        owner.start()
         generation = await asyncio.wrap_future(opened)
         older, self._generation, self._stamp = self._generation, generation, stamp
         if older is not None:
             older.batcher.close()
         return True
+
+    def close(self) -> None:
+        """Admit nothing more. The engine ends once it has answered what was admitted; one that is loading, then."""
+        self._closed = True
+        if self._generation is not None:
+            self._generation.batcher.close()
 
     async def answer(self, request: Request) -> list[Output]:
         """Answer one request.
@@ -163,9 +150,10 @@ class Model:
     def _own(self, opened: "Future[Generation]") -> None:
         """Open the engine, warm it up, and run batches until its queue is closed and empty. The thread's whole life."""
         generation = None
+        opened.set_running_or_notify_cancel()  # from here on nobody can cancel it, who has stopped waiting
         try:
             with self._open(self.path) as engine:
-                batch = self._batch_size(engine)
+                batch = batch_size(engine, self._batching.max_batch, self.path)
                 with self._lock:
                     warm_up(engine, batch)
                 batcher = Batcher(
@@ -173,6 +161,8 @@ class Model:
                 )
                 generation = Generation(engine.contract, batcher)
                 opened.set_result(generation)
+                if self._closed:
+                    batcher.close()
                 while batcher.wait():
                     with self._lock:
                         self._run(engine, batcher.take())
@@ -202,30 +192,6 @@ class Model:
         self._metrics.batch(self.name, len(pixels), [part.waited_s for part in parts], took)
         self.statistics.batch(len(pixels), took)
         deliver(parts, prediction, took)
-
-    def _batch_size(self, engine: Engine) -> int:
-        wanted = self._batching.max_batch
-        if wanted is not None and wanted > engine.max_batch:
-            raise UsageError(f"--max-batch {wanted}: {self.path} takes {engine.max_batch} images at most")
-        height, width = engine.contract.image_hw
-        return wanted or min(engine.max_batch, _DEFAULT_BATCH, max(1, _DEFAULT_BYTES // (height * width * 3)))
-
-
-def warm_up(engine: Engine, batch: int) -> None:
-    """Run one image and a full batch, whose answers must be numbers: a model that can't answer is never ready.
-
-    Raises:
-        LstnError: the engine fails, or doesn't answer with numbers.
-    """
-    for count in sorted({1, batch}):
-        try:
-            prediction = engine.infer(np.zeros((count, *engine.contract.image_hw, 3), np.uint8))
-        except LstnError:
-            raise
-        except Exception as error:
-            raise DeviceError(f"the engine failed on its first batch: {error}") from error
-        if not np.isfinite(prediction.logits).all():
-            raise ArtifactError("the model answers a black image with something that is no number")
 
 
 def _decode(files: list[bytes], image_hw: tuple[int, int], reservation: Reservation) -> Pixels:

@@ -136,6 +136,5 @@ class ModelRegistry:
         """Be not ready, accept nothing more, and wait until what was accepted is answered. No batch waits for more."""
         self.draining = True
         for model in self.models.values():
-            if model.generation is not None:
-                model.generation.batcher.close()
+            model.close()
         await self._idle.wait()

@@ -17,8 +17,9 @@ from lstn.runtime.engine import Engine, Prediction
 from lstn.runtime.serving.access import MAX_HELD_BYTES, Guard
 from lstn.runtime.serving.descriptions import metadata_of
 from lstn.runtime.serving.fairlock import FairLock
+from lstn.runtime.serving.generation import Batching
 from lstn.runtime.serving.metrics import Metrics
-from lstn.runtime.serving.model import Batching, Model
+from lstn.runtime.serving.model import Model
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.registry import ModelRegistry
 from lstn.runtime.serving.request import Input, Request
