@@ -5,7 +5,8 @@ import re
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.request import IMAGE, Input, Request
 
-_JSON = re.compile(rb"\s*([{\[]|\Z)")
+_JSON = re.compile(rb"(\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\s\0]*([{\[]|\Z)")
+"""How JSON begins, in UTF-8 or 16: some systems write a byte-order mark before it."""
 
 
 def is_file(body: bytes, header_length: bytes | None, content_type: bytes) -> bool:

@@ -110,7 +110,7 @@ class HttpApp:
                 return lambda: ready_reply(registry.ready, {"ready": registry.ready})
             case ("v1" | "v2", "models"):
                 return lambda: json_reply({"models": list(registry.models)})  # as KServe's own server does
-            case ("v1", "models", name):
+            case ("v1", "models", name) if ":" not in name:
                 return lambda: self._ready(name, "")
             case ("v2", "models", "stats") if "stats" not in registry.models:
                 return lambda: json_reply(statistics_of(registry.some("", "")))
@@ -152,11 +152,12 @@ class HttpApp:
         content = await self._content(name, version, body)
         header_length = headers.get(HEADER_LENGTH)
         if is_file(content, header_length, headers.get(b"content-type", b"")):
-            request, form = read_file(content), Form(None, False, {})
+            form = Form(None, False, {})
+            outputs = await self._answered_file(name, version, content, body)
         else:
             request, form = read_request(content, header_length)
-        del content
-        outputs = await self._answered(name, version, request, body)
+            del content
+            outputs = await self._answered(name, version, request, body)
         written, json_length = write_answer(name, form, outputs)
         if json_length is None:
             return Reply(200, written)
@@ -177,6 +178,15 @@ class HttpApp:
         if self._registry.draining:
             raise Refusal(Reason.UNAVAILABLE, "the server is stopping")
         return await body.read()
+
+    async def _answered_file(self, name: str, version: str, content: bytes, body: Body) -> list[Output]:
+        try:
+            return await self._answered(name, version, read_file(content), body)
+        except Refusal as refusal:
+            if refusal.reason is not Reason.INVALID:
+                raise
+            told = f"the request is not JSON, so it was taken for a file; {refusal.message}"
+            raise Refusal(Reason.INVALID, told) from refusal
 
     async def _answered(self, name: str, version: str, request: Request, body: Body) -> list[Output]:
         """Return the answer, unless the client leaves before it is there."""
@@ -212,7 +222,8 @@ def _check_origin(headers: Headers) -> None:
         except ValueError:
             same = False
     if not same:
-        raise Refusal(Reason.FOREIGN, "requests of other sites' pages are not taken")
+        told = "requests of other sites' pages are not taken; a proxy must pass on the Host that it was asked for"
+        raise Refusal(Reason.FOREIGN, told)
 
 
 def _model_of(parts: list[str]) -> tuple[str, str]:

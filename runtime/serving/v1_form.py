@@ -28,6 +28,8 @@ def read_instances(body: bytes) -> Request:
     fields = parsed(body)
     check_names(dict.fromkeys(fields), ("instances",), "a request")
     instances = as_list(fields.get("instances"), "instances", most=_MAX_INSTANCES)
+    if not instances:
+        raise Refusal(Reason.INVALID, "instances is empty")
     if all(isinstance(instance, list) for instance in instances):
         return Request((Input(PIXELS, "UINT8", _shape_of(instances), instances),), everything=True)
     files = [_file_of(instance) for instance in instances]
