@@ -7,7 +7,7 @@ from typing import NoReturn
 def main() -> NoReturn:
     """Run the command line; Ctrl-C while it is imported ends it as Ctrl-C does later on."""
     try:
-        from lstn.cli import main as run
+        from lstn.cli.app import main as run
     except KeyboardInterrupt:
         sys.exit(130)
     run()

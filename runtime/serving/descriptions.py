@@ -5,15 +5,15 @@ from typing import Any
 
 from lstn.contract import LOGITS, PIXELS
 from lstn.runtime.serving.generation import Generation
-from lstn.runtime.serving.model import Model
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.request import VERSION, TensorSpec, inputs_of, outputs_of
+from lstn.runtime.serving.served_model import ServedModel
 
 _TYPES = {"UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
 """The protocol's names of datatypes -> those of Triton's model configuration."""
 
 
-def metadata_of(model: Model) -> dict[str, Any]:
+def metadata_of(model: ServedModel) -> dict[str, Any]:
     """Return a model's name, version, platform, inputs and outputs.
 
     The input is `pixels` alone: Triton's tools send every input that they are told of, and one of two would be refused.
@@ -32,7 +32,7 @@ def metadata_of(model: Model) -> dict[str, Any]:
     }
 
 
-def full_metadata_of(model: Model) -> dict[str, Any]:
+def full_metadata_of(model: ServedModel) -> dict[str, Any]:
     """Return the metadata with what only HTTP can say, as parameters of tensors.
 
     `pixels` names the input that may come in its place, `logits` its labels.
@@ -55,7 +55,7 @@ def full_metadata_of(model: Model) -> dict[str, Any]:
     return metadata | full
 
 
-def config_of(model: Model) -> dict[str, Any]:
+def config_of(model: ServedModel) -> dict[str, Any]:
     """Return a model's configuration, as Triton writes its ModelConfig.
 
     Raises:
@@ -74,12 +74,12 @@ def config_of(model: Model) -> dict[str, Any]:
     }
 
 
-def statistics_of(models: Iterable[Model]) -> dict[str, Any]:
+def statistics_of(models: Iterable[ServedModel]) -> dict[str, Any]:
     """Return the statistics of models; those that aren't ready have counted nothing."""
     return {"model_stats": [{"name": model.name, "version": VERSION, **model.statistics.told()} for model in models]}
 
 
-def index_of(models: Iterable[Model], *, only_ready: bool) -> list[dict[str, Any]]:
+def index_of(models: Iterable[ServedModel], *, only_ready: bool) -> list[dict[str, Any]]:
     """Return every model's name, version and state."""
     return [
         {"name": model.name, "version": VERSION, "state": "READY" if model.generation else "LOADING", "reason": ""}
@@ -97,7 +97,7 @@ def _tensor(spec: TensorSpec) -> dict[str, Any]:
     return {"name": spec.name, "data_type": _TYPES[spec.datatype], "dims": list(spec.shape[1:])}
 
 
-def _generation(model: Model) -> Generation:
+def _generation(model: ServedModel) -> Generation:
     if model.generation is None:
         raise Refusal(Reason.UNAVAILABLE, "the model is not ready")
     return model.generation

@@ -8,8 +8,8 @@ import numpy as np
 
 from lstn.contract import Contract
 from lstn.errors import ArtifactError, DeviceError, LstnError, UsageError
-from lstn.runtime.batcher import Batcher
-from lstn.runtime.engine import Engine
+from lstn.runtime.engines.base import Engine
+from lstn.runtime.serving.batcher import Batcher
 
 _DEFAULT_BATCH = 32
 _DEFAULT_BYTES = 64 << 20

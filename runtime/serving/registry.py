@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from lstn.errors import LstnError
 from lstn.runtime.serving.access import MAX_HELD_BYTES, Guard
 from lstn.runtime.serving.metrics import Metrics
-from lstn.runtime.serving.model import Model
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.request import VERSION, Output, Request
+from lstn.runtime.serving.served_model import ServedModel
 from lstn.terminal import warn
 
 SERVER = "lstn"
@@ -19,7 +19,7 @@ EXTENSIONS = ("classification", "model_configuration", "statistics", "binary_ten
 class ModelRegistry:
     """What is served. For the event loop's thread only."""
 
-    def __init__(self, models: Mapping[str, Model], guard: Guard, metrics: Metrics) -> None:
+    def __init__(self, models: Mapping[str, ServedModel], guard: Guard, metrics: Metrics) -> None:
         self.models = models
         self.guard = guard
         self.draining = False
@@ -42,7 +42,7 @@ class ModelRegistry:
         """
         return self.find(name, version).generation is not None and not self.draining
 
-    def find(self, name: str, version: str) -> Model:
+    def find(self, name: str, version: str) -> ServedModel:
         """Return a model.
 
         Raises:
@@ -53,7 +53,7 @@ class ModelRegistry:
             raise Refusal(Reason.NOT_FOUND, "no such model")
         return model
 
-    def some(self, name: str, version: str) -> list[Model]:
+    def some(self, name: str, version: str) -> list[ServedModel]:
         """Return a model, or all of them if the name is empty.
 
         Raises:

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstn.images import Pixels
-from lstn.runtime.batcher import Batcher, Part, Reservation, deliver, fail, pixels_of
-from lstn.runtime.engine import Prediction
+from lstn.runtime.engines.base import Prediction
+from lstn.runtime.serving.batcher import Batcher, BatchShare, Reservation, deliver, fail, pixels_of
 from lstn.runtime.serving.fairlock import FairLock
 from lstn.runtime.serving.refusal import Reason, Refusal
 
@@ -39,7 +39,7 @@ def engine(pixels: Pixels) -> Prediction:
     return Prediction(numbers[:, None], np.repeat(numbers, 6).reshape(-1, 2, 3))
 
 
-def run(batcher: Batcher) -> list[Part]:
+def run(batcher: Batcher) -> list[BatchShare]:
     parts = batcher.take()
     if parts:
         deliver(parts, engine(pixels_of(parts)))

@@ -13,16 +13,16 @@ import pytest
 from lstn.contract import Contract, Loc
 from lstn.errors import ArtifactError, LstnError
 from lstn.images import Pixels
-from lstn.runtime.engine import Engine, Prediction
+from lstn.runtime.engines.base import Engine, Prediction
 from lstn.runtime.serving.access import MAX_HELD_BYTES, Guard
 from lstn.runtime.serving.descriptions import metadata_of
 from lstn.runtime.serving.fairlock import FairLock
 from lstn.runtime.serving.generation import Batching
 from lstn.runtime.serving.metrics import Metrics
-from lstn.runtime.serving.model import Model
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.registry import ModelRegistry
 from lstn.runtime.serving.request import Input, Request
+from lstn.runtime.serving.served_model import ServedModel
 
 CONTRACT = Contract(Loc.NONE, "cnn", (2, 2), ("dark", "light"))
 
@@ -56,7 +56,7 @@ def registry_of(tmp_path: Path, **answers: Callable[[Pixels], Prediction]) -> It
     lock, metrics, batching = FairLock(), Metrics(), Batching(None, 0.0, 100)
     with ThreadPoolExecutor(1) as decoders:
         models = {
-            name: Model(
+            name: ServedModel(
                 name,
                 tmp_path / "model.onnx",
                 batching,
