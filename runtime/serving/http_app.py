@@ -72,14 +72,12 @@ class HttpApp:
         path = tuple(part for part in scope["path"].split("/") if part)
         if path not in _OPEN and not self._registry.guard.admits(headers.get(b"authorization", b"")):
             raise Refusal(Reason.UNAUTHENTICATED, "wanted the header Authorization: Bearer TOKEN")
-        posted = self._posted(path)
-        looked_up = self._looked_up(path) if posted is None else None
-        if posted is None and looked_up is None:
-            raise Refusal(Reason.NOT_FOUND, "no such page")
-        allowed = ("GET", "HEAD") if posted is None else ("POST",)
-        if scope["method"] not in allowed:
-            return wrong_method(allowed)
-        return await posted(headers, body) if posted else looked_up()
+        if posted := self._posted(path):
+            return await posted(headers, body) if scope["method"] == "POST" else wrong_method(("POST",))
+        if looked_up := self._looked_up(path):
+            allowed = ("GET", "HEAD")
+            return looked_up() if scope["method"] in allowed else wrong_method(allowed)
+        raise Refusal(Reason.NOT_FOUND, "no such page")
 
     def _posted(self, path: Path) -> Callable[[Headers, Body], Awaitable[Reply]] | None:
         """Return what answers a POST, if the address takes one."""

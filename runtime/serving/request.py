@@ -173,7 +173,7 @@ def _values(spec: TensorSpec, prediction: Prediction, labels: tuple[str, ...]) -
     if spec.name == LABEL:
         return tuple(labels[index] for index in logits.argmax(axis=1))
     if spec.name == PROBABILITY:
-        return softmax(logits).max(axis=1)
+        return np.asarray(softmax(logits).max(axis=1), np.float32)
     if spec.name == THETA and prediction.theta is not None:
         return prediction.theta
     return logits if spec.datatype == "FP32" else best_classes(logits, spec.shape[1], labels)
