@@ -3,6 +3,7 @@
 import io
 import os
 import warnings
+from functools import cache
 from pathlib import Path
 from typing import NoReturn, TypeAlias
 
@@ -45,6 +46,28 @@ SUFFIXES = frozenset(
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+
+_REFUSED = frozenset(
+    {
+        "EPS",  # a program, which Ghostscript would run
+        "IPTC",  # an envelope: its inner file would be opened with every plugin, EPS too, whatever its size
+        "BUFR",  # Pillow only names these five, and cannot decode them
+        "GRIB",
+        "HDF5",
+        "MPEG",
+        "WMF",
+    }
+)
+
+
+def readable_suffixes() -> frozenset[str]:
+    """Return the file suffixes of the images that `decode` reads, in lower case with their dot: `.jpg`, `.jp2`, …
+
+    The list is Pillow's own, so a plugin that another package registered counts. A file named by itself may have any
+    suffix: its contents decide.
+    """
+    formats = _formats()  # imports every plugin, each of which registers its suffixes
+    return frozenset(suffix.lower() for suffix, name in Image.EXTENSION.items() if name in formats)
 
 
 def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "") -> Pixels:
@@ -118,10 +141,11 @@ def _read(path: Path, name: str) -> bytes:
     return data
 
 
-def _formats() -> list[str]:
-    """Every format that Pillow reads by itself; EPS is a program, and would be run by Ghostscript."""
+@cache
+def _formats() -> tuple[str, ...]:
+    """Return the formats that this Pillow decodes by itself, never with a program."""
     Image.init()
-    return [name for name in Image.OPEN if name != "EPS"]
+    return tuple(name for name in Image.OPEN if name not in _REFUSED)
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:

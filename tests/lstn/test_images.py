@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lstn.errors import DataError, ImageError, UsageError
-from lstn.images import decode, find_images
+from lstn.images import decode, find_images, readable_suffixes
 
 RAMP = np.arange(16 * 24 * 3, dtype=np.uint32).reshape(16, 24, 3).astype(np.uint8)
 
@@ -132,6 +132,41 @@ def test_damage_anywhere_is_an_image_error_or_an_image(noise: bytes, at: int) ->
     data[at : at + len(noise)] = noise
     with suppress(ImageError):
         assert decode(bytes(data), (8, 8)).shape == (8, 8, 3)
+
+
+def iptc(inner: bytes) -> bytes:
+    """An IPTC envelope (IIM 4.1: record 3 says size and compression, record 8 holds the object) around a file."""
+    fields = [(3, 20, struct.pack(">H", 8)), (3, 30, struct.pack(">H", 8)), (3, 60, b"\1\0"), (3, 120, b"\5")]
+    body = b"".join(struct.pack(">BBBH", 0x1C, record, tag, len(value)) + value for record, tag, value in fields)
+    return body + struct.pack(">BBBH", 0x1C, 8, 10, len(inner)) + inner
+
+
+def test_an_envelope_runs_no_program_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = tmp_path / "ran"
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {ran}\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    with suppress(Exception), Image.open(io.BytesIO(iptc(program)), formats=["IPTC"]) as image:
+        image.load()
+    assert ran.exists(), "the envelope is not one that Pillow opens"
+    ran.unlink()
+    with pytest.raises(ImageError, match="not an image"):
+        decode(iptc(program), (8, 8))
+    assert not ran.exists()
+
+
+def test_readable_suffixes_are_those_that_decode() -> None:
+    suffixes = readable_suffixes()
+    assert {".jpg", ".png", ".tif", ".webp", ".jp2", ".tga", ".ico", ".bmp", ".gif", ".avif"} <= suffixes
+    assert not {".eps", ".ps", ".pdf", ".iim", ".mpg", ".h5", ".wmf", ".emf", ".txt"} & suffixes
+
+
+@pytest.mark.parametrize("kind", ["JPEG2000", "TGA", "ICO", "PCX", "QOI", "SGI", "DDS", "AVIF", "ICNS", "DIB", "IM"])
+def test_a_format_whose_suffix_is_listed_decodes(kind: str) -> None:
+    assert Image.registered_extensions() and kind in {Image.EXTENSION[suffix] for suffix in readable_suffixes()}
+    flat = Image.new("RGB", (16, 16), (200, 40, 80))
+    assert np.abs(decode(encode(flat, kind), (16, 16)).astype(int) - (200, 40, 80)).max() <= 4
 
 
 def test_a_folder_is_its_images_sorted_and_a_file_is_itself(tmp_path: Path) -> None:
