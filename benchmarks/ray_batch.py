@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -22,7 +23,7 @@ from result_files import machine_of, page_of_models, spread, versions_of, write_
 from lstn.commands.infer import batch_size
 from lstn.cores import usable_cores
 from lstn.gpu import Device
-from lstn.images import find_images
+from lstn.listing import Skipped, images_below
 from lstn.runtime.engine import open_engine
 from lstn.runtime.parts import Fields, Parts, run_of
 from lstn.runtime.predict import predict
@@ -81,7 +82,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--out", type=Path, default=Path("docs/results/ray_batch.json"))
     arguments = parser.parse_args()
-    images = find_images([arguments.images])[: arguments.count + WARM_UP]
+    images = list(islice(images_below(arguments.images, Skipped()), arguments.count + WARM_UP))
     if len(images) < arguments.count + WARM_UP:
         parser.error(f"{arguments.images} holds {len(images)} images; wanted {arguments.count + WARM_UP}")
     models = [measure(model, images, arguments.rounds) for model in arguments.models]

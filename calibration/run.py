@@ -21,6 +21,7 @@ from lstn.data import DataSet, open_data_of
 from lstn.errors import UsageError, VerificationError
 from lstn.files import replacing, write_text
 from lstn.precision import Precision, RangeMethod
+from lstn.terminal import note_once
 
 IMAGES = 512
 """How many training images ranges are measured on, unless told otherwise."""
@@ -96,6 +97,8 @@ def calibrate(onnx_file: Path, out: Path, settings: Settings) -> Calibrated:
         raise UsageError("--max-drift-px is for models with a transformer, and this one has none", hint="leave it out")
     kept = kept_layers(model, DEFAULT_KEEP[settings.precision] if settings.keep is None else settings.keep)
     data = open_data_of(contract, settings.data, seed=settings.seed)
+    if data.found:
+        note_once(data.found)
     ranges = _ranges(onnx_file, data, out, settings)
     search = _search(model, data, ranges, kept, settings)
     if search is not None:

@@ -24,7 +24,12 @@ from lstn.splits import SplitName
 Classify: TypeAlias = Callable[[Pixels], npt.NDArray[np.float32]]
 """(N, H, W, 3) uint8 -> logits (N, K) float32."""
 
-_KINDS: dict[SplitName, str] = {"train": "training images", "val": "validation images", "test": "test images"}
+_KINDS: dict[SplitName, str] = {
+    "train": "training images",
+    "val": "validation images",
+    "test": "test images",
+    "all": "images",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,7 +38,7 @@ class Evaluation:
 
     source: the model's file
     data:   the data set, as `--data` names it
-    split:  which of its images: those for testing, or for want of them those for validation
+    split:  which of its images: by default those for testing, or, if there are none, those for validation
     """
 
     source: str

@@ -27,7 +27,8 @@ from lstn.openvinofile import bin_path
 from lstn.plan import sidecar_path
 from lstn.runtime.parts import Parts
 from lstn.runtime.ray_worker import EngineActor, Model, Opened, list_pieces, try_engine
-from lstn.terminal import warn
+from lstn.runtime.sources import absolute
+from lstn.terminal import note_once, warn
 
 LOCAL = "local"
 """The address that starts a cluster of one node, this machine, for one run."""
@@ -102,6 +103,8 @@ class Pool:
                 kind = UsageError if answer["usage"] else LstnError
                 raise kind(answer["failure"], hint=answer["hint"])
             listed = answer.get("listed", listed)
+            if left_out := answer.get("skipped"):
+                note_once(left_out)
             added += parts.add(answer.get("rows", []))
         return listed == added
 
@@ -109,7 +112,7 @@ class Pool:
         ray = self._ray
         data = require("ray.data", extra="ray")
         here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-        names = {"sources": list(sources), "done": ray.put(b"".join(parts.done)), "size": size}
+        names = {"sources": [absolute(word) for word in sources], "done": ray.put(b"".join(parts.done)), "size": size}
         # A piece is one cell, and with this a block of its own, which goes on while the listing does.
         data.DataContext.get_current().target_max_block_size = 1
         listed = data.from_items([{"piece": ""}], override_num_blocks=1).map_batches(

@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from enum import Enum
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -50,7 +49,12 @@ _BY_SUFFIX = {".json": Format.JSON, ".csv": Format.CSV, ".txt": Format.TABLE}
 
 
 def infer(
-    paths: Annotated[list[str], typer.Argument(help="Images, and folders with images at any depth.", metavar="PATH")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(
+            help="Images, folders with images at any depth, globs, .txt lists of names, and URLs.", metavar="PATH"
+        ),
+    ],
     engine: Annotated[Path, typer.Option(metavar="FILE", help="The model: model.onnx, model.plan or model.xml.")],
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the rows there; the file is whole or absent.")
@@ -83,8 +87,8 @@ def infer(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Run on this Ray cluster, or on one started here: local. PATH may be a glob, a .txt list or a URL; "
-            "--output is a folder, which a second run completes.",
+            help="Run on this Ray cluster, or on one started here: local. --output is a folder, which a second run "
+            "completes.",
         ),
     ] = None,
 ) -> None:
@@ -93,9 +97,10 @@ def infer(
     An image that can't be read becomes a row with its error, the others go on, and the exit code is 1. JSON keeps every
     file name exactly; CSV and tables show control characters escaped.
     """
-    from lstn.images import find_images
+    from lstn.listing import Skipped
     from lstn.runtime.engine import open_engine
     from lstn.runtime.predict import predict
+    from lstn.runtime.sources import is_url, list_images
 
     if ray is not None:
         if warps is not None:
@@ -108,10 +113,16 @@ def infer(
         return
     if format_ is Format.PARQUET:
         raise UsageError("--format parquet: only with --ray", hint="choose json or csv")
-    images = find_images([Path(path) for path in paths])
+    skipped = Skipped()
+    images = [name if is_url(name) else Path(name) for name in list_images(paths, skipped)]
+    if left_out := skipped.describe():
+        note(left_out)
     wanted = _format(format_, output)
     if output is not None:
-        _check_output(output, [engine, sidecar_path(engine), bin_path(engine), *images])
+        _check_output(
+            output,
+            [engine, sidecar_path(engine), bin_path(engine), *(each for each in images if isinstance(each, Path))],
+        )
     # The decoders want the cores that ONNX Runtime's threads would spin on: measured, a quarter more images/s without.
     with open_engine(engine, device=device, threads=threads, spin=False) as opened:
         if warps is not None and opened.contract.loc is Loc.NONE:
@@ -172,7 +183,7 @@ def _write_all(batches: Iterable[list["Row"]], write: "Write", warps: Path | Non
 
 @contextmanager
 def _sink(
-    wanted: Format, output: Path | None, labels: Sequence[str], images: Sequence[Path], top: int
+    wanted: Format, output: Path | None, labels: Sequence[str], images: Sequence[Path | str], top: int
 ) -> Iterator["Write"]:
     """Yield what writes the rows of one batch and moves the progress bar on."""
     from rich.console import Console
@@ -204,8 +215,6 @@ def _sink(
 @contextmanager
 def _destination(output: Path | None) -> Iterator[TextIO]:
     if output is None:
-        if isinstance(sys.stdout, TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # a label that the terminal's encoding lacks
         yield sys.stdout
         return
     with replacing(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
