@@ -108,12 +108,18 @@ def test_a_socket_is_not_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 
 def test_folders_deeper_than_pythons_stack(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    for _ in range(1200):
-        os.mkdir("d")  # noqa: PTH102 - the absolute path would be too long one day
+    for _ in range(1100):
+        Path("d").mkdir()
         os.chdir("d")
     Path("1.png").touch()
     os.chdir(tmp_path)
-    assert [path.name for path in images_below(Path(), Skipped())] == ["1.png"]
+    found = [path.name for path in images_below(Path(), Skipped())]
+    os.chdir("/".join(["d"] * 1100))
+    Path("1.png").unlink()
+    for _ in range(1100):  # shutil.rmtree is recursive
+        os.chdir("..")
+        Path("d").rmdir()
+    assert found == ["1.png"]
 
 
 def test_a_folder_that_cant_be_read_is_never_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
