@@ -92,7 +92,9 @@ def open_folder(
         )
     layout = read_layout(root)
     divided = _divided(layout, labels or layout.labels, seed, lenient=labels is not None)
-    for line in layout.warnings + [f"{root}: {line}" for line in [layout.skipped.describe_unread()] if line]:
+    unread = layout.skipped.describe_unread()
+    single = "a single class: there is nothing to tell it from" if len(divided.labels) == 1 else ""
+    for line in (*layout.warnings, *(f"{root}: {line}" for line in (unread, single) if line)):
         warn_once(line)
     untested = "test" not in divided.splits
 

@@ -69,8 +69,6 @@ def read_layout(root: Path) -> Layout:
         layout.splits[split] = _classes(folder, layout)
     if not divided:
         layout.whole = _classes(root, layout)
-    if len(layout.labels) == 1:
-        layout.warnings.append(f"{root}: a single class, {layout.labels[0]!r}: there is nothing to tell it from")
     return layout
 
 

@@ -264,7 +264,7 @@ def finish(
     test = Images(data.test)
     tally, model = Tally(data.labels), checkpoint.model.to(device)
     loss, accuracy = evaluate(model, test, options.batch_size, workers, device, world, tally)
-    tally.figures[:] = world.sum(torch.from_numpy(tally.figures).to(device))
+    tally.merge(world.others(tally))
     if world.rank == 0:
         write_metrics(folder, run.history, best_epoch=best["epoch"], test_loss=loss, test_accuracy=accuracy)
     warps = tuple(theta.numpy() for theta in run.warps)
