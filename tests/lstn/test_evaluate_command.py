@@ -170,7 +170,7 @@ def test_new_images_are_tested_all_and_need_not_be_of_every_class(
     assert ran.code == 0
     count = IMAGES // 4 * (4 - len(gone))
     assert f"all {count} images are taken as test images" in ran.err
-    assert f"{4 - len(gone)} classes" in ran.err
+    assert f"{4 - len(gone)} classes; {count} images; the smallest class, " in ran.err
     found = json.loads(kept.read_text())
     assert (found["images"], found["split"]) == (count, "all")
     pixels, labels = [], []
