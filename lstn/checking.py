@@ -19,9 +19,9 @@ import numpy.typing as npt
 from PIL import __version__ as pillow_version
 from rich.progress import track
 
-from lstn.caches import cache_folder, read_cache, write_cache
 from lstn.errors import ImageError, LstnError
 from lstn.images import MAX_BYTES, Pixels, decode
+from lstn.machine.caches import cache_folder, read_cache, write_cache
 from lstn.terminal import messages
 
 KEPT_BYTES = 1 << 30

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from lstn.data.splits import SPLIT_NAMES, SplitName
 from lstn.errors import DataError
 from lstn.layout import Classes, Layout
-from lstn.splits import SPLIT_NAMES, SplitName
 
 Files: TypeAlias = list[tuple[Path, int]]
 """Images and the numbers of their classes."""

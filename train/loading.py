@@ -10,18 +10,18 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from lstn.checking import KEPT_BYTES
-from lstn.data import Split
+from lstn.data.dataset import Split
+from lstn.data.folders import FolderSplit
 from lstn.errors import LstnError, TrainingError
-from lstn.folders import FolderSplit
 from lstn.images import Pixels
 from lstn.train.augment import Augmentation
 from lstn.train.distributed import ALONE, Shares, World
 
-Batch = tuple[Tensor, Tensor]
+ImageBatch = tuple[Tensor, Tensor]
 """pixels (N, H, W, 3) uint8, labels (N,) int64."""
 
 
-class Images(Dataset[Batch]):
+class Images(Dataset[ImageBatch]):
     """A split for torch's loader: read once and held in memory, if it is small and not drawn anew for every epoch.
 
     augment: what happens to the images on their way into a batch
@@ -31,7 +31,7 @@ class Images(Dataset[Batch]):
         self._split = split
         self._augment = None if augment is None or augment.idle else augment
         self._epoch = 0
-        self._kept: Batch | None = None
+        self._kept: ImageBatch | None = None
         drawn = split.redrawn(1) is not split
         if not drawn and len(split) * split[0][0].nbytes <= KEPT_BYTES:
             self._kept = _read_all(split)
@@ -51,18 +51,18 @@ class Images(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self._split)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> ImageBatch:
         pixels, labels = self._batch([index])
         return pixels[0], labels[0]
 
-    def __getitems__(self, indices: list[int]) -> Batch | LstnError:
+    def __getitems__(self, indices: list[int]) -> ImageBatch | LstnError:
         """Return the batch of these images. An error is returned too: torch would bring it back with a traceback."""
         try:
             return self._batch(indices)
         except LstnError as error:
             return error
 
-    def _batch(self, indices: list[int]) -> Batch:
+    def _batch(self, indices: list[int]) -> ImageBatch:
         if self._kept is None:
             pixels, labels = _stack([self._split[index] for index in indices])
         else:
@@ -70,10 +70,10 @@ class Images(Dataset[Batch]):
         return (pixels if self._augment is None else self._augment(pixels, indices, self._epoch)), labels
 
 
-class Loader(DataLoader[Batch]):
+class Loader(DataLoader[ImageBatch]):
     """torch's loader; what goes wrong in a worker process ends in one error."""
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[ImageBatch]:  # type: ignore[override]
         """Yield the batches.
 
         Raises:
@@ -127,7 +127,7 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _read_all(split: Split) -> Batch:
+def _read_all(split: Split) -> ImageBatch:
     if isinstance(split, FolderSplit) and split.pixels is not None:
         return torch.from_numpy(split.pixels), torch.tensor([label for _, label in split.files])
     first, _ = split[0]
@@ -143,6 +143,6 @@ def _read_all(split: Split) -> Batch:
     return torch.from_numpy(pixels), torch.from_numpy(labels)
 
 
-def _stack(rows: list[tuple[Pixels, int]]) -> Batch:
+def _stack(rows: list[tuple[Pixels, int]]) -> ImageBatch:
     pixels, labels = zip(*rows, strict=True)
     return torch.from_numpy(np.stack(pixels)), torch.tensor(labels)

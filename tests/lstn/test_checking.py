@@ -10,7 +10,7 @@ from PIL import Image
 
 from lstn import checking
 from lstn.checking import check_images
-from lstn.data import open_data
+from lstn.data.dataset import open_data
 from lstn.errors import DataError
 from lstn.images import Pixels, decode
 

@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
 
-from lstn.disturb import Disturbance, Kind
 from lstn.errors import ArtifactError
-from lstn.evaluation import score
+from lstn.evaluation.disturb import Disturbance, Kind
+from lstn.evaluation.measuring import score
+from lstn.evaluation.scores import Scores
 from lstn.images import Pixels
-from lstn.scores import Scores
 
 COUNT, SIDE = 23, 12
 IMAGES = np.random.default_rng(0).integers(0, 256, (COUNT, SIDE, SIDE, 3), dtype=np.uint8)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from lstn.contract import MAX_NAME
-from lstn.data import located, open_data, require_test
+from lstn.data.dataset import located, open_data, require_test
 from lstn.errors import DataError, UsageError
 from lstn.layout import read_layout
 

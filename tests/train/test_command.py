@@ -13,10 +13,10 @@ import pytest
 from command import RunLstn
 from PIL import Image
 
-from lstn.commands.train import MAX_SEED, train
-from lstn.train.checkpoint import load_checkpoint
+from lstn.cli.train import MAX_SEED, train
+from lstn.nn.checkpoint import load_checkpoint
 from lstn.train.recipes import RECIPES
-from lstn.train.state import read_options
+from lstn.train.run_state import read_options
 
 SMALL = ("--model", "cnn", "--image-size", "32", "--name", "a")
 
@@ -48,7 +48,8 @@ def test_a_run_without_test_images_says_what_it_was_tested_on(data: str, run_lst
     ran = run_lstn("train", "--data", "folder:images", "--epochs", 1, *SMALL)
     assert ran.code == 0
     assert [line for line in ran.err.splitlines() if "warning" in line] == [
-        f"warning: no {Path('images/test').absolute()}: the validation images are tested, and these chose the epoch, which flatters it"
+        f"warning: no {Path('images/test').absolute()}: the validation images are tested, and these chose the epoch, "
+        "which flatters it"
     ]
     assert "for want of test images, validation accuracy" in ran.out
     assert "test accuracy" not in ran.out

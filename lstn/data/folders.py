@@ -1,0 +1,138 @@
+"""Folders of images, one for each class: the splits of `folder:PATH`, and of sets that were unpacked into that form."""
+
+import hashlib
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from lstn.checking import check_images
+from lstn.data.splits import SPLIT_NAMES, DataSet, SplitName
+from lstn.division import Division, Files, divide, files_of, listed
+from lstn.errors import DataError, UsageError
+from lstn.images import Pixels, decode
+from lstn.layout import Layout, read_layout
+from lstn.terminal import warn, warn_once
+
+MAX_BROKEN = 0.05
+"""A split with a larger share of images that don't decode is refused."""
+
+_KINDS: dict[SplitName, str] = {"train": "training", "val": "validation", "test": "test", "all": ""}
+
+
+@dataclass(frozen=True, slots=True)
+class FolderSplit:
+    """Image files and their labels, decoded when they are read.
+
+    fingerprint: a hash of what is in the files, in their order, and of their labels
+    pixels:      (N, H, W, 3), where checking the files has decoded all of them and they fit into memory
+    """
+
+    files: tuple[tuple[Path, int], ...]
+    image_hw: tuple[int, int]
+    fingerprint: str
+    pixels: Pixels | None = None
+
+    def __len__(self) -> int:
+        return len(self.files)
+
+    def __getitem__(self, index: int) -> tuple[Pixels, int]:
+        path, label = self.files[index]
+        if self.pixels is not None:
+            return self.pixels[index].copy(), label
+        return decode(path, self.image_hw), label
+
+    def redrawn(self, epoch: int) -> "FolderSplit":
+        """Files stay what they are."""
+        return self
+
+
+def open_folder(
+    root: Path,
+    image_hw: tuple[int, int],
+    seed: int,
+    *,
+    labels: tuple[str, ...] | None = None,
+    mirrors: bool = True,
+    parts: str = "",
+) -> DataSet:
+    """Open ROOT/{train,val,test}/<class>/*, or ROOT/<class>/*, which is split 80/10/10 per class by `seed`.
+
+    Without val/, a tenth of every class in train/ is held back for it. Without test/, the validation images are tested,
+    with a warning. `labels` are the classes of a model that was trained: the folder may then have fewer, and only some
+    of the splits. Without them the folder is to be trained on.
+
+    Raises:
+        UsageError: no such folder.
+        DataError: as `lstn.data.dataset.open_data` says.
+    """
+    if not root.is_dir():
+        raise UsageError(
+            f"{root}: no such folder",
+            hint="folder:PATH wants PATH/<class>/* or PATH/train/<class>/*; if it was moved: --data folder:NEW_PATH",
+        )
+    layout = read_layout(root)
+    divided = divide(layout, labels or layout.labels, seed, lenient=labels is not None)
+    unread = layout.skipped.describe_unread()
+    single = "a single class: there is nothing to tell it from" if len(divided.labels) == 1 else ""
+    for line in (*layout.warnings, *(f"{root}: {line}" for line in (unread, single) if line)):
+        warn_once(line)
+    untested = "test" not in divided.splits
+
+    def open_split(split: SplitName) -> FolderSplit:
+        if untested and split == "test":
+            if "val" in divided.splits:
+                lost = f"no {root / 'test'}"
+                warn(f"{lost}: the validation images are tested, and these chose the epoch, which flatters it")
+            split = "val"
+        return _readable(files_of(divided, split), split, divided.labels, image_hw)
+
+    return DataSet(
+        divided.labels,
+        open_split,
+        mirrors=mirrors,
+        parts=parts or divided.parts,
+        by_seed=divided.by_seed,
+        test_is_val=untested,
+        whole=True,
+        found=_found(layout, divided, lenient=labels is not None),
+    )
+
+
+def _found(layout: Layout, divided: Division, *, lenient: bool) -> str:
+    """Return what was found, in one line. Of a folder that is new to a model, no seed has divided anything."""
+    names: tuple[SplitName, ...] = ("all",) if lenient and layout.whole else SPLIT_NAMES
+    splits = [(_KINDS[split], divided.splits[split]) for split in names if divided.splits.get(split)]
+    kind, first = splits[0]
+    counts = listed([f"{len(files)} {kind}".strip() for kind, files in splits])
+    images = Counter(label for _, label in first)
+    line = f"{layout.root}: {len(images)} classes; {counts} images"
+    if len(images) > 1:
+        smallest = min(images, key=lambda label: (images[label], label))
+        has = f"{images[smallest]} {kind}".strip()
+        line += f"; the smallest class, {divided.labels[smallest]!r:.60}, has {has} images"
+    return "; ".join(filter(None, (line, layout.skipped.describe_rest())))
+
+
+def _readable(files: Files, split: SplitName, labels: tuple[str, ...], image_hw: tuple[int, int]) -> FolderSplit:
+    """Decode every image once, so that a broken one is known before the first epoch and not in the middle of it."""
+    checked, pixels = check_images([path for path, _ in files], image_hw, f"{_KINDS[split]} images".strip())
+    broken = [each.broken for each in checked if each.broken]
+    listed = "; ".join(broken[:5]) + (f"; and {len(broken) - 5} more" if len(broken) > 5 else "")
+    if len(broken) > MAX_BROKEN * len(files):
+        raise DataError(
+            f"{len(broken)} of {len(files)} {split} images are broken, more than {MAX_BROKEN:.0%}: {listed}",
+            hint="repair or remove them",
+        )
+    good = [index for index, each in enumerate(checked) if not each.broken]
+    if split == "train" and (empty := {label for _, label in files} - {files[index][1] for index in good}):
+        raise DataError(
+            f"class {labels[min(empty)]!r}: every training image is broken: {listed}",
+            hint="repair them, or remove the class",
+        )
+    if broken:
+        warn(f"{len(broken)} of {len(files)} {split} images are broken and left out: {listed}")
+        pixels = None if pixels is None else np.ascontiguousarray(pixels[good])
+    digest = hashlib.sha256(b"".join(b"%d %b" % (files[index][1], checked[index].digest) for index in good))
+    return FolderSplit(tuple(files[index] for index in good), image_hw, digest.hexdigest(), pixels)
