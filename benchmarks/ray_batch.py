@@ -20,8 +20,8 @@ from typing import Any
 
 from result_files import machine_of, page_of_models, spread, versions_of, write_result
 
-from lstn.cli.infer import batch_size
-from lstn.listing import Skipped, images_below
+from lstn.cli.infer_format import batch_size
+from lstn.data.listing import Skipped, images_below
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
 from lstn.runtime.engines.opening import open_engine

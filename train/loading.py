@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lstn.checking import KEPT_BYTES
+from lstn.data.checking import KEPT_BYTES
 from lstn.data.dataset import Split
 from lstn.data.folders import FolderSplit
 from lstn.errors import LstnError, TrainingError

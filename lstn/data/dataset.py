@@ -9,11 +9,11 @@ from pathlib import Path
 from lstn.contract import Contract
 from lstn.data.digits import DIGIT_LABELS, DIGIT_MEAN, DIGIT_STD, Digits
 from lstn.data.folders import open_folder
+from lstn.data.layout import lists_test
 from lstn.data.published.mnist import MNIST_SETS, open_mnist
 from lstn.data.published.named_sets import NAMED, open_named
 from lstn.data.splits import DataSet, Split
 from lstn.errors import DataError, UsageError
-from lstn.layout import lists_test
 from lstn.machine.caches import cache_folder
 
 __all__ = ["DataSet", "Split", "located", "open_data", "open_data_of", "require_test", "rooted", "set_and_root"]

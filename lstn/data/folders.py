@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 
-from lstn.checking import check_images
+from lstn.data.checking import check_images
+from lstn.data.division import Division, Files, divide, listed, split_files
+from lstn.data.layout import Layout, read_layout
 from lstn.data.splits import SPLIT_NAMES, DataSet, SplitName
-from lstn.division import Division, Files, divide, files_of, listed
 from lstn.errors import DataError, UsageError
 from lstn.images import Pixels, decode
-from lstn.layout import Layout, read_layout
 from lstn.terminal import warn, warn_once
 
 MAX_BROKEN = 0.05
@@ -86,7 +86,7 @@ def open_folder(
                 lost = f"no {root / 'test'}"
                 warn(f"{lost}: the validation images are tested, and these chose the epoch, which flatters it")
             split = "val"
-        return _readable(files_of(divided, split), split, divided.labels, image_hw)
+        return _readable(split_files(divided, split), split, divided.labels, image_hw)
 
     return DataSet(
         divided.labels,

@@ -5,16 +5,35 @@ import sys
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 from lstn.errors import ArtifactError, UsageError
 from lstn.health.liveness import Health, State
 
 METRICS = "metrics.jsonl"
+_MODELS = (".onnx", ".plan", ".xml", ".safetensors")
 
 _MOST_BYTES = 64 << 20
 _STATES = frozenset(get_args(State))
 _SHARES = ("outside_share", "accuracy", "accuracy_identity", "accuracy_swapped")
+
+
+class _Figures(TypedDict):
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+
+
+class Epoch(_Figures, total=False):
+    """One line of metrics.jsonl. Losses in nats, accuracies 0..1, seconds of training and validation.
+
+    transformer: how it was after the epoch; not there without one
+    """
+
+    transformer: Health
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +66,8 @@ def diagnose(run: Path) -> Diagnosis:
         ArtifactError: damaged.
     """
     path = run / METRICS if run.is_dir() else run
+    if path.is_file() and path.suffix in _MODELS:
+        raise UsageError(f"{run} is not a run", hint=f"see what it is with: lstn inspect {run}; doctor looks at runs")
     if not path.is_file():
         raise UsageError(
             f"{path}: no such file", hint="name the folder of a run that has finished an epoch, such as runs/NAME"

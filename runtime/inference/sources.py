@@ -12,10 +12,10 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from lstn.data.listing import SYSTEM_NAMES, Skipped, images_below
 from lstn.errors import DataError, ImageError, LstnError, MissingExtra, UsageError
 from lstn.images import MAX_BYTES, Pixels, decode
 from lstn.imports import require
-from lstn.listing import SYSTEM_NAMES, Skipped, images_below
 
 _LIST = ".txt"
 
@@ -37,10 +37,10 @@ def absolute(word: str) -> str:
 def list_images(words: Iterable[str], skipped: Skipped | None = None) -> Iterator[str]:
     """Yield the names that `words` stand for, in an order that stays the same while the files do.
 
-    A folder stands for the images in it at any depth (`lstn.listing`), a glob for the files that it matches, and a file
-    or an object ending in .txt for the names in its lines, which are not looked at before they are read. Relative names
-    in a list start at the list's folder. A name that several words stand for comes several times. `skipped` fills up
-    with what is left out of folders.
+    A folder stands for the images in it at any depth (`lstn.data.listing`), a glob for the files that it matches, and a
+    file or an object ending in .txt for the names in its lines, which are not looked at before they are read. Relative
+    names in a list start at the list's folder. A name that several words stand for comes several times. `skipped` fills
+    up with what is left out of folders.
 
     Raises:
         UsageError: a word stands for nothing.

@@ -17,9 +17,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.contract import Contract
+from lstn.data.listing import Skipped
 from lstn.errors import LstnError, UsageError
 from lstn.imports import require
-from lstn.listing import Skipped
 from lstn.machine.gpu import Device
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.opening import open_engine

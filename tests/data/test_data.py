@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from lstn import checking
 from lstn.contract import Contract, Loc
-from lstn.data import digits
+from lstn.data import checking, digits
 from lstn.data.dataset import open_data, open_data_of, require_test
 from lstn.errors import DataError, UsageError
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lstn.data.listing import Skipped, images_below
 from lstn.errors import DataError, ImageError, MissingExtra, UsageError
 from lstn.images import decode
-from lstn.listing import Skipped, images_below
 from lstn.runtime.inference import sources
 from lstn.runtime.inference.sources import absolute, check_sources, decode_url, list_images
 

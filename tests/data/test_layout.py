@@ -9,8 +9,8 @@ from PIL import Image
 
 from lstn.contract import MAX_NAME
 from lstn.data.dataset import located, open_data, require_test
+from lstn.data.layout import read_layout
 from lstn.errors import DataError, UsageError
-from lstn.layout import read_layout
 
 
 def fill(root: Path, counts: dict[str, int]) -> None:

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lstn import checking
-from lstn.checking import check_images
+from lstn.data import checking
+from lstn.data.checking import check_images
 from lstn.data.dataset import open_data
 from lstn.errors import DataError
 from lstn.images import Pixels, decode

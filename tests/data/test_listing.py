@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lstn.data.listing import Skipped, images_below, scan
 from lstn.errors import DataError
-from lstn.listing import Skipped, images_below, scan
 
 PARTS = st.sampled_from(["a", "b", "a b", "a-", "A", "ä", "1", "10", "2", "x.png", "__macosx", ".git"])
 NAMES = st.sampled_from(["1.png", "2.JPG", "x.png", "a.png", "a", "b.txt", ".c.png", "_d.tga", "png", "Thumbs.db"])

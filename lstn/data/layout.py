@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TypeAlias
 
 from lstn.contract import MAX_LABELS, MAX_NAME
+from lstn.data.listing import Skipped, images_below, scan
 from lstn.data.splits import SplitName
 from lstn.errors import DataError
-from lstn.listing import Skipped, images_below, scan
 
 Classes: TypeAlias = dict[str, list[Path]]
 """Class name, in Unicode's form NFC, -> its image files; both sorted."""

@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
+from lstn.data.layout import Classes, Layout
 from lstn.data.splits import SPLIT_NAMES, SplitName
 from lstn.errors import DataError
-from lstn.layout import Classes, Layout
 
 Files: TypeAlias = list[tuple[Path, int]]
 """Images and the numbers of their classes."""
@@ -99,7 +99,7 @@ def _with_val_from_train(made: Division, classes: Classes, number: dict[str, int
     )
 
 
-def files_of(divided: Division, split: SplitName) -> Files:
+def split_files(divided: Division, split: SplitName) -> Files:
     """Return the images of a split; of `all`, those of every split.
 
     Raises:
