@@ -19,7 +19,7 @@ from lstn.terminal import messages, note, note_once, warn
 if TYPE_CHECKING:
     from lstn.contract import Contract
     from lstn.data.dataset import DataSet
-    from lstn.data.splits import SplitName
+    from lstn.data.splits import AnySplit
     from lstn.evaluation.disturb import Disturbance
     from lstn.evaluation.measuring import Classify, Evaluation
     from lstn.nn.checkpoint import Training
@@ -104,7 +104,7 @@ def evaluate(
         with _progress(len(images)) as advance:
             plain, *others = score(classify, images, contract.labels, disturbances, batch=batch, advance=advance)
     sweeps = tuple(zip(disturbances, others, strict=True))
-    tested: SplitName = "val" if chosen == "test" and data_set.test_is_val else chosen
+    tested: AnySplit = "val" if chosen == "test" and data_set.test_is_val else chosen
     evaluation = Evaluation(str(file), named, tested, contract, plain, sweeps)
     _show(evaluation)
     if json_ is not None:
@@ -115,7 +115,7 @@ def evaluate(
         note(f"report: {html}")
 
 
-def _default_split(data: "DataSet", *, own: bool) -> "SplitName":
+def _default_split(data: "DataSet", *, own: bool) -> "AnySplit":
     """All of a folder that lstn would divide by a seed, which means nothing for images that nothing was trained on."""
     return "all" if data.whole and "test" in data.by_seed and not own else "test"
 

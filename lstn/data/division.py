@@ -1,12 +1,13 @@
 """Which image of a folder is for training, for validation and for testing: as its folders say, or by a seed."""
 
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
 from lstn.data.layout import Classes, Layout
-from lstn.data.splits import SPLIT_NAMES, SplitName
+from lstn.data.splits import SPLIT_NAMES, AnySplit, SplitName
 from lstn.errors import DataError
 
 Files: TypeAlias = list[tuple[Path, int]]
@@ -23,7 +24,7 @@ class Division:
 
     root: Path
     labels: tuple[str, ...]
-    splits: dict[SplitName, Files]
+    splits: dict[AnySplit, Files]
     by_seed: frozenset[SplitName]
     parts: str
 
@@ -39,7 +40,7 @@ def divide(layout: Layout, labels: tuple[str, ...], seed: int, *, lenient: bool)
     number = {label: index for index, label in enumerate(labels)}
     for where, classes in (*layout.splits.items(), *([("", layout.whole)] if layout.whole else [])):
         _refuse_strangers(layout.root / where if where else layout.root, classes, number, lenient=lenient)
-    splits = {split: _numbered(classes, number) for split, classes in layout.splits.items()}
+    splits: dict[AnySplit, Files] = {split: _numbered(classes, number) for split, classes in layout.splits.items()}
     ordered = [split for split in SPLIT_NAMES if split in splits]
     made = Division(layout.root, labels, splits, frozenset(), f"as the folders {listed(ordered)} say")
     if layout.whole:
@@ -70,7 +71,7 @@ def _divided_whole(made: Division, whole: Classes, number: dict[str, int], seed:
             f"{made.root / small}: {len(whole[small])} image(s), too few for train, val and test",
             hint="a class needs at least 3",
         )
-    splits: dict[SplitName, Files] = {"train": [], "val": [], "test": [], "all": _numbered(whole, number)}
+    splits: dict[AnySplit, Files] = {"train": [], "val": [], "test": [], "all": _numbered(whole, number)}
     for label, files in whole.items():
         shuffled, tenth = _shuffled(label, files, seed), _tenth(files)
         parts = (shuffled[2 * tenth :], shuffled[:tenth], shuffled[tenth : 2 * tenth])
@@ -99,7 +100,7 @@ def _with_val_from_train(made: Division, classes: Classes, number: dict[str, int
     )
 
 
-def split_files(divided: Division, split: SplitName) -> Files:
+def split_files(divided: Division, split: AnySplit) -> Files:
     """Return the images of a split; of `all`, those of every split.
 
     Raises:
@@ -140,6 +141,6 @@ def _tenth(files: list[Path]) -> int:
     return max(1, round(len(files) / 10))
 
 
-def listed(words: list[str]) -> str:
+def listed(words: Sequence[str]) -> str:
     """Return `a, b and c`."""
     return " and ".join(filter(None, (", ".join(words[:-1]), words[-1]))) if words else ""

@@ -10,7 +10,7 @@ import numpy as np
 from lstn.data.checking import check_images
 from lstn.data.division import Division, Files, divide, listed, split_files
 from lstn.data.layout import Layout, read_layout
-from lstn.data.splits import SPLIT_NAMES, DataSet, SplitName
+from lstn.data.splits import SPLIT_NAMES, AnySplit, DataSet, SplitName
 from lstn.errors import DataError, UsageError
 from lstn.images import Pixels, decode
 from lstn.terminal import warn, warn_once
@@ -18,7 +18,7 @@ from lstn.terminal import warn, warn_once
 MAX_BROKEN = 0.05
 """A split with a larger share of images that don't decode is refused."""
 
-_KINDS: dict[SplitName, str] = {"train": "training", "val": "validation", "test": "test", "all": ""}
+_KINDS: dict[AnySplit, str] = {"train": "training", "val": "validation", "test": "test", "all": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,14 +95,14 @@ def open_folder(
         parts=parts or divided.parts,
         by_seed=divided.by_seed,
         test_is_val=untested,
-        whole=True,
+        open_all=lambda: _readable(split_files(divided, "all"), "all", divided.labels, image_hw),
         found=_found(layout, divided, lenient=labels is not None),
     )
 
 
 def _found(layout: Layout, divided: Division, *, lenient: bool) -> str:
     """Return what was found, in one line. Of a folder that is new to a model, no seed has divided anything."""
-    names: tuple[SplitName, ...] = ("all",) if lenient and layout.whole else SPLIT_NAMES
+    names: tuple[AnySplit, ...] = ("all",) if lenient and layout.whole else SPLIT_NAMES
     splits = [(_KINDS[split], divided.splits[split]) for split in names if divided.splits.get(split)]
     kind, first = splits[0]
     counts = listed([f"{len(files)} {kind}".strip() for kind, files in splits])
@@ -115,7 +115,7 @@ def _found(layout: Layout, divided: Division, *, lenient: bool) -> str:
     return "; ".join(filter(None, (line, layout.skipped.describe_rest())))
 
 
-def _readable(files: Files, split: SplitName, labels: tuple[str, ...], image_hw: tuple[int, int]) -> FolderSplit:
+def _readable(files: Files, split: AnySplit, labels: tuple[str, ...], image_hw: tuple[int, int]) -> FolderSplit:
     """Decode every image once, so that a broken one is known before the first epoch and not in the middle of it."""
     checked, pixels = check_images([path for path, _ in files], image_hw, f"{_KINDS[split]} images".strip())
     broken = [each.broken for each in checked if each.broken]

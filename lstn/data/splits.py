@@ -8,7 +8,9 @@ from lstn.contract import IMAGENET_MEAN, IMAGENET_STD
 from lstn.errors import LstnError, UsageError
 from lstn.images import Pixels
 
-SplitName: TypeAlias = Literal["train", "val", "test", "all"]
+SplitName: TypeAlias = Literal["train", "val", "test"]
+
+AnySplit: TypeAlias = Literal["train", "val", "test", "all"]
 """`all` is every image of a folder, whatever its split, for a model that was trained on none of them."""
 
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
@@ -39,7 +41,7 @@ class DataSet:
     parts:     how the images were divided into splits, in words, for the checkpoint's history
     by_seed:   the splits whose images depend on the seed; with another seed, training images are tested
     test_is_val: there are no test images, and the validation images are tested instead
-    whole:     every image can be opened as one split, `all`
+    open_all:  opens every image as one split; None where that isn't possible
     found:     what a folder holds and what was left out, in one line; empty for published sets
     """
 
@@ -54,7 +56,7 @@ class DataSet:
         parts: str = "",
         by_seed: frozenset[SplitName] = frozenset(),
         test_is_val: bool = False,
-        whole: bool = False,
+        open_all: Callable[[], Split] | None = None,
         found: str = "",
     ) -> None:
         self.labels = labels
@@ -62,7 +64,8 @@ class DataSet:
         self.mirrors = mirrors
         self.parts = parts
         self.by_seed, self.test_is_val = by_seed, test_is_val
-        self.whole, self.found = whole, found
+        self.found = found
+        self._open_all = open_all
         self._open_split = open_split
 
     def refuse_splits(self, names: frozenset[SplitName], error: LstnError) -> None:
@@ -91,7 +94,12 @@ class DataSet:
         """What is looked at once, at the end."""
         return self._open_split("test")
 
-    def split(self, name: SplitName) -> Split:
+    @property
+    def whole(self) -> bool:
+        """Return whether every image can be opened as one split, `all`."""
+        return self._open_all is not None
+
+    def split(self, name: AnySplit) -> Split:
         """Return the split of this name.
 
         Raises:
@@ -99,6 +107,6 @@ class DataSet:
         """
         if name != "all":
             return {"train": lambda: self.train, "val": lambda: self.val, "test": lambda: self.test}[name]()
-        if not self.whole:
+        if self._open_all is None:
             raise UsageError("only folders of images can be opened as one split", hint="choose train, val or test")
-        return self._open_split("all")
+        return self._open_all()

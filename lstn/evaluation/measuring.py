@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lstn.contract import Contract
 from lstn.data.dataset import Split
-from lstn.data.splits import SplitName
+from lstn.data.splits import AnySplit
 from lstn.errors import ArtifactError
 from lstn.evaluation.disturb import UNITS, Disturbance
 from lstn.evaluation.scores import Scores, Tally, class_table, confusion_table, wilson
@@ -24,7 +24,7 @@ from lstn.report.web_page import figure, section, table_section, whole_page
 Classify: TypeAlias = Callable[[Pixels], npt.NDArray[np.float32]]
 """(N, H, W, 3) uint8 -> logits (N, K) float32."""
 
-_KINDS: dict[SplitName, str] = {
+_KINDS: dict[AnySplit, str] = {
     "train": "training images",
     "val": "validation images",
     "test": "test images",
@@ -43,7 +43,7 @@ class Evaluation:
 
     source: str
     data: str
-    split: SplitName
+    split: AnySplit
     contract: Contract
     scores: Scores
     disturbed: tuple[tuple[Disturbance, Scores], ...]

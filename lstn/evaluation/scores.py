@@ -95,7 +95,7 @@ class Scores:
         blocks = -(-len(self.labels) // step)
         counts = np.zeros((blocks, blocks))
         np.add.at(counts, (self.cells[:, 0] // step, self.cells[:, 1] // step), self.cells[:, 2])
-        return counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+        return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything for JSON; shares 0..1, null where there is no image to take a share of.
@@ -130,7 +130,7 @@ class Scores:
     def _mistakes(self) -> Counts:
         """Return the cells of wrong answers, most images first."""
         wrong = self.cells[self.cells[:, 0] != self.cells[:, 1]]
-        return wrong[np.argsort(-wrong[:, 2], kind="stable")]
+        return np.asarray(wrong[np.argsort(-wrong[:, 2], kind="stable")])
 
 
 class Tally:

@@ -115,7 +115,7 @@ def _matches(pattern: str, skipped: Skipped) -> Iterator[str]:
 @lru_cache(maxsize=1024)
 def _looped(folder: str) -> bool:
     """Say whether a path goes through one folder twice, by a link to what it lies in."""
-    passed = [os.path.realpath(each) for each in (folder, *Path(folder).parents)]
+    passed = [os.path.realpath(each) for each in (folder, *map(str, Path(folder).parents))]
     return len(set(passed)) < len(passed)
 
 
@@ -151,8 +151,8 @@ def _remote(url: str, skipped: Skipped) -> Iterator[str]:
             names = (name for name in sorted(files.glob(path)) if files.isfile(name))
             yield from _some(url, "matches no object", map(files.unstrip_protocol, names))
         elif files.isdir(path):
-            names = map(files.unstrip_protocol, _walk_remote(files, path, skipped))
-            yield from _some(url, "no image in this folder", names, skipped)
+            found = map(files.unstrip_protocol, _walk_remote(files, path, skipped))
+            yield from _some(url, "no image in this folder", found, skipped)
         elif not files.exists(path):
             raise UsageError(f"{url}: no such object or folder")
         elif suffix == _LIST:
