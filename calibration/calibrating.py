@@ -24,6 +24,7 @@ from lstn.errors import UsageError, VerificationError
 from lstn.files import replacing, write_text
 from lstn.formats.outputs import COST, ONNX, PAGE, RANGES, OutputFile, check_outputs
 from lstn.precision import Precision, RangeMethod
+from lstn.terminal import note_once
 
 IMAGES = 512
 """How many training images ranges are measured on, unless told otherwise."""
@@ -138,6 +139,8 @@ def checked(contract: Contract, layers: Sequence[str], settings: CalibrationSett
     if set(layers) <= kept:
         raise all_kept()
     data = open_data_of(contract, settings.data, seed=settings.seed)
+    if data.found:
+        note_once(data.found)
     if settings.precision.quantized:
         check_count(data.train, settings.images)
     return data, kept

@@ -106,10 +106,12 @@ def _measure(files: Sequence[Path], setup: ClaimsRequest) -> "ClaimsReport":
     environment = describe_environment()
     with tempfile.TemporaryDirectory(prefix="lstn-claims-") as folder:
         raced = race_files(files, setup, tell=note) if files else race_all(setup, Path(folder), tell=note)
-        heats = list(raced)
+        timed_races = list(raced)
     if files:  # what was timed is what the files are
-        setup = replace(setup, models=(heats[0].backbone,), image_size=heats[0].image_hw[0], peers=False)
-    report: ClaimsReport = make_report(list(compare(count_costs, count_rows)), heats, count_costs, setup, environment)
+        setup = replace(setup, models=(timed_races[0].backbone,), image_size=timed_races[0].image_hw[0], peers=False)
+    report: ClaimsReport = make_report(
+        list(compare(count_costs, count_rows)), timed_races, count_costs, setup, environment
+    )
     return report
 
 

@@ -62,7 +62,7 @@ def serve(
     SIGTERM stops it once everything accepted is answered; SIGHUP opens the models anew whose files have changed.
     """
     from lstn.runtime.serving.access import check_host, read_certificate, read_guard
-    from lstn.runtime.serving.served_model import Batching
+    from lstn.runtime.serving.generation import Batching
     from lstn.runtime.serving.server import ServerSettings
     from lstn.runtime.serving.server import serve as run
 
