@@ -120,7 +120,7 @@ def train(options: Options, folder: Path, reports: Connection) -> None:
         finished = row["epoch"]
         reports.send((steps, finished))
 
-    watcher = Watcher(lambda images, finished: None, step, epoch)
+    watcher = Watcher(lambda outlook: None, step, epoch)
     resume = (folder / LAST).is_file()
     fit(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, resume=resume)
 

@@ -25,7 +25,7 @@ LAST = "last.safetensors"
 _KEY = "lstn.state"
 _WARPS = "warps"
 _FIELDS: dict[str, type] = {"options": str, "history": list, "scaler": dict, "identity": str}
-_OPTIONAL: dict[str, Any] = {"contract": "", "steps": 0}
+_OPTIONAL: dict[str, Any] = {"contract": "", "steps": 0, "threads": 0}
 """What runs from before there were recipes lack, and what stands in for it."""
 _MOST, _MOST_INT = sys.float_info.max, 2**31 - 1
 _SLOTS = {"step", "exp_avg", "exp_avg_sq"}
@@ -37,6 +37,7 @@ class Run:
     """Everything that changes from epoch to epoch, and `identity`, which must not: a hash of contract and data set.
 
     averaged: the weights' running average, if the recipe asks for one; `steps` says of how many steps
+    threads: how many were chosen for this run, 0 before that
     warps: after every epoch, theta (n, 2, 3) of the images that `lstn.train.watch.probe` shows
     """
 
@@ -47,6 +48,7 @@ class Run:
     contract: Contract
     averaged: Classifier | None
     steps: int = 0
+    threads: int = 0
     history: list[Epoch] = field(default_factory=list)
     warps: list[Tensor] = field(default_factory=list)
 
@@ -83,6 +85,7 @@ def write_state(path: Path, run: Run, options: Options) -> None:
         "identity": run.identity,
         "contract": run.contract.to_json(),
         "steps": run.steps,
+        "threads": run.threads,
     }
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(whole, {_KEY: json.dumps(rest)}))
@@ -131,7 +134,7 @@ def restore(path: Path, run: Run, *, shown: int) -> None:
             f"{path}: the data set is not the one that this run began with, or it began when names alone were compared",
             hint="put the images back as they were, or start a new run",
         )
-    run.history, run.steps = rest["history"], rest["steps"]
+    run.history, run.steps, run.threads = rest["history"], rest["steps"], rest["threads"]
     if _WARPS in tensors:
         warps = tensors[_WARPS]
         if warps.shape[1:] != (shown, 2, 3) or len(warps) > len(run.history):

@@ -1,7 +1,6 @@
 """The `lstn` command: its subcommands, and the one place where an error becomes a line and an exit code."""
 
 import io
-import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -20,7 +19,7 @@ from lstn.cli.serve import serve
 from lstn.cli.study import study
 from lstn.cli.train import train
 from lstn.errors import LstnError, MissingExtra
-from lstn.machine.cores import core_quota, usable_cores
+from lstn.machine.cores import share_cores
 from lstn.terminal import messages, printable
 
 app = typer.Typer(
@@ -68,8 +67,7 @@ def _options(
 def main() -> NoReturn:
     """Run the command line; exit with 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C."""
     debug = "--debug" in sys.argv[1:]
-    if core_quota() is not None:
-        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))  # torch sees cores, and no quota
+    share_cores()
     try:
         try:
             app(standalone_mode=True)

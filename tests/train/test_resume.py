@@ -38,7 +38,7 @@ from lstn.train.loop import Watcher, fit
 from lstn.train.options import Options
 import torch
 step = lambda epoch, seen, loss, accuracy: print(epoch, seen, flush=True)
-watcher = Watcher(lambda images, finished: None, step, lambda row, best: None)
+watcher = Watcher(lambda outlook: None, step, lambda row, best: None)
 options, folder = Options.from_json(sys.argv[1], source="test"), Path(sys.argv[2])
 resume = (folder / "last.safetensors").is_file()
 fit(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, resume=resume)
