@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,9 @@ import typer
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.machine.gpu import Device
-from lstn.terminal import messages, note
+from lstn.machine.memory import batch_of
+from lstn.terminal import note
+from lstn.waiting import working
 
 if TYPE_CHECKING:
     from lstn.contract import Contract
@@ -22,9 +24,6 @@ if TYPE_CHECKING:
     from lstn.evaluation.measuring import Classify, Evaluation
 
 _BATCH = 64
-_BATCH_BYTES = 64 << 20
-"""Of one batch of pixels, so that a model of huge images doesn't take the memory."""
-
 _PIPE_WIDTH = 100
 _MOST_CLASSES, _WORST = 50, 5
 """Rows of a terminal's tables; a page and --json have every class."""
@@ -81,9 +80,8 @@ def evaluate(
         if path is not None and path.is_dir():
             raise UsageError(f"{option} {path}: a folder", hint="name a file")
     with _opened(file, data, seed, device) as (contract, named, images, classify, most):
-        height, width = contract.image_hw
-        batch = max(1, min(most, _BATCH, _BATCH_BYTES // (height * width * 3)))
-        with _progress(len(images.test)) as advance:
+        batch = batch_of(contract.image_hw, min(most, _BATCH))
+        with working(f"classifying {len(images.test):,} images of {named}", len(images.test)) as advance:
             plain, *others = score(classify, images.test, contract.labels, disturbances, batch=batch, advance=advance)
     sweeps = tuple(zip(disturbances, others, strict=True))
     split: SplitName = "val" if images.test_is_val else "test"
@@ -152,13 +150,3 @@ def _show(evaluation: "Evaluation") -> None:
     print_table(console, class_table(evaluation.scores, _MOST_CLASSES))
     if (worst := confusion_table(evaluation.scores, _WORST)).rows:
         print_table(console, worst)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=messages(), transient=True, disable=not messages().is_terminal) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda count: bar.advance(task, count)

@@ -11,7 +11,8 @@ from lstn.cli.export_plan import export_plan, look_ahead
 from lstn.errors import LstnError, UsageError
 from lstn.formats.plan_file import Flavour
 from lstn.precision import Precision
-from lstn.terminal import file_size, messages, note, warn
+from lstn.terminal import file_size, note, warn
+from lstn.waiting import say_loading, working
 
 if TYPE_CHECKING:
     from lstn.nn.checkpoint import Training
@@ -202,6 +203,7 @@ def checkpoint_of(run: Path | None) -> Path:
         UsageError: no such file.
         LstnError: none is named, and there is no run.
     """
+    say_loading(f"reading {run}" if run else "reading the newest run")
     from lstn.nn.checkpoint import CHECKPOINT
 
     if run is None:
@@ -225,7 +227,7 @@ def export_onnx(checkpoint_file: Path, onnx_file: Path, *, fused: bool = False) 
     checkpoint = load_checkpoint(checkpoint_file)
     contract, training = checkpoint.contract, checkpoint.training
     images = sample_images(training.data, contract.image_hw, seed=training.seed)
-    with messages().status(f"exporting {contract.loc.value} + {contract.backbone}"):
+    with working(f"exporting {contract.loc.value} + {contract.backbone}, and comparing with PyTorch"):
         agreement = write_onnx(checkpoint.model, onnx_file, contract, images, fused=fused)
     typer.echo(f"{onnx_file}  {file_size(onnx_file)}  {agreement.images} images against PyTorch: {agreement}")
     return training
@@ -240,7 +242,7 @@ def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") ->
 
     data, seed = ("digits", 0) if training is None else (training.data, training.seed)
     images = sample_images(data, read_model(onnx_file)[0].image_hw, seed=seed)
-    with messages().status(f"writing {xml} and comparing"):
+    with working(f"writing {xml} and comparing"):
         record, agreement = write_openvino(onnx_file, xml, images)
     what = f"OpenVINO {record.version.partition('-')[0]}, {record.precision}"
     kind = "images" if training else "embedded digits, for want of its own images,"

@@ -18,20 +18,17 @@ from lstn.formats.openvino_file import bin_path
 from lstn.formats.plan_file import sidecar_path
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
+from lstn.machine.memory import batch_of
 from lstn.terminal import messages, note
+from lstn.waiting import working
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lstn.runtime.engines.base import Engine
     from lstn.runtime.inference.predict import ResultRow
     from lstn.runtime.inference.rows import Write
     from lstn.runtime.ray.ray_infer import Pool
 
 _DEFAULT_BATCH = 32
-_DEFAULT_BYTES = 64 << 20
-"""Of one batch of pixels, so that a model of huge images doesn't take the memory."""
-
 _FILE_WIDTH = 100
 """Columns of a table that goes to a file or a pipe."""
 
@@ -151,8 +148,7 @@ def batch_size(wanted: int | None, opened: "Engine | Pool", engine: Path) -> int
     """
     if wanted is not None and wanted > opened.max_batch:
         raise UsageError(f"--batch {wanted}: {engine} takes {opened.max_batch} images at most")
-    height, width = opened.contract.image_hw
-    return wanted or min(opened.max_batch, _DEFAULT_BATCH, max(1, _DEFAULT_BYTES // (height * width * 3)))
+    return wanted or batch_of(opened.contract.image_hw, min(opened.max_batch, _DEFAULT_BATCH))
 
 
 def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None) -> int:
@@ -192,7 +188,10 @@ def _sink(
             Format.CSV: lambda: csv_rows(stream, top=min(top, len(labels))),
         }
         hidden = on_screen and bar is not console
-        with writers[wanted]() as write, _progress(len(images), bar, hidden=hidden) as advance:
+        with (
+            writers[wanted]() as write,
+            working(f"classifying {len(images):,} images", len(images), console=bar, hidden=hidden) as advance,
+        ):
 
             def write_and_advance(rows: Sequence["ResultRow"]) -> None:
                 write(rows)
@@ -210,21 +209,3 @@ def _destination(output: Path | None) -> Iterator[TextIO]:
         return
     with replacing(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         yield stream
-
-
-@contextmanager
-def _progress(total: int, console: "Console", *, hidden: bool) -> Iterator[Callable[[int], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
-
-    columns = (BarColumn(bar_width=None), TaskProgressColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    bar = Progress(
-        *columns,
-        console=console,
-        transient=True,
-        disable=hidden or not console.is_terminal,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    with bar:
-        task = bar.add_task("", total=total)
-        yield lambda count: bar.advance(task, count)

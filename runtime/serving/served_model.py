@@ -16,6 +16,7 @@ from lstn.errors import ArtifactError, DeviceError, LstnError, UsageError
 from lstn.formats.openvino_file import bin_path
 from lstn.formats.plan_file import sidecar_path
 from lstn.images import Pixels
+from lstn.machine.memory import batch_of
 from lstn.runtime.engines.base import Engine, Prediction
 from lstn.runtime.engines.opening import open_engine
 from lstn.runtime.serving.batcher import Batcher, BatchShare, FairLock, Reservation, deliver, fail, pixels_of
@@ -38,8 +39,6 @@ PLATFORMS = {".onnx": "onnxruntime_onnx", ".plan": "tensorrt_plan", ".xml": "ope
 """A file's suffix -> the name of what runs it, as Triton spells it."""
 
 _DEFAULT_BATCH = 32
-_DEFAULT_BYTES = 64 << 20
-"""Of one batch of pixels."""
 
 Open = Callable[[Path], AbstractContextManager[Engine]]
 
@@ -188,8 +187,7 @@ class ServedModel:
         wanted = self._batching.max_batch
         if wanted is not None and wanted > engine.max_batch:
             raise UsageError(f"--max-batch {wanted}: {self.path} takes {engine.max_batch} images at most")
-        height, width = engine.contract.image_hw
-        return wanted or min(engine.max_batch, _DEFAULT_BATCH, max(1, _DEFAULT_BYTES // (height * width * 3)))
+        return wanted or batch_of(engine.contract.image_hw, min(engine.max_batch, _DEFAULT_BATCH))
 
 
 def warm_up(engine: Engine, batch: int) -> None:
