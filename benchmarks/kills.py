@@ -36,7 +36,6 @@ RECIPE = replace(
     weight_decay=0.01,
     warmup_epochs=1.5,
     cosine=True,
-    ema_epochs=1.0,
     clip_norm=1.0,
     theta=ThetaForm.SIMILARITY,
     in_frame=0.1,

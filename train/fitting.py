@@ -13,7 +13,7 @@ from lstn.nn.classifier import Classifier
 from lstn.train.distributed import ALONE, Shares, World
 from lstn.train.loading import ImageBatch
 from lstn.train.options import Options, TrainingPrecision
-from lstn.train.recipes import average, outside, set_rate
+from lstn.train.recipes import outside, set_rate
 from lstn.train.run_state import Run
 from lstn.train.threads import Threads
 
@@ -107,9 +107,6 @@ def train_epoch(
         if not math.isfinite(value):
             raise world.told(diverged(run, value / size, number, options))
         _descend(run, loss * (counts * world.size / size), options)
-        if run.averaged is not None:
-            run.steps += 1
-            average(run.averaged, run.model, run.steps, options.ema_epochs * len(sizes))
         seen, loss_sum, right = seen + size, loss_sum + entropy_sum, right + hit_count
         step(number, seen, loss_sum / seen, right / seen)
     return loss_sum / seen, right / seen

@@ -4,7 +4,6 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -170,8 +169,8 @@ def fit(
             run, network, loader, options, device, number, watcher.step, threads, world
         )
         run.threads = threads.chosen or 0
-        world.agree(run.kept)
-        val_loss, val_accuracy = evaluate(run.kept, val, options.batch_size, workers, device, world)
+        world.agree(run.model)
+        val_loss, val_accuracy = evaluate(run.model, val, options.batch_size, workers, device, world)
         if not math.isfinite(val_loss):  # the last step of the epoch may have been the one too far
             raise world.told(diverged(run, val_loss, number, options))
         seconds = time.perf_counter() - began
@@ -186,10 +185,10 @@ def fit(
             )
         )
         if probe is not None:
-            seen = probe.examine(run.kept, run.model)
+            seen = probe.examine(run.model)
             steps = number * -(-len(data.train) // options.batch_size)
             run.history[-1]["transformer"] = judged(seen, run.contract, epoch=number, steps=steps)
-            run.warps.append(torch.from_numpy(theta := probe.thetas(run.kept)))
+            run.warps.append(torch.from_numpy(theta := probe.thetas(run.model)))
             watcher.warped(number, probe.shown(), theta)
         with world.together():
             if world.rank == 0:
@@ -237,8 +236,7 @@ def start(options: Options, contract: Contract, device: torch.device, splits: Se
     # Convolutions are fastest so, on a CPU too; pixels arrive so, and what the sampler warps then goes on so.
     model = Classifier(contract).to(device).to(memory_format=torch.channels_last)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
-    averaged = deepcopy(model) if options.ema_epochs else None
-    return Run(model, make_optimizer(model, options), scaler, identity(contract, splits), contract, averaged)
+    return Run(model, make_optimizer(model, options), scaler, identity(contract, splits), contract)
 
 
 def identity(contract: Contract, splits: Sequence[Split]) -> str:

@@ -23,7 +23,6 @@ class Recipe:
     weight_decay:  decoupled (Loshchilov & Hutter 2019), on weights; biases, theta's above all, are left alone
     warmup_epochs: over which the learning rate rises from nothing
     cosine:        let the learning rate fall to nothing by the last epoch
-    ema_epochs:    evaluate and keep weights that are averaged over about so many epochs; 0 for the last ones
     clip_norm:     scale gradients down to this norm over all weights; 0 for as they are
     theta:         what the transformer can do
     in_frame:      weight of the penalty for corners outside of the frame, in nats per squared half side
@@ -36,7 +35,6 @@ class Recipe:
     weight_decay: float = 0.0
     warmup_epochs: float = 0.0
     cosine: bool = False
-    ema_epochs: float = 0.0
     clip_norm: float = 0.0
     theta: ThetaForm = ThetaForm.AFFINE
     in_frame: float = 0.0
@@ -76,21 +74,6 @@ def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, done: float, epoc
         factor *= 0.5 + 0.5 * math.cos(math.pi * done / epochs)
     for group in optimizer.param_groups:
         group["lr"] = group["full_lr"] * factor
-
-
-@torch.no_grad()
-def average(averaged: Classifier, model: Classifier, steps: int, horizon: float) -> None:
-    """Move `averaged` towards `model`, which has taken `steps` steps, so that about the last `horizon` of them count.
-
-    BatchNorm's statistics are averaged with the weights that they belong to. At the beginning fewer steps count, or the
-    random start would stay in the average for epochs.
-    """
-    share = max(1 / max(horizon, 1.0), 10 / (9 + steps))
-    for mean, value in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, share)
-        else:
-            mean.copy_(value)  # how many batches BatchNorm has seen
 
 
 def outside(theta: torch.Tensor) -> torch.Tensor:

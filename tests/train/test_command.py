@@ -1,6 +1,7 @@
 """`lstn train` as a user types it."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -37,7 +38,8 @@ def test_a_run_leaves_all_that_it_names(loc: str, data: str, run_lstn: RunLstn) 
         Image.open(Path("runs/a") / name).verify()
     last = json.loads(Path("runs/a/metrics.jsonl").read_text().splitlines()[-1])
     assert f"test accuracy {last['test_accuracy']:.1%} on 16 images" in ran.out
-    lines = [line for line in ran.err.splitlines() if not line.startswith("worst classes: ")]  # if there is a mistake
+    begins, *lines = [line for line in ran.err.splitlines() if not line.startswith("worst classes: ")]  # if any
+    assert re.fullmatch(rf"{loc} \+ cnn, [\d,]+ parameters, on the CPU, .*: 48 training images in .* 2 epochs", begins)
     assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
     assert load_checkpoint(Path("runs/a/checkpoint.safetensors")).contract.loc == loc
 
@@ -162,7 +164,8 @@ def test_ctrl_c_keeps_every_finished_epoch(number: signal.Signals, data: str, ru
     command = [sys.executable, "-m", "lstn", "train", "--data", data, "--epochs", "9999", "--patience", "9999", *SMALL]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    process.stderr.readline()  # the first epoch is finished
+    while not process.stderr.readline().startswith("epoch"):
+        pass
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
