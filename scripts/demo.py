@@ -4,6 +4,7 @@ Each step is an `lstn` command that a user could type; this script only runs the
 """
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -43,8 +44,9 @@ def main() -> None:
 
 def lstn(command: str) -> None:
     """Run one command in demo/, shown as a user would type it."""
-    say.print(f"\n[bold]$ lstn {command}[/bold]")
-    subprocess.run([LSTN, *command.split()], cwd=DEMO, check=True)
+    say.print(f"\n[bold]$ OMP_NUM_THREADS=1 lstn {command}[/bold]")
+    # Of layers this small a second thread makes nothing faster, and on a busy machine it makes all of it wait.
+    subprocess.run([LSTN, *command.split()], cwd=DEMO, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
 
 
 def write_samples(folder: Path) -> None:
