@@ -38,7 +38,7 @@ from lstn.train.loop import Watcher, fit
 from lstn.train.options import Options
 import torch
 step = lambda epoch, seen, loss, accuracy: print(epoch, seen, flush=True)
-watcher = Watcher(lambda images, finished: None, step, lambda row, best: None)
+watcher = Watcher(lambda outlook: None, step, lambda row, best: None)
 options, folder = Options.from_json(sys.argv[1], source="test"), Path(sys.argv[2])
 resume = (folder / "last.safetensors").is_file()
 fit(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, resume=resume)
@@ -46,7 +46,7 @@ fit(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, res
 
 
 EVERYTHING: dict[str, object] = {
-    "weight_decay": 0.01, "warmup_epochs": 1.5, "cosine": True, "ema_epochs": 1.0, "clip_norm": 1.0, "in_frame": 0.1,
+    "weight_decay": 0.01, "warmup_epochs": 1.5, "cosine": True, "clip_norm": 1.0, "in_frame": 0.1,
     "theta": ThetaForm.SIMILARITY,
 }  # fmt: skip
 
@@ -136,6 +136,20 @@ def test_a_run_from_before_there_were_recipes_goes_on(data: str, tmp_path: Path)
     assert read_options(tmp_path / "old" / LAST) == replace(given, epochs=2)
     resumed = run(given, tmp_path / "old", resume=True)
     assert without_time(resumed.history) == without_time(whole.history)
+    assert_same_weights(weights_of(tmp_path / "old"), weights_of(tmp_path / "whole"))
+
+
+def test_a_run_that_averaged_its_weights_goes_on_without(data: str, tmp_path: Path) -> None:
+    """As runs until 0.1 could: an average beside the weights, and the option and a count that belong to it."""
+    given = options(data, epochs=3)
+    run(given, tmp_path / "whole")
+    run(replace(given, epochs=2), tmp_path / "old")
+    tensors, metadata = read_tensors(tmp_path / "old" / LAST)
+    rest = json.loads(metadata["lstn.state"]) | {"steps": 12}
+    rest["options"] = json.dumps(json.loads(rest["options"]) | {"ema_epochs": 1.0})
+    averaged = {name.replace("model.", "averaged.", 1): each + 1 for name, each in tensors.items() if "model." in name}
+    save_file(tensors | averaged, tmp_path / "old" / LAST, {"lstn.state": json.dumps(rest)})
+    run(given, tmp_path / "old", resume=True)
     assert_same_weights(weights_of(tmp_path / "old"), weights_of(tmp_path / "whole"))
 
 
