@@ -62,7 +62,7 @@ MakeMachine = Callable[..., Machine]
 
 def found(monkeypatch: pytest.MonkeyPatch, *gpus: Gpu) -> None:
     for module in ("preflight", "kernels"):
-        monkeypatch.setattr(f"lstn.runtime.{module}.find_gpus", lambda: gpus)
+        monkeypatch.setattr(f"lstn.runtime.engines.{module}.find_gpus", lambda: gpus)
 
 
 def rewrite(plan: Path, **changes: object) -> None:
