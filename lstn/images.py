@@ -143,11 +143,9 @@ def _fitted(image: Image.Image, data: bytes, image_hw: tuple[int, int], reading:
     width, height = image.size
     if width * height > reading.max_pixels:
         raise ImageError(f"{name}: {width} x {height} pixels, more than {_limit(reading)}")
-    if image.format == "JPEG":
-        least_width, least_height = _stored_size(image, image_hw)
-        image.draft(None, (_COVER * least_width, _COVER * least_height))
+    whole = _draft(image, image_hw) if image.format == "JPEG" else None
     image.load()  # a TIFF turns itself here, and its orientation is gone afterwards
-    resized = rgb(image, data, name).resize(_stored_size(image, image_hw), Image.Resampling.BILINEAR)
+    resized = rgb(image, data, name).resize(_stored_size(image, image_hw), Image.Resampling.BILINEAR, box=whole)
     turn = _TURNS.get(_orientation(image))
     return np.asarray(resized if turn is None else resized.transpose(turn))
 
@@ -166,6 +164,16 @@ def _unidentified(data: bytes) -> str:
     if data.startswith(_TIFF):
         return "a TIFF of a rare kind, which is not read; convert it to 8 bits a channel"
     return "not an image" if data else "the file is empty"
+
+
+def _draft(image: Image.Image, image_hw: tuple[int, int]) -> tuple[float, float, float, float] | None:
+    """Have a JPEG decoded at the smallest scale that will do; return where the picture then ends.
+
+    A side that the scale doesn't divide gets one pixel more, of which only a part is picture.
+    """
+    width, height = _stored_size(image, image_hw)
+    drafted = image.draft(None, (_COVER * width, _COVER * height))
+    return None if drafted is None else drafted[1]
 
 
 def _stored_size(image: Image.Image, image_hw: tuple[int, int]) -> tuple[int, int]:

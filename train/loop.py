@@ -34,7 +34,7 @@ from lstn.train.options import Options
 from lstn.train.pretrained import load_backbone_weights
 from lstn.train.recipes import make_optimizer
 from lstn.train.state import LAST, Epoch, Run, restore, write_state
-from lstn.warp import Theta
+from lstn.warp import Theta, outside_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class Result:
 
     checkpoint: Path
     model: Classifier
+    contract: Contract
     val: Split
     history: tuple[Epoch, ...]
     best: Epoch
@@ -170,7 +171,7 @@ def fit(
             steps = number * -(-len(data.train) // options.batch_size)
             run.history[-1]["transformer"] = judged(seen, run.contract, epoch=number, steps=steps)
             run.warps.append(torch.from_numpy(theta := probe.thetas(run.kept)))
-            watcher.warped(number, probe.shown(), theta)
+            watcher.warped(number, probe.shown(), theta, outside_of(run.contract.mean))
         with world.together():
             if world.rank == 0:
                 keep(run, folder, options, data.parts)
@@ -267,6 +268,7 @@ def finish(
     return Result(
         checkpoint=folder / CHECKPOINT,
         model=model.cpu(),
+        contract=run.contract,
         val=data.val,
         history=tuple(run.history),
         best=best,

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from lstn.runtime.predict import Row
     from lstn.runtime.ray_infer import Pool
     from lstn.runtime.rows import Write
+    from lstn.warp import Colour
 
 _DEFAULT_BATCH = 32
 _DEFAULT_BYTES = 64 << 20
@@ -96,6 +97,7 @@ def infer(
     from lstn.images import find_images
     from lstn.runtime.engine import open_engine
     from lstn.runtime.predict import predict
+    from lstn.warp import outside_of
 
     if ray is not None:
         if warps is not None:
@@ -120,7 +122,7 @@ def infer(
         started = time.perf_counter()
         rows = predict(opened, images, batch=size, top=top, workers=workers or min(8, usable_cores()))
         with closing(rows), _sink(wanted, output, opened.contract.labels, images, top) as write:
-            failed = _write_all(rows, write, warps)
+            failed = _write_all(rows, write, warps, outside_of(opened.contract.mean))
     took = time.perf_counter() - started
     goal = f" -> {output}" if output else ""
     note(f"{len(images)} images in {took:.1f} s, {len(images) / took:.0f} images/s{goal}")
@@ -155,7 +157,7 @@ def batch_size(wanted: int | None, opened: "Engine | Pool", engine: Path) -> int
     return wanted or min(opened.max_batch, _DEFAULT_BATCH, max(1, _DEFAULT_BYTES // (height * width * 3)))
 
 
-def _write_all(batches: Iterable[list["Row"]], write: "Write", warps: Path | None) -> int:
+def _write_all(batches: Iterable[list["Row"]], write: "Write", warps: Path | None, outside: "Colour") -> int:
     """Return how many rows hold an error."""
     from lstn.runtime.warps import save_warp
 
@@ -166,7 +168,7 @@ def _write_all(batches: Iterable[list["Row"]], write: "Write", warps: Path | Non
             done += 1
             failed += bool(row.error)
             if warps is not None:
-                save_warp(row, warps, number=done)
+                save_warp(row, warps, outside, number=done)
     return failed
 
 

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Mapping
 from typing import Any
 
+from lstn.contract import Contract
 from lstn.errors import LstnError
 from lstn.runtime.serving.access import MAX_HELD_BYTES, Guard
 from lstn.runtime.serving.metrics import Metrics
@@ -73,13 +74,13 @@ class House:
             "outputs": outputs,
         }
 
-    def labels(self, name: str, version: str) -> tuple[str, ...]:
-        """Return a model's labels, in the order of its logits.
+    def contract(self, name: str, version: str) -> Contract:
+        """Return what a model is.
 
         Raises:
             Refusal: there is no such model, or it isn't ready.
         """
-        return _generation(self.find(name, version)).contract.labels
+        return _generation(self.find(name, version)).contract
 
     async def answer(self, name: str, version: str, protocol: str, request: Request) -> list[Output]:
         """Answer one request, and count it by what became of it.

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 from urllib.parse import urlsplit
 
-from lstn.contract import LOGITS
+from lstn.contract import LOGITS, THETA, Contract
 from lstn.runtime.serving.access import MAX_BODY_BYTES, READ_TIMEOUT_S
 from lstn.runtime.serving.house import EXTENSIONS, SERVER, House
 from lstn.runtime.serving.json_form import HEADER_LENGTH, read_request, write_answer
 from lstn.runtime.serving.playground.page import page
 from lstn.runtime.serving.refusal import RETRY_AFTER_S, Refusal, Why
 from lstn.terminal import warn
+from lstn.warp import outside_of
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]
@@ -106,7 +107,9 @@ class HttpApp:
             case ("v2", "models"):
                 return _json({"models": list(self._house.models)})  # as KServe's own server does
             case ("v2", "models", *rest):
-                return _json(_labelled(self._house.metadata(*_model_of(rest)), self._house.labels(*_model_of(rest))))
+                return _json(
+                    _with_parameters(self._house.metadata(*_model_of(rest)), self._house.contract(*_model_of(rest)))
+                )
         raise Refusal(Why.NOT_FOUND, "no such page")
 
     def _playground(self) -> Reply:
@@ -247,10 +250,14 @@ def _model_of(parts: "list[str] | tuple[str, ...]") -> tuple[str, str]:
     raise Refusal(Why.NOT_FOUND, "no such page")
 
 
-def _labelled(metadata: dict[str, Any], labels: tuple[str, ...]) -> dict[str, Any]:
-    """Put the labels beside the logits, whose order is theirs, as a parameter: gRPC's metadata has no place for it."""
+def _with_parameters(metadata: dict[str, Any], contract: Contract) -> dict[str, Any]:
+    """Put parameters on the outputs, for which gRPC's metadata has no place.
+
+    They are the labels in the order of the logits, and the colour that the backbone gets outside of the picture.
+    """
+    parameters = {LOGITS: {"labels": list(contract.labels)}, THETA: {"outside": list(outside_of(contract.mean))}}
     outputs = [
-        output | {"parameters": {"labels": list(labels)}} if output["name"] == LOGITS else output
+        output | {"parameters": parameters[output["name"]]} if output["name"] in parameters else output
         for output in metadata["outputs"]
     ]
     return metadata | {"outputs": outputs}
