@@ -21,7 +21,7 @@ from lstn.commands.study import study
 from lstn.commands.train import train
 from lstn.cores import core_quota, usable_cores
 from lstn.errors import LstnError, MissingExtra
-from lstn.terminal import messages, printable
+from lstn.terminal import hush_warnings, messages, printable
 
 app = typer.Typer(
     name="lstn",
@@ -68,6 +68,8 @@ def _options(
 def main() -> NoReturn:
     """Run the command line; exit with 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C."""
     debug = "--debug" in sys.argv[1:]
+    if not debug:
+        hush_warnings()
     if core_quota() is not None:
         os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))  # torch sees cores, and no quota
     try:

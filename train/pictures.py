@@ -14,6 +14,7 @@ from lstn.data import Split
 from lstn.files import replacing, write_bytes
 from lstn.images import Pixels
 from lstn.scores import Scores
+from lstn.train.fonts import drawable
 from lstn.train.model import Classifier
 from lstn.train.state import Epoch
 from lstn.warp import Colour, Theta, contact_sheet, draw_warp
@@ -105,8 +106,10 @@ def draw_confusion(path: Path, scores: Scores, title: str) -> None:
     axes.set(xlabel="taken for", ylabel="class", title=f"{title}: {scores.top1_share:.1%} of {scores.images} images")
     if classes <= _NAMED:
         names = [label if len(label) <= 16 else f"{label[:15]}…" for label in scores.labels]
-        axes.set_xticks(range(classes), names, rotation=90 if max(map(len, names)) > 2 else 0, parse_math=False)
-        axes.set_yticks(range(classes), names, parse_math=False)
+        names, families = drawable(names)
+        rotation = 90 if max(map(len, names)) > 2 else 0
+        axes.set_xticks(range(classes), names, rotation=rotation, family=families, parse_math=False)
+        axes.set_yticks(range(classes), names, family=families, parse_math=False)
     if classes <= _COUNTED:
         for row, column in zip(*np.nonzero(counts), strict=True):
             colour = "white" if shares[row, column] > 0.3 else "black"

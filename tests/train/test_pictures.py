@@ -8,12 +8,14 @@ import numpy as np
 import pytest
 import torch
 from command import RunLstn
+from matplotlib.font_manager import FontManager, fontManager
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from lstn.data import open_data
 from lstn.scores import Scores
 from lstn.train.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
+from lstn.train.fonts import drawable
 from lstn.train.pictures import draw_animation, draw_confusion, draw_sheet
 from lstn.train.state import LAST
 
@@ -161,3 +163,23 @@ def test_a_confusion_matrix_of_any_size_is_drawn(classes: int) -> None:
         colours = np.asarray(picture.convert("RGB")).reshape(-1, 3)
     blue = (colours[:, 2] > colours[:, 0].astype(int) + 60).mean()
     assert blue > 0.002  # the diagonal
+
+
+def test_names_that_no_font_has_are_drawn_as_numbers() -> None:
+    names, families = drawable(["cat", "日本", "кот", "قط", "中国"])
+    assert families[0] == "DejaVu Sans"
+    if families == ["DejaVu Sans"]:  # where no font has Chinese
+        assert names == ["cat", "#1", "кот", "قط", "#4"]
+    without = FontManager.__new__(FontManager)
+    without.ttflist = [font for font in fontManager.ttflist if font.name == "STIXGeneral"]
+    assert drawable(["cat", "日本", "قط"], without) == (["cat", "#1", "#2"], ["STIXGeneral"])
+    without.ttflist = [font for font in fontManager.ttflist if font.name in ("STIXGeneral", "DejaVu Sans")]
+    assert drawable(["\u2a5e", "قط"], without) == (["\u2a5e", "قط"], ["DejaVu Sans", "STIXGeneral"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_confusion_matrix_of_any_script_is_drawn_without_a_warning() -> None:
+    labels = ("cat", "日本", "中国", "قط", "한국", "ไทย")
+    draw_confusion(Path("confusion.png"), Scores(labels, np.eye(len(labels), dtype=np.int64) * 3, 18), "none + cnn")
+    with Image.open("confusion.png") as picture:
+        assert min(picture.size) > 100
