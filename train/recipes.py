@@ -7,7 +7,7 @@ from typing import Literal, TypeAlias
 import torch
 
 from lstn.contract import ThetaForm
-from lstn.train.model import Classifier
+from lstn.nn.classifier import Classifier
 
 RecipeName: TypeAlias = Literal["paper", "robust"]
 
