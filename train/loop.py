@@ -17,6 +17,7 @@ from lstn.errors import UsageError
 from lstn.evaluation.scores import Scores, Tally
 from lstn.files import remove_leftovers
 from lstn.health.liveness import judged
+from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
 from lstn.nn.classifier import Classifier
@@ -32,7 +33,7 @@ from lstn.train.loading import Images, batches
 from lstn.train.options import Options
 from lstn.train.recipes import make_optimizer
 from lstn.train.run_folder import claimed
-from lstn.train.run_state import LAST, Epoch, Run, restore, write_state
+from lstn.train.run_state import LAST, Run, restore, write_state
 from lstn.train.watch.probe import Probe
 from lstn.warp import Theta, outside_of
 

@@ -11,10 +11,10 @@ from lstn.terminal import messages, note, warn
 
 if TYPE_CHECKING:
     from lstn.health.liveness import Health
+    from lstn.health.run_health import Epoch
     from lstn.images import Pixels
     from lstn.train.loop import TrainingResult, Watcher
     from lstn.train.options import Options
-    from lstn.train.run_state import Epoch
     from lstn.train.watch.board import Board
     from lstn.warp import Colour, Theta
 

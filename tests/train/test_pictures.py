@@ -15,8 +15,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from lstn.data.dataset import open_data
 from lstn.evaluation.scores import Scores
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
-from lstn.train.fonts import drawable
 from lstn.train.run_state import LAST
+from lstn.train.watch.fonts import drawable
 from lstn.train.watch.pictures import draw_animation, draw_confusion, draw_sheet
 
 RUN = Path("runs/a")
