@@ -16,7 +16,10 @@ _PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"})
 
 _JPEG = b"\xff\xd8"
 _EOI = b"\xff\xd9"
-_SOS, _COM, _APP0, _APP1, _APP14, _APP15 = 0xDA, 0xFE, 0xE0, 0xE1, 0xEE, 0xEF
+_SOS, _COM, _APP0, _APP15 = 0xDA, 0xFE, 0xE0, 0xEF
+_KEPT = {0xE0: (b"JFIF\0", 14), 0xE1: (b"Exif\0\0", 6), 0xEE: (b"Adobe", 12)}
+"""Marker -> how the segment of metadata starts that is kept, and its least number of bytes."""
+
 _ALONE = frozenset({0x01, *range(0xD0, 0xD8)})
 """Markers without a length: TEM and the restarts (ITU T.81, table B.1)."""
 
@@ -85,14 +88,18 @@ def _jpeg_parts(data: bytes) -> Iterator[memoryview]:
         end = at + 2 + length
         if marker == _SOS or length < 2 or end > len(data):
             break
-        if _makes_pixels(marker, data[at + 4 : at + 10]):
+        if _makes_pixels(marker, data[at + 4 : min(end, at + 18)]):
             yield view[at:end]
         at = end
     yield view[at:]
 
 
 def _makes_pixels(marker: int, start: bytes) -> bool:
-    """Whether a segment says something of the pixels or of the orientation: JFIF and Adobe name the colour space."""
-    if marker == _APP1:
-        return start == b"Exif\0\0"
-    return marker in {_APP0, _APP14} or not (_APP0 < marker <= _APP15 or marker == _COM)
+    """Whether a segment says something of the pixels or of the orientation, by its first 14 bytes.
+
+    The colour space is named by JFIF and Adobe; libjpeg takes no notice of theirs that are shorter (jdmarker.c).
+    """
+    if marker in _KEPT:
+        name, least = _KEPT[marker]
+        return start.startswith(name) and len(start) >= least
+    return not (_APP0 <= marker <= _APP15 or marker == _COM)
