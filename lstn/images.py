@@ -8,15 +8,15 @@ import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import NoReturn, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from lstn.errors import DataError, ImageError, UsageError
-from lstn.imagefile import ended, without_metadata
-from lstn.imagemode import rgb
+from lstn.errors import ImageError
+from lstn.formats.image_file import ended, without_metadata
+from lstn.formats.image_mode import rgb
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """(H, W, 3) or (N, H, W, 3), uint8, RGB."""
@@ -26,26 +26,6 @@ MAX_PIXELS = 100_000_000
 
 MAX_BYTES = 256 << 20
 """Size of the largest image file that is read, in bytes."""
-
-SUFFIXES = frozenset(
-    {
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".jfif",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".ppm",
-        ".tif",
-        ".tiff",
-        ".webp",
-    }
-)
-"""What counts as an image when a folder is read. A file named by itself may have any suffix."""
 
 # Pillow warns of odd metadata, which decides nothing here, and of large images, for which there is MAX_PIXELS.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -189,33 +169,6 @@ def _orientation(image: Image.Image) -> int:
     except Exception:  # of damaged metadata, like that of damaged pixels, anything may come
         return 1
     return orientation if isinstance(orientation, int) and orientation in _TURNS else 1
-
-
-def find_images(paths: list[Path]) -> list[Path]:
-    """Files as they are, folders as the images inside them, at any depth and sorted by name.
-
-    Raises:
-        UsageError: a path doesn't exist, or a folder holds no image.
-        DataError: a folder, or one inside it, can't be read.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files = (Path(root, name) for root, _, names in os.walk(path, onerror=_refuse) for name in names)
-            inside = sorted(file for file in files if file.suffix.lower() in SUFFIXES and file.is_file())
-            if not inside:
-                raise UsageError(f"{path}: no image in this folder", hint=f"looked for {' '.join(sorted(SUFFIXES))}")
-            found += inside
-        elif path.exists():
-            found.append(path)
-        else:
-            raise UsageError(f"{path}: no such file or folder")
-    return found
-
-
-def _refuse(error: OSError) -> NoReturn:
-    """What `rglob` would leave out in silence."""
-    raise DataError(f"{error.filename}: {error.strerror}") from error
 
 
 def _read(path: Path, name: str) -> bytes:

@@ -11,10 +11,8 @@ from safetensors.torch import save
 from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError, UsageError
 from lstn.files import write_bytes
+from lstn.health.run_files import CHECKPOINT as CHECKPOINT
 from lstn.nn.classifier import Classifier
-
-CHECKPOINT = "checkpoint.safetensors"
-"""Name of the best epoch's checkpoint inside a run's folder."""
 
 _TRAINING_KEY = "lstn.training"
 
@@ -28,6 +26,7 @@ class Training:
     epoch:        the epoch that the weights are of
     val_accuracy: share of the validation images classified rightly, 0..1
     parts:        how the images were divided into splits, in words
+    images:       the fingerprint of the training images; empty for older checkpoints
     """
 
     data: str
@@ -35,6 +34,7 @@ class Training:
     epoch: int
     val_accuracy: float
     parts: str = ""
+    images: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +44,15 @@ class Checkpoint:
     model: Classifier
     contract: Contract
     training: Training
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Modules with weights, as `lstn.formats.node_names` calls the layers that an ONNX file of this model has."""
+        return tuple(
+            name.removesuffix(".weight").removeprefix("transformer.")
+            for name, weight in self.model.named_parameters()
+            if name.endswith(".weight") and weight.ndim > 1
+        )
 
 
 def write_checkpoint(path: Path, model: Classifier, contract: Contract, training: Training) -> None:
@@ -68,6 +77,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             int(fields["epoch"]),
             float(fields["val_accuracy"]),
             str(fields.get("parts", "")),
+            str(fields.get("images", "")),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged header ({error!r})") from error

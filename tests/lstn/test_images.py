@@ -2,7 +2,6 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lstn.errors import DataError, ImageError, UsageError
-from lstn.images import decode, find_images, readable_suffixes
+from lstn.errors import ImageError
+from lstn.images import decode, readable_suffixes
 
 RAMP = np.arange(16 * 24 * 3, dtype=np.uint32).reshape(16, 24, 3).astype(np.uint8)
 
@@ -169,33 +168,6 @@ def test_a_format_whose_suffix_is_listed_decodes(kind: str) -> None:
     assert np.abs(decode(encode(flat, kind), (16, 16)).astype(int) - (200, 40, 80)).max() <= 4
 
 
-def test_a_folder_is_its_images_sorted_and_a_file_is_itself(tmp_path: Path) -> None:
-    for name in ("b.png", "a.JPG", "deep/c.webp", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = find_images([tmp_path, tmp_path / "notes.txt"])
-    assert [path.name for path in found] == ["a.JPG", "b.png", "c.webp", "notes.txt"]
-
-
-def test_a_folder_that_cant_be_read_is_never_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "locked").mkdir()
-    (tmp_path / "a.png").touch()
-    real = os.scandir
-
-    def scandir(path: str | Path) -> Iterator[os.DirEntry[str]]:  # root, as whom tests may run, can read everything
-        if Path(path).name == "locked":
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path)
-
-    monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(DataError, match=r"locked: Permission denied"):
-        find_images([tmp_path])
-
-
-def test_an_empty_folder_and_a_missing_path_are_wrong_use(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no image in this folder"):
-        find_images([tmp_path])
-    with pytest.raises(UsageError, match="no such file"):
-        find_images([tmp_path / "gone.png"])
+def test_a_missing_file_is_an_image_error(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="No such file"):
         decode(tmp_path / "gone.png", (8, 8))
