@@ -15,8 +15,8 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from lstn.errors import ImageError
-from lstn.formats.image_file import ended, without_metadata
-from lstn.formats.image_mode import rgb
+from lstn.imaging.image_file import ended, without_metadata
+from lstn.imaging.image_mode import UnsurePixels, rgb
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """(H, W, 3) or (N, H, W, 3), uint8, RGB."""
@@ -110,6 +110,8 @@ def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "", r
             return _fitted(image, data, image_hw, reading, name)
     except ImageError:
         raise
+    except UnsurePixels as error:
+        raise ImageError(f"{name}: {error}; convert it to 8 bits a channel") from error
     except Image.DecompressionBombError as error:
         raise ImageError(f"{name}: more pixels than {_limit(reading)}") from error
     except UnidentifiedImageError as error:
@@ -125,7 +127,7 @@ def _fitted(image: Image.Image, data: bytes, image_hw: tuple[int, int], reading:
         raise ImageError(f"{name}: {width} x {height} pixels, more than {_limit(reading)}")
     whole = _draft(image, image_hw) if image.format == "JPEG" else None
     image.load()  # a TIFF turns itself here, and its orientation is gone afterwards
-    resized = rgb(image, data, name).resize(_stored_size(image, image_hw), Image.Resampling.BILINEAR, box=whole)
+    resized = rgb(image, data).resize(_stored_size(image, image_hw), Image.Resampling.BILINEAR, box=whole)
     turn = _TURNS.get(_orientation(image))
     return np.asarray(resized if turn is None else resized.transpose(turn))
 

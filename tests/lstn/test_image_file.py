@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lstn.errors import ImageError
-from lstn.formats.image_file import without_metadata
 from lstn.images import MAX_PIXELS, Reading, decode
+from lstn.imaging.image_file import without_metadata
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
 HW = PICTURE.shape[:2]

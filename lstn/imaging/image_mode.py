@@ -8,8 +8,6 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lstn.errors import ImageError
-
 _SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 
 _BITS, _COMPRESSION, _PHOTOMETRIC, _PLANES, _SAMPLES = 258, 259, 262, 284, 339
@@ -19,18 +17,22 @@ _CODESTREAM = b"\xff\x4f\xff\x51"
 """How the pixels of a JPEG 2000 file start: SOC and SIZ (ITU T.800, annex A)."""
 
 
-def rgb(image: Image.Image, data: bytes, name: str) -> Image.Image:
+class UnsurePixels(ValueError):  # noqa: N818 - it says what is found
+    """Pixels that Pillow decodes wrongly, or whose range nothing says; the message says which."""
+
+
+def rgb(image: Image.Image, data: bytes) -> Image.Image:
     """Return a loaded image as RGB: alpha composited on black, more than 8 bits of gray scaled to 8.
 
     `data` is the file that it was loaded from.
 
     Raises:
-        ImageError: pixels that Pillow decodes wrongly, or whose range nothing says, such as floating-point ones.
+        UnsurePixels: as it says, such as floating-point ones.
     """
     if reason := _unsure(image, data):
-        raise ImageError(f"{name}: {reason}; convert it to 8 bits a channel")
+        raise UnsurePixels(reason)
     if image.mode in _SIXTEEN_BIT or image.mode == "I":
-        return Image.fromarray(_gray(image, name)).convert("RGB")
+        return Image.fromarray(_gray(image)).convert("RGB")
     if image.mode == "La":  # gray with premultiplied alpha
         image = image.convert("LA")
     if image.has_transparency_data:
@@ -64,11 +66,11 @@ def _jpeg2000_bits(data: bytes) -> int:
     return max((depth & 0x7F) + 1 for depth in depths) if start >= len(_CODESTREAM) and depths else 8
 
 
-def _gray(image: Image.Image, name: str) -> npt.NDArray[np.uint8]:
+def _gray(image: Image.Image) -> npt.NDArray[np.uint8]:
     """(H, W) integers of up to 16 bits -> (H, W) uint8, rounded."""
     values = np.asarray(image)
     if values.min() < 0 or values.max() > 65535:
-        raise ImageError(f"{name}: 32-bit pixels; convert it to 8 or 16 bits a channel")
+        raise UnsurePixels("32-bit pixels")
     top = 4095 if _tag(image, _BITS, 16) == 12 else 65535
     gray = ((values.astype(np.uint32) * 255 + top // 2) // top).clip(max=255).astype(np.uint8)
     if _tag(image, _PHOTOMETRIC, 1) == 0:  # WhiteIsZero, which Pillow inverts in 8 bits alone
