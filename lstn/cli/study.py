@@ -191,11 +191,12 @@ def _write(out: Path, study: "Study", options: "Options") -> None:
     from lstn.data.dataset import open_data
     from lstn.research.study.study_page import page
     from lstn.research.study.study_results import SHOWN, spaced, summary
+    from lstn.warp import outside_of
 
-    test = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed).test
-    images = [test[int(index)][0] for index in spaced(len(test), SHOWN)]
+    data = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed)
+    images = [data.test[int(index)][0] for index in spaced(len(data.test), SHOWN)]
     write_text(out / RESULTS, json.dumps(summary(study), ensure_ascii=False, indent=1) + "\n")
-    write_text(out / PAGE, page(study, images))
+    write_text(out / PAGE, page(study, images, outside_of(data.mean)))
 
 
 def _show(study: "Study") -> None:
