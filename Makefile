@@ -23,7 +23,7 @@ setup: .venv/.installed
 	touch $@
 
 demo: setup
-	$(BIN)/python scripts/demo.py
+	$(BIN)/python examples/demo.py
 
 test: setup browser
 	rm -f .coverage
@@ -46,7 +46,7 @@ bench: setup
 
 # From the checkout, with whatever Python and packages are at hand: a borrowed GPU machine is rarely ours to install on.
 gpu-check:
-	$(PYTHON) scripts/gpu_check.py
+	$(PYTHON) benchmarks/gpu_check.py
 
 clean:
 	rm -rf .venv demo build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

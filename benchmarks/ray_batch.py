@@ -79,7 +79,7 @@ def main() -> None:
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/ray_batch.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/clusters/ray_batch.json"))
     arguments = parser.parse_args()
     images = find_images([arguments.images])[: arguments.count + WARM_UP]
     if len(images) < arguments.count + WARM_UP:

@@ -66,7 +66,7 @@ def claims(
 
     Networks with each localizer around one backbone take turns within one loop, as do their transformers and the parts
     of those. A claim holds, does not hold, or is below the noise here: where the 95 % interval of a ratio of times lies
-    decides, as docs/claims.md says.
+    decides, as docs/how-to/claims.md says.
     """
     console = _console()
     if tables:

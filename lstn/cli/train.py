@@ -79,7 +79,7 @@ def train(
     ] = None,
     recipe: Annotated[
         Literal["paper", "robust"],
-        typer.Option(help="How weights are fitted (docs/training.md); the options down to --in-frame override it."),
+        typer.Option(help="How weights are fitted (docs/how-to/training.md); the options down to --in-frame override it."),
     ] = "robust",
     patience: Annotated[
         int | None,
@@ -127,7 +127,7 @@ def train(
 
     The run's folder, runs/NAME, holds checkpoint.safetensors (the best epoch), metrics.jsonl, test.json, pictures of
     curves, confusions and warps, and last.safetensors, from which --resume goes on after Ctrl-C or a crash. lstn doctor
-    says of it whether its transformer is alive. Processes started by torchrun share every batch (docs/training.md).
+    says of it whether its transformer is alive. Processes started by torchrun share every batch (docs/how-to/training.md).
     """
     from lstn.train.loop import fit
     from lstn.train.watch.board import Board
