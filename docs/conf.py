@@ -27,6 +27,7 @@ myst_heading_anchors = 4
 default_role = "literal"
 highlight_language = "text"
 add_module_names = False
+smartquotes = False  # it would make a dash of the two in --options
 
 # The site is also built where PyTorch and TensorRT are not installed: what is missing is replaced by a stand-in.
 OPTIONAL = ("onnx", "onnxruntime", "onnxscript", "openvino", "ray", "safetensors", "tensorrt", "torch", "torchvision")

@@ -36,7 +36,9 @@ def copy_linked_files(_app: Sphinx, _config: Config) -> None:
             copy.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, copy)
         if path.suffix == ".md":
-            waiting += [linked for link in LINK.findall(path.read_text()) if (linked := target(path, link[0])).is_file()]
+            waiting += [
+                linked for link in LINK.findall(path.read_text()) if (linked := target(path, link[0])).is_file()
+            ]
 
 
 def target(page: Path, link: str) -> Path:

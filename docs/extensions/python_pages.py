@@ -53,10 +53,23 @@ def directive(path: str, value: Any) -> str:
     return f"```{{eval-rst}}\n.. auto{kind}:: {path}\n{members}```\n"
 
 
-def list_fields(_app: Sphinx, what: str, _name: str, _value: Any, _options: Any, lines: list[str]) -> None:
-    """Turn the lines `field: meaning` of a class's docstring into a list of fields."""
-    if what == "class":
-        lines[:] = [re.sub(r"^(\w+(?:, \w+)*):\s+(?=\S)", r":\1: ", line) for line in lines]
+def list_fields(_app: Sphinx, _what: str, _name: str, _value: Any, _options: Any, lines: list[str]) -> None:
+    """Turn a paragraph of lines `name: meaning` into a definition list, and leave all other paragraphs."""
+    paragraphs = [part.split("\n") for part in "\n".join(lines).split("\n\n")]
+    lines[:] = "\n\n".join("\n".join(defined(part)) for part in paragraphs).split("\n")
+
+
+def defined(paragraph: list[str]) -> list[str]:
+    """Return a paragraph, as a definition list if every line that is not indented begins with a name and a colon."""
+    starts = [re.match(r"(\w+(?:, \w+)*):\s+(?=\S)", line) for line in paragraph]
+    if not starts[0] or any(
+        not start and not line.startswith("  ") for start, line in zip(starts, paragraph, strict=True)
+    ):
+        return paragraph
+    found: list[str] = []
+    for start, line in zip(starts, paragraph, strict=True):
+        found += [f"``{start[1]}``", f"    {line[start.end() :]}"] if start else [f"    {line.strip()}"]
+    return found
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
