@@ -113,7 +113,7 @@ def page_of(result: dict[str, Any]) -> str:
     """Return the table in Markdown."""
     recipe = result["recipe"]
     lines = [
-        "# What each option of the recipe is worth",
+        f"# What each option of the recipe is worth: {result['settings']['data']}",
         "",
         "Made by `python benchmarks/ablation.py`, whose docstring says how: "
         + ", ".join(f"{name} {value}" for name, value in result["settings"].items())

@@ -1,7 +1,7 @@
 """The documentation site: `make docs` builds it with Sphinx into docs/build/, and takes no warning.
 
-Sphinx reads the commands and the Python interface from the code, fails on a link that leads nowhere, and needs no network:
-the theme brings its fonts and scripts along. Pages are Markdown (MyST), so that they can be read in the tree too.
+Sphinx reads the commands and the Python interface from the code, and fails on a link that leads nowhere. The theme
+brings its fonts and scripts along, so the pages need no network. They are Markdown (MyST), to be read in the tree too.
 """
 
 import importlib.util
@@ -45,7 +45,7 @@ html_static_path = ["static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
 html_copy_source = False
-html_sidebars = {"index": [], "tutorial": [], "results": []}
+html_sidebars = {name: [] for name in ("index", "tutorial", "results", "tree/results/**")}
 html_theme_options = {
     "logo": {"text": "lstn"},
     "header_links_before_dropdown": 6,

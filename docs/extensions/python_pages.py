@@ -55,19 +55,17 @@ def directive(path: str, value: Any) -> str:
 
 def list_fields(_app: Sphinx, _what: str, _name: str, _value: Any, _options: Any, lines: list[str]) -> None:
     """Turn a paragraph of lines `name: meaning` into a definition list, and leave all other paragraphs."""
-    paragraphs = [part.split("\n") for part in "\n".join(lines).split("\n\n")]
-    lines[:] = "\n\n".join("\n".join(defined(part)) for part in paragraphs).split("\n")
+    paragraphs = [part.split("\n") for part in "\n".join(lines).strip().split("\n\n")]
+    lines[:] = [*"\n\n".join("\n".join(defined(part)) for part in paragraphs).split("\n"), ""]
 
 
 def defined(paragraph: list[str]) -> list[str]:
     """Return a paragraph, as a definition list if every line that is not indented begins with a name and a colon."""
-    starts = [re.match(r"(\w+(?:, \w+)*):\s+(?=\S)", line) for line in paragraph]
-    if not starts[0] or any(
-        not start and not line.startswith("  ") for start, line in zip(starts, paragraph, strict=True)
-    ):
+    lines = [(re.match(r"(\w+(?:, \w+)*):\s+(?=\S)", line), line) for line in paragraph]
+    if not lines[0][0] or any(not start and not line.startswith("  ") for start, line in lines):
         return paragraph
     found: list[str] = []
-    for start, line in zip(starts, paragraph, strict=True):
+    for start, line in lines:
         found += [f"``{start[1]}``", f"    {line[start.end() :]}"] if start else [f"    {line.strip()}"]
     return found
 

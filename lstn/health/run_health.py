@@ -11,6 +11,7 @@ from lstn.errors import ArtifactError, UsageError
 from lstn.health.liveness import Health, State
 
 METRICS = "metrics.jsonl"
+_MODELS = (".onnx", ".plan", ".xml", ".safetensors")
 
 _MOST_BYTES = 64 << 20
 _STATES = frozenset(get_args(State))
@@ -65,6 +66,8 @@ def diagnose(run: Path) -> Diagnosis:
         ArtifactError: damaged.
     """
     path = run / METRICS if run.is_dir() else run
+    if path.is_file() and path.suffix in _MODELS:
+        raise UsageError(f"{run} is not a run", hint=f"see what it is with: lstn inspect {run}; doctor looks at runs")
     if not path.is_file():
         raise UsageError(
             f"{path}: no such file", hint="name the folder of a run that has finished an epoch, such as runs/NAME"
