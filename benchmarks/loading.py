@@ -22,7 +22,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from lstn.data.folders import FolderSplit
-from lstn.images import SUFFIXES
+from lstn.images import readable_suffixes
 from lstn.machine.cores import usable_cores
 from lstn.train import loading
 from lstn.train.loading import Images, batches
@@ -45,12 +45,13 @@ def main() -> None:
 
     hw = (arguments.image_size, arguments.image_size)
     theirs = ImageFolder(arguments.folder, transform=v2.Compose([v2.Resize(hw), v2.PILToTensor()]))
-    files = tuple((Path(path), label) for path, label in theirs.samples if Path(path).suffix.lower() in SUFFIXES)
+    suffixes = readable_suffixes()
+    files = tuple((Path(path), label) for path, label in theirs.samples if Path(path).suffix.lower() in suffixes)
     split = FolderSplit(files, hw, fingerprint="")
     held = Images(split)
-    loading.CACHE_BYTES, kept = 0, loading.CACHE_BYTES
+    loading.KEPT_BYTES, kept = 0, loading.CACHE_BYTES
     decoding = Images(split)
-    loading.CACHE_BYTES = kept
+    loading.KEPT_BYTES = kept
     assert held.in_memory, "too many images for memory at this size"
     different = sum(not torch.equal(theirs[i][0].permute(1, 2, 0), held[i][0]) for i in range(0, len(split), 97))
 

@@ -24,6 +24,7 @@ from lstn.errors import UsageError, VerificationError
 from lstn.files import replacing, write_text
 from lstn.formats.outputs import COST, ONNX, PAGE, RANGES, OutputFile, check_outputs
 from lstn.precision import Precision, RangeMethod
+from lstn.terminal import note_once
 
 IMAGES = 512
 """How many training images ranges are measured on, unless told otherwise."""
@@ -136,6 +137,8 @@ def checked(contract: Contract, layers: Sequence[str], settings: CalibrationSett
         raise UsageError("--max-drift-px is for models with a transformer, and this one has none", hint="leave it out")
     kept = kept_layers(layers, DEFAULT_KEEP[settings.precision] if settings.keep is None else settings.keep)
     data = open_data_of(contract, settings.data, seed=settings.seed)
+    if data.found:
+        note_once(data.found)
     if settings.precision.quantized:
         check_count(data.train, settings.images)
     return data, kept

@@ -22,7 +22,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _MAX_JSON = 4 << 20
 _MAX_SIDE = 8192
-_MAX_LABELS = 100_000
+MAX_LABELS, MAX_NAME = 100_000, 200
+"""Classes of a model, and characters of a class's or a backbone's name."""
+
 MAX_ITERATIONS = 8
 
 
@@ -141,7 +143,7 @@ class Contract:
 
 
 def _name(value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= 200:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME:
         raise ValueError(f"{value!r:.80} is not a name")
     return value
 
@@ -160,8 +162,8 @@ def _iterations(value: object) -> int:
 
 
 def _labels(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not 0 < len(value) <= _MAX_LABELS:
-        raise ValueError(f"labels are not a list of 1 to {_MAX_LABELS} names")
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_LABELS:
+        raise ValueError(f"labels are not a list of 1 to {MAX_LABELS} names")
     return tuple(_name(label) for label in value)
 
 

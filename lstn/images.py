@@ -1,16 +1,16 @@
 """Image files -> pixels. The one decode function that training, calibration and every runtime share."""
 
 import io
-import os
 import warnings
+from functools import cache
 from pathlib import Path
-from typing import NoReturn, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from lstn.errors import DataError, ImageError, UsageError
+from lstn.errors import ImageError
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """(H, W, 3) or (N, H, W, 3), uint8, RGB."""
@@ -21,30 +21,32 @@ MAX_PIXELS = 100_000_000
 MAX_BYTES = 256 << 20
 """Size of the largest image file that is read, in bytes."""
 
-SUFFIXES = frozenset(
-    {
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".jfif",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".ppm",
-        ".tif",
-        ".tiff",
-        ".webp",
-    }
-)
-"""What counts as an image when a folder is read. A file named by itself may have any suffix."""
-
 # Our own limit is checked before anything is decoded, so Pillow's warning about large images says nothing new.
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 _SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
+
+_REFUSED = frozenset(
+    {
+        "EPS",  # a program, which Ghostscript would run
+        "IPTC",  # an envelope: its inner file would be opened with every plugin, EPS too, whatever its size
+        "BUFR",  # Pillow only names these five, and cannot decode them
+        "GRIB",
+        "HDF5",
+        "MPEG",
+        "WMF",
+    }
+)
+
+
+def readable_suffixes() -> frozenset[str]:
+    """Return the file suffixes of the images that `decode` reads, in lower case with their dot: `.jpg`, `.jp2`, …
+
+    The list is Pillow's own, so a plugin that another package registered counts. A file named by itself may have any
+    suffix: its contents decide.
+    """
+    formats = _formats()  # imports every plugin, each of which registers its suffixes
+    return frozenset(suffix.lower() for suffix, name in Image.EXTENSION.items() if name in formats)
 
 
 def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "") -> Pixels:
@@ -80,33 +82,6 @@ def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "") -
     return np.asarray(resized)
 
 
-def find_images(paths: list[Path]) -> list[Path]:
-    """Files as they are, folders as the images inside them, at any depth and sorted by name.
-
-    Raises:
-        UsageError: a path doesn't exist, or a folder holds no image.
-        DataError: a folder, or one inside it, can't be read.
-    """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files = (Path(root, name) for root, _, names in os.walk(path, onerror=_refuse) for name in names)
-            inside = sorted(file for file in files if file.suffix.lower() in SUFFIXES and file.is_file())
-            if not inside:
-                raise UsageError(f"{path}: no image in this folder", hint=f"looked for {' '.join(sorted(SUFFIXES))}")
-            found += inside
-        elif path.exists():
-            found.append(path)
-        else:
-            raise UsageError(f"{path}: no such file or folder")
-    return found
-
-
-def _refuse(error: OSError) -> NoReturn:
-    """What `rglob` would leave out in silence."""
-    raise DataError(f"{error.filename}: {error.strerror}") from error
-
-
 def _read(path: Path, name: str) -> bytes:
     try:
         with path.open("rb") as file:
@@ -118,10 +93,11 @@ def _read(path: Path, name: str) -> bytes:
     return data
 
 
-def _formats() -> list[str]:
-    """Every format that Pillow reads by itself; EPS is a program, and would be run by Ghostscript."""
+@cache
+def _formats() -> tuple[str, ...]:
+    """Return the formats that this Pillow decodes by itself, never with a program."""
     Image.init()
-    return [name for name in Image.OPEN if name != "EPS"]
+    return tuple(name for name in Image.OPEN if name not in _REFUSED)
 
 
 def _rgb(image: Image.Image, name: str) -> Image.Image:

@@ -22,6 +22,18 @@ def warn(text: str) -> None:
     messages().print(f"warning: {printable(text)}", style="yellow", markup=False, soft_wrap=True)
 
 
+@cache
+def warn_once(text: str) -> None:
+    """Say one line on standard error, once in this process: a study opens its data set for every run."""
+    warn(text)
+
+
+@cache
+def note_once(text: str) -> None:
+    """Say one line on standard error, once in this process."""
+    note(text)
+
+
 def printable(text: str) -> str:
     """Escape what a terminal or a reader could mistake: control characters, bidirectional marks, lone surrogates."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)

@@ -25,7 +25,7 @@ from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
 from lstn.nn.classifier import Classifier
 from lstn.nn.device import check_compiler
 from lstn.nn.pretrained import load_backbone_weights
-from lstn.terminal import note
+from lstn.terminal import note, note_once
 from lstn.train.augment import Augmentation
 from lstn.train.distributed import ALONE, World
 from lstn.train.downloads import download
@@ -152,7 +152,7 @@ def _fit(
         if resume:
             restore(folder / LAST, run, shown=len(probe.shown()) if probe else 0)
             if world.rank == 0:
-                mend(run, folder, options, data.parts)
+                mend(run, folder, options, data)
     network = world.wrapped(Network(run.model, options.precision, compiled=compiled), device)
     watcher = watcher if world.rank == 0 else SILENT
     watcher.started(len(data.train), len(run.history))
@@ -194,7 +194,7 @@ def _fit(
             watcher.warped(number, probe.shown(), theta)
         with world.together():
             if world.rank == 0:
-                keep(run, folder, options, data.parts)
+                keep(run, folder, options, data)
         assert run.best is not None  # there is a latest epoch
         watcher.epoch(run.history[-1], run.best)
     return finish(folder, data, run, options, workers, device, world, probe.shown() if probe else None)
@@ -203,6 +203,8 @@ def _fit(
 def opened(options: Options) -> DataSet:
     """Open the data set with all three splits: a broken test set is to be known before training."""
     data = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed)
+    if data.found:
+        note_once(data.found)
     _ = data.train, data.val, data.test
     return data
 
@@ -216,9 +218,11 @@ def describe(options: Options, data: DataSet) -> Contract:
         )
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if options.weights else (data.mean, data.std)
     image_hw = (options.image_size, options.image_size)
-    return Contract(
+    contract = Contract(
         options.loc, options.model, image_hw, data.labels, mean, std, options.theta, options.iterations, options.at
     )
+    # What can't be read back, such as labels too long together, is to be known before the first epoch.
+    return Contract.from_json(contract.to_json(), source=f"--data {options.data}")
 
 
 def start(options: Options, contract: Contract, device: torch.device, splits: Sequence[Split]) -> Run:
@@ -281,7 +285,7 @@ def finish(
     test = Images(data.test)
     tally, model = Tally(data.labels), checkpoint.model.to(device)
     loss, accuracy = evaluate(model, test, options.batch_size, workers, device, world, tally)
-    tally.figures[:] = world.sum(torch.from_numpy(tally.figures).to(device))
+    tally.merge(world.others(tally))
     if world.rank == 0:
         write_metrics(folder, run.history, best_epoch=best["epoch"], test_loss=loss, test_accuracy=accuracy)
     warps = tuple(theta.numpy() for theta in run.warps)

@@ -71,6 +71,9 @@ def _options(
 def main() -> NoReturn:
     """Run the command line; exit with 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C."""
     debug = "--debug" in sys.argv[1:]
+    for stream in (sys.stdout, sys.stderr):  # a name that isn't text, or that the terminal's encoding lacks, is escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     if core_quota() is not None:
         os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))  # torch sees cores, and no quota
     try:
@@ -90,6 +93,8 @@ def main() -> NoReturn:
         _fail(MissingExtra(f"{package} is not installed", hint=f"run: {install_line(extras)}"), debug=debug)
     except OSError as error:
         _fail_outside(error, debug=debug)
+    except UnicodeEncodeError as error:  # a name that a library wants as UTF-8; each library says so in its own way
+        _fail(LstnError(f"{error.object[:200]!a}: not text in UTF-8", hint="rename the file or folder"), debug=debug)
     except Exception as error:
         if not is_misuse(error):
             _fail_internally(error, debug=debug)

@@ -4,7 +4,6 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
@@ -31,7 +30,10 @@ _FILE_WIDTH = 100
 
 
 def infer(
-    paths: Annotated[list[str], typer.Argument(help="Images, and folders with images at any depth.", metavar="PATH")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Images, folders with images at any depth, globs, .txt lists and URLs.", metavar="PATH"),
+    ],
     engine: Annotated[
         Path | None,
         typer.Option(
@@ -71,8 +73,8 @@ def infer(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Run on this Ray cluster, or on one started here: local. PATH may be a glob, a .txt list or a URL; "
-            "--output is a folder, which a second run completes.",
+            help="Run on this Ray cluster, or on one started here: local. --output is a folder, which a second run "
+            "completes.",
         ),
     ] = None,
 ) -> None:
@@ -81,9 +83,10 @@ def infer(
     An image that can't be read becomes a row with its error, the others go on, and the exit code is 1. JSON keeps every
     file name exactly; CSV and tables show control characters escaped.
     """
-    from lstn.images import find_images
+    from lstn.data.listing import Skipped
     from lstn.runtime.engines.opening import open_engine
     from lstn.runtime.inference.predict import predict
+    from lstn.runtime.inference.sources import is_url, list_images
 
     if ray is not None:
         if warps is not None:
@@ -104,10 +107,14 @@ def infer(
         )
         return
     wanted = row_format(format_, output)
-    images = find_images([Path(path) for path in paths])
+    skipped = Skipped()
+    images = [name if is_url(name) else Path(name) for name in list_images(paths, skipped)]
+    if left_out := skipped.describe():
+        note(left_out)
     engine = chosen_engine(engine)
     if output is not None:
-        check_outputs([OutputFile(output, KINDS[wanted], "--output")], inputs=[*files_of(engine), *images])
+        read = [*files_of(engine), *(image for image in images if isinstance(image, Path))]
+        check_outputs([OutputFile(output, KINDS[wanted], "--output")], inputs=read)
     if warps is not None:
         check_folder("--warps", warps, [Path(path) for path in paths])
     # The decoders want the cores that ONNX Runtime's threads would spin on: measured, a quarter more images/s without.
@@ -143,7 +150,7 @@ def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path
 
 @contextmanager
 def _sink(
-    wanted: Format, output: Path | None, labels: Sequence[str], images: Sequence[Path], top: int
+    wanted: Format, output: Path | None, labels: Sequence[str], images: Sequence[Path | str], top: int
 ) -> Iterator["Write"]:
     """Yield what writes the rows of one batch and moves the progress bar on."""
     from rich.console import Console
@@ -176,8 +183,6 @@ def _sink(
 @contextmanager
 def _destination(output: Path | None) -> Iterator[TextIO]:
     if output is None:
-        if isinstance(sys.stdout, TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # a label that the terminal's encoding lacks
         yield sys.stdout
         return
     with replacing(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:

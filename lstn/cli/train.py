@@ -29,8 +29,10 @@ if TYPE_CHECKING:
 MAX_SEED = 2**63 - 1
 """torch and NumPy both take it."""
 
-_MAY_CHANGE = frozenset({"resume", "epochs", "patience", "workers", "device", "tensorboard", "compile_backbone"})
-"""Options that a resumed run may be given anew: the rest would make it another run."""
+_MAY_CHANGE = frozenset(
+    {"resume", "data", "epochs", "patience", "workers", "device", "tensorboard", "compile_backbone"}
+)
+"""Options that a resumed run may be given: the rest would make it another run. Of data the contents are compared."""
 
 
 Rate = Annotated[
@@ -196,10 +198,10 @@ def chosen_options(context: typer.Context, fixed: Mapping[str, object]) -> "Opti
             raise UsageError(f"--{name.replace('_', '-')} {value} is no number to train with", hint="give a finite one")
     if "image_size" not in given:
         given["image_size"] = own_size(given["model"])
-    if (root := context.params["data_root"]) is not None:
-        from lstn.data.dataset import rooted
+    from lstn.data.dataset import located, rooted
 
-        given["data"] = rooted(given["data"], root)
+    root = context.params["data_root"]
+    given["data"] = located(given["data"]) if root is None else rooted(given["data"], root)
     return Options(**asdict(RECIPES[context.params["recipe"]]) | given | dict(fixed))
 
 
@@ -246,7 +248,7 @@ def _resumed(context: typer.Context, folder: Path, given: "Options") -> "Options
                 f"{option} can't change in a run that is resumed{has}",
                 hint=f"leave {option} out, or start a new run",
             )
-    return replace(stored, **{name: getattr(given, name) for name in ("epochs", "patience") if name in typed})
+    return replace(stored, **{name: getattr(given, name) for name in ("data", "epochs", "patience") if name in typed})
 
 
 @contextmanager

@@ -119,8 +119,9 @@ TEST = "test.json"
 
 def _name_the_worst(result: "TrainingResult") -> None:
     scores = result.scores
-    order = [index for index in scores.recall.argsort() if scores.recall[index] < 1][:_WORST]
+    recall = scores.recall
+    order = [index for index in recall.argsort() if recall[index] < 1][:_WORST]
     if order:
-        classes = ", ".join(f"{scores.labels[index]} {scores.recall[index]:.0%}" for index in order)
+        classes = ", ".join(f"{scores.labels[index]} {recall[index]:.0%}" for index in order)
         taken = ", ".join(f"{truth} for {wrong} ({count})" for truth, wrong, count in scores.confusions(_WORST))
         note(f"worst classes: {classes}; most often taken: {taken}")

@@ -162,10 +162,10 @@ def check_writable(path: Path) -> None:
 
 
 def _check_name(output: OutputFile) -> None:
-    from lstn.images import SUFFIXES  # heavy for `lstn --help`
+    from lstn.images import readable_suffixes  # heavy for `lstn --help`
 
     suffix = output.path.suffix.lower()
-    taken = _FOREIGN.union(SUFFIXES, *(kind.suffixes for kind in _NAMED)) - set(output.kind.suffixes)
+    taken = _FOREIGN.union(readable_suffixes(), *(kind.suffixes for kind in _NAMED)) - set(output.kind.suffixes)
     if output.option and suffix in taken:
         named = f", such as {output.path.with_suffix(output.kind.suffixes[0]).name}" if output.kind.suffixes else ""
         raise UsageError(f"{output}: what is written there is {output.kind.name}", hint=f"choose a name for it{named}")

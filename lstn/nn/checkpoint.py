@@ -26,6 +26,7 @@ class Training:
     epoch:        the epoch that the weights are of
     val_accuracy: share of the validation images classified rightly, 0..1
     parts:        how the images were divided into splits, in words
+    images:       the fingerprint of the training images; empty for older checkpoints
     """
 
     data: str
@@ -33,6 +34,7 @@ class Training:
     epoch: int
     val_accuracy: float
     parts: str = ""
+    images: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             int(fields["epoch"]),
             float(fields["val_accuracy"]),
             str(fields.get("parts", "")),
+            str(fields.get("images", "")),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged header ({error!r})") from error

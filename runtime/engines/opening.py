@@ -29,6 +29,10 @@ def open_engine(
     if not path.exists():
         unbuilt = path.suffix.lower() == ".plan" and path.with_suffix(".onnx").is_file()
         raise UsageError(f"{path}: no such file", hint=instead(path) if unbuilt else "make a model with: lstn export")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{path}: this path is not text in UTF-8, as engines want it", hint="rename it") from error
     opener = _OPENERS.get(path.suffix.lower())
     if opener is None or not path.is_file():
         export = f"lstn export {path}" if path.suffix == ".safetensors" else "lstn export"

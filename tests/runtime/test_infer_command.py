@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import RunLstn
+from command import Ran, RunLstn
 from PIL import Image
 from tiny import MakeTiny, Tiny
 
@@ -277,3 +277,72 @@ def test_a_terminal_gets_a_table(tiny: Tiny, folder: Path) -> None:
     text = output.decode()
     assert text.count(" %\x1b[0m") + text.count(" %\r") >= 20
     assert "20 images in " in text
+
+
+def paths_of(ran: Ran) -> list[str]:
+    return [row[0] for row in csv.reader(io.StringIO(ran.out))][1:]
+
+
+def test_globs_lists_and_urls_are_read_without_a_cluster(
+    run_lstn: RunLstn, tiny: Tiny, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    Path("list.txt").write_bytes("\ufeffimages/a/01.png\r\nimages/b/00.png\r\n".encode())
+    url = f"file://{folder}/a/03.png"
+    for words, wanted in (
+        (["images/*/0[01].png"], ["images/a/01.png", "images/b/00.png"]),
+        (["list.txt"], ["images/a/01.png", "images/b/00.png"]),
+        ([url, "images/b/00.png"], [url, "images/b/00.png"]),
+    ):
+        ran = run_lstn("infer", *words, "--engine", tiny.path)
+        assert ran.code == 0
+        assert paths_of(ran) == wanted
+
+
+def test_what_a_folder_holds_besides_images_is_said(run_lstn: RunLstn, tiny: Tiny, folder: Path) -> None:
+    (folder / "a/IMG.HEIC").touch()
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX/x.png").touch()
+    (folder / "c").symlink_to(folder / "a")
+    (folder / "lost.png").symlink_to("/nowhere/lost.png")
+    ran = run_lstn("infer", folder, "--engine", tiny.path)
+    assert ran.err.splitlines()[0] == (
+        "1 file is not read (1 .heic); convert images of other formats to JPEG or PNG; "
+        "skipped: 1 hidden or system names (__MACOSX), 1 linked folders that are listed already"
+    )
+    assert len(paths_of(ran)) == 21
+    assert ran.code == 1
+    assert "lost.png" in ran.out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_names_that_the_terminal_cannot_show_are_escaped(
+    make_tiny: MakeTiny, folder: Path, tmp_path: Path, encoding: str
+) -> None:
+    tiny = make_tiny(labels=("猫", "犬"))
+    odd = os.fsencode(folder) + b"/caf\xe9.png"
+    os.rename(folder / "a/01.png", odd)  # noqa: PTH104
+    for arguments in (
+        ["infer", odd, "--engine", tiny.path],
+        ["inspect", tiny.path],
+        ["infer", b"\xe9", "--engine", odd],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "lstn", *arguments],
+            capture_output=True,
+            check=False,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+        )
+        assert done.returncode == (2 if b"\xe9" in arguments else 0)
+        assert b"defect" not in done.stderr
+        assert b"Traceback" not in done.stderr
+
+
+def test_an_engine_whose_path_is_not_text_is_refused(
+    run_lstn: RunLstn, tiny: Tiny, folder: Path, tmp_path: Path
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/d\xe9r.onnx"))
+    odd.write_bytes(tiny.path.read_bytes())
+    ran = run_lstn("infer", folder, "--engine", odd)
+    assert (ran.code, ran.out) == (2, "")
+    assert "d\\udce9r.onnx: this path is not text in UTF-8" in ran.err

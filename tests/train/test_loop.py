@@ -215,7 +215,7 @@ def test_loading_by_processes_gives_the_same_weights(
 ) -> None:
     """Sets too large for memory are decoded by worker processes; which way it was loaded must not show."""
     run(options(data, epochs=2), tmp_path / "memory")
-    monkeypatch.setattr("lstn.train.loading.CACHE_BYTES", 0)
+    monkeypatch.setattr("lstn.train.loading.KEPT_BYTES", 0)
     fit(options(data, epochs=2), tmp_path / "workers", device=CPU, workers=2, watcher=SILENT, resume=False)
     assert_same_weights(weights_of(tmp_path / "workers"), weights_of(tmp_path / "memory"))
 

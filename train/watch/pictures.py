@@ -28,6 +28,8 @@ _COLOURS = 128
 _NAMED = 50
 """Classes up to which each is named beside a confusion matrix, and _COUNTED up to which every cell has its number."""
 _COUNTED = 15
+_CELLS = 500
+"""Rows of the matrix that are drawn at most; of more classes, several share one."""
 
 
 def draw_curves(path: Path, history: tuple[Epoch, ...], title: str) -> None:
@@ -94,22 +96,22 @@ def draw_animation(path: Path, pixels: Pixels, warps: Sequence[Theta]) -> None:
 
 def draw_confusion(path: Path, scores: Scores, title: str) -> None:
     """Draw the confusion matrix: what each class was taken for, as shares of its images."""
-    counts = scores.counts
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    classes = len(scores.labels)
+    shares, classes = scores.shares(_CELLS), len(scores.labels)
     side = float(np.clip(0.3 * classes, 4.5, 12))
     figure = Figure(figsize=(side + 1, side), dpi=120, layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(100 * shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100))  # so that a few mistakes can be seen
+    # The norm lets a few mistakes be seen; the extent numbers classes where several share a cell.
+    edges = (-0.5, classes - 0.5, classes - 0.5, -0.5)
+    image = axes.imshow(100 * shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), extent=edges)
     axes.set(xlabel="taken for", ylabel="class", title=f"{title}: {scores.top1_share:.1%} of {scores.images} images")
     if classes <= _NAMED:
         names = [label if len(label) <= 16 else f"{label[:15]}…" for label in scores.labels]
         axes.set_xticks(range(classes), names, rotation=90 if max(map(len, names)) > 2 else 0, parse_math=False)
         axes.set_yticks(range(classes), names, parse_math=False)
     if classes <= _COUNTED:
-        for row, column in zip(*np.nonzero(counts), strict=True):
+        for row, column, count in scores.cells.tolist():
             colour = "white" if shares[row, column] > 0.3 else "black"
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8, color=colour)
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=colour)
     figure.colorbar(image, label="% of the class", shrink=0.8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
