@@ -35,7 +35,8 @@ def write_page(_app: Sphinx, _config: Config) -> None:
 def public_names(module: Any) -> list[str]:
     """Return `__all__`, or else the classes and functions that the module itself defines."""
     if hasattr(module, "__all__"):
-        return [name for name in module.__all__ if not name.startswith("__")]
+        named = [name for name in module.__all__ if not name.startswith("__")]
+        return [name for name in named if not inspect.ismodule(getattr(module, name))]
     return [
         name
         for name, value in vars(module).items()
