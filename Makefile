@@ -4,6 +4,7 @@
 # EXTRAS  what is installed; on a machine with an NVIDIA GPU: make setup EXTRAS=train,export,calibrate,gpu,trt,dev
 
 PYTHON ?= python3
+DEMO_EXTRAS := train,export,runtime,trt-rtx
 EXTRAS ?= train,tensorboard,export,calibrate,runtime,openvino,loadgen,trt-rtx,serve,ray,docs,dev
 BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
@@ -16,13 +17,21 @@ SUITES := tests/runtime tests/train tests/nn tests/research tests/export tests/c
 
 setup: .venv/.installed
 
+# pip says what it downloads, and how far it is: PyTorch alone is gigabytes.
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
-demo: setup
+# Without a .venv that has everything, the demo makes one that has what it uses.
+.venv/.demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[$(DEMO_EXTRAS)]'
+	touch $@
+
+demo: $(or $(wildcard .venv/.installed),.venv/.demo)
 	$(BIN)/python examples/demo.py
 
 test: setup browser

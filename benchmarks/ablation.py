@@ -35,7 +35,6 @@ VARIANTS: dict[str, Recipe] = {
     "without warm-up": replace(ROBUST, warmup_epochs=0.0),
     "without cosine": replace(ROBUST, cosine=False),
     "with the localizer's rate at a tenth": replace(ROBUST, loc_lr_scale=0.1),
-    "with averaging": replace(ROBUST, ema_epochs=1.0),
     "with weight decay": replace(ROBUST, weight_decay=0.01),
     "with clipping": replace(ROBUST, clip_norm=1.0),
     "with theta similarity": replace(ROBUST, theta=ThetaForm.SIMILARITY),

@@ -60,6 +60,11 @@ def kept_layers(layers: Sequence[str], keep: Iterable[str]) -> frozenset[str]:
     return frozenset(layer for prefix in prefixes for layer in _below(layers, prefix))
 
 
+def all_kept() -> UsageError:
+    """Return the error of a model of which every layer is to stay in float32."""
+    return UsageError("--keep keeps every layer in float32, so nothing is left to lower", hint="keep fewer")
+
+
 def lowered_nodes(model: onnx.ModelProto, kept: frozenset[str]) -> list[str]:
     """Return the names of the nodes to lower: all of the localizer and the backbone that isn't in a kept layer.
 

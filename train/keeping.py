@@ -56,4 +56,4 @@ def _write_best(run: Run, folder: Path, options: Options, data: DataSet) -> None
     training = Training(
         options.data, options.seed, latest["epoch"], latest["val_accuracy"], data.parts, data.train.fingerprint
     )
-    write_checkpoint(folder / CHECKPOINT, run.kept, run.contract, training)
+    write_checkpoint(folder / CHECKPOINT, run.model, run.contract, training)

@@ -1,7 +1,6 @@
 """The `lstn` command: its subcommands, and the one place where an error becomes a line and an exit code."""
 
 import io
-import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -22,7 +21,7 @@ from lstn.cli.study import study
 from lstn.cli.train import train
 from lstn.errors import LstnError, MissingExtra
 from lstn.imports import install_line
-from lstn.machine.cores import core_quota, usable_cores
+from lstn.machine.cores import share_cores
 from lstn.terminal import messages, printable
 
 app = typer.Typer(
@@ -74,8 +73,7 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):  # a name that isn't text, or that the terminal's encoding lacks, is escaped
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
-    if core_quota() is not None:
-        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))  # torch sees cores, and no quota
+    share_cores()
     try:
         try:
             code = app(standalone_mode=False)

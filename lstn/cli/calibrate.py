@@ -12,6 +12,7 @@ from lstn.errors import UsageError
 from lstn.formats.outputs import ONNX, OutputFile, check_outputs
 from lstn.health.run_files import checkpoint_of
 from lstn.precision import Precision, RangeMethod
+from lstn.waiting import say_loading
 
 _IMAGES = 512
 
@@ -123,6 +124,7 @@ def calibrate(
         force=force,
     )
     if not ready:
+        say_loading(f"lowering {source or 'the newest run'} to {precision.value}")
         from lstn.nn.checkpoint import load_checkpoint
 
         checkpoint = load_checkpoint(checkpoint_of(source))

@@ -24,7 +24,8 @@ from lstn.formats.outputs import check_folder, check_outputs
 from lstn.formats.plan_file import Flavour
 from lstn.health.run_files import checkpoint_of
 from lstn.precision import Precision
-from lstn.terminal import file_size, messages, note, warn
+from lstn.terminal import file_size, note, warn
+from lstn.waiting import say_loading, working
 
 if TYPE_CHECKING:
     from lstn.calibration.calibrating import CalibrationSettings
@@ -220,6 +221,7 @@ def _export_run(
     run: Path | None, onnx_file: Path, precision: Precision | None, *, fused: bool, force: bool
 ) -> tuple["Training", "CalibrationSettings | None"]:
     """Export a run, and return what it was trained on, and how it is to be lowered, which is checked first."""
+    say_loading(f"exporting {run or 'the newest run'}")
     from lstn.nn.checkpoint import load_checkpoint
 
     checkpoint, settings = load_checkpoint(checkpoint_of(run)), None
@@ -250,7 +252,7 @@ def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") ->
 
     data, seed = ("digits", 0) if training is None else (training.data, training.seed)
     images = sample_images(data, read_model(onnx_file)[0].image_hw, seed=seed)
-    with messages().status(f"writing {xml} and comparing"):
+    with working(f"writing {xml} and comparing"):
         record, agreement = write_openvino(onnx_file, xml, images)
     what = f"OpenVINO {record.version.partition('-')[0]}, {record.precision}"
     kind = "images" if training else "embedded digits, for want of its own images,"

@@ -18,10 +18,9 @@ from lstn.formats.outputs import OutputFile, check_folder, check_outputs, files_
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
 from lstn.terminal import messages, note
+from lstn.waiting import working
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lstn.runtime.inference.predict import ResultRow
     from lstn.runtime.inference.rows import Write
 
@@ -171,7 +170,10 @@ def _sink(
             Format.CSV: lambda: csv_rows(stream, top=min(top, len(labels))),
         }
         hidden = on_screen and bar is not console
-        with writers[wanted]() as write, _progress(len(images), bar, hidden=hidden) as advance:
+        with (
+            writers[wanted]() as write,
+            working(f"classifying {len(images):,} images", len(images), console=bar, hidden=hidden) as advance,
+        ):
 
             def write_and_advance(rows: Sequence["ResultRow"]) -> None:
                 write(rows)
@@ -187,21 +189,3 @@ def _destination(output: Path | None) -> Iterator[TextIO]:
         return
     with replacing(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         yield stream
-
-
-@contextmanager
-def _progress(total: int, console: "Console", *, hidden: bool) -> Iterator[Callable[[int], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
-
-    columns = (BarColumn(bar_width=None), TaskProgressColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    bar = Progress(
-        *columns,
-        console=console,
-        transient=True,
-        disable=hidden or not console.is_terminal,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    with bar:
-        task = bar.add_task("", total=total)
-        yield lambda count: bar.advance(task, count)

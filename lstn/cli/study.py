@@ -18,6 +18,7 @@ from lstn.lock import locked
 from lstn.machine.cores import usable_cores
 from lstn.recipe import DEFAULT_RECIPE, by_recipe
 from lstn.terminal import note
+from lstn.waiting import say_loading
 
 if TYPE_CHECKING:
     import torch
@@ -77,6 +78,7 @@ def study(
     against rotation, scale and shift of the test images, and the warps side by side. Whatever is finished isn't trained
     again: after a stop the same command goes on, and with more --seeds or --locs it adds to what there is.
     """
+    say_loading(f"comparing {locs} on {data}")
     from lstn.data.dataset import require_test
     from lstn.nn.device import choose_device
     from lstn.research.study.study_results import whole_study

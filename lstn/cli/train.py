@@ -19,6 +19,7 @@ from lstn.health.run_files import RUNS, run_folder
 from lstn.machine.cores import usable_cores
 from lstn.recipe import DEFAULT_RECIPE, by_recipe
 from lstn.terminal import messages, note
+from lstn.waiting import say_loading
 
 if TYPE_CHECKING:
     import torch
@@ -154,6 +155,7 @@ def train(
     curves, confusions and warps, and last.safetensors, from which --resume goes on after Ctrl-C or a crash. lstn doctor
     says of it whether its transformer is alive. Processes started by torchrun share every batch (docs/how-to/training.md).
     """
+    say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
     from lstn.train.loop import fit
     from lstn.train.watch.board import Board
 

@@ -201,7 +201,7 @@ def test_a_build_log_never_overwrites_what_is_none(run_lstn: RunLstn, model: Pat
     log.write_bytes(start)
     ran = run_lstn("export", model, "--engine", "trt-rtx", "--target", "sm89", "--build-log", log)
     assert (ran.code, ran.out) == (2, "")
-    assert "is there and is no build log" in ran.err
+    assert "what is written there is a build log" in ran.err
     assert log.read_bytes() == start
 
 

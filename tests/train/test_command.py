@@ -1,6 +1,7 @@
 """`lstn train` as a user types it."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -37,6 +38,8 @@ def test_a_run_leaves_all_that_it_names(loc: str, data: str, run_lstn: RunLstn) 
         Image.open(Path("runs/a") / name).verify()
     last = json.loads(Path("runs/a/metrics.jsonl").read_text().splitlines()[-1])
     assert f"test accuracy {last['test_accuracy']:.1%} on 16 images" in ran.out
+    begins = next(line for line in ran.err.splitlines() if line.startswith(f"{loc} + cnn"))
+    assert re.fullmatch(rf"{loc} \+ cnn, [\d,]+ parameters, on the CPU, .*: 48 training images in .* 2 epochs", begins)
     lines = [line for line in ran.err.splitlines() if line.startswith("epoch")]
     assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
     assert load_checkpoint(Path("runs/a/checkpoint.safetensors")).contract.loc == loc
