@@ -63,11 +63,11 @@ def claims(
         Path | None, typer.Option("--json", metavar="FILE", help="Write everything there, every sample included.")
     ] = None,
 ) -> None:
-    """Reproduce the L-STN paper's numbers, and judge its claims on this machine.
+    """Check the L-STN paper's numbers and claims.
 
-    Networks with each localizer around one backbone take turns within one loop, as do their transformers and the parts
-    of those. A claim holds, does not hold, or is below the noise here: where the 95 % interval of a ratio of times lies
-    decides, as docs/how-to/claims.md says.
+    Networks with each localizer around one backbone run in turns within one loop, and so do their transformers and the
+    parts of those. The 95 % interval of a ratio of times decides whether a claim holds, does not hold, or is below the
+    noise here. docs/how-to/claims.md says how.
     """
     console = _console()
     if tables:

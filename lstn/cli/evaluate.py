@@ -79,10 +79,10 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Say how good a model is on the test images: top-1, top-5, its worst classes, and what it takes for what.
+    """Measure accuracy on test images.
 
-    --rotate, --scale and --shift repeat that on images disturbed by known amounts, bilinear and black outside, one
-    disturbance at a time.
+    Shows top-1, top-5, the worst classes and the most frequent confusions. --rotate, --scale and --shift repeat this on
+    images changed by known amounts, bilinear and black outside, one change at a time.
     """
     from lstn.evaluation.measuring import Evaluation, page, report, score
 

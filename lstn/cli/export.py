@@ -137,10 +137,10 @@ def export(
         ),
     ] = False,
 ) -> None:
-    """Write a trained model as model.onnx, checked against PyTorch, and as a TensorRT plan or for OpenVINO.
+    """Write model.onnx, a plan or OpenVINO files.
 
-    A plan is model.plan with model.plan.json beside it, an OpenVINO model is model.xml with model.bin. Where they can't
-    be made, model.onnx is there all the same.
+    model.onnx is verified against PyTorch before it is saved. A plan is model.plan with model.plan.json, an OpenVINO
+    model is model.xml with model.bin. If these cannot be built here, model.onnx is written all the same.
     """
     from lstn.export.tensorrt.tuning import Tuning
 

@@ -57,9 +57,10 @@ def serve(
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key, PEM, unencrypted.")] = None,
 ) -> None:
-    """Answer over HTTP and gRPC, in batches, by the Open Inference Protocol v2 (Triton, KServe and their clients).
+    """Answer requests over HTTP and gRPC.
 
-    SIGTERM stops it once everything accepted is answered; SIGHUP opens the models anew whose files have changed.
+    It answers in batches, by the Open Inference Protocol v2 (Triton, KServe and their clients). SIGTERM stops
+    the server when everything accepted is answered. SIGHUP opens the models again whose files have changed.
     """
     from lstn.runtime.serving.access import check_host, read_certificate, read_guard
     from lstn.runtime.serving.generation import Batching

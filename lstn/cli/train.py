@@ -98,7 +98,7 @@ def train(
     ] = None,
     recipe: Annotated[
         Literal["paper", "robust"],
-        typer.Option(help="How weights are fitted (docs/how-to/training.md); the options down to --in-frame override it."),
+        typer.Option(help="How weights are fitted; the options down to --in-frame override it."),
     ] = DEFAULT_RECIPE,
     patience: Annotated[
         int | None,
@@ -149,11 +149,12 @@ def train(
         bool, typer.Option("--tensorboard", help="Log curves and warps for TensorBoard, in the run's folder.")
     ] = False,
 ) -> None:
-    """Train a classifier with a spatial transformer, and keep the best epoch.
+    """Train a classifier with a transformer.
 
-    The run's folder, runs/NAME, holds checkpoint.safetensors (the best epoch), metrics.jsonl, test.json, pictures of
-    curves, confusions and warps, and last.safetensors, from which --resume goes on after Ctrl-C or a crash. lstn doctor
-    says of it whether its transformer is alive. Processes started by torchrun share every batch (docs/how-to/training.md).
+    The folder of the run, runs/NAME, holds checkpoint.safetensors (the best epoch), metrics.jsonl, test.json, pictures
+    of curves, confusions and warps, and last.safetensors, from which --resume continues after Ctrl-C or a crash.
+    lstn doctor RUN says whether its transformer is alive. Processes started by torchrun share every batch.
+    docs/how-to/training.md explains all of this.
     """
     say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
     from lstn.train.loop import fit
