@@ -1,4 +1,4 @@
-"""What each option of `--recipe robust` is worth: the recipe without it, and with what it leaves out, over seeds.
+"""Ablation of `--recipe robust`: the recipe without each option, and with what it leaves out, over seeds.
 
     python benchmarks/ablation.py --data mnist-rts --image-size 42 --epochs 4 --out results/recipe/ablation-rts.json
 

@@ -1,4 +1,4 @@
-"""How long each precision takes in every engine of this CPU, from pixels in memory to logits and theta in memory.
+"""Times of each precision in every engine of this CPU, from pixels in memory to logits and theta in memory.
 
     python benchmarks/engines.py RUN… [--out results/precision/engines.json] [--seconds 30]
 

@@ -1,4 +1,4 @@
-"""What only a machine with an NVIDIA GPU can tell: the tests marked `gpu`, and benchmarks.
+"""Checks for a machine with an NVIDIA GPU: the tests marked `gpu`, and benchmarks.
 
 Needs no install: it runs the checkout with the Python at hand, and writes what each part printed to
 results/gpu/gpu-check.json.

@@ -1,4 +1,4 @@
-"""What each precision costs on trained models: accuracy, agreement, drift, and which layers are to blame.
+"""Costs of each precision on trained models: accuracy, agreement, drift, and which layers are to blame.
 
     python benchmarks/precisions.py RUN… [--out results/precision/precisions.json]
 

@@ -84,7 +84,7 @@ def main() -> None:
     arguments = parser.parse_args()
     images = list(islice(images_below(arguments.images, Skipped()), arguments.count + WARM_UP))
     if len(images) < arguments.count + WARM_UP:
-        parser.error(f"{arguments.images} holds {len(images)} images; wanted {arguments.count + WARM_UP}")
+        parser.error(f"{arguments.images} holds {len(images)} images; expected {arguments.count + WARM_UP}")
     models = [measure(model, images, arguments.rounds) for model in arguments.models]
     result = {"count": arguments.count, "models": models, "cores": usable_cores(), **machine_of(LIBRARIES)}
     result["libraries"]["ray"] = version("ray")

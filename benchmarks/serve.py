@@ -52,7 +52,7 @@ HEAD = """# What serving costs
 process on the same cores, so their work counts against the server's. 1 to 4 images a request. Figures are medians,
 from the lowest to the highest round; each round compares with the direct run just before, and others used the machine
 too. Capacity is what closed loop reached. *Queue takes* is how long a full queue takes at that rate: what an accepted
-request waits for at most, beside the batch under way, its own, and the way there and back. Memory is the server's,
+request waits for at most, not counting the batch under way, its own, and the network. Memory is the server's,
 after the first tenth of the time.
 """
 

@@ -1,4 +1,4 @@
-"""How much a lowered model may cost before it is refused."""
+"""Limits on what a lowered model may cost before it is refused."""
 
 from lstn.calibration.lowering_cost import LoweringCost
 

@@ -89,7 +89,7 @@ def calibrate(
             metavar="N",
             min=0,
             help="Of the data set's splits and the images drawn.",
-            show_default="the run's; else 0 if no split hangs on it",
+            show_default="the run's; else 0 if no split depends on it",
         ),
     ] = None,
 ) -> None:

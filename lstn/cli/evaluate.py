@@ -75,7 +75,7 @@ def evaluate(
             metavar="N",
             min=0,
             help="Of the data set's splits or drawing.",
-            show_default="a run's own; else 0 if no split hangs on it",
+            show_default="a run's own; else 0 if no split depends on it",
         ),
     ] = None,
 ) -> None:
@@ -129,7 +129,7 @@ def _disturbances(name: str, text: str) -> Iterator["Disturbance"]:
             amount = math.nan
         low = 1 / largest if kind is Kind.SCALE else -largest
         if not low <= amount <= largest:
-            raise UsageError(f"--{name}: {word!r}; wanted numbers from {low:g} to {largest:g}, separated by commas")
+            raise UsageError(f"--{name}: {word!r}; expected numbers from {low:g} to {largest:g}, separated by commas")
         yield Disturbance(kind, amount)
 
 

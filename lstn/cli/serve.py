@@ -89,12 +89,12 @@ def _named(given: list[Path] | None, names: list[str]) -> dict[str, Path]:
     for path, name in zip(engines, names or [_own_name(path) for path in engines], strict=True):
         if not _NAME.fullmatch(name):
             raise UsageError(
-                f"{name!r} can't name a model; wanted up to 64 letters, digits, '.', '_' and '-'",
+                f"{name!r} can't name a model; expected up to 64 letters, digits, '.', '_' and '-'",
                 hint="give another with --name",
             )
         if name in named:
             raise UsageError(
-                f"two models are called {name}", hint="tell them apart with --name, once for each --engine"
+                f"two models are called {name}", hint="distinguish them with --name, once for each --engine"
             )
         named[name] = path
     return {name: chosen_engine(path) for name, path in named.items()}

@@ -198,7 +198,8 @@ def chosen_options(context: typer.Context, fixed: Mapping[str, object]) -> "Opti
     given = {each.name: value for each in fields(Options) if (value := context.params.get(each.name)) is not None}
     for name, value in given.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"--{name.replace('_', '-')} {value} is no number to train with", hint="give a finite one")
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} {value} is not a number to train with", hint="give a finite number")
     if "image_size" not in given:
         given["image_size"] = own_size(given["model"])
     from lstn.data.dataset import located, rooted
@@ -239,7 +240,7 @@ def _resumed(context: typer.Context, folder: Path, given: "Options") -> "Options
     from lstn.train.run_state import LAST, read_options
 
     if not (folder / LAST).is_file():
-        raise UsageError(f"{folder}: no {LAST} here, so this is no run", hint="start one with: lstn train")
+        raise UsageError(f"{folder}: no {LAST} here, so this is not a run", hint="start one with: lstn train")
     stored = read_options(folder / LAST)
     sources = {name: context.get_parameter_source(name) for name in context.params}
     typed = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
