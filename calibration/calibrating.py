@@ -35,7 +35,7 @@ DEFAULT_KEEP = {
     Precision.INT8: (LOCALIZER,),
     Precision.FP8: (LOCALIZER,),
 }
-"""What stays float32 unless told otherwise, by what trained models lost (docs/calibration.md).
+"""What stays float32 unless told otherwise, by what trained models lost (docs/how-to/calibration.md).
 
 In float16 the warps of a whole localizer move by hundredths of a pixel; in bfloat16 by up to a third of one, and in 8
 bits by up to three.

@@ -1,4 +1,4 @@
-"""Which nodes of a model are lowered, and which are kept in float32."""
+"""Kept layers: which nodes of a model are lowered, and which stay in float32."""
 
 import difflib
 from collections.abc import Iterable, Sequence

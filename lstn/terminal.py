@@ -1,4 +1,4 @@
-"""What a person sees: progress and remarks on standard error, results on standard output."""
+"""Terminal output: progress and remarks on standard error, results on standard output."""
 
 import os
 import sys

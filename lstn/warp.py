@@ -1,4 +1,4 @@
-"""What a theta does to an image, in NumPy: corners, drift, and the picture that shows it.
+"""Warps in NumPy: the corners of a theta, drift, and the picture that shows it.
 
 theta (N, 2, 3) maps output coordinates to input coordinates, both from -1 to 1 over the whole image
 (Jaderberg et al. 2015, equation 1; `align_corners=False`, so -1 is the outer edge of the first pixel).

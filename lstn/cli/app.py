@@ -63,7 +63,7 @@ def _options(
 ) -> None:
     """Spatial-transformer image classifiers, from training to a measured deployment.
 
-    train -> export -> infer; then bench what it costs. `lstn doctor` says what this machine can do.
+    Start with train, then export, then infer. `lstn doctor` shows what this machine can do.
     """
 
 

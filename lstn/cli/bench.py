@@ -71,11 +71,11 @@ def bench(
         Path | None, typer.Option(metavar="FILE", help="Write the profiles there, for chrome://tracing or Perfetto.")
     ] = None,
 ) -> None:
-    """Time models against each other: latency, throughput, and how sure the difference is.
+    """Compare how fast models are.
 
-    All of them are open at once and take turns, in a new order each round, so that what else the machine does falls on
+    All models are open at once and run in turns, in a new order each round, so that other work on the machine affects
     all alike. The last column compares medians with the first file's; its 95 % interval is a paired bootstrap.
-    With --against, the exit code is 1 if the whole interval of a median lies beyond what it was and the tolerance.
+    With --against, the exit code is 1 if the whole interval of a median is beyond the old one and the tolerance.
     """
     from lstn.machine.environment import describe_environment
     from lstn.runtime.bench.against import read_kept
@@ -172,7 +172,7 @@ def _run_loads(files: Sequence[Path], setup: "BenchSetup", scenario: Scenario) -
 def _batches(text: str) -> tuple[int, ...]:
     plain = text.replace(" ", "")
     if not _BATCHES.fullmatch(plain):
-        raise UsageError(f"--batch {text!r:.60}: wanted numbers of images", hint="for example: --batch 1,8")
+        raise UsageError(f"--batch {text!r:.60}: expected numbers of images", hint="for example: --batch 1,8")
     return tuple(dict.fromkeys(int(number) for number in plain.split(",")))
 
 

@@ -78,10 +78,10 @@ def infer(
         ),
     ] = None,
 ) -> None:
-    """Classify images; print a row for each, in the order given.
+    """Classify images.
 
-    An image that can't be read becomes a row with its error, the others go on, and the exit code is 1. JSON keeps every
-    file name exactly; CSV and tables show control characters escaped.
+    Prints a row for each image, in the order given. An image that cannot be read becomes a row with its error, the
+    others go on, and the exit code is 1. JSON keeps every file name exactly; CSV and tables escape control characters.
     """
     from lstn.data.listing import Skipped
     from lstn.runtime.engines.opening import open_engine

@@ -72,11 +72,12 @@ def study(
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where runs and results go.")] = Path("study"),
 ) -> None:
-    """Compare localizers fairly: the same backbone, budget and seeds, and what comes of it with intervals.
+    """Compare localizers fairly.
 
-    FOLDER gets a run for each localizer and seed, study.json, and study.html: errors, paired differences, accuracy
-    against rotation, scale and shift of the test images, and the warps side by side. Whatever is finished isn't trained
-    again: after a stop the same command goes on, and with more --seeds or --locs it adds to what there is.
+    All localizers get the same backbone, budget and seeds. FOLDER gets a run for each localizer and seed, study.json,
+    and study.html: errors with intervals, paired differences, accuracy against rotation, scale and shift of the test
+    images, and the warps side by side. Finished runs are not trained again: after a stop, the same command continues,
+    and with more --seeds or --locs it adds to what there is.
     """
     say_loading(f"comparing {locs} on {data}")
     from lstn.data.dataset import require_test

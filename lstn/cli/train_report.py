@@ -1,4 +1,4 @@
-"""What `lstn train` shows: what begins, the time left, a line an epoch, warnings, and the pictures at the end."""
+"""Display of `lstn train`: the start, the time left, a line an epoch, warnings, and the pictures at the end."""
 
 import threading
 import time
@@ -190,10 +190,10 @@ def report(result: "TrainingResult", options: "Options") -> None:
         draw_animation(folder / ANIMATION, result.shown, result.warps, outside)
         left.append(ANIMATION)
     _name_the_worst(result)
-    accuracy = "test accuracy" if not result.test_is_val else "for want of test images, validation accuracy"
+    accuracy = "test accuracy" if not result.test_is_val else "there are no test images, so validation accuracy"
     typer.echo(
         f"{result.checkpoint}: {accuracy} {result.test_accuracy:.1%} on {result.test_images} images, "
-        f"weights of epoch {result.best['epoch']}; beside it {', '.join(left)}, metrics.jsonl"
+        f"weights of epoch {result.best['epoch']}; next to it {', '.join(left)}, metrics.jsonl"
     )
 
 

@@ -1,4 +1,4 @@
-"""Every image of a split is decoded once before it is used: which are broken, and what is in the others.
+"""Check of every image of a split before it is used: which are broken, and what is in the others.
 
 What was found is kept in the user's cache folder: for files whose names, sizes and times of change are the same nothing
 is read again, and for contents that were decoded before, wherever they lie now, nothing is decoded again.

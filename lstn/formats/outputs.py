@@ -1,4 +1,4 @@
-"""What a command writes, checked before its work: no output may replace an input, or a file that lstn did not write."""
+"""Checks of output paths before any work: no output may replace an input, or a file that lstn did not write."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence

@@ -1,4 +1,4 @@
-"""What the server says of its models: the protocol's metadata, and Triton's configuration, statistics and index."""
+"""Descriptions of models: the protocol's metadata, and Triton's configuration, statistics and index."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -230,5 +230,5 @@ def test_targets_are_read() -> None:
 
 @pytest.mark.parametrize("text", ["89", "sm", "sm89,", "sm8.9", "ada", "sm86;sm89", "sm٨٩"])
 def test_targets_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="wanted compute capabilities such as sm89"):
+    with pytest.raises(UsageError, match="expected compute capabilities such as sm89"):
         parse_targets(text)

@@ -85,7 +85,7 @@ def test_a_picture_is_dropped_anywhere(browser: Browser, server: Server, picture
     page.shown()
     np.testing.assert_array_equal(page.pixels("input"), random_pixels(1, 4)[0])
     page.run(drop % ([], []))
-    assert page.told() == "That is no file."
+    assert page.told() == "That is not a file."
     assert page.run("return location.href") == where
 
 

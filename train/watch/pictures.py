@@ -1,4 +1,4 @@
-"""What a person looks at after a run: curves.png, warps.png, warps.gif and confusion.png."""
+"""Pictures of a run: curves.png, warps.png, warps.gif and confusion.png."""
 
 import io
 from collections.abc import Sequence

@@ -154,7 +154,7 @@ async function open(file) {
   const picture = file && (await opened(file).catch(() => null));
   if (turn !== openings) return; // something newer was chosen while this one was read
   if (!picture) {
-    tell("picture", file ? `${file.name}: not a picture that this browser can read.` : "That is no file.");
+    tell("picture", file ? `${file.name}: not a picture that this browser can read.` : "That is not a file.");
     return;
   }
   pad.show(picture, file.name);

@@ -1,6 +1,6 @@
-"""Keep what studies came to: docs/results/study-NAME.json and .html, and their tables in docs/results/study.md.
+"""Keep what studies came to: results/study/study-NAME.json and .html, and their tables in results/study/study.md.
 
-    python scripts/keep_studies.py [NAME=FOLDER …]
+    python benchmarks/keep_studies.py [NAME=FOLDER …]
 
 FOLDER is what `lstn study --out` made. The page's own words stand between marks such as <!-- mnist-rts --> and
 <!-- end -->, and stay; what is between a mark and its end is written anew, for every study that is kept.
@@ -16,7 +16,7 @@ from lstn.report.table import Table
 from lstn.research.study.study_results import Study, study_of
 from lstn.research.study.study_tables import error_table, pair_table
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
+RESULTS = Path(__file__).parents[1] / "results" / "study"
 PAGE = RESULTS / "study.md"
 
 

@@ -1,8 +1,8 @@
-"""Measure the paper's claims here and keep the report: docs/results/ with HTML, JSON, two pictures and a short page.
+"""Measure the paper's claims here and keep the report: results/claims/ with HTML, JSON, two pictures and a short page.
 
-    python scripts/keep_results.py [--reuse]
+    python benchmarks/keep_claims.py [--reuse]
 
-Takes about ten minutes. --reuse draws the pictures and the page anew from the report that is there.
+Takes about ten minutes. --reuse draws the pictures and the page again from the report that is there.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-FOLDER = Path(__file__).parents[1] / "docs" / "results"
+FOLDER = Path(__file__).parents[1] / "results" / "claims"
 HTML, JSON = FOLDER / "claims.html", FOLDER / "claims.json"
 COMMAND = ["claims", "--model", "resnet-18,effnet-b0", "--batch", "1,8", "--html", str(HTML), "--json", str(JSON)]
 PICTURES = {
@@ -32,7 +32,7 @@ def main() -> None:
     page = HTML.read_text(encoding="utf-8")
     for name, caption in PICTURES.items():
         (FOLDER / name).write_text(picture(page, caption), encoding="utf-8")
-    (FOLDER / "README.md").write_text(summary(json.loads(JSON.read_text(encoding="utf-8"))), encoding="utf-8")
+    (FOLDER / "claims.md").write_text(summary(json.loads(JSON.read_text(encoding="utf-8"))), encoding="utf-8")
     print(f"{FOLDER}: {', '.join(path.name for path in sorted(FOLDER.iterdir()))}")
 
 
@@ -63,7 +63,7 @@ def summary(report: dict[str, Any]) -> str:
         "",
         f"{machine['cpu']}, {machine['cores']} cores (load {machine['load']} at the start: it was shared), "
         f"{report['setup']['threads']} thread, {shown}; {report['made'][:10]}. Ratios and times are medians with 95 % "
-        "intervals; what decides is told in [docs/claims.md](../claims.md).",
+        "intervals; [the page on claims](../../docs/how-to/claims.md) says what decides.",
         "",
         "![Time of each transformer against its FLOPs](flops-and-time.svg)",
         "![Localizer, grid and sampler of each transformer](parts.svg)",
@@ -73,7 +73,7 @@ def summary(report: dict[str, Any]) -> str:
         *rows,
         "",
         "The whole report, peers and costs included: [claims.html](claims.html); every raw sample: "
-        "[claims.json](claims.json). Made with `python scripts/keep_results.py`.",
+        "[claims.json](claims.json). Made with `python benchmarks/keep_claims.py`.",
     ]
     return "\n".join(lines) + "\n"
 

@@ -1,9 +1,9 @@
-"""What only a machine with an NVIDIA GPU can tell: the tests marked `gpu`, and benchmarks.
+"""Checks for a machine with an NVIDIA GPU: the tests marked `gpu`, and benchmarks.
 
 Needs no install: it runs the checkout with the Python at hand, and writes what each part printed to
-docs/results/gpu-check.json.
+results/gpu/gpu-check.json.
 
-    python scripts/gpu_check.py [OUTPUT.json]
+    python benchmarks/gpu_check.py [OUTPUT.json]
 """
 
 import json
@@ -30,7 +30,7 @@ def main() -> int:
     if not find_gpus():
         print("error: this machine shows no NVIDIA GPU, so there is nothing to check", file=sys.stderr)
         return 1
-    output = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "docs" / "results" / "gpu-check.json"
+    output = Path(sys.argv[1]) if len(sys.argv) > 1 else ROOT / "results" / "gpu" / "gpu-check.json"
     # Only the files that hold such tests: the others may import what a borrowed machine lacks.
     tests = [
         str(path) for path in sorted((ROOT / "tests").glob("**/test_*.py")) if "pytest.mark.gpu" in path.read_text()
@@ -39,6 +39,7 @@ def main() -> int:
     parts = [run("tests marked gpu", [*pytest, *tests])]
     for script in BENCHMARKS:
         parts.append(run(f"benchmarks/{script}", [sys.executable, str(ROOT / "benchmarks" / script)]))
+    output.parent.mkdir(parents=True, exist_ok=True)
     output.write_text(json.dumps({"environment": asdict(describe_environment()), "parts": parts}, indent=1) + "\n")
     print(f"\n{output}")
     return int(any(part["returncode"] != 0 for part in parts))
