@@ -127,6 +127,16 @@ def open_mnist(name: str, root: Path, image_hw: tuple[int, int], seed: int) -> D
     )
 
 
+def open_mnist_files(root: Path) -> tuple[tuple[_Gray, _Gray], tuple[_Gray, _Gray]]:
+    """Return images (N, 28, 28) and labels (N,) of the training file and of the test file below `root`.
+
+    Raises:
+        DataError: the files aren't there, or aren't the published ones.
+    """
+    require_files("mnist", MNIST_FILES, root)
+    return _load(root, "train"), _load(root, "t10k")
+
+
 @lru_cache(maxsize=4)
 def _load(root: Path, part: Literal["train", "t10k"]) -> tuple[_Gray, _Gray]:
     """Images (N, 28, 28) and labels (N,) of one half."""
