@@ -14,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lstn.distortion import DISTORTIONS, Distortion
+from lstn.distortion import CLUTTER_SIDE, DISTORTIONS, RTS_SIDE, Distortion
 from lstn.errors import DataError
 from lstn.images import Pixels
 from lstn.published import Published, require_files
 from lstn.splits import DataSet, SplitName
 
 MNIST_SETS = ("mnist", *(f"mnist-{name}" for name in DISTORTIONS))
+
+MNIST_SIDES = {name: {"mnist-rts": RTS_SIDE, "mnist-cluttered": CLUTTER_SIDE}.get(name, 28) for name in MNIST_SETS}
+"""The side in pixels that a set's images are drawn at."""
 
 MNIST_LABELS = tuple("0123456789")
 MNIST_MEAN = (0.0, 0.0, 0.0)

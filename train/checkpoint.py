@@ -9,6 +9,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 
 from lstn.contract import METADATA_KEY, Contract
+from lstn.doctor_run import share
 from lstn.errors import ArtifactError, UsageError
 from lstn.files import write_bytes
 from lstn.train.model import Classifier
@@ -28,6 +29,7 @@ class Training:
     epoch:        the epoch that the weights are of
     val_accuracy: share of the validation images classified rightly, 0..1
     parts:        how the images were divided into splits, in words
+    chance:       the validation accuracy up to which a model is at chance, 0..1; None in files of an older lstn
     """
 
     data: str
@@ -35,6 +37,7 @@ class Training:
     epoch: int
     val_accuracy: float
     parts: str = ""
+    chance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             int(fields["epoch"]),
             float(fields["val_accuracy"]),
             str(fields.get("parts", "")),
+            None if fields.get("chance") is None else share(fields["chance"]),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged header ({error!r})") from error

@@ -13,7 +13,7 @@ from lstn.train.distributed import ALONE, Shares, World
 from lstn.train.loading import Batch
 from lstn.train.model import Classifier
 from lstn.train.options import Options, Precision
-from lstn.train.recipes import average, outside, set_rate
+from lstn.train.recipes import RECIPES, average, outside, set_rate
 from lstn.train.state import Run
 
 Step = Callable[[int, int, float, float], None]
@@ -128,7 +128,7 @@ def diverged(run: Run, loss: float, number: int, options: Options) -> TrainingEr
     """Return what to say of a loss that is no number: what is kept, and what to change."""
     best = run.best
     kept = f"the checkpoint of epoch {best['epoch']} is kept" if best else "no epoch was finished before"
-    cures = [f"--lr {options.lr / 10:g}"]
+    cures = [f"--lr {min(options.lr / 10, RECIPES['robust'].lr):g}"]  # a tenth of 1e30 is as wrong
     if options.loc_lr_scale > 0.1 and run.model.transformer is not None:
         cures.append("--loc-lr-scale 0.1")
     if options.theta is ThetaForm.AFFINE and run.model.transformer is not None:

@@ -52,5 +52,7 @@ def write_metrics(folder: Path, history: list[Epoch], **last: float) -> None:
 
 def _write_best(run: Run, folder: Path, options: Options, parts: str) -> None:
     latest = run.history[-1]
-    training = Training(options.data, options.seed, latest["epoch"], latest["val_accuracy"], parts)
+    training = Training(
+        options.data, options.seed, latest["epoch"], latest["val_accuracy"], parts, latest.get("chance")
+    )
     write_checkpoint(folder / CHECKPOINT, run.kept, run.contract, training)

@@ -10,8 +10,10 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from lstn.alive import judged
+from lstn.chance import chance_level
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaForm
 from lstn.data import DataSet, Split, open_data
 from lstn.errors import UsageError
@@ -32,7 +34,8 @@ from lstn.train.loading import Images, batches
 from lstn.train.model import Classifier
 from lstn.train.options import Options
 from lstn.train.pretrained import load_backbone_weights
-from lstn.train.recipes import make_optimizer
+from lstn.train.recipes import dropout_share, make_optimizer
+from lstn.train.starts import scale_dropout, start_weights
 from lstn.train.state import LAST, Epoch, Run, restore, write_state
 from lstn.warp import Theta
 
@@ -137,6 +140,7 @@ def fit(
     watcher.started(len(data.train), len(run.history))
     augment = Augmentation(options.augment, image_hw=run.contract.image_hw, mirrors=data.mirrors, seed=options.seed)
     train, val = Images(data.train, augment), Images(data.val)
+    scale_dropout(run.model.backbone, dropout_share(options, options.epochs * len(data.train)))
     while len(run.history) < options.epochs and run.flat_epochs < options.patience:
         number = len(run.history) + 1
         began = time.perf_counter()
@@ -151,7 +155,8 @@ def fit(
         )
         train_loss, train_accuracy = train_epoch(run, network, loader, options, device, number, watcher.step, world)
         world.agree(run.kept)
-        val_loss, val_accuracy = evaluate(run.kept, val, options.batch_size, workers, device, world)
+        classes = torch.zeros(len(data.labels), dtype=torch.int64)
+        val_loss, val_accuracy = evaluate(run.kept, val, options.batch_size, workers, device, world, classes=classes)
         if not math.isfinite(val_loss):  # the last step of the epoch may have been the one too far
             raise world.told(diverged(run, val_loss, number, options))
         seconds = time.perf_counter() - began
@@ -163,11 +168,12 @@ def fit(
                 val_loss=val_loss,
                 val_accuracy=val_accuracy,
                 seconds=round(seconds, 3),
+                chance=chance_level(int(classes.max()) / len(val), len(val)),
             )
         )
         if probe is not None:
-            seen = probe.examine(run.kept, run.model)
             steps = number * -(-len(data.train) // options.batch_size)
+            seen = probe.examine(run.kept, run.model)
             run.history[-1]["transformer"] = judged(seen, run.contract, epoch=number, steps=steps)
             run.warps.append(torch.from_numpy(theta := probe.thetas(run.kept)))
             watcher.warped(number, probe.shown(), theta)
@@ -176,6 +182,8 @@ def fit(
                 keep(run, folder, options, data.parts)
         assert run.best is not None  # there is a latest epoch
         watcher.epoch(run.history[-1], run.best)
+    if len(run.history) < options.epochs:
+        note(f"stopped after epoch {len(run.history)}: {options.patience} epochs without a better validation accuracy")
     return finish(folder, data, run, options, workers, device, world, probe.shown() if probe else None)
 
 
@@ -204,7 +212,9 @@ def start(options: Options, contract: Contract, device: torch.device, splits: Se
     """Make the model, the optimizer and the loss scaler as they are before the first epoch."""
     torch.manual_seed(options.seed)
     # Convolutions are fastest so, on a CPU too; pixels arrive so, and what the sampler warps then goes on so.
-    model = Classifier(contract).to(device).to(memory_format=torch.channels_last)
+    model = Classifier(contract)
+    start_weights(model.backbone, options.seed)
+    model = model.to(device).to(memory_format=torch.channels_last)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
     averaged = deepcopy(model) if options.ema_epochs else None
     return Run(model, make_optimizer(model, options), scaler, identity(contract, splits), contract, averaged)
@@ -225,10 +235,12 @@ def evaluate(
     device: torch.device,
     world: World = ALONE,
     tally: Tally | None = None,
+    classes: Tensor | None = None,
 ) -> tuple[float, float]:
     """Return the mean loss (nats) and the accuracy (0..1) in float32, as the exported model computes.
 
-    `tally` counts the answers that this process computes.
+    `tally` counts the answers that this process computes; to `classes` (K,) int64 the images of each class are added,
+    over all processes.
     """
     model.eval()
     loss_sum, right = 0.0, 0
@@ -239,6 +251,10 @@ def evaluate(
         right += int((logits.argmax(1) == labels).sum())
         if tally is not None:
             tally.add(logits.numpy(), labels.numpy())
+        if classes is not None:
+            classes += torch.bincount(labels, minlength=len(classes))
+    if classes is not None:
+        classes.copy_(torch.tensor(world.sum(classes.to(device))))
     loss_sum, hits = world.sum(torch.tensor([loss_sum, right], dtype=torch.float64, device=device))
     return loss_sum / len(images), hits / len(images)
 

@@ -45,9 +45,11 @@ class _Figures(TypedDict):
 class Epoch(_Figures, total=False):
     """One line of metrics.jsonl. Losses in nats, accuracies 0..1, seconds of training and validation.
 
+    chance:      the validation accuracy up to which a model is at chance (`lstn.chance`); runs of an older lstn lack it
     transformer: how it was after the epoch; not there without one
     """
 
+    chance: float
     transformer: Health
 
 
@@ -219,6 +221,8 @@ def _epoch(row: dict[str, Any], place: int) -> Epoch:
         val_accuracy=share(row["val_accuracy"]),
         seconds=number(row["seconds"], _MOST),
     )
+    if "chance" in row:
+        whole["chance"] = share(row["chance"])
     if "transformer" in row:
         whole["transformer"] = health(row["transformer"])
     return whole

@@ -75,7 +75,8 @@ def train(
     ] = "none",
     weights: Annotated[str, typer.Option(help="Start the backbone from imagenet, or from a FILE of weights.")] = "",
     image_size: Annotated[
-        int | None, typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the backbone's")
+        int | None,
+        typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the set's or the backbone's"),
     ] = None,
     recipe: Annotated[
         Literal["paper", "robust"],
@@ -100,7 +101,10 @@ def train(
         At, typer.Option(help="What is warped: the image, or the feature map behind the backbone's first layers.")
     ] = At.INPUT,
     in_frame: InFrame = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Train at most this many epochs.")] = 25,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train at most this many epochs.", show_default="25; 5 of the embedded digits"),
+    ] = None,
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone; the transformer stays in fp32.")
     ] = "fp32",
@@ -138,6 +142,8 @@ def train(
             options = chosen_options(context, {})
             if resume:
                 options = _resumed(context, resume, options)
+            else:
+                _note_defaults(context, options)
             folder = resume or _named_folder(name or f"{loc.value}-{model}-{datetime.now():%Y%m%d-%H%M%S}")
         folder = Path(world.first(str(folder)))
         with (
@@ -163,20 +169,19 @@ def chosen_options(context: typer.Context, fixed: Mapping[str, object]) -> "Opti
 
     fixed: what the command has no option for
     """
+    from lstn.data import rooted, usual
     from lstn.train.options import Options
-    from lstn.train.recipes import RECIPES
+    from lstn.train.recipes import recipe_for
 
     given = {each.name: value for each in fields(Options) if (value := context.params.get(each.name)) is not None}
     for name, value in given.items():
         if isinstance(value, float) and not math.isfinite(value):
             raise UsageError(f"--{name.replace('_', '-')} {value} is no number to train with", hint="give a finite one")
-    if "image_size" not in given:
-        given["image_size"] = own_size(given["model"])
     if (root := context.params["data_root"]) is not None:
-        from lstn.data import rooted
-
         given["data"] = rooted(given["data"], root)
-    return Options(**asdict(RECIPES[context.params["recipe"]]) | given | dict(fixed))
+    of_set = usual(given["data"])
+    defaults = {"image_size": usual_size(given["model"], of_set.image_size), "epochs": of_set.epochs}
+    return Options(**asdict(recipe_for(context.params["recipe"], given["model"])) | defaults | given | dict(fixed))
 
 
 def _check_localizer(context: typer.Context, loc: Loc) -> None:
@@ -192,11 +197,31 @@ def _check_localizer(context: typer.Context, loc: Loc) -> None:
             )
 
 
-def own_size(model: str) -> int:
-    """Return the side of the images that a backbone was designed for, in pixels."""
+def usual_size(model: str, of_set: int | None) -> int:
+    """Return the side of images in pixels: the set's, if it has one and the backbone takes it; or the backbone's.
+
+    Larger images than a set has hold no more of it, and cost time with their area.
+    """
     from lstn.train.backbones import backbone_named
 
-    return backbone_named(model).image_size
+    backbone = backbone_named(model)
+    return backbone.image_size if of_set is None else max(of_set, backbone.smallest)
+
+
+def _note_defaults(context: typer.Context, options: "Options") -> None:
+    """Say what the set decided, so that nobody takes it for the backbone's choice."""
+    from lstn.data import usual
+    from lstn.train.backbones import backbone_named
+
+    asked = [name for name in ("image_size", "epochs") if context.params[name] is not None]
+    if asked or usual(options.data).image_size is None:
+        return
+    side, made_for = options.image_size, backbone_named(options.model).image_size
+    name = options.data.partition(":")[0]
+    note(
+        f"{name}: images of {side} x {side} pixels ({options.model} was made for {made_for}), {options.epochs} epochs; "
+        "--image-size and --epochs change that"
+    )
 
 
 def _named_folder(name: str) -> Path:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
+from lstn.chance import FEWEST_EPOCHS, FEWEST_STEPS, at_chance, chance_cure, chance_warning
 from lstn.terminal import messages, note, warn
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def watching(options: "Options", board: "Board | None") -> Iterator["Watcher"]:
 
     with Progress(*_COLUMNS, console=messages(), transient=True, disable=not messages().is_terminal) as progress:
         task = progress.add_task("", total=None, epoch="1", loss=0.0, accuracy=0.0)
-        shown = _Shown(progress, task, options.epochs, board)
+        shown = _Shown(progress, task, options, board)
         try:
             yield Watcher(shown.started, shown.step, shown.epoch, shown.warped)
         finally:
@@ -45,10 +46,12 @@ def watching(options: "Options", board: "Board | None") -> Iterator["Watcher"]:
 
 
 class _Shown:
-    def __init__(self, progress: Progress, task: TaskID, epochs: int, board: "Board | None") -> None:
-        self._progress, self._task, self._epochs, self._board = progress, task, epochs, board
+    def __init__(self, progress: Progress, task: TaskID, options: "Options", board: "Board | None") -> None:
+        self._progress, self._task, self._options, self._board = progress, task, options, board
+        self._epochs = options.epochs
         self._images_per_epoch = 0
         self._told = ""
+        self._told_chance = False
 
     def started(self, images: int, finished: int) -> None:
         self._images_per_epoch = images
@@ -64,6 +67,9 @@ class _Shown:
         figures = f"loss {row['train_loss']:.3f}  accuracy {row['train_accuracy']:6.1%}"
         figures += f"  validation {row['val_accuracy']:6.1%}  {row['seconds']:5.1f} s"
         note(f"epoch {row['epoch']:3d}/{self._epochs}  {figures}{'  best' if row is best else ''}")
+        steps = row["epoch"] * -(-self._images_per_epoch // self._options.batch_size)
+        if row["epoch"] >= FEWEST_EPOCHS and steps >= FEWEST_STEPS:
+            self._warn_of_chance(row)
         if "transformer" in row:
             self._warn_of(row["transformer"])
         if self._board is not None:
@@ -72,6 +78,13 @@ class _Shown:
     def warped(self, epoch: int, pixels: "Pixels", theta: "Theta") -> None:
         if self._board is not None:
             self._board.warped(epoch, pixels, theta)
+
+    def _warn_of_chance(self, row: "Epoch") -> None:
+        """Say it once, when it is first so."""
+        if at_chance(row["val_accuracy"], row.get("chance")) and not self._told_chance:
+            self._told_chance = True
+            warn(chance_warning(row["val_accuracy"]))
+            note(f"  likely cure: {chance_cure(self._options.lr, self._options.weights)}")
 
     def _warn_of(self, transformer: "Health") -> None:
         """Say it when it begins, and not in every epoch that it lasts; the cure tells one trouble from another."""
@@ -112,6 +125,9 @@ def report(result: "Result", options: "Options") -> None:
         f"{result.checkpoint}: {accuracy} {result.test_accuracy:.1%} on {result.test_images} images, "
         f"weights of epoch {result.best['epoch']}; beside it {', '.join(left)}, metrics.jsonl"
     )
+    if at_chance(result.best["val_accuracy"], result.best.get("chance")):
+        warn(chance_warning(result.best["val_accuracy"]))
+        note(f"  likely cure: {chance_cure(options.lr, options.weights)}")
 
 
 TEST = "test.json"
