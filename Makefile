@@ -10,7 +10,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
 # Each in a run of its own: a worker that had gone through all of them died now and then where it started a process,
 # why is not known.
-SUITES := tests/runtime tests/train tests/export tests/calibration tests/lstn "tests --ignore-glob=tests/*/*"
+SUITES := tests/runtime tests/train tests/nn tests/research tests/export tests/calibration "tests/lstn tests/data tests/formats tests/machine" "tests --ignore-glob=tests/*/*"
 
 .PHONY: setup demo test browser lint bench gpu-check clean
 

@@ -19,12 +19,12 @@ from typing import Any
 import torch
 
 from lstn.contract import Loc, ThetaForm
-from lstn.doctor_run import METRICS
+from lstn.health.run_health import METRICS
 from lstn.interval import Interval, mean_interval
 from lstn.train.loop import SILENT, fit
 from lstn.train.options import Options
 from lstn.train.recipes import RECIPES, Recipe
-from lstn.train.state import LAST, read_options
+from lstn.train.run_state import LAST, read_options
 
 ROBUST = RECIPES["robust"]
 

@@ -19,19 +19,19 @@ import numpy as np
 import onnx
 from result_files import machine_of, page_of_models, versions_of, write_result
 
-from lstn.calibration.layers import kept_layers
+from lstn.calibration.calibrating import DEFAULT_KEEP, IMAGES
+from lstn.calibration.kept_layers import kept_layers
 from lstn.calibration.lower import lowered_model
 from lstn.calibration.ranges import Ranges, ranges_of
-from lstn.calibration.run import DEFAULT_KEEP, IMAGES
-from lstn.commands.export import checkpoint_of, export_onnx
-from lstn.data import open_data
-from lstn.export.to_openvino import write_openvino
-from lstn.export.verify import sample_images
-from lstn.onnxfile import read_model
+from lstn.cli.export import checkpoint_of, export_onnx
+from lstn.data.dataset import open_data
+from lstn.export.onnx.verify_onnx import sample_images
+from lstn.export.openvino.to_openvino import write_openvino
+from lstn.formats.onnx_file import read_model
+from lstn.machine.environment import describe_environment
 from lstn.precision import Precision, RangeMethod
-from lstn.runtime.engine import open_engine
-from lstn.runtime.environment import describe_environment
-from lstn.runtime.race import Entrant, Race, Run, run_race
+from lstn.runtime.bench.race import Entrant, Race, TimedCall, run_race
+from lstn.runtime.engines.opening import open_engine
 
 ONNX_RUNTIME, OPENVINO = "ONNX Runtime", "OpenVINO"
 REFERENCE = ("fp32", ONNX_RUNTIME)
@@ -102,7 +102,7 @@ def entrants_of(onnx_file: Path, folder: Path, ranges: Ranges, images: np.ndarra
 
 
 @contextmanager
-def ready(path: Path, pixels: np.ndarray) -> Iterator[Run]:
+def ready(path: Path, pixels: np.ndarray) -> Iterator[TimedCall]:
     """Open an engine with one thread that doesn't spin."""
     with open_engine(path, threads=1, spin=False) as engine:
         yield lambda: engine.infer(pixels)

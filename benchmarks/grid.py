@@ -21,9 +21,9 @@ import torch.nn.functional as F
 from torch import nn
 
 from lstn.contract import Loc
-from lstn.runtime.latency import ratio
-from lstn.train.localizers import build_localizer
-from lstn.train.transformer import Transformer, sample
+from lstn.nn.localizers import build_localizer
+from lstn.nn.transformer import Transformer, sample
+from lstn.runtime.bench.latency import ratio
 
 OURS, TORCHS = "lstn affine_grid", "torch F.affine_grid"
 OPSET = 18

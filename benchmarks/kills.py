@@ -24,11 +24,11 @@ from tempfile import TemporaryDirectory
 import torch
 
 from lstn.contract import Loc, ThetaForm
-from lstn.train.checkpoint import CHECKPOINT, read_tensors
+from lstn.nn.checkpoint import CHECKPOINT, read_tensors
 from lstn.train.loop import Watcher, fit
 from lstn.train.options import Options
 from lstn.train.recipes import RECIPES
-from lstn.train.state import LAST, Epoch
+from lstn.train.run_state import LAST, Epoch
 
 RECIPE = replace(
     RECIPES["paper"],

@@ -21,9 +21,9 @@ from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from lstn.cores import usable_cores
-from lstn.folders import FolderSplit
+from lstn.data.folders import FolderSplit
 from lstn.images import SUFFIXES
+from lstn.machine.cores import usable_cores
 from lstn.train import loading
 from lstn.train.loading import Images, batches
 

@@ -20,29 +20,29 @@ import onnxruntime as ort
 import torch
 from result_files import versions_of, write_result
 
-from lstn.calibration.layers import kept_layers
+from lstn.calibration.calibrating import DEFAULT_KEEP
+from lstn.calibration.kept_layers import kept_layers
 from lstn.calibration.lower import lowered_model
 from lstn.calibration.ranges import Ranges, ranges_of
-from lstn.calibration.run import DEFAULT_KEEP
 from lstn.contract import PIXELS, Contract, Loc
-from lstn.data import open_data
-from lstn.digits import DIGIT_LABELS
+from lstn.data.dataset import open_data
+from lstn.data.digits import DIGIT_LABELS
 from lstn.errors import LstnError
-from lstn.export.builder import count_parsed_layers
-from lstn.export.to_onnx import onnx_from_torch
-from lstn.export.to_plan import write_plan
-from lstn.export.tuning import Batch, BuildSettings
-from lstn.plan import Flavour
+from lstn.export.onnx.to_onnx import onnx_from_torch
+from lstn.export.tensorrt.builder import count_parsed_layers
+from lstn.export.tensorrt.to_plan import write_plan
+from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
+from lstn.formats.plan_file import Flavour
+from lstn.machine.environment import describe_environment
+from lstn.nn.backbones import backbone_named
+from lstn.nn.classifier import Classifier
 from lstn.precision import Precision, RangeMethod
-from lstn.runtime.environment import describe_environment
-from lstn.train.backbones import backbone_named
-from lstn.train.model import Classifier
 
 BACKBONES = "cnn,resnet-18,effnet-b0,densenet-121"
 LOCS = "stn,vstn,lstn"
 TARGETS = ("sm86", "sm89", "sm120")
 FP8_TARGETS = TARGETS[1:]
-PROFILE = Batch(1, 8, 32)
+PROFILE = BatchRange(1, 8, 32)
 RANGE_IMAGES = 8
 COLUMNS = (
     "localizer", "backbone", "precision", "sampler", "model.onnx", "in ONNX Runtime", "plan", "built in",

@@ -15,9 +15,9 @@ from typing import Any
 
 from result_files import machine_of, page_of_models, versions_of, write_result
 
-from lstn.calibration.cost import Cost
-from lstn.calibration.run import DEFAULT_KEEP, Settings, calibrate
-from lstn.commands.export import checkpoint_of, export_onnx
+from lstn.calibration.calibrating import DEFAULT_KEEP, CalibrationSettings, calibrate
+from lstn.calibration.lowering_cost import LoweringCost
+from lstn.cli.export import checkpoint_of, export_onnx
 from lstn.precision import Precision
 
 KEEPS = ("head", "localizer")
@@ -56,7 +56,7 @@ def measure(run: Path, folder: Path) -> dict[str, Any]:
     costs = []
     for precision in Precision:
         for keep in KEEPS:
-            settings = Settings(precision=precision, data=training.data, seed=training.seed, keep=(keep,))
+            settings = CalibrationSettings(precision=precision, data=training.data, seed=training.seed, keep=(keep,))
             made = calibrate(onnx_file, folder / keep, settings)
             cost = made.cost
             contract, height = cost.contract, cost.contract.image_hw[0]
@@ -77,7 +77,7 @@ def measure(run: Path, folder: Path) -> dict[str, Any]:
     return {"model": what, "val_accuracy": training.val_accuracy, "costs": costs}
 
 
-def noisiest(cost: Cost) -> list[str]:
+def noisiest(cost: LoweringCost) -> list[str]:
     """The three nodes that add most noise by themselves."""
     known = [layer for layer in cost.layers if layer.own_db is not None]
     return [layer.node for layer in sorted(known, key=lambda layer: layer.own_db or 0.0)[:3]]

@@ -19,14 +19,14 @@ from typing import Any
 
 from result_files import machine_of, page_of_models, spread, versions_of, write_result
 
-from lstn.commands.infer import batch_size
-from lstn.cores import usable_cores
-from lstn.gpu import Device
+from lstn.cli.infer import batch_size
 from lstn.images import find_images
-from lstn.runtime.engine import open_engine
-from lstn.runtime.parts import Fields, Parts, run_of
-from lstn.runtime.predict import predict
-from lstn.runtime.ray_infer import open_pool
+from lstn.machine.cores import usable_cores
+from lstn.machine.gpu import Device
+from lstn.runtime.engines.opening import open_engine
+from lstn.runtime.inference.predict import predict
+from lstn.runtime.ray.ray_infer import open_pool
+from lstn.runtime.ray.result_parts import Fields, Parts, run_of
 
 WARM_UP = 512
 IN_WORK = 256

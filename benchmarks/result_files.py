@@ -7,7 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from lstn.runtime.environment import describe_environment
+from lstn.machine.environment import describe_environment
 
 
 def machine_of(libraries: Sequence[str]) -> dict[str, Any]:

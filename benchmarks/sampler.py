@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 
 from lstn.export.plugin.kernel import BLOCK, KERNELS, TARGETS, compile_ptx, count_blocks
-from lstn.runtime.latency import ratio
+from lstn.runtime.bench.latency import ratio
 
 BATCHES = (1, 32)
 CALLS = 20

@@ -27,10 +27,10 @@ from PIL import Image
 from result_files import page_of_models, spread, write_result
 from serve_process import MODEL, resident_mb, serving
 
-from lstn.cores import usable_cores
 from lstn.images import decode
-from lstn.runtime.engine import open_engine
-from lstn.runtime.environment import describe_environment
+from lstn.machine.cores import usable_cores
+from lstn.machine.environment import describe_environment
+from lstn.runtime.engines.opening import open_engine
 
 SIZES = (1, 1, 2, 4)
 """Images in a request, drawn from these."""

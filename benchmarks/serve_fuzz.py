@@ -28,7 +28,7 @@ from serve_cases import Case, case_of
 from serve_process import MODEL, resident_mb, serving
 
 from lstn.images import Pixels
-from lstn.runtime.engine import open_engine
+from lstn.runtime.engines.opening import open_engine
 
 WAIT_S = 20.0
 """For an answer."""

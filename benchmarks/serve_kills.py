@@ -33,7 +33,7 @@ from result_files import machine_of, versions_of, write_result
 from serve_process import MODEL, Server, started
 
 from lstn.images import Pixels
-from lstn.runtime.engine import open_engine
+from lstn.runtime.engines.opening import open_engine
 
 WAIT_S = 30.0
 """A client that waits for longer hangs."""

@@ -9,25 +9,25 @@ import numpy.typing as npt
 import onnx
 from rich.progress import track
 
-from lstn.calibration.cost import (
+from lstn.calibration.lowering_cost import (
     Accuracy,
     BadCase,
     Changed,
-    Cost,
     Drift,
     Floats,
     Ints,
     LogitDifference,
+    LoweringCost,
     PerImage,
 )
+from lstn.calibration.measuring_session import Session
 from lstn.calibration.noise import LayerNoise, measure_noise
-from lstn.calibration.session import Session
 from lstn.calibration.swap import with_theta_input
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
-from lstn.data import Split
+from lstn.data.dataset import Split
 from lstn.errors import DataError, UsageError, VerificationError
+from lstn.formats.onnx_file import read_model
 from lstn.images import Pixels
-from lstn.onnxfile import read_model
 from lstn.terminal import messages
 from lstn.warp import Theta, drift_px
 
@@ -60,7 +60,7 @@ class _Images:
     thetas: npt.NDArray[np.float32]
 
 
-def measure(reference: Path, lowered: Path, split: Split, *, count: int = IMAGES) -> Cost:
+def measure(reference: Path, lowered: Path, split: Split, *, count: int = IMAGES) -> LoweringCost:
     """Compare two ONNX files of one contract, float32 and lowered, on `count` images spread over `split`.
 
     Both run in ONNX Runtime on the CPU, and so must be able to. Images are decoded a batch at a time, and no logits are
@@ -135,12 +135,12 @@ class _Pair:
 
 def _cost(
     contract: Contract, split: Split, indices: Ints, found: _Images, noise: tuple[LayerNoise, ...], noise_images: int
-) -> Cost:
+) -> LoweringCost:
     warped = contract.loc is not Loc.NONE
     drift = drift_px(found.thetas[:, 1], found.thetas[:, 0], contract.image_hw) if warped else None
     right = found.predicted == found.label[:, None]
     per_image = PerImage(indices, found.label, found.predicted[:, 0], found.predicted[:, 1], found.difference, drift)
-    return Cost(
+    return LoweringCost(
         contract=contract,
         images=len(indices),
         split_size=len(split),

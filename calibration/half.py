@@ -13,9 +13,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxconverter_common import float16
 
-from lstn.calibration.layers import lowered_nodes
+from lstn.calibration.kept_layers import lowered_nodes
 from lstn.errors import LstnError
-from lstn.nodes import layer_of
+from lstn.formats.node_names import layer_of
 from lstn.precision import Precision
 
 _LARGEST = float(np.finfo(np.float16).max)

@@ -7,12 +7,12 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from lstn.calibration.half import half_model
-from lstn.calibration.layers import LAYERS, layer_names, lowered_nodes
+from lstn.calibration.kept_layers import LAYERS, layer_names, lowered_nodes
 from lstn.calibration.quantize import quantized_model
 from lstn.calibration.ranges import Ranges
 from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError, UsageError
-from lstn.onnxfile import read_model
+from lstn.formats.onnx_file import read_model
 from lstn.precision import Precision
 
 
@@ -47,7 +47,7 @@ def lowered_model(
 ) -> onnx.ModelProto:
     """Return `model` with all layers but `kept` in lower precision; contract, inputs and outputs stay what they are.
 
-    kept:   layers that stay float32, as `lstn.calibration.layers.kept_layers` returns them
+    kept:   layers that stay float32, as `lstn.calibration.kept_layers.kept_layers` returns them
     ranges: for int8 and fp8
 
     Raises:

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from lstn.calibration.session import Session
+from lstn.calibration.measuring_session import Session
 from lstn.calibration.swap import needed, tensor_types, with_nodes
 from lstn.contract import PIXELS
 from lstn.errors import ArtifactError

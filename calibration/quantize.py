@@ -9,7 +9,7 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import QuantType
 
-from lstn.calibration.layers import lowered_nodes
+from lstn.calibration.kept_layers import lowered_nodes
 from lstn.precision import Precision
 
 if TYPE_CHECKING:

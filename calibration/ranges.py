@@ -23,14 +23,14 @@ from onnxruntime.quantization.calibrate import (
 )
 from rich.progress import track
 
-from lstn.calibration.layers import LOWERED_PARTS
+from lstn.calibration.kept_layers import LOWERED_PARTS
 from lstn.calibration.quantize import OPERATORS
 from lstn.contract import PIXELS
-from lstn.data import Split
+from lstn.data.dataset import Split
 from lstn.errors import ArtifactError, DataError, LstnError
 from lstn.files import sha256_of, write_text
+from lstn.formats.node_names import part_of
 from lstn.images import Pixels
-from lstn.nodes import part_of
 from lstn.precision import RangeMethod
 from lstn.terminal import messages, warn
 

@@ -10,10 +10,10 @@ import onnx
 from rich.progress import track
 
 from lstn.calibration.emulate import emulated
-from lstn.calibration.layers import layer_names
-from lstn.calibration.session import Session
+from lstn.calibration.kept_layers import layer_names
+from lstn.calibration.measuring_session import Session
 from lstn.contract import LOGITS, PIXELS
-from lstn.data import Split
+from lstn.data.dataset import Split
 from lstn.errors import LstnError
 from lstn.images import Pixels
 from lstn.precision import Precision
@@ -31,7 +31,7 @@ _Logits: TypeAlias = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class SearchStep:
     """One model that was measured on the way: what it keeps beyond what is always kept, and its drop in points."""
 
     kept: tuple[str, ...]
@@ -49,7 +49,7 @@ class Outcome:
     """
 
     noise: dict[str, float]
-    steps: tuple[Step, ...]
+    steps: tuple[SearchStep, ...]
     kept: frozenset[str]
     drop: float
 
@@ -128,7 +128,7 @@ class _Search:
         self._reference = self._logits(model, self._pixels)
         self._right = self._accuracy(self._reference)
         self._drops: dict[frozenset[str], float] = {}
-        self._steps: list[Step] = []
+        self._steps: list[SearchStep] = []
 
     def drop(self, kept: Sequence[str]) -> float:
         """Return by how many points accuracy falls with these kept too."""
@@ -137,7 +137,7 @@ class _Search:
             model = emulated(self._lower(self._always | key), self._precision)
             drop = 100 * (self._right - self._accuracy(self._logits(model, self._pixels)))
             self._drops[key] = drop
-            self._steps.append(Step(tuple(kept), drop))
+            self._steps.append(SearchStep(tuple(kept), drop))
         return self._drops[key]
 
     def rank(self) -> dict[str, float]:

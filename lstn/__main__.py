@@ -1,5 +1,5 @@
 """`python -m lstn`, for `torchrun -m lstn` and for checkouts that were never installed."""
 
-from lstn.cli import main
+from lstn.cli.app import main
 
 main()

@@ -28,7 +28,7 @@ MAX_ITERATIONS = 8
 
 class Loc(str, Enum):
     """The localizer: none, one of the paper's (L-STN paper, Tables 1-3), one on the backbone's own first layers, or a
-    control, which an experiment compares the others with (`lstn.train.localizers`)."""
+    control, which an experiment compares the others with (`lstn.nn.localizers`)."""
 
     NONE = "none"
     STN = "stn"
@@ -54,7 +54,7 @@ class At(str, Enum):
 
 
 class ThetaForm(str, Enum):
-    """Which affine matrices a localizer can answer with (`lstn.train.bounds`)."""
+    """Which affine matrices a localizer can answer with (`lstn.nn.forms`)."""
 
     AFFINE = "affine"
     SIMILARITY = "similarity"
@@ -66,7 +66,7 @@ class Contract:
     """What a model is.
 
     loc:      the localizer; `none` means that the model has no theta output
-    backbone: a name in `lstn.train.backbones.BACKBONES`
+    backbone: a name in `lstn.nn.backbones.BACKBONES`
     image_hw: height and width of the input, in pixels
     labels:   one name per class, in the order of the logits
     mean, std: per RGB channel on the 0..1 scale; the graph itself normalises

@@ -15,7 +15,7 @@ from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from lstn.data import open_data
+from lstn.data.dataset import open_data
 
 ROOT = Path(__file__).parents[1]
 DEMO = ROOT / "demo"

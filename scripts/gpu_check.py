@@ -17,8 +17,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
-from lstn.gpu import find_gpus  # noqa: E402 - the checkout, not an installed copy
-from lstn.runtime.environment import describe_environment  # noqa: E402
+from lstn.machine.environment import describe_environment  # noqa: E402
+from lstn.machine.gpu import find_gpus  # noqa: E402 - the checkout, not an installed copy
 
 TIMEOUT_S = 480
 BENCHMARKS = ("grid.py", "sampler.py")

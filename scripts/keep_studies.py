@@ -13,8 +13,8 @@ import sys
 from pathlib import Path
 
 from lstn.report.table import Table
-from lstn.study.results import Study, study_of
-from lstn.study.tables import error_table, pair_table
+from lstn.research.study.study_results import Study, study_of
+from lstn.research.study.study_tables import error_table, pair_table
 
 RESULTS = Path(__file__).parents[1] / "docs" / "results"
 PAGE = RESULTS / "study.md"

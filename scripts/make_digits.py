@@ -1,4 +1,4 @@
-"""Make lstn/digits.npz, the embedded data set, from MNIST's four files: the same bytes every time.
+"""Make lstn/data/digits.npz, the embedded data set, from MNIST's four files: the same bytes every time.
 
     python scripts/make_digits.py ROOT [--out FILE]
 
@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from lstn.digits import RASTER
+from lstn.data.digits import RASTER
+from lstn.data.published.mnist import open_mnist_files
 from lstn.files import replacing
-from lstn.mnist import open_mnist_files
 
 ROOT = Path(__file__).parents[1]
 
@@ -27,7 +27,7 @@ def main() -> None:
     """Read, crop, reduce, pack and write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("root", type=Path)
-    parser.add_argument("--out", type=Path, default=ROOT / "lstn/digits.npz")
+    parser.add_argument("--out", type=Path, default=ROOT / "lstn/data/digits.npz")
     arguments = parser.parse_args()
     (images, labels), (test_images, test_labels) = open_mnist_files(arguments.root)
     chosen = np.concatenate([images[:_TRAIN], images[-_VAL:], test_images[::_TEST_EVERY]])

@@ -17,7 +17,7 @@ import yaml
 from tiny import proto_of
 from tiny_fixtures import LABELS, tiny_at
 
-from lstn.cli import app
+from lstn.cli.app import app
 from lstn.contract import Loc
 
 ROOT = Path(__file__).parents[1]

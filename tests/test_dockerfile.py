@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from lstn.cli import app
+from lstn.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 TEXT = (ROOT / "Dockerfile").read_text()

@@ -12,7 +12,7 @@ SCRIPT = Path(__file__).parents[1] / "scripts" / "gpu_check.py"
 def test_without_a_gpu_it_says_so_and_measures_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("lstn.gpu.find_gpus", lambda: ())
+    monkeypatch.setattr("lstn.machine.gpu.find_gpus", lambda: ())
     monkeypatch.setattr(sys, "argv", ["gpu_check.py", str(tmp_path / "gpu-check.json")])
     with pytest.raises(SystemExit) as raised:
         runpy.run_path(str(SCRIPT), run_name="__main__")

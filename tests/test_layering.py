@@ -19,7 +19,7 @@ MAY_IMPORT = {
 }
 """Which heavy packages a folder may import; anything else is free."""
 
-NAMED_EDGES = {("export", "lstn.train.checkpoint")}
+NAMED_EDGES = {("export", "lstn.nn.checkpoint")}
 """The only imports of one stage by another."""
 
 

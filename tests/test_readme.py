@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import typer.main
 
-from lstn.cli import app
+from lstn.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("**/*.md"))]

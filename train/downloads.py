@@ -1,15 +1,15 @@
-"""Published data sets, fetched by torchvision: the files alone, which `lstn.data` then unpacks or reads."""
+"""Published data sets, fetched by torchvision: the files alone, which `lstn.data.dataset` then unpacks or reads."""
 
 from pathlib import Path
 
 from torchvision.datasets.utils import download_url
 
-from lstn.data import set_and_root
+from lstn.data.dataset import set_and_root
+from lstn.data.published.mnist import MNIST_FILES, MNIST_SETS
+from lstn.data.published.named_sets import NAMED, unpacked
+from lstn.data.published.published_files import Published, md5_of, where_from
 from lstn.errors import DataError, LstnError
 from lstn.files import replacing
-from lstn.mnist import MNIST_FILES, MNIST_SETS
-from lstn.named_data import NAMED, unpacked
-from lstn.published import Published, md5_of, where_from
 from lstn.terminal import note
 
 

@@ -9,14 +9,14 @@ from torch import Tensor, nn
 
 from lstn.contract import Contract, ThetaForm
 from lstn.errors import TrainingError, UsageError
+from lstn.nn.classifier import Classifier
 from lstn.train.distributed import ALONE, Shares, World
-from lstn.train.loading import Batch
-from lstn.train.model import Classifier
-from lstn.train.options import Options, Precision
+from lstn.train.loading import ImageBatch
+from lstn.train.options import Options, TrainingPrecision
 from lstn.train.recipes import RECIPES, average, outside, set_rate
-from lstn.train.state import Run
+from lstn.train.run_state import Run
 
-Step = Callable[[int, int, float, float], None]
+OnStep = Callable[[int, int, float, float], None]
 """Called after every batch with the epoch, images seen in it, mean loss and accuracy so far."""
 
 _AMP = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
@@ -29,7 +29,7 @@ class Network(nn.Module):
               time for that
     """
 
-    def __init__(self, model: Classifier, precision: Precision, *, compiled: bool = False) -> None:
+    def __init__(self, model: Classifier, precision: TrainingPrecision, *, compiled: bool = False) -> None:
         super().__init__()
         self.model = model
         self.precision = precision
@@ -46,7 +46,7 @@ class Network(nn.Module):
             return self._classify(frames), theta
 
 
-def forward(model: Classifier, pixels: Tensor, precision: Precision) -> Tensor:
+def forward(model: Classifier, pixels: Tensor, precision: TrainingPrecision) -> Tensor:
     """pixels (N, H, W, 3) uint8 -> logits (N, K), as training computes them."""
     logits: Tensor = Network(model, precision)(pixels)[0]
     return logits
@@ -76,11 +76,11 @@ def check_step(contract: Contract, images: int) -> None:
 def train_epoch(
     run: Run,
     network: nn.Module,
-    loader: torch.utils.data.DataLoader[Batch],
+    loader: torch.utils.data.DataLoader[ImageBatch],
     options: Options,
     device: torch.device,
     number: int,
-    step: Step,
+    step: OnStep,
     world: World = ALONE,
 ) -> tuple[float, float]:
     """Fit the weights to every batch once; return the mean loss (nats) and the accuracy (0..1) on the way.

@@ -3,12 +3,12 @@
 import json
 from pathlib import Path
 
-from lstn.doctor_run import METRICS
 from lstn.errors import ArtifactError
 from lstn.files import write_text
-from lstn.train.checkpoint import CHECKPOINT, Training, load_checkpoint, write_checkpoint
+from lstn.health.run_health import METRICS
+from lstn.nn.checkpoint import CHECKPOINT, Training, load_checkpoint, write_checkpoint
 from lstn.train.options import Options
-from lstn.train.state import LAST, Epoch, Run, write_state
+from lstn.train.run_state import LAST, Epoch, Run, write_state
 
 
 def keep(run: Run, folder: Path, options: Options, parts: str) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lstn.data import Split
+from lstn.data.dataset import Split
 from lstn.errors import LstnError, TrainingError
 from lstn.images import Pixels
 from lstn.train.augment import Augmentation
@@ -18,11 +18,11 @@ from lstn.train.distributed import ALONE, Shares, World
 CACHE_BYTES = 1 << 30
 """A split that takes no more than this as uint8 pixels is decoded once and kept in memory."""
 
-Batch = tuple[Tensor, Tensor]
+ImageBatch = tuple[Tensor, Tensor]
 """pixels (N, H, W, 3) uint8, labels (N,) int64."""
 
 
-class Images(Dataset[Batch]):
+class Images(Dataset[ImageBatch]):
     """A split for torch's loader: read once and held in memory, if it is small and not drawn anew for every epoch.
 
     augment: what happens to the images on their way into a batch
@@ -32,7 +32,7 @@ class Images(Dataset[Batch]):
         self._split = split
         self._augment = None if augment is None or augment.idle else augment
         self._epoch = 0
-        self._kept: Batch | None = None
+        self._kept: ImageBatch | None = None
         drawn = split.redrawn(1) is not split
         if not drawn and len(split) * split[0][0].nbytes <= CACHE_BYTES:
             self._kept = _read_all(split)
@@ -52,18 +52,18 @@ class Images(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self._split)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> ImageBatch:
         pixels, labels = self._batch([index])
         return pixels[0], labels[0]
 
-    def __getitems__(self, indices: list[int]) -> Batch | LstnError:
+    def __getitems__(self, indices: list[int]) -> ImageBatch | LstnError:
         """Return the batch of these images. An error is returned too: torch would bring it back with a traceback."""
         try:
             return self._batch(indices)
         except LstnError as error:
             return error
 
-    def _batch(self, indices: list[int]) -> Batch:
+    def _batch(self, indices: list[int]) -> ImageBatch:
         if self._kept is None:
             pixels, labels = _stack([self._split[index] for index in indices])
         else:
@@ -71,10 +71,10 @@ class Images(Dataset[Batch]):
         return (pixels if self._augment is None else self._augment(pixels, indices, self._epoch)), labels
 
 
-class Loader(DataLoader[Batch]):
+class Loader(DataLoader[ImageBatch]):
     """torch's loader; what goes wrong in a worker process ends in one error."""
 
-    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]
+    def __iter__(self) -> Iterator[ImageBatch]:  # type: ignore[override]
         """Yield the batches.
 
         Raises:
@@ -128,7 +128,7 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _read_all(split: Split) -> Batch:
+def _read_all(split: Split) -> ImageBatch:
     first, _ = split[0]
     pixels = np.empty((len(split), *first.shape), np.uint8)
     labels = np.empty(len(split), np.int64)
@@ -142,6 +142,6 @@ def _read_all(split: Split) -> Batch:
     return torch.from_numpy(pixels), torch.from_numpy(labels)
 
 
-def _stack(rows: list[tuple[Pixels, int]]) -> Batch:
+def _stack(rows: list[tuple[Pixels, int]]) -> ImageBatch:
     pixels, labels = zip(*rows, strict=True)
     return torch.from_numpy(np.stack(pixels)), torch.tensor(labels)

@@ -12,36 +12,36 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lstn.alive import judged
 from lstn.chance import chance_level
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaForm
-from lstn.data import DataSet, Split, open_data
+from lstn.data.dataset import DataSet, Split, open_data
 from lstn.errors import UsageError
+from lstn.evaluation.scores import Scores, Tally
 from lstn.files import remove_leftovers
+from lstn.health.liveness import judged
 from lstn.images import Pixels
-from lstn.scores import Scores, Tally
+from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
+from lstn.nn.classifier import Classifier
+from lstn.nn.device import check_compiler
+from lstn.nn.pretrained import load_backbone_weights
 from lstn.terminal import note
-from lstn.train.alive import Probe
 from lstn.train.augment import Augmentation
-from lstn.train.checkpoint import CHECKPOINT, load_checkpoint
-from lstn.train.claim import claimed
-from lstn.train.device import check_compiler
 from lstn.train.distributed import ALONE, World
 from lstn.train.downloads import download
-from lstn.train.fitting import Network, Step, check_step, diverged, forward, train_epoch
+from lstn.train.fitting import Network, OnStep, check_step, diverged, forward, train_epoch
 from lstn.train.keeping import keep, mend, write_metrics
 from lstn.train.loading import Images, batches
-from lstn.train.model import Classifier
 from lstn.train.options import Options
-from lstn.train.pretrained import load_backbone_weights
 from lstn.train.recipes import dropout_share, make_optimizer
+from lstn.train.run_folder import claimed
+from lstn.train.run_state import LAST, Epoch, Run, restore, write_state
 from lstn.train.starts import scale_dropout, start_weights
-from lstn.train.state import LAST, Epoch, Run, restore, write_state
+from lstn.train.watch.probe import Probe
 from lstn.warp import Theta
 
 
 @dataclass(frozen=True, slots=True)
-class Result:
+class TrainingResult:
     """What a finished run came to: the best epoch's model on the CPU, and how good it is; accuracies 0..1.
 
     test_is_val: there are no test images, and the validation images that chose the epoch are tested
@@ -68,7 +68,7 @@ class Watcher:
     before that what a few images (n, H, W, 3) and their theta (n, 2, 3) are in it, if there is a transformer."""
 
     started: Callable[[int, int], None]
-    step: Step
+    step: OnStep
     epoch: Callable[[Epoch, Epoch], None]
     warped: Callable[[int, Pixels, Theta], None] = lambda epoch, pixels, theta: None
 
@@ -87,7 +87,7 @@ def fit(
     resume: bool,
     world: World = ALONE,
     compiled: bool = False,
-) -> Result:
+) -> TrainingResult:
     """Train until `options.epochs`, or until validation accuracy stays flat for `options.patience` epochs.
 
     After every epoch `folder` holds the best checkpoint, the state to resume from, and metrics.jsonl, each written
@@ -268,7 +268,7 @@ def finish(
     device: torch.device,
     world: World,
     shown: Pixels | None,
-) -> Result:
+) -> TrainingResult:
     """Test the best checkpoint, once, on images that chose nothing."""
     best = run.best
     assert best is not None  # a run has at least one epoch
@@ -280,7 +280,7 @@ def finish(
     if world.rank == 0:
         write_metrics(folder, run.history, best_epoch=best["epoch"], test_loss=loss, test_accuracy=accuracy)
     warps = tuple(theta.numpy() for theta in run.warps)
-    return Result(
+    return TrainingResult(
         checkpoint=folder / CHECKPOINT,
         model=model.cpu(),
         val=data.val,

@@ -7,12 +7,12 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
 from lstn.contract import MAX_ITERATIONS, At, Loc, ThetaForm
-from lstn.doctor_run import number
 from lstn.errors import ArtifactError
+from lstn.health.run_health import number
 from lstn.train.augment import Augment
 from lstn.train.recipes import Recipe
 
-Precision: TypeAlias = Literal["fp32", "bf16", "fp16"]
+TrainingPrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 """Arithmetic of the backbone in training; the transformer always computes in float32."""
 
 _RANGES: dict[str, tuple[int, float]] = {
@@ -44,7 +44,7 @@ class Options(Recipe):
     weights: str
     image_size: int
     epochs: int
-    precision: Precision
+    precision: TrainingPrecision
     seed: int
     augment: Augment = "none"
     iterations: int = 1

@@ -7,8 +7,8 @@ from typing import Literal, TypeAlias
 import torch
 
 from lstn.contract import ThetaForm
-from lstn.train.backbones import backbone_named
-from lstn.train.model import Classifier
+from lstn.nn.backbones import backbone_named
+from lstn.nn.classifier import Classifier
 
 RecipeName: TypeAlias = Literal["paper", "robust"]
 

@@ -7,7 +7,7 @@
 // float16, coordinates and sums are float32 always. A point at which a coordinate isn't finite reads NaN, as it does
 // in PyTorch on a CPU; PyTorch on a GPU reads zero there, which would hide a localizer that diverged.
 //
-// nvrtc compiles this to PTX; a host compiler can too, see tests/export/plugin/host_shim.cpp. Hence no include.
+// nvrtc compiles this to PTX; a host compiler can too, see tests/support/host_shim.cpp. Hence no include.
 
 struct Half {
     unsigned short bits;

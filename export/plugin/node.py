@@ -10,7 +10,7 @@ from onnx import helper
 from lstn.contract import THETA
 from lstn.errors import LstnError
 from lstn.export.plugin import DOMAIN, OPERATOR
-from lstn.nodes import Part, part_of
+from lstn.formats.node_names import ModelPart, part_of
 
 _VERSION = 1
 """Of the operator set `lstn`, which holds this one operator."""
@@ -23,15 +23,15 @@ _FOR_TENSORRT = {"plugin_namespace": DOMAIN, "plugin_version": "1", "aot": 1}
 def fuse_sampler(proto: onnx.ModelProto) -> None:
     """Move the nodes between theta and the warped images into a function, and call it in their place.
 
-    Expects nodes to have their names (see `lstn.nodes`) and one GridSample among them. The function's body is what
-    stood in the graph, but for two casts: its images may be float16, and the sum is float32 all the same.
+    Expects nodes to have their names (see `lstn.formats.node_names`) and one GridSample among them. The function's body
+    is what stood in the graph, but for two casts: its images may be float16, and the sum is float32 all the same.
 
     Raises:
         LstnError: those nodes read something else than theta and the images, or something else reads them.
     """
     graph = proto.graph
-    body = [node for node in graph.node if part_of(node.name) in (Part.GRID, Part.SAMPLER)]
-    rest = [node for node in graph.node if part_of(node.name) not in (Part.GRID, Part.SAMPLER)]
+    body = [node for node in graph.node if part_of(node.name) in (ModelPart.GRID, ModelPart.SAMPLER)]
+    rest = [node for node in graph.node if part_of(node.name) not in (ModelPart.GRID, ModelPart.SAMPLER)]
     (sampler,) = [node for node in body if node.op_type == "GridSample"]
     images, warped = sampler.input[0], sampler.output[0]
     made = {name for node in body for name in node.output}
@@ -40,7 +40,7 @@ def fuse_sampler(proto: onnx.ModelProto) -> None:
     strays = (read - constants.keys() - {images, THETA}) | (made & {name for node in rest for name in node.input})
     if strays != {warped}:
         raise LstnError(f"the sampler can't be fused: {sorted(strays - {warped})} cross its border")
-    name = f"{Part.SAMPLER.value}/{OPERATOR}"
+    name = f"{ModelPart.SAMPLER.value}/{OPERATOR}"
     node = helper.make_node(OPERATOR, [images, THETA], [name], name=name, domain=DOMAIN)
     node.attribute.extend(helper.make_attribute(key, value) for key, value in _FOR_TENSORRT.items())
     proto.functions.append(_function(proto, body, [constants[name] for name in sorted(read & constants.keys())]))

@@ -12,8 +12,8 @@ from PIL import Image
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.errors import ImageError
 from lstn.images import Pixels, decode
-from lstn.runtime.answer import softmax
-from lstn.runtime.engine import Prediction
+from lstn.runtime.engines.base import Prediction
+from lstn.runtime.inference.answer import softmax
 from lstn.runtime.serving.access import MAX_DECODED_PIXELS
 from lstn.runtime.serving.refusal import Refusal, Why
 

@@ -3,8 +3,8 @@ from pathlib import Path
 import pytest
 from hand_made import LABELS, ArraySplit, Edit, MeasureByHand, make_model, random_split, save, untouched
 
-from lstn.calibration.cost import Cost
 from lstn.calibration.drift import measure
+from lstn.calibration.lowering_cost import LoweringCost
 from lstn.contract import Loc
 
 
@@ -20,7 +20,7 @@ def measure_by_hand(tmp_path: Path) -> MeasureByHand:
         split: ArraySplit | None = None,
         spoil: Edit = untouched,
         **options: int,
-    ) -> Cost:
+    ) -> LoweringCost:
         reference = save(make_model(loc, labels=labels, edit=spoil), tmp_path / "model.onnx")
         lowered = save(make_model(loc, labels=labels, edit=edit), tmp_path / "model.low.onnx")
         chosen = random_split(40, classes=len(labels)) if split is None else split

@@ -12,14 +12,14 @@ from PIL import Image
 from small_models import LABELS, SIDE, exported_model, undecided, warping_model
 from tiny_fixtures import run_lstn
 
-from lstn.calibration.session import Session
+from lstn.calibration.measuring_session import Session
 from lstn.contract import LOGITS, METADATA_KEY, PIXELS, Contract, Loc
-from lstn.data import open_data
-from lstn.export.to_onnx import onnx_from_torch
-from lstn.export.verify import sample_images
-from lstn.onnxfile import read_onnx
-from lstn.train.checkpoint import Training, write_checkpoint
-from lstn.train.model import Classifier
+from lstn.data.dataset import open_data
+from lstn.export.onnx.to_onnx import onnx_from_torch
+from lstn.export.onnx.verify_onnx import sample_images
+from lstn.formats.onnx_file import read_onnx
+from lstn.nn.checkpoint import Training, write_checkpoint
+from lstn.nn.classifier import Classifier
 
 __all__ = ["run_lstn"]
 

@@ -13,14 +13,14 @@ from small_models import SIDE, exported_model, warping_model
 
 from lstn.calibration.emulate import emulated
 from lstn.calibration.half import half_model
-from lstn.calibration.layers import kept_layers
+from lstn.calibration.kept_layers import kept_layers
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.errors import LstnError
-from lstn.export.to_onnx import onnx_from_torch
+from lstn.export.onnx.to_onnx import onnx_from_torch
+from lstn.formats.node_names import HEAD, ModelPart, layer_of, part_of
 from lstn.images import Pixels
-from lstn.nodes import HEAD, Part, layer_of, part_of
+from lstn.nn.classifier import Classifier
 from lstn.precision import Precision
-from lstn.train.model import Classifier
 
 HALVES = {Precision.FP16: TensorProto.FLOAT16, Precision.BF16: TensorProto.BFLOAT16}
 FAR = torch.tensor([0.05, 0.0, 0.95, 0.0, 0.05, 0.95])
@@ -52,7 +52,9 @@ def test_types_are_what_was_asked_for(loc: Loc, backbone: str, keep: str, precis
         part, layer = part_of(node.name), layer_of(node.name)
         in_head = layer in (HEAD, "localizer") or layer.startswith(f"{HEAD}.")
         full = (
-            part in (Part.INPUT, Part.GRID, Part.SAMPLER) or in_head or (keep == "localizer" and part is Part.LOCALIZER)
+            part in (ModelPart.INPUT, ModelPart.GRID, ModelPart.SAMPLER)
+            or in_head
+            or (keep == "localizer" and part is ModelPart.LOCALIZER)
         )
         assert types[node.output[0]] == (TensorProto.FLOAT if full else HALVES[precision]), node.name
     assert [(e.name, e.type) for e in half.graph.output] == [(e.name, e.type) for e in model.graph.output]

@@ -1,10 +1,10 @@
 import pytest
 from small_models import exported_model
 
-from lstn.calibration.layers import kept_layers, layer_names, lowered_nodes
+from lstn.calibration.kept_layers import kept_layers, layer_names, lowered_nodes
 from lstn.contract import Loc
 from lstn.errors import ArtifactError, UsageError
-from lstn.nodes import Part, part_of
+from lstn.formats.node_names import ModelPart, part_of
 
 HEAD_LAYERS = {"localizer.head.1", "localizer.head.3"}
 
@@ -21,7 +21,7 @@ def test_the_head_is_kept_whatever_is_asked_for() -> None:
     assert kept_layers(model, ["head"]) == HEAD_LAYERS
     assert kept_layers(model, ["backbone.features.0"]) == {*HEAD_LAYERS, "backbone.features.0"}
     whole = kept_layers(model, ["localizer"])
-    assert whole == {name for name in layer_names(model) if part_of(name) is Part.LOCALIZER}
+    assert whole == {name for name in layer_names(model) if part_of(name) is ModelPart.LOCALIZER}
 
 
 def test_a_module_stands_for_its_layers_and_not_for_what_begins_alike() -> None:
@@ -45,7 +45,7 @@ def test_an_unknown_layer_is_refused_with_what_comes_near() -> None:
 def test_a_kept_part_is_kept_whole_and_a_kept_layer_takes_nothing_with_it() -> None:
     model = exported_model(Loc.LSTN)
     parts = {part_of(name) for name in lowered_nodes(model, kept_layers(model, ["localizer"]))}
-    assert parts == {Part.BACKBONE}
+    assert parts == {ModelPart.BACKBONE}
     lowered = lowered_nodes(model, kept_layers(model, ["localizer", "backbone.features.0"]))
     assert "backbone.features.0/Conv" not in lowered
     assert {"backbone.features.1/Relu", "backbone.features.3/Conv"} <= set(lowered)

@@ -9,12 +9,12 @@ from onnx import TensorProto, numpy_helper
 from small_models import SIDE, exported_model, warping_model
 
 from lstn.calibration.emulate import emulated
-from lstn.calibration.layers import LAYERS, kept_layers
+from lstn.calibration.kept_layers import LAYERS, kept_layers
 from lstn.calibration.quantize import quantized_model
 from lstn.calibration.ranges import Ranges
 from lstn.contract import LOGITS, PIXELS, Loc
-from lstn.export.to_onnx import onnx_from_torch
-from lstn.nodes import Part, layer_of, part_of
+from lstn.export.onnx.to_onnx import onnx_from_torch
+from lstn.formats.node_names import ModelPart, layer_of, part_of
 from lstn.precision import Precision, RangeMethod
 
 LARGEST = {Precision.INT8: 127.0, Precision.FP8: 448.0}
@@ -44,12 +44,12 @@ def test_every_lowered_layer_reads_quantized_data_and_weights(precision: Precisi
     for node in model.graph.node:
         if node.op_type in LAYERS:
             full = layer_of(node.name).startswith("localizer.head") or (
-                keep == "localizer" and part_of(node.name) is Part.LOCALIZER
+                keep == "localizer" and part_of(node.name) is ModelPart.LOCALIZER
             )
             read = [makers[name].op_type if name in makers else "" for name in node.input[:2]]
             assert (read == ["DequantizeLinear"] * 2) != full, node.name
             assert node.input[2] not in makers  # the bias
-    assert not [n for n in model.graph.node if part_of(n.name) in (Part.GRID,) and "Quantize" in n.op_type]
+    assert not [n for n in model.graph.node if part_of(n.name) in (ModelPart.GRID,) and "Quantize" in n.op_type]
 
 
 @pytest.mark.parametrize("precision", [Precision.INT8, Precision.FP8])

@@ -13,7 +13,7 @@ from small_models import SIDE, exported_model
 
 from lstn.calibration.ranges import Ranges, draw, ranges_of
 from lstn.contract import PIXELS, Loc
-from lstn.data import Split
+from lstn.data.dataset import Split
 from lstn.errors import ArtifactError, DataError, LstnError
 from lstn.images import Pixels
 from lstn.precision import RangeMethod

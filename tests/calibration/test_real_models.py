@@ -11,13 +11,13 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from small_models import SIDE, warping_model
 
 from lstn.calibration.drift import measure
-from lstn.calibration.session import Session
+from lstn.calibration.measuring_session import Session
 from lstn.calibration.swap import with_theta_input
 from lstn.contract import At, Loc
-from lstn.data import open_data
-from lstn.export.to_onnx import write_onnx
-from lstn.export.verify import sample_images
-from lstn.nodes import Part, part_of
+from lstn.data.dataset import open_data
+from lstn.export.onnx.to_onnx import write_onnx
+from lstn.export.onnx.verify_onnx import sample_images
+from lstn.formats.node_names import ModelPart, part_of
 
 
 class Reader(CalibrationDataReader):
@@ -48,7 +48,9 @@ def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     exact, rough = folder / "model.onnx", folder / "model.int8.onnx"
     write_onnx(model, exact, contract, images)
     kept = [
-        node.name for node in onnx.load(exact).graph.node if part_of(node.name) in (Part.INPUT, Part.GRID, Part.SAMPLER)
+        node.name
+        for node in onnx.load(exact).graph.node
+        if part_of(node.name) in (ModelPart.INPUT, ModelPart.GRID, ModelPart.SAMPLER)
     ]
     quantize_static(
         exact,
@@ -82,10 +84,12 @@ def test_every_layer_is_found_and_the_noise_adds_up(pair: tuple[Loc, Path, Path]
     cost = measure(exact, rough, open_data("digits", image_hw=(SIDE, SIDE)).val, count=32)
     by_name = {layer.node: layer for layer in cost.layers}
     assert not [layer.node for layer in cost.layers if layer.own_db is None]
-    assert {part_of(name) for name in by_name} >= ({Part.LOCALIZER, Part.BACKBONE} if cost.drift else {Part.BACKBONE})
+    assert {part_of(name) for name in by_name} >= (
+        {ModelPart.LOCALIZER, ModelPart.BACKBONE} if cost.drift else {ModelPart.BACKBONE}
+    )
     convolutions = [layer for layer in cost.layers if layer.operator == "Conv"]
     assert all(15 < (layer.own_db or 0) < 60 for layer in convolutions)  # 8 bits are 50 dB at best
-    assert all(layer.own_db == math.inf for layer in cost.layers if part_of(layer.node) is Part.INPUT)
+    assert all(layer.own_db == math.inf for layer in cost.layers if part_of(layer.node) is ModelPart.INPUT)
     assert (cost.drift is None) is (loc is Loc.NONE)
     if cost.drift is not None:
         assert cost.changed is not None

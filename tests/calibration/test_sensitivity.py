@@ -8,12 +8,12 @@ import pytest
 from onnx import numpy_helper
 from small_models import SIDE, exported_model, undecided
 
-from lstn.calibration.layers import kept_layers, layer_names
+from lstn.calibration.kept_layers import kept_layers, layer_names
+from lstn.calibration.measuring_session import Session
 from lstn.calibration.sensitivity import _fewest, fewest_to_keep
-from lstn.calibration.session import Session
 from lstn.contract import LOGITS, PIXELS, Loc
 from lstn.errors import LstnError
-from lstn.export.verify import sample_images
+from lstn.export.onnx.verify_onnx import sample_images
 from lstn.images import Pixels
 from lstn.precision import Precision
 

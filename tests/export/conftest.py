@@ -7,8 +7,8 @@ from small_models import SIDE, Exported, ExportOnce, warping_model
 from tiny_fixtures import run_lstn
 
 from lstn.contract import PAPER_LOCS, Loc
-from lstn.export.to_onnx import write_onnx
-from lstn.export.verify import sample_images
+from lstn.export.onnx.to_onnx import write_onnx
+from lstn.export.onnx.verify_onnx import sample_images
 from lstn.images import Pixels
 
 __all__ = ["run_lstn"]

@@ -11,16 +11,18 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import Exported
 
 from lstn.errors import ArtifactError, DeviceError, LstnError
-from lstn.export.builder import Built, build
-from lstn.export.tuning import Batch, BuildSettings, Tuning
-from lstn.gpu import Gpu
-from lstn.plan import Flavour, Tensor
+from lstn.export.tensorrt.builder import Built, build
+from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, Tuning
+from lstn.formats.plan_file import Flavour, Tensor
+from lstn.machine.gpu import Gpu
 
 HOPPER = Gpu("NVIDIA H200", "sm90", 140_000)
 
 
 def build_rtx(path: Path, *targets: str) -> Built:
-    return build(path, BuildSettings(flavour=Flavour.TRT_RTX, profiles=(Batch(1, 2, 4),), targets=targets or ("sm89",)))
+    return build(
+        path, BuildSettings(flavour=Flavour.TRT_RTX, profiles=(BatchRange(1, 2, 4),), targets=targets or ("sm89",))
+    )
 
 
 class TestFullTensorrt:
@@ -28,7 +30,7 @@ class TestFullTensorrt:
 
     def build(self, monkeypatch: pytest.MonkeyPatch, trt: FullTensorrt, onnx_file: Path) -> Built:
         monkeypatch.setitem(sys.modules, "tensorrt", trt)
-        return build(onnx_file, BuildSettings(flavour=Flavour.TRT, profiles=(Batch(1, 2, 4),), targets=("sm89",)))
+        return build(onnx_file, BuildSettings(flavour=Flavour.TRT, profiles=(BatchRange(1, 2, 4),), targets=("sm89",)))
 
     def test_it_is_asked_for_no_target(self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
         built = self.build(monkeypatch, FullTensorrt(), exported_lstn.path)
@@ -36,9 +38,9 @@ class TestFullTensorrt:
         assert len(built.data) > 100_000
 
     def test_the_gpu_that_was_built_on_is_named(self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("lstn.export.targets.find_gpus", lambda: (HOPPER,))
+        monkeypatch.setattr("lstn.export.tensorrt.targets.find_gpus", lambda: (HOPPER,))
         assert self.build(monkeypatch, FullTensorrt(), exported_lstn.path).gpu == "NVIDIA H200"
-        monkeypatch.setattr("lstn.export.targets.find_gpus", tuple)
+        monkeypatch.setattr("lstn.export.tensorrt.targets.find_gpus", tuple)
         assert self.build(monkeypatch, FullTensorrt(), exported_lstn.path).gpu == ""
         assert build_rtx(exported_lstn.path).gpu == ""
 
@@ -163,7 +165,7 @@ def test_a_failed_build_says_what_tensorrt_logged(exported_lstn: Exported) -> No
 
 
 def test_a_workspace_that_is_too_small_is_told(exported_lstn: Exported) -> None:
-    small, profiles = Tuning(workspace_mib=1), (Batch(1, 8, 256),)
+    small, profiles = Tuning(workspace_mib=1), (BatchRange(1, 8, 256),)
     with pytest.raises(LstnError, match=r"no tactics .* within workspace limit") as caught:
         build(
             exported_lstn.path,
@@ -176,7 +178,10 @@ def test_a_failed_build_leaves_nothing_to_the_next(exported_lstn: Exported) -> N
     with pytest.raises(LstnError, match="sm75"):
         build_rtx(exported_lstn.path, "sm75")
     with pytest.raises(LstnError, match="MIN<=OPT<=MAX") as caught:
-        build(exported_lstn.path, BuildSettings(flavour=Flavour.TRT_RTX, profiles=(Batch(4, 2, 1),), targets=("sm89",)))
+        build(
+            exported_lstn.path,
+            BuildSettings(flavour=Flavour.TRT_RTX, profiles=(BatchRange(4, 2, 1),), targets=("sm89",)),
+        )
     assert "Turing" not in caught.value.message
 
 

@@ -6,16 +6,16 @@ import tensorrt_rtx
 from small_models import Exported
 
 from lstn.errors import LstnError
-from lstn.export.builder import build
-from lstn.export.buildlog import BuildLog, logger_of, told
-from lstn.export.tuning import Batch, BuildSettings, Tuning
-from lstn.plan import Flavour
+from lstn.export.tensorrt.build_log import BuildLog, logger_of, told
+from lstn.export.tensorrt.builder import build
+from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, Tuning
+from lstn.formats.plan_file import Flavour
 
 
 def build_rtx(path: Path, log_file: Path | None, target: str = "sm89") -> None:
     settings = BuildSettings(
         flavour=Flavour.TRT_RTX,
-        profiles=(Batch(1, 2, 4),),
+        profiles=(BatchRange(1, 2, 4),),
         targets=(target,),
         tuning=Tuning(level=2),
         log_file=log_file,

@@ -11,11 +11,11 @@ from command import RunLstn
 from rich.console import Console
 from small_models import Exported
 
-from lstn.export.progress import Progress
+from lstn.export.tensorrt.build_progress import Progress
 from lstn.files import sha256_of
-from lstn.gpu import Gpu
-from lstn.plan import read_sidecar
-from lstn.train.checkpoint import Training, write_checkpoint
+from lstn.formats.plan_file import read_sidecar
+from lstn.machine.gpu import Gpu
+from lstn.nn.checkpoint import Training, write_checkpoint
 
 _NUMBER = r"\d\.\de[-+]\d\d"
 EXPORTED = (
@@ -38,10 +38,10 @@ def run_folder(
 ) -> Path:
     """Stand in an empty folder with one run, on a machine without a GPU, and export in no time."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("lstn.export.targets.find_gpus", tuple)
+    monkeypatch.setattr("lstn.export.tensorrt.targets.find_gpus", tuple)
     if "real_exporter" not in request.fixturenames:
         proto = onnx.load(exported_lstn.path)
-        monkeypatch.setattr("lstn.export.to_onnx.onnx_from_torch", lambda *_, **__: proto)
+        monkeypatch.setattr("lstn.export.onnx.to_onnx.onnx_from_torch", lambda *_, **__: proto)
     return write_run(exported_lstn, "first").parent
 
 
@@ -126,7 +126,7 @@ def test_ctrl_c_keeps_the_older_plan_and_the_new_onnx_file(
     monkeypatch.setattr(Progress, "start", pressed)
     other = onnx.load(exported_lstn.path)
     other.producer_name = "another"
-    monkeypatch.setattr("lstn.export.to_onnx.onnx_from_torch", lambda *_, **__: other)
+    monkeypatch.setattr("lstn.export.onnx.to_onnx.onnx_from_torch", lambda *_, **__: other)
     ran = run_lstn(*plan)
     assert ran.code == 130
     assert ran.err.splitlines()[1:] == [
@@ -140,7 +140,7 @@ def test_ctrl_c_keeps_the_older_plan_and_the_new_onnx_file(
 
 def test_a_terminal_sees_how_far_it_is(run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Console(stderr=True, force_terminal=True, width=200)
-    monkeypatch.setattr("lstn.commands.export_plan.messages", lambda: screen)
+    monkeypatch.setattr("lstn.cli.export_plan.messages", lambda: screen)
     ran = run_lstn("export", "--engine", "trt-rtx", "--target", "sm89")
     assert ran.code == 0
     assert "building for sm89" in ran.err
@@ -164,7 +164,7 @@ def test_tensorrt_without_a_gpu_still_leaves_a_checked_onnx_file(run_lstn: RunLs
 def test_tensorrt_that_is_not_installed_still_leaves_a_checked_onnx_file(
     run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lstn.export.targets.find_gpus", lambda: (Gpu("NVIDIA L4", "sm89", 24_000),))
+    monkeypatch.setattr("lstn.export.tensorrt.targets.find_gpus", lambda: (Gpu("NVIDIA L4", "sm89", 24_000),))
     for engine, module in (("trt", "tensorrt"), ("trt-rtx", "tensorrt_rtx")):
         monkeypatch.setitem(sys.modules, module, None)
         ran = run_lstn("export", "--engine", engine)
@@ -198,7 +198,7 @@ def test_a_plan_of_another_model_is_never_left_in_silence(
     assert "warning" not in run_lstn("export", "--engine", "trt").err  # the same model: still its plan
     other = onnx.load(exported_lstn.path)
     other.producer_name = "another"
-    monkeypatch.setattr("lstn.export.to_onnx.onnx_from_torch", lambda *_, **__: other)
+    monkeypatch.setattr("lstn.export.onnx.to_onnx.onnx_from_torch", lambda *_, **__: other)
     warning = "warning: model.plan was built from another model than model.onnx; build it again, or remove it"
     for engine, code in (("trt", 1), ("onnx", 0)):
         ran = run_lstn("export", "--engine", engine)
@@ -294,7 +294,7 @@ def test_an_export_that_differs_makes_nothing(
     proto = onnx.load(exported_lstn.path)
     (weight,) = [tensor for tensor in proto.graph.initializer if tensor.name == "backbone.features.0.weight"]
     weight.CopyFrom(onnx.numpy_helper.from_array(onnx.numpy_helper.to_array(weight) * 2, weight.name))
-    monkeypatch.setattr("lstn.export.to_onnx.onnx_from_torch", lambda *_, **__: proto)
+    monkeypatch.setattr("lstn.export.onnx.to_onnx.onnx_from_torch", lambda *_, **__: proto)
     ran = run_lstn("export", "--engine", "trt-rtx", "--target", "sm89")
     assert ran.code == 1
     assert "the exported model differs from PyTorch" in ran.err

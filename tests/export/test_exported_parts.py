@@ -8,11 +8,11 @@ from torch import nn
 
 from lstn.contract import Contract, Loc
 from lstn.errors import LstnError, VerificationError
-from lstn.export.parts import write_default, write_part
-from lstn.gpu import Device
-from lstn.runtime.engine import open_engine
-from lstn.runtime.graphs import Library, open_graph
-from lstn.train.parts import Piece, build_models, default_of, take_apart
+from lstn.export.onnx.exported_parts import write_default, write_part
+from lstn.machine.gpu import Device
+from lstn.nn.taken_apart import Piece, build_models, default_of, take_apart
+from lstn.runtime.engines.opening import open_engine
+from lstn.runtime.engines.part_graphs import Library, open_graph
 
 HW = (40, 40)
 

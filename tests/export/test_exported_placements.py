@@ -14,14 +14,14 @@ from small_models import SIDE, warping_model
 
 from lstn.contract import CONTROLS, PIXELS, THETA, At, Contract, Loc
 from lstn.errors import LstnError, UsageError
-from lstn.export.builder import build
-from lstn.export.to_onnx import onnx_from_torch, write_onnx
-from lstn.export.tuning import Batch, BuildSettings
-from lstn.export.verify import sample_images
-from lstn.nodes import Part, part_of
-from lstn.onnxfile import read_onnx
-from lstn.plan import Flavour
-from lstn.train.model import Classifier
+from lstn.export.onnx.to_onnx import onnx_from_torch, write_onnx
+from lstn.export.onnx.verify_onnx import sample_images
+from lstn.export.tensorrt.builder import build
+from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
+from lstn.formats.node_names import ModelPart, part_of
+from lstn.formats.onnx_file import read_onnx
+from lstn.formats.plan_file import Flavour
+from lstn.nn.classifier import Classifier
 
 
 @dataclass(frozen=True)
@@ -77,15 +77,15 @@ def test_every_look_has_its_sampler_and_every_node_its_part(placed: Placed) -> N
     assert None not in parts
     samplers = [node for node in graph.node if node.op_type == "GridSample"]
     assert len(samplers) == placed.contract.iterations
-    assert {part_of(node.name) for node in samplers} == {Part.SAMPLER}
-    localizer = [node for node, part in zip(graph.node, parts, strict=True) if part is Part.LOCALIZER]
+    assert {part_of(node.name) for node in samplers} == {ModelPart.SAMPLER}
+    localizer = [node for node, part in zip(graph.node, parts, strict=True) if part is ModelPart.LOCALIZER]
     products = [node.name for node in localizer if node.op_type in ("Gemm", "MatMul")]
     assert len(products) == 2 * placed.contract.iterations
     # Between the localizer and a sampler, all is the grid's; what theta comes out of is either's.
     makers = {name: node for node in graph.node for name in node.output}
-    assert part_of(makers[THETA].name) in (Part.LOCALIZER, Part.GRID)
+    assert part_of(makers[THETA].name) in (ModelPart.LOCALIZER, ModelPart.GRID)
     for sampler in samplers:
-        assert part_of(makers[sampler.input[1]].name) is Part.GRID
+        assert part_of(makers[sampler.input[1]].name) is ModelPart.GRID
 
 
 def test_tensorrt_for_rtx_reads_every_sampler_as_bilinear_and_builds(placed: Placed) -> None:
@@ -98,7 +98,7 @@ def test_tensorrt_for_rtx_reads_every_sampler_as_bilinear_and_builds(placed: Pla
     for sampler in samplers:
         sampler.__class__ = rtx.IGridSampleLayer
         assert sampler.interpolation_mode == rtx.InterpolationMode.LINEAR
-    settings = BuildSettings(flavour=Flavour.TRT_RTX, profiles=(Batch(1, 2, 4),), targets=("sm89",))
+    settings = BuildSettings(flavour=Flavour.TRT_RTX, profiles=(BatchRange(1, 2, 4),), targets=("sm89",))
     assert len(build(placed.path, settings).data) > 10_000
 
 

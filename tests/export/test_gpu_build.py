@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from small_models import Exported
 
-from lstn.caches import cache_path, read_cache, write_cache
-from lstn.export.to_plan import write_plan
-from lstn.export.tuning import Batch, BuildSettings, Tuning
-from lstn.gpu import Gpu, find_gpus
-from lstn.plan import Flavour, Sidecar, runs_compatible_plans
-from lstn.runtime.engine import open_engine
+from lstn.export.tensorrt.to_plan import write_plan
+from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, Tuning
+from lstn.formats.plan_file import Flavour, Sidecar, runs_compatible_plans
+from lstn.machine.caches import cache_path, read_cache, write_cache
+from lstn.machine.gpu import Gpu, find_gpus
+from lstn.runtime.engines.opening import open_engine
 
 pytestmark = pytest.mark.gpu
 
@@ -30,7 +30,7 @@ def gpu(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Gpu:
 
 
 def write(onnx_file: Path, plan: Path, gpu: Gpu, tuning: Tuning | None = None, report: object = None) -> Sidecar:
-    profiles = (Batch(1, 1, 1), Batch(2, 4, 8))
+    profiles = (BatchRange(1, 1, 1), BatchRange(2, 4, 8))
     tuning = tuning or Tuning()
     settings = BuildSettings(flavour=Flavour.TRT, profiles=profiles, targets=(gpu.target,), tuning=tuning)
     return write_plan(onnx_file, plan, settings, report=report)  # type: ignore[arg-type]

@@ -8,8 +8,8 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from small_models import Exported
 
 from lstn.errors import ArtifactError
-from lstn.export.builder import count_parsed_layers
-from lstn.plan import Flavour
+from lstn.export.tensorrt.builder import count_parsed_layers
+from lstn.formats.plan_file import Flavour
 
 
 class Images(CalibrationDataReader):

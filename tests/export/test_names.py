@@ -8,8 +8,8 @@ import torch
 from small_models import Exported, warping_model
 
 from lstn.contract import LOGITS, PIXELS, THETA, Loc
-from lstn.export.to_onnx import onnx_from_torch
-from lstn.nodes import Part, layer_of, part_of
+from lstn.export.onnx.to_onnx import onnx_from_torch
+from lstn.formats.node_names import ModelPart, layer_of, part_of
 
 
 @pytest.mark.parametrize(
@@ -36,14 +36,14 @@ def test_parts_are_where_the_edges_say(exported: Exported) -> None:
     for node in graph.node:
         part = part_of(node.name)
         if node.op_type == "GridSample":
-            assert part is Part.SAMPLER
+            assert part is ModelPart.SAMPLER
         elif node.name in before_theta:
-            assert part in (Part.INPUT, Part.LOCALIZER)
+            assert part in (ModelPart.INPUT, ModelPart.LOCALIZER)
         elif node.name in sampled or exported.contract.loc is Loc.NONE:
-            assert part in (Part.BACKBONE, Part.INPUT)
+            assert part in (ModelPart.BACKBONE, ModelPart.INPUT)
         else:
             assert node.name in after_theta
-            assert part is Part.GRID
+            assert part is ModelPart.GRID
 
 
 def test_tensors_are_called_as_what_computes_them(exported: Exported) -> None:

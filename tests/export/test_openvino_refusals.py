@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import Exported
 
 from lstn.errors import ArtifactError, LstnError
-from lstn.export.to_onnx import write_onnx
-from lstn.export.to_openvino import write_openvino
+from lstn.export.onnx.to_onnx import write_onnx
+from lstn.export.openvino.to_openvino import write_openvino
 
 
 def test_what_lstn_did_not_write_is_refused(exported_lstn: Exported, tmp_path: Path) -> None:

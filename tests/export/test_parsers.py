@@ -16,10 +16,10 @@ from small_models import SIDE, Exported, ExportOnce
 
 from lstn.contract import PIXELS, Loc
 from lstn.errors import ArtifactError
-from lstn.export.builder import Built, build
 from lstn.export.plugin.node import fuse_sampler
-from lstn.export.tuning import Batch, BuildSettings
-from lstn.plan import Flavour
+from lstn.export.tensorrt.builder import Built, build
+from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
+from lstn.formats.plan_file import Flavour
 
 OPSETS = range(18, 23)
 FORMS = ("native", "fused")
@@ -140,11 +140,11 @@ def sampler_saying(mode: str, grid: str = "grid") -> onnx.NodeProto:
 
 def build_with(onnx_file: Path, trt: FullTensorrt, monkeypatch: pytest.MonkeyPatch) -> Built:
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
-    return build(onnx_file, BuildSettings(flavour=Flavour.TRT, profiles=(Batch(1, 2, 4),), targets=("sm89",)))
+    return build(onnx_file, BuildSettings(flavour=Flavour.TRT, profiles=(BatchRange(1, 2, 4),), targets=("sm89",)))
 
 
 def build_rtx(onnx_file: Path) -> Built:
-    return build(onnx_file, BuildSettings(flavour=Flavour.TRT_RTX, profiles=(Batch(1, 2, 4),), targets=("sm89",)))
+    return build(onnx_file, BuildSettings(flavour=Flavour.TRT_RTX, profiles=(BatchRange(1, 2, 4),), targets=("sm89",)))
 
 
 @pytest.mark.parametrize("opset", [20, 21, 22])
@@ -262,7 +262,7 @@ class TestWhoIsToldOfThePlugin:
     @pytest.fixture
     def events(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         happened: list[str] = []
-        monkeypatch.setattr("lstn.export.builder.register_plugin", lambda: happened.append("registered"))
+        monkeypatch.setattr("lstn.export.tensorrt.builder.register_plugin", lambda: happened.append("registered"))
         return happened
 
     def test_full_tensorrt_before_it_parses(

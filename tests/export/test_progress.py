@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 from small_models import Exported
 
 from lstn.errors import LstnError
-from lstn.export.builder import Built, build, count_parsed_layers
-from lstn.export.buildlog import BuildLog
-from lstn.export.progress import Progress, interruptible, monitor_of
-from lstn.export.tuning import Batch, BuildSettings
-from lstn.plan import Flavour
+from lstn.export.tensorrt.build_log import BuildLog
+from lstn.export.tensorrt.build_progress import Progress, interruptible, monitor_of
+from lstn.export.tensorrt.builder import Built, build, count_parsed_layers
+from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
+from lstn.formats.plan_file import Flavour
 
 Shares = list[tuple[float, str]]
 
@@ -161,7 +161,7 @@ def test_the_monitor_is_tensorrts() -> None:
 
 class TestGenuineBuild:
     def build(self, path: Path, report: object) -> Built:
-        settings = BuildSettings(flavour=Flavour.TRT_RTX, profiles=(Batch(1, 2, 4),), targets=("sm89",))
+        settings = BuildSettings(flavour=Flavour.TRT_RTX, profiles=(BatchRange(1, 2, 4),), targets=("sm89",))
         return build(path, settings, report=report)  # type: ignore[arg-type]
 
     def test_it_is_told_from_nothing_to_nearly_all(self, exported_lstn: Exported) -> None:

@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import pytest
 
 from lstn.errors import DeviceError, MissingExtra, UsageError
-from lstn.export.targets import choose_targets, own_gpu
-from lstn.gpu import Gpu
-from lstn.plan import RTX_TARGETS, Flavour
+from lstn.export.tensorrt.targets import choose_targets, own_gpu
+from lstn.formats.plan_file import RTX_TARGETS, Flavour
+from lstn.machine.gpu import Gpu
 
 ADA = Gpu("NVIDIA RTX 4090", "sm89", 24_000)
 HOPPER = Gpu("NVIDIA H200", "sm90", 140_000)
@@ -17,7 +17,7 @@ FindGpus = Callable[..., None]
 
 @pytest.fixture
 def gpus(monkeypatch: pytest.MonkeyPatch) -> FindGpus:
-    return lambda *found: monkeypatch.setattr("lstn.export.targets.find_gpus", lambda: found)
+    return lambda *found: monkeypatch.setattr("lstn.export.tensorrt.targets.find_gpus", lambda: found)
 
 
 def test_only_full_tensorrt_builds_on_a_gpu(gpus: FindGpus) -> None:

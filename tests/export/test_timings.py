@@ -5,26 +5,26 @@ import pytest
 from full_tensorrt import FullTensorrt
 from small_models import Exported
 
-from lstn.caches import cache_path, read_cache, write_cache
 from lstn.errors import LstnError
-from lstn.export.builder import build
-from lstn.export.tuning import Batch, BuildSettings
-from lstn.gpu import Gpu
-from lstn.plan import Flavour
+from lstn.export.tensorrt.builder import build
+from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
+from lstn.formats.plan_file import Flavour
+from lstn.machine.caches import cache_path, read_cache, write_cache
+from lstn.machine.gpu import Gpu
 
 ADA = Gpu("NVIDIA L4", "sm89", 24_000)
 
 
 @pytest.fixture(autouse=True)
 def on_ada(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("lstn.export.targets.find_gpus", lambda: (ADA,))
+    monkeypatch.setattr("lstn.export.tensorrt.targets.find_gpus", lambda: (ADA,))
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
 def timed(monkeypatch: pytest.MonkeyPatch, trt: FullTensorrt, onnx_file: Path, *, largest: int = 4) -> int:
     """Build, and return how many layers had to be timed."""
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
-    build(onnx_file, BuildSettings(flavour=Flavour.TRT, profiles=(Batch(1, 2, largest),), targets=("sm89",)))
+    build(onnx_file, BuildSettings(flavour=Flavour.TRT, profiles=(BatchRange(1, 2, largest),), targets=("sm89",)))
     return trt.timed
 
 
@@ -64,7 +64,7 @@ def test_another_version_and_another_gpu_have_their_own(
     older = the_cache().read_bytes()
     hopper = Gpu("NVIDIA H200", "sm90", 140_000)
     if other == "gpu":
-        monkeypatch.setattr("lstn.export.targets.find_gpus", lambda: (hopper,))
+        monkeypatch.setattr("lstn.export.tensorrt.targets.find_gpus", lambda: (hopper,))
     elsewhere = on(hopper) if other == "gpu" else on(version="10.10.0.31")
     assert timed(monkeypatch, elsewhere, exported_lstn.path) > 20
     assert the_cache().read_bytes() == older
@@ -136,5 +136,7 @@ def test_a_build_that_fails_keeps_nothing(exported_lstn: Exported, monkeypatch: 
 
 
 def test_rtx_times_nothing_and_keeps_nothing(exported_lstn: Exported, tmp_path: Path) -> None:
-    build(exported_lstn.path, BuildSettings(flavour=Flavour.TRT_RTX, profiles=(Batch(1, 2, 4),), targets=("sm89",)))
+    build(
+        exported_lstn.path, BuildSettings(flavour=Flavour.TRT_RTX, profiles=(BatchRange(1, 2, 4),), targets=("sm89",))
+    )
     assert not (tmp_path / "cache").exists()

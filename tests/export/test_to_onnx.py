@@ -15,8 +15,8 @@ from small_models import Exported, rounding, warping_model
 import lstn
 from lstn.contract import METADATA_KEY, Contract, Loc
 from lstn.errors import LstnError, VerificationError
-from lstn.export import to_onnx
-from lstn.export.to_onnx import onnx_from_torch, write_onnx
+from lstn.export.onnx import to_onnx
+from lstn.export.onnx.to_onnx import onnx_from_torch, write_onnx
 from lstn.images import Pixels
 
 

@@ -18,12 +18,12 @@ from small_models import Exported, ExportOnce
 
 from lstn.contract import Loc
 from lstn.errors import ArtifactError, LstnError, VerificationError
-from lstn.export.to_openvino import is_stale, write_openvino
+from lstn.export.openvino.to_openvino import is_stale, write_openvino
 from lstn.files import sha256_of
+from lstn.formats.node_names import ModelPart, part_of
+from lstn.formats.openvino_file import bin_path, read_pair
 from lstn.images import Pixels
-from lstn.nodes import Part, part_of
-from lstn.openvinofile import bin_path, read_pair
-from lstn.train.checkpoint import Training, write_checkpoint
+from lstn.nn.checkpoint import Training, write_checkpoint
 from lstn.warp import drift_px
 
 
@@ -47,7 +47,7 @@ def int8(export_once: ExportOnce, tmp_path_factory: pytest.TempPathFactory) -> P
         _Batches(exported.images),
         quant_format=QuantFormat.QDQ,
         op_types_to_quantize=["Conv", "Gemm"],
-        nodes_to_exclude=[node.name for node in proto.graph.node if part_of(node.name) is not Part.BACKBONE],
+        nodes_to_exclude=[node.name for node in proto.graph.node if part_of(node.name) is not ModelPart.BACKBONE],
         per_channel=True,
         activation_type=QuantType.QInt8,
         weight_type=QuantType.QInt8,
@@ -64,7 +64,7 @@ def int8(export_once: ExportOnce, tmp_path_factory: pytest.TempPathFactory) -> P
 def bf16(export_once: ExportOnce, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """L-STN with its backbone in bfloat16."""
     proto = onnx.load(export_once(Loc.LSTN).path)
-    backbone = [node for node in proto.graph.node if part_of(node.name) is Part.BACKBONE]
+    backbone = [node for node in proto.graph.node if part_of(node.name) is ModelPart.BACKBONE]
     made = {name for node in backbone for name in node.output}
     weights = {weight.name: weight for weight in proto.graph.initializer}
     dtype = helper.tensor_dtype_to_np_dtype(TensorProto.BFLOAT16)
@@ -153,7 +153,9 @@ def test_int8_reaches_the_convolutions(int8: Path, exported_lstn: Exported, tmp_
         for op in compiled.get_runtime_model().get_ordered_ops()
         if op.get_rt_info()["layerType"].astype(str) == "Convolution"
     ]
-    lowered = sum(node.op_type == "Conv" and part_of(node.name) is Part.BACKBONE for node in onnx.load(int8).graph.node)
+    lowered = sum(
+        node.op_type == "Conv" and part_of(node.name) is ModelPart.BACKBONE for node in onnx.load(int8).graph.node
+    )
     assert len([each for each in types if each in ("i8", "u8")]) == lowered > 0
 
 
@@ -272,7 +274,7 @@ def test_an_onnx_file_alone_needs_neither_torch_nor_onnx(int8: Path, tmp_path: P
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('torch', 'torchvision', 'onnx', 'safetensors'))); "
         f"sys.argv = ['lstn', 'export', {str(int8)!r}, '--engine', 'openvino', '--out', {str(tmp_path)!r}]; "
-        "from lstn.cli import main; main()"
+        "from lstn.cli.app import main; main()"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
@@ -288,7 +290,7 @@ def test_a_run_becomes_all_three_files_and_an_older_pair_is_told(
     run_lstn: RunLstn, exported_lstn: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proto = onnx.load(exported_lstn.path)
-    monkeypatch.setattr("lstn.export.to_onnx.onnx_from_torch", lambda *_, **__: proto)
+    monkeypatch.setattr("lstn.export.onnx.to_onnx.onnx_from_torch", lambda *_, **__: proto)
     monkeypatch.chdir(tmp_path)
     checkpoint = Path("runs/one/checkpoint.safetensors")
     checkpoint.parent.mkdir(parents=True)

@@ -17,16 +17,16 @@ from small_models import Exported, ExportOnce
 
 from lstn.contract import Loc
 from lstn.errors import ArtifactError, LstnError, UsageError
-from lstn.export.to_plan import is_stale, parse_batches, parse_targets, write_plan
-from lstn.export.tuning import Batch, BuildSettings, Tuning
+from lstn.export.tensorrt.to_plan import is_stale, parse_batches, parse_targets, write_plan
+from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, Tuning
 from lstn.files import sha256_of
-from lstn.gpu import Gpu
-from lstn.plan import Flavour, Sidecar, Tensor, read_header, read_sidecar, sidecar_path
+from lstn.formats.plan_file import Flavour, Sidecar, Tensor, read_header, read_sidecar, sidecar_path
+from lstn.machine.gpu import Gpu
 
-USUAL = Batch(1, 8, 32)
+USUAL = BatchRange(1, 8, 32)
 
 
-def write(onnx_file: Path, plan: Path, *targets: str, profiles: tuple[Batch, ...] = (USUAL,)) -> Sidecar:
+def write(onnx_file: Path, plan: Path, *targets: str, profiles: tuple[BatchRange, ...] = (USUAL,)) -> Sidecar:
     settings = BuildSettings(flavour=Flavour.TRT_RTX, profiles=profiles, targets=targets or ("sm89",))
     return write_plan(onnx_file, plan, settings)
 
@@ -58,7 +58,7 @@ def test_every_localizer_becomes_a_plan_for_two_gpus(exported: Exported, tmp_pat
 
 def test_several_profiles_are_in_the_plan_in_their_order(exported_lstn: Exported, tmp_path: Path) -> None:
     plan = tmp_path / "model.plan"
-    profiles = (Batch(2, 8, 32), Batch(1, 1, 1))
+    profiles = (BatchRange(2, 8, 32), BatchRange(1, 1, 1))
     assert write(exported_lstn.path, plan, profiles=profiles).profiles == profiles
     assert read_sidecar(plan).profiles == profiles
     one = tmp_path / "one.plan"
@@ -70,7 +70,7 @@ def test_what_tensorrt_was_asked_for_is_in_the_sidecar(
     exported_lstn: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", FullTensorrt())
-    monkeypatch.setattr("lstn.export.targets.find_gpus", lambda: (Gpu("NVIDIA H200", "sm90", 140_000),))
+    monkeypatch.setattr("lstn.export.tensorrt.targets.find_gpus", lambda: (Gpu("NVIDIA H200", "sm90", 140_000),))
     tuning = Tuning(hardware_compatible=True, version_compatible=True)
     settings = BuildSettings(flavour=Flavour.TRT, profiles=(USUAL,), targets=("sm90",), tuning=tuning)
     sidecar = write_plan(exported_lstn.path, tmp_path / "model.plan", settings)
@@ -129,7 +129,7 @@ def test_a_full_disk_leaves_the_older_pair(
     write(exported_lstn.path, plan)
     before = contents(tmp_path)
     with full_disk(space), pytest.raises(LstnError, match="cannot write"):
-        write(exported_lstn.path, plan, profiles=(Batch(1, 1, 1),))
+        write(exported_lstn.path, plan, profiles=(BatchRange(1, 1, 1),))
     assert contents(tmp_path) == before
     read_sidecar(plan)
 
@@ -153,7 +153,7 @@ def test_a_failed_build_leaves_the_older_pair(exported_lstn: Exported, tmp_path:
 
 def test_a_batch_beyond_tensorrts_count_is_refused(exported_lstn: Exported, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="more than TensorRT takes") as caught:
-        write(exported_lstn.path, tmp_path / "model.plan", profiles=(Batch(1, 8, 999_999),))
+        write(exported_lstn.path, tmp_path / "model.plan", profiles=(BatchRange(1, 8, 999_999),))
     assert caught.value.hint == f"use --batch with a maximum of {(2**31 - 1) // (48 * 48 * 3)} or less"
 
 

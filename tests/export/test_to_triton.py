@@ -17,10 +17,10 @@ from tritonclient.grpc import model_config_pb2 as schema
 
 from lstn.contract import Contract, Loc
 from lstn.errors import ArtifactError, LstnError, UsageError
-from lstn.export.to_triton import Served, check_profiles, config_of, write_triton
+from lstn.export.triton.to_triton import Served, check_profiles, config_of, write_triton
 from lstn.files import sha256_of
-from lstn.onnxfile import read_model
-from lstn.plan import Flavour, Sidecar, Tensor, read_sidecar, sidecar_path
+from lstn.formats.onnx_file import read_model
+from lstn.formats.plan_file import Flavour, Sidecar, Tensor, read_sidecar, sidecar_path
 
 __all__ = ["built_plan", "make_tiny"]
 
@@ -305,7 +305,7 @@ def test_what_triton_cannot_serve_is_refused_before_it_is_built(
 def test_a_plan_that_cannot_be_built_here_makes_no_repository(
     run_lstn: RunLstn, exported_lstn: Exported, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lstn.export.targets.find_gpus", tuple)
+    monkeypatch.setattr("lstn.export.tensorrt.targets.find_gpus", tuple)
     ran = run_lstn("export", exported_lstn.path, "--engine", "trt", "--triton", tmp_path / "r")
     assert (ran.code, ran.out) == (1, "")
     assert "TensorRT needs an NVIDIA GPU" in ran.err

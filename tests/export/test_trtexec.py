@@ -12,10 +12,10 @@ from small_models import SIDE, Exported
 
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.export.plugin.node import fuse_sampler
-from lstn.export.to_plan import write_plan
-from lstn.export.trtexec import script_path, write_script
-from lstn.export.tuning import Batch, BuildSettings, Tuning
-from lstn.plan import Flavour
+from lstn.export.tensorrt.to_plan import write_plan
+from lstn.export.tensorrt.trtexec import script_path, write_script
+from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, Tuning
+from lstn.formats.plan_file import Flavour
 
 PLAIN = ["--stronglyTyped", "--noTF32", "--profilingVerbosity=detailed", "--skipInference"]
 FAKE = '#!/bin/sh\nfor word in "$@"; do printf "%s\\0" "$word"; done\ntouch "$SAVES"\nexit "$ANSWER"\n'
@@ -75,7 +75,7 @@ def model(exported_lstn: Exported, tmp_path: Path) -> Path:
 def test_trtexec_is_asked_for_what_the_builder_would_ask(
     model: Path, profiles: list[tuple[int, int, int]], tuning: Tuning, wanted: list[str]
 ) -> None:
-    write_script(model, profiles=tuple(Batch(*sizes) for sizes in profiles), tuning=tuning)
+    write_script(model, profiles=tuple(BatchRange(*sizes) for sizes in profiles), tuning=tuning)
     code, words = run_script(script_path(model))
     files = ["--onnx=model.onnx", "--saveEngine=.model.plan.tmp", "--timingCacheFile=model.trtexec.cache"]
     assert (code, words) == (0, [*files, *PLAIN, *wanted])
@@ -84,12 +84,12 @@ def test_trtexec_is_asked_for_what_the_builder_would_ask(
 
 
 def test_words_of_the_caller_go_to_trtexec(model: Path) -> None:
-    write_script(model, profiles=(Batch(1, 1, 1),), tuning=Tuning())
+    write_script(model, profiles=(BatchRange(1, 1, 1),), tuning=Tuning())
     assert run_script(script_path(model), "--verbose", "a b")[1][-2:] == ["--verbose", "a b"]
 
 
 def test_a_build_that_fails_leaves_the_older_plan(model: Path) -> None:
-    write_script(model, profiles=(Batch(1, 1, 1),), tuning=Tuning())
+    write_script(model, profiles=(BatchRange(1, 1, 1),), tuning=Tuning())
     (model.parent / "model.plan").write_text("older")
     assert run_script(script_path(model), answer=3)[0] == 3
     assert (model.parent / "model.plan").read_text() == "older"
@@ -103,7 +103,7 @@ def test_no_file_name_escapes_into_the_shell(name: str, exported_lstn: Exported,
     folder.mkdir(exist_ok=True)
     model = folder / f"{name}.onnx"
     model.write_bytes(exported_lstn.path.read_bytes())
-    write_script(model, profiles=(Batch(1, 1, 1),), tuning=Tuning())
+    write_script(model, profiles=(BatchRange(1, 1, 1),), tuning=Tuning())
     code, words = run_script(script_path(model))
     assert code == 0
     assert words[:2] == [f"--onnx={model.name}", f"--saveEngine=.{model.stem}.plan.tmp"]
@@ -114,7 +114,7 @@ def test_no_file_name_escapes_into_the_shell(name: str, exported_lstn: Exported,
 def test_a_hostile_name_runs_nothing(name: str, exported_lstn: Exported, tmp_path: Path) -> None:
     model = tmp_path / f"{name}.onnx"
     model.write_bytes(exported_lstn.path.read_bytes())
-    write_script(model, profiles=(Batch(1, 1, 1),), tuning=Tuning())
+    write_script(model, profiles=(BatchRange(1, 1, 1),), tuning=Tuning())
     assert run_script(script_path(model))[0] == 0
     assert (tmp_path / f"{name}.plan").is_file()
     assert not list(tmp_path.rglob("hit"))
@@ -125,7 +125,7 @@ def test_a_name_that_is_no_text(exported_lstn: Exported, tmp_path: Path) -> None
     model = tmp_path / os.fsdecode(b"m\xff.onnx")
     model.write_bytes(exported_lstn.path.read_bytes())
     with pytest.raises(LstnError, match="no text"):
-        write_script(model, profiles=(Batch(1, 1, 1),), tuning=Tuning())
+        write_script(model, profiles=(BatchRange(1, 1, 1),), tuning=Tuning())
     assert list(tmp_path.iterdir()) == [model]
 
 
@@ -134,20 +134,20 @@ def test_a_model_with_another_input_is_refused(exported_lstn: Exported, model: P
     proto.graph.input[0].type.tensor_type.shape.dim[1].dim_value = SIDE + 1
     onnx.save(proto, model)
     with pytest.raises(ArtifactError, match="as its contract says"):
-        write_script(model, profiles=(Batch(1, 1, 1),), tuning=Tuning())
+        write_script(model, profiles=(BatchRange(1, 1, 1),), tuning=Tuning())
     assert not script_path(model).exists()
 
 
 def test_a_batch_beyond_what_tensorrt_counts(model: Path) -> None:
     with pytest.raises(UsageError, match="more than TensorRT takes"):
-        write_script(model, profiles=(Batch(1, 1, 999_999),), tuning=Tuning())
+        write_script(model, profiles=(BatchRange(1, 1, 999_999),), tuning=Tuning())
 
 
 def test_the_command_needs_neither_tensorrt_nor_a_gpu(
     run_lstn: RunLstn, model: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(model.parent)
-    monkeypatch.setattr("lstn.export.targets.load_tensorrt", lambda _: pytest.fail("not needed"))
+    monkeypatch.setattr("lstn.export.tensorrt.targets.load_tensorrt", lambda _: pytest.fail("not needed"))
     ran = run_lstn("export", "model.onnx", "--engine", "trt", "--script", "--hardware-compatible", "--batch", "1,2,4")
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith("model.trtexec.sh  ")
@@ -207,7 +207,7 @@ def test_a_build_log_never_overwrites_what_is_none(run_lstn: RunLstn, model: Pat
 
 def test_an_older_build_log_is_written_anew(model: Path) -> None:
     log = model.parent / "build.log"
-    settings = BuildSettings(flavour=Flavour.TRT_RTX, profiles=(Batch(1, 1, 1),), targets=("sm89",), log_file=log)
+    settings = BuildSettings(flavour=Flavour.TRT_RTX, profiles=(BatchRange(1, 1, 1),), targets=("sm89",), log_file=log)
     for _ in range(2):
         write_plan(model, model.with_suffix(".plan"), settings)
     assert log.read_text().startswith("TensorRT for RTX")

@@ -12,12 +12,12 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import Exported
 
 from lstn.errors import DeviceError, LstnError, UsageError
-from lstn.export.builder import Built, build
-from lstn.export.tuning import Batch, BuildSettings, Tuning, apply_tuning, check_tuning
-from lstn.plan import Flavour
+from lstn.export.tensorrt.builder import Built, build
+from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, Tuning, apply_tuning, check_tuning
+from lstn.formats.plan_file import Flavour
 
-USUAL = (Batch(1, 2, 4),)
-EIGHT = (Batch(8, 8, 8),)
+USUAL = (BatchRange(1, 2, 4),)
+EIGHT = (BatchRange(8, 8, 8),)
 
 
 def on_trt(
@@ -25,7 +25,7 @@ def on_trt(
     path: Path,
     tuning: Tuning,
     trt: FullTensorrt | None = None,
-    profiles: tuple[Batch, ...] = USUAL,
+    profiles: tuple[BatchRange, ...] = USUAL,
 ) -> Config:
     """Build with full TensorRT, and return the configuration that it was given."""
     trt = trt or FullTensorrt()
@@ -64,7 +64,7 @@ class TestGenuine:
         config = self.configured(Tuning())
         assert config.get_flag(tensorrt_rtx.BuilderFlag.TF32) is False  # type: ignore[attr-defined]
 
-    def built(self, path: Path, *profiles: Batch, tuning: Tuning | None = None) -> Built:
+    def built(self, path: Path, *profiles: BatchRange, tuning: Tuning | None = None) -> Built:
         chosen, tuning = profiles or USUAL, tuning or Tuning()
         return build(path, BuildSettings(flavour=Flavour.TRT_RTX, profiles=chosen, targets=("sm89",), tuning=tuning))
 
@@ -72,8 +72,8 @@ class TestGenuine:
         assert len(self.built(exported_lstn.path, tuning=Tuning(workspace_mib=64, level=5)).data) > 100_000
 
     def test_a_second_profile_brings_kernels_of_its_own(self, exported_lstn: Exported) -> None:
-        one = self.built(exported_lstn.path, Batch(2, 8, 32))
-        two = self.built(exported_lstn.path, Batch(1, 1, 1), Batch(2, 8, 32))
+        one = self.built(exported_lstn.path, BatchRange(2, 8, 32))
+        two = self.built(exported_lstn.path, BatchRange(1, 1, 1), BatchRange(2, 8, 32))
         assert len(two.data) > 1.5 * len(one.data)
 
 
@@ -152,7 +152,7 @@ def half_precision(path: Path) -> Path:
     return path
 
 
-def for_trt(tuning: Tuning, profiles: tuple[Batch, ...], target: str) -> BuildSettings:
+def for_trt(tuning: Tuning, profiles: tuple[BatchRange, ...], target: str) -> BuildSettings:
     return BuildSettings(flavour=Flavour.TRT, profiles=profiles, targets=(target,), tuning=tuning)
 
 
@@ -185,8 +185,8 @@ def test_older_gpus_and_jetsons_have_none(target: str) -> None:
         check_tuning(for_trt(HARDWARE, USUAL, target))
 
 
-@pytest.mark.parametrize("profiles", [USUAL, (Batch(1, 8, 8),), (Batch(1, 1, 1), Batch(8, 8, 8))])
-def test_the_dla_takes_one_batch_size(profiles: tuple[Batch, ...]) -> None:
+@pytest.mark.parametrize("profiles", [USUAL, (BatchRange(1, 8, 8),), (BatchRange(1, 1, 1), BatchRange(8, 8, 8))])
+def test_the_dla_takes_one_batch_size(profiles: tuple[BatchRange, ...]) -> None:
     with pytest.raises(UsageError, match="--dla takes one batch size") as caught:
         check_tuning(for_trt(DLA, profiles, "sm87"))
     largest = profiles[-1].maximum

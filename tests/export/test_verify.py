@@ -11,7 +11,7 @@ from torch import nn
 
 from lstn.contract import Loc
 from lstn.errors import VerificationError
-from lstn.export.verify import Agreement, sample_images, verify_onnx
+from lstn.export.onnx.verify_onnx import Agreement, sample_images, verify_onnx
 
 FIRST_CONV = "backbone.features.0.weight"
 
@@ -119,8 +119,8 @@ class TestWeightsThatAmplifyRounding:
 
     @pytest.fixture(autouse=True)
     def _no_tolerances(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("lstn.export.verify.LOGIT_TOLERANCE", 0.0)
-        monkeypatch.setattr("lstn.export.verify.DRIFT_TOLERANCE_PX", 0.0)
+        monkeypatch.setattr("lstn.export.onnx.verify_onnx.LOGIT_TOLERANCE", 0.0)
+        monkeypatch.setattr("lstn.export.onnx.verify_onnx.DRIFT_TOLERANCE_PX", 0.0)
 
     def test_what_rounds_as_pytorch_does_passes(self, exported_lstn: Exported) -> None:
         assert verify(exported_lstn, exported_lstn.path).top1 == 1.0

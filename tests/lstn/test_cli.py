@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from command import RunLstn
 
-from lstn.commands import train as train_command
+from lstn.cli import train as train_command
 from lstn.errors import LstnError, UsageError
 
 COMMANDS = (
@@ -20,7 +20,7 @@ HEAVY = ("torch", "onnx", "onnxruntime", "tensorrt", "tensorrt_rtx", "numpy.test
 def test_help_loads_nothing_heavy() -> None:
     program = f"""
 import sys
-from lstn.cli import main
+from lstn.cli.app import main
 sys.argv = ["lstn", "--help"]
 try: main()
 except SystemExit: pass
@@ -38,9 +38,9 @@ def test_torch_keeps_to_a_containers_quota(
     (tmp_path / "cpu.max").write_text("100000 100000")
     program = f"""
 import pathlib, sys
-import lstn.cores
-from lstn.cli import main
-lstn.cores.CGROUP = pathlib.Path({str(tmp_path)!r})
+import lstn.machine.cores
+from lstn.cli.app import main
+lstn.machine.cores.CGROUP = pathlib.Path({str(tmp_path)!r})
 sys.argv = ["lstn", "--version"]
 try: main()
 except SystemExit: pass
@@ -58,7 +58,7 @@ print(torch.get_num_threads())
 def test_every_command_and_every_option_has_a_help_text(command: str, run_lstn: RunLstn) -> None:
     import typer.main
 
-    from lstn.cli import app
+    from lstn.cli.app import app
 
     group = typer.main.get_command(app)
     described = group.commands[command]  # type: ignore[attr-defined]

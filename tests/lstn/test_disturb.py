@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lstn.disturb import Disturbance, Kind
+from lstn.evaluation.disturb import Disturbance, Kind
 
 
 def blob(height: int, width: int) -> np.ndarray:

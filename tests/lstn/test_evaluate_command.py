@@ -14,8 +14,8 @@ from onnx import numpy_helper
 from PIL import Image
 from tiny import SIDE, MakeTiny, Tiny
 
-from lstn.data import open_data
-from lstn.openvinofile import bin_path
+from lstn.data.dataset import open_data
+from lstn.formats.openvino_file import bin_path
 
 LABELS = ("ant", "bee", "cat", "dog")
 IMAGES = 24
@@ -196,7 +196,7 @@ def test_answers_that_are_no_numbers_end_in_a_line(
 
 def test_an_edge_device_needs_no_torch(tiny: Tiny, folder: Path) -> None:
     code = (
-        "import sys; sys.modules['torch'] = None; from lstn.cli import app; "
+        "import sys; sys.modules['torch'] = None; from lstn.cli.app import app; "
         f"app(['evaluate', {str(tiny.path)!r}, '--data', 'folder:{folder}', '--rotate', '30'], standalone_mode=False); "
         "heavy = {'onnx', 'torchvision', 'matplotlib'} & set(sys.modules); assert not heavy, heavy"
     )
@@ -205,7 +205,7 @@ def test_an_edge_device_needs_no_torch(tiny: Tiny, folder: Path) -> None:
 
 
 def test_openvino_says_the_same(tiny: Tiny, folder: Path, tmp_path: Path, run_lstn: RunLstn) -> None:
-    from lstn.export.to_openvino import write_openvino
+    from lstn.export.openvino.to_openvino import write_openvino
 
     xml = tmp_path / "model.xml"
     write_openvino(tiny.path, xml, images_of(folder)[0])

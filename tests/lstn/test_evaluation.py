@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from lstn.disturb import Disturbance, Kind
 from lstn.errors import ArtifactError
-from lstn.evaluation import score
+from lstn.evaluation.disturb import Disturbance, Kind
+from lstn.evaluation.measuring import score
 from lstn.images import Pixels
 
 COUNT, SIDE = 23, 12

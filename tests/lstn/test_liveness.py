@@ -13,11 +13,11 @@ from command import RunLstn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstn.alive import STARTING_STEPS, Health, Vitals
-from lstn.alive import judged as judged_for
 from lstn.contract import Contract, Loc, ThetaForm
-from lstn.doctor_run import describe, diagnose
 from lstn.errors import ArtifactError
+from lstn.health.liveness import STARTING_STEPS, Health, Vitals
+from lstn.health.liveness import judged as judged_for
+from lstn.health.run_health import describe, diagnose
 
 LIVE = Vitals(
     images=40,
@@ -198,7 +198,7 @@ def test_a_folder_without_a_run_is_one_line(tmp_path: Path, run_lstn: RunLstn) -
 def test_looking_at_a_run_imports_nothing_heavy(tmp_path: Path) -> None:
     run = written(tmp_path / "run", row(1, 0.5))
     code = (
-        f"import sys; from lstn.cli import app; app(['doctor', {str(run)!r}], standalone_mode=False); "
+        f"import sys; from lstn.cli.app import app; app(['doctor', {str(run)!r}], standalone_mode=False); "
         "heavy = {'torch', 'onnx', 'onnxruntime', 'tensorrt', 'cuda'} & set(sys.modules); assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, stdout=subprocess.DEVNULL)

@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix, precision_score, recall_score, top_k_accuracy_score
 
-from lstn.scores import Scores, Tally, class_table, confusion_table, wilson
+from lstn.evaluation.scores import Scores, Tally, class_table, confusion_table, wilson
 
 
 def some(seed: int, classes: int, images: int) -> tuple[np.ndarray, np.ndarray]:

@@ -7,18 +7,18 @@ from command import RunLstn
 from tiny import Tiny
 
 from lstn.errors import ArtifactError, UsageError
-from lstn.gpu import Device
-from lstn.runtime.against import compare_with
-from lstn.runtime.bench import Result, Setup, report
-from lstn.runtime.environment import describe_environment
-from lstn.runtime.latency import summarize
+from lstn.machine.environment import describe_environment
+from lstn.machine.gpu import Device
+from lstn.runtime.bench.against import compare_with
+from lstn.runtime.bench.latency import summarize
+from lstn.runtime.bench.timed_engines import BenchResult, BenchSetup, report
 
-SETUP = Setup((1,), 1.0, 0, Device.CPU, 1, spin=False)
+SETUP = BenchSetup((1,), 1.0, 0, Device.CPU, 1, spin=False)
 
 
-def result(scale: float, *, seed: int, batch: int = 1, name: str = "model.onnx") -> Result:
+def result(scale: float, *, seed: int, batch: int = 1, name: str = "model.onnx") -> BenchResult:
     samples = scale * np.random.default_rng(seed).normal(10, 0.3, size=60)
-    return Result(Path("somewhere") / name, batch, summarize(samples), None, samples)
+    return BenchResult(Path("somewhere") / name, batch, summarize(samples), None, samples)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def kept(tmp_path: Path) -> Path:
 
 @pytest.fixture(autouse=True)
 def no_file_is_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lstn.runtime.bench.sha256_of", lambda path: "")
+    monkeypatch.setattr("lstn.runtime.bench.timed_engines.sha256_of", lambda path: "")
 
 
 @pytest.mark.parametrize(("scale", "slower"), [(0.7, False), (1.0, False), (1.04, False), (1.09, True), (2.0, True)])
@@ -45,7 +45,7 @@ def test_slower_is_what_lies_beyond_the_tolerance_with_all_of_its_interval(
 
 
 def test_other_threads_or_devices_are_no_comparison(kept: Path) -> None:
-    other = Setup((1,), 1.0, 0, Device.CPU, 2, spin=False)
+    other = BenchSetup((1,), 1.0, 0, Device.CPU, 2, spin=False)
     with pytest.raises(UsageError, match="with threads 1, this run with 2"):
         compare_with(kept, [result(1.0, seed=1)], other)
 

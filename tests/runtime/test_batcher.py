@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstn.images import Pixels
-from lstn.runtime.batcher import Batcher, Part, Place, Turns, deliver, fail, pixels_of
-from lstn.runtime.engine import Prediction
+from lstn.runtime.engines.base import Prediction
+from lstn.runtime.serving.batcher import Batcher, BatchShare, FairLock, Reservation, deliver, fail, pixels_of
 from lstn.runtime.serving.refusal import Refusal, Why
 
 
@@ -38,21 +38,21 @@ def engine(pixels: Pixels) -> Prediction:
     return Prediction(numbers[:, None], np.repeat(numbers, 6).reshape(-1, 2, 3))
 
 
-def run(batcher: Batcher) -> list[Part]:
+def run(batcher: Batcher) -> list[BatchShare]:
     parts = batcher.take()
     if parts:
         deliver(parts, engine(pixels_of(parts)))
     return parts
 
 
-def answer(place: Place) -> list[int]:
+def answer(place: Reservation) -> list[int]:
     prediction = place.future.result(timeout=0)
     assert prediction.theta is not None
     assert (prediction.theta[:, 1, 2] == prediction.logits[:, 0]).all()
     return prediction.logits[:, 0].astype(int).tolist()
 
 
-def submitted(batcher: Batcher, first: int, count: int, **options: float) -> Place:
+def submitted(batcher: Batcher, first: int, count: int, **options: float) -> Reservation:
     place = batcher.admit(count)
     place.submit(images(first, count), **options)
     return place
@@ -231,7 +231,7 @@ def test_many_threads_get_their_own_answers(working: Batcher) -> None:
 
 
 def test_turns_are_taken_in_the_order_of_asking() -> None:
-    turns, order, threads = Turns(), [], []
+    turns, order, threads = FairLock(), [], []
 
     def take(number: int) -> None:
         with turns:

@@ -11,20 +11,20 @@ from fake_tensorrt import ROW_MS
 from rich.console import Console
 from tiny import MakeTiny, Tiny
 
-from lstn.commands.bench import _table
-from lstn.commands.bench_layers import _show as show_breakdown
+from lstn.cli.bench import _table
+from lstn.cli.bench_layers import _show as show_breakdown
 from lstn.files import sha256_of
-from lstn.gpu import Device
-from lstn.runtime.bench import Setup, bench
-from lstn.runtime.layers import Breakdown, Call, Span, summarize_calls
-from lstn.runtime.places import Layer
+from lstn.machine.gpu import Device
+from lstn.runtime.bench.layer_places import Layer
+from lstn.runtime.bench.layer_times import Breakdown, Call, Span, summarize_calls
+from lstn.runtime.bench.timed_engines import BenchSetup, bench
 
 QUICK = ("--seconds", "0.1")
 
 
-def setup(**changes: object) -> Setup:
+def setup(**changes: object) -> BenchSetup:
     fields = {"batches": (1,), "seconds": 0.02, "seed": 0, "device": Device.CPU, "threads": 1, "spin": False}
-    return Setup(**fields | changes)
+    return BenchSetup(**fields | changes)
 
 
 def test_every_engine_runs_at_every_batch_in_the_same_rounds(make_tiny: MakeTiny) -> None:
@@ -113,7 +113,7 @@ def test_a_batch_that_an_engine_cant_take_is_refused_before_anything_is_timed(ru
 def test_a_plan_beside_an_onnx_file_says_what_it_lacks(
     run_lstn: RunLstn, tiny: Tiny, plan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lstn.runtime.preflight.find_gpus", lambda: ())
+    monkeypatch.setattr("lstn.runtime.engines.preflight.find_gpus", lambda: ())
     ran = run_lstn("bench", tiny.path, plan, *QUICK)
     assert ran.code == 1
     assert "a plan needs an NVIDIA GPU" in ran.err
@@ -222,7 +222,7 @@ class TestProfile:
         (tmp_path / "model.xml").write_text("<net/>")
         ran = run_lstn("bench", tmp_path / "model.xml", "--profile")
         assert (ran.code, "wanted .onnx or .plan" in ran.err) == (2, True)
-        monkeypatch.setattr("lstn.runtime.onnxruntime.resolve_device", lambda device: Device.CUDA)
+        monkeypatch.setattr("lstn.runtime.engines.onnxruntime_engine.resolve_device", lambda device: Device.CUDA)
         ran = run_lstn("bench", tiny.path, "--profile")
         assert ran.code == 2
         assert "times launches" in ran.err

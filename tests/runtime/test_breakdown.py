@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from profiled import call, summarize
 
-from lstn.runtime.layers import PARTS, Call, Span, report_breakdown, typical_ms
-from lstn.runtime.places import OTHER, Layer
+from lstn.runtime.bench.layer_places import OTHER, Layer
+from lstn.runtime.bench.layer_times import PARTS, Call, Span, report_breakdown, typical_ms
 
 
 class TestSummary:

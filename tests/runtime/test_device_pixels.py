@@ -13,7 +13,7 @@ from fake_gpu import LEGACY
 from fake_machine import Machine, MakeMachine
 
 from lstn.errors import DeviceError, UsageError
-from lstn.runtime.engine import open_engine
+from lstn.runtime.engines.opening import open_engine
 
 FOREIGN = 0x7000
 """A producer's own stream."""

@@ -25,9 +25,9 @@ from fake_tensorrt import (
 )
 
 from lstn.errors import DeviceError
-from lstn.runtime.cuda import Cuda
-from lstn.runtime.cuda_python import CudaPython
-from lstn.runtime.pycuda import PyCuda
+from lstn.runtime.engines.cuda_python import CudaPython
+from lstn.runtime.engines.cuda_seam import Cuda
+from lstn.runtime.engines.pycuda_calls import PyCuda
 
 PYCUDA = {
     "init": ["flags"],

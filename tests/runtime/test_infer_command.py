@@ -14,9 +14,9 @@ from PIL import Image
 from tiny import MakeTiny, Tiny
 
 from lstn.contract import Loc
+from lstn.formats.plan_file import sidecar_path
 from lstn.images import Pixels, decode
-from lstn.plan import sidecar_path
-from lstn.runtime.onnxruntime import OnnxEngine
+from lstn.runtime.engines.onnxruntime_engine import OnnxEngine
 from lstn.warp import draw_warp
 
 
@@ -157,7 +157,7 @@ def test_refusals_are_one_line(
     options: list[object],
     told: str,
 ) -> None:
-    monkeypatch.setattr("lstn.runtime.onnxruntime.find_gpus", lambda: ())
+    monkeypatch.setattr("lstn.runtime.engines.onnxruntime_engine.find_gpus", lambda: ())
     ran = run_lstn("infer", folder, "--engine", tiny.path, *options)
     assert ran.code in (1, 2)
     assert ran.out == ""
@@ -201,7 +201,7 @@ def test_a_full_disk_behind_the_rows_is_one_line(tiny: Tiny, folder: Path) -> No
 def test_a_plan_without_a_gpu_names_the_command_that_works(
     run_lstn: RunLstn, plan: Path, make_tiny: MakeTiny, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lstn.runtime.preflight.find_gpus", lambda: ())
+    monkeypatch.setattr("lstn.runtime.engines.preflight.find_gpus", lambda: ())
     tiny = make_tiny()
     ran = run_lstn("infer", folder, "--engine", plan)
     assert ran.code == 1
@@ -219,7 +219,7 @@ def test_help_says_what_each_option_does(run_lstn: RunLstn) -> None:
 
 _PEAK = """
 import resource, sys
-from lstn.cli import app
+from lstn.cli.app import app
 app(sys.argv[1:], standalone_mode=False)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from fake_machine import L4, Machine, MakeMachine, rewrite
 
-from lstn.caches import cache_path, read_cache, write_cache
-from lstn.plan import Flavour
-from lstn.runtime.engine import open_engine
+from lstn.formats.plan_file import Flavour
+from lstn.machine.caches import cache_path, read_cache, write_cache
+from lstn.runtime.engines.opening import open_engine
 
 
 def use(machine: Machine, *counts: int) -> list[int]:

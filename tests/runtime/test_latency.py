@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from lstn.runtime.latency import MAX_ROUNDS, measure, ratio, summarize
+from lstn.runtime.bench.latency import MAX_ROUNDS, measure, ratio, summarize
 
 
 class Clock:

@@ -7,11 +7,12 @@ from command import RunLstn
 from tiny import Tiny
 
 from lstn.errors import DeviceError, LstnError, MissingExtra
-from lstn.gpu import Device
 from lstn.images import Pixels
-from lstn.loads import Scenario
-from lstn.runtime.engine import Prediction, open_engine
-from lstn.runtime.loadgen import read_summary, run_load
+from lstn.machine.gpu import Device
+from lstn.runtime.bench.loadgen import read_summary, run_load
+from lstn.runtime.engines.base import Prediction
+from lstn.runtime.engines.opening import open_engine
+from lstn.scenario import Scenario
 
 
 class Counting:

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from tiny import Tiny
 
-from lstn.gpu import Device, find_gpus
-from lstn.plan import RTX_TARGETS, Flavour
-from lstn.runtime.bench import Setup
-from lstn.runtime.cuda import open_cuda
-from lstn.runtime.engine import Engine, open_engine
-from lstn.runtime.profilers import profile_engine
+from lstn.formats.plan_file import RTX_TARGETS, Flavour
+from lstn.machine.gpu import Device, find_gpus
+from lstn.runtime.bench.profilers import profile_engine
+from lstn.runtime.bench.timed_engines import BenchSetup
+from lstn.runtime.engines.base import Engine
+from lstn.runtime.engines.cuda_opening import open_cuda
+from lstn.runtime.engines.opening import open_engine
 
 
 @pytest.fixture
@@ -24,11 +25,11 @@ def gpu_plan(tmp_path: Path, tiny: Tiny) -> Path:
     flavour = Flavour.TRT_RTX if gpus[0].target in RTX_TARGETS else Flavour.TRT
     pytest.importorskip(flavour.module)
     pytest.importorskip("cuda.bindings.runtime")
-    from lstn.export.to_plan import write_plan
-    from lstn.export.tuning import Batch, BuildSettings
+    from lstn.export.tensorrt.to_plan import write_plan
+    from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
 
     plan = tmp_path / "model.plan"
-    profiles = (Batch(1, 1, 1), Batch(2, 4, 8))
+    profiles = (BatchRange(1, 1, 1), BatchRange(2, 4, 8))
     write_plan(tiny.path, plan, BuildSettings(flavour=flavour, profiles=profiles, targets=(gpus[0].target,)))
     return plan
 
@@ -68,7 +69,7 @@ def agrees(engine: Engine, tiny: Tiny, pixels: np.ndarray) -> None:
 @pytest.mark.gpu
 def test_the_layers_of_a_plan_are_timed(gpu_plan: Path) -> None:
     """Every call tells the same layers, and together they take no longer than the call."""
-    found = profile_engine(gpu_plan, 3, Setup((3,), 0.1, 0, Device.AUTO, None, True))
+    found = profile_engine(gpu_plan, 3, BenchSetup((3,), 0.1, 0, Device.AUTO, None, True))
     assert len({tuple(span.layer for span in call.spans) for call in found.calls}) == 1
     assert 0 < found.explained < 1
 

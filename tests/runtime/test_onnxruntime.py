@@ -12,9 +12,9 @@ from tiny import MakeTiny, Tiny
 
 from lstn.contract import Loc
 from lstn.errors import ArtifactError, DeviceError, LstnError, MissingExtra, UsageError
-from lstn.gpu import Device, Gpu
-from lstn.runtime.engine import open_engine
-from lstn.runtime.onnxruntime import resolve_device
+from lstn.machine.gpu import Device, Gpu
+from lstn.runtime.engines.onnxruntime_engine import resolve_device
+from lstn.runtime.engines.opening import open_engine
 
 GPU = Gpu("NVIDIA L4", "sm89", 23034)
 
@@ -41,7 +41,7 @@ def test_a_containers_quota_says_how_many_threads(
 ) -> None:
     """Beside the thread that asks, as many more as ONNX Runtime is given, told by the system."""
     (tmp_path / "cpu.max").write_text(f"{quota}00000 100000")
-    monkeypatch.setattr("lstn.cores.CGROUP", tmp_path)
+    monkeypatch.setattr("lstn.machine.cores.CGROUP", tmp_path)
     before = threads_of_this_process()
     with open_engine(tiny.path, threads=given, spin=False) as engine:
         engine.infer(pixels(1))
@@ -273,7 +273,7 @@ def test_threads_and_spinning_reach_the_session(tiny: Tiny, monkeypatch: pytest.
 def test_the_device_is_what_machine_and_library_allow(
     monkeypatch: pytest.MonkeyPatch, device: Device, gpus: tuple[Gpu, ...], providers: list[str], expected: object
 ) -> None:
-    monkeypatch.setattr("lstn.runtime.onnxruntime.find_gpus", lambda: gpus)
+    monkeypatch.setattr("lstn.runtime.engines.onnxruntime_engine.find_gpus", lambda: gpus)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: providers)
     if isinstance(expected, Device):
         assert resolve_device(device) is expected
@@ -286,7 +286,7 @@ def test_the_device_is_what_machine_and_library_allow(
 def test_cuda_libraries_that_dont_load_are_told_and_not_silently_replaced(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, device: Device, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("lstn.runtime.onnxruntime.find_gpus", lambda: (GPU,))
+    monkeypatch.setattr("lstn.runtime.engines.onnxruntime_engine.find_gpus", lambda: (GPU,))
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: sys.stdout.write("Failed to load"), raising=False)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     if device is Device.CUDA:

@@ -15,10 +15,10 @@ from tiny import SIDE, MakeTiny, Tiny
 from lstn.contract import METADATA_KEY, Contract, Loc
 from lstn.errors import ArtifactError, DeviceError, MissingExtra, UsageError
 from lstn.files import sha256_of
-from lstn.gpu import Device
-from lstn.openvinofile import Record, bin_path
-from lstn.runtime.engine import open_engine
-from lstn.runtime.openvino import OpenVinoGraph, open_openvino
+from lstn.formats.openvino_file import Record, bin_path
+from lstn.machine.gpu import Device
+from lstn.runtime.engines.opening import open_engine
+from lstn.runtime.engines.openvino_engine import OpenVinoGraph, open_openvino
 
 RANDOM = np.random.default_rng(0)
 

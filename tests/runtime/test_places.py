@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstn.onnxfile import Node
-from lstn.runtime.places import OTHER, SEVERAL, Layer, Place, place_layers
+from lstn.formats.onnx_file import Node
+from lstn.runtime.bench.layer_places import OTHER, SEVERAL, Layer, LayerPlace, place_layers
 
 
 def unnamed(name: str, operator: str = "") -> Layer:
@@ -80,8 +80,8 @@ def test_what_an_engine_adds_is_called_by_what_it_does() -> None:
     ]
     layers.append(unnamed("sampler/GridSample"))
     places = place_layers(layers, ())
-    assert places[1] == Place("localizer", "localizer, between layers", "Reorder")
-    assert places[3] == Place(OTHER, "Reorder_2", "Reorder")
+    assert places[1] == LayerPlace("localizer", "localizer, between layers", "Reorder")
+    assert places[3] == LayerPlace(OTHER, "Reorder_2", "Reorder")
 
 
 @given(st.lists(st.sampled_from(["", "input", "localizer", "grid", "sampler", "backbone"]), max_size=12))

@@ -7,8 +7,8 @@ import pytest
 from fake_machine import Machine, MakeMachine
 
 from lstn.errors import LstnError
-from lstn.plan import Flavour
-from lstn.runtime.engine import open_engine
+from lstn.formats.plan_file import Flavour
+from lstn.runtime.engines.opening import open_engine
 
 GIVES_BACK = {
     *("cudaFree", "cudaFreeHost", "cudaStreamDestroy", "cudaEventDestroy", "cudaGraphDestroy", "cudaGraphExecDestroy"),

@@ -18,9 +18,9 @@ from tiny import Tiny, proto_of
 from tiny_fixtures import tiny_at
 
 from lstn.contract import Loc
-from lstn.disturb import Disturbance, Kind
+from lstn.evaluation.disturb import Disturbance, Kind
 from lstn.images import Pixels, decode
-from lstn.runtime.answer import softmax
+from lstn.runtime.inference.answer import softmax
 from lstn.warp import corners_px, warp
 
 LABELS = ("ant", "bee", "<img src=x onerror=alert(1)>", "dog", "Ölfaß", "fox", "gnu")

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from lstn.runtime.power import cpu_counter, measure_energy
+from lstn.runtime.bench.power import cpu_counter, measure_energy
 
 
 def package(root: Path, name: str, energy: int, *, limit: int = 1_000_000) -> Path:

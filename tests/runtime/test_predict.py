@@ -11,8 +11,8 @@ from PIL import Image
 from lstn.contract import Contract, Loc
 from lstn.errors import DeviceError
 from lstn.images import Pixels, decode
-from lstn.runtime.engine import Engine, Prediction
-from lstn.runtime.predict import Row, decode_ahead, predict
+from lstn.runtime.engines.base import Engine, Prediction
+from lstn.runtime.inference.predict import ResultRow, decode_ahead, predict
 
 LABELS = ("ant", "bee", "cat")
 HW = (8, 8)
@@ -29,7 +29,7 @@ def by_colour(pixels: Pixels) -> Prediction:
     return Prediction(pixels.mean(axis=(1, 2), dtype=np.float32) / 50, None)
 
 
-def run(engine: Engine, paths: list[Path], *, batch: int = 4, top: int = 1, workers: int = 4) -> list[Row]:
+def run(engine: Engine, paths: list[Path], *, batch: int = 4, top: int = 1, workers: int = 4) -> list[ResultRow]:
     return [row for rows in predict(engine, paths, batch=batch, top=top, workers=workers) for row in rows]
 
 
@@ -44,7 +44,7 @@ def images(tmp_path: Path) -> list[Path]:
     return paths
 
 
-def labels(rows: list[Row]) -> list[str]:
+def labels(rows: list[ResultRow]) -> list[str]:
     return [row.guesses[0].label if row.guesses else "" for row in rows]
 
 
@@ -64,7 +64,7 @@ def test_order_is_kept_however_long_decoding_takes(
         time.sleep(delays[path])
         return decode(path, image_hw)
 
-    monkeypatch.setattr("lstn.runtime.predict.decode", slow)
+    monkeypatch.setattr("lstn.runtime.inference.predict.decode", slow)
     rows = run(FakeEngine(by_colour), images, batch=batch, workers=workers)
     assert [row.path for row in rows] == images
     assert labels(rows) == ["ant", "bee", "cat"] * 10
@@ -138,7 +138,7 @@ def test_never_more_images_than_the_window_holds(
             most = max(most, begun - taken)
         return decode(path, image_hw)
 
-    monkeypatch.setattr("lstn.runtime.predict.decode", counting)
+    monkeypatch.setattr("lstn.runtime.inference.predict.decode", counting)
     with closing(decode_ahead(images * 5, HW, workers=workers, window=2 * batch)) as decoded:
         for _ in decoded:
             time.sleep(0.001)
@@ -163,7 +163,7 @@ def test_decoding_goes_on_while_the_engine_works(images: list[Path], monkeypatch
         seen.append(len(begun))
         return by_colour(pixels)
 
-    monkeypatch.setattr("lstn.runtime.predict.decode", noting)
+    monkeypatch.setattr("lstn.runtime.inference.predict.decode", noting)
     run(FakeEngine(answer), images, batch=4, workers=2)
     assert all(count >= min(30, 4 * (index + 2)) for index, count in enumerate(seen))
 
@@ -177,7 +177,7 @@ def test_other_errors_pass_and_leave_no_thread(
         raise error("broken")
 
     if place == "decoder":
-        monkeypatch.setattr("lstn.runtime.predict.decode", broken)
+        monkeypatch.setattr("lstn.runtime.inference.predict.decode", broken)
     with pytest.raises(error):
         run(FakeEngine(broken), images)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]

@@ -13,10 +13,10 @@ import pytest
 from profiled import SETUP, conv_net
 
 from lstn.errors import DeviceError
+from lstn.formats.onnx_file import read_model
 from lstn.images import Pixels
-from lstn.onnxfile import read_model
-from lstn.runtime.places import OTHER, Place
-from lstn.runtime.profilers import MIN_CALLS, WARM_UP_CALLS, profile_engine, spans_of_session
+from lstn.runtime.bench.layer_places import OTHER, LayerPlace
+from lstn.runtime.bench.profilers import MIN_CALLS, WARM_UP_CALLS, profile_engine, spans_of_session
 
 
 class TestOnnxRuntime:
@@ -53,7 +53,7 @@ class TestOnnxRuntime:
         onnx.save(model, tmp_path / "m.onnx")
         found = profile_engine(tmp_path / "m.onnx", 1, SETUP)
         assert found.calls[0].spans[-1].layer.name == name
-        assert found.places[0][-1] == Place("backbone", "backbone, between layers", "MatMul")
+        assert found.places[0][-1] == LayerPlace("backbone", "backbone, between layers", "MatMul")
 
     def test_a_full_disk_ends_in_one_line(self, tmp_path: Path) -> None:
         conv_net(tmp_path / "m.onnx")
@@ -94,7 +94,7 @@ class TestOnnxRuntime:
                 (tmp_path / "nodes.json").write_text(json.dumps(self.events))
                 return str(tmp_path / "nodes.json")
 
-        monkeypatch.setattr("lstn.runtime.profilers.new_session", lambda *_, **__: Session())
+        monkeypatch.setattr("lstn.runtime.bench.profilers.new_session", lambda *_, **__: Session())
         found = profile_engine(tmp_path / "m.onnx", 1, SETUP)
         times = [round(1000 * span.ms) for each in found.calls for span in each.spans]
         assert times == [WARM_UP_CALLS + index for index in range(MIN_CALLS // 2)]

@@ -18,11 +18,11 @@ from profiled import SETUP, SIDE
 
 from lstn.contract import Contract, Loc
 from lstn.errors import DeviceError
+from lstn.formats.plan_file import Flavour
 from lstn.images import Pixels
-from lstn.plan import Flavour
-from lstn.runtime.engine import Prediction
-from lstn.runtime.places import OTHER, SEVERAL
-from lstn.runtime.profilers import MIN_CALLS, WARM_UP_CALLS, LayerClock, profile_engine
+from lstn.runtime.bench.layer_places import OTHER, SEVERAL
+from lstn.runtime.bench.profilers import MIN_CALLS, WARM_UP_CALLS, LayerClock, profile_engine
+from lstn.runtime.engines.base import Prediction
 
 
 class StrictProfiler:
@@ -105,9 +105,11 @@ class TestTensorrt:
         def open_plan(path: Path) -> Iterator[Plan]:
             yield Plan()
 
-        monkeypatch.setattr("lstn.runtime.profilers.check_plan", lambda path: SimpleNamespace(flavour=Flavour.TRT))
-        monkeypatch.setattr("lstn.runtime.profilers.load_library", lambda path, sidecar: TRT)
-        monkeypatch.setattr("lstn.runtime.profilers.open_plan", open_plan)
+        monkeypatch.setattr(
+            "lstn.runtime.bench.profilers.check_plan", lambda path: SimpleNamespace(flavour=Flavour.TRT)
+        )
+        monkeypatch.setattr("lstn.runtime.bench.profilers.load_library", lambda path, sidecar: TRT)
+        monkeypatch.setattr("lstn.runtime.bench.profilers.open_plan", open_plan)
         return asked
 
     def test_its_layers_are_placed_and_the_warm_up_is_left_out(self, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,8 +7,8 @@ from functools import partial
 import numpy as np
 import pytest
 
-from lstn.claims.verdict import Verdict, judge_below
-from lstn.runtime.race import Entrant, Race, Run, median_interval, run_race
+from lstn.research.claims.verdict import Verdict, judge_below
+from lstn.runtime.bench.race import Entrant, Race, TimedCall, median_interval, run_race
 
 OURS, OTHER = ("lstn", "x"), ("stn", "x")
 
@@ -77,7 +77,7 @@ def test_every_sitting_opens_everything_anew_and_runs_it_in_turn() -> None:
     log: list[str] = []
 
     @contextmanager
-    def opened(name: str) -> Iterator[Run]:
+    def opened(name: str) -> Iterator[TimedCall]:
         log.append(f"open {name}")
         yield partial(log.append, name)
         log.append(f"close {name}")
@@ -96,7 +96,7 @@ def test_what_was_opened_is_closed_when_a_run_fails() -> None:
     closed = []
 
     @contextmanager
-    def opened(name: str) -> Iterator[Run]:
+    def opened(name: str) -> Iterator[TimedCall]:
         try:
             yield {"good": lambda: None, "bad": lambda: 1 / 0}[name]
         finally:

@@ -18,7 +18,7 @@ from ray_apart import Cluster, drive, ray_cluster, run_apart
 from tiny import MakeTiny, Tiny
 
 from lstn.imports import require
-from lstn.runtime.parts import Fields
+from lstn.runtime.ray.result_parts import Fields
 
 COUNT = 300
 
@@ -136,9 +136,9 @@ def test_a_driver_killed_in_the_middle_is_taken_up(
     output = tmp_path / "rows"
     words = ["infer", images, "--engine", tiny.path, "--ray", cluster.address, "--batch", 1, "--output", output]
     words = [str(word) for word in [*words, "--top", 2]]
-    script = "import sys, time, lstn.runtime.parts as parts; parts.PART_ROWS = 20; add = parts.Parts.add\n"
+    script = "import sys, time, lstn.runtime.ray.result_parts as parts; parts.PART_ROWS = 20; add = parts.Parts.add\n"
     script += "parts.Parts.add = lambda self, rows: (time.sleep(0.1), add(self, rows))[1]\n"
-    script += f"sys.argv[1:] = {words!r}; from lstn.cli import main; main()"
+    script += f"sys.argv[1:] = {words!r}; from lstn.cli.app import main; main()"
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) as driver:
         while not (output / "part-000002.jsonl").exists():
             assert driver.poll() is None, driver.stderr and driver.stderr.read()

@@ -9,11 +9,11 @@ from tiny import MakeTiny, Tiny
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import sha256_of
 from lstn.imports import require
-from lstn.runtime import parts as parts_module
-from lstn.runtime.parts import Fields, Run, key_of, open_parts, run_of
+from lstn.runtime.ray import result_parts as parts_module
+from lstn.runtime.ray.result_parts import Fields, ResultRun, key_of, open_parts, run_of
 
-RUN = Run("a" * 64, "b" * 64, 1, "json")
-PARQUET = Run("a" * 64, "b" * 64, 1, "parquet")
+RUN = ResultRun("a" * 64, "b" * 64, 1, "json")
+PARQUET = ResultRun("a" * 64, "b" * 64, 1, "parquet")
 
 
 def row(name: str) -> Fields:
@@ -30,7 +30,7 @@ def names_in(folder: Path) -> list[str]:
 
 
 @pytest.mark.parametrize("run", [RUN, PARQUET])
-def test_what_is_done_is_known_again(tmp_path: Path, run: Run) -> None:
+def test_what_is_done_is_known_again(tmp_path: Path, run: ResultRun) -> None:
     with open_parts(tmp_path / "rows", run) as parts:
         assert parts.add([row("/a"), broken("/b")]) == 2
         assert parts.add([row("/a"), row("/c")]) == 1
@@ -83,13 +83,13 @@ def test_an_error_keeps_the_rows_that_came_before_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("other", "told"),
     [
-        (Run("c" * 64, "b" * 64, 1, "json"), "engine_sha256 aaa"),
-        (Run("a" * 64, "c" * 64, 1, "json"), "onnx_sha256 bbb"),
-        (Run("a" * 64, "b" * 64, 2, "json"), "top 1, not 2"),
+        (ResultRun("c" * 64, "b" * 64, 1, "json"), "engine_sha256 aaa"),
+        (ResultRun("a" * 64, "c" * 64, 1, "json"), "onnx_sha256 bbb"),
+        (ResultRun("a" * 64, "b" * 64, 2, "json"), "top 1, not 2"),
         (PARQUET, "format json, not parquet"),
     ],
 )
-def test_two_models_or_options_never_share_a_folder(tmp_path: Path, other: Run, told: str) -> None:
+def test_two_models_or_options_never_share_a_folder(tmp_path: Path, other: ResultRun, told: str) -> None:
     with open_parts(tmp_path, RUN) as parts:
         parts.add([row("/a")])
     with pytest.raises(UsageError) as caught, open_parts(tmp_path, other):
@@ -122,7 +122,7 @@ def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("run", [RUN, PARQUET])
 @pytest.mark.parametrize("name", ["part-000000", "part-zero", "run"])
-def test_a_damaged_file_is_named(tmp_path: Path, run: Run, name: str) -> None:
+def test_a_damaged_file_is_named(tmp_path: Path, run: ResultRun, name: str) -> None:
     with open_parts(tmp_path, run) as parts:
         parts.add([row("/a")])
     path = tmp_path / ("run.json" if name == "run" else f"{name}{next(tmp_path.glob('part-*')).suffix}")

@@ -11,8 +11,8 @@ from PIL import Image
 
 from lstn.errors import DataError, ImageError, MissingExtra, UsageError
 from lstn.images import decode, find_images
-from lstn.runtime import sources
-from lstn.runtime.sources import check_sources, decode_url, list_images
+from lstn.runtime.inference import sources
+from lstn.runtime.inference.sources import check_sources, decode_url, list_images
 
 NAMES = ("a/1.png", "a/b/2.JPG", "a/b/note.md", "3.webp", "a/.hidden.png")
 FOUND = {"a/1.png", "a/b/2.JPG", "3.webp", "a/.hidden.png"}

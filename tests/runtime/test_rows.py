@@ -10,23 +10,23 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from lstn.runtime.answer import Guess
-from lstn.runtime.predict import Row
-from lstn.runtime.rows import csv_rows, json_rows, table_rows
+from lstn.runtime.inference.answer import Guess
+from lstn.runtime.inference.predict import ResultRow
+from lstn.runtime.inference.rows import csv_rows, json_rows, table_rows
 
 THETA = np.array([[1, 0, 0.125], [0, 1, -0.25]], np.float32)
 NASTY = ["=1+1", "+1", "-1", "@x", "a,b", 'say "hi"', "two\nlines", "tab\there", "\x1b[31mred", "\u202egnp.exe", "猫"]
 
 
-def rows() -> list[Row]:
+def rows() -> list[ResultRow]:
     return [
-        Row(Path("a.png"), (Guess("cat", 0.75), Guess("dog", 0.25)), THETA),
-        Row(Path("b.png"), error="not an image"),
-        Row(Path("c.png"), (Guess("dog", 0.5), Guess("cat", 0.5))),
+        ResultRow(Path("a.png"), (Guess("cat", 0.75), Guess("dog", 0.25)), THETA),
+        ResultRow(Path("b.png"), error="not an image"),
+        ResultRow(Path("c.png"), (Guess("dog", 0.5), Guess("cat", 0.5))),
     ]
 
 
-def as_json(*batches: list[Row]) -> str:
+def as_json(*batches: list[ResultRow]) -> str:
     stream = io.StringIO()
     with json_rows(stream) as write:
         for batch in batches:
@@ -34,14 +34,14 @@ def as_json(*batches: list[Row]) -> str:
     return stream.getvalue()
 
 
-def as_csv(batch: list[Row], top: int = 1) -> str:
+def as_csv(batch: list[ResultRow], top: int = 1) -> str:
     stream = io.StringIO()
     with csv_rows(stream, top=top) as write:
         write(batch)
     return stream.getvalue()
 
 
-def as_table(batch: list[Row], width: int = 80, labels: tuple[str, ...] = ("cat", "dog")) -> str:
+def as_table(batch: list[ResultRow], width: int = 80, labels: tuple[str, ...] = ("cat", "dog")) -> str:
     stream = io.StringIO()
     console = Console(file=stream, width=width, highlight=False)
     with table_rows(console, labels=labels, paths=[row.path for row in batch]) as write:
@@ -83,7 +83,7 @@ def test_csv_parses_back_with_a_column_for_each_rank() -> None:
 
 @pytest.mark.parametrize("name", NASTY)
 def test_json_keeps_nasty_names_exactly_and_in_ascii(name: str) -> None:
-    text = as_json([Row(Path(name), (Guess(name, 1.0),))])
+    text = as_json([ResultRow(Path(name), (Guess(name, 1.0),))])
     assert text.isascii()
     (row,) = json.loads(text)
     assert (row["path"], row["label"]) == (name, name)
@@ -91,7 +91,7 @@ def test_json_keeps_nasty_names_exactly_and_in_ascii(name: str) -> None:
 
 @pytest.mark.parametrize("name", NASTY)
 def test_csv_and_tables_are_safe_to_open_and_to_print(name: str) -> None:
-    nasty = [Row(Path(name), (Guess(name, 1.0),)), Row(Path(name), error=name)]
+    nasty = [ResultRow(Path(name), (Guess(name, 1.0),)), ResultRow(Path(name), error=name)]
     text = as_csv(nasty)
     header, *lines = csv.reader(io.StringIO(text))
     assert len(text.splitlines()) == 3
@@ -102,14 +102,14 @@ def test_csv_and_tables_are_safe_to_open_and_to_print(name: str) -> None:
 
 
 def test_a_path_like_a_formula_stays_a_path() -> None:
-    assert as_csv([Row(Path("=1+1.png"), error="x")]).splitlines()[1] == "./=1+1.png,,,x"
+    assert as_csv([ResultRow(Path("=1+1.png"), error="x")]).splitlines()[1] == "./=1+1.png,,,x"
 
 
 def test_a_name_that_is_no_utf8_can_be_written() -> None:
     path = Path("\udcff.png")
-    assert json.loads(as_json([Row(path, error="x")]))[0]["path"] == "\udcff.png"
-    as_csv([Row(path, error="x")]).encode()
-    as_table([Row(path, error="x")]).encode()
+    assert json.loads(as_json([ResultRow(path, error="x")]))[0]["path"] == "\udcff.png"
+    as_csv([ResultRow(path, error="x")]).encode()
+    as_table([ResultRow(path, error="x")]).encode()
 
 
 def test_a_table_shows_further_guesses_below() -> None:
@@ -128,11 +128,11 @@ def test_a_table_shows_further_guesses_below() -> None:
     st.text(min_size=1, max_size=80),
 )
 def test_no_line_of_guesses_is_wider_than_the_terminal(width: int, path: str, label: str) -> None:
-    text = as_table([Row(Path(path), (Guess(label, 1.0),))], width, (label, "other"))
+    text = as_table([ResultRow(Path(path), (Guess(label, 1.0),))], width, (label, "other"))
     assert len(text.splitlines()) == 1
     assert cell_len(text.rstrip("\n")) <= width
 
 
 def test_a_long_path_is_cut_from_the_left() -> None:
-    assert as_table([Row(Path("folder/" * 20 + "name.png"), (Guess("cat", 1.0),))], 60).startswith("…")
-    assert "/name.png  cat" in as_table([Row(Path("folder/" * 20 + "name.png"), (Guess("cat", 1.0),))], 60)
+    assert as_table([ResultRow(Path("folder/" * 20 + "name.png"), (Guess("cat", 1.0),))], 60).startswith("…")
+    assert "/name.png  cat" in as_table([ResultRow(Path("folder/" * 20 + "name.png"), (Guess("cat", 1.0),))], 60)

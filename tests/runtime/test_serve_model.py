@@ -13,14 +13,14 @@ import pytest
 from lstn.contract import Contract, Loc
 from lstn.errors import ArtifactError, LstnError
 from lstn.images import Pixels
-from lstn.runtime.batcher import Turns
-from lstn.runtime.engine import Engine, Prediction
+from lstn.runtime.engines.base import Engine, Prediction
 from lstn.runtime.serving.access import MAX_HELD_BYTES, Guard
-from lstn.runtime.serving.house import House
+from lstn.runtime.serving.batcher import FairLock
 from lstn.runtime.serving.metrics import Metrics
-from lstn.runtime.serving.model import Batching, Model
 from lstn.runtime.serving.refusal import Refusal, Why
+from lstn.runtime.serving.registry import House
 from lstn.runtime.serving.request import Input, Request
+from lstn.runtime.serving.served_model import Batching, ServedModel
 
 CONTRACT = Contract(Loc.NONE, "cnn", (2, 2), ("dark", "light"))
 
@@ -51,10 +51,10 @@ def request(value: int, count: int = 1) -> Request:
 
 @contextmanager
 def house_of(tmp_path: Path, **answers: Callable[[Pixels], Prediction]) -> Iterator[House]:
-    turns, metrics, batching = Turns(), Metrics(), Batching(None, 0.0, 100)
+    turns, metrics, batching = FairLock(), Metrics(), Batching(None, 0.0, 100)
     with ThreadPoolExecutor(1) as decoders:
         models = {
-            name: Model(
+            name: ServedModel(
                 name,
                 tmp_path / "model.onnx",
                 batching,

@@ -9,11 +9,11 @@ from fake_gpu import FakeGpu
 from fake_machine import L4, found, put_cuda, rewrite
 
 from lstn.errors import ArtifactError, DeviceError, LstnError, MissingExtra, UsageError
-from lstn.gpu import Device, Gpu, find_gpus
-from lstn.plan import Flavour, read_header, sidecar_path
-from lstn.runtime.cuda import open_cuda
-from lstn.runtime.engine import open_engine
-from lstn.runtime.preflight import rebuild
+from lstn.formats.plan_file import Flavour, read_header, sidecar_path
+from lstn.machine.gpu import Device, Gpu, find_gpus
+from lstn.runtime.engines.cuda_opening import open_cuda
+from lstn.runtime.engines.opening import open_engine
+from lstn.runtime.engines.preflight import rebuild
 
 
 def refused(plan: Path) -> LstnError:

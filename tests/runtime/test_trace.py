@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from profiled import SETUP, call, conv_net, summarize
 
-from lstn.runtime.layers import Breakdown
-from lstn.runtime.profilers import profile_engine
-from lstn.runtime.trace import SHOWN_CALLS, chrome_trace
+from lstn.runtime.bench.layer_times import Breakdown
+from lstn.runtime.bench.profilers import profile_engine
+from lstn.runtime.bench.trace import SHOWN_CALLS, chrome_trace
 
 
 class TestTrace:

@@ -11,12 +11,12 @@ import torch.nn.functional as F
 from command import RunLstn
 from small_models import warping_model
 
-from lstn.alive import judged
 from lstn.contract import Contract, Loc, ThetaForm
-from lstn.data import open_data
-from lstn.train.alive import FEWEST, GRADIENT_IMAGES, MOST, Probe, outside_share
-from lstn.train.model import Classifier
-from lstn.train.transformer import Transformer
+from lstn.data.dataset import open_data
+from lstn.health.liveness import judged
+from lstn.nn.classifier import Classifier
+from lstn.nn.transformer import Transformer
+from lstn.train.watch.probe import FEWEST, GRADIENT_IMAGES, MOST, Probe, outside_share
 
 HW = (48, 48)
 CONTRACT = Contract(Loc.LSTN, "cnn", HW, tuple("0123456789"))

@@ -13,10 +13,10 @@ import pytest
 from command import RunLstn
 from PIL import Image
 
-from lstn.commands.train import MAX_SEED, train
-from lstn.train.checkpoint import load_checkpoint
+from lstn.cli.train import MAX_SEED, train
+from lstn.nn.checkpoint import load_checkpoint
 from lstn.train.recipes import RECIPES
-from lstn.train.state import read_options
+from lstn.train.run_state import read_options
 
 SMALL = ("--model", "cnn", "--image-size", "32", "--name", "a")
 

@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from published_sets import write_cifar10
 
-from lstn.data import open_data
+from lstn.data.dataset import open_data
 from lstn.errors import UsageError
-from lstn.train.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
+from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.train.distributed import ALONE, Shares, World, joined
 from lstn.train.loading import Images
 from lstn.train.loop import evaluate
-from lstn.train.state import LAST
+from lstn.train.run_state import LAST
 
 SMALL = ("--model", "cnn", "--image-size", "32", "--loc", "stn", "--batch-size", "10", "--recipe", "robust")
 TORCHRUN_ITSELF = (sys.executable, "-m", "torch.distributed.run")
@@ -181,9 +181,10 @@ COUNTED = """
 import os, sys, time
 from dataclasses import replace
 from pathlib import Path
-from lstn import folders, named_data
-from lstn.cli import main
-from lstn.published import md5_of
+from lstn.data import folders
+from lstn.data.published import named_sets as named_data
+from lstn.cli.app import main
+from lstn.data.published.published_files import md5_of
 
 root = Path(sys.argv[1])
 entry = named_data.NAMED["cifar10"]

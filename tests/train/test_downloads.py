@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from published_sets import accept, write_mnist
 
-from lstn import mnist
-from lstn.data import open_data, rooted
+from lstn.data.dataset import open_data, rooted
+from lstn.data.published import mnist
 from lstn.errors import DataError, UsageError
 from lstn.train.downloads import download
 

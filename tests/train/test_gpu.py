@@ -7,9 +7,9 @@ import torch
 from short_runs import SILENT, options
 
 from lstn.contract import Contract, Loc
-from lstn.train.checkpoint import load_checkpoint
+from lstn.nn.checkpoint import load_checkpoint
+from lstn.nn.classifier import Classifier
 from lstn.train.loop import fit, forward
-from lstn.train.model import Classifier
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")]
 

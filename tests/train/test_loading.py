@@ -9,7 +9,7 @@ from PIL import Image
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from lstn.data import open_data
+from lstn.data.dataset import open_data
 from lstn.errors import ImageError, TrainingError
 from lstn.train import loading
 from lstn.train.augment import Augment, Augmentation

@@ -10,15 +10,15 @@ from safetensors.torch import save_file
 from short_runs import CPU, SILENT, assert_same_weights, options, run, weights_of
 
 from lstn.contract import Contract, Loc, ThetaForm
-from lstn.data import open_data
-from lstn.doctor_run import METRICS
+from lstn.data.dataset import open_data
 from lstn.errors import DataError, TrainingError, UsageError
-from lstn.train.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
+from lstn.health.run_health import METRICS
+from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
+from lstn.nn.classifier import Classifier
 from lstn.train.fitting import check_step
 from lstn.train.loading import Images, batches
 from lstn.train.loop import evaluate, fit, forward
-from lstn.train.model import Classifier
-from lstn.train.state import LAST
+from lstn.train.run_state import LAST
 
 
 @pytest.mark.parametrize("loc", list(Loc))

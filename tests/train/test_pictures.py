@@ -11,11 +11,11 @@ from command import RunLstn
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from lstn.data import open_data
-from lstn.scores import Scores
-from lstn.train.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
-from lstn.train.pictures import draw_animation, draw_confusion, draw_sheet
-from lstn.train.state import LAST
+from lstn.data.dataset import open_data
+from lstn.evaluation.scores import Scores
+from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
+from lstn.train.run_state import LAST
+from lstn.train.watch.pictures import draw_animation, draw_confusion, draw_sheet
 
 RUN = Path("runs/a")
 SMALL = ("--model", "cnn", "--image-size", "32", "--name", "a", "--recipe", "paper")

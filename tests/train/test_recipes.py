@@ -14,7 +14,7 @@ from torch.optim.lr_scheduler import CosineAnnealingLR
 
 from lstn.contract import Contract, Loc, ThetaForm
 from lstn.errors import ArtifactError
-from lstn.train.model import Classifier
+from lstn.nn.classifier import Classifier
 from lstn.train.options import Options
 from lstn.train.recipes import RECIPES, Recipe, RecipeName, average, make_optimizer, outside, set_rate
 

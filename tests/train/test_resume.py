@@ -16,10 +16,10 @@ from safetensors.torch import save_file
 from short_runs import assert_same_weights, options, run, weights_of, without_time
 
 from lstn.contract import IMAGENET_MEAN, Loc, ThetaForm
-from lstn.doctor_run import METRICS
 from lstn.errors import ArtifactError
-from lstn.train.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
-from lstn.train.state import LAST, read_options
+from lstn.health.run_health import METRICS
+from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
+from lstn.train.run_state import LAST, read_options
 
 
 def test_a_run_stopped_after_an_epoch_ends_with_the_same_weights(data: str, tmp_path: Path) -> None:

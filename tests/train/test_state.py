@@ -16,14 +16,14 @@ from safetensors.torch import save_file
 from short_runs import CPU, assert_same_weights, options, run, weights_of, without_time
 
 from lstn.contract import Loc
-from lstn.data import open_data
+from lstn.data.dataset import open_data
 from lstn.errors import ArtifactError, LstnError
+from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors, write_checkpoint
 from lstn.train import keeping
-from lstn.train.checkpoint import CHECKPOINT, load_checkpoint, read_tensors, write_checkpoint
 from lstn.train.loading import Images
 from lstn.train.loop import describe, evaluate, start
 from lstn.train.options import Options
-from lstn.train.state import LAST, read_options, restore
+from lstn.train.run_state import LAST, read_options, restore
 
 KEY = "lstn.state"
 

@@ -76,7 +76,7 @@ function warped({ height, width, data }, theta) {
 
 /**
  * The theta that shows the content turned (degrees counter-clockwise), then scaled (times as large), then shifted
- * (shares of the sides, to the right and down): what lstn/disturb.py does, together.
+ * (shares of the sides, to the right and down): what lstn/evaluation/disturb.py does, together.
  */
 function disturbance({ turn, scale, right, down }, height, width) {
   const cos = Math.cos((turn * Math.PI) / 180) / scale, sin = Math.sin((turn * Math.PI) / 180) / scale;

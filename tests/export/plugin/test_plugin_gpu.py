@@ -13,12 +13,12 @@ from host_kernels import ROOT, torch_answer
 from small_models import SIDE, warping_model
 
 from lstn.contract import Loc
+from lstn.export.onnx.to_onnx import write_onnx
+from lstn.export.onnx.verify_onnx import sample_images
 from lstn.export.plugin.kernel import KERNELS
-from lstn.export.to_onnx import write_onnx
-from lstn.export.verify import sample_images
-from lstn.gpu import Device
-from lstn.plan import Flavour
-from lstn.runtime.engine import open_engine
+from lstn.formats.plan_file import Flavour
+from lstn.machine.gpu import Device
+from lstn.runtime.engines.opening import open_engine
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")]
 
@@ -52,7 +52,7 @@ def test_a_theta_that_is_no_number_shows(value: float) -> None:
 INFER = """
 import sys, numpy as np
 from pathlib import Path
-from lstn.runtime.engine import open_engine
+from lstn.runtime.engines.base import open_engine
 with open_engine(Path("model.plan")) as engine:
     images = np.load("images.npy")
     np.savez("found.npz", *(engine.infer(images[:batch]).logits for batch in (1, 20, 3)))
@@ -64,10 +64,10 @@ def test_a_plan_carries_the_kernel_and_runs_where_nobody_knows_the_plugin(tmp_pa
     trt = pytest.importorskip("tensorrt")
     if tuple(int(part) for part in trt.__version__.split(".")[:2]) < (10, 9):
         pytest.skip("no plugins of this kind before TensorRT 10.9")
-    from lstn.export.builder import count_parsed_layers
-    from lstn.export.targets import choose_targets
-    from lstn.export.to_plan import write_plan
-    from lstn.export.tuning import Batch, BuildSettings
+    from lstn.export.tensorrt.builder import count_parsed_layers
+    from lstn.export.tensorrt.targets import choose_targets
+    from lstn.export.tensorrt.to_plan import write_plan
+    from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
 
     model, contract = warping_model(Loc.LSTN)
     images = sample_images("digits", (SIDE, SIDE), seed=0, count=20)
@@ -77,7 +77,7 @@ def test_a_plan_carries_the_kernel_and_runs_where_nobody_knows_the_plugin(tmp_pa
     assert "PLUGIN_V3" in layers
     assert "GRID_SAMPLE" not in layers
     targets = choose_targets(Flavour.TRT, ())
-    write_plan(onnx_file, plan, BuildSettings(flavour=Flavour.TRT, profiles=(Batch(1, 4, 32),), targets=targets))
+    write_plan(onnx_file, plan, BuildSettings(flavour=Flavour.TRT, profiles=(BatchRange(1, 4, 32),), targets=targets))
     np.save(tmp_path / "images.npy", images)
     subprocess.run([sys.executable, "-c", INFER], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
     found = np.load(tmp_path / "found.npz")

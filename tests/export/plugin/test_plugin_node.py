@@ -19,14 +19,14 @@ from small_models import SIDE, Exported, ExportOnce, warping_model
 
 from lstn.contract import THETA, Loc
 from lstn.errors import ArtifactError, LstnError, UsageError
+from lstn.export.onnx.to_onnx import onnx_from_torch, write_onnx
+from lstn.export.onnx.verify_onnx import verify_onnx
 from lstn.export.plugin.node import fuse_sampler
-from lstn.export.to_onnx import onnx_from_torch, write_onnx
-from lstn.export.verify import verify_onnx
-from lstn.gpu import Device
-from lstn.nodes import Part, part_of
-from lstn.onnxfile import read_model, read_onnx
-from lstn.runtime.engine import open_engine
-from lstn.train.checkpoint import Training, write_checkpoint
+from lstn.formats.node_names import ModelPart, part_of
+from lstn.formats.onnx_file import read_model, read_onnx
+from lstn.machine.gpu import Device
+from lstn.nn.checkpoint import Training, write_checkpoint
+from lstn.runtime.engines.opening import open_engine
 
 LOCS = (Loc.STN, Loc.VSTN, Loc.LSTN)
 
@@ -84,7 +84,7 @@ def test_a_wrong_sampler_in_the_function_is_found(
     (sampler,) = [node for node in proto.functions[0].node if node.op_type == "GridSample"]
     (mode,) = [entry for entry in sampler.attribute if entry.name == "mode"]
     mode.s = b"nearest"
-    monkeypatch.setattr("lstn.export.to_onnx.onnx_from_torch", lambda *_, **__: proto)
+    monkeypatch.setattr("lstn.export.onnx.to_onnx.onnx_from_torch", lambda *_, **__: proto)
     with pytest.raises(LstnError, match="differs from PyTorch"):
         write_onnx(fused_stn.model, tmp_path / "model.onnx", fused_stn.contract, fused_stn.images, fused=True)
     assert list(tmp_path.iterdir()) == []
@@ -93,7 +93,7 @@ def test_a_wrong_sampler_in_the_function_is_found(
 def test_the_graph_holds_one_node_where_grid_and_sampler_were(fused: Exported, export_once: ExportOnce) -> None:
     proto, native = onnx.load(fused.path), onnx.load(export_once(fused.contract.loc).path)
     onnx.checker.check_model(proto, full_check=True)
-    inside = (Part.GRID, Part.SAMPLER)
+    inside = (ModelPart.GRID, ModelPart.SAMPLER)
     (node,) = [node for node in proto.graph.node if part_of(node.name) in inside]
     assert (node.domain, node.op_type, node.name) == ("lstn", "AffineGridSample", "sampler/AffineGridSample")
     assert list(node.output) == [node.name]
@@ -122,7 +122,7 @@ def test_the_function_is_of_standard_operators_and_named_by_part(fused: Exported
     assert found == {"mode": b"bilinear", "padding_mode": b"zeros", "align_corners": 0}
     assert sampler.name == "sampler/GridSample"
     named = {part_of(node.name) for node in function.node if node.op_type not in ("Constant", "CastLike")}
-    assert named == {Part.GRID, Part.SAMPLER}
+    assert named == {ModelPart.GRID, ModelPart.SAMPLER}
 
 
 def test_the_same_weights_make_the_same_bytes(fused_stn: Exported) -> None:

@@ -1,0 +1,165 @@
+"""One calibration from end to end: measure ranges, choose layers, lower, measure the cost, and keep the file or not."""
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import onnx
+
+from lstn.calibration.cost_page import page
+from lstn.calibration.cost_report import costs_to_json
+from lstn.calibration.drift import IMAGES as MEASURED
+from lstn.calibration.drift import measure
+from lstn.calibration.emulate import emulated
+from lstn.calibration.kept_layers import HEAD_ALONE, LOCALIZER, kept_layers, layer_names
+from lstn.calibration.lower import load_float32, lowered_model
+from lstn.calibration.lowering_cost import LoweringCost
+from lstn.calibration.ranges import Ranges, ranges_of
+from lstn.calibration.sensitivity import Outcome, fewest_to_keep
+from lstn.contract import Loc
+from lstn.data.dataset import DataSet, open_data_of
+from lstn.errors import UsageError, VerificationError
+from lstn.files import replacing, write_text
+from lstn.precision import Precision, RangeMethod
+
+IMAGES = 512
+"""How many training images ranges are measured on, unless told otherwise."""
+
+DEFAULT_KEEP = {
+    Precision.FP16: (HEAD_ALONE,),
+    Precision.BF16: (LOCALIZER,),
+    Precision.INT8: (LOCALIZER,),
+    Precision.FP8: (LOCALIZER,),
+}
+"""What stays float32 unless told otherwise, by what trained models lost (docs/calibration.md).
+
+In float16 the warps of a whole localizer move by hundredths of a pixel; in bfloat16 by up to a third of one, and in 8
+bits by up to three.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CalibrationSettings:
+    """What to lower to, on which images, and how much it may cost.
+
+    data, seed:   the data set, as `lstn.data.dataset.open_data` takes it: ranges come from its training split, the cost
+                  from its validation split; no seed: nobody says what the model was trained with
+    images:       how many the ranges are measured on
+    keep:         layers that stay float32, as `lstn.calibration.kept_layers.kept_layers` takes them; None: the default
+    auto:         find the layers to keep, so that top-1 accuracy falls by at most so many points; None: don't
+    max_drop:     in points of top-1 accuracy; None: any
+    max_drift_px: the 99th percentile over images; None: any
+    """
+
+    precision: Precision
+    data: str
+    seed: int | None
+    images: int = IMAGES
+    method: RangeMethod = RangeMethod.MINMAX
+    keep: tuple[str, ...] | None = None
+    auto: float | None = None
+    max_drop: float | None = None
+    max_drift_px: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Calibrated:
+    """What was written, what it costs, and how the layers to keep were found if they were looked for.
+
+    layers: all that have weights, in order of computation; kept: those in float32
+    """
+
+    onnx: Path
+    json: Path
+    html: Path
+    cost: LoweringCost
+    layers: tuple[str, ...]
+    kept: frozenset[str]
+    search: Outcome | None
+
+
+def calibrate(onnx_file: Path, out: Path, settings: CalibrationSettings) -> Calibrated:
+    """Lower `onnx_file` into the folder `out`: `model.onnx` -> `model.int8.onnx`, with its cost as JSON and as a page.
+
+    The files get their names once the cost is known and within its bounds, and older ones of the same names are gone
+    before it is measured; the ranges are kept beside them.
+
+    Raises:
+        UsageError: an option that doesn't fit the model.
+        ArtifactError: no float32 ONNX file of lstn, or ranges of another model.
+        DataError: too few images, or images of other classes.
+        VerificationError: the cost is beyond its bounds, or the lowered model answers with what is not finite.
+        LstnError: a weight is too large for float16, or no layer can be lowered within `auto` points.
+    """
+    contract, model = load_float32(onnx_file)
+    if settings.max_drift_px is not None and contract.loc is Loc.NONE:
+        raise UsageError("--max-drift-px is for models with a transformer, and this one has none", hint="leave it out")
+    kept = kept_layers(model, DEFAULT_KEEP[settings.precision] if settings.keep is None else settings.keep)
+    data = open_data_of(contract, settings.data, seed=settings.seed)
+    ranges = _ranges(onnx_file, data, out, settings)
+    search = _search(model, data, ranges, kept, settings)
+    if search is not None:
+        kept = search.kept
+    lowered = lowered_model(model, settings.precision, kept, ranges)
+    stem = f"{onnx_file.stem}.{settings.precision.value}"
+    made, json, html = (out / f"{stem}.{suffix}" for suffix in ("onnx", "cost.json", "cost.html"))
+    with replacing(made) as temporary:
+        temporary.write_bytes(lowered.SerializeToString(deterministic=True))
+        for older in (made, json, html):  # whatever fails from here on, it would pass for this one's
+            older.unlink(missing_ok=True)
+        cost = _measured(onnx_file, lowered, data, stem, settings.precision)
+        if reason := _beyond(cost, settings):
+            hint = "keep more layers with --keep, or let --auto find them"
+            raise VerificationError(f"{reason}; no {made.name} is left", hint=hint)
+        result = Calibrated(made, json, html, cost, layer_names(model), kept, search)
+        costs = {settings.precision.value: cost}
+        write_text(result.json, costs_to_json(costs))
+        write_text(result.html, page(costs))
+    return result
+
+
+def _ranges(onnx_file: Path, data: DataSet, out: Path, settings: CalibrationSettings) -> Ranges | None:
+    if not settings.precision.quantized:
+        return None
+    cache = out / f"{onnx_file.stem}.{settings.method.value}.ranges.json"
+    return ranges_of(
+        onnx_file, data.train, method=settings.method, count=settings.images, seed=settings.seed or 0, cache=cache
+    )
+
+
+def _search(
+    model: onnx.ModelProto, data: DataSet, ranges: Ranges | None, kept: frozenset[str], settings: CalibrationSettings
+) -> Outcome | None:
+    if settings.auto is None:
+        return None
+    return fewest_to_keep(
+        model,
+        settings.precision,
+        lambda layers: lowered_model(model, settings.precision, layers, ranges),
+        data.val,
+        always=kept,
+        max_drop=settings.auto,
+        count=MEASURED,
+    )
+
+
+def _measured(
+    onnx_file: Path, lowered: onnx.ModelProto, data: DataSet, stem: str, precision: Precision
+) -> LoweringCost:
+    with tempfile.TemporaryDirectory() as folder:
+        runs = Path(folder) / f"{stem}.onnx"
+        runs.write_bytes(emulated(lowered, precision).SerializeToString())
+        return measure(onnx_file, runs, data.val)
+
+
+def _beyond(cost: LoweringCost, settings: CalibrationSettings) -> str:
+    """Say which bound the cost is beyond, or nothing."""
+    drop = 100 * (cost.top1.reference - cost.top1.lowered)
+    if settings.max_drop is not None and drop > settings.max_drop:
+        return f"top-1 accuracy falls by {drop:.2f} points, more than --max-drop {settings.max_drop:g}"
+    if settings.max_drift_px is not None and cost.drift is not None and cost.drift.p99_px > settings.max_drift_px:
+        return (
+            f"1 % of the warps move by {cost.drift.p99_px:.3f} px or more, more than --max-drift-px "
+            f"{settings.max_drift_px:g}"
+        )
+    return ""

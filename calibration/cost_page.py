@@ -1,0 +1,138 @@
+"""The costs of one or several precisions as one web page: figures first, then each precision's pictures and layers."""
+
+import base64
+import io
+import math
+from collections.abc import Iterator
+from html import escape
+
+import numpy as np
+import numpy.typing as npt
+from PIL import Image
+
+from lstn.calibration.cost_report import LoweringCosts, blame, decibel, describe, headline, warnings
+from lstn.calibration.lowering_cost import BadCase, LoweringCost
+from lstn.calibration.noise import LayerNoise
+from lstn.images import Pixels
+from lstn.report.charts import histogram
+from lstn.report.web_page import bullets, figure, section, table_body, whole_page
+from lstn.warp import Theta, corners_px, warp
+
+_SIDE = 160
+"""The longer side of a picture in pixels: enough to judge a warp, and ten of them stay small."""
+
+_BEYOND = 0.25
+"""How much of the image's size is shown of a quadrilateral that reaches outside of it."""
+
+
+def page(costs: LoweringCosts) -> str:
+    """Return the whole page."""
+    sections = [section("At a glance", table_body(headline(costs)))]
+    if found := warnings(costs):
+        sections.append(section("Mind", bullets(found)))
+    sections += [section(f"fp32 against {name}", "".join(_details(name, cost))) for name, cost in costs.items()]
+    return whole_page("What lower precision costs", describe(costs), sections)
+
+
+def _details(name: str, cost: LoweringCost) -> Iterator[str]:
+    yield f'<div class="pictures">{"".join(_histograms(cost))}</div>'
+    blamed = blame(name, cost)
+    if blamed.rows:
+        yield f"<h3>{escape(blamed.title)}</h3>{table_body(blamed)}"
+    yield f"<h3>Signal to noise, layer by layer</h3>{_levels(cost)}"
+    cases = "".join(_case(name, cost, case) for case in cost.worst)
+    moved = "whose logits" if cost.drift is None else "whose window"
+    yield f'<h3>The {len(cost.worst)} images {moved} moved most</h3><div class="pictures">{cases}</div>'
+
+
+def _histograms(cost: LoweringCost) -> Iterator[str]:
+    height, width = cost.contract.image_hw
+    if cost.per_image.drift_px is not None:
+        yield _histogram(
+            cost.per_image.drift_px,
+            "drift in pixels",
+            f"Drift of each image, in pixels of the {width} x {height} input.",
+        )
+    yield _histogram(
+        cost.per_image.logit_difference, "logit difference", "Largest logit difference of each image, over its classes."
+    )
+
+
+def _histogram(values: npt.NDArray[np.float64], x_title: str, caption: str) -> str:
+    if not values.any():
+        return f"<figure><p>0 for every image.</p><figcaption>{escape(caption)}</figcaption></figure>"
+    mark = float(np.percentile(values, 99))
+    return figure(histogram(values, mark, style="measured", x_title=x_title, mark_name="p99"), caption)
+
+
+def _levels(cost: LoweringCost) -> str:
+    """A bar for each node's own signal to noise; nodes without any noise are only counted."""
+    noisy = [layer for layer in cost.layers if layer.own_db != math.inf or layer.output_db != math.inf]
+    measured = [layer.own_db for layer in noisy if layer.own_db is not None and math.isfinite(layer.own_db)]
+    longest = max(measured, default=1.0)
+    rows = "".join(_level(layer, longest) for layer in noisy)
+    head = '<tr><th class="word">node</th><th>own dB</th><th>so far dB</th></tr>'
+    exact = len(cost.layers) - len(noisy)
+    note = f"{exact} of {len(cost.layers)} nodes compute the very numbers of fp32 and are left out. " if exact else ""
+    note += "A long bar is a clean node: 6 dB less is twice the noise."
+    table = f'<table class="levels"><thead>{head}</thead><tbody>{rows}</tbody></table>' if noisy else ""
+    return f'<div class="wide long" tabindex="0">{table}</div><p class="note">{escape(note)}</p>'
+
+
+def _level(layer: LayerNoise, longest: float) -> str:
+    share = 0.0 if layer.own_db is None else min(1.0, max(0.0, layer.own_db / longest))
+    bar = f'<span><i style="width:{100 * share:.1f}%"></i></span>'
+    numbers = f"<td>{decibel(layer.own_db)}</td><td>{decibel(layer.output_db)}</td>"
+    return f'<tr><td class="level word">{escape(layer.node)}{bar}</td>{numbers}</tr>'
+
+
+def _case(name: str, cost: LoweringCost, case: BadCase) -> str:
+    images, labels = cost.per_image, cost.contract.labels
+    right, before, after = (labels[column[case.place]] for column in (images.label, images.reference, images.lowered))
+    predicted = f"both say {before}" if before == after else f"fp32 says {before}, {name} {after}"
+    truth = "right" if right == before == after else f"it is {right}"
+    moved = f"logits moved {images.logit_difference[case.place]:.3g}"
+    if images.drift_px is not None:
+        moved = f"drift {images.drift_px[case.place]:.3g} px, {moved}"
+    caption = f"Image {images.index[case.place]}: {moved}; {predicted}, {truth}."
+    if case.reference_theta is None or case.lowered_theta is None:
+        return figure(f'<div class="one">{_picture(case.pixels, "input")}</div>', caption)
+    pictures = (
+        _windows(case.pixels, case.reference_theta, case.lowered_theta, name),
+        _picture(warp(case.pixels, case.reference_theta), "warped by fp32"),
+        _picture(warp(case.pixels, case.lowered_theta), f"warped by {name}"),
+    )
+    return figure(
+        f'<div class="three">{"".join(pictures)}</div>', f"{caption} Warped by fp32 (blue), by {name} (dashed)."
+    )
+
+
+def _windows(pixels: Pixels, reference: Theta, lowered: Theta, name: str) -> str:
+    """The input, and on it what each of the two samples."""
+    height, width = pixels.shape[:2]
+    corners = corners_px(np.stack([reference, lowered]), (height, width))
+    margin = max(width, height) * 0.02
+    low = np.clip(corners.min(axis=(0, 1)), [-_BEYOND * width, -_BEYOND * height], 0) - margin
+    high = np.clip(corners.max(axis=(0, 1)), [width, height], [(1 + _BEYOND) * width, (1 + _BEYOND) * height]) + margin
+    outlines = "".join(
+        f'<path class="quad {style}" d="M{"L".join(f"{x:.2f} {y:.2f}" for x, y in quad)}Z"/>'
+        for style, quad in zip(("before", "after"), np.clip(corners, -1e5, 1e5), strict=True)
+    )
+    box = f"{low[0]:.2f} {low[1]:.2f} {high[0] - low[0]:.2f} {high[1] - low[1]:.2f}"
+    return (
+        f'<svg viewBox="{box}" role="img" aria-label="input, with the windows of fp32 and {escape(name)}">'
+        f'<image width="{width}" height="{height}" href="{_png(pixels)}"/>{outlines}</svg>'
+    )
+
+
+def _picture(pixels: Pixels, described: str) -> str:
+    return f'<img src="{_png(pixels)}" alt="{escape(described)}">'
+
+
+def _png(pixels: Pixels) -> str:
+    """(H, W, 3) uint8 -> a data URI, made smaller if it is large."""
+    image = Image.fromarray(pixels)
+    image.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+    data = io.BytesIO()
+    image.save(data, "PNG", optimize=True)
+    return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"

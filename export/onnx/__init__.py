@@ -1,0 +1,1 @@
+"""A trained model -> model.onnx, verified against PyTorch."""

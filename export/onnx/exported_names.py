@@ -1,0 +1,75 @@
+"""The exporter's node names (`node_Conv_506`) -> names that say where in the model they are.
+
+`lstn.formats.node_names` says how they are made up.
+"""
+
+import ast
+from collections import Counter
+
+import onnx
+
+from lstn.formats.node_names import ModelPart, part_of
+
+_SCOPES = "pkg.torch.onnx.name_scopes"
+"""Where the exporter notes the modules that a node came from, outermost first, and what it called the node."""
+
+_TRANSFORMER = "transformer"
+_OWN_WEIGHTS = {"Conv", "Gemm", "MatMul"}
+"""Of a BatchNorm's weights, equal ones are merged, and tell nothing."""
+
+
+def name_nodes(graph: onnx.GraphProto) -> None:
+    """Rename every node and every tensor between nodes; inputs, outputs and weights keep their names.
+
+    Expects the exporter's notes still to be there, and nodes in order of computation.
+    """
+    fixed = {entry.name for entry in (*graph.input, *graph.output, *graph.initializer)}
+    weights = {entry.name for entry in graph.initializer}
+    seen: Counter[str] = Counter()
+    renamed: dict[str, str] = {}
+    layer_of_tensor: dict[str, str] = {}
+    of_theta: set[str] = set()
+    for node in graph.node:
+        layer = _layer(node, weights) or next((layer_of_tensor[i] for i in node.input if i in layer_of_tensor), "")
+        if layer in ("", _TRANSFORMER):
+            layer = _unnamed_layer(node, of_theta)
+        if part_of(layer) in (ModelPart.LOCALIZER, ModelPart.GRID):
+            of_theta.update(node.output)
+        layer_of_tensor.update(dict.fromkeys(node.output, layer))
+        plain = f"{layer}/{node.op_type}"
+        seen[plain] += 1
+        node.name = plain if seen[plain] == 1 else f"{plain}_{seen[plain]}"
+        for index, output in enumerate(node.output):
+            if output and output not in fixed:
+                renamed[output] = node.name if index == 0 else f"{node.name}.{index}"
+    for node in graph.node:
+        node.input[:] = [renamed.get(name, name) for name in node.input]
+        node.output[:] = [renamed.get(name, name) for name in node.output]
+    for entry in graph.value_info:
+        entry.name = renamed.get(entry.name, entry.name)
+
+
+def _layer(node: onnx.NodeProto, weights: set[str]) -> str:
+    """Return the module that holds the node's weight, else the innermost that the exporter noted; "" outside of all.
+
+    The note on a convolution that a BatchNorm was folded into names the BatchNorm.
+    """
+    named = (name for name in node.input if name in weights and name.endswith(".weight"))
+    weight = next(named, "") if node.op_type in _OWN_WEIGHTS else ""
+    layer = weight.rpartition(".")[0] or _innermost_module(node)
+    return layer.removeprefix(f"{_TRANSFORMER}.")
+
+
+def _innermost_module(node: onnx.NodeProto) -> str:
+    for entry in node.metadata_props:
+        if entry.key == _SCOPES:
+            scopes = ast.literal_eval(entry.value)
+            return str(scopes[-2]) if len(scopes) > 1 else ""
+    return ""
+
+
+def _unnamed_layer(node: onnx.NodeProto, of_theta: set[str]) -> str:
+    """Outside of any module's own code lie the normalisation, the grid and the sampler."""
+    if node.op_type == "GridSample":
+        return ModelPart.SAMPLER.value
+    return ModelPart.GRID.value if of_theta.intersection(node.input) else ModelPart.INPUT.value

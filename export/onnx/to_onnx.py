@@ -1,0 +1,180 @@
+"""A trained model -> model.onnx, which gets its name only after it agreed with PyTorch."""
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import torch
+from torch import nn
+
+from lstn.contract import CONTROLS, LOGITS, METADATA_KEY, PIXELS, THETA, Contract, Loc
+from lstn.errors import LstnError, UsageError
+from lstn.export.onnx.exported_names import name_nodes
+from lstn.export.onnx.verify_onnx import Agreement, verify_onnx
+from lstn.export.plugin.node import fuse_sampler
+from lstn.files import replacing
+from lstn.formats.onnx_file import MAX_BYTES
+from lstn.images import Pixels
+
+OPSET = 18
+"""From opset 20 on, GridSample spells its mode `linear`, which TensorRT up to at least 11.1 silently runs as NEAREST
+(NVIDIA/TensorRT issue 4646). Opset 18 says `bilinear`, which every TensorRT and ONNX Runtime reads alike.
+"""
+
+IR_VERSION = 8
+"""The file format that came with opset 18 (ONNX 1.13): TensorRT 10 and ONNX Runtime from 1.14 on read it."""
+
+_EXPORT_BATCH = 2
+"""At 1 the exporter would take the batch for a constant."""
+
+_BESIDE_WEIGHTS = 16 << 20
+"""Room in a file for its nodes, names and contract; they take less."""
+
+_SAMPLER = {"mode": b"bilinear", "padding_mode": b"zeros", "align_corners": 0}
+
+
+def write_onnx(model: nn.Module, path: Path, contract: Contract, images: Pixels, *, fused: bool = False) -> Agreement:
+    """Export `model` to `path`, and compare the two on `images` before the file gets its name.
+
+    model:  in evaluation mode, on the CPU; pixels (N, H, W, 3) uint8 -> logits (N, K) float32, and theta (N, 2, 3)
+            float32 unless the contract's loc is NONE
+    images: (N, H, W, 3) uint8 RGB of the contract's size, at least one
+    fused:  write grid and sampler as one node, `lstn::AffineGridSample`, and what it computes beside it
+
+    The same weights make the same bytes. Whatever goes wrong, a file that stood at `path` before still does.
+
+    Raises:
+        VerificationError: the file computes something else than the model, or no finite numbers.
+        UsageError: the model is a control, or hasn't one sampler to fuse.
+        LstnError: the model can't be exported, or the file can't be written.
+    """
+    with replacing(path) as temporary:
+        temporary.write_bytes(onnx_from_torch(model, contract, fused=fused).SerializeToString(deterministic=True))
+        return verify_onnx(temporary, model, contract, images)
+
+
+def onnx_from_torch(model: nn.Module, contract: Contract, *, fused: bool = False) -> onnx.ModelProto:
+    """Trace `model` into one ONNX graph with a dynamic batch, which carries the contract and its own weights.
+
+    The exporter folds each BatchNorm that follows a convolution into its weights; DenseNet's other half, which
+    precede one and follow a concatenation, stay.
+
+    Raises:
+        UsageError: the model is a control, or hasn't one sampler to fuse.
+        LstnError: the exporter fails, the sampler isn't what TensorRT understands, or the file would pass 2 GB.
+    """
+    _check_asked(contract, fused=fused)
+    if model.training:
+        raise ValueError("model is in training mode: BatchNorm and dropout would be exported as they train")
+    height, width = contract.image_hw
+    # NHWC by shape but NCHW in memory: PyTorch then plans the whole graph in NCHW. From a plain NHWC tensor it goes on
+    # in channels-last strides, and writes them into the graph as index arithmetic (as_strided -> Range, Gather).
+    pixels = torch.zeros(_EXPORT_BATCH, 3, height, width, dtype=torch.uint8).permute(0, 2, 3, 1)
+    try:
+        with silenced():
+            program = torch.onnx.export(
+                model,
+                (pixels,),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=[PIXELS],
+                output_names=[LOGITS] if contract.loc is Loc.NONE else [LOGITS, THETA],
+                dynamic_shapes=({0: torch.export.Dim("batch")},),
+            )
+    except Exception as error:  # the exporter wraps whatever its passes raise, in types that moved between versions
+        cause = str(error.__cause__ or error).strip().partition("\n")[0]
+        what = f"{contract.loc.value} + {contract.backbone}"
+        raise LstnError(
+            f"PyTorch {torch.__version__} can't export {what} to ONNX: {cause:.300}",
+            hint="lstn --debug export … shows where",
+        ) from error
+    assert program is not None  # it is None without dynamo
+    return _finished(program.model_proto, contract, fused=fused)
+
+
+def _check_asked(contract: Contract, *, fused: bool) -> None:
+    if contract.loc in CONTROLS:
+        raise UsageError(
+            f"a model of loc {contract.loc.value} is a control, to be compared with and not deployed",
+            hint="train it with another --loc, such as none",
+        )
+    if fused and contract.loc is Loc.NONE:
+        raise UsageError("a model of loc none has no sampler to fuse", hint="leave out --sampler")
+    if fused and contract.iterations > 1:
+        raise UsageError(
+            f"a model that looks {contract.iterations} times has as many samplers, and only one can be fused",
+            hint="leave out --sampler",
+        )
+
+
+def _finished(proto: onnx.ModelProto, contract: Contract, *, fused: bool) -> onnx.ModelProto:
+    _check_size(proto.graph)
+    name_nodes(proto.graph)
+    _strip(proto.graph)
+    _check_sampler(proto.graph, contract)
+    if fused:
+        fuse_sampler(proto)
+    del proto.metadata_props[:]
+    proto.metadata_props.add(key=METADATA_KEY, value=contract.to_json())
+    proto.ir_version = IR_VERSION
+    return proto
+
+
+def _strip(graph: onnx.GraphProto) -> None:
+    """Remove the exporter's notes: a stack trace for every node, with the paths of whoever exported."""
+    del graph.metadata_props[:]
+    graph.doc_string = ""
+    for entry in (*graph.node, *graph.input, *graph.output, *graph.value_info, *graph.initializer):
+        del entry.metadata_props[:]
+        entry.doc_string = ""
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                _strip(attribute.g)
+
+
+def _check_size(graph: onnx.GraphProto) -> None:
+    """Refuse what protobuf can't write. Asked for the size of such a message, it fails instead of answering."""
+    size = sum(
+        math.prod(weight.dims) * onnx.helper.tensor_dtype_to_np_dtype(weight.data_type).itemsize
+        for weight in graph.initializer
+    )
+    if size > MAX_BYTES - _BESIDE_WEIGHTS:
+        raise LstnError(
+            f"the ONNX file would be {size / 1e9:.2f} GB, more than the format's 2 GB",
+            hint="choose a smaller model, or smaller images: a localizer's head grows with them",
+        )
+
+
+def _check_sampler(graph: onnx.GraphProto, contract: Contract) -> None:
+    """A default left unsaid, or another spelling, is sampled differently somewhere; the exporter's may change."""
+    samplers = [node for node in graph.node if node.op_type == "GridSample"]
+    expected = 0 if contract.loc is Loc.NONE else contract.iterations
+    if len(samplers) != expected:
+        raise LstnError(
+            f"the exported graph has {len(samplers)} samplers, expected {expected} for loc {contract.loc.value}"
+        )
+    for node in samplers:
+        found = {attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute}
+        if found != _SAMPLER:
+            raise LstnError(
+                f"the exported sampler says {found}, expected {_SAMPLER}", hint="use another version of PyTorch"
+            )
+
+
+@contextmanager
+def silenced() -> Iterator[None]:
+    """Keep the exporter's warnings and log lines, which name its own internals, off the user's terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,193 @@
+"""The same real images through PyTorch and through ONNX Runtime: how far apart are the two?"""
+
+import copy
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
+from lstn.data.dataset import open_data
+from lstn.errors import LstnError, VerificationError
+from lstn.images import Pixels
+from lstn.imports import require
+from lstn.terminal import warn
+from lstn.warp import drift_px
+
+if TYPE_CHECKING:
+    from torch import nn
+
+LOGIT_TOLERANCE = 1e-3
+"""Largest logit difference, as a share of the largest logit.
+
+The same float32 sums in another order, and BatchNorm folded into weights, come to 1e-6 of it in a trained model. A
+thousand times as much is still too little to change an answer that wasn't a near tie; so top-1 agreement is reported,
+and needs no tolerance of its own.
+"""
+
+DRIFT_TOLERANCE_PX = 0.01
+"""Largest drift, in pixels, for a theta within -1..1; a larger one may drift in proportion, as float32 rounds.
+
+Trained localizers come to 2e-4 px at 64 x 64. A hundredth of a pixel moves a gray level by a hundredth of the contrast.
+"""
+
+ROUNDINGS = 10.0
+"""What passes either tolerance passes all the same within this many times PyTorch's own distance from float64.
+
+A short training leaves weights that amplify rounding, L-STN's 17 BatchNorms above all: one untrained L-STN +
+EfficientNet-B0 at 224 was 0.9 % of its logits and 0.007 px away from itself in float64, and its ONNX file 0.7 % and
+0.003 px. Over six such models the ONNX file was 0.5 to 3 times as far away as PyTorch.
+"""
+
+IMAGES = 64
+"""How many images are compared."""
+
+_FIRST_BATCHES, _BATCH = (1, 2, 7), 16
+"""Several sizes, since a graph that took its example's batch for a constant runs at that one alone."""
+
+Outputs: TypeAlias = dict[str, npt.NDArray[np.float32]]
+"""Logits (N, K), and theta (N, 2, 3) with a transformer; float64 where a model is compared with itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How an ONNX file compares with the PyTorch model that it was made from.
+
+    images:           how many were compared
+    logit_difference: the largest, absolute
+    top1:             share of the images that both put into the same class, 0..1
+    drift_px:         the largest, in pixels of the input; None without a transformer
+    """
+
+    images: int
+    logit_difference: float
+    top1: float
+    drift_px: float | None
+
+    def __str__(self) -> str:
+        """Return the figures as part of a sentence."""
+        drift = "" if self.drift_px is None else f", drift {self.drift_px:.1e} px"
+        return f"largest logit difference {self.logit_difference:.1e}, top-1 agreement {100 * self.top1:.3g} %{drift}"
+
+
+def sample_images(data: str, image_hw: tuple[int, int], *, seed: int, count: int = IMAGES) -> Pixels:
+    """Decode up to `count` validation images of the data set `data`, spread over it: (N, H, W, 3) uint8 RGB.
+
+    Where that data set can't be read any more, say so, and take the embedded digits instead: any image that makes the
+    layers work shows a wrong graph.
+    """
+    try:
+        return _spread(data, image_hw, seed, count)
+    except LstnError as error:
+        warn(f"{error.message}; comparing on the embedded digits instead")
+        return _spread("digits", image_hw, seed, count)
+
+
+def _spread(data: str, image_hw: tuple[int, int], seed: int, count: int) -> Pixels:
+    split = open_data(data, image_hw=image_hw, seed=seed).val
+    indices = np.unique(np.linspace(0, len(split) - 1, count).round().astype(int))
+    return np.stack([split[int(index)][0] for index in indices])
+
+
+def verify_onnx(path: Path, model: "nn.Module", contract: Contract, images: Pixels) -> Agreement:
+    """Compare the ONNX file at `path` with `model`, in evaluation mode on the CPU, on images (N, H, W, 3) uint8 RGB.
+
+    Raises:
+        VerificationError: logits or theta aren't finite or differ by more than the tolerance, or the file doesn't run.
+    """
+    expected = _torch_outputs(model, contract, images)
+    if broken := not_finite(expected):
+        raise VerificationError(
+            f"the trained model itself computes {broken} that are not finite", hint="train again, with a lower --lr"
+        )
+    found = onnx_outputs(path, contract, images)
+    if broken := not_finite(found):
+        raise VerificationError(f"in ONNX Runtime the exported model computes {broken} that are not finite")
+    agreement = compare(found, expected, contract)
+    logits, drift = tolerances(expected)
+    if agreement.logit_difference > logits or (agreement.drift_px or 0.0) > drift:
+        exact = _torch_outputs(copy.deepcopy(model).double(), contract, images)
+        own, away = compare(expected, exact, contract), compare(found, exact, contract)
+        logits = max(logits, ROUNDINGS * own.logit_difference)
+        drift = max(drift, ROUNDINGS * (own.drift_px or 0.0))
+        if away.logit_difference > logits or (away.drift_px or 0.0) > drift:
+            allowed = f"{logits:.1e}" + ("" if away.drift_px is None else f" and {drift:.1e} px")
+            raise VerificationError(
+                f"the exported model differs from PyTorch: {agreement}; rounding explains {allowed}"
+            )
+    return agreement
+
+
+def compare(found: Outputs, expected: Outputs, contract: Contract) -> Agreement:
+    """Compare what two forms of one model answered to the same images."""
+    logits, reference = found[LOGITS], expected[LOGITS]
+    warped = contract.loc is not Loc.NONE
+    return Agreement(
+        images=len(reference),
+        logit_difference=float(np.abs(logits - reference).max()),
+        top1=float((logits.argmax(1) == reference.argmax(1)).mean()),
+        drift_px=float(drift_px(found[THETA], expected[THETA], contract.image_hw).max()) if warped else None,
+    )
+
+
+def tolerances(expected: Outputs) -> tuple[float, float]:
+    """Return the largest logit difference, and the largest drift in pixels, that need no explanation."""
+    reach = float(np.abs(expected[THETA]).max()) if THETA in expected else 1.0
+    return LOGIT_TOLERANCE * float(np.abs(expected[LOGITS]).max()), DRIFT_TOLERANCE_PX * max(1.0, reach)
+
+
+def _torch_outputs(model: "nn.Module", contract: Contract, images: Pixels) -> Outputs:
+    import torch
+
+    batches = []
+    with torch.inference_mode():
+        for pixels in batched(images):
+            outputs = model(torch.from_numpy(pixels))
+            batches.append([outputs] if contract.loc is Loc.NONE else list(outputs))
+    joined = [torch.cat(parts).numpy() for parts in zip(*batches, strict=True)]
+    return dict(zip((LOGITS, THETA), joined, strict=False))
+
+
+def onnx_outputs(model: Path | bytes, contract: Contract, images: Pixels, *, as_written: bool = False) -> Outputs:
+    """Run an ONNX file, or its bytes, in ONNX Runtime on the CPU.
+
+    as_written: every node as it stands. Else ONNX Runtime fuses and reorders as it does in deployment; it then
+        multiplies int8 by int8 where the file says float32 between QuantizeLinear and DequantizeLinear.
+
+    Raises:
+        VerificationError: ONNX Runtime can't run it.
+    """
+    onnxruntime = require("onnxruntime", extra="runtime")
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 4  # fatal: an error comes back as an exception, and is said once
+    if as_written:
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    names = [LOGITS] if contract.loc is Loc.NONE else [LOGITS, THETA]
+    source = model if isinstance(model, bytes) else str(model)
+    try:
+        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
+        batches = [session.run(names, {PIXELS: pixels}) for pixels in batched(images)]
+    except Exception as error:  # ONNX Runtime has a dozen exception types without a common one of its own
+        raise VerificationError(
+            f"ONNX Runtime can't run the exported model: {str(error).partition(chr(10))[0]:.300}"
+        ) from error
+    return {name: np.concatenate(parts) for name, parts in zip(names, zip(*batches, strict=True), strict=True)}
+
+
+def batched(images: Pixels) -> Iterator[Pixels]:
+    """Cut images into batches of several sizes."""
+    start = 0
+    for size in _FIRST_BATCHES:
+        if start < len(images):
+            yield images[start : start + size]
+        start += size
+    for begin in range(start, len(images), _BATCH):
+        yield images[begin : begin + _BATCH]
+
+
+def not_finite(outputs: Outputs) -> str:
+    """Return which outputs hold a value that isn't finite, in words."""
+    return " and ".join(name for name, values in outputs.items() if not np.isfinite(values).all())

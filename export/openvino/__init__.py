@@ -1,0 +1,1 @@
+"""model.onnx -> model.xml and model.bin, verified against the ONNX file."""

@@ -1,0 +1,1 @@
+"""model.onnx -> model.plan, or the script that builds it elsewhere."""

@@ -1,0 +1,1 @@
+"""A model -> a repository of NVIDIA's Triton Inference Server."""

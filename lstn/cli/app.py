@@ -1,0 +1,120 @@
+"""The `lstn` command: its subcommands, and the one place where an error becomes a line and an exit code."""
+
+import io
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from lstn import __version__
+from lstn.cli.bench import bench
+from lstn.cli.calibrate import calibrate
+from lstn.cli.claims import claims
+from lstn.cli.doctor import doctor
+from lstn.cli.evaluate import evaluate
+from lstn.cli.export import export
+from lstn.cli.infer import infer
+from lstn.cli.inspect import inspect
+from lstn.cli.serve import serve
+from lstn.cli.study import study
+from lstn.cli.train import train
+from lstn.errors import LstnError, MissingExtra
+from lstn.machine.cores import core_quota, usable_cores
+from lstn.terminal import messages, printable
+
+app = typer.Typer(
+    name="lstn",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for command in (train, study, evaluate, export, calibrate, infer, serve, bench, claims, inspect, doctor):
+    app.command()(command)
+
+_IN_EXTRAS = frozenset(
+    {"torch", "torchvision", "safetensors", "matplotlib", "onnx", "onnxconverter_common", "onnxscript"}
+)
+_EXTRAS_OF = {
+    "train": "train",
+    "study": "train",
+    "export": "export",
+    "calibrate": "calibrate,runtime",
+    "claims": "train,export,runtime",
+}
+"""What a command needs that imports such packages by itself; the runtime's go through `require`."""
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"lstn {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,  # read by main()
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    """Spatial-transformer image classifiers, from training to a measured deployment.
+
+    train -> export -> infer; then bench what it costs. `lstn doctor` says what this machine can do.
+    """
+
+
+def main() -> NoReturn:
+    """Run the command line; exit with 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C."""
+    debug = "--debug" in sys.argv[1:]
+    if core_quota() is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))  # torch sees cores, and no quota
+    try:
+        try:
+            app(standalone_mode=True)
+        finally:
+            sys.stdout.flush()  # here a failure becomes a line; at Python's end it would become a traceback
+    except LstnError as error:
+        _fail(error, debug=debug)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _IN_EXTRAS:
+            _fail_internally(error, debug=debug)
+        extras = next((_EXTRAS_OF[word] for word in sys.argv[1:] if word in _EXTRAS_OF), "train")
+        _fail(MissingExtra(f"{package} is not installed", hint=f"run: pip install 'lstn[{extras}]'"), debug=debug)
+    except OSError as error:
+        _fail_outside(error, debug=debug)
+    except Exception as error:
+        _fail_internally(error, debug=debug)
+    sys.exit(0)
+
+
+def _fail(error: LstnError, *, debug: bool) -> NoReturn:
+    if debug:
+        messages().print_exception()
+    messages().print("error:", style="bold red", end=" ")
+    messages().print(printable(error.message), markup=False, soft_wrap=True)
+    if error.hint:
+        messages().print(f"  {printable(error.hint)}", markup=False, soft_wrap=True)
+    sys.exit(error.exit_code)
+
+
+def _fail_outside(error: OSError, *, debug: bool) -> NoReturn:
+    """The system refused: a full disk behind `> rows.csv`, a folder that may not be read, a reader that left early."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        sys.stdout = io.StringIO()  # else Python tries again at its end, and says so
+    if isinstance(error, BrokenPipeError):
+        sys.exit(1)
+    if error.errno is None:  # a library's own, such as ctypes'
+        _fail_internally(error, debug=debug)
+    _fail(LstnError(f"{error.filename or 'output'}: {error.strerror}"), debug=debug)
+
+
+def _fail_internally(error: Exception, *, debug: bool) -> NoReturn:
+    """A defect of lstn: still one line, because a traceback helps only whoever asks for it."""
+    described = " ".join(str(error).split()) or "no message"
+    hint = "this is a defect of lstn; lstn --debug … shows where, please report it"
+    _fail(LstnError(f"{type(error).__name__}: {described:.300}", hint=hint), debug=debug)

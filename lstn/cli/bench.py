@@ -1,0 +1,244 @@
+"""`lstn bench`."""
+
+import json
+import re
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lstn.cli.bench_layers import check_profiled, profile_results, write_trace
+from lstn.errors import LstnError, UsageError
+from lstn.files import write_text
+from lstn.machine.gpu import Device
+from lstn.scenario import Scenario
+from lstn.terminal import note, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from lstn.machine.environment import Environment
+    from lstn.runtime.bench.layer_times import Breakdown
+    from lstn.runtime.bench.timed_engines import BenchResult, BenchSetup
+
+_BATCHES = re.compile(r"[1-9][0-9]{0,5}(,[1-9][0-9]{0,5})*")
+_FEW_ROUNDS = 100
+_PIPE_WIDTH = 100
+_NARROW, _TINY = 76, 52
+
+
+def bench(
+    files: Annotated[list[Path], typer.Argument(help="Models to time against the first.", metavar="FILE")],
+    batch: Annotated[str, typer.Option(metavar="N,…", help="Images a call; one comparison for each.")] = "1",
+    seconds: Annotated[float, typer.Option(metavar="S", min=0.1, help="To time each file at each batch size.")] = 5.0,
+    device: Annotated[Device, typer.Option(help="Where ONNX models run.")] = Device.AUTO,
+    threads: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Threads of ONNX Runtime or OpenVINO.", show_default="one for each core"),
+    ] = None,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of images, order and intervals.")] = 0,
+    json_: Annotated[
+        Path | None,
+        typer.Option("--json", "--save", metavar="FILE", help="Write everything there, every sample included."),
+    ] = None,
+    against: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Fail if a latency grew since this run, which --save kept.")
+    ] = None,
+    tolerance: Annotated[
+        float, typer.Option(metavar="SHARE", min=0, help="How much a latency may grow, beyond its interval.")
+    ] = 0.05,
+    scenario: Annotated[
+        Scenario | None, typer.Option(help="Let MLPerf's LoadGen send the images, in place of the race.")
+    ] = None,
+    profile: Annotated[
+        bool, typer.Option("--profile", help="Then run each alone under its profiler: time by part and by layer.")
+    ] = False,
+    trace: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the profiles there, for chrome://tracing or Perfetto.")
+    ] = None,
+) -> None:
+    """Time models against each other: latency, throughput, and how sure the difference is.
+
+    All of them are open at once and take turns, in a new order each round, so that what else the machine does falls on
+    all alike. The last column compares medians with the first file's; its 95 % interval is a paired bootstrap.
+    With --against, the exit code is 1 if the whole interval of a median lies beyond what it was and the tolerance.
+    """
+    from lstn.machine.environment import describe_environment
+    from lstn.runtime.bench.timed_engines import BenchSetup
+    from lstn.runtime.bench.timed_engines import bench as run_bench
+    from lstn.runtime.engines.onnxruntime_engine import resolve_device
+
+    batches = _batches(batch)
+    if any(path.suffix.lower() == ".onnx" for path in files):
+        device = resolve_device(device)
+    setup = BenchSetup(batches, seconds, seed, device, threads, spin=len(files) == 1)
+    if profile:
+        check_profiled(files, device, trace, json_)
+    elif trace is not None:
+        raise UsageError("--trace: only a profile can be traced", hint="add --profile")
+    if scenario is not None:
+        if json_ is not None or against is not None or profile:
+            what = "leave out --save, --against and --profile"
+            raise UsageError("--scenario keeps nothing, compares nothing and profiles nothing", hint=what)
+        _run_loads(files, setup, scenario)
+        return
+    if against is not None and not against.is_file():
+        raise UsageError(f"{against}: no such file", hint="keep a run with: lstn bench --save")
+    environment = describe_environment()
+    breakdowns: list[Breakdown] = []
+    results = run_bench(files, setup, tell=lambda text: note(printable(text)))  # a spinner would take part in the race
+    with ExitStack() as writing:  # whichever of them can't be written, the others keep the measurement
+        if trace is not None:
+            writing.callback(write_trace, trace, breakdowns)
+        if json_ is not None:
+            writing.callback(_save, json_, results, setup, environment, breakdowns if profile else None)
+        _show(results, environment, setup.device)
+        if profile:
+            for breakdown in profile_results(results, setup, _console()):
+                breakdowns.append(breakdown)
+    if against is not None:
+        _compare(against, results, setup, tolerance)
+
+
+def _save(
+    path: Path,
+    results: Sequence["BenchResult"],
+    setup: "BenchSetup",
+    environment: "Environment",
+    breakdowns: Sequence["Breakdown"] | None,
+) -> None:
+    from lstn.runtime.bench.layer_times import report_breakdown
+    from lstn.runtime.bench.timed_engines import report
+
+    profiles = {} if breakdowns is None else {"profiles": [report_breakdown(each) for each in breakdowns]}
+    write_text(path, json.dumps(report(results, setup, environment) | profiles))
+    note(f"every sample: {path}")
+
+
+def _compare(kept: Path, results: Sequence["BenchResult"], setup: "BenchSetup", tolerance: float) -> None:
+    """Say how each median moved since the run in `kept`.
+
+    Raises:
+        LstnError: one grew by more than the tolerance, beyond doubt.
+    """
+    from lstn.runtime.bench.against import compare_with
+
+    changes = compare_with(kept, results, setup)
+    for change in changes:
+        typer.echo(f"{change.path} at batch {change.batch}: {change.ratio} times as long as in {kept}")
+    if slower := [change for change in changes if change.slower(tolerance)]:
+        worst = max(slower, key=lambda change: change.ratio.low)
+        raise LstnError(
+            f"{len(slower)} of {len(changes)} grew slower than {kept} by more than {tolerance:.1%}; the most "
+            f"{worst.path} at batch {worst.batch}, {worst.ratio} times as long"
+        )
+
+
+def _run_loads(files: Sequence[Path], setup: "BenchSetup", scenario: Scenario) -> None:
+    from lstn.runtime.bench.loadgen import run_load
+    from lstn.runtime.engines.opening import open_engine
+
+    for path in files:
+        note(printable(f"{path}: LoadGen's {scenario.value}, about {setup.seconds:.0f} s"))
+        with open_engine(path, device=setup.device, threads=setup.threads) as engine:
+            found = run_load(engine, scenario, seconds=setup.seconds, batch=max(setup.batches), seed=setup.seed)
+        typer.echo(f"{printable(str(path))}: {'VALID' if found.valid else 'INVALID'} by LoadGen, {scenario.value}")
+        for line in (*found.reasons, *(f"{name}: {value}" for name, value in found.figures.items())):
+            typer.echo(f"  {line}")
+
+
+def _batches(text: str) -> tuple[int, ...]:
+    plain = text.replace(" ", "")
+    if not _BATCHES.fullmatch(plain):
+        raise UsageError(f"--batch {text!r:.60}: wanted numbers of images", hint="for example: --batch 1,8")
+    return tuple(dict.fromkeys(int(number) for number in plain.split(",")))
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    return console
+
+
+def _show(results: Sequence["BenchResult"], environment: "Environment", device: Device) -> None:
+    console = _console()
+    console.print(_where(environment, device), style="dim", markup=False)
+    console.print(_table(results, console))
+    for result in results:
+        if result.gpu_ms is not None:
+            figure = f"{result.gpu_ms:.3f} ms on the GPU, without copies"
+            console.print(f"{printable(str(result.path))} at batch {result.batch}: {figure}", style="dim", markup=False)
+        if result.energy is not None:
+            figure = f"{result.energy.joules_per_image:.3g} J an image, all that the {result.energy.of} used"
+            console.print(f"{printable(str(result.path))} at batch {result.batch}: {figure}", style="dim", markup=False)
+    if any(result.latency.rounds < _FEW_ROUNDS for result in results):
+        note(f"p99 of fewer than {_FEW_ROUNDS} rounds is little more than the slowest one; use more --seconds")
+
+
+def _where(environment: "Environment", device: Device) -> str:
+    gpus = ", ".join(f"{gpu.name} ({gpu.target})" for gpu in environment.gpus) or "no GPU"
+    used = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx")
+    libraries = ", ".join(f"{name} {environment.libraries[name]}" for name in used if name in environment.libraries)
+    load = "" if environment.load is None else f", load {environment.load} at the start"
+    onnx = "" if device is Device.AUTO else f"; ONNX models on {device.value}"
+    return f"{environment.cpu}, {environment.cores} cores{load}; {gpus}{onnx}; {libraries}"
+
+
+def _table(results: Sequence["BenchResult"], console: "Console") -> "Table":
+    """Times in ms. A narrow terminal goes without what --json keeps anyway."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    wide, tiny = console.width >= _NARROW, console.width < _TINY
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table.add_column("model", overflow="fold")
+    headings = [
+        "batch",
+        "p50 ms",
+        *(["p90"] if wide else []),
+        *([] if tiny else ["p99"]),
+        *(["images/s"] if wide else []),
+    ]
+    for heading in headings:
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("time, first = 1", no_wrap=True)
+    for result, following in zip(results, [*results[1:], None], strict=True):
+        latency = result.latency
+        cells = {
+            "batch": str(result.batch),
+            "p50 ms": f"{latency.p50_ms:.3f}",
+            "p90": f"{latency.p90_ms:.3f}",
+            "p99": f"{latency.p99_ms:.3f}",
+            "images/s": f"{result.images_per_s:.1f}",
+        }
+        table.add_row(
+            Text(printable(str(result.path) if wide else result.path.name)),
+            *(cells[heading] for heading in headings),
+            Text(_against(result, "  " if wide else "\n"), style=_colour(result)),
+            end_section=following is not None and following.batch != result.batch,
+        )
+    return table
+
+
+def _against(result: "BenchResult", separator: str) -> str:
+    if result.ratio is None:
+        return "1"
+    value, low, high = (
+        f"{number:.3f}" if number < 10 else f"{number:.1f}"
+        for number in (result.ratio.value, result.ratio.low, result.ratio.high)
+    )
+    return f"{value}{separator}{low} to {high}"
+
+
+def _colour(result: "BenchResult") -> str:
+    """Green or red only where the interval leaves no doubt."""
+    if result.ratio is None or result.ratio.low <= 1 <= result.ratio.high:
+        return ""
+    return "green" if result.ratio.high < 1 else "red"

@@ -1,0 +1,143 @@
+"""What `lstn bench --profile` shows of an engine: where its time goes, by part of the model and by layer."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lstn.errors import UsageError
+from lstn.files import write_text
+from lstn.machine.gpu import Device
+from lstn.terminal import note, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from lstn.runtime.bench.layer_times import Breakdown, LayerTime
+    from lstn.runtime.bench.timed_engines import BenchResult, BenchSetup
+
+_SLOWEST = 15
+_OPERATORS = 2
+_NODES = 4
+_NARROW = 72
+_MOST = 0.5
+_BUSY = 0.1
+
+
+def check_profiled(files: Sequence[Path], device: Device, trace: Path | None, json_: Path | None) -> None:
+    """Refuse beforehand what would fail after the race.
+
+    Raises:
+        UsageError: an engine that can't be profiled, or two results for one file.
+    """
+    from lstn.runtime.bench.profilers import PROFILERS
+
+    for path in files:
+        if path.is_file() and path.suffix.lower() not in PROFILERS:
+            hint = "profile the ONNX file that it was made of" if path.suffix.lower() == ".xml" else ""
+            raise UsageError(f"--profile: {path}: wanted {' or '.join(PROFILERS)}", hint=hint)
+        if path.suffix.lower() == ".onnx" and device is Device.CUDA:
+            raise UsageError(
+                f"--profile: on a GPU, ONNX Runtime's profiler times launches and not what {path} does",
+                hint="add --device cpu, or profile a plan",
+            )
+    if trace is not None and json_ is not None and trace.absolute() == json_.absolute():
+        raise UsageError(f"--trace and --save both name {trace}", hint="name two files")
+
+
+def profile_results(results: Sequence["BenchResult"], setup: "BenchSetup", console: "Console") -> Iterator["Breakdown"]:
+    """Show where the time of each engine goes, one by one."""
+    from lstn.runtime.bench.layer_times import typical_ms
+    from lstn.runtime.bench.profilers import profile_engine
+
+    for result in results:
+        note(f"profiling {result.path} at batch {result.batch}, up to {setup.seconds:.0f} s")
+        breakdown = profile_engine(result.path, result.batch, setup)
+        _show(breakdown, typical_ms(result.samples), console)
+        yield breakdown
+
+
+def write_trace(path: Path, breakdowns: Sequence["Breakdown"]) -> None:
+    """Write a trace for chrome://tracing and Perfetto, unless nothing came to be profiled."""
+    from lstn.runtime.bench.trace import chrome_trace
+
+    if not breakdowns:
+        return
+    write_text(path, json.dumps(chrome_trace(breakdowns)))
+    note(f"trace: {path}")
+
+
+def _show(breakdown: "Breakdown", alone_ms: float, console: "Console") -> None:
+    """Print two tables and what is to be known about them; alone_ms is the same call's time without a profiler."""
+    from lstn.runtime.bench.layer_places import OTHER
+
+    name = printable(str(breakdown.path))
+    console.print(
+        f"\n{name} at batch {breakdown.batch}, under {breakdown.via}'s profiler", markup=False, soft_wrap=True
+    )
+    about = (
+        f"the faster {len(breakdown.calls)} of {breakdown.ran} calls: {breakdown.call_ms:.3f} ms each "
+        f"({alone_ms:.3f} without the profiler), of which its layers explain {breakdown.explained:.1%}"
+    )
+    console.print(about, style="dim", markup=False)
+    console.print(_parts_table(breakdown))
+    console.print(_layers_table(breakdown, narrow=console.width < _NARROW))
+    added = sum(row.share for row in breakdown.layers)
+    if abs(added - breakdown.explained) > _BUSY:
+        what = (
+            f"the machine was busy: taken one by one, the layers add up to {added:.1%} of a call; repeat it when quiet"
+        )
+        console.print(what, style="yellow", markup=False)
+    if breakdown.share_of(OTHER) > _MOST * breakdown.explained:
+        what = f"most of the time is in layers that don't say where in the model they are: export {name} anew"
+        console.print(what, style="yellow", markup=False)
+
+
+def _parts_table(breakdown: "Breakdown") -> "Table":
+    table = _new_table("part", ("layers", "ms", "share"))
+    for row in breakdown.parts:
+        table.add_row(row.part, str(row.layers), f"{row.ms:.3f}", f"{row.share:.1%}")
+    outside = breakdown.outside_ms
+    table.add_row("in no layer", "", f"{outside:.3f}", f"{outside / breakdown.call_ms:.1%}", style="dim")
+    return table
+
+
+def _layers_table(breakdown: "Breakdown", *, narrow: bool) -> "Table":
+    """A narrow terminal goes without the operators."""
+    shown = breakdown.layers[:_SLOWEST]
+    title = f"slowest {len(shown)} of {len(breakdown.layers)}" if len(shown) < len(breakdown.layers) else "layer"
+    table = _new_table(title, ("ms", "share", "sum"), *(() if narrow else ("operator",)))
+    total = 0.0
+    for row in shown:
+        total += row.share
+        operators = [] if narrow else [_operators(row.operators)]
+        table.add_row(_named(row), *operators, f"{row.ms:.3f}", f"{row.share:.1%}", f"{total:.1%}")
+    return table
+
+
+def _new_table(title: str, figures: Sequence[str], *words: str) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
+    table.add_column(title, overflow="fold")
+    for heading in words:
+        table.add_column(heading, overflow="fold")
+    for heading in figures:
+        table.add_column(heading, justify="right", no_wrap=True)
+    return table
+
+
+def _named(row: "LayerTime") -> str:
+    """Begin with the part: for layers of the model their name does."""
+    nodes = (row.layer or "").split(" + ")
+    if len(nodes) > _NODES:
+        nodes = [*nodes[:2], f"… {len(nodes) - 3} more …", nodes[-1]]
+    name = printable(" + ".join(nodes))
+    return name if name.startswith(row.part) else f"{row.part}: {name}"
+
+
+def _operators(names: Sequence[str]) -> str:
+    more = f", {len(names) - _OPERATORS} more" if len(names) > _OPERATORS else ""
+    return printable(", ".join(names[:_OPERATORS])) + more

@@ -1,0 +1,185 @@
+"""`lstn claims`."""
+
+import re
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lstn.errors import LstnError, UsageError
+from lstn.files import write_text
+from lstn.research.claims.claims_request import ClaimsRequest, ComparedEngine
+from lstn.research.claims.verdict import Verdict
+from lstn.terminal import note, printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lstn.research.claims.claims_report import ClaimsReport
+
+_PIPE_WIDTH = 120
+_BATCHES = re.compile(r"[1-9][0-9]{0,5}(,[1-9][0-9]{0,5})*")
+_COLOURS = {Verdict.HOLDS: "green", Verdict.FAILS: "red", Verdict.NOISE: "yellow"}
+
+
+def claims(
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="FILE",
+            help="Engine files to compare, one for each localizer, in any precision; "
+            "if left out, untrained models are exported and compared.",
+            show_default=False,
+        ),
+    ] = None,
+    model: Annotated[str, typer.Option(metavar="NAME,…", help="Backbones.")] = "resnet-18",
+    image_size: Annotated[
+        int | None, typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the backbone's")
+    ] = None,
+    batch: Annotated[str, typer.Option(metavar="N,…", help="Images a call; one comparison for each.")] = "1",
+    threads: Annotated[
+        int, typer.Option(metavar="N", min=0, help="Threads of each library; 0 leaves it the choice.")
+    ] = 1,
+    engine: Annotated[
+        ComparedEngine, typer.Option(help="What the localizers are compared on.")
+    ] = ComparedEngine.ONNXRUNTIME,
+    peers: Annotated[
+        bool, typer.Option("--peers/--no-peers", help="Race PyTorch, torch.compile, OpenVINO and default exports too.")
+    ] = True,
+    seconds: Annotated[
+        float, typer.Option(min=0.01, max=3600, metavar="S", help="Time each for about S seconds at each batch size.")
+    ] = 6.0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of weights, images, order and intervals.")] = 0,
+    tables: Annotated[bool, typer.Option("--tables", help="Only count: the paper's tables beside ours.")] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option("--html", metavar="FILE", help="Write a report there, one page that needs no network."),
+    ] = None,
+    json_: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write everything there, every sample included.")
+    ] = None,
+) -> None:
+    """Reproduce the L-STN paper's numbers, and judge its claims on this machine.
+
+    Networks with each localizer around one backbone take turns within one loop, as do their transformers and the parts
+    of those. A claim holds, does not hold, or is below the noise here: where the 95 % interval of a ratio of times lies
+    decides, as docs/claims.md says.
+    """
+    console = _console()
+    if tables:
+        if files or html or json_ or image_size:
+            raise UsageError(
+                "--tables only counts and prints: FILE, --html, --json and --image-size are for measuring",
+                hint="leave out the one or the other",
+            )
+        _print_tables(console)
+        return
+    for path in (html, json_):
+        if path is not None:
+            _check_place(path)
+    names = tuple(dict.fromkeys(model.replace(" ", "").split(",")))
+    setup = ClaimsRequest(names, image_size, _batches(batch), threads or None, engine, peers, seconds, seed)
+    report = _measure(files or [], setup)
+    if json_ is not None:
+        write_text(json_, report.to_json())
+    if html is not None:
+        from lstn.research.claims.claims_page import page
+
+        write_text(html, page(report))
+    _show(console, report)
+    for path in (html, json_):
+        if path is not None:
+            note(f"written: {printable(str(path))}")
+
+
+def _measure(files: Sequence[Path], setup: ClaimsRequest) -> "ClaimsReport":
+    from lstn.machine.environment import describe_environment
+    from lstn.nn.counting import count_costs, count_rows
+    from lstn.research.claims.claims_report import ClaimsReport, make_report
+    from lstn.research.claims.paper import compare
+    from lstn.research.claims.races import check, race_all, race_files
+
+    check(setup)
+    environment = describe_environment()
+    with tempfile.TemporaryDirectory(prefix="lstn-claims-") as folder:
+        raced = race_files(files, setup, tell=note) if files else race_all(setup, Path(folder), tell=note)
+        heats = list(raced)
+    if files:  # what was timed is what the files are
+        setup = replace(setup, models=(heats[0].backbone,), image_size=heats[0].image_hw[0], peers=False)
+    report: ClaimsReport = make_report(list(compare(count_costs, count_rows)), heats, count_costs, setup, environment)
+    return report
+
+
+def _batches(text: str) -> tuple[int, ...]:
+    plain = text.replace(" ", "")
+    if not _BATCHES.fullmatch(plain):
+        raise UsageError(f"--batch {text!r:.60}: wanted numbers of images", hint="for example: --batch 1,8")
+    return tuple(dict.fromkeys(int(number) for number in plain.split(",")))
+
+
+def _check_place(path: Path) -> None:
+    """Find out before minutes are spent measuring.
+
+    Raises:
+        LstnError: nothing can be written there.
+    """
+    if path.is_dir():
+        raise UsageError(f"{path}: a folder", hint="name a file")
+    probe = path.with_name(f".{path.name}.try")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise LstnError(f"cannot write {path}: {error.strerror or error}", hint="choose another place") from error
+
+
+def _console() -> "Console":
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console.width = _PIPE_WIDTH
+    return console
+
+
+def _show(console: "Console", report: "ClaimsReport") -> None:
+    from rich.text import Text
+
+    from lstn.report.table import print_table
+
+    console.print(report.where, style="dim", markup=False)
+    console.print()
+    claim = ""
+    for line in report.lines:
+        if line.claim != claim:
+            console.print(line.claim, style="bold", markup=False)
+            claim = line.claim
+        place = f"{line.where}: " if line.where else ""
+        console.print(Text.assemble("  ", (line.verdict.value, _COLOURS[line.verdict]), f"  {place}{line.figure}"))
+    console.print()
+    for table in report.timings:
+        if table.rows:
+            print_table(console, table)
+
+
+def _print_tables(console: "Console") -> None:
+    from lstn.nn.backbones import BACKBONES
+    from lstn.nn.counting import count_costs, count_rows
+    from lstn.report.table import print_table
+    from lstn.research.claims.cost_tables import agreement, others_table, paper_tables
+    from lstn.research.claims.paper import INCONSISTENCIES, compare, our_backbone, read_tables
+
+    cells = list(compare(count_costs, count_rows))
+    for table in paper_tables(cells):
+        print_table(console, table)
+    in_paper = {our_backbone(name) for name in read_tables()["input_size"]}
+    sides = {name: entry.image_size for name, entry in BACKBONES.items() if name not in in_paper}
+    print_table(console, others_table(count_costs, sides))
+    console.print("Where the paper contradicts itself, or its numbers need a word", style="bold")
+    for sentence in INCONSISTENCIES:
+        console.print(f"- {sentence}", markup=False)
+    console.print(f"\n{agreement(cells)} agree with the paper.", markup=False)

@@ -1,0 +1,230 @@
+"""`lstn infer`."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from enum import Enum
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, TextIO
+
+import typer
+
+from lstn.contract import Loc
+from lstn.errors import LstnError, UsageError
+from lstn.files import replacing
+from lstn.formats.openvino_file import bin_path
+from lstn.formats.plan_file import sidecar_path
+from lstn.machine.cores import usable_cores
+from lstn.machine.gpu import Device
+from lstn.terminal import messages, note
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from lstn.runtime.engines.base import Engine
+    from lstn.runtime.inference.predict import ResultRow
+    from lstn.runtime.inference.rows import Write
+    from lstn.runtime.ray.ray_infer import Pool
+
+_DEFAULT_BATCH = 32
+_DEFAULT_BYTES = 64 << 20
+"""Of one batch of pixels, so that a model of huge images doesn't take the memory."""
+
+_FILE_WIDTH = 100
+"""Columns of a table that goes to a file or a pipe."""
+
+
+class Format(str, Enum):
+    """How rows are written."""
+
+    TABLE = "table"
+    JSON = "json"
+    CSV = "csv"
+    PARQUET = "parquet"
+
+
+_BY_SUFFIX = {".json": Format.JSON, ".csv": Format.CSV, ".txt": Format.TABLE}
+"""What the suffix of --output asks for."""
+
+
+def infer(
+    paths: Annotated[list[str], typer.Argument(help="Images, and folders with images at any depth.", metavar="PATH")],
+    engine: Annotated[Path, typer.Option(metavar="FILE", help="The model: model.onnx, model.plan or model.xml.")],
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write the rows there; the file is whole or absent.")
+    ] = None,
+    format_: Annotated[
+        Format | None,
+        typer.Option(
+            "--format",
+            help="How rows are written.",
+            show_default="by --output's suffix; else a table on a terminal, csv in a pipe",
+        ),
+    ] = None,
+    top: Annotated[int, typer.Option(metavar="K", min=1, help="Labels for each image, best first.")] = 1,
+    warps: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Save a picture of what the transformer did to each image.")
+    ] = None,
+    batch: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Images a call of the engine.", show_default="32, or what it takes"),
+    ] = None,
+    device: Annotated[Device, typer.Option(help="Where an ONNX model runs.")] = Device.AUTO,
+    threads: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Threads of ONNX Runtime or OpenVINO.", show_default="one for each core"),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Threads that decode images.", show_default="up to 8")
+    ] = None,
+    ray: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ADDRESS",
+            help="Run on this Ray cluster, or on one started here: local. PATH may be a glob, a .txt list or a URL; "
+            "--output is a folder, which a second run completes.",
+        ),
+    ] = None,
+) -> None:
+    """Classify images; print a row for each, in the order given.
+
+    An image that can't be read becomes a row with its error, the others go on, and the exit code is 1. JSON keeps every
+    file name exactly; CSV and tables show control characters escaped.
+    """
+    from lstn.images import find_images
+    from lstn.runtime.engines.opening import open_engine
+    from lstn.runtime.inference.predict import predict
+
+    if ray is not None:
+        if warps is not None:
+            raise UsageError("--warps: not with --ray", hint="run those images on one machine")
+        from lstn.cli.infer_ray import infer_on_ray
+
+        infer_on_ray(
+            ray, paths, engine, output, format_, top=top, batch=batch, device=device, threads=threads, workers=workers
+        )
+        return
+    if format_ is Format.PARQUET:
+        raise UsageError("--format parquet: only with --ray", hint="choose json or csv")
+    images = find_images([Path(path) for path in paths])
+    wanted = _format(format_, output)
+    if output is not None:
+        _check_output(output, [engine, sidecar_path(engine), bin_path(engine), *images])
+    # The decoders want the cores that ONNX Runtime's threads would spin on: measured, a quarter more images/s without.
+    with open_engine(engine, device=device, threads=threads, spin=False) as opened:
+        if warps is not None and opened.contract.loc is Loc.NONE:
+            raise UsageError(f"--warps: {engine} has no transformer; it was trained with --loc none")
+        size = batch_size(batch, opened, engine)
+        started = time.perf_counter()
+        rows = predict(opened, images, batch=size, top=top, workers=workers or min(8, usable_cores()))
+        with closing(rows), _sink(wanted, output, opened.contract.labels, images, top) as write:
+            failed = _write_all(rows, write, warps)
+    took = time.perf_counter() - started
+    goal = f" -> {output}" if output else ""
+    note(f"{len(images)} images in {took:.1f} s, {len(images) / took:.0f} images/s{goal}")
+    if failed:
+        raise LstnError(f"{failed} of {len(images)} images have no answer", hint="the error in their rows says why")
+
+
+def _format(wanted: Format | None, output: Path | None) -> Format:
+    if wanted is not None:
+        return wanted
+    if output is not None:
+        return _BY_SUFFIX.get(output.suffix.lower(), Format.CSV)
+    return Format.TABLE if sys.stdout.isatty() else Format.CSV
+
+
+def _check_output(output: Path, inputs: Sequence[Path]) -> None:
+    if output.is_dir():
+        raise UsageError(f"--output {output}: a folder", hint=f"name a file: --output {output / 'rows.csv'}")
+    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
+        raise UsageError(f"--output {output}: an input, which the rows would replace", hint="name another file")
+
+
+def batch_size(wanted: int | None, opened: "Engine | Pool", engine: Path) -> int:
+    """Return how many images a call of the engine is given.
+
+    Raises:
+        UsageError: it takes fewer than `wanted`.
+    """
+    if wanted is not None and wanted > opened.max_batch:
+        raise UsageError(f"--batch {wanted}: {engine} takes {opened.max_batch} images at most")
+    height, width = opened.contract.image_hw
+    return wanted or min(opened.max_batch, _DEFAULT_BATCH, max(1, _DEFAULT_BYTES // (height * width * 3)))
+
+
+def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None) -> int:
+    """Return how many rows hold an error."""
+    from lstn.runtime.inference.warp_pictures import save_warp
+
+    done = failed = 0
+    for rows in batches:
+        write(rows)
+        for row in rows:
+            done += 1
+            failed += bool(row.error)
+            if warps is not None:
+                save_warp(row, warps, number=done)
+    return failed
+
+
+@contextmanager
+def _sink(
+    wanted: Format, output: Path | None, labels: Sequence[str], images: Sequence[Path], top: int
+) -> Iterator["Write"]:
+    """Yield what writes the rows of one batch and moves the progress bar on."""
+    from rich.console import Console
+
+    from lstn.runtime.inference.rows import csv_rows, json_rows, table_rows
+
+    with _destination(output) as stream:
+        console = Console(
+            file=stream, highlight=False, width=None if output is None and sys.stdout.isatty() else _FILE_WIDTH
+        )
+        on_screen = output is None and console.is_terminal
+        # A bar lives below rich's own output only, so the table brings its console; other rows on a screen go without.
+        bar = console if on_screen and wanted is Format.TABLE else messages()
+        writers: dict[Format, Callable[[], AbstractContextManager[Write]]] = {
+            Format.TABLE: lambda: table_rows(console, labels=labels, paths=images),
+            Format.JSON: lambda: json_rows(stream),
+            Format.CSV: lambda: csv_rows(stream, top=min(top, len(labels))),
+        }
+        hidden = on_screen and bar is not console
+        with writers[wanted]() as write, _progress(len(images), bar, hidden=hidden) as advance:
+
+            def write_and_advance(rows: Sequence["ResultRow"]) -> None:
+                write(rows)
+                advance(len(rows))
+
+            yield write_and_advance
+
+
+@contextmanager
+def _destination(output: Path | None) -> Iterator[TextIO]:
+    if output is None:
+        if isinstance(sys.stdout, TextIOWrapper):
+            sys.stdout.reconfigure(errors="backslashreplace")  # a label that the terminal's encoding lacks
+        yield sys.stdout
+        return
+    with replacing(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        yield stream
+
+
+@contextmanager
+def _progress(total: int, console: "Console", *, hidden: bool) -> Iterator[Callable[[int], None]]:
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+
+    columns = (BarColumn(bar_width=None), TaskProgressColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
+    bar = Progress(
+        *columns,
+        console=console,
+        transient=True,
+        disable=hidden or not console.is_terminal,
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )
+    with bar:
+        task = bar.add_task("", total=total)
+        yield lambda count: bar.advance(task, count)

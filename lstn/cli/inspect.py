@@ -1,0 +1,112 @@
+"""`lstn inspect`."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from lstn.contract import At, Contract, ThetaForm
+from lstn.formats.inspection import Inspection, inspect_file
+from lstn.formats.plan_file import Tensor
+from lstn.terminal import printable
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+_SHOWN_LABELS = 12
+_DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
+"""What TensorRT calls otherwise than everybody else."""
+
+
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A checkpoint, model.onnx, model.xml or model.plan.", metavar="FILE")],
+    json_: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
+) -> None:
+    """Say what a file is: contract, inputs, outputs, operators; or a plan's header and sidecar.
+
+    Nothing but lstn itself needs to be installed. The exit code is 1 if something is wrong with the file.
+    """
+    found = inspect_file(file)
+    if json_:
+        typer.echo(json.dumps(_values(found), indent=1))
+    else:
+        _show(found)
+    if found.problem is not None:
+        raise found.problem
+
+
+def _values(found: Inspection) -> dict[str, object]:
+    return {
+        "kind": found.kind,
+        "contract": None if found.contract is None else json.loads(found.contract.to_json()),
+        "facts": dict(found.facts),
+        "inputs": [_shape(tensor) for tensor in found.inputs],
+        "outputs": [_shape(tensor) for tensor in found.outputs],
+        "operators": dict(found.operators),
+        "problem": found.problem and found.problem.message,
+    }
+
+
+def _show(found: Inspection) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False)
+    console.print(found.kind, style="bold", markup=False)
+    if found.contract is not None:
+        _print_facts(console, _contract_facts(found.contract))
+        console.print()
+    tensors = {"input": found.inputs, "output": found.outputs}
+    shapes = {kind: "\n".join(_shape(tensor) for tensor in each) for kind, each in tensors.items() if each}
+    _print_facts(console, {**found.facts, **shapes})
+    if found.operators:
+        console.print()
+        total = sum(found.operators.values())
+        ranked = sorted(found.operators.items(), key=lambda item: (-item[1], item[0]))
+        _print_facts(console, {"operators": str(total), **{name: str(count) for name, count in ranked}}, right=True)
+
+
+def _contract_facts(contract: Contract) -> dict[str, str]:
+    labels = ", ".join(contract.labels[:_SHOWN_LABELS]) + (", …" if len(contract.labels) > _SHOWN_LABELS else "")
+    return {
+        "localizer": _localizer(contract),
+        "backbone": contract.backbone,
+        "image": "{} x {} pixels".format(*contract.image_hw),
+        "mean, std": f"{_numbers(contract.mean)};  {_numbers(contract.std)}",
+        "labels": f"{len(contract.labels)}: {labels}",
+    }
+
+
+def _localizer(contract: Contract) -> str:
+    """Return its name, and what of the transformer isn't as in the paper."""
+    words = [contract.loc.value]
+    if contract.theta is not ThetaForm.AFFINE:
+        words.append(f"theta {contract.theta.value}")
+    if contract.iterations > 1:
+        words.append(f"{contract.iterations} iterations")
+    if contract.at is not At.INPUT:
+        words.append(f"at the {contract.at.value}")
+    return ", ".join(words)
+
+
+def _numbers(values: Sequence[float]) -> str:
+    return " ".join(f"{value:g}" for value in values)
+
+
+def _shape(tensor: Tensor) -> str:
+    sizes = ", ".join("N" if size == -1 else str(size) for size in tensor.shape)
+    return f"{tensor.name} {_DTYPES.get(tensor.dtype, tensor.dtype.lower())} ({sizes})"
+
+
+def _print_facts(console: "Console", facts: Mapping[str, str], *, right: bool = False) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table.grid(padding=(0, 2), pad_edge=False)
+    table.add_column(overflow="fold")
+    table.add_column(overflow="fold", justify="right" if right else "left")
+    for name, value in facts.items():
+        lines = "\n".join(printable(line) for line in value.split("\n"))
+        table.add_row(Text(printable(name), style="dim"), Text(lines))
+    console.print(table)

@@ -1,0 +1,1 @@
+"""Data sets, free of torch: the embedded digits, folders of images, and published sets."""

@@ -1,0 +1,133 @@
+"""Data sets, free of torch: `digits`, `folder:PATH` or the name of a published set -> classes and splits.
+
+A split is an indexable sequence of (pixels (H, W, 3) uint8 RGB, label). Training wraps one for loading; export,
+calibration, evaluation and the demo read it as it is.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lstn.contract import Contract
+from lstn.data.digits import DIGIT_EPOCHS, DIGIT_LABELS, DIGIT_MEAN, DIGIT_SIZE, DIGIT_STD, Digits
+from lstn.data.folders import lacks_test, open_folder
+from lstn.data.published.mnist import MNIST_SETS, MNIST_SIDES, open_mnist
+from lstn.data.published.named_sets import NAMED, open_named
+from lstn.data.splits import DataSet, Split
+from lstn.errors import DataError, UsageError
+from lstn.machine.caches import cache_folder
+
+__all__ = ["DataSet", "Split", "Usual", "open_data", "open_data_of", "require_test", "rooted", "set_and_root", "usual"]
+
+_PREFIX = "folder:"
+
+
+def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0) -> DataSet:
+    """Open the data set that `--data` names, at the model's input size.
+
+    `digits` is embedded (see `lstn.data.digits`); `folder:PATH` reads PATH/{train,val,test}/<class>/*, where val stands
+    in for a missing test, with a warning; a folder without these splits, PATH/<class>/*, is split 80/10/10 per class by
+    `seed`.
+    NAME or NAME:ROOT is a published set whose files lie below ROOT, by default the user's cache folder: `cifar10`,
+    `caltech101`, `gtsrb` and `svhn`, unpacked when they are first opened; `mnist`, and drawn from it `mnist-r`,
+    `mnist-rts`, `mnist-p`, `mnist-e` and `mnist-cluttered` (see `lstn.data.distortion`).
+
+    Raises:
+        UsageError: no such data set or folder.
+        DataError: no classes, an empty class, an unknown class in val or test, too many broken images, or a class
+            whose training images all are; the files of a published set aren't there, aren't the official ones, or can't
+            be unpacked there.
+    """
+    if spec == "digits":
+        return DataSet(
+            DIGIT_LABELS,
+            lambda split: Digits(split, image_hw=image_hw, seed=seed),
+            mean=DIGIT_MEAN,
+            std=DIGIT_STD,
+            mirrors=False,
+            parts="10,000, 1,000 and 1,000 digits of MNIST, the last from its test file",
+        )
+    if spec.startswith(_PREFIX):
+        return open_folder(Path(spec[len(_PREFIX) :]).expanduser(), image_hw, seed)
+    if named := set_and_root(spec):
+        name, root = named
+        return open_mnist(name, root, image_hw, seed) if name in MNIST_SETS else open_named(name, root, image_hw)
+    raise UsageError(
+        f"unknown data set {spec!r}", hint=f"use digits, {', '.join(_names())}, or folder:PATH for images of your own"
+    )
+
+
+def open_data_of(contract: Contract, spec: str, *, seed: int | None) -> DataSet:
+    """Open the data set that `--data` names for a model that was trained: at its input size, and of its classes.
+
+    seed: what it was trained with; None: nobody says, which is 0 unless it decides what the model was trained on
+
+    Raises:
+        UsageError, DataError: as for `open_data`; or the classes are others than the model's, or in another order; or
+            the set is split by a seed that nobody says.
+    """
+    data = open_data(spec, image_hw=contract.image_hw, seed=seed or 0)
+    if data.labels != contract.labels:
+        ours, theirs = (f"{len(labels)} classes, {labels[0]!r:.40} first" for labels in (contract.labels, data.labels))
+        raise DataError(
+            f"--data {spec} has {theirs}; the model has {ours}", hint="name the data set that the model was trained on"
+        )
+    if seed is None and data.split_by_seed:
+        raise UsageError(
+            f"--data {spec} is split by a seed, and this file doesn't say which one its model was trained with",
+            hint="add --seed N, as given to lstn train, or else 0: with another, training images are among them",
+        )
+    return data
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What a data set is trained with unless the user says otherwise.
+
+    image_size: side of the images in pixels; None: what the backbone was made for
+    """
+
+    image_size: int | None = None
+    epochs: int = 25
+
+
+def usual(spec: str) -> Usual:
+    """Return what the data set that `--data` names is usually trained with; nothing is opened or checked."""
+    if spec == "digits":
+        return Usual(DIGIT_SIZE, DIGIT_EPOCHS)
+    named = set_and_root(spec)
+    return Usual(MNIST_SIDES[named[0]]) if named and named[0] in MNIST_SIDES else Usual()
+
+
+def require_test(spec: str) -> None:
+    """Check that a set has test images of its own, before anything is trained to be compared on them.
+
+    Raises:
+        UsageError: a folder with train/ and val/ alone, whose validation images would choose the epoch and test it.
+    """
+    if spec.startswith(_PREFIX) and lacks_test(root := Path(spec[len(_PREFIX) :]).expanduser()):
+        raise UsageError(f"{root}: no test/, and validation images choose the epoch", hint=f"make {root / 'test'}")
+
+
+def set_and_root(spec: str) -> tuple[str, Path] | None:
+    """Split NAME or NAME:ROOT into the set's name and the folder of its files; None: no published set is meant."""
+    name, _, root = spec.partition(":")
+    if name not in _names():
+        return None
+    return name, Path(root).expanduser() if root else cache_folder() / "data"
+
+
+def rooted(spec: str, root: Path) -> str:
+    """Return `spec` with the folder of its files named in it, so that every later stage finds them there too.
+
+    Raises:
+        UsageError: this set has no files below a data root, or names its own.
+    """
+    if set_and_root(spec) is None:
+        raise UsageError(f"--data-root is for {', '.join(_names())}; {spec!r} is none of them", hint="leave it out")
+    if ":" in spec:
+        raise UsageError(f"{spec!r} names its data root already", hint="leave --data-root out")
+    return f"{spec}:{root.expanduser().absolute()}"
+
+
+def _names() -> tuple[str, ...]:
+    return (*NAMED, *MNIST_SETS)

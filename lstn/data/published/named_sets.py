@@ -1,0 +1,150 @@
+"""Published data sets that are unpacked once into image folders: which files, and how they are divided.
+
+The folder ROOT/images/NAME is what `folder:` reads, so any stage and any other tool can read it too. It stands whole or
+not at all: it is filled under another name, and renamed.
+"""
+
+import errno
+import os
+import secrets
+import shutil
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
+from lstn.data.folders import open_folder
+from lstn.data.published.published_files import Published, require_files
+from lstn.data.published.unpacking import unpack_caltech101, unpack_cifar10, unpack_gtsrb, unpack_svhn
+from lstn.data.splits import DataSet
+from lstn.errors import DataError
+from lstn.terminal import note
+
+Unpack: TypeAlias = Callable[[tuple[Path, ...], Path], None]
+"""The published files, in order, and an empty folder to fill with {train,val,test}/<class>/<image>.
+
+Raises DataError for a damaged file, and OSError when the folder can't be written.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedSet:
+    """A set's files, how they become a folder of images, whether mirroring keeps classes, and how it is divided."""
+
+    files: tuple[Published, ...]
+    unpack: Unpack
+    mirrors: bool
+    parts: str
+
+
+_GTSRB = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370/"
+_SVHN = "http://ufldl.stanford.edu/housenumbers/"
+
+NAMED: dict[str, NamedSet] = {
+    "cifar10": NamedSet(
+        (
+            Published(
+                "cifar-10-python.tar.gz",
+                "c58f30108f718f92721af3b95e74349a",
+                ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
+            ),
+        ),
+        unpack_cifar10,
+        mirrors=True,
+        parts="the paper's 40,000/10,000/10,000: 1,000 training images of every class for validation, seed 0",
+    ),
+    "caltech101": NamedSet(
+        (
+            Published(
+                "caltech101/caltech-101.zip",
+                "3138e1922a9193bfa496528edbbc45d0",
+                ("https://data.caltech.edu/records/mzrjq-6wc02/files/caltech-101.zip",),
+            ),
+        ),
+        unpack_caltech101,
+        mirrors=True,
+        parts="the paper's 6,277/1,200/1,200, spread evenly over the classes, seed 0",
+    ),
+    "gtsrb": NamedSet(
+        (
+            Published(
+                "gtsrb/GTSRB-Training_fixed.zip",
+                "513f3c79a4c5141765e10e952eaa2478",
+                (f"{_GTSRB}GTSRB-Training_fixed.zip",),
+            ),
+            Published(
+                "gtsrb/GTSRB_Final_Test_Images.zip",
+                "c7e4e6327067d32654124b0fe9e82185",
+                (f"{_GTSRB}GTSRB_Final_Test_Images.zip",),
+            ),
+            Published(
+                "gtsrb/GTSRB_Final_Test_GT.zip",
+                "fe31e9c9270bbcd7b84b7f21a9d9d9e5",
+                (f"{_GTSRB}GTSRB_Final_Test_GT.zip",),
+            ),
+        ),
+        unpack_gtsrb,
+        mirrors=False,
+        parts="a fifth of every class's tracks for validation, seed 0, and the official test",
+    ),
+    "svhn": NamedSet(
+        (
+            Published("train_32x32.mat", "e26dedcc434d2e4c54c9b2d4a06d8373", (f"{_SVHN}train_32x32.mat",)),
+            Published("test_32x32.mat", "eb5a983be6a315427106f1b164d9cef3", (f"{_SVHN}test_32x32.mat",)),
+        ),
+        unpack_svhn,
+        mirrors=False,
+        parts="a tenth of every class's training images for validation, seed 0, and the official test",
+    ),
+}
+"""Checksums and addresses are those of torchvision 0.29. The paper says how large its splits are (Tables 4 and 5), not
+which images are in them."""
+
+
+def open_named(name: str, root: Path, image_hw: tuple[int, int]) -> DataSet:
+    """Open a name in NAMED, unpacking its files below `root` if that hasn't been done.
+
+    Raises:
+        DataError: the files aren't there, aren't the published ones, or can't be unpacked there.
+    """
+    entry = NAMED[name]
+    folder = unpacked(name, root)
+    if not folder.is_dir():
+        files = require_files(name, entry.files, root)
+        note(f"unpacking {name} into {folder}")
+        _fill(folder, files, entry.unpack)
+    return open_folder(folder, image_hw, 0, mirrors=entry.mirrors, parts=entry.parts)
+
+
+def unpacked(name: str, root: Path) -> Path:
+    """Where the image folders of a set are."""
+    return root / "images" / name
+
+
+def _fill(folder: Path, files: tuple[Path, ...], unpack: Unpack) -> None:
+    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.mkdir(parents=True)
+        unpack(files, temporary)
+        if hasattr(os, "sync"):  # without this, a power cut can leave empty files in a folder with its final name
+            os.sync()
+        _rename(temporary, folder)
+    except OSError as error:
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        raise DataError(
+            f"cannot unpack into {folder}: {error.strerror or error}",
+            hint="free some space there" if full else "choose another place with --data-root, and put the files there",
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _rename(temporary: Path, folder: Path) -> None:
+    """Give the folder its name, unless another process, which unpacked the same files, was quicker."""
+    with suppress(FileExistsError):
+        try:
+            temporary.rename(folder)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                raise

@@ -1,0 +1,157 @@
+"""One pass over labelled images, as they are and disturbed: what any model answers, whatever computes it."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from lstn.contract import Contract
+from lstn.data.dataset import Split
+from lstn.data.splits import SplitName
+from lstn.errors import ArtifactError
+from lstn.evaluation.disturb import UNITS, Disturbance
+from lstn.evaluation.scores import Scores, Tally, class_table, confusion_table, wilson
+from lstn.images import Pixels
+from lstn.interval import Interval
+from lstn.machine.cores import usable_cores
+from lstn.report.charts import Point, lines
+from lstn.report.table import Table
+from lstn.report.web_page import figure, section, table_section, whole_page
+
+Classify: TypeAlias = Callable[[Pixels], npt.NDArray[np.float32]]
+"""(N, H, W, 3) uint8 -> logits (N, K) float32."""
+
+_KINDS: dict[SplitName, str] = {"train": "training images", "val": "validation images", "test": "test images"}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Evaluation:
+    """What a model came to: on the images as they are, and under each disturbance.
+
+    source: the model's file
+    data:   the data set, as `--data` names it
+    split:  which of its images: those for testing, or for want of them those for validation
+    """
+
+    source: str
+    data: str
+    split: SplitName
+    contract: Contract
+    scores: Scores
+    disturbed: tuple[tuple[Disturbance, Scores], ...]
+
+
+def score(
+    classify: Classify,
+    images: Split,
+    labels: tuple[str, ...],
+    disturbances: Sequence[Disturbance],
+    *,
+    batch: int,
+    advance: Callable[[int], None],
+    chosen: Sequence[int] | None = None,
+) -> list[Scores]:
+    """Return the scores on the images as they are, and then those under each disturbance.
+
+    Every image is decoded once. `advance` hears the number of images that were finished. `chosen` says which images,
+    all by default.
+
+    Raises:
+        ArtifactError: a logit is not finite.
+    """
+    tallies = [Tally(labels) for _ in range(1 + len(disturbances))]
+    with ThreadPoolExecutor(min(8, usable_cores())) as pool:
+        every = range(len(images)) if chosen is None else chosen
+        for start in range(0, len(every), batch):
+            numbers = [int(number) for number in every[start : start + batch]]
+            read = list(pool.map(images.__getitem__, numbers))
+            truth = [label for _, label in read]
+            plain = [pixels for pixels, _ in read]
+            for tally, disturbance in zip(tallies, (None, *disturbances), strict=True):
+                seen = plain if disturbance is None else list(pool.map(disturbance.apply, plain, numbers))
+                logits = classify(np.stack(seen))
+                if not np.isfinite(logits).all():
+                    raise ArtifactError(
+                        f"the model's answers are not finite, first in images {numbers[0]} to {numbers[-1]}",
+                        hint="a lower precision may be too narrow for it; evaluate the float32 model",
+                    )
+                tally.add(logits, truth)
+            advance(len(read))
+    return [tally.scores() for tally in tallies]
+
+
+def accuracy_table(evaluation: Evaluation) -> Table:
+    """Return top-1 and top-5 accuracy of the images as they are, and under each disturbance."""
+    plain = wilson(evaluation.scores.right, evaluation.scores.images)
+    rows = [_accuracy("as they are", evaluation.scores, plain)]
+    for each, scores in evaluation.disturbed:
+        rows.append(_accuracy(describe(each), scores, plain))
+    columns = (_KINDS[evaluation.split], "top-1 %", "points", "95 % interval", "top-5 %")
+    note = f"{evaluation.scores.images} {_KINDS[evaluation.split]} of {evaluation.data}."
+    if evaluation.disturbed:
+        used = dict.fromkeys(each.kind for each, _ in evaluation.disturbed)
+        note += " " + "; ".join(f"{kind.value}: {UNITS[kind]}" for kind in used) + "."
+    return Table(f"{evaluation.source}: accuracy", columns, tuple(rows), 1, note)
+
+
+def describe(disturbance: Disturbance) -> str:
+    """Return what a table calls a disturbance, such as `rotate 30`."""
+    return f"{disturbance.kind.value} {disturbance.amount:g}"
+
+
+def report(evaluation: Evaluation) -> dict[str, Any]:
+    """Return all of it for JSON."""
+    contract = evaluation.contract
+    sweeps = [
+        {"kind": each.kind.value, "amount": each.amount, **_summary(scores)} for each, scores in evaluation.disturbed
+    ]
+    model = {"file": evaluation.source, "loc": contract.loc.value, "backbone": contract.backbone}
+    interval = _summary(evaluation.scores)["top1_interval"]
+    whole = evaluation.scores.to_dict() | {"top1_interval": interval}
+    return {**model, "data": evaluation.data, "split": evaluation.split, **whole, "disturbed": sweeps}
+
+
+def page(evaluation: Evaluation) -> str:
+    """Return all of it as one web page."""
+    contract, scores = evaluation.contract, evaluation.scores
+    sections = [table_section(accuracy_table(evaluation))]
+    if curves := _curves(evaluation):
+        sections.append(section("Accuracy against the disturbance", f'<div class="pictures">{curves}</div>'))
+    if (worst := confusion_table(scores, 20)).rows:
+        sections.append(table_section(worst))
+    sections.append(table_section(class_table(scores)))
+    where = (
+        f"{contract.loc.value} + {contract.backbone} on {evaluation.data}, {scores.images} {_KINDS[evaluation.split]}"
+    )
+    return whole_page(f"Evaluation of {evaluation.source}", where, sections)
+
+
+def _curves(evaluation: Evaluation) -> str:
+    """One curve for each kind of disturbance, the images as they are among its points."""
+    figures = []
+    for kind in dict.fromkeys(each.kind for each, _ in evaluation.disturbed):
+        among = {each.amount: scores for each, scores in evaluation.disturbed if each.kind is kind}
+        among.setdefault(kind.leaves, evaluation.scores)
+        style = evaluation.contract.loc.value
+        points = [Point(amount, wilson(each.right, each.images), style, "") for amount, each in among.items()]
+        curve = lines({"": points}, x_title=f"{kind.value}: {UNITS[kind]}", y_title="top-1 %")
+        figures.append(figure(curve, f"Top-1 accuracy against {kind.value}; bars are 95 % intervals."))
+    return "".join(figures)
+
+
+def _accuracy(name: str, scores: Scores, plain: Interval) -> tuple[str, ...]:
+    """A row; its last cell says how many points this is from the images as they are."""
+    interval = wilson(scores.right, scores.images)
+    bounds = f"{interval.low:.1f} to {interval.high:.1f}"
+    points = interval.value - plain.value
+    change = "" if points == 0 else f"{points:+.1f}"
+    return name, f"{interval.value:.2f}", change, bounds, f"{100 * scores.top5_share:.2f}"
+
+
+def _summary(scores: Scores) -> dict[str, Any]:
+    interval = wilson(scores.right, scores.images)
+    bounds = [interval.low / 100, interval.high / 100]
+    return {"images": scores.images, "top1": scores.top1_share, "top1_interval": bounds, "top5": scores.top5_share}

@@ -1,0 +1,1 @@
+"""The files of exported models, read without their libraries: ONNX, OpenVINO, TensorRT plans."""

@@ -1,0 +1,1 @@
+"""How a run and its transformer fare, judged from recorded figures. Free of torch."""

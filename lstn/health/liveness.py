@@ -1,0 +1,137 @@
+"""Whether a transformer is alive, judged from what `lstn.train.watch.probe` sees after an epoch. Free of torch."""
+
+import math
+from typing import Literal, TypeAlias, TypedDict
+
+from lstn.contract import Contract, Loc, ThetaForm
+
+State: TypeAlias = Literal["live", "starting", "idle", "dead", "runaway"]
+"""starting: too early to say; idle: theta doesn't depend on the image, though it could; the rest is what it says."""
+
+LEAST_GRADIENT = 1e-3
+"""Share of the gradient's norm below which the localizer isn't trained.
+
+Seen: 0.52 to 0.99 in live runs (digits, GTSRB), and still 0.17 to 0.8 in one that had died of its hidden units, whose
+bias goes on learning. Thrown away output gives 0. So this tells a cut connection, or a saturated bound; no less.
+"""
+
+LEAST_SPREAD_PX = 0.05
+"""Spread below which theta doesn't depend on the image by anything that a bilinear sampler would show.
+
+Seen: 0.17 and 0.2 px after the first epoch of the slowest live runs (L-STN on digits and on GTSRB, --loc-lr-scale 0.1),
+0.7 to 18 px at the end of live ones; 0.002 to 0.06 px in V-STNs on digits that never did any good (seeds 1 and 2), and
+in an STN on images that need no warp.
+"""
+
+SAME_PX = 1e-3
+"""Spread below which the localizer's hidden units are all at zero, and theta is a bias.
+
+Seen: V-STN on digits, 0.04, 0.01, 0.007 and 0.005 px, and from the fifth epoch on exactly 0: each of its 32 hidden
+units is 0 for every image. At a fifth of the learning rate it died an epoch later; L-STN and STN, trained alike, live.
+"""
+
+STARTING_EPOCHS, STARTING_STEPS = 2, 200
+"""Until both are over, theta may still be the same for every image: it starts so, and a warm-up keeps it there longer.
+
+Seen: the slowest live runs had left LEAST_SPREAD_PX behind after 76 and 129 steps, their first epoch.
+"""
+
+MOST_OUTSIDE = 0.8
+"""Share of the output that may lie outside of the frame.
+
+Seen: up to 0.34 in live runs on digits, whose transformer draws small, lost digits to the middle at the cost of black
+margins. An image shrunk to half its size has 0.75; beyond that the backbone sees little but black.
+"""
+
+
+class Vitals(TypedDict):
+    """What can be seen of a transformer on a few validation images.
+
+    images:            how many
+    gradient_share:    norm of the loss's gradient to the localizer over that to all weights, 0..1; None if all are 0
+    spread_px:         root mean square distance of the window's corners from their mean over images, in input pixels
+    displacement_px:   mean distance of the window's corners from the image's, in input pixels
+    moved_px:          mean distance of the window's corners from where they began, in input pixels
+    outside_share:     share of the output that is sampled outside of the frame, 0..1
+    accuracy:          share of these images that is classified rightly, 0..1
+    accuracy_identity: the same with the identity for theta
+    accuracy_swapped:  the same with the theta of another image
+    """
+
+    images: int
+    gradient_share: float | None
+    spread_px: float
+    displacement_px: float
+    moved_px: float
+    outside_share: float
+    accuracy: float
+    accuracy_identity: float
+    accuracy_swapped: float
+
+
+class Health(Vitals):
+    """The same, judged. warning and cure are empty for a transformer that is live or starting."""
+
+    state: State
+    warning: str
+    cure: str
+
+
+def judged(vitals: Vitals, contract: Contract, *, epoch: int, steps: int) -> Health:
+    """Judge what was seen of the model that `contract` describes, after `epoch`, which counts from 1, and so many steps
+    of the optimizer in all. A cure never proposes what the model is already."""
+    starting = epoch <= STARTING_EPOCHS or steps < STARTING_STEPS
+    state, warning, cure = _verdict(vitals, contract, starting)
+    return Health(**vitals, state=state, warning=warning, cure=cure)
+
+
+def _verdict(seen: Vitals, contract: Contract, starting: bool) -> tuple[State, str, str]:
+    # Runaway first: outside of the frame there is no gradient either.
+    bounded = f"start a new run with a lower --loc-lr-scale{_TIGHTER[contract.theta]}"
+    if seen["outside_share"] > MOST_OUTSIDE:
+        return "runaway", f"{seen['outside_share']:.0%} of what it samples is outside of the frame", bounded
+    # A window within the frame can't be that far from it, and neither can one of two or three times the frame's size:
+    # single images have left, whatever the others do.
+    if seen["displacement_px"] > math.hypot(*contract.image_hw):
+        return "runaway", f"corners are {seen['displacement_px']:.0f} pixels from the image's on average", bounded
+    if seen["gradient_share"] is not None and seen["gradient_share"] < LEAST_GRADIENT:
+        unused = "give the backbone what the transformer returns (the paper's own code drops it)"
+        stuck = "; if it does, theta is stuck at its bounds: start a new run with a lower --loc-lr-scale"
+        return (
+            "dead",
+            f"{seen['gradient_share']:.1e} of the gradient reaches the localizer",
+            unused + (stuck if contract.theta is not ThetaForm.AFFINE else ""),
+        )
+    if seen["spread_px"] >= LEAST_SPREAD_PX:
+        return "live", "", ""
+    if starting:
+        return "starting", "", ""
+    if seen["moved_px"] < LEAST_SPREAD_PX:
+        return "dead", "theta is still where it began, for every image", "start a new run with a higher --loc-lr-scale"
+    if seen["spread_px"] < SAME_PX:
+        return (
+            "dead",
+            "theta is the same for every image",
+            f"the localizer's hidden units have died and don't come back: {_livelier(contract.loc)}",
+        )
+    other = "" if contract.loc is Loc.LSTN else ", or with --loc lstn"
+    return (
+        "idle",
+        f"theta is the same for every image, to {seen['spread_px']:.1g} pixels",
+        f"if that lasts, start a new run with a higher --loc-lr-scale{other}; if it stays so, the images may need no "
+        "warp: compare with --loc none",
+    )
+
+
+_TIGHTER = {
+    ThetaForm.AFFINE: ", or with a bounded theta: --theta crop, or similarity",
+    ThetaForm.SIMILARITY: ", or with --theta crop, which can't leave the frame",
+    ThetaForm.CROP: "",
+}
+
+
+def _livelier(loc: Loc) -> str:
+    if loc is Loc.LSTN:
+        return "start a new run with a lower --loc-lr-scale, or with --loc stn"
+    other = "" if loc is Loc.STN else ", or with --loc stn"
+    return f"start a new run with --loc lstn, whose BatchNorm keeps them going{other}"

@@ -1,0 +1,1 @@
+"""The machine: cores, GPUs, caches, installed packages, and what it can do."""

@@ -1,0 +1,128 @@
+"""What a machine can do with lstn, judged from what is installed and which GPU is there. Imports none of it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from lstn.formats.plan_file import RTX_TARGETS, Flavour
+from lstn.machine.gpu import Gpu
+
+_CUDA = "CUDAExecutionProvider"
+_TORCH = ("torch", "torchvision", "safetensors")
+_NO_GPU = "no NVIDIA GPU"
+
+
+@dataclass(frozen=True, slots=True)
+class Ability:
+    """One thing that a user may want to do here.
+
+    command: as it is typed
+    reason:  what it would run with, or what stands in the way
+    cure:    the line that helps; empty where nothing is to be done
+    """
+
+    command: str
+    ready: bool
+    reason: str
+    cure: str = ""
+
+
+def abilities(libraries: Mapping[str, str], gpus: Sequence[Gpu], providers: Sequence[str]) -> tuple[Ability, ...]:
+    """Judge every stage and every kind of engine, in the order of the pipeline.
+
+    libraries: name -> version, as `lstn.machine.environment.installed` returns them
+    providers: execution providers of the ONNX Runtime that is installed
+    """
+    machine = _Machine(libraries, gpus)
+    place = gpus[0].name if gpus else "the CPU"
+    ort = "onnxruntime-gpu" if "onnxruntime-gpu" in libraries else "onnxruntime"
+    runtime = "runtime" if not gpus else "gpu"
+    onnx = (*_TORCH, "onnx", "onnxscript", ort)
+    return (
+        machine.judge("lstn train", (*_TORCH, "matplotlib"), "train", f"PyTorch {{torch}} on {place}"),
+        machine.judge("lstn export --engine onnx", onnx, f"export,{runtime}", "PyTorch {torch}, onnx {onnx}"),
+        machine.judge(
+            "lstn calibrate",
+            ("onnx", "onnxconverter-common", ort),
+            f"calibrate,{runtime}",
+            f"onnxconverter-common {{onnxconverter-common}}, ONNX Runtime {{{ort}}}",
+        ),
+        machine.judge("lstn export --engine trt", ("tensorrt",), "trt", "TensorRT {tensorrt}", gpu=True),
+        machine.judge(
+            "lstn export --engine trt-rtx",
+            ("tensorrt-rtx",),
+            "trt-rtx",
+            f"TensorRT for RTX {{tensorrt-rtx}}, for {', '.join(RTX_TARGETS)}, even without a GPU",
+        ),
+        machine.judge(
+            "lstn export --engine openvino",
+            ("openvino", ort),
+            f"openvino,{runtime}",
+            "OpenVINO {openvino}, for the CPU",
+        ),
+        machine.judge("lstn infer --engine model.onnx", (ort,), runtime, f"ONNX Runtime {{{ort}}}"),
+        _onnx_on_gpu(machine, ort, providers),
+        machine.judge("lstn infer --engine model.xml", ("openvino",), "openvino", "OpenVINO {openvino} on the CPU"),
+        _plan(machine, Flavour.TRT, f"TensorRT {{tensorrt}} on {place}"),
+        _rtx_plan(machine, place),
+    )
+
+
+def conflicts(libraries: Mapping[str, str]) -> list[str]:
+    """Return a line for each combination of packages that spoils something."""
+    found = []
+    if "onnxruntime" in libraries and "onnxruntime-gpu" in libraries:
+        found.append(
+            "onnxruntime and onnxruntime-gpu overwrite each other; run: pip uninstall -y onnxruntime onnxruntime-gpu, "
+            "then pip install 'lstn[runtime]' or 'lstn[gpu]'"
+        )
+    major = libraries.get("tensorrt", "10").partition(".")[0]
+    if major not in ("10", "11"):
+        found.append(f"TensorRT {libraries['tensorrt']} is installed, 10 or 11 is wanted; run: pip install 'lstn[trt]'")
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class _Machine:
+    libraries: Mapping[str, str]
+    gpus: Sequence[Gpu]
+
+    def judge(self, command: str, needs: Sequence[str], extra: str, reason: str, *, gpu: bool = False) -> Ability:
+        """`reason` is a format string over the libraries' names, for when nothing is missing."""
+        missing = [name for name in needs if name not in self.libraries]
+        no_gpu = gpu and not self.gpus
+        obstacles = [_NO_GPU] if no_gpu else []
+        if missing:
+            obstacles.append(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed")
+        if not obstacles:
+            return Ability(command, True, reason.format_map(self.libraries))
+        install = f"pip install 'lstn[{extra}]'" if missing else ""
+        where = "where there is one: " if no_gpu and install else ""
+        return Ability(command, False, "; ".join(obstacles), where + install)
+
+
+def _onnx_on_gpu(machine: _Machine, ort: str, providers: Sequence[str]) -> Ability:
+    command = "lstn infer --engine model.onnx --device cuda"
+    if machine.gpus and "onnxruntime" in machine.libraries and _CUDA not in providers:
+        cure = "pip uninstall -y onnxruntime && pip install 'lstn[gpu]'"
+        return Ability(command, False, "this ONNX Runtime was built without CUDA", cure)
+    place = machine.gpus[0].name if machine.gpus else ""
+    return machine.judge(command, (ort,), "gpu", f"ONNX Runtime {{{ort}}} on {place}", gpu=True)
+
+
+def _rtx_plan(machine: _Machine, place: str) -> Ability:
+    command = "lstn infer --engine model.plan (trt-rtx)"
+    if machine.gpus and machine.gpus[0].target not in RTX_TARGETS:
+        reason = f"{Flavour.TRT_RTX.product} doesn't build for {machine.gpus[0].target}"
+        return Ability(command, False, reason, "use: lstn export --engine trt")
+    return _plan(machine, Flavour.TRT_RTX, f"TensorRT for RTX {{tensorrt-rtx}} on {place}")
+
+
+def _plan(machine: _Machine, flavour: Flavour, reason: str) -> Ability:
+    """pycuda has no CUDA graphs; TensorRT for RTX makes its own."""
+    command, library = f"lstn infer --engine model.plan ({flavour.value})", flavour.module.replace("_", "-")
+    if "cuda-python" in machine.libraries or "pycuda" not in machine.libraries:
+        return machine.judge(command, (library, "cuda-python"), flavour.value, reason, gpu=True)
+    reason += " by pycuda {pycuda}"
+    if flavour is Flavour.TRT:
+        reason += ", so without CUDA graphs; pip install cuda-python brings them"
+    return machine.judge(command, (library, "pycuda"), flavour.value, reason, gpu=True)

@@ -1,0 +1,1 @@
+"""The network: localizers, theta's forms, the transformer, backbones, the classifier and its checkpoint."""

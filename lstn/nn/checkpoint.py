@@ -1,0 +1,123 @@
+"""Checkpoints: weights and the contract in one safetensors file. Nothing is ever unpickled."""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save
+
+from lstn.contract import METADATA_KEY, Contract
+from lstn.errors import ArtifactError, UsageError
+from lstn.files import write_bytes
+from lstn.health.run_health import share
+from lstn.nn.classifier import Classifier
+
+CHECKPOINT = "checkpoint.safetensors"
+"""Name of the best epoch's checkpoint inside a run's folder."""
+
+_TRAINING_KEY = "lstn.training"
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """How the weights came about.
+
+    data:         the data set, as `--data` names it
+    seed:         what the data set was drawn with
+    epoch:        the epoch that the weights are of
+    val_accuracy: share of the validation images classified rightly, 0..1
+    parts:        how the images were divided into splits, in words
+    chance:       the validation accuracy up to which a model is at chance, 0..1; None in files of an older lstn
+    """
+
+    data: str
+    seed: int
+    epoch: int
+    val_accuracy: float
+    parts: str = ""
+    chance: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A trained model in evaluation mode on the CPU, and where it comes from."""
+
+    model: Classifier
+    contract: Contract
+    training: Training
+
+
+def write_checkpoint(path: Path, model: Classifier, contract: Contract, training: Training) -> None:
+    """Write weights (named as in `model.state_dict()`), contract and history to `path`, whole or not at all."""
+    metadata = {METADATA_KEY: contract.to_json(), _TRAINING_KEY: json.dumps(asdict(training))}
+    write_bytes(path, save(_contiguous(model.state_dict()), metadata))
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        ArtifactError: no such file, not a checkpoint of lstn, damaged, or not the weights that its contract describes.
+    """
+    weights, metadata = read_tensors(path)
+    contract = Contract.from_json(_entry(metadata, METADATA_KEY, path), source=str(path))
+    try:
+        fields = json.loads(_entry(metadata, _TRAINING_KEY, path))
+        training = Training(
+            str(fields["data"]),
+            _natural(fields["seed"]),
+            int(fields["epoch"]),
+            float(fields["val_accuracy"]),
+            str(fields.get("parts", "")),
+            None if fields.get("chance") is None else share(fields["chance"]),
+        )
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise ArtifactError(f"{path}: damaged header ({error!r})") from error
+    try:
+        with torch.device("meta"):  # a contract that asks for more than the file holds is to cost no memory
+            Classifier(contract).load_state_dict({name: tensor.to("meta") for name, tensor in weights.items()})
+        model = Classifier(contract)
+        model.load_state_dict(weights)
+    except UsageError as error:  # a backbone or an image size that this lstn doesn't know
+        raise ArtifactError(f"{path}: {error.message}", hint=error.hint) from error
+    except RuntimeError as error:
+        first = str(error).splitlines()[-1].strip()
+        raise ArtifactError(
+            f"{path}: its weights are not those of {contract.loc.value} + {contract.backbone} ({first:.200})"
+        ) from error
+    return Checkpoint(model.eval(), contract, training)
+
+
+def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    """Read all tensors of a safetensors file, and its metadata.
+
+    Raises:
+        ArtifactError: no such file, or not a whole safetensors file.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            return tensors, file.metadata() or {}
+    except OSError as error:
+        raise ArtifactError(f"{path}: {error.strerror or error}") from error
+    except SafetensorError as error:
+        raise ArtifactError(f"{path}: not a safetensors file, or cut off ({error})") from error
+
+
+def _natural(value: object) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r:.80} is no seed")
+    return value
+
+
+def _entry(metadata: dict[str, str], key: str, path: Path) -> str:
+    try:
+        return metadata[key]
+    except KeyError:
+        raise ArtifactError(f"{path}: not a checkpoint of lstn", hint="make one with: lstn train") from None
+
+
+def _contiguous(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}

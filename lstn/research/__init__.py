@@ -1,0 +1,1 @@
+"""Experiments that use all stages: the paper's claims, and studies of localizers."""

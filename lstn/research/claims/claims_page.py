@@ -1,0 +1,131 @@
+"""The report of `lstn claims` as one web page: no scripts, nothing from a network, light and dark, phone and print."""
+
+from collections.abc import Iterable, Mapping
+from html import escape
+from typing import TYPE_CHECKING
+
+from lstn.contract import PAPER_LOCS, Loc
+from lstn.interval import Interval
+from lstn.nn.part_costs import PartCosts, transformer
+from lstn.report.charts import Point, bars, lines, scatter
+from lstn.report.web_page import bullets, figure, section, table_section, whole_page
+from lstn.research.claims.cost_tables import agreement
+from lstn.research.claims.findings import NAMES, place
+from lstn.research.claims.paper import INCONSISTENCIES
+from lstn.research.claims.verdict import Verdict
+
+if TYPE_CHECKING:
+    from lstn.research.claims.claims_report import ClaimsReport
+    from lstn.research.claims.races import Heat
+
+_LOCALIZERS = (Loc.STN, Loc.VSTN, Loc.LSTN)
+_MARKS = {Verdict.HOLDS: "✓", Verdict.FAILS: "✗", Verdict.NOISE: "≈"}
+
+
+def page(report: "ClaimsReport") -> str:
+    """Return the whole page: verdicts first, then pictures, timings, counts, and the machine."""
+    sections = [
+        _verdicts(report),
+        section("Pictures", f'<div class="pictures">{"".join(_pictures(report))}</div>'),
+        *(table_section(table) for table in report.timings if table.rows),
+        *(table_section(table) for table in report.counts),
+        section("A word on the paper's numbers", bullets(INCONSISTENCIES)),
+        _machine(report),
+    ]
+    return whole_page("L-STN's claims, measured", report.where, sections)
+
+
+def _verdicts(report: "ClaimsReport") -> str:
+    items = []
+    claims = dict.fromkeys(line.claim for line in report.lines)
+    for claim in claims:
+        found = [line for line in report.lines if line.claim == claim]
+        rows = "".join(
+            f'<li><span class="verdict {line.verdict.name.lower()}">{_MARKS[line.verdict]} {line.verdict.value}</span>'
+            f"<span>{f'<b>{escape(line.where)}</b>: ' if line.where else ''}{escape(line.figure)}.</span></li>"
+            for line in found
+        )
+        items.append(f'<h3>{escape(claim)}</h3><ul class="lines">{rows}</ul>')
+    note = (
+        "A claim about time holds if all of the 95 % interval of a ratio lies more than 2 % below its bound, and fails "
+        "if all of it lies more than 2 % above. Else the machine can't tell."
+    )
+    return section("Verdicts", "".join(items) + f'<p class="note">{note}</p>')
+
+
+def _pictures(report: "ClaimsReport") -> Iterable[str]:
+    parts = [heat for heat in report.heats if not heat.backbone]
+    for heat in parts:
+        like = (costs for name, costs in report.costs.items() if _size_of(report, name) == heat.image_hw)
+        if (costs := next(like, None)) is not None and set(_LOCALIZERS) <= set(costs):
+            yield figure(
+                _flops_and_time(heat, costs),
+                f"Transformers alone, {place(heat)}: time against FLOPs. "
+                "Dashed: where time would follow FLOPs, from STN on.",
+            )
+        yield figure(_parts(heat), f"Where a transformer's time goes, {place(heat)}. Parts run alone.")
+    for backbone in dict.fromkeys(heat.backbone for heat in report.heats if heat.backbone):
+        heats = [heat for heat in report.heats if heat.backbone == backbone]
+        yield figure(_batches(heats), f"{backbone}, {heats[0].engine}: time for an image against batch size.")
+
+
+def _size_of(report: "ClaimsReport", backbone: str) -> tuple[int, int]:
+    return next(heat.image_hw for heat in report.heats if heat.backbone == backbone)
+
+
+def _flops_and_time(heat: "Heat", costs: Mapping[Loc, PartCosts]) -> str:
+    points = {
+        loc: Point(
+            transformer(costs[loc]).macs / 1e6 * heat.batch,
+            heat.race.time_ms((f"transformer {loc.value}", heat.engine)),
+            loc.value,
+            NAMES[loc],
+        )
+        for loc in _LOCALIZERS
+    }
+    return scatter(
+        list(points.values()), x_title="million multiply-accumulates", y_title="ms a call", along=points[Loc.STN]
+    )
+
+
+def _parts(heat: "Heat") -> str:
+    rows, marks = {}, {}
+    for loc in _LOCALIZERS:
+        segments = (("localizer", f"localizer {loc.value}"), ("grid", "grid"), ("sampler", "sampler"))
+        times = [(name, name, heat.race.time_ms((subject, heat.engine)).value) for name, subject in segments]
+        rows[NAMES[loc]] = times
+        marks[NAMES[loc]] = heat.race.time_ms((f"transformer {loc.value}", heat.engine))
+    return bars(rows, marks, x_title="ms a call")
+
+
+def _batches(heats: Iterable["Heat"]) -> str:
+    series: dict[str, list[Point]] = {}
+    for heat in heats:
+        for loc in PAPER_LOCS:
+            if (loc.value, heat.engine) in heat.race:
+                time = heat.race.time_ms((loc.value, heat.engine))
+                each = Interval(*(value / heat.batch for value in (time.value, time.low, time.high)))
+                series.setdefault(_SHORT[loc], []).append(Point(heat.batch, each, loc.value, _SHORT[loc]))
+    return lines(series, x_title="images a call", y_title="ms an image")
+
+
+_SHORT = {**NAMES, Loc.NONE: "none"}
+
+
+def _machine(report: "ClaimsReport") -> str:
+    environment, setup = report.environment, report.setup
+    libraries = ", ".join(f"{name} {version}" for name, version in environment.libraries.items())
+    rows = (
+        ("CPU", f"{environment.cpu}, {environment.cores} cores"),
+        ("Load at the start", "unknown" if environment.load is None else str(environment.load)),
+        ("GPU", ", ".join(gpu.name for gpu in environment.gpus) or "none"),
+        ("System", f"{environment.system}, Python {environment.python}"),
+        ("Libraries", libraries),
+        ("Engine", setup.engine.value),
+        ("Threads", "as each library likes" if setup.threads is None else str(setup.threads)),
+        ("Seconds", f"{setup.seconds:g} for each entrant at each batch size, in three sittings; seed {setup.seed}"),
+        ("Made", report.made),
+    )
+    cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
+    counted = f'<p class="note">{escape(agreement(report.cells))} agree with the paper.</p>'
+    return section("The machine", f'<table class="facts">{cells}</table>{counted}')

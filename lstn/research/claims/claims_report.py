@@ -1,0 +1,114 @@
+"""Everything that `lstn claims` found, as one value; and as JSON."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING
+
+from lstn.contract import Loc
+from lstn.nn.part_costs import PartCosts, total
+from lstn.report.table import Table
+from lstn.research.claims.claims_request import ClaimsRequest
+from lstn.research.claims.cost_tables import paper_tables, parts_table
+from lstn.research.claims.findings import Line, costs_of, judge, networks_table, peers_table, sums_table
+from lstn.research.claims.paper import CountCosts, PaperCell
+from lstn.research.claims.verdict import DEAD_ZONE
+
+if TYPE_CHECKING:
+    from lstn.machine.environment import Environment
+    from lstn.research.claims.races import Heat
+
+VERSION = 1
+
+_LIBRARIES = ("torch", "onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt", "tensorrt-rtx")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ClaimsReport:
+    """Counts, timings, and what they say.
+
+    costs:   backbone -> localizer -> what each part costs, of the backbones that were timed
+    timings: tables of what was timed
+    """
+
+    lines: tuple[Line, ...]
+    cells: tuple[PaperCell, ...]
+    costs: Mapping[str, Mapping[Loc, PartCosts]]
+    heats: tuple["Heat", ...]
+    timings: tuple[Table, ...]
+    setup: ClaimsRequest
+    environment: "Environment"
+    made: str
+
+    @property
+    def where(self) -> str:
+        """The machine and what ran on it, as a sentence."""
+        environment, setup = self.environment, self.setup
+        versions = [f"{name} {environment.libraries[name]}" for name in _LIBRARIES if name in environment.libraries]
+        threads = "threads as each library likes" if setup.threads is None else f"{setup.threads} thread(s)"
+        load = "" if environment.load is None else f", load {environment.load} at the start"
+        gpus = ", ".join(gpu.name for gpu in environment.gpus) or "no GPU"
+        return f"{environment.cpu}, {environment.cores} cores{load}; {gpus}; {threads}; {', '.join(versions)}"
+
+    @property
+    def counts(self) -> tuple[Table, ...]:
+        """The paper's tables beside ours, and the costs of the parts of what was timed."""
+        parts = [parts_table(costs, f"Costs: {backbone}") for backbone, costs in self.costs.items()]
+        return (*parts, *paper_tables(self.cells))
+
+    def to_json(self) -> str:
+        """Return everything, every raw sample included, as one JSON object."""
+        return json.dumps(
+            {
+                "version": VERSION,
+                "made": self.made,
+                "dead_zone": DEAD_ZONE,
+                "setup": asdict(self.setup) | {"engine": self.setup.engine.value},
+                "environment": asdict(self.environment),
+                "verdicts": [asdict(line) | {"verdict": line.verdict.value} for line in self.lines],
+                "cells": [asdict(cell) | {"loc": cell.loc.value, "agrees": cell.agrees} for cell in self.cells],
+                "costs": {name: _costs(by_loc) for name, by_loc in self.costs.items()},
+                "heats": [_heat(heat) for heat in self.heats],
+            }
+        )
+
+
+def make_report(
+    cells: Sequence[PaperCell],
+    heats: Sequence["Heat"],
+    count_costs: CountCosts,
+    setup: ClaimsRequest,
+    environment: "Environment",
+) -> ClaimsReport:
+    """Judge and lay out what was counted and timed."""
+    return ClaimsReport(
+        lines=tuple(judge(cells, heats, count_costs)),
+        cells=tuple(cells),
+        costs=costs_of(heats, count_costs),
+        heats=tuple(heats),
+        timings=(networks_table(heats), sums_table(heats), peers_table(heats)),
+        setup=setup,
+        environment=environment,
+        made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+    )
+
+
+def _costs(by_loc: Mapping[Loc, PartCosts]) -> dict[str, object]:
+    return {
+        loc.value: {
+            **{part.value: asdict(cost) for part, cost in costs.items()},
+            "total": asdict(total(costs)) | {"weight_bytes": total(costs).weight_bytes},
+        }
+        for loc, costs in by_loc.items()
+    }
+
+
+def _heat(heat: "Heat") -> dict[str, object]:
+    entrants = []
+    for column, (subject, via) in enumerate(heat.race.names):
+        samples = [sitting[:, column].round(5).tolist() for sitting in heat.race.sittings]
+        time = asdict(heat.race.time_ms((subject, via)))
+        entrants.append({"subject": subject, "via": via, "median_ms": time, "sittings_ms": samples})
+    fields = {"backbone": heat.backbone, "image_hw": heat.image_hw, "batch": heat.batch, "engine": heat.engine}
+    return fields | {"entrants": entrants}

@@ -1,0 +1,205 @@
+"""What counts and timings say of the paper's claims: a line for each, and the tables behind them."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lstn.contract import PAPER_LOCS, Loc
+from lstn.errors import UsageError
+from lstn.interval import Interval
+from lstn.nn.part_costs import PartCosts, total, transformer
+from lstn.report.table import Table
+from lstn.research.claims.claims_request import LABELS, OPENVINO, OPENVINO_DEFAULT, ORT, ORT_DEFAULT
+from lstn.research.claims.paper import CountCosts, PaperCell, read_tables
+from lstn.research.claims.verdict import Verdict, judge_below, judge_exact, judge_no_more
+
+if TYPE_CHECKING:
+    from lstn.research.claims.races import Heat
+
+NAMES = {Loc.NONE: "no localizer", Loc.STN: "STN", Loc.VSTN: "V-STN", Loc.LSTN: "L-STN"}
+"""Localizers as the paper spells them."""
+
+_PRINTED = "Parameters are as printed"
+_FLOPS = "L-STN needs a third of STN's FLOPs"
+_TIME = "L-STN needs a third of STN's time"
+_CHEAPER = {loc: f"L-STN is cheaper than {NAMES[loc]} in milliseconds" for loc in (Loc.STN, Loc.VSTN)}
+_SHARE = "L-STN's share of the network's time is no more than its share of the FLOPs"
+
+CLAIMS = (_PRINTED, _FLOPS, _TIME, *_CHEAPER.values(), _SHARE)
+"""In the order of a report. The paper makes the first two; the rest is what a reader takes them to mean."""
+
+_THIRD = 1 / 3
+_SAME_LIBRARY = {ORT_DEFAULT: ORT, OPENVINO_DEFAULT: OPENVINO}
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One claim at one place.
+
+    where:    backbone, batch and engine; empty for what is counted
+    figure:   what the verdict rests on, as a sentence
+    interval: the ratio that was judged; None for what is counted
+    """
+
+    claim: str
+    where: str
+    verdict: Verdict
+    figure: str
+    interval: Interval | None = None
+
+
+def judge(cells: Sequence[PaperCell], heats: Sequence["Heat"], count_costs: CountCosts) -> list[Line]:
+    """Judge every claim wherever it was counted or timed."""
+    lines = [_parameters(cells), _flops(count_costs)]
+    for heat in heats:
+        lines += _of_parts(heat) if not heat.backbone else _of_networks(heat, heats, count_costs)
+    return sorted(lines, key=lambda line: CLAIMS.index(line.claim))
+
+
+def _parameters(cells: Sequence[PaperCell]) -> Line:
+    found = [cell for cell in cells if cell.unit == "parameters"]
+    agreeing = sum(cell.agrees for cell in found)
+    row = {cell.loc: cell.ours for cell in found if (cell.table, cell.row) == ("Table 6", "resnet-18")}
+    figure = f"{agreeing} of {len(found)} cells to the unit. At 224 pixels L-STN has {row[Loc.LSTN]:,} parameters, "
+    figure += f"{row[Loc.LSTN] - row[Loc.STN]:+,} against STN and {row[Loc.LSTN] - row[Loc.VSTN]:+,} against V-STN"
+    return Line(_PRINTED, "", judge_exact(agreeing == len(found)), figure)
+
+
+def _flops(count_costs: CountCosts) -> Line:
+    printed = dict(zip(*(read_tables()["table6_transformer"][key] for key in ("columns", "resnet-18")), strict=True))
+    ours = {loc: transformer(count_costs(loc, "resnet-18", (224, 224), len(LABELS))) for loc in (Loc.STN, Loc.LSTN)}
+    paper = printed["lstn gflops"] / printed["stn gflops"]
+    ratio = ours[Loc.LSTN].paper_macs / ours[Loc.STN].paper_macs
+    full = ours[Loc.LSTN].macs / ours[Loc.STN].macs
+    figure = (
+        f"{printed['lstn gflops']} / {printed['stn gflops']} = {paper:.3f} in the paper, {ratio:.3f} counted here; "
+    )
+    figure += f"{full:.3f} with grid and sampler"
+    return Line(_FLOPS, "", judge_exact(max(ratio, full) <= _THIRD), figure)
+
+
+def _of_parts(heat: "Heat") -> Iterator[Line]:
+    ours, stn = ((f"localizer {loc.value}", heat.engine) for loc in (Loc.LSTN, Loc.STN))
+    ratio = heat.race.ratio(ours, stn)
+    whole = heat.race.ratio(
+        (f"transformer {Loc.LSTN.value}", heat.engine), (f"transformer {Loc.STN.value}", heat.engine)
+    )
+    figure = f"its localizer takes {ratio} of the time of STN's, and its transformer {whole}"
+    yield Line(_TIME, place(heat), judge_below(ratio, _THIRD), figure, ratio)
+
+
+def _of_networks(heat: "Heat", heats: Sequence["Heat"], count_costs: CountCosts) -> Iterator[Line]:
+    race, names = heat.race, {loc: (loc.value, heat.engine) for loc in PAPER_LOCS}
+    lstn = names[Loc.LSTN]
+    if lstn not in race:
+        return
+    for loc in (Loc.STN, Loc.VSTN):
+        if names[loc] in race:
+            ratio, difference = race.ratio(lstn, names[loc]), race.sum_ms({lstn: 1, names[loc]: -1})
+            figure = f"the network takes {ratio} of the time with {NAMES[loc]}, {difference} ms a call"
+            if alone := _alone(heat, heats, loc):
+                figure += f"; the transformer alone {alone}"
+            yield Line(_CHEAPER[loc], place(heat), judge_below(ratio, 1.0), figure, ratio)
+    costs = _count(heat, Loc.LSTN, count_costs)
+    if names[Loc.NONE] in race and costs is not None:
+        flops = total(costs).paper_macs / (total(costs).paper_macs - transformer(costs).paper_macs)
+        ratio = race.ratio(lstn, names[Loc.NONE])
+        time = Interval(*(100 * (1 - 1 / value) for value in (ratio.value, ratio.low, ratio.high)))
+        figure = f"{time} % of the network's time, {100 * (1 - 1 / flops):.1f} % of its FLOPs"
+        yield Line(_SHARE, place(heat), judge_no_more(ratio, flops), figure, ratio)
+
+
+def _alone(heat: "Heat", heats: Sequence["Heat"], loc: Loc) -> Interval | None:
+    """The same comparison of the transformers by themselves, where that was timed."""
+    ours, other = ((f"transformer {each.value}", heat.engine) for each in (Loc.LSTN, loc))
+    for alone in heats:
+        if not alone.backbone and (alone.image_hw, alone.batch) == (heat.image_hw, heat.batch) and ours in alone.race:
+            return alone.race.ratio(ours, other)
+    return None
+
+
+def place(heat: "Heat") -> str:
+    """Say where a heat was run, as in `resnet-18, batch 1, ONNX Runtime`."""
+    what = heat.backbone or "{} x {} pixels".format(*heat.image_hw)
+    return f"{what}, batch {heat.batch}, {heat.engine}"
+
+
+def _short(heat: "Heat") -> str:
+    """Say which heat a row is of, in a table where the engine is the same in all rows."""
+    return f"{heat.backbone or f'{heat.image_hw[1]} pixels'}, batch {heat.batch}"
+
+
+def _engines(heats: Sequence["Heat"]) -> str:
+    return ", ".join(dict.fromkeys(heat.engine for heat in heats))
+
+
+def networks_table(heats: Sequence["Heat"]) -> Table:
+    """Lay out what each localizer adds to each network."""
+    rows = []
+    for heat in heats:
+        for loc in PAPER_LOCS if heat.backbone else ():
+            name, none = (loc.value, heat.engine), (Loc.NONE.value, heat.engine)
+            if name in heat.race:
+                against = loc is not Loc.NONE and none in heat.race
+                added = str(heat.race.sum_ms({name: 1, none: -1})) if against else ""
+                ratio = str(heat.race.ratio(name, none)) if against else ""
+                rows.append((_short(heat), NAMES[loc], str(heat.race.time_ms(name)), added, ratio))
+    columns = ("network", "localizer", "ms a call", "ms more than none", "times as long as none")
+    return Table(
+        "Whole networks", columns, tuple(rows), words=2, note=f"On {_engines(heats)}. Medians, with 95 % intervals."
+    )
+
+
+def sums_table(heats: Sequence["Heat"]) -> Table:
+    """Lay the parts beside the whole, and what doesn't add up."""
+    rows = []
+    for heat in heats:
+        for loc in () if heat.backbone else (Loc.STN, Loc.VSTN, Loc.LSTN):
+            whole = (f"transformer {loc.value}", heat.engine)
+            parts = [(name, heat.engine) for name in (f"localizer {loc.value}", "grid", "sampler")]
+            if whole in heat.race:
+                times = [str(heat.race.time_ms(name)) for name in (*parts, whole)]
+                left = str(heat.race.sum_ms({whole: 1, **dict.fromkeys(parts, -1)}))
+                rows.append((_short(heat), NAMES[loc], *times, left))
+    columns = ("transformer", "", "localizer ms", "grid ms", "sampler ms", "in one piece ms", "unaccounted ms")
+    note = "Each part runs as an engine of its own, so each pays for being called. Unaccounted: the transformer in one "
+    note += "piece less its three parts. What it adds to a whole network stands above: more than none."
+    return Table("Parts and the whole", columns, tuple(rows), words=2, note=note)
+
+
+def peers_table(heats: Sequence["Heat"]) -> Table:
+    """Say how many times as fast as its peers our export runs."""
+    rows = []
+    for heat in heats:
+        subject = Loc.LSTN.value if heat.backbone else f"transformer {Loc.LSTN.value}"
+        ours = (subject, heat.engine)
+        for name in heat.race.names:
+            if name[0] == subject and name != ours:
+                same = _SAME_LIBRARY.get(name[1], "")
+                ratio = str(heat.race.ratio(name, (subject, same))) if (subject, same) in heat.race else ""
+                rows.append(
+                    (_short(heat), name[1], str(heat.race.time_ms(name)), str(heat.race.ratio(name, ours)), ratio)
+                )
+    note = f"Ours runs on {_engines(heats)}, peers in the same races; a row with pixels is of transformers alone. "
+    note += "Below 1, the peer is faster."
+    columns = ("L-STN, ours", "peer", "peer's ms a call", "ours is times as fast", "in the same library")
+    return Table("Peers", columns, tuple(rows), words=2, note=note)
+
+
+def costs_of(heats: Iterable["Heat"], count_costs: CountCosts) -> dict[str, dict[Loc, PartCosts]]:
+    """Count what was timed: backbone -> localizer -> costs."""
+    found: dict[str, dict[Loc, PartCosts]] = {}
+    for heat in heats:
+        costs = {loc: _count(heat, loc, count_costs) for loc in PAPER_LOCS} if heat.backbone else {}
+        found |= (
+            {heat.backbone: known} if (known := {loc: each for loc, each in costs.items() if each is not None}) else {}
+        )
+    return found
+
+
+def _count(heat: "Heat", loc: Loc, count_costs: CountCosts) -> PartCosts | None:
+    """None for a model that only another version of lstn knows, whose file was timed."""
+    try:
+        return count_costs(loc, heat.backbone, heat.image_hw, len(LABELS))
+    except UsageError:
+        return None

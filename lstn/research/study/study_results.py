@@ -1,0 +1,250 @@
+"""The runs of a study, as their folders tell: one file for each, that nothing need be computed for again."""
+
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import numpy.typing as npt
+
+from lstn.contract import Loc
+from lstn.errors import ArtifactError
+from lstn.evaluation.disturb import Disturbance, Kind
+from lstn.files import write_text
+from lstn.health.liveness import State
+from lstn.interval import Interval, mean_interval
+
+CELL = "cell.json"
+"""What a finished run of a study leaves in its folder."""
+
+ROTATIONS = (15.0, 30.0, 45.0, 60.0, 90.0)
+SCALES = (0.5, 0.7, 0.85, 1.2, 1.5)
+SHIFTS = (0.05, 0.1, 0.2, 0.3)
+
+SWEEP = (
+    *(Disturbance(Kind.ROTATE, amount) for amount in ROTATIONS),
+    *(Disturbance(Kind.SCALE, amount) for amount in SCALES),
+    *(Disturbance(Kind.SHIFT, amount) for amount in SHIFTS),
+)
+"""How test images are disturbed, to see what each localizer makes up for."""
+
+SWEPT_IMAGES = 2000
+"""Of the test images, evenly spaced; all would take longer than training does."""
+
+CURVE_EPOCHS = 6
+"""Of every run, how many are drawn."""
+
+SHOWN = 6
+"""Test images whose warps are drawn, the same ones for every run."""
+
+
+_ORDER = {loc: number for number, loc in enumerate(Loc)}
+
+
+@dataclass(frozen=True, slots=True)
+class StudyCell:
+    """One localizer, trained with one seed.
+
+    best_epoch:  whose weights were tested: the first with the highest validation accuracy
+    accuracy:    of all test images, 0..1
+    seconds:     of training, all epochs
+    parameters:  of the whole model
+    state:       of the transformer in the best epoch; None where none was watched
+    curve:       validation accuracy after every epoch, 0..1
+    plain:       accuracy of the swept test images as they are, 0..1
+    disturbed:   and under each of SWEEP
+    theta:       of the shown test images, (n, 2, 3); None without a transformer
+    """
+
+    loc: Loc
+    seed: int
+    best_epoch: int
+    accuracy: float
+    test_images: int
+    seconds: float
+    parameters: int
+    state: State | None
+    curve: tuple[float, ...]
+    plain: float
+    disturbed: tuple[float, ...]
+    theta: tuple[tuple[tuple[float, ...], ...], ...] | None
+
+    @property
+    def error(self) -> float:
+        """Return the test error in per cent."""
+        return 100 * (1 - self.accuracy)
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """Localizers, each trained with the same seeds and budget.
+
+    settings: what they have in common, as it is to be read
+    locs:     in the order of the tables
+    cells:    those that are finished
+    """
+
+    settings: dict[str, str]
+    locs: tuple[Loc, ...]
+    cells: tuple[StudyCell, ...]
+
+    def of(self, loc: Loc) -> tuple[StudyCell, ...]:
+        """Return a localizer's runs by seed."""
+        return tuple(sorted((cell for cell in self.cells if cell.loc is loc), key=lambda cell: cell.seed))
+
+    def error(self, loc: Loc) -> Interval | None:
+        """Return the mean test error in per cent; None where no run is finished."""
+        return interval_of([cell.error for cell in self.of(loc)])
+
+    def gain(self, loc: Loc, over: Loc) -> tuple[Interval, int] | None:
+        """Return by how many points the test error of `loc` is below that of `over`, and the number of seeds.
+
+        The two are compared seed by seed, which is why it takes less to see a difference than with two means.
+        """
+        other = {cell.seed: cell.error for cell in self.of(over)}
+        gains = [other[cell.seed] - cell.error for cell in self.of(loc) if cell.seed in other]
+        interval = interval_of(gains)
+        return None if interval is None else (interval, len(gains))
+
+    def curve(self, loc: Loc) -> dict[float, Interval]:
+        """Return epoch -> mean validation error in per cent, for a few epochs spread over all."""
+        cells = self.of(loc)
+        epochs = spaced(min(len(cell.curve) for cell in cells), CURVE_EPOCHS).tolist() if cells else ()
+        errors = {epoch + 1: interval_of([100 * (1 - cell.curve[epoch]) for cell in cells]) for epoch in epochs}
+        return {epoch: interval for epoch, interval in errors.items() if interval is not None}
+
+    def swept(self, loc: Loc, kind: Kind) -> dict[float, Interval]:
+        """Return amount -> mean accuracy in per cent, the images as they are among them."""
+        cells = self.of(loc)
+        found = {kind.leaves: [cell.plain for cell in cells]}
+        for number, each in enumerate(SWEEP):
+            if each.kind is kind:
+                found[each.amount] = [cell.disturbed[number] for cell in cells]
+        intervals = {amount: interval_of([100 * share for share in found[amount]]) for amount in sorted(found)}
+        return {amount: interval for amount, interval in intervals.items() if interval is not None}
+
+
+def whole_study(settings: dict[str, str], named: Iterable[Loc], cells: Iterable[StudyCell]) -> Study:
+    """Return a study of what is named and of all that has cells, in one order, however it came about."""
+    made = tuple(sorted(cells, key=lambda cell: (cell.seed, _ORDER[cell.loc])))
+    locs = {*named, *(cell.loc for cell in made)}
+    return Study(settings, tuple(sorted(locs, key=lambda loc: _ORDER[loc])), made)
+
+
+def interval_of(values: Sequence[float]) -> Interval | None:
+    """Return the mean and its 95 % interval, which of one value is that value alone; None of no values."""
+    if len(values) < 2:
+        return Interval(values[0], values[0], values[0]) if values else None
+    return mean_interval(values)
+
+
+def summary(study: Study) -> dict[str, Any]:
+    """Return all of it for JSON: errors in per cent, gains in points, shares 0..1."""
+    gains = {
+        f"{loc.value} over {over.value}": {**asdict(gain[0]), "seeds": gain[1]}
+        for over in study.locs
+        for loc in study.locs
+        if loc is not over and (gain := study.gain(loc, over)) is not None
+    }
+    return {
+        "settings": study.settings,
+        "disturbances": [{"kind": each.kind.value, "amount": each.amount} for each in SWEEP],
+        "errors": {loc.value: asdict(error) for loc in study.locs if (error := study.error(loc)) is not None},
+        "gains": gains,
+        "runs": [asdict(cell) | {"loc": cell.loc.value} for cell in study.cells],
+    }
+
+
+def spaced(count: int, most: int) -> npt.NDArray[np.int64]:
+    """Return up to `most` of `count` numbers, evenly spaced."""
+    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
+
+
+def folder_of(out: Path, loc: Loc, seed: int) -> Path:
+    """Return where a study in `out` has the run of a localizer and a seed."""
+    return out / f"{loc.value}-{seed}"
+
+
+def runs_in(out: Path) -> list[tuple[Loc, int]]:
+    """Return localizer and seed of every folder in `out` that is named like a run's, by seed."""
+    name = re.compile(f"({'|'.join(loc.value for loc in Loc)})-(0|[1-9][0-9]*)")
+    found = [(Loc(match[1]), int(match[2])) for path in out.iterdir() if (match := name.fullmatch(path.name))]
+    return sorted(found, key=lambda run: (run[1], _ORDER[run[0]]))
+
+
+def write_cell(folder: Path, cell: StudyCell) -> None:
+    """Write CELL into a run's folder, whole or not at all."""
+    write_text(folder / CELL, json.dumps(asdict(cell) | {"loc": cell.loc.value}) + "\n")
+
+
+def read_cell(folder: Path) -> StudyCell:
+    """Read a run's CELL.
+
+    Raises:
+        ArtifactError: damaged, or written by another version.
+    """
+    path = folder / CELL
+    try:
+        cell = _cell_of(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise ArtifactError(f"{path}: damaged ({error!r:.100})", hint="delete it, and it is made again") from error
+    if len(cell.disturbed) != len(SWEEP):
+        raise ArtifactError(f"{path}: of another version of lstn", hint="delete it, and it is made again")
+    return cell
+
+
+def study_of(summary: dict[str, Any]) -> Study:
+    """Return the study that `summary` tells of."""
+    cells = tuple(_cell_of(fields) for fields in summary["runs"])
+    return Study(summary["settings"], tuple(dict.fromkeys(cell.loc for cell in cells)), cells)
+
+
+def _cell_of(fields: dict[str, Any]) -> StudyCell:
+    kinds = {
+        "loc": Loc(fields["loc"]),
+        "accuracy": _share(fields["accuracy"]),
+        "seconds": _finite(fields["seconds"]),
+        "curve": tuple(map(_share, fields["curve"])),
+        "plain": _share(fields["plain"]),
+        "disturbed": tuple(map(_share, fields["disturbed"])),
+    }
+    counts = {name: _natural(fields[name]) for name in ("seed", "best_epoch", "test_images", "parameters")}
+    cell = StudyCell(**fields | kinds | counts | {"theta": _matrices(fields["theta"])})
+    if not 1 <= cell.best_epoch <= len(cell.curve):
+        raise ValueError(f"best of {len(cell.curve)} epochs: {cell.best_epoch}")
+    if cell.state is not None and cell.state not in get_args(State):
+        raise ValueError(f"no state is called {cell.state!r:.40}")
+    if cell.theta is not None and len(cell.theta) != min(cell.test_images, SHOWN):
+        raise ValueError(f"theta of {len(cell.theta)} images")
+    return cell
+
+
+def _matrices(theta: Any) -> tuple[tuple[tuple[float, ...], ...], ...] | None:
+    if theta is None:
+        return None
+    matrices = tuple(tuple(tuple(map(_finite, row)) for row in matrix) for matrix in theta)
+    if any([len(row) for row in matrix] != [3, 3] for matrix in matrices):
+        raise ValueError("a theta that is not 2 x 3")
+    return matrices
+
+
+def _share(value: Any) -> float:
+    if not 0 <= (share := _finite(value)) <= 1:
+        raise ValueError(f"{share} is not within 0..1")
+    return share
+
+
+def _finite(value: Any) -> float:
+    if not math.isfinite(number := float(value)):
+        raise ValueError(f"{number} is no number")
+    return number
+
+
+def _natural(value: Any) -> int:
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r:.80} is no count")
+    return value

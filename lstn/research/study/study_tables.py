@@ -1,0 +1,70 @@
+"""A study in tables: errors by localizer, differences by seed."""
+
+from itertools import combinations
+
+from lstn.contract import CONTROLS, Loc
+from lstn.interval import Interval
+from lstn.report.table import Table
+from lstn.research.study.study_results import Study
+
+_SIGNS = {1: "fewer errors", -1: "more errors"}
+
+
+def error_table(study: Study) -> Table:
+    """Return a row for each localizer: its test error, what that is against none, and whether it is alive."""
+    rows = []
+    for loc in study.locs:
+        cells, error = study.of(loc), study.error(loc)
+        if error is None:
+            continue
+        alive = [cell.state == "live" for cell in cells if cell.state is not None]
+        rows.append(
+            (
+                _name(loc),
+                str(len(cells)),
+                _said(error, len(cells)),
+                " ".join(f"{cell.error:.2f}" for cell in cells),
+                _gain(study, loc, Loc.NONE) if loc is not Loc.NONE else "",
+                f"{sum(alive)} of {len(alive)}" if alive else "",
+                f"{cells[0].parameters:,}",
+                f"{sum(cell.seconds for cell in cells) / len(cells):.0f}",
+            )
+        )
+    columns = (
+        "localizer", "seeds", "test error %", "by seed", "points below none", "alive", "parameters", "training s",
+    )  # fmt: skip
+    images = study.cells[0].test_images if study.cells else 0
+    note = f"{images} test images. Mean over seeds with its 95 % interval (Student's t); points below none: paired by "
+    note += "seed, so above 0 is fewer errors. Alive: transformers whose theta followed the image in the tested epoch."
+    return Table("Test error by localizer", columns, tuple(rows), 1, note)
+
+
+def pair_table(study: Study) -> Table:
+    """Return a row for every two localizers: what one gains over the other, seed by seed."""
+    rows = []
+    for one, other in combinations(study.locs, 2):
+        found = study.gain(other, one)
+        if found is None:
+            continue
+        gain, seeds = found
+        verdict = "undecided"
+        if seeds > 1 and (gain.low > 0 or gain.high < 0):
+            verdict = f"{_name(other)} makes {_SIGNS[1 if gain.low > 0 else -1]}"
+        rows.append((f"{_name(other)} against {_name(one)}", verdict, str(seeds), _said(gain, seeds)))
+    columns = ("pair", "", "seeds", "points fewer errors")
+    note = "An interval that holds 0 decides nothing. With so many pairs, one in twenty is decided by chance."
+    return Table("Paired differences", columns, tuple(rows), 2, note)
+
+
+def _gain(study: Study, loc: Loc, over: Loc) -> str:
+    found = study.gain(loc, over)
+    return "" if found is None else _said(*found)
+
+
+def _said(figure: Interval, seeds: int) -> str:
+    """Return it with its interval, which one seed doesn't have."""
+    return str(figure) if seeds > 1 else f"{figure.value:.2f}"
+
+
+def _name(loc: Loc) -> str:
+    return f"{loc.value} (control)" if loc in CONTROLS else loc.value

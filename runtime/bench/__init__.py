@@ -1,0 +1,1 @@
+"""How fast engines are: paired timings, load generators, profiles."""

@@ -1,0 +1,83 @@
+"""A run of `lstn bench` against one that was kept: has anything become slower, beyond doubt and beyond a tolerance?"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from lstn.errors import ArtifactError, UsageError
+from lstn.interval import Interval
+from lstn.runtime.bench.latency import RESAMPLES, Milliseconds, draw_stretches
+from lstn.runtime.bench.timed_engines import VERSION, BenchResult, BenchSetup
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One engine at one batch size: how many times as long its median latency is as it was, and the 95 % interval."""
+
+    path: Path
+    batch: int
+    ratio: Interval
+
+    def slower(self, tolerance: float) -> bool:
+        """Whether all of the interval lies beyond the tolerance, a share such as 0.05."""
+        return self.ratio.low > 1 + tolerance
+
+
+def compare_with(kept: Path, results: Sequence[BenchResult], setup: BenchSetup) -> list[Change]:
+    """Compare every result with the one of the same file name and batch size in a run that `lstn bench --save` kept.
+
+    The two runs shared no rounds, so each is resampled by itself, in stretches.
+
+    Raises:
+        ArtifactError: not such a file.
+        UsageError: it was timed on another device or with other threads, or lacks a file or a batch size.
+    """
+    before = _read(kept)
+    for what, now in (("device", setup.device.value), ("threads", setup.threads)):
+        if (then := before["setup"].get(what)) != now:
+            raise UsageError(
+                f"{kept} was timed with {what} {then}, this run with {now}", hint="repeat one of them like the other"
+            )
+    samples = {
+        (Path(str(each["path"])).name, each["batch"]): np.array(each["samples_ms"], dtype=np.float64)
+        for each in before["results"]
+    }
+    changes = []
+    for result in results:
+        if (name := (result.path.name, result.batch)) not in samples:
+            held = ", ".join(f"{file} at batch {batch}" for file, batch in samples)
+            raise UsageError(f"{kept} has no {name[0]} at batch {name[1]}", hint=f"it has {held}")
+        changes.append(Change(result.path, result.batch, _ratio(result.samples, samples[name], setup.seed)))
+    return changes
+
+
+def _read(kept: Path) -> Mapping[str, Any]:
+    try:
+        run = json.loads(kept.read_text(encoding="utf-8"))
+        if run["version"] != VERSION:
+            raise ArtifactError(f"{kept}: version {run['version']}, this lstn reads version {VERSION}")
+        for each in run["results"]:
+            if not (each["path"] and each["batch"] and min(each["samples_ms"]) > 0):
+                raise ValueError("a result without samples")
+        run["setup"].get("device")
+    except OSError as error:
+        raise UsageError(f"{kept}: {error.strerror or error}", hint="keep a run with: lstn bench --save") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ArtifactError(
+            f"{kept}: not a run of lstn bench ({error!r:.100})", hint="keep one with: lstn bench --save"
+        ) from error
+    return dict(run)
+
+
+def _ratio(now: Milliseconds, then: Milliseconds, seed: int) -> Interval:
+    random = np.random.default_rng(seed)
+    medians = [np.zeros(RESAMPLES), np.zeros(RESAMPLES)]
+    for found, samples in zip(medians, (now, then), strict=True):
+        for draw in range(RESAMPLES):
+            found[draw] = np.median(samples[draw_stretches(len(samples), 1, random)[0]])
+    low, high = np.percentile(medians[0] / medians[1], (2.5, 97.5))
+    return Interval(float(np.median(now) / np.median(then)), float(low), float(high))

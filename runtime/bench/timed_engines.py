@@ -1,0 +1,136 @@
+"""Engines against each other on one machine: every batch size, timed in turn, with every sample kept."""
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from lstn.errors import UsageError
+from lstn.files import sha256_of
+from lstn.interval import Interval
+from lstn.machine.environment import Environment
+from lstn.machine.gpu import Device
+from lstn.runtime.bench.latency import Latency, Milliseconds, measure, ratio, summarize
+from lstn.runtime.bench.power import Energy, measure_energy
+from lstn.runtime.engines.base import Engine
+from lstn.runtime.engines.opening import open_engine
+from lstn.runtime.engines.plan_engine import PlanEngine
+
+VERSION = 1
+
+_GPU_CALLS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class BenchSetup:
+    """How engines are timed.
+
+    batches: images a call, one comparison for each
+    seconds: about how long each engine is timed at each batch size
+    seed:    of the images (random pixels), of the order within a round and of the bootstrap
+    device:  where ONNX models run
+    threads: of ONNX Runtime; None leaves it the choice
+    spin:    whether those threads wait busily; those of several engines would take the cores from the one at work
+    """
+
+    batches: tuple[int, ...]
+    seconds: float
+    seed: int
+    device: Device
+    threads: int | None
+    spin: bool
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class BenchResult:
+    """One engine at one batch size.
+
+    ratio:   of its time to that of the first engine at the same batch size; None for the first itself
+    samples: (R,) ms, in the order of the rounds, which all engines of a batch size share
+    energy:  measured after the race, alone; None where the machine doesn't count it
+    gpu_ms:  of a plan, by the GPU's clock and without copies: the median of some calls after the race, alone
+    """
+
+    path: Path
+    batch: int
+    latency: Latency
+    ratio: Interval | None
+    samples: Milliseconds
+    energy: Energy | None = None
+    gpu_ms: float | None = None
+
+    @property
+    def images_per_s(self) -> float:
+        """Throughput when one call follows the other."""
+        return 1000 * self.batch / self.latency.mean_ms
+
+
+def bench(paths: Sequence[Path], setup: BenchSetup, *, tell: Callable[[str], None]) -> list[BenchResult]:
+    """Open all engines at once and time them in turn; return results by batch size, then in the order of `paths`.
+
+    What is timed is `Engine.infer`: pixels in memory -> logits and theta in memory. `tell` hears what is going on.
+
+    Raises:
+        UsageError: an engine doesn't take one of the batch sizes.
+        LstnError: an engine can't be opened, or fails.
+    """
+    with ExitStack() as stack:
+        engines = []
+        for path in paths:
+            device = setup.device if path.suffix.lower() == ".onnx" else Device.AUTO  # a plan has no choice
+            opened = open_engine(path, device=device, threads=setup.threads, spin=setup.spin)
+            engines.append(stack.enter_context(opened))
+            if max(setup.batches) > engines[-1].max_batch:
+                raise UsageError(f"--batch {max(setup.batches)}: {path} takes {engines[-1].max_batch} images at most")
+        return [
+            result
+            for batch in setup.batches
+            for result in _compare(list(zip(paths, engines, strict=True)), batch, setup, tell)
+        ]
+
+
+def report(results: Sequence[BenchResult], setup: BenchSetup, environment: Environment) -> dict[str, object]:
+    """Return all that is known as JSON values: setup, environment, the files' SHA-256, results with raw samples."""
+    return {
+        "version": VERSION,
+        "setup": asdict(setup) | {"device": setup.device.value},
+        "environment": asdict(environment),
+        "files": {str(path): sha256_of(path) for path in dict.fromkeys(result.path for result in results)},
+        "results": [
+            {
+                "path": str(result.path),
+                "batch": result.batch,
+                **asdict(result.latency),
+                "images_per_s": result.images_per_s,
+                "ratio": None if result.ratio is None else asdict(result.ratio),
+                "energy": None if result.energy is None else asdict(result.energy),
+                "gpu_ms": result.gpu_ms,
+                "samples_ms": result.samples.tolist(),
+            }
+            for result in results
+        ],
+    }
+
+
+def _compare(
+    engines: Sequence[tuple[Path, Engine]], batch: int, setup: BenchSetup, tell: Callable[[str], None]
+) -> list[BenchResult]:
+    tell(f"timing {len(engines)} at batch {batch}, about {setup.seconds * len(engines):.0f} s")
+    random = np.random.default_rng(setup.seed)
+    images = [random.integers(0, 256, (batch, *engine.contract.image_hw, 3), dtype=np.uint8) for _, engine in engines]
+    runs = [partial(engine.infer, pixels) for (_, engine), pixels in zip(engines, images, strict=True)]
+    samples = measure(runs, seconds=setup.seconds * len(runs), seed=setup.seed)
+    results = []
+    for index, (path, engine) in enumerate(engines):
+        own = samples[:, index]
+        against = ratio(own, samples[:, 0], seed=setup.seed) if index else None
+        on_gpu = path.suffix.lower() == ".plan" or setup.device is Device.CUDA
+        energy = measure_energy(runs[index], images=batch, on_gpu=on_gpu)
+        gpu_ms = None
+        if isinstance(engine, PlanEngine):
+            gpu_ms = float(np.median([engine.device_ms(images[index]) for _ in range(_GPU_CALLS)]))
+        results.append(BenchResult(path, batch, summarize(own), against, own, energy, gpu_ms))
+    return results

@@ -1,0 +1,1 @@
+"""Engines: ONNX Runtime, OpenVINO and TensorRT behind one protocol."""

@@ -1,0 +1,82 @@
+"""What every engine is, whatever runs it; and the one place where a file's kind picks the library."""
+
+from dataclasses import dataclass
+from typing import Protocol, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from lstn.contract import Contract, Loc
+from lstn.errors import ArtifactError, UsageError
+from lstn.images import Pixels
+from lstn.warp import Theta
+
+Logits: TypeAlias = npt.NDArray[np.float32]
+"""(N, K) float32, one column per label, before softmax."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Prediction:
+    """What an engine answers: logits (N, K) float32, and theta (N, 2, 3) float32 or None for a model without one."""
+
+    logits: Logits
+    theta: Theta | None
+
+
+class Engine(Protocol):
+    """A model that is ready to run. Not for several threads at once: let one own it.
+
+    max_batch: images that it computes at once
+    """
+
+    contract: Contract
+    max_batch: int
+
+    def infer(self, pixels: Pixels) -> Prediction:
+        """(N, H, W, 3) uint8 RGB with 1 <= N <= max_batch -> logits (N, K) float32, theta (N, 2, 3) float32 or None.
+
+        The arrays returned are the caller's to keep. A plan takes more images too, and computes them in pieces.
+
+        Raises:
+            UsageError: pixels of another dtype or shape.
+            ArtifactError: the model answers with shapes that its contract doesn't describe.
+            DeviceError: the library or the GPU failed.
+        """
+
+
+def check_pixels(pixels: Pixels, contract: Contract, max_batch: int | None) -> None:
+    """Refuse pixels that are not (N, H, W, 3) uint8 with 1 <= N <= max_batch; None: any number of them.
+
+    Raises:
+        UsageError: they aren't.
+    """
+    check_shape(str(pixels.dtype), pixels.shape, contract, max_batch)
+
+
+def check_shape(dtype: str, shape: tuple[int, ...], contract: Contract, max_batch: int | None) -> None:
+    """Refuse what `check_pixels` refuses, wherever the pixels are.
+
+    Raises:
+        UsageError: as there.
+    """
+    height, width = contract.image_hw
+    fits = dtype == "uint8" and len(shape) == 4 and shape[1:] == (height, width, 3)
+    if not fits or not 1 <= shape[0] <= (max_batch or shape[0]):
+        most = "of 1 or more" if max_batch is None else f"from 1 to {max_batch}"
+        raise UsageError(f"pixels are {dtype} {shape}; wanted uint8 (N, {height}, {width}, 3) with N {most}")
+
+
+def check_prediction(prediction: Prediction, contract: Contract, count: int, *, source: str) -> Prediction:
+    """Return `prediction` if its shapes are those of `count` images by this contract; `source` names the file.
+
+    Raises:
+        ArtifactError: the file's contract doesn't describe what the model computes.
+    """
+    wanted: dict[str, tuple[int, ...]] = {"logits": (count, len(contract.labels))}
+    found: dict[str, tuple[int, ...]] = {"logits": prediction.logits.shape}
+    if contract.loc is not Loc.NONE:
+        wanted["theta"] = (count, 2, 3)
+        found["theta"] = () if prediction.theta is None else prediction.theta.shape
+    if found != wanted:
+        raise ArtifactError(f"{source}: answered {found}, its contract says {wanted}", hint="make it anew: lstn export")
+    return prediction

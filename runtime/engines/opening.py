@@ -1,0 +1,68 @@
+"""The one place where a file's suffix picks the library that runs it."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+from lstn.errors import UsageError
+from lstn.machine.cores import core_quota
+from lstn.machine.gpu import Device
+from lstn.runtime.engines.base import Engine
+from lstn.runtime.engines.preflight import instead
+
+
+def open_engine(
+    path: Path, *, device: Device = Device.AUTO, threads: int | None = None, spin: bool = True
+) -> AbstractContextManager[Engine]:
+    """Open `.onnx` with ONNX Runtime, `.plan` with the TensorRT that built it, `.xml` with OpenVINO; for a `with`.
+
+    device:  where an ONNX model runs; a plan runs on the GPU or not at all, an .xml on the CPU
+    threads: of ONNX Runtime or OpenVINO within one operator; None for what a container's
+             quota allows, or, without one, the library's choice, one for each physical core
+    spin:    whether ONNX Runtime's threads wait busily between operators: faster when alone, and costly to whoever
+             shares the cores, so no for every engine of several
+
+    Raises:
+        UsageError: no such file, or no kind of file that an engine reads.
+        ArtifactError, DeviceError, MissingExtra: on entering the `with`: the file, the machine or the installation.
+    """
+    if not path.exists():
+        unbuilt = path.suffix.lower() == ".plan" and path.with_suffix(".onnx").is_file()
+        raise UsageError(f"{path}: no such file", hint=instead(path) if unbuilt else "make a model with: lstn export")
+    opener = _OPENERS.get(path.suffix.lower())
+    if opener is None or not path.is_file():
+        export = f"lstn export {path}" if path.suffix == ".safetensors" else "lstn export"
+        raise UsageError(
+            f"{path}: no engine; wanted {' or '.join(f'a {suffix} file' for suffix in _OPENERS)}",
+            hint=f"make one with: {export}",
+        )
+    return opener(path, device, threads or core_quota(), spin)  # the libraries see cores, and no quota
+
+
+def _open_onnx(path: Path, device: Device, threads: int | None, spin: bool) -> AbstractContextManager[Engine]:
+    from lstn.runtime.engines.onnxruntime_engine import open_onnx
+
+    return open_onnx(path, device=device, threads=threads, spin=spin)
+
+
+def _open_plan(path: Path, device: Device, threads: int | None, spin: bool) -> AbstractContextManager[Engine]:
+    from lstn.runtime.engines.plan_engine import open_plan
+
+    if device is Device.CPU:
+        raise UsageError(f"{path}: a TensorRT plan runs on an NVIDIA GPU only", hint=f"on the CPU, {instead(path)}")
+    return open_plan(path)
+
+
+def _open_xml(path: Path, device: Device, threads: int | None, spin: bool) -> AbstractContextManager[Engine]:
+    from lstn.runtime.engines.openvino_engine import open_xml
+
+    if device is Device.CUDA:
+        raise UsageError(f"{path}: OpenVINO runs on the CPU only", hint="leave out --device")
+    return open_xml(path, threads=threads)
+
+
+_OPENERS: dict[str, Callable[[Path, Device, int | None, bool], AbstractContextManager[Engine]]] = {
+    ".onnx": _open_onnx,
+    ".plan": _open_plan,
+    ".xml": _open_xml,
+}

@@ -1,0 +1,1 @@
+"""Images -> answers: sources, decoding ahead of an engine, result rows, warp pictures."""

@@ -1,0 +1,110 @@
+"""Images -> answers, in order: decoded by threads ahead of the engine, and never more of them than a window holds."""
+
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from lstn.errors import ImageError
+from lstn.images import Pixels, decode
+from lstn.runtime.engines.base import Engine
+from lstn.runtime.inference.answer import Guess, leading, softmax
+from lstn.runtime.inference.sources import decode_url
+from lstn.warp import Theta
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ResultRow:
+    """What became of one image: guesses, best first, or an error.
+
+    path:   the file, or the URL of an object
+    theta:  (2, 3) float32, or None for a model without one
+    pixels: (H, W, 3) uint8, what the engine saw
+    """
+
+    path: Path | str
+    guesses: tuple[Guess, ...] = ()
+    theta: Theta | None = None
+    pixels: Pixels | None = None
+    error: str = ""
+
+
+def predict(
+    engine: Engine, paths: Sequence[Path | str], *, batch: int, top: int, workers: int
+) -> Generator[list[ResultRow], None, None]:
+    """Classify image files, and objects by their URL (str); yield their rows batch by batch, in the order of `paths`.
+
+    An image that can't be decoded, or that the model answers with no numbers for, becomes a row with an error.
+    Two batches are decoded ahead while the engine works, so memory doesn't grow with the number of files. Close the
+    iterator to stop early.
+
+    batch:   images a call of the engine, at most its max_batch
+    top:     guesses a row, at most one for each label
+    workers: threads that decode
+
+    Raises:
+        LstnError: the engine failed.
+    """
+    decoded = decode_ahead(paths, engine.contract.image_hw, workers=workers, window=2 * batch)
+    with closing(decoded):
+        while piece := list(islice(decoded, batch)):
+            yield _answer(engine, piece, top)
+
+
+def decode_ahead(
+    paths: Sequence[Path | str], image_hw: tuple[int, int], *, workers: int, window: int
+) -> Generator[tuple[Path | str, Pixels | ImageError], None, None]:
+    """Decode files in `workers` threads; yield each with its pixels (H, W, 3) or its error, in the order of `paths`.
+
+    At most `window` images are decoded, or being decoded, and not yet taken.
+    """
+    waiting: deque[tuple[Path | str, Future[Pixels]]] = deque()
+    remaining = iter(paths)
+    executor = ThreadPoolExecutor(workers, thread_name_prefix="decode")
+    try:
+        while True:
+            for path in islice(remaining, window - len(waiting)):
+                future = executor.submit(_load, path, image_hw)
+                waiting.append((path, future))
+            if not waiting:
+                return
+            path, future = waiting.popleft()
+            try:
+                yield path, future.result()
+            except ImageError as error:
+                yield path, error
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+
+
+def _load(path: Path | str, image_hw: tuple[int, int]) -> Pixels:
+    return decode(path, image_hw) if isinstance(path, Path) else decode_url(path, image_hw)
+
+
+def _answer(engine: Engine, piece: Sequence[tuple[Path | str, Pixels | ImageError]], top: int) -> list[ResultRow]:
+    good = [pixels for _, pixels in piece if not isinstance(pixels, ImageError)]
+    answers = _classify(engine, good, top) if good else iter(())
+    rows = []
+    for path, pixels in piece:
+        if isinstance(pixels, ImageError):
+            rows.append(ResultRow(path, error=pixels.message.removeprefix(f"{path}: ")))
+            continue
+        guesses, theta = next(answers)
+        error = "" if guesses else "the model's answer is not a number"
+        rows.append(ResultRow(path, guesses, theta, pixels, error))
+    return rows
+
+
+def _classify(engine: Engine, images: list[Pixels], top: int) -> Iterator[tuple[tuple[Guess, ...], Theta | None]]:
+    """Yield guesses and theta of each image; no guesses where the logits are not finite."""
+    prediction = engine.infer(np.stack(images))
+    finite = [bool(np.isfinite(logits).all()) for logits in prediction.logits]
+    guesses = leading(softmax(prediction.logits), engine.contract.labels, top=top)
+    for index, guess in enumerate(guesses):
+        theta = None if prediction.theta is None else prediction.theta[index]
+        yield (guess if finite[index] else ()), theta

@@ -1,0 +1,119 @@
+"""Rows -> text, batch by batch as they come, so that no number of images fills the memory.
+
+JSON keeps every name exactly, in ASCII. CSV and tables show control characters escaped, so that one row is one line and
+a file's name can't drive a terminal; and no cell of the CSV starts like a formula.
+"""
+
+import csv
+import json
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TextIO, TypeAlias
+
+from rich.cells import cell_len, set_cell_size
+from rich.console import Console
+from rich.text import Text
+
+from lstn.runtime.inference.answer import Guess
+from lstn.runtime.inference.predict import ResultRow
+from lstn.terminal import printable
+
+Write: TypeAlias = Callable[[Sequence[ResultRow]], None]
+"""Takes the rows of one batch."""
+
+_FORMULA = ("=", "+", "-", "@")
+_BAR = 10
+_PERCENT = len("100.0 %")
+_MIN_PATH, _MIN_LABEL = 12, 8
+
+
+@contextmanager
+def json_rows(stream: TextIO) -> Iterator[Write]:
+    """Write one JSON array, a row on each line: path, label, probability, top, and theta; or path and error."""
+    separator = "\n"
+
+    def write(rows: Sequence[ResultRow]) -> None:
+        nonlocal separator
+        for row in rows:
+            stream.write(separator + json.dumps(fields_of(row)))
+            separator = ",\n"
+        stream.flush()
+
+    stream.write("[")
+    yield write
+    stream.write("\n]\n")
+
+
+@contextmanager
+def csv_rows(stream: TextIO, *, top: int) -> Iterator[Write]:
+    """Write CSV: path, label, probability, label_2, probability_2, … up to `top`, error."""
+    writer = csv.writer(stream, lineterminator="\n")
+    ranks = ["", *(f"_{rank}" for rank in range(2, top + 1))]
+    writer.writerow(["path", *(f"{name}{rank}" for rank in ranks for name in ("label", "probability")), "error"])
+
+    def write(rows: Sequence[ResultRow]) -> None:
+        for row in rows:
+            guesses = [cell for guess in row.guesses for cell in (_cell(guess.label), f"{guess.probability:.6f}")]
+            padding = [""] * (2 * top - len(guesses))
+            writer.writerow([_cell(str(row.path), mask="./"), *guesses, *padding, _cell(row.error)])
+        stream.flush()
+
+    yield write
+
+
+@contextmanager
+def table_rows(console: Console, *, labels: Sequence[str], paths: Sequence[object]) -> Iterator[Write]:
+    """Print columns as wide as `labels` and `paths` need and `console` has; a row's further guesses stand below it."""
+    bar = _BAR if console.width >= 72 else 0
+    space = console.width - _PERCENT - bar - 6
+    label_width = min(max(_MIN_LABEL, *(cell_len(printable(label)) for label in labels)), max(_MIN_LABEL, space // 2))
+    path_width = min(max(cell_len(printable(str(path))) for path in paths), max(_MIN_PATH, space - label_width))
+
+    def write(rows: Sequence[ResultRow]) -> None:
+        lines = []
+        for row in rows:
+            path = _shortened(printable(str(row.path)), path_width)
+            if row.error:
+                lines.append(Text.assemble(path, "  ", (printable(row.error), "red")))
+            for rank, guess in enumerate(row.guesses):
+                shown = path if rank == 0 else " " * path_width
+                lines.append(Text.assemble(shown, "  ", _guess(guess, label_width, bar, leads=rank == 0)))
+        console.print(Text("\n").join(lines))
+
+    yield write
+
+
+def fields_of(row: ResultRow) -> dict[str, object]:
+    """Return what JSON says of a row: path, label, probability, top, and theta; or path and error."""
+    if row.error:
+        return {"path": str(row.path), "error": row.error}
+    top = [{"label": guess.label, "probability": round(guess.probability, 6)} for guess in row.guesses]
+    fields: dict[str, object] = {"path": str(row.path), **top[0], "top": top}
+    if row.theta is not None:
+        fields["theta"] = [[round(float(value), 6) for value in line] for line in row.theta]
+    return fields
+
+
+def _cell(text: str, *, mask: str = "'") -> str:
+    """A spreadsheet runs a cell that starts like a formula. A path stays a path with `./` in front."""
+    text = printable(text)
+    return mask + text if text.startswith(_FORMULA) else text
+
+
+def _shortened(text: str, width: int) -> str:
+    """Fill or cut to `width` cells, from the left: a path's end says more than its start."""
+    if cell_len(text) > width:
+        while cell_len(text) > width - 1:
+            text = text[1:]
+        text = f"…{text}"
+    return set_cell_size(text, width)
+
+
+def _guess(guess: Guess, label_width: int, bar: int, *, leads: bool) -> Text:
+    label = printable(guess.label)
+    shown = label if cell_len(label) <= label_width else set_cell_size(label, label_width - 1) + "…"
+    line = Text(set_cell_size(shown, label_width), style="bold" if leads else "")
+    line.append(f"  {100 * guess.probability:5.1f} %", style="not bold")
+    if blocks := round(bar * guess.probability):
+        line.append("  " + "█" * blocks, style="not bold cyan")
+    return line

@@ -1,0 +1,26 @@
+"""Pictures of what the transformer did: one file for each image, drawn from the engine's own theta."""
+
+import os
+from pathlib import Path
+
+from lstn.files import replacing
+from lstn.runtime.inference.predict import ResultRow
+from lstn.warp import draw_warp
+
+_MAX_STEM = 100
+"""Bytes of the image's name that are kept; with number and temporary suffix, every file system takes the result."""
+
+
+def save_warp(row: ResultRow, folder: Path, *, number: int) -> None:
+    """Draw the input and the warped crop of one row side by side, as `folder/000001-name.png`.
+
+    The number keeps images of one name in several folders apart. A row with an error, or without theta, has no picture.
+
+    Raises:
+        LstnError: the file can't be written.
+    """
+    if row.pixels is None or row.theta is None or row.error:
+        return
+    stem = os.fsdecode(os.fsencode(Path(row.path).stem)[:_MAX_STEM])
+    with replacing(folder / f"{number:06d}-{stem}.png") as temporary:
+        draw_warp(row.pixels, row.theta).save(temporary, format="PNG")

@@ -1,0 +1,233 @@
+"""A folder of results that grows by whole parts, so that a run that was killed goes on where its last part ends.
+
+    run.json                what the rows are answers of: model, options, format
+    part-000000.jsonl       rows, each image in one of all parts; or part-000000.parquet
+
+A part is whole or absent. Rows that were in no part when the run ended are computed again.
+"""
+
+import fcntl
+import json
+import os
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from lstn.errors import ArtifactError, LstnError, UsageError
+from lstn.files import replacing, sha256_of, write_text
+from lstn.formats.openvino_file import read_pair
+from lstn.formats.plan_file import read_sidecar
+from lstn.imports import require
+
+Fields: TypeAlias = dict[str, Any]
+"""One row as JSON has it; see `lstn.runtime.inference.rows.fields_of`."""
+
+PART_ROWS = 10_000
+"""Rows of a part."""
+
+PART_S = 30.0
+"""Seconds after which a part is written with the rows that there are: what a killed run loses at most."""
+
+_RUN = "run.json"
+_SUFFIXES = {"json": ".jsonl", "parquet": ".parquet"}
+
+
+@dataclass(frozen=True, slots=True)
+class ResultRun:
+    """What makes two answers comparable: rows of another `ResultRun` never join a folder.
+
+    engine_sha256: of the file that computed them; an .xml names the hash of its weights
+    onnx_sha256:   of the model.onnx that it was made from, or is
+    format:        json or parquet
+    """
+
+    engine_sha256: str
+    onnx_sha256: str
+    top: int
+    format: str
+
+
+def run_of(engine: Path, *, top: int, format_: str) -> ResultRun:
+    """Return what `engine` and these options compute.
+
+    Raises:
+        ArtifactError: the files beside `engine` don't belong to it.
+    """
+    sha256 = sha256_of(engine)
+    made_from = {".plan": _onnx_of_plan, ".xml": _onnx_of_xml}.get(engine.suffix.lower())
+    return ResultRun(sha256, made_from(engine) if made_from else sha256, top, format_)
+
+
+def _onnx_of_plan(plan: Path) -> str:
+    return read_sidecar(plan).onnx_sha256
+
+
+def _onnx_of_xml(xml: Path) -> str:
+    return read_pair(xml)[0].onnx_sha256
+
+
+class Parts:
+    """The parts of a folder, which one process at a time adds to.
+
+    done:   keys of the images that have a row; see `key_of`
+    failed: how many of their rows hold an error
+    """
+
+    def __init__(self, folder: Path, run: ResultRun) -> None:
+        self.done: set[bytes] = set()
+        self.failed = 0
+        self._folder = folder
+        self._run = run
+        self._rows: list[Fields] = []
+        self._written_at = time.monotonic()
+        self._number = 0
+        for part in sorted(folder.glob(f"part-*{_SUFFIXES[run.format]}")):
+            self._number = _number_of(part) + 1
+            for name, failed in _read(part):
+                self.done.add(key_of(name))
+                self.failed += failed
+
+    def add(self, rows: Sequence[Fields]) -> int:
+        """Take the rows of images that have none yet, and return how many those are.
+
+        Raises:
+            LstnError: the part that is full now can't be written.
+        """
+        added = 0
+        for row in rows:
+            key = key_of(row["path"])
+            if key not in self.done:
+                self.done.add(key)
+                self.failed += "error" in row
+                self._rows.append(row)
+                added += 1
+        if len(self._rows) >= PART_ROWS or (self._rows and time.monotonic() - self._written_at >= PART_S):
+            self.flush()
+        return added
+
+    def flush(self) -> None:
+        """Write the rows that are in no part yet.
+
+        Raises:
+            LstnError: they can't be written.
+        """
+        if self._rows:
+            part = self._folder / f"part-{self._number:06d}{_SUFFIXES[self._run.format]}"
+            with replacing(part) as temporary:
+                _WRITERS[self._run.format](temporary, self._rows)
+            self._number += 1
+            self._rows = []
+        self._written_at = time.monotonic()
+
+
+def key_of(name: str) -> bytes:
+    """Return 16 bytes that stand for a path or URL."""
+    return blake2b(_text(name).encode(), digest_size=16).digest()
+
+
+@contextmanager
+def open_parts(folder: Path, run: ResultRun) -> Iterator[Parts]:
+    """Open the results of `run` in `folder`, or begin them; what was added is written when the block ends, however.
+
+    Raises:
+        UsageError: `folder` holds the results of another run, or other files, or a run writes there now.
+        ArtifactError: a part is damaged.
+        LstnError: the folder can't be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        others = [name for name in os.listdir(folder) if not name.startswith(".")]  # noqa: PTH208 - names only
+    except OSError as error:
+        raise LstnError(f"--output {folder}: {error.strerror}", hint="name a folder to write to") from error
+    with _locked(folder):
+        if others and _RUN not in others:
+            raise UsageError(f"--output {folder}: holds other files, no results", hint="name a new folder")
+        if set(others) > {_RUN}:
+            _check_same(folder, run)
+        else:  # nothing yet, or what a run left that ended before its first row
+            write_text(folder / _RUN, json.dumps(asdict(run), indent=1) + "\n")
+        parts = Parts(folder, run)
+        try:
+            yield parts
+        finally:
+            parts.flush()
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Two runs at once would each compute what the other does. The system frees the lock of a killed one."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except OSError as error:
+        raise LstnError(f"--output {folder}: {error.strerror}") from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UsageError(f"--output {folder}: another run writes there", hint="wait for its end") from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _check_same(folder: Path, run: ResultRun) -> None:
+    path = folder / _RUN
+    try:
+        found = ResultRun(**json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError) as error:
+        raise ArtifactError(f"{path}: damaged ({error!r:.200})", hint="name a new folder with --output") from error
+    if found != run:
+        differing = {name: value for name, value in asdict(found).items() if value != getattr(run, name)}
+        told = ", ".join(f"{name} {value}, not {getattr(run, name)}" for name, value in differing.items())
+        raise UsageError(f"--output {folder}: holds the results of another run: {told}", hint="name a new folder")
+
+
+def _number_of(part: Path) -> int:
+    try:
+        return int(part.stem.removeprefix("part-"))
+    except ValueError as error:
+        raise ArtifactError(f"{part}: no part of these results", hint="take it out of the folder") from error
+
+
+def _read(part: Path) -> Iterator[tuple[str, bool]]:
+    """Yield the name of each row, and whether it holds an error."""
+    try:
+        if part.suffix == ".parquet":
+            parquet = require("pyarrow.parquet", extra="ray", package="pyarrow")
+            for row in parquet.read_table(part, columns=["path", "error"]).to_pylist():
+                yield str(row["path"]), row["error"] is not None
+        else:
+            with part.open("rb") as lines:
+                for row in map(json.loads, lines):
+                    yield str(row["path"]), "error" in row
+    except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's own are ValueErrors and OSErrors
+        raise ArtifactError(f"{part}: damaged part", hint="delete it; its images are computed again") from error
+
+
+def _write_json(path: Path, rows: Sequence[Fields]) -> None:
+    with path.open("w", encoding="ascii") as stream:
+        stream.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def _write_parquet(path: Path, rows: Sequence[Fields]) -> None:
+    """Write columns path, label, probability, top, theta, error; of a label or an error the one that is not is null."""
+    arrow = require("pyarrow", extra="ray")
+    parquet = require("pyarrow.parquet", extra="ray", package="pyarrow")
+    guess = arrow.struct([("label", arrow.string()), ("probability", arrow.float64())])
+    theta = arrow.list_(arrow.list_(arrow.float64()))
+    schema = arrow.schema([*guess, ("top", arrow.list_(guess)), ("theta", theta), ("error", arrow.string())])
+    schema = schema.insert(0, arrow.field("path", arrow.string()))
+    told = [row | {name: _text(row[name]) for name in ("path", "error") if name in row} for row in rows]
+    parquet.write_table(arrow.Table.from_pylist(told, schema=schema), path)
+
+
+def _text(name: str) -> str:
+    """Return a name as UTF-8 can hold it: bytes of a file's name that are none are escaped."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+_WRITERS = {"json": _write_json, "parquet": _write_parquet}

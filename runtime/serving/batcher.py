@@ -1,0 +1,248 @@
+"""Requests -> batches -> futures: a batch leaves when it is full or its oldest request has waited long enough.
+
+The images of one request stay together; a request of more than a batch is split, and its pieces may share a batch with
+others. Requests leave in the order in which they were submitted.
+"""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from types import TracebackType
+
+import numpy as np
+
+from lstn.images import Pixels
+from lstn.runtime.engines.base import Prediction
+from lstn.runtime.serving.refusal import Refusal, Why
+
+
+class FairLock:
+    """A lock that is handed on in the order of asking, so that of several engines none starves."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self.asked = 0
+        self._serving = 0
+
+    def __enter__(self) -> None:
+        with self._changed:
+            mine = self.asked
+            self.asked += 1
+            self._changed.wait_for(lambda: self._serving == mine)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._changed:
+            self._serving += 1
+            self._changed.notify_all()
+
+
+class Reservation:
+    """Room in the queue for the `count` images of one request, from its arrival until it is answered or given up."""
+
+    def __init__(self, batcher: "Batcher", count: int) -> None:
+        self.count = count
+        self.taken = 0
+        self.given_up = False
+        self.pixels: Pixels | None = None
+        self.submitted_at = 0.0
+        self.expires_at = float("inf")
+        self.future: Future[Prediction] = Future()
+        self.answers: list[Prediction] = []
+        self._batcher = batcher
+
+    def submit(self, pixels: Pixels, *, expires_at: float = float("inf")) -> "Future[Prediction]":
+        """Queue (count, H, W, 3) uint8; the future holds their prediction, a `Refusal` or what the engine raised.
+
+        expires_at: on the batcher's clock; a request that still waits then is dropped, and costs the engine nothing
+        """
+        if len(pixels) != self.count:
+            raise ValueError(f"{len(pixels)} images in a place for {self.count}")
+        self._batcher.enqueue(self, pixels, expires_at)
+        return self.future
+
+    def give_up(self) -> None:
+        """Leave the queue, because nobody waits for the answer any more. After the answer this does nothing."""
+        self._batcher.remove(self)
+
+
+@dataclass(frozen=True, slots=True)
+class BatchShare:
+    """Images `start` to `stop` of one request, within a batch. waited_s: since they were submitted."""
+
+    place: Reservation
+    start: int
+    stop: int
+    waited_s: float
+
+
+class Batcher:
+    """The queue of one engine: filled by any thread, emptied by the one that owns the engine.
+
+    max_batch:  images that leave together at most
+    max_wait_s: how long the oldest request waits for others
+    max_queue:  images at most that were admitted and haven't left
+    clock:      seconds, never backwards
+    """
+
+    def __init__(
+        self, *, max_batch: int, max_wait_s: float, max_queue: int, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.max_batch = max_batch
+        self.max_queue = max_queue
+        self._max_wait_s = max_wait_s
+        self._clock = clock
+        self._changed = threading.Condition()
+        self._queue: deque[Reservation] = deque()
+        self._submitted = 0
+        self._waiting = 0
+        self._closed = False
+
+    @property
+    def waiting(self) -> int:
+        """Images that were admitted and haven't left."""
+        return self._waiting
+
+    def admit(self, count: int) -> Reservation:
+        """Hold room for `count` images, at once or not at all.
+
+        Raises:
+            Refusal: invalid for more images than the queue ever holds, overloaded for more than it holds now,
+                unavailable after `close`.
+        """
+        if not 1 <= count <= self.max_queue:
+            raise Refusal(Why.INVALID, f"{count} images in one request; from 1 to {self.max_queue} are taken")
+        with self._changed:
+            if self._closed:
+                raise Refusal(Why.UNAVAILABLE, "the server is stopping")
+            if self._waiting + count > self.max_queue:
+                raise Refusal(Why.OVERLOADED, "the queue is full; try again later")
+            self._waiting += count
+        return Reservation(self, count)
+
+    def enqueue(self, place: Reservation, pixels: Pixels, expires_at: float) -> None:
+        """Put a place's images in the queue; see `Reservation.submit`."""
+        with self._changed:
+            if place.given_up:
+                return
+            place.pixels, place.expires_at, place.submitted_at = pixels, expires_at, self._clock()
+            self._queue.append(place)
+            self._submitted += place.count
+            if self._submitted >= self.max_batch or len(self._queue) == 1:
+                self._changed.notify()  # the owner sleeps until the oldest is due, unless the batch is full
+
+    def remove(self, place: Reservation) -> None:
+        """Forget what is left of a place; see `Reservation.give_up`."""
+        with self._changed:
+            if place.given_up:
+                return
+            place.given_up = True
+            left = place.count - place.taken
+            self._waiting -= left
+            if place.pixels is not None and left:
+                self._queue.remove(place)
+                self._submitted -= left
+            self._changed.notify()
+
+    def close(self) -> None:
+        """Admit nothing more. What was admitted is still answered."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+
+    def due_in(self) -> float | None:
+        """Return the seconds until a batch may leave, 0 for now; None as long as nothing is queued."""
+        if not self._queue:
+            return None
+        if self._closed or self._submitted >= self.max_batch:
+            return 0.0
+        return max(0.0, self._queue[0].submitted_at + self._max_wait_s - self._clock())
+
+    def wait(self) -> bool:
+        """Sleep until a batch may leave; False once closed, with nothing left to answer."""
+        with self._changed:
+            while True:
+                due = self.due_in()
+                if due == 0:
+                    return True
+                if self._closed and self._waiting == 0:
+                    return False
+                self._changed.wait(due)
+
+    def take(self) -> list[BatchShare]:
+        """Take the next batch out of the queue; empty if everything that waited has expired or was given up."""
+        parts: list[BatchShare] = []
+        expired: list[Reservation] = []
+        room = self.max_batch
+        with self._changed:
+            now = self._clock()
+            while self._queue and room:
+                place = self._queue[0]
+                left = place.count - place.taken
+                if now >= place.expires_at:
+                    expired.append(place)
+                    size = left
+                    place.given_up = True
+                elif left > room and place.count <= self.max_batch:
+                    break
+                else:
+                    size = min(left, room)
+                    parts.append(BatchShare(place, place.taken, place.taken + size, now - place.submitted_at))
+                    room -= size
+                place.taken += size
+                self._submitted -= size
+                self._waiting -= size
+                if place.taken == place.count:
+                    self._queue.popleft()
+        for place in expired:
+            fail(place, Refusal(Why.EXPIRED, "the deadline passed while the request waited"))
+        return parts
+
+
+def pixels_of(parts: Sequence[BatchShare]) -> Pixels:
+    """Return the images of a batch, (N, H, W, 3) uint8."""
+    pieces = [part.place.pixels[part.start : part.stop] for part in parts if part.place.pixels is not None]
+    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+
+
+def deliver(parts: Sequence[BatchShare], prediction: Prediction) -> None:
+    """Hand every request of a batch its own rows; a request that was split is answered with its last piece."""
+    offset = 0
+    for part in parts:
+        rows = slice(offset, offset + part.stop - part.start)
+        offset = rows.stop
+        place = part.place
+        place.answers.append(
+            Prediction(prediction.logits[rows], None if prediction.theta is None else prediction.theta[rows])
+        )
+        if part.stop == place.count and not place.future.done():
+            place.pixels = None
+            _settle(place, joined(place.answers))
+
+
+def fail(place: Reservation, error: Exception) -> None:
+    """Answer a request with an error; what is left of it leaves the queue."""
+    place.give_up()
+    _settle(place, error)
+
+
+def joined(answers: Sequence[Prediction]) -> Prediction:
+    """Put the pieces of a request that was split together again."""
+    if len(answers) == 1:
+        return answers[0]
+    thetas = [answer.theta for answer in answers if answer.theta is not None]
+    return Prediction(np.concatenate([answer.logits for answer in answers]), np.concatenate(thetas) if thetas else None)
+
+
+def _settle(place: Reservation, result: Prediction | Exception) -> None:
+    """A future that was cancelled, or has failed with an earlier piece, stays as it is."""
+    if place.future.done() or not place.future.set_running_or_notify_cancel():
+        return
+    if isinstance(result, Exception):
+        place.future.set_exception(result)
+    else:
+        place.future.set_result(result)

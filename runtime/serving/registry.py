@@ -1,0 +1,167 @@
+"""Everything that HTTP and gRPC share: the models by name, who may ask, what is being answered, and the counters."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from lstn.errors import LstnError
+from lstn.runtime.serving.access import MAX_HELD_BYTES, Guard
+from lstn.runtime.serving.metrics import Metrics
+from lstn.runtime.serving.refusal import Refusal, Why
+from lstn.runtime.serving.request import VERSION, Output, Request, inputs_of, outputs_of
+from lstn.runtime.serving.served_model import Generation, ServedModel
+from lstn.terminal import warn
+
+SERVER = "lstn"
+EXTENSIONS = ("binary_tensor_data",)
+
+
+class House:
+    """What is served. For the event loop's thread only."""
+
+    def __init__(self, models: Mapping[str, ServedModel], guard: Guard, metrics: Metrics) -> None:
+        self.models = models
+        self.guard = guard
+        self.draining = False
+        self._metrics = metrics
+        self._answering = 0
+        self._held = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def ready(self) -> bool:
+        """Whether every model has answered its warm-up batch, and the server isn't stopping."""
+        return not self.draining and all(model.generation is not None for model in self.models.values())
+
+    def model_ready(self, name: str, version: str) -> bool:
+        """Whether this model has.
+
+        Raises:
+            Refusal: there is no such model.
+        """
+        return self.find(name, version).generation is not None and not self.draining
+
+    def find(self, name: str, version: str) -> ServedModel:
+        """Return a model.
+
+        Raises:
+            Refusal: there is none of this name or version.
+        """
+        model = self.models.get(name)
+        if model is None or version not in ("", VERSION):
+            raise Refusal(Why.NOT_FOUND, "no such model")
+        return model
+
+    def metadata(self, name: str, version: str) -> dict[str, Any]:
+        """Return a model's name, version, platform, inputs and outputs.
+
+        Raises:
+            Refusal: there is no such model, or it isn't ready.
+        """
+        model = self.find(name, version)
+        contract = _generation(model).contract
+        inputs, outputs = (
+            [{"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)} for spec in specs]
+            for specs in (inputs_of(contract), outputs_of(contract))
+        )
+        return {
+            "name": name,
+            "versions": [VERSION],
+            "platform": model.platform,
+            "inputs": inputs,
+            "outputs": outputs,
+        }
+
+    def labels(self, name: str, version: str) -> tuple[str, ...]:
+        """Return a model's labels, in the order of its logits.
+
+        Raises:
+            Refusal: there is no such model, or it isn't ready.
+        """
+        return _generation(self.find(name, version)).contract.labels
+
+    async def answer(self, name: str, version: str, protocol: str, request: Request) -> list[Output]:
+        """Answer one request, and count it by what became of it.
+
+        Raises:
+            Refusal: why not.
+        """
+        model = self.find(name, version)
+        if self.draining:
+            self._metrics.request(name, protocol, Why.UNAVAILABLE.outcome)
+            raise Refusal(Why.UNAVAILABLE, "the server is stopping")
+        self._answering += 1
+        self._idle.clear()
+        outcome = "left"  # nothing else is raised when the client is gone
+        try:
+            outputs = await model.answer(request)
+            outcome = "answered"
+            return outputs
+        except Refusal as refusal:
+            outcome = refusal.why.outcome
+            if refusal.__cause__ is not None and refusal.why is Why.FAILED:
+                warn(f"{name}: {refusal.__cause__}")
+            raise
+        except Exception:
+            outcome = Why.FAILED.outcome
+            raise
+        finally:
+            self._metrics.request(name, protocol, outcome)
+            self._answering -= 1
+            if not self._answering:
+                self._idle.set()
+
+    def hold(self, count: int) -> None:
+        """Count bytes of a body that is in memory now; negative when it no longer is.
+
+        Raises:
+            Refusal: all bodies together would be too large.
+        """
+        if count > 0 and self._held + count > MAX_HELD_BYTES:
+            raise Refusal(Why.OVERLOADED, "too many requests are being read; try again later")
+        self._held += count
+
+    def metrics_page(self) -> tuple[bytes, str]:
+        """Return the metrics and their content type."""
+        waiting = {
+            name: model.generation.batcher.waiting
+            for name, model in self.models.items()
+            if model.generation is not None
+        }
+        return self._metrics.page(waiting)
+
+    async def load(self) -> None:
+        """Open every model.
+
+        Raises:
+            LstnError: one can't be opened.
+        """
+        await asyncio.gather(*(model.load() for model in self.models.values()))
+
+    async def reload(self) -> list[str]:
+        """Open the models whose files have changed, and return their names; one that can't be opened stays."""
+        changed = []
+        for name, model in self.models.items():
+            try:
+                if await model.load():
+                    changed.append(name)
+            except LstnError as error:
+                warn(f"{name} is not reloaded: {error.message}")
+            except Exception as error:
+                warn(f"{name} is not reloaded: {type(error).__name__}: {error}")
+        return changed
+
+    async def drain(self) -> None:
+        """Be not ready, accept nothing more, and wait until what was accepted is answered. No batch waits for more."""
+        self.draining = True
+        for model in self.models.values():
+            if model.generation is not None:
+                model.generation.batcher.close()
+        await self._idle.wait()
+
+
+def _generation(model: ServedModel) -> Generation:
+    if model.generation is None:
+        raise Refusal(Why.UNAVAILABLE, "the model is not ready")
+    return model.generation

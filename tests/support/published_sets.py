@@ -1,0 +1,122 @@
+"""Published data sets in small: the same formats, with a few images, and their own checksums."""
+
+import gzip
+import io
+import pickle
+import struct
+import tarfile
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from PIL import Image
+from scipy.io import savemat
+
+from lstn.data.published import mnist
+from lstn.data.published import named_sets as named_data
+from lstn.data.published.published_files import md5_of
+
+
+def accept(monkeypatch: pytest.MonkeyPatch, name: str, root: Path) -> None:
+    """Take the files below `root` for the published ones."""
+    if name == "mnist":
+        files = tuple(replace(f, md5=md5_of(root / f.path)) for f in mnist.MNIST_FILES)
+        monkeypatch.setattr(mnist, "MNIST_FILES", files)
+    else:
+        entry = named_data.NAMED[name]
+        files = tuple(replace(f, md5=md5_of(root / f.path)) for f in entry.files)
+        monkeypatch.setitem(named_data.NAMED, name, replace(entry, files=files))
+
+
+def write_mnist(root: Path, train: int = 60, test: int = 10) -> None:
+    folder = root / "MNIST/raw"
+    folder.mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for part, count in (("train", train), ("t10k", test)):
+        images = np.zeros((count, 28, 28), np.uint8)
+        images[:, 5:23, 8:20] = rng.integers(0, 256, (count, 18, 12))
+        head = struct.pack(">4I", 0x803, count, 28, 28)
+        (folder / f"{part}-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + images.tobytes()))
+        labels = np.arange(count, dtype=np.uint8) % 10
+        head = struct.pack(">2I", 0x801, count)
+        (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(head + labels.tobytes()))
+
+
+def python_2_batch(data: npt.NDArray[np.uint8], labels: list[int]) -> bytes:
+    """A pickle as Python 2 wrote CIFAR-10's: protocol 2, with the array's bytes in a str."""
+    out = io.BytesIO()
+    w = out.write
+    w(b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR(K\x01")
+    w(b"J" + struct.pack("<i", data.shape[0]) + b"J" + struct.pack("<i", data.shape[1]) + b"\x86")
+    w(b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89")
+    w(b"T" + struct.pack("<i", data.size) + data.tobytes() + b"tbU\x06labels](")
+    w(b"".join(b"K" + bytes([label]) for label in labels) + b"eu.")
+    return out.getvalue()
+
+
+def write_cifar10(root: Path, per_batch: int = 20, *, python_2: bool = True) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(1)
+    with tarfile.open(root / "cifar-10-python.tar.gz", "w:gz") as pack:
+        for name in (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"):
+            data = rng.integers(0, 256, (per_batch, 3072)).astype(np.uint8)
+            labels = (np.arange(per_batch) % 10).tolist()
+            body = python_2_batch(data, labels) if python_2 else pickle.dumps({"data": data, "labels": labels}, 2)
+            add(pack, f"cifar-10-batches-py/{name}", body)
+        add(pack, "cifar-10-batches-py/batches.meta", pickle.dumps({"label_names": list("abcdefghij")}, 2))
+
+
+def write_caltech101(root: Path, counts: dict[str, int]) -> None:
+    inner = io.BytesIO()
+    with tarfile.open(fileobj=inner, mode="w:gz") as pack:
+        level = 0
+        for label, count in counts.items():
+            for number in range(1, count + 1):
+                level += 1
+                add(pack, f"101_ObjectCategories/{label}/image_{number:04d}.jpg", image(level % 256, "JPEG"))
+    (root / "caltech101").mkdir(parents=True)
+    with zipfile.ZipFile(root / "caltech101/caltech-101.zip", "w") as outer:
+        outer.writestr("caltech-101/101_ObjectCategories.tar.gz", inner.getvalue())
+        outer.writestr("__MACOSX/caltech-101/._101_ObjectCategories.tar.gz", b"\x00")
+
+
+def write_gtsrb(root: Path, classes: int = 3, tracks: int = 5, frames: int = 4, test: int = 6) -> None:
+    (root / "gtsrb").mkdir(parents=True)
+    with zipfile.ZipFile(root / "gtsrb/GTSRB-Training_fixed.zip", "w") as pack:
+        for label in range(classes):
+            pack.writestr(f"GTSRB/Training/{label:05d}/GT-{label:05d}.csv", "Filename;Width\n")
+            for track in range(tracks):
+                for frame in range(frames):
+                    name = f"GTSRB/Training/{label:05d}/{track:05d}_{frame:05d}.ppm"
+                    pack.writestr(name, image(label * 50 + track * 5 + frame, "PPM"))
+    with zipfile.ZipFile(root / "gtsrb/GTSRB_Final_Test_Images.zip", "w") as pack:
+        for number in range(test):
+            pack.writestr(f"GTSRB/Final_Test/Images/{number:05d}.ppm", image(200 + number, "PPM"))
+    rows = [f"{number:05d}.ppm;6;6;1;1;5;5;{number * 7 % classes}\r\n" for number in range(test)]
+    with zipfile.ZipFile(root / "gtsrb/GTSRB_Final_Test_GT.zip", "w") as pack:
+        head = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId\r\n"
+        pack.writestr("GT-final_test.csv", head + "".join(rows))
+
+
+def write_svhn(root: Path, train: int = 60, test: int = 20, *, compressed: bool = True) -> None:
+    root.mkdir(parents=True, exist_ok=True)
+    rng = np.random.default_rng(2)
+    for name, count in (("train", train), ("test", test)):
+        pixels = rng.integers(0, 256, (32, 32, 3, count)).astype(np.uint8)
+        labels = (np.arange(count, dtype=np.uint8) % 10 + 1)[:, None]
+        savemat(root / f"{name}_32x32.mat", {"X": pixels, "y": labels}, do_compression=compressed)
+
+
+def add(pack: tarfile.TarFile, name: str, data: bytes) -> None:
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    pack.addfile(member, io.BytesIO(data))
+
+
+def image(level: int, kind: str) -> bytes:
+    out = io.BytesIO()
+    Image.new("RGB", (6, 6), (level % 256,) * 3).save(out, kind)
+    return out.getvalue()

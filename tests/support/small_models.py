@@ -1,0 +1,88 @@
+"""Models that are quick to export, and as well-behaved as trained ones."""
+
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import onnx
+import torch
+from onnx import numpy_helper
+
+from lstn.calibration.measuring_session import Session
+from lstn.contract import LOGITS, PIXELS, At, Contract, Loc
+from lstn.export.onnx.to_onnx import onnx_from_torch
+from lstn.export.onnx.verify_onnx import Agreement, sample_images
+from lstn.images import Pixels
+from lstn.nn.classifier import Classifier
+
+SIDE = 48
+LABELS = tuple("0123456789")
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A model, and the ONNX file that was made of it."""
+
+    model: Classifier
+    contract: Contract
+    path: Path
+    agreement: Agreement
+    images: Pixels
+
+
+def warping_model(
+    loc: Loc, backbone: str = "cnn", *, iterations: int = 1, at: At = At.INPUT
+) -> tuple[Classifier, Contract]:
+    """Make a model whose theta depends on the image and is far from the identity, as after training."""
+    contract = Contract(loc, backbone, (SIDE, SIDE), LABELS, iterations=iterations, at=at)
+    torch.manual_seed(0)
+    model = Classifier(contract)
+    if model.transformer is not None:
+        last = model.transformer.localizer.head[-1]
+        with torch.no_grad():
+            last.weight.normal_(0, 0.1)
+            last.bias.add_(torch.tensor([-0.2, 0.3, 0.1, -0.3, -0.1, 0.2]))
+    for module in model.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():  # an untrained BatchNorm lets nothing through that depends on the image
+        model(torch.from_numpy(sample_images("digits", (SIDE, SIDE), seed=1, count=16)))
+    return model.eval(), contract
+
+
+def rounding(model: Classifier, images: Pixels) -> float:
+    """How far PyTorch in float32 is from itself in float64: a faithful copy in float32 is about as far from either."""
+    pixels = torch.from_numpy(images)
+    with torch.no_grad():
+        rough, exact = model(pixels), copy.deepcopy(model).double()(pixels)
+    if model.transformer is not None:
+        rough, exact = rough[0], exact[0]
+    return float((rough - exact).abs().max())
+
+
+ExportOnce = Callable[[Loc], Exported]
+"""Exports `cnn` behind a localizer, the first time that it is asked for."""
+
+
+def exported_model(loc: Loc, backbone: str = "cnn") -> onnx.ModelProto:
+    """Export `warping_model` once in a run of the tests; the caller may change what it gets."""
+    result = onnx.ModelProto()
+    result.CopyFrom(_export_once(loc, backbone))
+    return result
+
+
+def undecided(loc: Loc) -> onnx.ModelProto:
+    """Export a model whose answer hangs on the image: untrained as it is, its bias alone would decide."""
+    model = exported_model(loc)
+    images = sample_images("digits", (SIDE, SIDE), seed=0, count=60)
+    mean = Session(model, "model").run([LOGITS], {PIXELS: images})[0].mean(axis=0)
+    bias = next(weight for weight in model.graph.initializer if weight.name == "backbone.classifier.2.bias")
+    bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) - mean, bias.name))
+    return model
+
+
+@cache
+def _export_once(loc: Loc, backbone: str) -> onnx.ModelProto:
+    return onnx_from_torch(*warping_model(loc, backbone))

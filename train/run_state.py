@@ -1,0 +1,242 @@
+"""The state of a run after its last whole epoch: all that resuming needs, in one file without pickle."""
+
+import json
+import math
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypedDict
+
+import torch
+from safetensors.torch import save
+from torch import Tensor
+
+from lstn.contract import Contract
+from lstn.errors import ArtifactError
+from lstn.files import write_bytes
+from lstn.health.liveness import Health
+from lstn.health.run_health import health, number, share
+from lstn.nn.checkpoint import read_tensors
+from lstn.nn.classifier import Classifier
+from lstn.train.options import Options
+
+LAST = "last.safetensors"
+"""Name of the state inside a run's folder."""
+
+_KEY = "lstn.state"
+_WARPS = "warps"
+_FIELDS: dict[str, type] = {"options": str, "history": list, "scaler": dict, "identity": str}
+_OPTIONAL: dict[str, Any] = {"contract": "", "steps": 0}
+"""What runs from before there were recipes lack, and what stands in for it."""
+_MOST, _MOST_INT = sys.float_info.max, 2**31 - 1
+_SLOTS = {"step", "exp_avg", "exp_avg_sq"}
+"""What Adam keeps of a weight that has had a gradient."""
+
+
+class _Figures(TypedDict):
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+
+
+class Epoch(_Figures, total=False):
+    """One line of metrics.jsonl. Losses in nats, accuracies 0..1, seconds of training and validation.
+
+    chance:      the validation accuracy up to which a model is at chance (`lstn.chance`); runs of an older lstn lack it
+    transformer: how it was after the epoch; not there without one
+    """
+
+    chance: float
+    transformer: Health
+
+
+@dataclass(slots=True)
+class Run:
+    """Everything that changes from epoch to epoch, and `identity`, which must not: a hash of contract and data set.
+
+    averaged: the weights' running average, if the recipe asks for one; `steps` says of how many steps
+    warps: after every epoch, theta (n, 2, 3) of the images that `lstn.train.watch.probe` shows
+    """
+
+    model: Classifier
+    optimizer: torch.optim.Adam
+    scaler: torch.amp.GradScaler
+    identity: str
+    contract: Contract
+    averaged: Classifier | None
+    steps: int = 0
+    history: list[Epoch] = field(default_factory=list)
+    warps: list[Tensor] = field(default_factory=list)
+
+    @property
+    def kept(self) -> Classifier:
+        """The model that is evaluated, watched and kept."""
+        return self.model if self.averaged is None else self.averaged
+
+    @property
+    def best(self) -> Epoch | None:
+        """The first epoch with the highest validation accuracy."""
+        return max(self.history, key=lambda epoch: epoch["val_accuracy"], default=None)
+
+    @property
+    def flat_epochs(self) -> int:
+        """Whole epochs since the best one."""
+        return len(self.history) - self.best["epoch"] if self.best else 0
+
+
+def write_state(path: Path, run: Run, options: Options) -> None:
+    """Write the run after a whole epoch. This file is the truth: metrics.jsonl is written anew from it."""
+    tensors = {f"model.{name}": tensor for name, tensor in run.model.state_dict().items()}
+    if run.averaged is not None:
+        tensors |= {f"averaged.{name}": tensor for name, tensor in run.averaged.state_dict().items()}
+    optimizer = run.optimizer.state_dict()
+    for index, slots in optimizer["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
+    if run.warps:
+        tensors[_WARPS] = torch.stack(run.warps)
+    rest = {
+        "options": options.to_json(),
+        "history": run.history,
+        "scaler": run.scaler.state_dict(),
+        "identity": run.identity,
+        "contract": run.contract.to_json(),
+        "steps": run.steps,
+    }
+    whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    write_bytes(path, save(whole, {_KEY: json.dumps(rest)}))
+
+
+def read_options(path: Path) -> Options:
+    """Read what the run at `path` was started with.
+
+    Raises:
+        ArtifactError: not the state of a run.
+    """
+    _, rest = _read(path)
+    return Options.from_json(rest["options"], source=str(path))
+
+
+def read_identity(path: Path) -> str:
+    """Read the hash of contract and data set that the run at `path` began with.
+
+    Raises:
+        ArtifactError: not the state of a run.
+    """
+    return str(_read(path)[1]["identity"])
+
+
+def restore(path: Path, run: Run, *, shown: int) -> None:
+    """Bring a freshly made `run` to where the one at `path` stood.
+
+    shown: how many images have their theta kept in `Run.warps`
+
+    Raises:
+        ArtifactError: not the state of a run with this model, or its data set has changed since.
+    """
+    tensors, rest = _read(path)
+    _check_labels(path, rest["contract"], run.contract)
+    try:
+        run.model.load_state_dict(_below("model.", tensors))
+        if run.averaged is not None:
+            run.averaged.load_state_dict(_below("averaged.", tensors))
+        _restore_optimizer(run.optimizer, tensors)
+        _restore_scaler(run.scaler, rest["scaler"])
+    except (RuntimeError, KeyError, ValueError) as error:
+        first = str(error).splitlines()[-1].strip()
+        raise ArtifactError(f"{path}: the state of another model ({first:.200})") from error
+    if rest["identity"] != run.identity:
+        raise ArtifactError(
+            f"{path}: the data set is not the one that this run began with, or it began when names alone were compared",
+            hint="put the images back as they were, or start a new run",
+        )
+    run.history, run.steps = rest["history"], rest["steps"]
+    if _WARPS in tensors:
+        warps = tensors[_WARPS]
+        if warps.shape[1:] != (shown, 2, 3) or len(warps) > len(run.history):
+            raise ArtifactError(f"{path}: damaged: {_WARPS} have the shape {tuple(warps.shape)}")
+        run.warps = list(warps.float())
+
+
+def _check_labels(path: Path, began: str, now: Contract) -> None:
+    """A class more or less would show as weights that don't fit, and a renamed one not at all."""
+    if not began:  # a run from before this was kept
+        return
+    before = Contract.from_json(began, source=str(path)).labels
+    if before == now.labels:
+        return
+    gone, new = sorted(set(before) - set(now.labels)), sorted(set(now.labels) - set(before))
+    changes = [f"without {label!r}" for label in gone[:1]] + [f"with {label!r}" for label in new[:1]]
+    how = ", ".join(changes) or "in another order"
+    raise ArtifactError(
+        f"{path}: the data set has {len(now.labels)} labels, {how}; the run began with {len(before)}",
+        hint="put the class folders back as they were, or start a new run",
+    )
+
+
+def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _restore_optimizer(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
+    """Each slot gets its weight's memory layout, as it had: else a step takes three times as long, for the same."""
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, tensor in _below("optimizer.", tensors).items():
+        number_of, slot = name.split(".")
+        slots.setdefault(int(number_of), {})[slot] = tensor
+    weights = dict(enumerate(weight for group in optimizer.param_groups for weight in group["params"]))
+    for index, found in slots.items():
+        shape = weights[index].shape
+        wanted = {slot: torch.Size() if slot == "step" else shape for slot in _SLOTS}
+        if {slot: each.shape for slot, each in found.items()} != wanted:
+            raise ValueError(f"what the optimizer keeps of weight {index} has another shape")
+        if not 0 <= float(found["step"]) < math.inf:
+            raise ValueError(f"weight {index} has taken {float(found['step'])} steps")
+        slots[index] = {
+            slot: each if slot == "step" else torch.empty_like(weights[index]).copy_(each)
+            for slot, each in found.items()
+        }
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": slots})
+
+
+def _restore_scaler(scaler: torch.amp.GradScaler, found: dict[str, Any]) -> None:
+    own = scaler.state_dict()
+    if {name: type(value) for name, value in found.items()} != {name: type(value) for name, value in own.items()}:
+        raise ValueError("its loss scaler has other fields")
+    for value in found.values():
+        number(value, _MOST_INT if type(value) is int else _MOST)
+    scaler.load_state_dict(found)
+
+
+def _epoch(row: dict[str, Any], place: int) -> Epoch:
+    if type(row["epoch"]) is not int or row["epoch"] != place:
+        raise ValueError(f"epoch {place} is called {row['epoch']!r:.40}")
+    whole = Epoch(
+        epoch=place,
+        train_loss=number(row["train_loss"], _MOST),
+        train_accuracy=number(row["train_accuracy"], 1.001),  # a sum of shares may be a rounding error over 1
+        val_loss=number(row["val_loss"], _MOST),
+        val_accuracy=share(row["val_accuracy"]),
+        seconds=number(row["seconds"], _MOST),
+    )
+    if "chance" in row:
+        whole["chance"] = share(row["chance"])
+    if "transformer" in row:
+        whole["transformer"] = health(row["transformer"])
+    return whole
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    tensors, metadata = read_tensors(path)
+    try:
+        rest = json.loads(metadata[_KEY])
+        known = {name: rest[name] for name in _FIELDS} | {name: rest.get(name, of) for name, of in _OPTIONAL.items()}
+        for name, kind in (_FIELDS | {name: type(of) for name, of in _OPTIONAL.items()}).items():
+            if type(known[name]) is not kind:
+                raise ValueError(f"its {name} are no {kind.__name__}")
+        known["history"] = [_epoch(row, place) for place, row in enumerate(known["history"], 1)]
+        return tensors, known
+    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
+        raise ArtifactError(f"{path}: not the state of a training run", hint="resume a folder under runs/") from error

@@ -1,0 +1,1 @@
+"""What watches a training run: the transformer's probe, pictures and TensorBoard."""

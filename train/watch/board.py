@@ -1,0 +1,64 @@
+"""TensorBoard: what metrics.jsonl says as curves, and the warps epoch by epoch, in a run's folder."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from lstn.images import Pixels
+from lstn.imports import require
+from lstn.train.run_state import Epoch
+from lstn.train.watch.pictures import draw_sheet
+from lstn.warp import Theta
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
+
+BOARD = "tensorboard"
+"""Name of the logs' folder inside a run's."""
+
+
+class Board:
+    """Writes event files below a run's folder, from the first epoch that it is told of.
+
+    A resumed run goes on with a new file, whose first line has TensorBoard forget any later epochs of the older ones.
+
+    Raises:
+        MissingExtra: tensorboard is not installed.
+    """
+
+    def __init__(self, run: Path) -> None:
+        require("tensorboard", extra="tensorboard")
+        self._folder = run / BOARD
+        self._writer: SummaryWriter | None = None
+
+    def epoch(self, row: Epoch) -> None:
+        """Log the figures of one epoch, so that they can be seen at once."""
+        number, writer = row["epoch"], self._at(row["epoch"])
+        writer.add_scalar("loss/train", row["train_loss"], number)
+        writer.add_scalar("loss/validation", row["val_loss"], number)
+        writer.add_scalar("accuracy/train", row["train_accuracy"], number)
+        writer.add_scalar("accuracy/validation", row["val_accuracy"], number)
+        if "transformer" in row:
+            for name, value in row["transformer"].items():
+                if isinstance(value, float):
+                    writer.add_scalar(f"transformer/{name}", value, number)
+        writer.flush()
+
+    def warped(self, number: int, pixels: Pixels, theta: Theta) -> None:
+        """Log what the transformer does to images (n, H, W, 3) by theta (n, 2, 3) in epoch `number`."""
+        sheet = np.asarray(draw_sheet(pixels, theta))
+        self._at(number).add_image("warps", sheet, number, dataformats="HWC")
+
+    def close(self) -> None:
+        """Write what is left. A board that heard of no epoch leaves nothing."""
+        if self._writer is not None:
+            self._writer.close()
+
+    def _at(self, number: int) -> "SummaryWriter":
+        """Made late, since the run's folder must not exist before the run is sure of its options."""
+        if self._writer is None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._writer = SummaryWriter(str(self._folder), purge_step=number)
+        return self._writer

@@ -1,0 +1,123 @@
+"""What a person looks at after a run: curves.png, warps.png, warps.gif and confusion.png."""
+
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from PIL import Image, ImageDraw
+
+from lstn.data.dataset import Split
+from lstn.evaluation.scores import Scores
+from lstn.files import replacing, write_bytes
+from lstn.images import Pixels
+from lstn.nn.classifier import Classifier
+from lstn.train.run_state import Epoch
+from lstn.warp import Theta, contact_sheet, draw_warp
+
+CURVES, WARPS, ANIMATION, CONFUSION = "curves.png", "warps.png", "warps.gif", "confusion.png"
+
+_FRAMES = 48
+"""Frames of an animation: of longer runs, as many epochs evenly spaced, so that the file stays below a few MB."""
+
+_FRAME_MS, _LAST_MS = 200, 2500
+_COLOURS = 128
+_NAMED = 50
+"""Classes up to which each is named beside a confusion matrix, and _COUNTED up to which every cell has its number."""
+_COUNTED = 15
+
+
+def draw_curves(path: Path, history: tuple[Epoch, ...], title: str) -> None:
+    """Draw loss and accuracy over the epochs."""
+    epochs = [row["epoch"] for row in history]
+    best = max(history, key=lambda row: row["val_accuracy"])
+    figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
+    losses, accuracies = figure.subplots(1, 2)
+    losses.plot(epochs, [row["train_loss"] for row in history], label="train")
+    losses.plot(epochs, [row["val_loss"] for row in history], label="validation")
+    losses.set(xlabel="epoch", ylabel="cross-entropy (nats)", title=title, ylim=(0, None))
+    accuracies.plot(epochs, [100 * row["train_accuracy"] for row in history], label="train")
+    accuracies.plot(epochs, [100 * row["val_accuracy"] for row in history], label="validation")
+    accuracies.plot(best["epoch"], 100 * best["val_accuracy"], "o", color="C1", label="best")
+    accuracies.set(
+        xlabel="epoch", ylabel="accuracy (%)", title=f"best {best['val_accuracy']:.1%} in epoch {best['epoch']}"
+    )
+    for axes in (losses, accuracies):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    write_bytes(path, buffer.getvalue())
+
+
+@torch.no_grad()
+def draw_warps(path: Path, model: Classifier, images: Split, *, count: int = 16) -> None:
+    """Draw `count` inputs with the quadrilateral that the transformer chose, each beside the crop that it makes."""
+    model.eval()
+    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
+    pixels = np.stack([images[int(index)][0] for index in chosen])
+    _, theta = model.transform(torch.from_numpy(pixels))
+    if theta is None:
+        raise ValueError("a model without a localizer has no warps to draw")
+    pairs = zip(pixels, theta.numpy(), strict=True)
+    sheet = contact_sheet([draw_warp(image, matrix, side=112) for image, matrix in pairs])
+    with replacing(path) as temporary:
+        sheet.save(temporary, format="png")
+
+
+def draw_sheet(pixels: Pixels, theta: Theta) -> Image.Image:
+    """Draw images (n, H, W, 3) with their windows and crops by theta (n, 2, 3) in rows, small enough to be animated."""
+    return contact_sheet([draw_warp(image, matrix, side=72) for image, matrix in zip(pixels, theta, strict=True)])
+
+
+def draw_animation(path: Path, pixels: Pixels, warps: Sequence[Theta]) -> None:
+    """Draw how the warps of the same images (n, H, W, 3) change from epoch to epoch: theta (n, 2, 3) for each.
+
+    The last epoch stands still for a while before it begins anew.
+    """
+    last = len(warps)
+    shown = sorted({round(number) for number in np.linspace(1, last, min(_FRAMES, last))})
+    frames = [_frame(draw_sheet(pixels, warps[number - 1]), f"epoch {number} of {last}") for number in shown]
+    # One palette for all and no dithering: what stays the same from frame to frame then costs nothing.
+    palette = frames[-1].quantize(_COLOURS, dither=Image.Dither.NONE)
+    drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
+    times = [_FRAME_MS] * (len(drawn) - 1) + [_LAST_MS]
+    with replacing(path) as temporary:
+        drawn[0].save(
+            temporary, format="GIF", save_all=True, append_images=drawn[1:], duration=times, loop=0, optimize=False
+        )
+
+
+def draw_confusion(path: Path, scores: Scores, title: str) -> None:
+    """Draw the confusion matrix: what each class was taken for, as shares of its images."""
+    counts = scores.counts
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    classes = len(scores.labels)
+    side = float(np.clip(0.3 * classes, 4.5, 12))
+    figure = Figure(figsize=(side + 1, side), dpi=120, layout="constrained")
+    axes = figure.subplots()
+    image = axes.imshow(100 * shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100))  # so that a few mistakes can be seen
+    axes.set(xlabel="taken for", ylabel="class", title=f"{title}: {scores.top1_share:.1%} of {scores.images} images")
+    if classes <= _NAMED:
+        names = [label if len(label) <= 16 else f"{label[:15]}…" for label in scores.labels]
+        axes.set_xticks(range(classes), names, rotation=90 if max(map(len, names)) > 2 else 0, parse_math=False)
+        axes.set_yticks(range(classes), names, parse_math=False)
+    if classes <= _COUNTED:
+        for row, column in zip(*np.nonzero(counts), strict=True):
+            colour = "white" if shares[row, column] > 0.3 else "black"
+            axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8, color=colour)
+    figure.colorbar(image, label="% of the class", shrink=0.8)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png")
+    write_bytes(path, buffer.getvalue())
+
+
+def _frame(sheet: Image.Image, caption: str) -> Image.Image:
+    framed = Image.new("RGB", (sheet.width, sheet.height + 16), "white")
+    framed.paste(sheet, (0, 16))
+    ImageDraw.Draw(framed).text((8, 4), caption, fill="black")
+    return framed

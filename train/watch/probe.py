@@ -1,0 +1,161 @@
+"""Is the transformer alive? A few validation images, looked at after every epoch, tell."""
+
+import math
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from lstn.contract import Contract
+from lstn.data.dataset import Split
+from lstn.health.liveness import Vitals
+from lstn.images import Pixels
+from lstn.nn.classifier import Classifier
+from lstn.nn.forms import BOUNDS
+from lstn.nn.transformer import affine_grid, compose
+from lstn.warp import Theta, corners_px
+
+FEWEST, MOST, SHARE = 32, 512, 30
+"""How many validation images are looked at: a thirtieth of the training images, within these bounds.
+
+Each goes through the backbone three times; with the gradient that was 4.5 % of an epoch of digits (40 images, cnn at 64
+pixels) and 3.3 % of one of GTSRB (68 images, resnet-18 at 64), on one core. More training images make it less.
+"""
+
+GRADIENT_IMAGES = 32
+"""Of them, how many the gradient is of. Its share is judged by powers of ten, and backwards is the dear direction."""
+
+SHOWN = 8
+"""Of them, how many are drawn, the same ones in every epoch."""
+
+_MOST_BYTES = 64 << 20
+"""Of pixels, so that huge images don't take the memory."""
+
+_BEYOND_PX = 1e6
+"""What stands for a corner that went to infinity, which JSON has no number for."""
+
+
+class Probe:
+    """Validation images that the transformer is watched on, evenly spaced over the split and the same in every epoch.
+
+    pixels: (N, H, W, 3) uint8
+    labels: (N,) int64
+    """
+
+    def __init__(self, images: Split, contract: Contract, *, training_images: int, batch_size: int) -> None:
+        first = images[0][0]
+        count = min(len(images), max(FEWEST, training_images // SHARE), MOST, max(1, _MOST_BYTES // first.nbytes))
+        chosen = [images[int(index)] for index in np.linspace(0, len(images) - 1, count)]
+        self.pixels = torch.from_numpy(np.stack([pixels for pixels, _ in chosen]))
+        self.labels = torch.tensor([label for _, label in chosen])
+        self._batch_size = min(max(batch_size, 16), count)
+        self._first = first_theta(contract)
+
+    def shown(self) -> Pixels:
+        """Return the images that are drawn, (n, H, W, 3) uint8."""
+        count = min(SHOWN, len(self.pixels))
+        return np.asarray(self.pixels[np.linspace(0, len(self.pixels) - 1, count).astype(int)].numpy())
+
+    def thetas(self, model: Classifier) -> Theta:
+        """Return where `model` looks in the images of `shown`, (n, 2, 3) float32."""
+        model.eval()
+        with torch.no_grad():
+            _, theta = model.transform(torch.from_numpy(self.shown()).to(_device(model)))
+        assert theta is not None  # a model without a transformer is not watched
+        return np.asarray(theta.cpu().numpy())
+
+    def examine(self, model: Classifier, trained: Classifier) -> Vitals:
+        """Return what can be seen of the transformer, in evaluation mode and float32.
+
+        The gradient is that to `trained`, whose running average `model` may be.
+        Neither weights nor their `.grad` nor any random state are touched: training goes on as if nobody had looked.
+        """
+        model.eval()
+        trained.eval()
+        theta, right = self._classify(model)
+        height, width = self.pixels.shape[1:3]
+        corners = corners_px(theta, (height, width))
+        home = corners_px(np.array([[[1, 0, 0], [0, 1, 0]]], np.float32), (height, width))
+        began = corners_px(self._first, (height, width))
+        return Vitals(
+            images=len(self.pixels),
+            gradient_share=_gradient_share(trained, self.pixels[:GRADIENT_IMAGES], self.labels[:GRADIENT_IMAGES]),
+            displacement_px=_bounded(np.linalg.norm(corners - home, axis=2).mean()),
+            moved_px=_bounded(np.linalg.norm(corners - began, axis=2).mean()),
+            spread_px=_spread(corners),
+            outside_share=outside_share(theta, (height, width)),
+            accuracy=right[0],
+            accuracy_identity=right[1],
+            accuracy_swapped=right[2],
+        )
+
+    @torch.no_grad()
+    def _classify(self, model: Classifier) -> tuple[Theta, list[float]]:
+        """Return theta (N, 2, 3), and the accuracies with it, with the identity, and with another image's theta."""
+        transformer = model.transformer
+        assert transformer is not None
+        batches = [pixels.to(_device(model)) for pixels in torch.split(self.pixels, self._batch_size)]
+        frames = [model.frames(model.normalise(batch)) for batch in batches]
+        theta = torch.cat([transformer.localize(batch, model.look) for batch in frames])
+        # Half of the images away, for neighbours in a folder are of one class, or pictures of one object.
+        other = theta.roll(len(theta) // 2, dims=0)
+        right = torch.zeros(3, dtype=torch.int64)
+        for index, batch in enumerate(frames):
+            part = slice(index * self._batch_size, (index + 1) * self._batch_size)
+            for place, used in enumerate((theta[part], None, other[part])):
+                seen = batch if used is None else transformer.warp(batch, used)
+                right[place] += (model.classify(seen).argmax(1).cpu() == self.labels[part]).sum()
+        return np.asarray(theta.float().cpu().numpy()), [int(count) / len(self.labels) for count in right]
+
+
+def first_theta(contract: Contract) -> Theta:
+    """Return what theta is before the first step, whatever the image: (1, 2, 3) float32."""
+    bounds = BOUNDS[contract.theta]
+    of_a_look = bounds.theta(torch.tensor([bounds.start]))
+    theta = of_a_look
+    for _ in range(contract.iterations - 1):
+        theta = compose(theta, of_a_look)
+    return np.asarray(theta.numpy())
+
+
+def _spread(corners: npt.NDArray[np.float64]) -> float:
+    if not np.isfinite(corners).all():
+        return _BEYOND_PX
+    return _bounded(np.sqrt(np.square(corners - corners.mean(0)).sum(2).mean()))
+
+
+def outside_share(theta: Theta, image_hw: tuple[int, int]) -> float:
+    """(N, 2, 3) float32 -> the share of the output's points that are sampled outside of the frame, 0..1."""
+    grid = affine_grid(torch.from_numpy(theta), image_hw)
+    return float(1 - ((grid.abs() <= 1).all(-1)).double().mean())  # so that a point that is no number is outside
+
+
+@torch.enable_grad()
+def _gradient_share(model: Classifier, pixels: Tensor, labels: Tensor) -> float | None:
+    """Return the norm of the loss's gradient to the localizer over that to all weights, 0..1, or None if all are 0."""
+    assert model.transformer is not None
+    device = _device(model)
+    logits = model.classify(model.transform(pixels.to(device))[0])
+    loss = F.cross_entropy(logits, labels.to(device))
+    localizer, backbone = (_weights(part) for part in (model.transformer, model.backbone))
+    # Not `backward`, which would leave its gradients where the optimizer looks.
+    gradients = torch.autograd.grad(loss, localizer + backbone, allow_unused=True)
+    squares = [0.0 if each is None else float(each.double().square().sum()) for each in gradients]
+    whole = sum(squares)
+    if not math.isfinite(whole):  # an exploded theta; the warps say so too
+        return 0.0
+    return math.sqrt(sum(squares[: len(localizer)]) / whole) if whole else None
+
+
+def _weights(module: nn.Module) -> list[nn.Parameter]:
+    return [weight for weight in module.parameters() if weight.requires_grad]
+
+
+def _device(model: Classifier) -> torch.device:
+    return model.scale.device
+
+
+def _bounded(pixels: float) -> float:
+    return float(min(np.nan_to_num(pixels, nan=_BEYOND_PX), _BEYOND_PX))
