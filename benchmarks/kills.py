@@ -24,11 +24,12 @@ from tempfile import TemporaryDirectory
 import torch
 
 from lstn.contract import Loc, ThetaForm
+from lstn.health.run_health import Epoch
 from lstn.nn.checkpoint import CHECKPOINT, read_tensors
 from lstn.train.loop import Watcher, fit
 from lstn.train.options import Options
 from lstn.train.recipes import RECIPES
-from lstn.train.run_state import LAST, Epoch
+from lstn.train.run_state import LAST
 
 RECIPE = replace(
     RECIPES["paper"],

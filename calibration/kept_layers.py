@@ -11,6 +11,9 @@ from lstn.formats.node_names import HEAD, ModelPart, layer_of, part_of
 LAYERS = ("Conv", "Gemm", "MatMul")
 """The operators whose arithmetic lower precision makes cheaper. What else there is only follows their types."""
 
+QUANTIZED = ("Conv", "Gemm", "MatMul", "Add")
+"""Whose inputs are quantized: the layers, and the sums of residual blocks, so that a block stays in 8 bits."""
+
 LOCALIZER = ModelPart.LOCALIZER.value
 HEAD_ALONE = "head"
 """What `--keep` calls the layers that are float32 in any case."""

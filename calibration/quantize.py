@@ -1,7 +1,6 @@
 """float32 -> int8 or fp8 by explicit Q/DQ pairs, which every engine reads alike."""
 
 import copy
-from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
@@ -9,14 +8,9 @@ from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 from onnxruntime.quantization.quant_utils import QuantType
 
-from lstn.calibration.kept_layers import lowered_nodes
+from lstn.calibration.kept_layers import QUANTIZED, lowered_nodes
+from lstn.calibration.ranges import Ranges
 from lstn.precision import Precision
-
-if TYPE_CHECKING:
-    from lstn.calibration.ranges import Ranges
-
-OPERATORS = ("Conv", "Gemm", "MatMul", "Add")
-"""Whose inputs are quantized: the layers, and the sums of residual blocks, so that a block stays in 8 bits."""
 
 _FP8_OPSET = 19
 """The first that quantizes to float8, and still one that calls the sampler's mode `bilinear`."""
@@ -25,7 +19,7 @@ _INT8_MAX, _FP8_MAX = 127.0, 448.0
 
 
 def quantized_model(
-    model: onnx.ModelProto, precision: Precision, kept: frozenset[str], ranges: "Ranges"
+    model: onnx.ModelProto, precision: Precision, kept: frozenset[str], ranges: Ranges
 ) -> onnx.ModelProto:
     """Return `model` with the layers outside of `kept` in int8 or fp8: symmetric, and weights per output channel.
 
@@ -42,12 +36,12 @@ def quantized_model(
         tensors_range=ranges.for_quantizer(),
         nodes_to_quantize=[node.name for node in model.graph.node if node.name in names],
         nodes_to_exclude=[],
-        op_types_to_quantize=list(OPERATORS),
+        op_types_to_quantize=list(QUANTIZED),
         extra_options={
             "ActivationSymmetric": True,
             "WeightSymmetric": True,
             "QuantizeBias": False,
-            "OpTypesToExcludeOutputQuantization": list(OPERATORS),
+            "OpTypesToExcludeOutputQuantization": list(QUANTIZED),
         },
     )
     quantizer.quantize_model()

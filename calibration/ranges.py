@@ -23,8 +23,7 @@ from onnxruntime.quantization.calibrate import (
 )
 from rich.progress import track
 
-from lstn.calibration.kept_layers import LOWERED_PARTS
-from lstn.calibration.quantize import OPERATORS
+from lstn.calibration.kept_layers import LOWERED_PARTS, QUANTIZED
 from lstn.contract import PIXELS
 from lstn.data.dataset import Split
 from lstn.errors import ArtifactError, DataError, LstnError
@@ -138,7 +137,7 @@ def _calibrator(onnx_file: Path, folder: Path, method: RangeMethod) -> Calibrate
     try:
         return create_calibrator(
             onnx_file,
-            list(OPERATORS),
+            list(QUANTIZED),
             str(folder / "augmented.onnx"),
             how,
             providers=["CPUExecutionProvider"],
@@ -193,7 +192,7 @@ def _wanted_tensors(onnx_file: Path) -> set[str]:
     """Return what quantization reads ranges of: all that a quantized operator of the lowered parts is given."""
     graph = onnx.load(onnx_file, load_external_data=False).graph
     constants = {weight.name for weight in graph.initializer}
-    readers = (node for node in graph.node if node.op_type in OPERATORS and part_of(node.name) in LOWERED_PARTS)
+    readers = (node for node in graph.node if node.op_type in QUANTIZED and part_of(node.name) in LOWERED_PARTS)
     return {name for node in readers for name in node.input if name and name not in constants}
 
 

@@ -1,84 +1,115 @@
-"""Who may import whom (CONTRIBUTING.md), read from the source: an import that only some path reaches counts too."""
+"""Who may import whom: the storeys of CONTRIBUTING.md, read from the source."""
 
 import ast
-from collections.abc import Iterator
-from pathlib import Path
+from collections import defaultdict
 
 import pytest
+from module_graph import STAGES, circles, edges, imports_of, module_named, modules, room_edges, storey_of
 
-ROOT = Path(__file__).parents[1]
-STAGES = ("train", "export", "calibration", "runtime")
-HEAVY = {"torch", "torchvision", "onnx", "onnxscript", "onnxruntime", "tensorrt", "tensorrt_rtx", "cuda", "pycuda"}
-
-MAY_IMPORT = {
-    "lstn": set(),
-    "train": {"torch", "torchvision"},
-    "export": {"torch", "onnx", "onnxscript", "onnxruntime", "tensorrt", "tensorrt_rtx"},
-    "calibration": {"onnx", "onnxruntime"},
-    "runtime": {"onnxruntime", "tensorrt", "tensorrt_rtx", "cuda"},
+BELOW: dict[str, set[str]] = {
+    "ground": set(),
+    "nn": {"ground"},
+    **{stage: {"ground", "nn"} for stage in ("train", "export")},
+    **{stage: {"ground"} for stage in ("calibration", "runtime")},
+    "research": {"ground", "nn", *STAGES},
+    "cli": {"ground", "nn", *STAGES, "research"},
 }
-"""Which heavy packages a folder may import; anything else is free."""
+"""What each storey may import beside itself. Calibration and runtime work without the network, and so without torch."""
 
-NAMED_EDGES = {("export", "lstn.nn.checkpoint")}
-"""The only imports of one stage by another."""
+HEAVY = {
+    "cuda", "fsspec", "google", "grpc", "httptools", "matplotlib", "mlperf_loadgen", "onnx", "onnxconverter_common",
+    "onnxruntime", "onnxscript", "openvino", "prometheus_client", "pyarrow", "pycuda", "ray", "safetensors", "sklearn",
+    "tensorboard", "tensorrt", "tensorrt_rtx", "torch", "torchvision", "uvicorn",
+}  # fmt: skip
 
+MAY_IMPORT: dict[str, set[str]] = {
+    "ground": set(),
+    "nn": {"safetensors", "torch", "torchvision"},
+    "train": {"matplotlib", "safetensors", "torch", "torchvision"},
+    "export": {"cuda", "onnx", "onnxruntime", "onnxscript", "tensorrt", "tensorrt_rtx", "torch"},
+    "calibration": {"google", "onnx", "onnxconverter_common", "onnxruntime"},
+    "runtime": {
+        "cuda", "google", "grpc", "httptools", "onnxruntime", "pyarrow", "ray", "tensorrt", "tensorrt_rtx", "uvicorn",
+    },
+    "research": {"torch"},
+    "cli": {"torch"},
+}  # fmt: skip
+"""Which heavy packages a storey may import; anything else is free."""
 
-def sources() -> Iterator[tuple[str, Path]]:
-    for folder in MAY_IMPORT:
-        for path in sorted((ROOT / folder).glob("**/*.py")):
-            if folder != "lstn" or path.relative_to(ROOT / "lstn").parts[0] not in STAGES:
-                yield folder, path
+ASKS = {("lstn.machine.environment", "onnxruntime"), ("lstn.machine.capabilities", "onnxruntime")}
+"""Modules on the ground that ask a package, inside a function, about itself."""
 
+ONLY_INSIDE_FUNCTIONS = {"cuda", "pycuda", "ray", "tensorrt", "tensorrt_rtx"}
 
-def imports(path: Path) -> Iterator[tuple[str, bool]]:
-    """(module, at module level) of every import; those for type checkers alone don't count."""
-    tree = ast.parse(path.read_text())
-    inside = {
-        id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.AsyncFunctionDef)) for n in ast.walk(f)
-    }
-    for block in ast.walk(tree):
-        if isinstance(block, ast.If) and "TYPE_CHECKING" in ast.unparse(block.test):
-            block.body = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from ((alias.name, id(node) not in inside) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: relative import"
-            module = node.module or ""
-            yield from ((f"{module}.{alias.name}", id(node) not in inside) for alias in node.names)
-
-
-def stage_of(module: str) -> str | None:
-    parts = module.split(".")
-    return parts[1] if parts[0] == "lstn" and len(parts) > 1 and parts[1] in STAGES else None
+MODULES = [pytest.param(name, id=name) for name in sorted(modules())]
+COMMANDS = [pytest.param(name, id=name) for name in sorted(modules()) if storey_of(name) == "cli"]
 
 
-CASES = [pytest.param(folder, path, id=str(path.relative_to(ROOT))) for folder, path in sources()]
+@pytest.mark.parametrize("module", MODULES)
+def test_imports_point_downwards(module: str) -> None:
+    here = storey_of(module)
+    targets = {target for i in imports_of(module) if (target := module_named(i.name)) is not None}
+    upwards = {target for target in targets if storey_of(target) not in BELOW[here] | {here}}
+    assert not upwards, f"{module} may not import {sorted(upwards)}"
 
 
-@pytest.mark.parametrize(("folder", "path"), CASES)
-def test_heavy_packages_stay_in_their_stage(folder: str, path: Path) -> None:
-    found = {module.split(".")[0] for module, _ in imports(path)} & HEAVY
-    assert found <= MAY_IMPORT[folder]
+@pytest.mark.parametrize("module", MODULES)
+def test_heavy_packages_stay_in_their_storey(module: str) -> None:
+    found = {i.name.split(".")[0] for i in imports_of(module) if not i.for_types} & HEAVY
+    asked = {package for asker, package in ASKS if asker == module}
+    assert found <= MAY_IMPORT[storey_of(module)] | asked
 
 
-@pytest.mark.parametrize(("folder", "path"), CASES)
-def test_a_stage_never_imports_another(folder: str, path: Path) -> None:
-    for module, at_top in imports(path):
-        stage = stage_of(module)
-        if stage is None or stage == folder:
-            continue
-        if folder == "lstn":
-            assert not at_top, f"{module}: a command imports its stage inside its function"
-        else:
-            assert any(folder == who and module.startswith(what) for who, what in NAMED_EDGES), module
+@pytest.mark.parametrize("module", MODULES)
+def test_what_may_be_missing_or_slow_is_imported_inside_functions(module: str) -> None:
+    asked = {package for asker, package in ASKS if asker == module}
+    at_top = {i.name.split(".")[0] for i in imports_of(module) if i.at_top}
+    assert not at_top & (ONLY_INSIDE_FUNCTIONS | asked)
 
 
-@pytest.mark.parametrize(("folder", "path"), CASES)
-def test_tensorrt_is_imported_only_where_it_is_needed(folder: str, path: Path) -> None:
-    at_top = {module.split(".")[0] for module, top in imports(path) if top}
-    assert not at_top & {"tensorrt", "tensorrt_rtx", "cuda", "pycuda"}
+@pytest.mark.parametrize("module", COMMANDS)
+def test_a_command_imports_its_stage_inside_its_function(module: str) -> None:
+    """So that `lstn --help` answers at once, and a command needs only its own extra."""
+    at_top = {target for i in imports_of(module) if i.at_top and (target := module_named(i.name)) is not None}
+    assert not {storey_of(target) for target in at_top} & {"nn", *STAGES}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    assert circles(edges()) == []
+
+
+def test_no_rooms_import_each_other_in_a_circle() -> None:
+    assert circles(room_edges()) == []
+
+
+def test_a_name_stands_for_one_thing() -> None:
+    """Classes, type aliases and modules: grep finds one definition of each."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for name, path in modules().items():
+        if path.name not in ("__init__.py", "__main__.py"):
+            places[f"module {path.stem}"].append(name)
+        for node in ast.parse(path.read_text()).body:
+            for defined in names_defined(node):
+                places[defined].append(name)
+    assert {what: where for what, where in places.items() if len(where) > 1} == {}
+
+
+def names_defined(node: ast.stmt) -> list[str]:
+    """`class Name`, and `Name = ...` or `Name: TypeAlias = ...` where the name is written as a class's is."""
+    if isinstance(node, ast.ClassDef):
+        return [node.name]
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return [t.id for t in targets if isinstance(t, ast.Name) and t.id[:1].isupper() and not t.id.isupper()]
+
+
+def test_few_modules_stand_directly_on_the_ground() -> None:
+    assert len([name for name, path in modules().items() if path.parent.name == "lstn" and name.count(".") == 1]) <= 14
 
 
 def test_there_is_something_to_check() -> None:
-    assert {folder for folder, _ in sources()} >= {"lstn", "train", "export", "runtime"}
+    assert {storey_of(name) for name in modules()} == set(BELOW)
+    assert sum(map(len, edges().values())) > 500
+
+
+def test_a_circle_is_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}) == [["a", "b", "c"]]

@@ -5,10 +5,10 @@ from pathlib import Path
 
 from lstn.errors import ArtifactError
 from lstn.files import write_text
-from lstn.health.run_health import METRICS
+from lstn.health.run_health import METRICS, Epoch
 from lstn.nn.checkpoint import CHECKPOINT, Training, load_checkpoint, write_checkpoint
 from lstn.train.options import Options
-from lstn.train.run_state import LAST, Epoch, Run, write_state
+from lstn.train.run_state import LAST, Run, write_state
 
 
 def keep(run: Run, folder: Path, options: Options, parts: str) -> None:

@@ -12,18 +12,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lstn.chance import chance_level
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaForm
 from lstn.data.dataset import DataSet, Split, open_data
 from lstn.errors import UsageError
 from lstn.evaluation.scores import Scores, Tally
 from lstn.files import remove_leftovers
+from lstn.health.chance import chance_level
 from lstn.health.liveness import judged
+from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
 from lstn.nn.classifier import Classifier
 from lstn.nn.device import check_compiler
 from lstn.nn.pretrained import load_backbone_weights
+from lstn.nn.starts import scale_dropout, start_weights
 from lstn.terminal import note
 from lstn.train.augment import Augmentation
 from lstn.train.distributed import ALONE, World
@@ -34,8 +36,7 @@ from lstn.train.loading import Images, batches
 from lstn.train.options import Options
 from lstn.train.recipes import dropout_share, make_optimizer
 from lstn.train.run_folder import claimed
-from lstn.train.run_state import LAST, Epoch, Run, restore, write_state
-from lstn.train.starts import scale_dropout, start_weights
+from lstn.train.run_state import LAST, Run, restore, write_state
 from lstn.train.watch.probe import Probe
 from lstn.warp import Theta
 

@@ -5,7 +5,7 @@ import math
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from safetensors.torch import save
@@ -14,8 +14,7 @@ from torch import Tensor
 from lstn.contract import Contract
 from lstn.errors import ArtifactError
 from lstn.files import write_bytes
-from lstn.health.liveness import Health
-from lstn.health.run_health import health, number, share
+from lstn.health.run_health import Epoch, health, number, share
 from lstn.nn.checkpoint import read_tensors
 from lstn.nn.classifier import Classifier
 from lstn.train.options import Options
@@ -31,26 +30,6 @@ _OPTIONAL: dict[str, Any] = {"contract": "", "steps": 0}
 _MOST, _MOST_INT = sys.float_info.max, 2**31 - 1
 _SLOTS = {"step", "exp_avg", "exp_avg_sq"}
 """What Adam keeps of a weight that has had a gradient."""
-
-
-class _Figures(TypedDict):
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    seconds: float
-
-
-class Epoch(_Figures, total=False):
-    """One line of metrics.jsonl. Losses in nats, accuracies 0..1, seconds of training and validation.
-
-    chance:      the validation accuracy up to which a model is at chance (`lstn.chance`); runs of an older lstn lack it
-    transformer: how it was after the epoch; not there without one
-    """
-
-    chance: float
-    transformer: Health
 
 
 @dataclass(slots=True)

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from lstn.chance import FEWEST_EPOCHS, FEWEST_STEPS, at_chance, chance_cure, chance_warning
+from lstn.health.chance import FEWEST_EPOCHS, FEWEST_STEPS, at_chance, chance_cure, chance_warning
 from lstn.terminal import messages, note, warn
 
 if TYPE_CHECKING:
     from lstn.health.liveness import Health
+    from lstn.health.run_health import Epoch
     from lstn.images import Pixels
     from lstn.train.loop import TrainingResult, Watcher
     from lstn.train.options import Options
-    from lstn.train.run_state import Epoch
     from lstn.train.watch.board import Board
     from lstn.warp import Theta
 

@@ -5,7 +5,7 @@ import sys
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypedDict, get_args
 
 from lstn.errors import ArtifactError, UsageError
 from lstn.health.liveness import Health, State
@@ -15,6 +15,26 @@ METRICS = "metrics.jsonl"
 _MOST_BYTES = 64 << 20
 _STATES = frozenset(get_args(State))
 _SHARES = ("outside_share", "accuracy", "accuracy_identity", "accuracy_swapped")
+
+
+class _Figures(TypedDict):
+    epoch: int
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+
+
+class Epoch(_Figures, total=False):
+    """One line of metrics.jsonl. Losses in nats, accuracies 0..1, seconds of training and validation.
+
+    chance:      the validation accuracy up to which a model is at chance (`lstn.health.chance`); older runs lack it
+    transformer: how it was after the epoch; not there without one
+    """
+
+    chance: float
+    transformer: Health
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from torch import nn
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import sha256_of
 from lstn.nn.backbones import BACKBONES, backbone_named
-from lstn.train.starts import classifier_of
+from lstn.nn.starts import classifier_of
 
 IMAGENET = "imagenet"
 """The word that stands for torchvision's own weights where a file's name may stand too."""

@@ -5,10 +5,11 @@ from pathlib import Path
 import torch
 
 from lstn.contract import Loc
+from lstn.health.run_health import Epoch
 from lstn.nn.checkpoint import read_tensors
 from lstn.train.loop import TrainingResult, Watcher, fit
 from lstn.train.options import Options
-from lstn.train.run_state import LAST, Epoch
+from lstn.train.run_state import LAST
 
 CPU = torch.device("cpu")
 SILENT = Watcher(lambda images, finished: None, lambda *figures: None, lambda row, best: None)

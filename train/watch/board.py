@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.imports import require
-from lstn.train.run_state import Epoch
 from lstn.train.watch.pictures import draw_sheet
 from lstn.warp import Theta
 

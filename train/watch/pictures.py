@@ -13,9 +13,9 @@ from PIL import Image, ImageDraw
 from lstn.data.dataset import Split
 from lstn.evaluation.scores import Scores
 from lstn.files import replacing, write_bytes
+from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
-from lstn.train.run_state import Epoch
 from lstn.warp import Theta, contact_sheet, draw_warp
 
 CURVES, WARPS, ANIMATION, CONFUSION = "curves.png", "warps.png", "warps.gif", "confusion.png"
