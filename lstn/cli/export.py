@@ -10,6 +10,7 @@ from lstn.cli.export_elsewhere import export_script, export_triton, refuse_gaps
 from lstn.cli.export_plan import export_plan, look_ahead
 from lstn.errors import LstnError, UsageError
 from lstn.formats.plan_file import Flavour
+from lstn.health.chance import at_chance, chance_cure, chance_warning
 from lstn.precision import Precision
 from lstn.terminal import file_size, messages, note, warn
 
@@ -224,6 +225,9 @@ def export_onnx(checkpoint_file: Path, onnx_file: Path, *, fused: bool = False) 
 
     checkpoint = load_checkpoint(checkpoint_file)
     contract, training = checkpoint.contract, checkpoint.training
+    if at_chance(training.val_accuracy, training.chance):
+        warn(f"{checkpoint_file}: {chance_warning(training.val_accuracy)}")
+        note(f"  likely cure: {chance_cure()}")
     images = sample_images(training.data, contract.image_hw, seed=training.seed)
     with messages().status(f"exporting {contract.loc.value} + {contract.backbone}"):
         agreement = write_onnx(checkpoint.model, onnx_file, contract, images, fused=fused)

@@ -15,6 +15,7 @@ import typer
 from lstn.cli.train_report import report, watching
 from lstn.contract import CONTROLS, MAX_ITERATIONS, At, Loc, ThetaForm
 from lstn.errors import UsageError
+from lstn.health.run_health import finished_epochs
 from lstn.machine.cores import usable_cores
 from lstn.terminal import messages, note
 
@@ -273,6 +274,8 @@ def stopping(folder: Path, how_to_go_on: str) -> Iterator[None]:
         begun = folder.is_dir() and any(folder.iterdir())
         kept = f"stopped; every finished epoch is kept. Go on with: {how_to_go_on}"
         note(kept if begun else "stopped before training began")
+        if finished := finished_epochs(folder):
+            note(f"for test figures and pictures of the best epoch so far: {how_to_go_on} --epochs {finished}")
         raise typer.Exit(130) from None
     finally:
         with suppress(OSError):

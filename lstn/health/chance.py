@@ -30,8 +30,8 @@ def chance_warning(accuracy: float) -> str:
     )
 
 
-def chance_cure(lr: float | None, weights: str | None) -> str:
-    """Return what to change in a new run; lr, weights: as the run has them, None where that isn't known."""
+def chance_cure(lr: float | None = None, weights: str = "") -> str:
+    """Return what to change in a new run; lr, weights: as the run has them, if that is known."""
     rate = f"a lower rate (--lr {lr / 5:g})" if lr else "a lower --lr"
     pretrained = "" if weights else ", --weights imagenet,"
     return f"start a new run with {rate}, more --epochs{pretrained or ','} or a smaller --model such as resnet-18"
