@@ -19,7 +19,7 @@ from typing import Any
 
 from result_files import machine_of, page_of_models, spread, versions_of, write_result
 
-from lstn.cli.infer import batch_size
+from lstn.cli.infer_format import batch_size
 from lstn.images import find_images
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device

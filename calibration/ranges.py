@@ -79,12 +79,21 @@ def draw(split: Split, count: int, seed: int) -> list[int]:
     Raises:
         DataError: fewer than 8.
     """
-    found = min(count, len(split))
-    if found < FEWEST:
-        raise DataError(f"{found} images to calibrate on, at least {FEWEST} are wanted", hint="use a larger data set")
-    if found < FEW:
+    check_count(split, count)
+    if (found := min(count, len(split))) < FEW:
         warn(f"calibrating on {found} images; {FEW} or more give steadier ranges")
     return [int(index) for index in np.random.default_rng(seed).permutation(len(split))[:found]]
+
+
+def check_count(split: Split, count: int) -> None:
+    """Refuse too few images.
+
+    Raises:
+        DataError: fewer than 8.
+    """
+    if (found := min(count, len(split))) < FEWEST:
+        hint = "use a larger data set" if len(split) < FEWEST else f"use --images {FEWEST} or more"
+        raise DataError(f"{found} images to calibrate on, at least {FEWEST} are wanted", hint=hint)
 
 
 def ranges_of(onnx_file: Path, split: Split, *, method: RangeMethod, count: int, seed: int, cache: Path) -> Ranges:

@@ -4,6 +4,7 @@ import hashlib
 import math
 import time
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from lstn.health.chance import chance_level
 from lstn.health.liveness import judged
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
+from lstn.lock import locked
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
 from lstn.nn.classifier import Classifier
 from lstn.nn.device import check_compiler
@@ -97,10 +99,26 @@ def fit(
     them see.
 
     Raises:
-        UsageError, DataError: options that name nothing, or a data set that can't be used.
+        UsageError, DataError: options that name nothing, a data set that can't be used, or another process
+            trains there.
         DeviceError: it is to be compiled, and there is no C++ compiler.
         TrainingError: the loss is no number any more.
     """
+    with ExitStack() as held:  # the run's folder, once there is one
+        return _fit(options, folder, device, workers, watcher, resume, world, compiled, held)
+
+
+def _fit(
+    options: Options,
+    folder: Path,
+    device: torch.device,
+    workers: int,
+    watcher: Watcher,
+    resume: bool,
+    world: World,
+    compiled: bool,
+    held: ExitStack,
+) -> TrainingResult:
     with world.together():
         if compiled:
             check_compiler()
@@ -127,6 +145,8 @@ def fit(
         if not resume and world.rank == 0:
             with claimed(folder) as claim:
                 write_state(claim / LAST, run, options)  # so that a run killed in its first epoch can be resumed too
+        if world.rank == 0:
+            held.enter_context(locked(folder))
         if resume and world.rank == 0:
             remove_leftovers(folder)
     with world.together():

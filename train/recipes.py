@@ -1,66 +1,15 @@
-"""How weights are fitted: the choices that `--recipe` makes at once, and what they mean for the optimizer."""
+"""What a recipe's choices mean for the optimizer."""
 
 import math
-from dataclasses import dataclass, replace
-from typing import Literal, TypeAlias
+from dataclasses import replace
 
 import torch
 
-from lstn.contract import ThetaForm
 from lstn.nn.backbones import backbone_named
 from lstn.nn.classifier import Classifier
-
-RecipeName: TypeAlias = Literal["paper", "robust"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recipe:
-    """Every choice about the fit; what has a default here is off by it, as in runs from before there were recipes.
-
-    batch_size:    images per step, over all processes
-    patience:      stop after this many epochs without a better validation accuracy
-    lr:            Adam's learning rate
-    loc_lr_scale:  the localizer's learning rate, as a share of `lr`
-    weight_decay:  decoupled (Loshchilov & Hutter 2019), on weights; biases, theta's above all, are left alone
-    warmup_epochs: over which the learning rate rises from nothing
-    cosine:        let the learning rate fall to nothing by the last epoch
-    ema_epochs:    evaluate and keep weights that are averaged over about so many epochs; 0 for the last ones
-    clip_norm:     scale gradients down to this norm over all weights; 0 for as they are
-    theta:         what the transformer can do
-    in_frame:      weight of the penalty for corners outside of the frame, in nats per squared half side
-    dropout_images: trainings of fewer images, over all epochs, use their share of the backbone's dropout and stochastic
-                   depth: short ones learn faster without. 0: all of it, however short
-    """
-
-    batch_size: int
-    patience: int
-    lr: float
-    loc_lr_scale: float
-    weight_decay: float = 0.0
-    warmup_epochs: float = 0.0
-    cosine: bool = False
-    ema_epochs: float = 0.0
-    clip_norm: float = 0.0
-    theta: ThetaForm = ThetaForm.AFFINE
-    in_frame: float = 0.0
-    dropout_images: int = 0
-
-
-RECIPES: dict[RecipeName, Recipe] = {
-    # The paper's text on training; one rate for all weights.
-    "paper": Recipe(batch_size=16, patience=10, lr=0.001, loc_lr_scale=1.0),
-    # What helped in docs/results/ablation-*.md: at the backbone's own rate a localizer can run away from the image.
-    "robust": Recipe(
-        batch_size=32,
-        patience=10,
-        lr=0.001,
-        loc_lr_scale=0.3,
-        warmup_epochs=1.0,
-        cosine=True,
-        dropout_images=1_000_000,
-    ),
-}
-"""The rest of a recipe's choices stay off until an ablation shows that they help (benchmarks/ablation.py)."""
+from lstn.recipe import RECIPES as RECIPES
+from lstn.recipe import Recipe as Recipe
+from lstn.recipe import RecipeName as RecipeName
 
 
 def recipe_for(name: RecipeName, model: str) -> Recipe:

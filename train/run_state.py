@@ -14,13 +14,11 @@ from torch import Tensor
 from lstn.contract import Contract
 from lstn.errors import ArtifactError
 from lstn.files import write_bytes
+from lstn.health.run_files import LAST as LAST
 from lstn.health.run_health import Epoch, health, number, share
 from lstn.nn.checkpoint import read_tensors
 from lstn.nn.classifier import Classifier
 from lstn.train.options import Options
-
-LAST = "last.safetensors"
-"""Name of the state inside a run's folder."""
 
 _KEY = "lstn.state"
 _WARPS = "warps"

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstn import __version__
+from lstn.health.run_files import run_folder
 from lstn.health.run_health import describe, diagnose
 from lstn.machine.capabilities import Ability, abilities, conflicts
 from lstn.terminal import printable, warn
@@ -34,8 +35,9 @@ def doctor(
     With RUN, say how that training goes, and whether its transformer is alive.
     """
     if run is not None:
-        found_in_run = diagnose(run)
-        lines = [json.dumps(asdict(found_in_run), indent=1)] if json_ else describe(found_in_run, run)
+        folder = run_folder(run)
+        found_in_run = diagnose(folder)
+        lines = [json.dumps(asdict(found_in_run), indent=1)] if json_ else describe(found_in_run, folder)
         for line in lines:
             typer.echo(line if json_ else printable(line))
         return

@@ -11,6 +11,8 @@ import typer
 
 from lstn.errors import UsageError
 from lstn.files import write_text
+from lstn.formats.outputs import EVALUATION, PAGE, OutputFile, check_outputs, files_of
+from lstn.health.run_files import checkpoint_of
 from lstn.machine.gpu import Device
 from lstn.terminal import messages, note
 
@@ -77,9 +79,8 @@ def evaluate(
 
     wanted = {"rotate": rotate, "scale": scale, "shift": shift}
     disturbances = tuple(each for name, text in wanted.items() for each in _disturbances(name, text))
-    for option, path in (("--json", json_), ("--html", html)):
-        if path is not None and path.is_dir():
-            raise UsageError(f"{option} {path}: a folder", hint="name a file")
+    outputs = (json_ and OutputFile(json_, EVALUATION, "--json"), html and OutputFile(html, PAGE, "--html"))
+    check_outputs(outputs, inputs=files_of(file))
     with _opened(file, data, seed, device) as (contract, named, images, classify, most):
         height, width = contract.image_hw
         batch = max(1, min(most, _BATCH, _BATCH_BYTES // (height * width * 3)))
@@ -120,7 +121,6 @@ def _opened(
     from lstn.data.dataset import open_data_of
 
     if file.is_dir() or file.suffix == ".safetensors":
-        from lstn.cli.export import checkpoint_of
         from lstn.nn.classify import open_checkpoint
         from lstn.nn.device import choose_device
 

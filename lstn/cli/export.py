@@ -5,20 +5,32 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstn.cli.export_checks import ExportFormat, Sampler, refuse_elsewhere, refuse_precision, refuse_run
+from lstn.cli.calibrate_report import compare_speed, show
+from lstn.cli.export_checks import (
+    ExportFormat,
+    Sampler,
+    export_outputs,
+    refuse_elsewhere,
+    refuse_force,
+    refuse_out,
+    refuse_precision,
+    refuse_run,
+)
 from lstn.cli.export_elsewhere import export_script, export_triton, refuse_gaps
 from lstn.cli.export_plan import export_plan, look_ahead
+from lstn.cli.export_run import export_onnx
 from lstn.errors import LstnError, UsageError
+from lstn.formats.outputs import check_folder, check_outputs
 from lstn.formats.plan_file import Flavour
-from lstn.health.chance import at_chance, chance_cure, chance_warning
+from lstn.health.run_files import checkpoint_of
 from lstn.precision import Precision
 from lstn.terminal import file_size, messages, note, warn
 
 if TYPE_CHECKING:
+    from lstn.calibration.calibrating import CalibrationSettings
     from lstn.nn.checkpoint import Training
 
 _DEFAULT_BATCH = "1,8,32"
-_TRAIN = "make one with: lstn train --loc lstn --model effnet-b0"
 
 
 def export(
@@ -52,7 +64,11 @@ def export(
             "sampler, which TensorRT 10.9 and later computes in one kernel, and ONNX Runtime as it would the others."
         ),
     ] = Sampler.NATIVE,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path(),
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Keep what --precision makes, even if it answers otherwise than float32."),
+    ] = False,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.", show_default=".")] = None,
     triton: Annotated[
         Path | None,
         typer.Option(
@@ -150,13 +166,25 @@ def export(
     if precision is not None:
         refuse_precision(precision, engine, () if settings is None else settings.targets, run)
     refuse_run(run, engine, sampler, triton)
+    refuse_force(precision, force=force)
     ready = run is not None and run.suffix == ".onnx"
+    refuse_out(run, out, engine, script=script)
+    out = out or Path()
     onnx_file = run if run is not None and ready else out / "model.onnx"
-    fused = sampler is Sampler.FUSED
-    training = None if ready else export_onnx(checkpoint_of(run), onnx_file, fused=fused)
-    if precision is not None and training is not None:
-        onnx_file = _lower(onnx_file, out, precision, training)
+    check_outputs(
+        export_outputs(onnx_file, out, engine, precision, build_log, ready=ready, script=script),
+        inputs=[] if run is None else [run],
+    )
+    if triton is not None:
+        check_folder("--triton", triton)
+    training = None
+    if not ready:
+        training, lowering = _export_run(run, onnx_file, precision, fused=sampler is Sampler.FUSED, force=force)
+        if lowering is not None:
+            onnx_file = _lower(onnx_file, out, lowering)
     if engine is ExportFormat.ONNX or script:
+        if precision is not None and not script:
+            compare_speed(out / "model.onnx", onnx_file, precision)
         if settings is not None:  # --script
             export_script(onnx_file, settings)
         elif triton is not None:
@@ -169,6 +197,8 @@ def export(
             raise obstacle
         if settings is None:
             _export_openvino(onnx_file, made, training)
+            if precision is not None:
+                compare_speed(out / "model.onnx", made, precision)
         else:
             export_plan(onnx_file, made, settings)
     except KeyboardInterrupt:
@@ -186,53 +216,29 @@ def export(
         export_triton(made, triton)
 
 
-def _lower(onnx_file: Path, out: Path, precision: Precision, training: "Training") -> Path:
-    from lstn.calibration.calibrating import CalibrationSettings, calibrate
-    from lstn.cli.calibrate import show
+def _export_run(
+    run: Path | None, onnx_file: Path, precision: Precision | None, *, fused: bool, force: bool
+) -> tuple["Training", "CalibrationSettings | None"]:
+    """Export a run, and return what it was trained on, and how it is to be lowered, which is checked first."""
+    from lstn.nn.checkpoint import load_checkpoint
 
-    settings = CalibrationSettings(precision=precision, data=training.data, seed=training.seed)
+    checkpoint, settings = load_checkpoint(checkpoint_of(run)), None
+    training = checkpoint.training
+    if precision is not None:
+        from lstn.calibration.calibrating import CalibrationSettings, checked
+
+        settings = CalibrationSettings(precision=precision, data=training.data, seed=training.seed, force=force)
+        checked(checkpoint.contract, checkpoint.layers, settings)
+    export_onnx(checkpoint, onnx_file, fused=fused)
+    return training, settings
+
+
+def _lower(onnx_file: Path, out: Path, settings: "CalibrationSettings") -> Path:
+    from lstn.calibration.calibrating import calibrate
+
     made = calibrate(onnx_file, out, settings)
     show(made, settings)
     return made.onnx
-
-
-def checkpoint_of(run: Path | None) -> Path:
-    """Return the checkpoint that RUN names: a run's folder, a file, or the newest run under ./runs.
-
-    Raises:
-        UsageError: no such file.
-        LstnError: none is named, and there is no run.
-    """
-    from lstn.nn.checkpoint import CHECKPOINT
-
-    if run is None:
-        found = sorted(Path("runs").glob(f"*/{CHECKPOINT}"), key=lambda path: path.stat().st_mtime)
-        if not found:
-            raise LstnError("there is no run under ./runs", hint=_TRAIN)
-        note(f"newest run: {found[-1].parent}")
-        return found[-1]
-    path = run / CHECKPOINT if run.is_dir() else run
-    if not path.exists():
-        raise UsageError(f"{path}: no such file", hint=f"name a run's folder or a checkpoint; {_TRAIN}")
-    return path
-
-
-def export_onnx(checkpoint_file: Path, onnx_file: Path, *, fused: bool = False) -> "Training":
-    """Export a checkpoint, print how it compares with PyTorch, and return what it was trained on."""
-    from lstn.export.onnx.to_onnx import write_onnx
-    from lstn.export.onnx.verify_onnx import sample_images
-    from lstn.nn.checkpoint import load_checkpoint
-
-    checkpoint = load_checkpoint(checkpoint_file)
-    contract, training = checkpoint.contract, checkpoint.training
-    if at_chance(training.val_accuracy, training.chance):
-        warn(f"{checkpoint_file}: {chance_warning(training.val_accuracy)}")
-        note(f"  likely cure: {chance_cure()}")
-    images = sample_images(training.data, contract.image_hw, seed=training.seed)
-    with messages().status(f"exporting {contract.loc.value} + {contract.backbone}"):
-        agreement = write_onnx(checkpoint.model, onnx_file, contract, images, fused=fused)
-    typer.echo(f"{onnx_file}  {file_size(onnx_file)}  {agreement.images} images against PyTorch: {agreement}")
-    return training
 
 
 def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") -> None:

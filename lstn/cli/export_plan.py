@@ -28,12 +28,10 @@ def look_ahead(
         UsageError: an option makes no sense, alone or with this flavour or GPU.
     """
     from lstn.export.tensorrt.targets import choose_targets
-    from lstn.export.tensorrt.to_plan import check_log, parse_batches, parse_targets
+    from lstn.export.tensorrt.to_plan import parse_batches, parse_targets
     from lstn.export.tensorrt.tuning import BuildSettings, check_tuning
 
     profiles, targets, obstacle = parse_batches(batch), parse_targets(target), None
-    if build_log is not None:
-        check_log(build_log)
     try:
         targets = () if elsewhere and not targets else choose_targets(flavour, targets)
     except UsageError:

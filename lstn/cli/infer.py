@@ -4,18 +4,18 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from enum import Enum
 from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from lstn.cli.engine_choice import chosen_engine
+from lstn.cli.infer_format import KINDS, Format, batch_size, row_format
 from lstn.contract import Loc
 from lstn.errors import LstnError, UsageError
 from lstn.files import replacing
-from lstn.formats.openvino_file import bin_path
-from lstn.formats.plan_file import sidecar_path
+from lstn.formats.outputs import OutputFile, check_folder, check_outputs, files_of
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
 from lstn.terminal import messages, note
@@ -23,35 +23,23 @@ from lstn.terminal import messages, note
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from lstn.runtime.engines.base import Engine
     from lstn.runtime.inference.predict import ResultRow
     from lstn.runtime.inference.rows import Write
-    from lstn.runtime.ray.ray_infer import Pool
-
-_DEFAULT_BATCH = 32
-_DEFAULT_BYTES = 64 << 20
-"""Of one batch of pixels, so that a model of huge images doesn't take the memory."""
 
 _FILE_WIDTH = 100
 """Columns of a table that goes to a file or a pipe."""
 
 
-class Format(str, Enum):
-    """How rows are written."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-    PARQUET = "parquet"
-
-
-_BY_SUFFIX = {".json": Format.JSON, ".csv": Format.CSV, ".txt": Format.TABLE}
-"""What the suffix of --output asks for."""
-
-
 def infer(
     paths: Annotated[list[str], typer.Argument(help="Images, and folders with images at any depth.", metavar="PATH")],
-    engine: Annotated[Path, typer.Option(metavar="FILE", help="The model: model.onnx, model.plan or model.xml.")],
+    engine: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|RUN",
+            help="model.onnx, model.plan or model.xml; or a run, which is exported first.",
+            show_default="the one engine here, else the newest run",
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the rows there; the file is whole or absent.")
     ] = None,
@@ -60,7 +48,7 @@ def infer(
         typer.Option(
             "--format",
             help="How rows are written.",
-            show_default="by --output's suffix; else a table on a terminal, csv in a pipe",
+            show_default="by --output's suffix: .json, .jsonl, .csv or .txt; else a table on a terminal, csv in a pipe",
         ),
     ] = None,
     top: Annotated[int, typer.Option(metavar="K", min=1, help="Labels for each image, best first.")] = 1,
@@ -103,15 +91,25 @@ def infer(
         from lstn.cli.infer_ray import infer_on_ray
 
         infer_on_ray(
-            ray, paths, engine, output, format_, top=top, batch=batch, device=device, threads=threads, workers=workers
+            ray,
+            paths,
+            chosen_engine(engine),
+            output,
+            format_,
+            top=top,
+            batch=batch,
+            device=device,
+            threads=threads,
+            workers=workers,
         )
         return
-    if format_ is Format.PARQUET:
-        raise UsageError("--format parquet: only with --ray", hint="choose json or csv")
+    wanted = row_format(format_, output)
     images = find_images([Path(path) for path in paths])
-    wanted = _format(format_, output)
+    engine = chosen_engine(engine)
     if output is not None:
-        _check_output(output, [engine, sidecar_path(engine), bin_path(engine), *images])
+        check_outputs([OutputFile(output, KINDS[wanted], "--output")], inputs=[*files_of(engine), *images])
+    if warps is not None:
+        check_folder("--warps", warps, [Path(path) for path in paths])
     # The decoders want the cores that ONNX Runtime's threads would spin on: measured, a quarter more images/s without.
     with open_engine(engine, device=device, threads=threads, spin=False) as opened:
         if warps is not None and opened.contract.loc is Loc.NONE:
@@ -126,33 +124,6 @@ def infer(
     note(f"{len(images)} images in {took:.1f} s, {len(images) / took:.0f} images/s{goal}")
     if failed:
         raise LstnError(f"{failed} of {len(images)} images have no answer", hint="the error in their rows says why")
-
-
-def _format(wanted: Format | None, output: Path | None) -> Format:
-    if wanted is not None:
-        return wanted
-    if output is not None:
-        return _BY_SUFFIX.get(output.suffix.lower(), Format.CSV)
-    return Format.TABLE if sys.stdout.isatty() else Format.CSV
-
-
-def _check_output(output: Path, inputs: Sequence[Path]) -> None:
-    if output.is_dir():
-        raise UsageError(f"--output {output}: a folder", hint=f"name a file: --output {output / 'rows.csv'}")
-    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
-        raise UsageError(f"--output {output}: an input, which the rows would replace", hint="name another file")
-
-
-def batch_size(wanted: int | None, opened: "Engine | Pool", engine: Path) -> int:
-    """Return how many images a call of the engine is given.
-
-    Raises:
-        UsageError: it takes fewer than `wanted`.
-    """
-    if wanted is not None and wanted > opened.max_batch:
-        raise UsageError(f"--batch {wanted}: {engine} takes {opened.max_batch} images at most")
-    height, width = opened.contract.image_hw
-    return wanted or min(opened.max_batch, _DEFAULT_BATCH, max(1, _DEFAULT_BYTES // (height * width * 3)))
 
 
 def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None) -> int:
@@ -177,7 +148,7 @@ def _sink(
     """Yield what writes the rows of one batch and moves the progress bar on."""
     from rich.console import Console
 
-    from lstn.runtime.inference.rows import csv_rows, json_rows, table_rows
+    from lstn.runtime.inference.rows import csv_rows, json_lines, json_rows, table_rows
 
     with _destination(output) as stream:
         console = Console(
@@ -189,6 +160,7 @@ def _sink(
         writers: dict[Format, Callable[[], AbstractContextManager[Write]]] = {
             Format.TABLE: lambda: table_rows(console, labels=labels, paths=images),
             Format.JSON: lambda: json_rows(stream),
+            Format.JSONL: lambda: json_lines(stream),
             Format.CSV: lambda: csv_rows(stream, top=min(top, len(labels))),
         }
         hidden = on_screen and bar is not console

@@ -13,7 +13,11 @@ from lstn.cli.train_report import watching
 from lstn.contract import CONTROLS, Loc
 from lstn.errors import LstnError, UsageError
 from lstn.files import remove_leftovers, write_text
+from lstn.formats.outputs import PAGE as WEB_PAGE
+from lstn.formats.outputs import STUDY, OutputFile, check_folder, check_outputs
+from lstn.lock import locked
 from lstn.machine.cores import usable_cores
+from lstn.recipe import DEFAULT_RECIPE, by_recipe
 from lstn.terminal import note
 
 if TYPE_CHECKING:
@@ -47,8 +51,15 @@ def study(
         int | None,
         typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the set's or the backbone's"),
     ] = None,
-    recipe: Annotated[Literal["paper", "robust"], typer.Option(help="How weights are fitted.")] = "robust",
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step.", show_default="the recipe's")] = None,
+    recipe: Annotated[Literal["paper", "robust"], typer.Option(help="How weights are fitted.")] = DEFAULT_RECIPE,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images per step.",
+            show_default=by_recipe("batch_size"),
+        ),
+    ] = None,
     lr: Rate = None,
     loc_lr_scale: LocRate = None,
     theta: ThetaOption = None,
@@ -85,8 +96,9 @@ def study(
     require_test(options.data)
     where = choose_device(device)
     check_models(options, chosen)
+    _check_out(out, options.data)
     _make(out)
-    with stopping(out, "the same command"):
+    with stopping(out, "the same command"), locked(out):
         remove_leftovers(out)
         cells = finished_cells(out, options)
         settings = _settings(options, recipe, max([seeds, *(cell.seed + 1 for cell in cells)]))
@@ -112,6 +124,12 @@ def _locs(text: str, *, controls: bool) -> tuple[Loc, ...]:
     if len(set(words)) < len(words):
         raise UsageError(f"--locs {text}: one is named twice", hint="name each once")
     return tuple(dict.fromkeys([*map(Loc, words), *(CONTROLS if controls else ())]))
+
+
+def _check_out(out: Path, data: str) -> None:
+    kind, _, folder = data.partition(":")
+    check_folder("--out", out, [Path(folder)] if kind == "folder" else [])
+    check_outputs((OutputFile(out / RESULTS, STUDY), OutputFile(out / PAGE, WEB_PAGE)))
 
 
 def _make(out: Path) -> None:

@@ -15,8 +15,10 @@ import typer
 from lstn.cli.train_report import report, watching
 from lstn.contract import CONTROLS, MAX_ITERATIONS, At, Loc, ThetaForm
 from lstn.errors import UsageError
+from lstn.health.run_files import RUNS, run_folder
 from lstn.health.run_health import finished_epochs
 from lstn.machine.cores import usable_cores
+from lstn.recipe import DEFAULT_RECIPE, by_recipe
 from lstn.terminal import messages, note
 
 if TYPE_CHECKING:
@@ -25,29 +27,43 @@ if TYPE_CHECKING:
     from lstn.train.distributed import World
     from lstn.train.options import Options
 
-RUNS = Path("runs")
-
 MAX_SEED = 2**63 - 1
 """torch and NumPy both take it."""
-
-_RECIPE = "the recipe's"
 
 _MAY_CHANGE = frozenset({"resume", "epochs", "patience", "workers", "device", "tensorboard", "compile_backbone"})
 """Options that a resumed run may be given anew: the rest would make it another run."""
 
 
-Rate = Annotated[float | None, typer.Option(min=0, help="Adam's learning rate.", show_default=_RECIPE)]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Adam's learning rate.",
+        show_default=f"{by_recipe('lr')}; robust: less for VGG, AlexNet and ZFNet, more for cnn",
+    ),
+]
 LocRate = Annotated[
     float | None,
-    typer.Option(min=0, help="The localizer's learning rate, as a share of --lr.", show_default=_RECIPE),
+    typer.Option(
+        min=0,
+        help="The localizer's learning rate, as a share of --lr.",
+        show_default=by_recipe("loc_lr_scale"),
+    ),
 ]
 ThetaOption = Annotated[
     ThetaForm | None,
-    typer.Option(help="What the transformer can do; all but affine are bounded.", show_default=_RECIPE),
+    typer.Option(
+        help="What the transformer can do; all but affine are bounded.",
+        show_default=by_recipe("theta"),
+    ),
 ]
 InFrame = Annotated[
     float | None,
-    typer.Option(min=0, help="Weight of the penalty for corners outside of the frame.", show_default=_RECIPE),
+    typer.Option(
+        min=0,
+        help="Weight of the penalty for corners outside of the frame.",
+        show_default=by_recipe("in_frame"),
+    ),
 ]
 
 
@@ -82,15 +98,22 @@ def train(
     recipe: Annotated[
         Literal["paper", "robust"],
         typer.Option(help="How weights are fitted (docs/training.md); the options down to --in-frame override it."),
-    ] = "robust",
+    ] = DEFAULT_RECIPE,
     patience: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Stop after this many epochs without a better validation accuracy.", show_default=_RECIPE
+            min=1,
+            help="Stop after this many epochs without a better validation accuracy.",
+            show_default=by_recipe("patience"),
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images per step, over all processes.", show_default=_RECIPE)
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images per step, over all processes.",
+            show_default=by_recipe("batch_size"),
+        ),
     ] = None,
     lr: Rate = None,
     loc_lr_scale: LocRate = None,
@@ -142,6 +165,7 @@ def train(
             _check_localizer(context, loc)
             options = chosen_options(context, {})
             if resume:
+                resume = run_folder(resume)
                 options = _resumed(context, resume, options)
             else:
                 _note_defaults(context, options)

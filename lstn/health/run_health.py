@@ -12,6 +12,7 @@ from lstn.health.chance import FEWEST_EPOCHS, at_chance, chance_cure, chance_war
 from lstn.health.liveness import Health, State
 
 METRICS = "metrics.jsonl"
+_MODELS = (".onnx", ".plan", ".xml", ".safetensors")
 
 _MOST_BYTES = 64 << 20
 _STATES = frozenset(get_args(State))
@@ -76,6 +77,8 @@ def diagnose(run: Path) -> Diagnosis:
         ArtifactError: damaged.
     """
     path = run / METRICS if run.is_dir() else run
+    if path.is_file() and path.suffix in _MODELS:
+        raise UsageError(f"{run} is not a run", hint=f"see what it is with: lstn inspect {run}; doctor looks at runs")
     if not path.is_file():
         raise UsageError(
             f"{path}: no such file", hint="name the folder of a run that has finished an epoch, such as runs/NAME"

@@ -11,11 +11,9 @@ from safetensors.torch import save
 from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError, UsageError
 from lstn.files import write_bytes
+from lstn.health.run_files import CHECKPOINT as CHECKPOINT
 from lstn.health.run_health import share
 from lstn.nn.classifier import Classifier
-
-CHECKPOINT = "checkpoint.safetensors"
-"""Name of the best epoch's checkpoint inside a run's folder."""
 
 _TRAINING_KEY = "lstn.training"
 
@@ -47,6 +45,15 @@ class Checkpoint:
     model: Classifier
     contract: Contract
     training: Training
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Modules with weights, as `lstn.formats.node_names` calls the layers that an ONNX file of this model has."""
+        return tuple(
+            name.removesuffix(".weight").removeprefix("transformer.")
+            for name, weight in self.model.named_parameters()
+            if name.endswith(".weight") and weight.ndim > 1
+        )
 
 
 def write_checkpoint(path: Path, model: Classifier, contract: Contract, training: Training) -> None:

@@ -12,7 +12,7 @@ from lstn.errors import ArtifactError, DeviceError, MissingExtra
 from lstn.formats.onnx_file import read_model
 from lstn.formats.plan_file import Tensor
 from lstn.images import Pixels
-from lstn.imports import require
+from lstn.imports import install_line, require
 from lstn.machine.gpu import Device, find_gpus
 from lstn.runtime.engines.base import Engine, Prediction, check_pixels, check_prediction
 from lstn.terminal import warn
@@ -130,7 +130,7 @@ def resolve_device(device: Device) -> Device:
         raise DeviceError("--device cuda: this machine shows no NVIDIA GPU", hint="leave it out, or use --device cpu")
     if device is Device.CUDA and not built_in:
         raise MissingExtra(
-            "this ONNX Runtime can't use a GPU", hint="run: pip uninstall onnxruntime && pip install 'lstn[gpu]'"
+            "this ONNX Runtime can't use a GPU", hint=f"run: pip uninstall onnxruntime && {install_line('gpu')}"
         )
     return device
 

@@ -49,7 +49,7 @@ def _open_plan(path: Path, device: Device, threads: int | None, spin: bool) -> A
     from lstn.runtime.engines.plan_engine import open_plan
 
     if device is Device.CPU:
-        raise UsageError(f"{path}: a TensorRT plan runs on an NVIDIA GPU only", hint=f"on the CPU, {instead(path)}")
+        raise UsageError(f"{path}: a TensorRT plan runs on an NVIDIA GPU only", hint=instead(path))
     return open_plan(path)
 
 

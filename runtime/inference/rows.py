@@ -45,6 +45,17 @@ def json_rows(stream: TextIO) -> Iterator[Write]:
 
 
 @contextmanager
+def json_lines(stream: TextIO) -> Iterator[Write]:
+    """Write one JSON object a line, with what `json_rows` says of a row."""
+
+    def write(rows: Sequence[ResultRow]) -> None:
+        stream.writelines(json.dumps(fields_of(row)) + "\n" for row in rows)
+        stream.flush()
+
+    yield write
+
+
+@contextmanager
 def csv_rows(stream: TextIO, *, top: int) -> Iterator[Write]:
     """Write CSV: path, label, probability, label_2, probability_2, … up to `top`, error."""
     writer = csv.writer(stream, lineterminator="\n")

@@ -28,6 +28,9 @@ MAX_DECODED_PIXELS = MAX_PIXELS
 READ_TIMEOUT_S = 60.0
 """For a client to send its request's head, and as much again for the body."""
 
+WRITE_TIMEOUT_S = 60.0
+"""For a client to take in what is more of an answer than the system holds for it."""
+
 _LEAST_TOKEN, _MOST_TOKEN = 16, 4096
 
 

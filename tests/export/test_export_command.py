@@ -14,6 +14,7 @@ from small_models import Exported
 from lstn.export.tensorrt.build_progress import Progress
 from lstn.files import sha256_of
 from lstn.formats.plan_file import read_sidecar
+from lstn.imports import install_line
 from lstn.machine.gpu import Gpu
 from lstn.nn.checkpoint import Training, write_checkpoint
 
@@ -170,7 +171,7 @@ def test_tensorrt_that_is_not_installed_still_leaves_a_checked_onnx_file(
         ran = run_lstn("export", "--engine", engine)
         assert ran.code == 1
         assert f"model.onnx is written and checked; {module} is not installed" in ran.err
-        assert ran.err.endswith(f"--engine model.onnx; run: pip install 'lstn[{engine}]'\n")
+        assert ran.err.endswith(f"--engine model.onnx; run: {install_line(engine)}\n")
         assert made() == ["model.onnx"]
 
 

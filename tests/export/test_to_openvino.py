@@ -23,6 +23,7 @@ from lstn.files import sha256_of
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.formats.openvino_file import bin_path, read_pair
 from lstn.images import Pixels
+from lstn.imports import install_line
 from lstn.nn.checkpoint import Training, write_checkpoint
 from lstn.warp import drift_px
 
@@ -305,7 +306,7 @@ def test_a_run_becomes_all_three_files_and_an_older_pair_is_told(
     ran = run_lstn("export", "--engine", "openvino")
     assert ran.code == 1
     assert "model.onnx is written and checked; openvino is not installed" in ran.err
-    assert ran.err.endswith("--engine model.onnx; run: pip install 'lstn[openvino]'\n")
+    assert ran.err.endswith(f"--engine model.onnx; run: {install_line('openvino')}\n")
 
 
 def test_the_command_says_what_stands_in_the_way(
@@ -315,5 +316,5 @@ def test_the_command_says_what_stands_in_the_way(
     assert (ran.code, "--batch" in ran.err) == (2, True)
     monkeypatch.setitem(sys.modules, "openvino", None)
     ran = run_lstn("export", int8, "--engine", "openvino", "--out", tmp_path)
-    assert (ran.code, "pip install 'lstn[openvino]'" in ran.err) == (1, True)
+    assert (ran.code, f"{install_line('openvino')}" in ran.err) == (1, True)
     assert contents(tmp_path) == {}

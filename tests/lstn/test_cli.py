@@ -9,6 +9,7 @@ from command import RunLstn
 
 from lstn.cli import train as train_command
 from lstn.errors import LstnError, UsageError
+from lstn.imports import install_line
 
 COMMANDS = (
     *("train", "study", "export", "calibrate", "evaluate", "infer", "serve"),
@@ -87,7 +88,7 @@ def test_wrong_use_exits_with_2(arguments: tuple[str, ...], run_lstn: RunLstn) -
             1,
             "error: OSError: libcudart.so.12: cannot open\n  this is a defect",
         ),
-        (ModuleNotFoundError("No module named 'torch'", name="torch"), 1, "pip install 'lstn[train]'"),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), 1, f"{install_line('train')}"),
     ],
 )
 def test_any_error_is_one_line_and_a_hint(

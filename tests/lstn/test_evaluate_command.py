@@ -173,7 +173,7 @@ def test_validation_images_do_not_pass_for_test_images(
 
 
 def test_a_file_that_is_none_is_said(tmp_path: Path, run_lstn: RunLstn) -> None:
-    for name, says in (("gone.onnx", "no such file"), ("gone.safetensors", "no such file"), ("", "no such file")):
+    for name, says in (("gone.onnx", "no such file"), ("gone.safetensors", "no such file"), ("", "this is not a run")):
         ran = run_lstn("evaluate", tmp_path / name, "--data", "digits")
         assert ran.code == 2
         assert says in ran.err

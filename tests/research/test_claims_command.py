@@ -168,7 +168,7 @@ def test_a_place_that_cannot_be_written_is_found_before_anything_is_timed(
     [
         (["--batch", "0"], "wanted numbers of images"),
         (["--model", ""], "no model is called ''"),
-        (["--engine", "cudnn"], "'onnxruntime', 'openvino', 'torch'"),
+        (["--engine", "cudnn"], "wanted one of onnxruntime, openvino, torch"),
         (["missing.onnx"], "missing.onnx: no such file"),
     ],
 )

@@ -44,7 +44,6 @@ def test_the_server_says_what_the_file_is(server: Server, client: ModuleType) ->
     assert (told["name"], told["versions"], told["platform"]) == ("model", ["1"], "onnxruntime_onnx")
     assert shapes == {
         "pixels": ("UINT8", [-1, SIDE, SIDE, 3]),
-        "image": ("BYTES", [-1]),
         "logits": ("FP32", [-1, 4]),
         "theta": ("FP32", [-1, 2, 3]),
         "label": ("BYTES", [-1]),

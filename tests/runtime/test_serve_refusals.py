@@ -38,7 +38,7 @@ def binary(size: object, behind: bytes, **fields: object) -> tuple[bytes, dict[s
 
 
 BODIES = {
-    "empty": (b"", "not JSON"),
+    "empty": (b"", "the request is empty"),
     "no JSON": (b"{", "not JSON"),
     "no UTF-8": (b'{"inputs": "\xff"}', "not JSON"),
     "deep": (b"[" * 100_000, "not JSON"),
@@ -73,7 +73,7 @@ BODIES = {
     "ragged": (changed(data=[[0], *ZEROS[1:]]), "0 to 255"),
     "true": (changed(data=[True] * len(ZEROS)), "0 to 255"),
     "null": (changed(data=None), "data must be a list"),
-    "an image as text": (body_of([{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["x"]}]), "binary data"),
+    "an image as text": (body_of([{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["x"]}]), "base64"),
     "another output": (body_of([GOOD], outputs=[{"name": "loss"}]), "some of logits, theta, label, probability"),
     "an output twice": (body_of([GOOD], outputs=[{"name": "theta"}] * 2), "each once"),
     "an id that is no text": (body_of([GOOD], id=7), "id must be text"),
@@ -120,9 +120,12 @@ def test_bytes_that_fit_no_tensor_are_the_clients_fault(
     [
         ("GET", "/v2/models/none", {}, 404),
         ("GET", "/v2/models/model/versions/2", {}, 404),
-        ("GET", "/v2/models/model/config", {}, 404),
         ("GET", "/v2/models/..%2f..%2fetc%2fpasswd", {}, 404),
-        ("GET", "/v1/models", {}, 404),
+        ("GET", "/v1/models/none", {}, 404),
+        ("GET", "/v1/models/model/versions/1", {}, 404),
+        ("GET", "/v2/models/model/other", {}, 404),
+        ("POST", "/v2/models/infer", {}, 405),
+        ("POST", "/v2/nothing", {}, 404),
         ("GET", "/docs", {}, 404),
         ("GET", "/%ff%00", {}, 404),
         ("GET", INFER, {}, 405),

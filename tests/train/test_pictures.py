@@ -13,6 +13,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lstn.data.dataset import open_data
 from lstn.evaluation.scores import Scores
+from lstn.imports import install_line
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.train.run_state import LAST
 from lstn.train.watch.pictures import draw_animation, draw_confusion, draw_sheet
@@ -82,7 +83,7 @@ def test_without_tensorboard_the_extra_is_named_and_no_run_begins(
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     ran = run_lstn("train", "--data", data, "--tensorboard", *SMALL)
     assert ran.code == 1
-    assert "pip install 'lstn[tensorboard]'" in ran.err
+    assert f"{install_line('tensorboard')}" in ran.err
     assert len(ran.err.splitlines()) == 2
     assert not RUN.exists()
 

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Open = Callable[[], AbstractContextManager[TimedCall]]
 
 
-class Field:
+class Contenders:
     """The entrants around one backbone. Files are made when they are first needed, in `folder`."""
 
     def __init__(self, setup: ClaimsRequest, backbone: str, folder: Path, tell: Callable[[str], None]) -> None:
