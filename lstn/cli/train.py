@@ -167,10 +167,10 @@ def train(
             if resume:
                 resume = run_folder(resume)
                 options = _resumed(context, resume, options)
-            else:
-                _note_defaults(context, options)
             folder = resume or _named_folder(name or f"{loc.value}-{model}-{datetime.now():%Y%m%d-%H%M%S}")
         folder = Path(world.first(str(folder)))
+        if not resume:
+            _note_defaults(context, options)
         with (
             stopping(folder, f"lstn train --resume {folder}"),
             watching(options, Board(folder) if tensorboard else None) as watcher,
