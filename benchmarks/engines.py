@@ -1,6 +1,6 @@
-"""How long each precision takes in every engine of this CPU, from pixels in memory to logits and theta in memory.
+"""Times of each precision in every engine of this CPU, from pixels in memory to logits and theta in memory.
 
-    python benchmarks/engines.py RUN… [--out docs/results/engines.json] [--seconds 30]
+    python benchmarks/engines.py RUN… [--out results/precision/engines.json] [--seconds 30]
 
 For each run: export, lower to every precision as `lstn calibrate` does by default, and race the files at batch 1 with
 one thread, all in turns and in three sittings, against float32 in ONNX Runtime.
@@ -23,12 +23,14 @@ from lstn.calibration.calibrating import DEFAULT_KEEP, IMAGES
 from lstn.calibration.kept_layers import kept_layers
 from lstn.calibration.lower import lowered_model
 from lstn.calibration.ranges import Ranges, ranges_of
-from lstn.cli.export import checkpoint_of, export_onnx
+from lstn.cli.export_run import export_onnx
 from lstn.data.dataset import open_data
 from lstn.export.onnx.verify_onnx import sample_images
 from lstn.export.openvino.to_openvino import write_openvino
 from lstn.formats.onnx_file import read_model
+from lstn.health.run_files import checkpoint_of
 from lstn.machine.environment import describe_environment
+from lstn.nn.checkpoint import load_checkpoint
 from lstn.precision import Precision, RangeMethod
 from lstn.runtime.bench.race import Entrant, Race, TimedCall, run_race
 from lstn.runtime.engines.opening import open_engine
@@ -55,7 +57,7 @@ def main() -> None:
     """Race every run's files, and write the figures and the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/engines.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/precision/engines.json"))
     parser.add_argument("--seconds", type=float, default=30.0, help="about how long each engine is timed")
     arguments = parser.parse_args()
     models = []
@@ -70,7 +72,9 @@ def main() -> None:
 def measure(run: Path, folder: Path, seconds: float) -> dict[str, Any]:
     """Export and lower one run, and race what came of it."""
     onnx_file = folder / "model.onnx"
-    training = export_onnx(checkpoint_of(run), onnx_file)
+    checkpoint = load_checkpoint(checkpoint_of(run))
+    training = checkpoint.training
+    export_onnx(checkpoint, onnx_file)
     contract, _ = read_model(onnx_file)
     data = open_data(training.data, image_hw=contract.image_hw, seed=training.seed)
     cache = folder / "ranges.json"

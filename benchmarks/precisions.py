@@ -1,6 +1,6 @@
-"""What each precision costs on trained models: accuracy, agreement, drift, and which layers are to blame.
+"""Costs of each precision on trained models: accuracy, agreement, drift, and which layers are to blame.
 
-    python benchmarks/precisions.py RUN… [--out docs/results/precisions.json]
+    python benchmarks/precisions.py RUN… [--out results/precision/precisions.json]
 
 For each run: export, then every precision with the localizer lowered (all but its head) and with it kept, measured on
 the run's validation images.
@@ -17,7 +17,9 @@ from result_files import machine_of, page_of_models, versions_of, write_result
 
 from lstn.calibration.calibrating import DEFAULT_KEEP, CalibrationSettings, calibrate
 from lstn.calibration.lowering_cost import LoweringCost
-from lstn.cli.export import checkpoint_of, export_onnx
+from lstn.cli.export_run import export_onnx
+from lstn.health.run_files import checkpoint_of
+from lstn.nn.checkpoint import load_checkpoint
 from lstn.precision import Precision
 
 KEEPS = ("head", "localizer")
@@ -38,7 +40,7 @@ def main() -> None:
     """Measure every run, and write the figures and the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/precisions.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/precision/precisions.json"))
     arguments = parser.parse_args()
     models = []
     for run in arguments.runs:
@@ -52,11 +54,15 @@ def main() -> None:
 def measure(run: Path, folder: Path) -> dict[str, Any]:
     """Export one run, and measure what its precisions cost."""
     onnx_file = folder / "model.onnx"
-    training = export_onnx(checkpoint_of(run), onnx_file)
+    checkpoint = load_checkpoint(checkpoint_of(run))
+    training = checkpoint.training
+    export_onnx(checkpoint, onnx_file)
     costs = []
     for precision in Precision:
         for keep in KEEPS:
-            settings = CalibrationSettings(precision=precision, data=training.data, seed=training.seed, keep=(keep,))
+            settings = CalibrationSettings(
+                precision=precision, data=training.data, seed=training.seed, keep=(keep,), force=True
+            )
             made = calibrate(onnx_file, folder / keep, settings)
             cost = made.cost
             contract, height = cost.contract, cost.contract.image_hw[0]

@@ -1,6 +1,7 @@
 """One calibration from end to end: measure ranges, choose layers, lower, measure the cost, and keep the file or not."""
 
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,16 +12,19 @@ from lstn.calibration.cost_report import costs_to_json
 from lstn.calibration.drift import IMAGES as MEASURED
 from lstn.calibration.drift import measure
 from lstn.calibration.emulate import emulated
-from lstn.calibration.kept_layers import HEAD_ALONE, LOCALIZER, kept_layers, layer_names
+from lstn.calibration.gate import beyond
+from lstn.calibration.kept_layers import HEAD_ALONE, LOCALIZER, all_kept, kept_layers, layer_names
 from lstn.calibration.lower import load_float32, lowered_model
 from lstn.calibration.lowering_cost import LoweringCost
-from lstn.calibration.ranges import Ranges, ranges_of
+from lstn.calibration.ranges import Ranges, check_count, ranges_of
 from lstn.calibration.sensitivity import Outcome, fewest_to_keep
-from lstn.contract import Loc
+from lstn.contract import Contract, Loc
 from lstn.data.dataset import DataSet, open_data_of
 from lstn.errors import UsageError, VerificationError
 from lstn.files import replacing, write_text
+from lstn.formats.outputs import COST, ONNX, PAGE, RANGES, OutputFile, check_outputs
 from lstn.precision import Precision, RangeMethod
+from lstn.terminal import note_once
 
 IMAGES = 512
 """How many training images ranges are measured on, unless told otherwise."""
@@ -31,7 +35,7 @@ DEFAULT_KEEP = {
     Precision.INT8: (LOCALIZER,),
     Precision.FP8: (LOCALIZER,),
 }
-"""What stays float32 unless told otherwise, by what trained models lost (docs/calibration.md).
+"""What stays float32 unless told otherwise, by what trained models lost (docs/how-to/calibration.md).
 
 In float16 the warps of a whole localizer move by hundredths of a pixel; in bfloat16 by up to a third of one, and in 8
 bits by up to three.
@@ -47,8 +51,9 @@ class CalibrationSettings:
     images:       how many the ranges are measured on
     keep:         layers that stay float32, as `lstn.calibration.kept_layers.kept_layers` takes them; None: the default
     auto:         find the layers to keep, so that top-1 accuracy falls by at most so many points; None: don't
-    max_drop:     in points of top-1 accuracy; None: any
-    max_drift_px: the 99th percentile over images; None: any
+    max_drop:     in points of top-1 accuracy; None: `lstn.calibration.gate.MAX_DROP`
+    max_drift_px: the 99th percentile over images; None: MAX_DRIFT there
+    force:        keep the model whatever it costs
     """
 
     precision: Precision
@@ -60,6 +65,7 @@ class CalibrationSettings:
     auto: float | None = None
     max_drop: float | None = None
     max_drift_px: float | None = None
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +73,7 @@ class Calibrated:
     """What was written, what it costs, and how the layers to keep were found if they were looked for.
 
     layers: all that have weights, in order of computation; kept: those in float32
+    beyond: which bound the cost is beyond, although the model was kept; else empty
     """
 
     onnx: Path
@@ -76,6 +83,7 @@ class Calibrated:
     layers: tuple[str, ...]
     kept: frozenset[str]
     search: Outcome | None
+    beyond: str
 
 
 def calibrate(onnx_file: Path, out: Path, settings: CalibrationSettings) -> Calibrated:
@@ -92,36 +100,73 @@ def calibrate(onnx_file: Path, out: Path, settings: CalibrationSettings) -> Cali
         LstnError: a weight is too large for float16, or no layer can be lowered within `auto` points.
     """
     contract, model = load_float32(onnx_file)
-    if settings.max_drift_px is not None and contract.loc is Loc.NONE:
-        raise UsageError("--max-drift-px is for models with a transformer, and this one has none", hint="leave it out")
-    kept = kept_layers(model, DEFAULT_KEEP[settings.precision] if settings.keep is None else settings.keep)
-    data = open_data_of(contract, settings.data, seed=settings.seed)
+    check_outputs(lowered_outputs(onnx_file, out, settings.precision, settings.method), inputs=[onnx_file])
+    data, kept = checked(contract, layer_names(model), settings)
     ranges = _ranges(onnx_file, data, out, settings)
     search = _search(model, data, ranges, kept, settings)
     if search is not None:
         kept = search.kept
     lowered = lowered_model(model, settings.precision, kept, ranges)
-    stem = f"{onnx_file.stem}.{settings.precision.value}"
-    made, json, html = (out / f"{stem}.{suffix}" for suffix in ("onnx", "cost.json", "cost.html"))
+    made, json, html = _paths(onnx_file, out, settings.precision)
     with replacing(made) as temporary:
         temporary.write_bytes(lowered.SerializeToString(deterministic=True))
         for older in (made, json, html):  # whatever fails from here on, it would pass for this one's
             older.unlink(missing_ok=True)
-        cost = _measured(onnx_file, lowered, data, stem, settings.precision)
-        if reason := _beyond(cost, settings):
-            hint = "keep more layers with --keep, or let --auto find them"
+        cost = _measured(onnx_file, lowered, data, made.stem, settings.precision)
+        reason = beyond(cost, max_drop=settings.max_drop, max_drift_px=settings.max_drift_px)
+        if reason and not settings.force:
+            hint = "keep more layers in float32: lstn calibrate --keep or --auto; --force writes it anyway"
             raise VerificationError(f"{reason}; no {made.name} is left", hint=hint)
-        result = Calibrated(made, json, html, cost, layer_names(model), kept, search)
+        result = Calibrated(made, json, html, cost, layer_names(model), kept, search, reason)
         costs = {settings.precision.value: cost}
         write_text(result.json, costs_to_json(costs))
         write_text(result.html, page(costs))
     return result
 
 
+def checked(contract: Contract, layers: Sequence[str], settings: CalibrationSettings) -> tuple[DataSet, frozenset[str]]:
+    """Check settings against a model before any work, and return the images and the layers to keep in float32.
+
+    layers: those of the model that have weights
+
+    Raises:
+        UsageError: an option that doesn't fit the model.
+        DataError: too few images, or images of other classes.
+    """
+    if settings.max_drift_px is not None and contract.loc is Loc.NONE:
+        raise UsageError("--max-drift-px is for models with a transformer, and this one has none", hint="leave it out")
+    kept = kept_layers(layers, DEFAULT_KEEP[settings.precision] if settings.keep is None else settings.keep)
+    if set(layers) <= kept:
+        raise all_kept()
+    data = open_data_of(contract, settings.data, seed=settings.seed)
+    if data.found:
+        note_once(data.found)
+    if settings.precision.quantized:
+        check_count(data.train, settings.images)
+    return data, kept
+
+
+def lowered_outputs(onnx_file: Path, out: Path, precision: Precision, method: RangeMethod) -> list[OutputFile]:
+    """Return what `calibrate` writes for this model."""
+    kinds = zip(_paths(onnx_file, out, precision), (ONNX, COST, PAGE), strict=True)
+    ranges = [OutputFile(_cache(onnx_file, out, method), RANGES)] if precision.quantized else []
+    return [*(OutputFile(path, kind) for path, kind in kinds), *ranges]
+
+
+def _paths(onnx_file: Path, out: Path, precision: Precision) -> tuple[Path, Path, Path]:
+    """The lowered model, and its cost as JSON and as a page."""
+    stem = f"{onnx_file.stem}.{precision.value}"
+    return out / f"{stem}.onnx", out / f"{stem}.cost.json", out / f"{stem}.cost.html"
+
+
+def _cache(onnx_file: Path, out: Path, method: RangeMethod) -> Path:
+    return out / f"{onnx_file.stem}.{method.value}.ranges.json"
+
+
 def _ranges(onnx_file: Path, data: DataSet, out: Path, settings: CalibrationSettings) -> Ranges | None:
     if not settings.precision.quantized:
         return None
-    cache = out / f"{onnx_file.stem}.{settings.method.value}.ranges.json"
+    cache = _cache(onnx_file, out, settings.method)
     return ranges_of(
         onnx_file, data.train, method=settings.method, count=settings.images, seed=settings.seed or 0, cache=cache
     )
@@ -150,16 +195,3 @@ def _measured(
         runs = Path(folder) / f"{stem}.onnx"
         runs.write_bytes(emulated(lowered, precision).SerializeToString())
         return measure(onnx_file, runs, data.val)
-
-
-def _beyond(cost: LoweringCost, settings: CalibrationSettings) -> str:
-    """Say which bound the cost is beyond, or nothing."""
-    drop = 100 * (cost.top1.reference - cost.top1.lowered)
-    if settings.max_drop is not None and drop > settings.max_drop:
-        return f"top-1 accuracy falls by {drop:.2f} points, more than --max-drop {settings.max_drop:g}"
-    if settings.max_drift_px is not None and cost.drift is not None and cost.drift.p99_px > settings.max_drift_px:
-        return (
-            f"1 % of the warps move by {cost.drift.p99_px:.3f} px or more, more than --max-drift-px "
-            f"{settings.max_drift_px:g}"
-        )
-    return ""

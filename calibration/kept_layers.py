@@ -1,7 +1,7 @@
-"""Which nodes of a model are lowered, and which are kept in float32."""
+"""Kept layers: which nodes of a model are lowered, and which stay in float32."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import onnx
 
@@ -38,26 +38,31 @@ def layer_names(model: onnx.ModelProto) -> tuple[str, ...]:
     return tuple(dict.fromkeys(layer_of(node.name) for node in model.graph.node if node.op_type in LAYERS))
 
 
-def kept_layers(model: onnx.ModelProto, keep: Iterable[str]) -> frozenset[str]:
-    """Return the layers with weights that `keep` names, and the localizer's head, which is never lowered.
+def kept_layers(layers: Sequence[str], keep: Iterable[str]) -> frozenset[str]:
+    """Return those of a model's `layers` that `keep` names, and the localizer's head, which is never lowered.
 
-    keep: `localizer`, `head` (nothing more than the head), or a layer or module such as `backbone.layer1`
+    layers: as `layer_names` returns them
+    keep:   `localizer`, `head` (nothing more than the head), or a layer or module such as `backbone.layer1`
 
     Raises:
-        UsageError: one of `keep` names no layer of this model.
+        UsageError: one of `keep` names none of the layers.
     """
-    names = layer_names(model)
     prefixes = [HEAD]
     for name in keep:
         prefix = HEAD if name == HEAD_ALONE else name
-        if not _below(names, prefix) and prefix not in (HEAD, LOCALIZER):  # loc none has neither
-            near = difflib.get_close_matches(name, names, n=3, cutoff=0.3)
+        if not _below(layers, prefix) and prefix not in (HEAD, LOCALIZER):  # loc none has neither
+            near = difflib.get_close_matches(name, layers, n=3, cutoff=0.3)
             raise UsageError(
                 f"--keep {name!r:.80}: no layer of this model is called so",
-                hint=f"there are localizer, head and {', '.join(near or names[-3:])}",
+                hint=f"there are localizer, head and {', '.join(near or layers[-3:])}",
             )
         prefixes.append(prefix)
-    return frozenset(layer for prefix in prefixes for layer in _below(names, prefix))
+    return frozenset(layer for prefix in prefixes for layer in _below(layers, prefix))
+
+
+def all_kept() -> UsageError:
+    """Return the error of a model of which every layer is to stay in float32."""
+    return UsageError("--keep keeps every layer in float32, so nothing is left to lower", hint="keep fewer")
 
 
 def lowered_nodes(model: onnx.ModelProto, kept: frozenset[str]) -> list[str]:

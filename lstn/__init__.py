@@ -15,7 +15,6 @@ from lstn.imports import lazily
 
 if TYPE_CHECKING:
     from lstn import nn, testing
-    from lstn.answer import Classification
     from lstn.contract import At, Contract, Loc, ThetaForm
     from lstn.errors import (
         ArtifactError,
@@ -28,11 +27,12 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
+    from lstn.evaluation.answer import Classification
     from lstn.export.onnx.live_model import export_onnx
+    from lstn.machine.version import __version__
     from lstn.runtime.engines.base import Engine, Prediction
     from lstn.runtime.engines.opening import classify, open_engine
     from lstn.train.fit_model import fit
-    from lstn.version import __version__
 
 __all__ = [
     "ArtifactError",
@@ -64,7 +64,7 @@ if not TYPE_CHECKING:  # a type checker takes the imports above, and knows any o
     __getattr__, __dir__ = lazily(
         __name__,
         {
-            "lstn.answer": "Classification",
+            "lstn.evaluation.answer": "Classification",
             "lstn.contract": "At Contract Loc ThetaForm",
             "lstn.errors": "ArtifactError DataError DeviceError ImageError LstnError MissingExtra TrainingError "
             "UsageError VerificationError",
@@ -74,6 +74,6 @@ if not TYPE_CHECKING:  # a type checker takes the imports above, and knows any o
             "lstn.runtime.engines.opening": "classify open_engine",
             "lstn.testing": "",
             "lstn.train.fit_model": "fit",
-            "lstn.version": "__version__",
+            "lstn.machine.version": "__version__",
         },
     )

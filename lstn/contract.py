@@ -1,4 +1,4 @@
-"""What a model is: one frozen value that travels inside every artifact, so that nothing downstream is told twice."""
+"""Contract: what a model is, as one frozen value that every artifact carries, so that no command asks again."""
 
 import json
 import math
@@ -24,7 +24,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _MAX_JSON = 4 << 20
 _MAX_SIDE = 8192
-_MAX_LABELS = 100_000
+MAX_LABELS, MAX_NAME = 100_000, 200
+"""Classes of a model, and characters of a class's or a backbone's name."""
+
 MAX_ITERATIONS = 8
 
 
@@ -163,7 +165,7 @@ def _of_fields(fields: Mapping[str, Any]) -> Contract:
 
 
 def _name(value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= 200:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME:
         raise ValueError(f"{value!r:.80} is not a name")
     return value
 
@@ -177,13 +179,13 @@ def _image_hw(value: object) -> tuple[int, int]:
 
 def _iterations(value: object) -> int:
     if type(value) is not int or not 1 <= value <= MAX_ITERATIONS:
-        raise ValueError(f"iterations {value!r:.80}, wanted 1 to {MAX_ITERATIONS}")
+        raise ValueError(f"iterations {value!r:.80}, expected 1 to {MAX_ITERATIONS}")
     return value
 
 
 def _labels(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not 0 < len(value) <= _MAX_LABELS:
-        raise ValueError(f"labels are not a list of 1 to {_MAX_LABELS} names")
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_LABELS:
+        raise ValueError(f"labels are not a list of 1 to {MAX_LABELS} names")
     return tuple(_name(label) for label in value)
 
 

@@ -51,7 +51,7 @@ def test_the_wheel_names_its_licence_and_its_command(wheel: zipfile.ZipFile) -> 
         name.split(".dist-info/")[1]: wheel.read(name).decode() for name in wheel.namelist() if ".dist-info/" in name
     }
     assert "License-Expression: Apache-2.0" in read["METADATA"]
-    assert "lstn = lstn.cli.app:main" in read["entry_points.txt"]
+    assert "lstn = lstn.__main__:main" in read["entry_points.txt"]
     assert "Apache License" in read["licenses/LICENSE"]
 
 

@@ -11,11 +11,13 @@ from torch import Tensor, nn
 from lstn.contract import Contract, ThetaForm
 from lstn.errors import TrainingError, UsageError
 from lstn.nn.classifier import Classifier
+from lstn.recipe import RECIPES
 from lstn.train.distributed import ALONE, Shares, World
 from lstn.train.loading import ImageBatch
 from lstn.train.options import Options, TrainingPrecision
-from lstn.train.recipes import average, outside, set_rate
+from lstn.train.recipes import outside, set_rate
 from lstn.train.run_state import Run
+from lstn.train.threads import Threads
 
 OnStep = Callable[[int, int, float, float], None]
 """Called after every batch with the epoch, images seen in it, mean loss and accuracy so far."""
@@ -84,6 +86,7 @@ def train_epoch(
     device: torch.device,
     number: int,
     step: OnStep,
+    threads: Threads,
     world: World = ALONE,
 ) -> tuple[float, float]:
     """Fit the weights to every batch once; return the mean loss (nats) and the accuracy (0..1) on the way.
@@ -94,7 +97,7 @@ def train_epoch(
     sizes = loader.batch_sampler.sizes()
     run.model.train()
     seen, loss_sum, right = 0, 0.0, 0.0
-    for index, (size, (pixels, labels)) in enumerate(zip(sizes, loader, strict=True)):
+    for index, (size, (pixels, labels)) in enumerate(threads.over(zip(sizes, loader, strict=True))):
         set_rate(run.optimizer, options, number - 1 + (index + 0.5) / len(sizes), options.epochs)
         pixels, labels = pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
         logits, theta = network(pixels)
@@ -108,9 +111,6 @@ def train_epoch(
         if not math.isfinite(value):
             raise world.told(diverged(run, value / size, number, options))
         _descend(run, loss * (counts * world.size / size), options)
-        if run.averaged is not None:
-            run.steps += 1
-            average(run.averaged, run.model, run.steps, options.ema_epochs * len(sizes))
         seen, loss_sum, right = seen + size, loss_sum + entropy_sum, right + hit_count
         step(number, seen, loss_sum / seen, right / seen)
     return loss_sum / seen, right / seen
@@ -131,7 +131,7 @@ def diverged(run: Run, loss: float, number: int, options: Options) -> TrainingEr
     """Return what to say of a loss that is no number: what is kept, and what to change."""
     best = run.best
     kept = f"the checkpoint of epoch {best['epoch']} is kept" if best else "no epoch was finished before"
-    cures = [f"--lr {options.lr / 10:g}"]
+    cures = [f"--lr {min(options.lr / 10, RECIPES['robust'].lr):g}"]  # a tenth of 1e30 is as wrong
     if options.loc_lr_scale > 0.1 and run.model.transformer is not None:
         cures.append("--loc-lr-scale 0.1")
     if options.theta is ThetaForm.AFFINE and run.model.transformer is not None:

@@ -6,7 +6,6 @@ No torch and no onnx package is needed: TensorRT builds for the GPU that it runs
 import os
 import re
 from collections.abc import Sequence
-from io import BytesIO
 from pathlib import Path
 
 from lstn.contract import Contract
@@ -16,12 +15,11 @@ from lstn.export.tensorrt.builder import build
 from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, check_tuning
 from lstn.files import replacing, sha256_of, write_text
 from lstn.formats.onnx_file import read_model
+from lstn.formats.outputs import LOG, OutputFile, check_outputs, plan_outputs
 from lstn.formats.plan_file import Sidecar, read_sidecar, sidecar_path
 
 _BATCH = re.compile(r"([0-9]{1,6}),([0-9]{1,6}),([0-9]{1,6})")
 _TARGET = re.compile(r"sm[0-9]{2,3}")
-_LOG_START = b"TensorRT"
-"""Of the product's name, with which every build log begins."""
 
 _MAX_ELEMENTS = (1 << 31) - 1
 """TensorRT counts a tensor's elements in 31 bits."""
@@ -40,7 +38,8 @@ def write_plan(
     it; an engine never stands beside the description of another in silence.
 
     Raises:
-        UsageError: a profile's largest batch is more than TensorRT takes, or the flavour has no such tuning.
+        UsageError: a profile's largest batch is more than TensorRT takes, the flavour has no such tuning, or the log
+            would replace another file.
         ArtifactError: the file isn't one of lstn's, TensorRT can't read it, or would compute something else.
         MissingExtra: the flavour's package isn't installed.
         LstnError: the engine can't be built, or the files can't be written.
@@ -50,8 +49,7 @@ def write_plan(
     contract, _ = read_model(onnx_file)
     check_size(contract, settings.profiles)
     if settings.log_file is not None:
-        _check_log_beside(settings.log_file, onnx_file, plan)
-        check_log(settings.log_file)
+        check_outputs([OutputFile(settings.log_file, LOG, "--build-log"), *plan_outputs(plan)], inputs=[onnx_file])
     with replacing(plan) as temporary:
         built = build(onnx_file, settings, report=report)
         _write_out(temporary, built.data)
@@ -90,26 +88,6 @@ def check_size(contract: Contract, profiles: tuple[BatchRange, ...]) -> None:
         )
 
 
-def check_log(log_file: Path) -> None:
-    """Refuse to write a build log over a file that is none, such as a checkpoint.
-
-    Raises:
-        UsageError: it is such a file.
-    """
-    try:
-        with log_file.open("rb") if log_file.is_file() else BytesIO() as file:
-            start = file.read(len(_LOG_START))
-    except OSError as error:
-        raise UsageError(f"--build-log {log_file}: {error.strerror or error}", hint="choose another name") from error
-    if not _LOG_START.startswith(start):
-        raise UsageError(f"--build-log {log_file}: is there and is no build log", hint="choose another name")
-
-
-def _check_log_beside(log_file: Path, onnx_file: Path, plan: Path) -> None:
-    if log_file.resolve() in {path.resolve() for path in (onnx_file, plan, sidecar_path(plan))}:
-        raise UsageError(f"--build-log {log_file}: would write over the model", hint="choose another name")
-
-
 def _write_out(path: Path, data: memoryview) -> None:
     with path.open("wb") as file:
         file.write(data)
@@ -144,7 +122,8 @@ def _parse_batch(text: str) -> BatchRange:
     batch = BatchRange(*(int(number) for number in match.groups())) if match else BatchRange(0, 0, 0)
     if not 1 <= batch.minimum <= batch.optimum <= batch.maximum:
         raise UsageError(
-            f"--batch {text!r:.60}: wanted MIN,OPT,MAX with 1 <= MIN <= OPT <= MAX", hint="for example: --batch 1,8,32"
+            f"--batch {text!r:.60}: expected MIN,OPT,MAX with 1 <= MIN <= OPT <= MAX",
+            hint="for example: --batch 1,8,32",
         )
     return batch
 
@@ -159,7 +138,7 @@ def parse_targets(text: str) -> tuple[str, ...]:
     for target in targets:
         if not _TARGET.fullmatch(target):
             raise UsageError(
-                f"--target {text!r:.60}: wanted compute capabilities such as sm89",
+                f"--target {text!r:.60}: expected compute capabilities such as sm89",
                 hint="for example: --target sm86,sm89",
             )
     return targets

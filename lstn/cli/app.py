@@ -1,7 +1,6 @@
 """The `lstn` command: its subcommands, and the one place where an error becomes a line and an exit code."""
 
 import io
-import os
 import sys
 from typing import Annotated, NoReturn
 
@@ -15,13 +14,15 @@ from lstn.cli.evaluate import evaluate
 from lstn.cli.export import export
 from lstn.cli.infer import infer
 from lstn.cli.inspect import inspect
+from lstn.cli.misuse import is_misuse, usage_error
 from lstn.cli.serve import serve
 from lstn.cli.study import study
 from lstn.cli.train import train
 from lstn.errors import LstnError, MissingExtra
-from lstn.machine.cores import core_quota, usable_cores
-from lstn.terminal import messages, printable
-from lstn.version import __version__
+from lstn.imports import install_line
+from lstn.machine.cores import share_cores
+from lstn.machine.version import __version__
+from lstn.terminal import hush_warnings, messages, printable
 
 app = typer.Typer(
     name="lstn",
@@ -42,6 +43,7 @@ _EXTRAS_OF = {
     "export": "export",
     "calibrate": "calibrate,runtime",
     "claims": "train,export,runtime",
+    **dict.fromkeys(("infer", "serve", "bench"), "export"),  # of a run
 }
 """What a command needs that imports such packages by itself; the runtime's go through `require`."""
 
@@ -61,33 +63,51 @@ def _options(
 ) -> None:
     """Spatial-transformer image classifiers, from training to a measured deployment.
 
-    train -> export -> infer; then bench what it costs. `lstn doctor` says what this machine can do.
+    Start with train, then export, then infer. `lstn doctor` shows what this machine can do.
     """
 
 
 def main() -> NoReturn:
     """Run the command line; exit with 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C."""
     debug = "--debug" in sys.argv[1:]
-    if core_quota() is not None:
-        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))  # torch sees cores, and no quota
+    if not debug:
+        hush_warnings()
+    for stream in (sys.stdout, sys.stderr):  # a name that isn't text, or that the terminal's encoding lacks, is escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    share_cores()
     try:
         try:
-            app(standalone_mode=True)
+            code = app(standalone_mode=False)
         finally:
             sys.stdout.flush()  # here a failure becomes a line; at Python's end it would become a traceback
     except LstnError as error:
         _fail(error, debug=debug)
+    except typer.Abort:  # Ctrl-C, to an older Typer
+        sys.exit(130)
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _IN_EXTRAS:
             _fail_internally(error, debug=debug)
         extras = next((_EXTRAS_OF[word] for word in sys.argv[1:] if word in _EXTRAS_OF), "train")
-        _fail(MissingExtra(f"{package} is not installed", hint=f"run: pip install 'lstn[{extras}]'"), debug=debug)
+        _fail(MissingExtra(f"{package} is not installed", hint=f"run: {install_line(extras)}"), debug=debug)
     except OSError as error:
         _fail_outside(error, debug=debug)
+    except UnicodeEncodeError as error:  # a name that a library wants as UTF-8; each library says so in its own way
+        _fail(LstnError(f"{error.object[:200]!a}: not text in UTF-8", hint="rename the file or folder"), debug=debug)
     except Exception as error:
-        _fail_internally(error, debug=debug)
-    sys.exit(0)
+        if not is_misuse(error):
+            _fail_internally(error, debug=debug)
+        _show_help_alone(error)
+        _fail(usage_error(error), debug=debug)
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+def _show_help_alone(error: Exception) -> None:
+    """`lstn` with nothing behind it gets the help, from a Typer that raises it as an error."""
+    if (text := str(error)).startswith("Usage:"):
+        typer.echo(text, err=True)
+        sys.exit(2)
 
 
 def _fail(error: LstnError, *, debug: bool) -> NoReturn:

@@ -10,17 +10,21 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstn.cli.bench_layers import check_profiled, profile_results, write_trace
+from lstn.cli.engine_choice import chosen_engines
 from lstn.errors import LstnError, UsageError
 from lstn.files import write_text
+from lstn.formats.outputs import BENCH, TRACE, check_outputs, files_of, wanted_output
+from lstn.formats.plan_file import read_header
 from lstn.machine.gpu import Device
 from lstn.scenario import Scenario
 from lstn.terminal import note, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
     from lstn.machine.environment import Environment
+    from lstn.report.table import Table
+    from lstn.runtime.bench.against import Kept
     from lstn.runtime.bench.layer_times import Breakdown
     from lstn.runtime.bench.timed_engines import BenchResult, BenchSetup
 
@@ -31,7 +35,14 @@ _NARROW, _TINY = 76, 52
 
 
 def bench(
-    files: Annotated[list[Path], typer.Argument(help="Models to time against the first.", metavar="FILE")],
+    files: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            help="Engines to time against the first; of a run, its ONNX file, which is made first.",
+            metavar="FILE|RUN",
+            show_default="the one engine here, else the newest run",
+        ),
+    ] = None,
     batch: Annotated[str, typer.Option(metavar="N,…", help="Images a call; one comparison for each.")] = "1",
     seconds: Annotated[float, typer.Option(metavar="S", min=0.1, help="To time each file at each batch size.")] = 5.0,
     device: Annotated[Device, typer.Option(help="Where ONNX models run.")] = Device.AUTO,
@@ -60,23 +71,25 @@ def bench(
         Path | None, typer.Option(metavar="FILE", help="Write the profiles there, for chrome://tracing or Perfetto.")
     ] = None,
 ) -> None:
-    """Time models against each other: latency, throughput, and how sure the difference is.
+    """Compare how fast models are.
 
-    All of them are open at once and take turns, in a new order each round, so that what else the machine does falls on
+    All models are open at once and run in turns, in a new order each round, so that other work on the machine affects
     all alike. The last column compares medians with the first file's; its 95 % interval is a paired bootstrap.
-    With --against, the exit code is 1 if the whole interval of a median lies beyond what it was and the tolerance.
+    With --against, the exit code is 1 if the whole interval of a median is beyond the old one and the tolerance.
     """
     from lstn.machine.environment import describe_environment
+    from lstn.runtime.bench.against import read_kept
     from lstn.runtime.bench.timed_engines import BenchSetup
     from lstn.runtime.bench.timed_engines import bench as run_bench
     from lstn.runtime.engines.onnxruntime_engine import resolve_device
 
-    batches = _batches(batch)
+    batches, files = _batches(batch), chosen_engines(files)
     if any(path.suffix.lower() == ".onnx" for path in files):
         device = resolve_device(device)
     setup = BenchSetup(batches, seconds, seed, device, threads, spin=len(files) == 1)
+    _check_outputs(files, json_, trace, against)
     if profile:
-        check_profiled(files, device, trace, json_)
+        check_profiled(files, device)
     elif trace is not None:
         raise UsageError("--trace: only a profile can be traced", hint="add --profile")
     if scenario is not None:
@@ -85,8 +98,7 @@ def bench(
             raise UsageError("--scenario keeps nothing, compares nothing and profiles nothing", hint=what)
         _run_loads(files, setup, scenario)
         return
-    if against is not None and not against.is_file():
-        raise UsageError(f"{against}: no such file", hint="keep a run with: lstn bench --save")
+    kept = None if against is None else read_kept(against, files, setup)
     environment = describe_environment()
     breakdowns: list[Breakdown] = []
     results = run_bench(files, setup, tell=lambda text: note(printable(text)))  # a spinner would take part in the race
@@ -99,8 +111,15 @@ def bench(
         if profile:
             for breakdown in profile_results(results, setup, _console()):
                 breakdowns.append(breakdown)
-    if against is not None:
-        _compare(against, results, setup, tolerance)
+    if kept is not None:
+        _compare(kept, results, setup, tolerance)
+
+
+def _check_outputs(files: Sequence[Path], json_: Path | None, trace: Path | None, against: Path | None) -> None:
+    outputs = (wanted_output("--save", json_, BENCH), wanted_output("--trace", trace, TRACE))
+    check_outputs(
+        outputs, inputs=[*(each for file in files for each in files_of(file)), *([against] if against else [])]
+    )
 
 
 def _save(
@@ -118,7 +137,7 @@ def _save(
     note(f"every sample: {path}")
 
 
-def _compare(kept: Path, results: Sequence["BenchResult"], setup: "BenchSetup", tolerance: float) -> None:
+def _compare(kept: "Kept", results: Sequence["BenchResult"], setup: "BenchSetup", tolerance: float) -> None:
     """Say how each median moved since the run in `kept`.
 
     Raises:
@@ -128,11 +147,11 @@ def _compare(kept: Path, results: Sequence["BenchResult"], setup: "BenchSetup", 
 
     changes = compare_with(kept, results, setup)
     for change in changes:
-        typer.echo(f"{change.path} at batch {change.batch}: {change.ratio} times as long as in {kept}")
+        typer.echo(f"{change.path} at batch {change.batch}: {change.ratio} times as long as in {kept.path}")
     if slower := [change for change in changes if change.slower(tolerance)]:
         worst = max(slower, key=lambda change: change.ratio.low)
         raise LstnError(
-            f"{len(slower)} of {len(changes)} grew slower than {kept} by more than {tolerance:.1%}; the most "
+            f"{len(slower)} of {len(changes)} grew slower than {kept.path} by more than {tolerance:.1%}; the most "
             f"{worst.path} at batch {worst.batch}, {worst.ratio} times as long"
         )
 
@@ -153,7 +172,7 @@ def _run_loads(files: Sequence[Path], setup: "BenchSetup", scenario: Scenario) -
 def _batches(text: str) -> tuple[int, ...]:
     plain = text.replace(" ", "")
     if not _BATCHES.fullmatch(plain):
-        raise UsageError(f"--batch {text!r:.60}: wanted numbers of images", hint="for example: --batch 1,8")
+        raise UsageError(f"--batch {text!r:.60}: expected numbers of images", hint="for example: --batch 1,8")
     return tuple(dict.fromkeys(int(number) for number in plain.split(",")))
 
 
@@ -167,9 +186,11 @@ def _console() -> "Console":
 
 
 def _show(results: Sequence["BenchResult"], environment: "Environment", device: Device) -> None:
+    from lstn.report.table import print_table
+
     console = _console()
-    console.print(_where(environment, device), style="dim", markup=False)
-    console.print(_table(results, console))
+    console.print(_where(results, environment, device), style="dim", markup=False)
+    print_table(console, _table(results, console.width))
     for result in results:
         if result.gpu_ms is not None:
             figure = f"{result.gpu_ms:.3f} ms on the GPU, without copies"
@@ -181,36 +202,36 @@ def _show(results: Sequence["BenchResult"], environment: "Environment", device: 
         note(f"p99 of fewer than {_FEW_ROUNDS} rounds is little more than the slowest one; use more --seconds")
 
 
-def _where(environment: "Environment", device: Device) -> str:
+def _where(results: Sequence["BenchResult"], environment: "Environment", device: Device) -> str:
     gpus = ", ".join(f"{gpu.name} ({gpu.target})" for gpu in environment.gpus) or "no GPU"
-    used = ("onnxruntime", "onnxruntime-gpu", "tensorrt", "tensorrt-rtx")
-    libraries = ", ".join(f"{name} {environment.libraries[name]}" for name in used if name in environment.libraries)
+    used = {name for result in results for name in _libraries(result.path)}
+    libraries = [f"{name} {version}" for name, version in environment.libraries.items() if name in used]
     load = "" if environment.load is None else f", load {environment.load} at the start"
-    onnx = "" if device is Device.AUTO else f"; ONNX models on {device.value}"
-    return f"{environment.cpu}, {environment.cores} cores{load}; {gpus}{onnx}; {libraries}"
+    onnx = f"; ONNX models on {device.value}" if "onnxruntime" in used and device is not Device.AUTO else ""
+    return f"{environment.cpu}, {environment.cores} cores{load}; {gpus}{onnx}; {', '.join(libraries)}"
 
 
-def _table(results: Sequence["BenchResult"], console: "Console") -> "Table":
+def _libraries(engine: Path) -> tuple[str, ...]:
+    """Name what may run an engine, as `lstn.machine.environment` does."""
+    if engine.suffix.lower() == ".plan":
+        return (read_header(engine).flavour.module.replace("_", "-"),)
+    return ("openvino",) if engine.suffix.lower() == ".xml" else ("onnxruntime", "onnxruntime-gpu")
+
+
+def _table(results: Sequence["BenchResult"], width: int) -> "Table":
     """Times in ms. A narrow terminal goes without what --json keeps anyway."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
+    from lstn.report.table import Table
 
-    wide, tiny = console.width >= _NARROW, console.width < _TINY
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    table.add_column("model", overflow="fold")
-    headings = [
-        "batch",
-        "p50 ms",
-        *(["p90"] if wide else []),
-        *([] if tiny else ["p99"]),
-        *(["images/s"] if wide else []),
-    ]
-    for heading in headings:
-        table.add_column(heading, justify="right", no_wrap=True)
-    table.add_column("time, first = 1", no_wrap=True)
-    for result, following in zip(results, [*results[1:], None], strict=True):
+    wide = width >= _NARROW
+    headings = ("batch", "p50 ms", *(("p90",) if wide else ()), "p99", *(("images/s",) if wide else ()))
+    if width < _TINY:
+        headings = ("batch", "p50 ms")
+    rows, styles = [], []
+    for previous, result in zip([None, *results], results, strict=False):
         latency = result.latency
+        if previous is not None and previous.batch != result.batch:
+            rows.append(("",) * (len(headings) + 2))
+            styles.append("")
         cells = {
             "batch": str(result.batch),
             "p50 ms": f"{latency.p50_ms:.3f}",
@@ -218,23 +239,19 @@ def _table(results: Sequence["BenchResult"], console: "Console") -> "Table":
             "p99": f"{latency.p99_ms:.3f}",
             "images/s": f"{result.images_per_s:.1f}",
         }
-        table.add_row(
-            Text(printable(str(result.path) if wide else result.path.name)),
-            *(cells[heading] for heading in headings),
-            Text(_against(result, "  " if wide else "\n"), style=_colour(result)),
-            end_section=following is not None and following.batch != result.batch,
-        )
-    return table
+        rows.append((printable(str(result.path)), *(cells[heading] for heading in headings), _against(result)))
+        styles.append(_colour(result))
+    return Table("", ("model", *headings, "time, first = 1"), tuple(rows), styles=tuple(styles))
 
 
-def _against(result: "BenchResult", separator: str) -> str:
+def _against(result: "BenchResult") -> str:
     if result.ratio is None:
         return "1"
     value, low, high = (
         f"{number:.3f}" if number < 10 else f"{number:.1f}"
         for number in (result.ratio.value, result.ratio.low, result.ratio.high)
     )
-    return f"{value}{separator}{low} to {high}"
+    return f"{value}  {low} to {high}"
 
 
 def _colour(result: "BenchResult") -> str:

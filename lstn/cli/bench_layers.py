@@ -1,4 +1,4 @@
-"""What `lstn bench --profile` shows of an engine: where its time goes, by part of the model and by layer."""
+"""Display of `lstn bench --profile`: an engine's time by part of the model and by layer."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -12,8 +12,8 @@ from lstn.terminal import note, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
+    from lstn.report.table import Table
     from lstn.runtime.bench.layer_times import Breakdown, LayerTime
     from lstn.runtime.bench.timed_engines import BenchResult, BenchSetup
 
@@ -25,25 +25,23 @@ _MOST = 0.5
 _BUSY = 0.1
 
 
-def check_profiled(files: Sequence[Path], device: Device, trace: Path | None, json_: Path | None) -> None:
+def check_profiled(files: Sequence[Path], device: Device) -> None:
     """Refuse beforehand what would fail after the race.
 
     Raises:
-        UsageError: an engine that can't be profiled, or two results for one file.
+        UsageError: an engine that can't be profiled.
     """
     from lstn.runtime.bench.profilers import PROFILERS
 
     for path in files:
         if path.is_file() and path.suffix.lower() not in PROFILERS:
             hint = "profile the ONNX file that it was made of" if path.suffix.lower() == ".xml" else ""
-            raise UsageError(f"--profile: {path}: wanted {' or '.join(PROFILERS)}", hint=hint)
+            raise UsageError(f"--profile: {path}: expected {' or '.join(PROFILERS)}", hint=hint)
         if path.suffix.lower() == ".onnx" and device is Device.CUDA:
             raise UsageError(
                 f"--profile: on a GPU, ONNX Runtime's profiler times launches and not what {path} does",
                 hint="add --device cpu, or profile a plan",
             )
-    if trace is not None and json_ is not None and trace.absolute() == json_.absolute():
-        raise UsageError(f"--trace and --save both name {trace}", hint="name two files")
 
 
 def profile_results(results: Sequence["BenchResult"], setup: "BenchSetup", console: "Console") -> Iterator["Breakdown"]:
@@ -70,6 +68,7 @@ def write_trace(path: Path, breakdowns: Sequence["Breakdown"]) -> None:
 
 def _show(breakdown: "Breakdown", alone_ms: float, console: "Console") -> None:
     """Print two tables and what is to be known about them; alone_ms is the same call's time without a profiler."""
+    from lstn.report.table import print_table
     from lstn.runtime.bench.layer_places import OTHER
 
     name = printable(str(breakdown.path))
@@ -81,8 +80,8 @@ def _show(breakdown: "Breakdown", alone_ms: float, console: "Console") -> None:
         f"({alone_ms:.3f} without the profiler), of which its layers explain {breakdown.explained:.1%}"
     )
     console.print(about, style="dim", markup=False)
-    console.print(_parts_table(breakdown))
-    console.print(_layers_table(breakdown, narrow=console.width < _NARROW))
+    print_table(console, _parts_table(breakdown))
+    print_table(console, _layers_table(breakdown, narrow=console.width < _NARROW))
     added = sum(row.share for row in breakdown.layers)
     if abs(added - breakdown.explained) > _BUSY:
         what = (
@@ -90,43 +89,33 @@ def _show(breakdown: "Breakdown", alone_ms: float, console: "Console") -> None:
         )
         console.print(what, style="yellow", markup=False)
     if breakdown.share_of(OTHER) > _MOST * breakdown.explained:
-        what = f"most of the time is in layers that don't say where in the model they are: export {name} anew"
+        what = f"most of the time is in layers that don't say where in the model they are: export {name} again"
         console.print(what, style="yellow", markup=False)
 
 
 def _parts_table(breakdown: "Breakdown") -> "Table":
-    table = _new_table("part", ("layers", "ms", "share"))
-    for row in breakdown.parts:
-        table.add_row(row.part, str(row.layers), f"{row.ms:.3f}", f"{row.share:.1%}")
+    from lstn.report.table import Table
+
+    rows = [(row.part, str(row.layers), f"{row.ms:.3f}", f"{row.share:.1%}") for row in breakdown.parts]
     outside = breakdown.outside_ms
-    table.add_row("in no layer", "", f"{outside:.3f}", f"{outside / breakdown.call_ms:.1%}", style="dim")
-    return table
+    rows.append(("in no layer", "", f"{outside:.3f}", f"{outside / breakdown.call_ms:.1%}"))
+    styles = (*("" for _ in breakdown.parts), "dim")
+    return Table("", ("part", "layers", "ms", "share"), tuple(rows), styles=styles)
 
 
 def _layers_table(breakdown: "Breakdown", *, narrow: bool) -> "Table":
     """A narrow terminal goes without the operators."""
+    from lstn.report.table import Table
+
     shown = breakdown.layers[:_SLOWEST]
     title = f"slowest {len(shown)} of {len(breakdown.layers)}" if len(shown) < len(breakdown.layers) else "layer"
-    table = _new_table(title, ("ms", "share", "sum"), *(() if narrow else ("operator",)))
-    total = 0.0
+    rows, total = [], 0.0
     for row in shown:
         total += row.share
-        operators = [] if narrow else [_operators(row.operators)]
-        table.add_row(_named(row), *operators, f"{row.ms:.3f}", f"{row.share:.1%}", f"{total:.1%}")
-    return table
-
-
-def _new_table(title: str, figures: Sequence[str], *words: str) -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="dim")
-    table.add_column(title, overflow="fold")
-    for heading in words:
-        table.add_column(heading, overflow="fold")
-    for heading in figures:
-        table.add_column(heading, justify="right", no_wrap=True)
-    return table
+        words = (_named(row),) if narrow else (_named(row), _operators(row.operators))
+        rows.append((*words, f"{row.ms:.3f}", f"{row.share:.1%}", f"{total:.1%}"))
+    columns = (title, *(() if narrow else ("operator",)), "ms", "share", "sum")
+    return Table("", columns, tuple(rows), words=1 if narrow else 2)
 
 
 def _named(row: "LayerTime") -> str:

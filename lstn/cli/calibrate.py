@@ -1,25 +1,20 @@
 """`lstn calibrate`."""
 
-from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from lstn.cli.calibrate_report import compare_speed, show
+from lstn.cli.export_run import export_onnx
 from lstn.errors import UsageError
+from lstn.formats.outputs import ONNX, OutputFile, check_outputs
+from lstn.health.run_files import checkpoint_of
 from lstn.precision import Precision, RangeMethod
-from lstn.terminal import file_size, note
+from lstn.waiting import say_loading
 
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from lstn.calibration.calibrating import Calibrated, CalibrationSettings
-    from lstn.calibration.sensitivity import Outcome
-
-_PIPE_WIDTH = 100
 _IMAGES = 512
-_MOST_NAMED = 8
-_WITHOUT_ONNX_RUNTIME = {Precision.BF16: "TensorRT and OpenVINO", Precision.FP8: "TensorRT"}
 
 
 def calibrate(
@@ -68,29 +63,42 @@ def calibrate(
     ] = None,
     max_drop: Annotated[
         float | None,
-        typer.Option(metavar="POINTS", min=0, help="Fail, and write nothing, if top-1 accuracy falls by more."),
+        typer.Option(
+            metavar="POINTS",
+            min=0,
+            help="Fail, and write nothing, if top-1 accuracy falls by more.",
+            show_default="2, or two images",
+        ),
     ] = None,
     max_drift_px: Annotated[
         float | None,
         typer.Option(
-            metavar="PX", min=0, help="Fail, and write nothing, if more than 1 % of the warps move by more pixels."
+            metavar="PX",
+            min=0,
+            help="Fail, and write nothing, if more than 1 % of the warps move by more pixels.",
+            show_default="2 % of the side",
         ),
     ] = None,
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Write the model whatever it costs, even if more than 5 % of the answers change."),
+    ] = False,
     seed: Annotated[
         int | None,
         typer.Option(
             metavar="N",
             min=0,
             help="Of the data set's splits and the images drawn.",
-            show_default="the run's; else 0 if no split hangs on it",
+            show_default="the run's; else 0 if no split depends on it",
         ),
     ] = None,
 ) -> None:
-    """Lower a model's precision, and say what that costs: accuracy, logits, and how far the warps move in pixels.
+    """Lower the precision and report its cost.
 
-    Writes model.PRECISION.onnx, from which lstn export builds plans, and its cost beside it as JSON and as a page.
+    Writes model.PRECISION.onnx, from which lstn export builds plans, and its cost as JSON and as a page: accuracy,
+    logits, and how far the warps move in pixels.
     """
-    from lstn.calibration.calibrating import CalibrationSettings, calibrate
+    from lstn.calibration.calibrating import CalibrationSettings, calibrate, checked, lowered_outputs
 
     ready = source is not None and source.suffix == ".onnx"
     if ready and data is None:
@@ -99,14 +107,11 @@ def calibrate(
         )
     if not precision.quantized and (images != _IMAGES or ranges is not RangeMethod.MINMAX):
         raise UsageError("--images and --ranges are for int8 and fp8: half precision needs no ranges")
-    onnx_file = source if source is not None and ready else None
-    if onnx_file is None:
-        from lstn.cli.export import checkpoint_of, export_onnx
-
-        onnx_file = out / "model.onnx"
-        training = export_onnx(checkpoint_of(source), onnx_file)
-        data = training.data if data is None else data
-        seed = training.seed if seed is None else seed
+    onnx_file = source if source is not None and ready else out / "model.onnx"
+    made = [] if ready else [OutputFile(onnx_file, ONNX)]
+    check_outputs(
+        [*made, *lowered_outputs(onnx_file, out, precision, ranges)], inputs=[] if source is None else [source]
+    )
     settings = CalibrationSettings(
         precision=precision,
         data=str(data),
@@ -117,55 +122,18 @@ def calibrate(
         auto=auto,
         max_drop=max_drop,
         max_drift_px=max_drift_px,
+        force=force,
     )
-    show(calibrate(onnx_file, out, settings), settings)
+    if not ready:
+        say_loading(f"lowering {source or 'the newest run'} to {precision.value}")
+        from lstn.nn.checkpoint import load_checkpoint
 
-
-def show(made: "Calibrated", settings: "CalibrationSettings") -> None:
-    """Print what a calibration cost, how its layers were chosen, and what it wrote."""
-    from rich.console import Console
-
-    from lstn.calibration.cost_report import print_costs
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
-    if made.search is not None:
-        _print_search(console, made.search, made, settings)
-    print_costs(console, {settings.precision.value: made.cost})
-    kept = ", ".join(_named(made.kept, made.layers)) or "nothing"
-    console.print(f"kept in float32: {kept}", markup=False, soft_wrap=True)
-    for path in (made.onnx, made.json, made.html):
-        typer.echo(f"{path}  {file_size(path)}")
-    if (takers := _WITHOUT_ONNX_RUNTIME.get(settings.precision)) is not None:
-        note(
-            f"{settings.precision.value} was measured by rounding in float32, since ONNX Runtime has no kernels for "
-            f"it; {made.onnx} is for {takers}: lstn export {made.onnx} --engine …"
+        checkpoint = load_checkpoint(checkpoint_of(source))
+        training = checkpoint.training
+        settings = replace(
+            settings, data=training.data if data is None else data, seed=training.seed if seed is None else seed
         )
-
-
-def _print_search(console: "Console", search: "Outcome", made: "Calibrated", settings: "CalibrationSettings") -> None:
-    """The path that --auto took."""
-    for layer, noise in list(search.noise.items())[:_MOST_NAMED]:
-        console.print(f"alone, {layer} adds noise of {noise:.2e} of the logits' power", markup=False)
-    for step in search.steps:
-        kept = ", ".join(_named(step.kept, made.layers)) or "nothing more"
-        console.print(f"keeping {kept}: {-step.drop:+.2f} points of top-1", markup=False, soft_wrap=True)
-    console.print(f"--auto {settings.auto:g}: {-search.drop:+.2f} points", markup=False)
-
-
-def _named(kept: Iterable[str], layers: tuple[str, ...]) -> list[str]:
-    """Name layers in order of computation: a whole localizer or head as one, and a long list's rest by its number."""
-    from lstn.formats.node_names import HEAD, ModelPart, part_of
-
-    left, names = set(kept), []
-    for whole, members in (
-        ("the localizer", {layer for layer in layers if part_of(layer) is ModelPart.LOCALIZER}),
-        ("the localizer's head", {layer for layer in layers if layer.startswith(f"{HEAD}.")}),
-    ):
-        if members and members <= left:
-            names.append(whole)
-            left -= members
-    names += [layer for layer in layers if layer in left]
-    more = len(names) - _MOST_NAMED
-    return names if more <= 0 else [*names[:_MOST_NAMED], f"{more} more"]
+        checked(checkpoint.contract, checkpoint.layers, settings)
+        export_onnx(checkpoint, onnx_file)
+    show(calibrate(onnx_file, out, settings), settings)
+    compare_speed(onnx_file, lowered_outputs(onnx_file, out, precision, ranges)[0].path, precision)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstn.errors import LstnError, UsageError
+from lstn.errors import UsageError
 from lstn.files import write_text
+from lstn.formats.outputs import CLAIMS, PAGE, check_outputs, files_of, wanted_output
 from lstn.research.claims.claims_request import ClaimsRequest, ComparedEngine
 from lstn.research.claims.verdict import Verdict
 from lstn.terminal import note, printable
@@ -53,7 +54,7 @@ def claims(
         float, typer.Option(min=0.01, max=3600, metavar="S", help="Time each for about S seconds at each batch size.")
     ] = 6.0,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of weights, images, order and intervals.")] = 0,
-    tables: Annotated[bool, typer.Option("--tables", help="Only count: the paper's tables beside ours.")] = False,
+    tables: Annotated[bool, typer.Option("--tables", help="Only count: the paper's tables next to ours.")] = False,
     html: Annotated[
         Path | None,
         typer.Option("--html", metavar="FILE", help="Write a report there, one page that needs no network."),
@@ -62,11 +63,11 @@ def claims(
         Path | None, typer.Option("--json", metavar="FILE", help="Write everything there, every sample included.")
     ] = None,
 ) -> None:
-    """Reproduce the L-STN paper's numbers, and judge its claims on this machine.
+    """Check the L-STN paper's numbers and claims.
 
-    Networks with each localizer around one backbone take turns within one loop, as do their transformers and the parts
-    of those. A claim holds, does not hold, or is below the noise here: where the 95 % interval of a ratio of times lies
-    decides, as docs/claims.md says.
+    Networks with each localizer around one backbone run in turns within one loop, and so do their transformers and the
+    parts of those. The 95 % interval of a ratio of times decides whether a claim holds, does not hold, or is below the
+    noise here. docs/how-to/claims.md says how.
     """
     console = _console()
     if tables:
@@ -77,9 +78,8 @@ def claims(
             )
         _print_tables(console)
         return
-    for path in (html, json_):
-        if path is not None:
-            _check_place(path)
+    outputs = (wanted_output("--html", html, PAGE), wanted_output("--json", json_, CLAIMS))
+    check_outputs(outputs, inputs=[each for file in files or [] for each in files_of(file)])
     names = tuple(dict.fromkeys(model.replace(" ", "").split(",")))
     setup = ClaimsRequest(names, image_size, _batches(batch), threads or None, engine, peers, seconds, seed)
     report = _measure(files or [], setup)
@@ -106,35 +106,20 @@ def _measure(files: Sequence[Path], setup: ClaimsRequest) -> "ClaimsReport":
     environment = describe_environment()
     with tempfile.TemporaryDirectory(prefix="lstn-claims-") as folder:
         raced = race_files(files, setup, tell=note) if files else race_all(setup, Path(folder), tell=note)
-        heats = list(raced)
+        timed_races = list(raced)
     if files:  # what was timed is what the files are
-        setup = replace(setup, models=(heats[0].backbone,), image_size=heats[0].image_hw[0], peers=False)
-    report: ClaimsReport = make_report(list(compare(count_costs, count_rows)), heats, count_costs, setup, environment)
+        setup = replace(setup, models=(timed_races[0].backbone,), image_size=timed_races[0].image_hw[0], peers=False)
+    report: ClaimsReport = make_report(
+        list(compare(count_costs, count_rows)), timed_races, count_costs, setup, environment
+    )
     return report
 
 
 def _batches(text: str) -> tuple[int, ...]:
     plain = text.replace(" ", "")
     if not _BATCHES.fullmatch(plain):
-        raise UsageError(f"--batch {text!r:.60}: wanted numbers of images", hint="for example: --batch 1,8")
+        raise UsageError(f"--batch {text!r:.60}: expected numbers of images", hint="for example: --batch 1,8")
     return tuple(dict.fromkeys(int(number) for number in plain.split(",")))
-
-
-def _check_place(path: Path) -> None:
-    """Find out before minutes are spent measuring.
-
-    Raises:
-        LstnError: nothing can be written there.
-    """
-    if path.is_dir():
-        raise UsageError(f"{path}: a folder", hint="name a file")
-    probe = path.with_name(f".{path.name}.try")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise LstnError(f"cannot write {path}: {error.strerror or error}", hint="choose another place") from error
 
 
 def _console() -> "Console":

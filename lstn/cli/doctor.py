@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lstn.health.run_files import run_folder
 from lstn.health.run_health import describe, diagnose
 from lstn.machine.capabilities import Ability, abilities, conflicts
+from lstn.machine.version import __version__
 from lstn.terminal import printable, warn
-from lstn.version import __version__
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -29,13 +30,15 @@ def doctor(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
 ) -> None:
-    """Say what this machine can do, and what each thing that it can't do is missing.
+    """Show what this machine or a run can do.
 
-    With RUN, say how that training goes, and whether its transformer is alive.
+    Says what is missing for everything that this machine cannot do. With RUN, says how that training goes, and whether
+    its transformer is alive.
     """
     if run is not None:
-        found_in_run = diagnose(run)
-        lines = [json.dumps(asdict(found_in_run), indent=1)] if json_ else describe(found_in_run, run)
+        folder = run_folder(run)
+        found_in_run = diagnose(folder)
+        lines = [json.dumps(asdict(found_in_run), indent=1)] if json_ else describe(found_in_run, folder)
         for line in lines:
             typer.echo(line if json_ else printable(line))
         return

@@ -5,19 +5,33 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstn.cli.export_checks import ExportFormat, Sampler, refuse_elsewhere, refuse_precision, refuse_run
+from lstn.cli.calibrate_report import compare_speed, show
+from lstn.cli.export_checks import (
+    ExportFormat,
+    Sampler,
+    export_outputs,
+    refuse_elsewhere,
+    refuse_force,
+    refuse_out,
+    refuse_precision,
+    refuse_run,
+)
 from lstn.cli.export_elsewhere import export_script, export_triton, refuse_gaps
 from lstn.cli.export_plan import export_plan, look_ahead
+from lstn.cli.export_run import export_onnx
 from lstn.errors import LstnError, UsageError
+from lstn.formats.outputs import check_folder, check_outputs
 from lstn.formats.plan_file import Flavour
+from lstn.health.run_files import checkpoint_of
 from lstn.precision import Precision
-from lstn.terminal import file_size, messages, note, warn
+from lstn.terminal import file_size, note, warn
+from lstn.waiting import say_loading, working
 
 if TYPE_CHECKING:
+    from lstn.calibration.calibrating import CalibrationSettings
     from lstn.nn.checkpoint import Training
 
 _DEFAULT_BATCH = "1,8,32"
-_TRAIN = "make one with: lstn train --loc lstn --model effnet-b0"
 
 
 def export(
@@ -26,7 +40,7 @@ def export(
         typer.Argument(
             metavar="RUN",
             help="A run's folder or a checkpoint; the newest run under ./runs if left out. "
-            "From an ONNX file of lstn, only what an engine wants besides is made.",
+            "From an ONNX file of lstn, only the files for the engine are made.",
             show_default=False,
         ),
     ] = None,
@@ -51,7 +65,11 @@ def export(
             "sampler, which TensorRT 10.9 and later computes in one kernel, and ONNX Runtime as it would the others."
         ),
     ] = Sampler.NATIVE,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path(),
+    force: Annotated[
+        bool,
+        typer.Option("--force", help="Keep what --precision makes, even if it answers otherwise than float32."),
+    ] = False,
+    out: Annotated[Path | None, typer.Option(metavar="DIR", help="Where to write.", show_default=".")] = None,
     triton: Annotated[
         Path | None,
         typer.Option(
@@ -114,15 +132,15 @@ def export(
         bool,
         typer.Option(
             "--script",
-            help="trt: instead of the plan, write model.trtexec.sh beside model.onnx, which builds it with NVIDIA's "
-            "trtexec, on a device that needn't have Python; neither a GPU nor TensorRT is needed here.",
+            help="trt: instead of the plan, write model.trtexec.sh next to model.onnx, which builds it with NVIDIA's "
+            "trtexec, on a device without Python; neither a GPU nor TensorRT is needed here.",
         ),
     ] = False,
 ) -> None:
-    """Write a trained model as model.onnx, checked against PyTorch, and as a TensorRT plan or for OpenVINO.
+    """Write model.onnx, a plan or OpenVINO files.
 
-    A plan is model.plan with model.plan.json beside it, an OpenVINO model is model.xml with model.bin. Where they can't
-    be made, model.onnx is there all the same.
+    model.onnx is verified against PyTorch before it is saved. A plan is model.plan with model.plan.json, an OpenVINO
+    model is model.xml with model.bin. If these cannot be built here, model.onnx is written all the same.
     """
     from lstn.export.tensorrt.tuning import Tuning
 
@@ -149,13 +167,25 @@ def export(
     if precision is not None:
         refuse_precision(precision, engine, () if settings is None else settings.targets, run)
     refuse_run(run, engine, sampler, triton)
+    refuse_force(precision, force=force)
     ready = run is not None and run.suffix == ".onnx"
+    refuse_out(run, out, engine, script=script)
+    out = out or Path()
     onnx_file = run if run is not None and ready else out / "model.onnx"
-    fused = sampler is Sampler.FUSED
-    training = None if ready else export_onnx(checkpoint_of(run), onnx_file, fused=fused)
-    if precision is not None and training is not None:
-        onnx_file = _lower(onnx_file, out, precision, training)
+    check_outputs(
+        export_outputs(onnx_file, out, engine, precision, build_log, ready=ready, script=script),
+        inputs=[] if run is None else [run],
+    )
+    if triton is not None:
+        check_folder("--triton", triton)
+    training = None
+    if not ready:
+        training, lowering = _export_run(run, onnx_file, precision, fused=sampler is Sampler.FUSED, force=force)
+        if lowering is not None:
+            onnx_file = _lower(onnx_file, out, lowering)
     if engine is ExportFormat.ONNX or script:
+        if precision is not None and not script:
+            compare_speed(out / "model.onnx", onnx_file, precision)
         if settings is not None:  # --script
             export_script(onnx_file, settings)
         elif triton is not None:
@@ -168,6 +198,8 @@ def export(
             raise obstacle
         if settings is None:
             _export_openvino(onnx_file, made, training)
+            if precision is not None:
+                compare_speed(out / "model.onnx", made, precision)
         else:
             export_plan(onnx_file, made, settings)
     except KeyboardInterrupt:
@@ -185,50 +217,30 @@ def export(
         export_triton(made, triton)
 
 
-def _lower(onnx_file: Path, out: Path, precision: Precision, training: "Training") -> Path:
-    from lstn.calibration.calibrating import CalibrationSettings, calibrate
-    from lstn.cli.calibrate import show
+def _export_run(
+    run: Path | None, onnx_file: Path, precision: Precision | None, *, fused: bool, force: bool
+) -> tuple["Training", "CalibrationSettings | None"]:
+    """Export a run, and return what it was trained on, and how it is to be lowered, which is checked first."""
+    say_loading(f"exporting {run or 'the newest run'}")
+    from lstn.nn.checkpoint import load_checkpoint
 
-    settings = CalibrationSettings(precision=precision, data=training.data, seed=training.seed)
+    checkpoint, settings = load_checkpoint(checkpoint_of(run)), None
+    training = checkpoint.training
+    if precision is not None:
+        from lstn.calibration.calibrating import CalibrationSettings, checked
+
+        settings = CalibrationSettings(precision=precision, data=training.data, seed=training.seed, force=force)
+        checked(checkpoint.contract, checkpoint.layers, settings)
+    export_onnx(checkpoint, onnx_file, fused=fused)
+    return training, settings
+
+
+def _lower(onnx_file: Path, out: Path, settings: "CalibrationSettings") -> Path:
+    from lstn.calibration.calibrating import calibrate
+
     made = calibrate(onnx_file, out, settings)
     show(made, settings)
     return made.onnx
-
-
-def checkpoint_of(run: Path | None) -> Path:
-    """Return the checkpoint that RUN names: a run's folder, a file, or the newest run under ./runs.
-
-    Raises:
-        UsageError: no such file.
-        LstnError: none is named, and there is no run.
-    """
-    from lstn.nn.checkpoint import CHECKPOINT
-
-    if run is None:
-        found = sorted(Path("runs").glob(f"*/{CHECKPOINT}"), key=lambda path: path.stat().st_mtime)
-        if not found:
-            raise LstnError("there is no run under ./runs", hint=_TRAIN)
-        note(f"newest run: {found[-1].parent}")
-        return found[-1]
-    path = run / CHECKPOINT if run.is_dir() else run
-    if not path.exists():
-        raise UsageError(f"{path}: no such file", hint=f"name a run's folder or a checkpoint; {_TRAIN}")
-    return path
-
-
-def export_onnx(checkpoint_file: Path, onnx_file: Path, *, fused: bool = False) -> "Training":
-    """Export a checkpoint, print how it compares with PyTorch, and return what it was trained on."""
-    from lstn.export.onnx.to_onnx import write_onnx
-    from lstn.export.onnx.verify_onnx import sample_images
-    from lstn.nn.checkpoint import load_checkpoint
-
-    checkpoint = load_checkpoint(checkpoint_file)
-    contract, training = checkpoint.contract, checkpoint.training
-    images = sample_images(training.data, contract.image_hw, seed=training.seed)
-    with messages().status(f"exporting {contract.loc.value} + {contract.backbone}"):
-        agreement = write_onnx(checkpoint.model, onnx_file, contract, images, fused=fused)
-    typer.echo(f"{onnx_file}  {file_size(onnx_file)}  {agreement.images} images against PyTorch: {agreement}")
-    return training
 
 
 def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") -> None:
@@ -240,10 +252,10 @@ def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") ->
 
     data, seed = ("digits", 0) if training is None else (training.data, training.seed)
     images = sample_images(data, read_model(onnx_file)[0].image_hw, seed=seed)
-    with messages().status(f"writing {xml} and comparing"):
+    with working(f"writing {xml} and comparing"):
         record, agreement = write_openvino(onnx_file, xml, images)
     what = f"OpenVINO {record.version.partition('-')[0]}, {record.precision}"
-    kind = "images" if training else "embedded digits, for want of its own images,"
+    kind = "images" if training else "embedded digits, because its own images are not known,"
     typer.echo(f"{xml}  {file_size(xml)}  {what}, {agreement.images} {kind} against {onnx_file.name}: {agreement}")
     weights = bin_path(xml)
     typer.echo(f"{weights}  {file_size(weights)}  the weights of {xml.name}; keep the two together")

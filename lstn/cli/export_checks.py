@@ -1,11 +1,12 @@
-"""What `lstn export` refuses before anything is made."""
+"""Checks of `lstn export` before anything is made."""
 
 from enum import Enum
 from pathlib import Path
 
 from lstn.errors import UsageError
+from lstn.formats.outputs import LOG, ONNX, SCRIPT, OutputFile, openvino_outputs, plan_outputs
 from lstn.formats.plan_file import Flavour
-from lstn.precision import Precision
+from lstn.precision import Precision, RangeMethod
 
 
 class ExportFormat(str, Enum):
@@ -83,9 +84,50 @@ def refuse_elsewhere(engine: ExportFormat, triton: Path | None, build_log: Path 
         )
     if script and triton is not None:
         raise UsageError(
-            "--triton wants the plan itself, and --script leaves it to the device",
+            "--triton needs the plan itself, and --script leaves it to the device",
             hint="run lstn export --engine trt --triton there, or serve the ONNX file: --engine onnx --triton",
         )
     if triton is not None and engine not in _SERVED:
         takers = " or ".join(each.value for each in _SERVED)
         raise UsageError(f"--triton: Triton runs no model of --engine {engine.value}", hint=f"use --engine {takers}")
+
+
+def refuse_force(precision: Precision | None, *, force: bool) -> None:
+    """Refuse --force where nothing is lowered."""
+    if force and precision is None:
+        raise UsageError("--force is for --precision, which is checked against float32", hint="leave it out")
+
+
+def refuse_out(run: Path | None, out: Path | None, engine: ExportFormat, *, script: bool) -> None:
+    """Refuse a folder for the results where nothing is written into it."""
+    if out is None or run is None or run.suffix != ".onnx" or not (script or engine is ExportFormat.ONNX):
+        return
+    what = "a script is next to the ONNX file that it builds from" if script else "only the repository is written"
+    raise UsageError(f"--out {out}: {what}", hint=f"leave out --out, or copy {run} there first")
+
+
+def export_outputs(
+    onnx_file: Path,
+    out: Path,
+    engine: ExportFormat,
+    precision: Precision | None,
+    build_log: Path | None,
+    *,
+    ready: bool,
+    script: bool,
+) -> list[OutputFile]:
+    """Return all files that `lstn export` is going to write. ready: there is the ONNX file already."""
+    outputs = [] if ready else [OutputFile(onnx_file, ONNX)]
+    stem = onnx_file.stem
+    if precision is not None:
+        from lstn.calibration.calibrating import lowered_outputs
+
+        outputs += lowered_outputs(onnx_file, out, precision, RangeMethod.MINMAX)
+        stem = outputs[1].path.stem
+    if build_log is not None:
+        outputs.append(OutputFile(build_log, LOG, "--build-log"))
+    if script:
+        return [*outputs, OutputFile(onnx_file.with_name(f"{stem}.trtexec.sh"), SCRIPT)]
+    if engine is ExportFormat.OPENVINO:
+        return [*outputs, *openvino_outputs(out / f"{stem}.xml")]
+    return outputs if engine is ExportFormat.ONNX else [*outputs, *plan_outputs(out / f"{stem}.plan")]

@@ -4,54 +4,44 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from enum import Enum
-from io import TextIOWrapper
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, TextIO
 
 import typer
 
+from lstn.cli.engine_choice import chosen_engine
+from lstn.cli.infer_format import KINDS, Format, batch_size, row_format
 from lstn.contract import Loc
 from lstn.errors import LstnError, UsageError
 from lstn.files import replacing
-from lstn.formats.openvino_file import bin_path
-from lstn.formats.plan_file import sidecar_path
+from lstn.formats.outputs import OutputFile, check_folder, check_outputs, files_of
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
 from lstn.terminal import messages, note
+from lstn.waiting import working
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
-    from lstn.runtime.engines.base import Engine
     from lstn.runtime.inference.predict import ResultRow
     from lstn.runtime.inference.rows import Write
-    from lstn.runtime.ray.ray_infer import Pool
-
-_DEFAULT_BATCH = 32
-_DEFAULT_BYTES = 64 << 20
-"""Of one batch of pixels, so that a model of huge images doesn't take the memory."""
+    from lstn.warp import Colour
 
 _FILE_WIDTH = 100
 """Columns of a table that goes to a file or a pipe."""
 
 
-class Format(str, Enum):
-    """How rows are written."""
-
-    TABLE = "table"
-    JSON = "json"
-    CSV = "csv"
-    PARQUET = "parquet"
-
-
-_BY_SUFFIX = {".json": Format.JSON, ".csv": Format.CSV, ".txt": Format.TABLE}
-"""What the suffix of --output asks for."""
-
-
 def infer(
-    paths: Annotated[list[str], typer.Argument(help="Images, and folders with images at any depth.", metavar="PATH")],
-    engine: Annotated[Path, typer.Option(metavar="FILE", help="The model: model.onnx, model.plan or model.xml.")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Images, folders with images at any depth, globs, .txt lists and URLs.", metavar="PATH"),
+    ],
+    engine: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE|RUN",
+            help="model.onnx, model.plan or model.xml; or a run, which is exported first.",
+            show_default="the one engine here, else the newest run",
+        ),
+    ] = None,
     output: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write the rows there; the file is whole or absent.")
     ] = None,
@@ -60,7 +50,7 @@ def infer(
         typer.Option(
             "--format",
             help="How rows are written.",
-            show_default="by --output's suffix; else a table on a terminal, csv in a pipe",
+            show_default="by --output's suffix: .json, .jsonl, .csv or .txt; else a table on a terminal, csv in a pipe",
         ),
     ] = None,
     top: Annotated[int, typer.Option(metavar="K", min=1, help="Labels for each image, best first.")] = 1,
@@ -83,19 +73,21 @@ def infer(
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Run on this Ray cluster, or on one started here: local. PATH may be a glob, a .txt list or a URL; "
-            "--output is a folder, which a second run completes.",
+            help="Run on this Ray cluster, or on one started here: local. --output is a folder, which a second run "
+            "completes.",
         ),
     ] = None,
 ) -> None:
-    """Classify images; print a row for each, in the order given.
+    """Classify images.
 
-    An image that can't be read becomes a row with its error, the others go on, and the exit code is 1. JSON keeps every
-    file name exactly; CSV and tables show control characters escaped.
+    Prints a row for each image, in the order given. An image that cannot be read becomes a row with its error, the
+    others go on, and the exit code is 1. JSON keeps every file name exactly; CSV and tables escape control characters.
     """
-    from lstn.images import find_images
+    from lstn.data.listing import Skipped
     from lstn.runtime.engines.opening import open_engine
     from lstn.runtime.inference.predict import predict
+    from lstn.runtime.inference.sources import is_url, list_images
+    from lstn.warp import outside_of
 
     if ray is not None:
         if warps is not None:
@@ -103,15 +95,29 @@ def infer(
         from lstn.cli.infer_ray import infer_on_ray
 
         infer_on_ray(
-            ray, paths, engine, output, format_, top=top, batch=batch, device=device, threads=threads, workers=workers
+            ray,
+            paths,
+            chosen_engine(engine),
+            output,
+            format_,
+            top=top,
+            batch=batch,
+            device=device,
+            threads=threads,
+            workers=workers,
         )
         return
-    if format_ is Format.PARQUET:
-        raise UsageError("--format parquet: only with --ray", hint="choose json or csv")
-    images = find_images([Path(path) for path in paths])
-    wanted = _format(format_, output)
+    wanted = row_format(format_, output)
+    skipped = Skipped()
+    images = [name if is_url(name) else Path(name) for name in list_images(paths, skipped)]
+    if left_out := skipped.describe():
+        note(left_out)
+    engine = chosen_engine(engine)
     if output is not None:
-        _check_output(output, [engine, sidecar_path(engine), bin_path(engine), *images])
+        read = [*files_of(engine), *(image for image in images if isinstance(image, Path))]
+        check_outputs([OutputFile(output, KINDS[wanted], "--output")], inputs=read)
+    if warps is not None:
+        check_folder("--warps", warps, [Path(path) for path in paths])
     # The decoders want the cores that ONNX Runtime's threads would spin on: measured, a quarter more images/s without.
     with open_engine(engine, device=device, threads=threads, spin=False) as opened:
         if warps is not None and opened.contract.loc is Loc.NONE:
@@ -120,7 +126,7 @@ def infer(
         started = time.perf_counter()
         rows = predict(opened, images, batch=size, top=top, workers=workers or min(8, usable_cores()))
         with closing(rows), _sink(wanted, output, opened.contract.labels, images, top) as write:
-            failed = _write_all(rows, write, warps)
+            failed = _write_all(rows, write, warps, outside_of(opened.contract.mean))
     took = time.perf_counter() - started
     goal = f" -> {output}" if output else ""
     note(f"{len(images)} images in {took:.1f} s, {len(images) / took:.0f} images/s{goal}")
@@ -128,34 +134,7 @@ def infer(
         raise LstnError(f"{failed} of {len(images)} images have no answer", hint="the error in their rows says why")
 
 
-def _format(wanted: Format | None, output: Path | None) -> Format:
-    if wanted is not None:
-        return wanted
-    if output is not None:
-        return _BY_SUFFIX.get(output.suffix.lower(), Format.CSV)
-    return Format.TABLE if sys.stdout.isatty() else Format.CSV
-
-
-def _check_output(output: Path, inputs: Sequence[Path]) -> None:
-    if output.is_dir():
-        raise UsageError(f"--output {output}: a folder", hint=f"name a file: --output {output / 'rows.csv'}")
-    if output.exists() and any(path.exists() and output.samefile(path) for path in inputs):
-        raise UsageError(f"--output {output}: an input, which the rows would replace", hint="name another file")
-
-
-def batch_size(wanted: int | None, opened: "Engine | Pool", engine: Path) -> int:
-    """Return how many images a call of the engine is given.
-
-    Raises:
-        UsageError: it takes fewer than `wanted`.
-    """
-    if wanted is not None and wanted > opened.max_batch:
-        raise UsageError(f"--batch {wanted}: {engine} takes {opened.max_batch} images at most")
-    height, width = opened.contract.image_hw
-    return wanted or min(opened.max_batch, _DEFAULT_BATCH, max(1, _DEFAULT_BYTES // (height * width * 3)))
-
-
-def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None) -> int:
+def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None, outside: "Colour") -> int:
     """Return how many rows hold an error."""
     from lstn.runtime.inference.warp_pictures import save_warp
 
@@ -166,18 +145,18 @@ def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path
             done += 1
             failed += bool(row.error)
             if warps is not None:
-                save_warp(row, warps, number=done)
+                save_warp(row, warps, outside, number=done)
     return failed
 
 
 @contextmanager
 def _sink(
-    wanted: Format, output: Path | None, labels: Sequence[str], images: Sequence[Path], top: int
+    wanted: Format, output: Path | None, labels: Sequence[str], images: Sequence[Path | str], top: int
 ) -> Iterator["Write"]:
     """Yield what writes the rows of one batch and moves the progress bar on."""
     from rich.console import Console
 
-    from lstn.runtime.inference.rows import csv_rows, json_rows, table_rows
+    from lstn.runtime.inference.rows import csv_rows, json_lines, json_rows, table_rows
 
     with _destination(output) as stream:
         console = Console(
@@ -189,10 +168,14 @@ def _sink(
         writers: dict[Format, Callable[[], AbstractContextManager[Write]]] = {
             Format.TABLE: lambda: table_rows(console, labels=labels, paths=images),
             Format.JSON: lambda: json_rows(stream),
+            Format.JSONL: lambda: json_lines(stream),
             Format.CSV: lambda: csv_rows(stream, top=min(top, len(labels))),
         }
         hidden = on_screen and bar is not console
-        with writers[wanted]() as write, _progress(len(images), bar, hidden=hidden) as advance:
+        with (
+            writers[wanted]() as write,
+            working(f"classifying {len(images):,} images", len(images), console=bar, hidden=hidden) as advance,
+        ):
 
             def write_and_advance(rows: Sequence["ResultRow"]) -> None:
                 write(rows)
@@ -204,27 +187,7 @@ def _sink(
 @contextmanager
 def _destination(output: Path | None) -> Iterator[TextIO]:
     if output is None:
-        if isinstance(sys.stdout, TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # a label that the terminal's encoding lacks
         yield sys.stdout
         return
     with replacing(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         yield stream
-
-
-@contextmanager
-def _progress(total: int, console: "Console", *, hidden: bool) -> Iterator[Callable[[int], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
-
-    columns = (BarColumn(bar_width=None), TaskProgressColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    bar = Progress(
-        *columns,
-        console=console,
-        transient=True,
-        disable=hidden or not console.is_terminal,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    with bar:
-        task = bar.add_task("", total=total)
-        yield lambda count: bar.advance(task, count)

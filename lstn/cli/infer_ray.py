@@ -3,7 +3,7 @@
 import time
 from pathlib import Path
 
-from lstn.cli.infer import Format, batch_size
+from lstn.cli.infer_format import Format, batch_size
 from lstn.errors import LstnError, UsageError
 from lstn.machine.gpu import Device
 from lstn.terminal import note
@@ -32,9 +32,9 @@ def infer_on_ray(
     from lstn.runtime.ray.ray_infer import open_pool
     from lstn.runtime.ray.result_parts import open_parts, run_of
 
-    wanted = format_ or Format.JSON
+    wanted = Format.JSON if format_ in (None, Format.JSONL) else format_  # parts are lines in either case
     if wanted not in (Format.JSON, Format.PARQUET):
-        raise UsageError(f"--format {wanted.value}: not with --ray", hint="choose json, for JSON lines, or parquet")
+        raise UsageError(f"--format {wanted.value}: not with --ray", hint="choose jsonl or parquet")
     if output is None:
         raise UsageError("--ray needs --output", hint="name a folder for the parts of the results")
     open_engine(engine, device=device)  # not entered: only whether there is such a file

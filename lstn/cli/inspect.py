@@ -10,6 +10,7 @@ import typer
 from lstn.contract import At, Contract, ThetaForm
 from lstn.formats.inspection import Inspection, inspect_file
 from lstn.formats.plan_file import Tensor
+from lstn.health.run_files import checkpoint_of
 from lstn.terminal import printable
 
 if TYPE_CHECKING:
@@ -21,14 +22,17 @@ _DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
 
 
 def inspect(
-    file: Annotated[Path, typer.Argument(help="A checkpoint, model.onnx, model.xml or model.plan.", metavar="FILE")],
+    file: Annotated[
+        Path, typer.Argument(help="A run, a checkpoint, model.onnx, model.xml or model.plan.", metavar="FILE|RUN")
+    ],
     json_: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
 ) -> None:
-    """Say what a file is: contract, inputs, outputs, operators; or a plan's header and sidecar.
+    """Show what a model file is.
 
-    Nothing but lstn itself needs to be installed. The exit code is 1 if something is wrong with the file.
+    Shows contract, inputs, outputs and operators, or a plan's header and sidecar. Only lstn itself has to be installed.
+    The exit code is 1 if something is wrong with the file.
     """
-    found = inspect_file(file)
+    found = inspect_file(checkpoint_of(file) if file.is_dir() else file)
     if json_:
         typer.echo(json.dumps(_values(found), indent=1))
     else:

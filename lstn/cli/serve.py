@@ -6,18 +6,29 @@ from typing import Annotated
 
 import typer
 
+from lstn.cli.engine_choice import chosen_engine
 from lstn.errors import UsageError
+from lstn.health.run_files import run_folder
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def serve(
     engine: Annotated[
-        list[Path], typer.Option(metavar="FILE", help="A model: model.onnx, model.plan or model.xml. May be repeated.")
-    ],
+        list[Path] | None,
+        typer.Option(
+            metavar="FILE|RUN",
+            help="model.onnx, model.plan or model.xml; or a run, which is exported first. May be repeated.",
+            show_default="the one engine here, else the newest run",
+        ),
+    ] = None,
     name: Annotated[
         list[str] | None,
-        typer.Option(metavar="N", help="What clients call it; once for each --engine.", show_default="the file's name"),
+        typer.Option(
+            metavar="N",
+            help="What clients call it; once for each --engine.",
+            show_default="its file's or run's",
+        ),
     ] = None,
     host: Annotated[str, typer.Option(metavar="ADDRESS", help="Where to listen.")] = "127.0.0.1",
     http_port: Annotated[int, typer.Option(metavar="PORT", min=0, max=65535, help="For HTTP; 0 for any.")] = 8080,
@@ -46,12 +57,13 @@ def serve(
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key, PEM, unencrypted.")] = None,
 ) -> None:
-    """Answer over HTTP and gRPC, in batches, by the Open Inference Protocol v2 (Triton, KServe and their clients).
+    """Answer requests over HTTP and gRPC.
 
-    SIGTERM stops it once everything accepted is answered; SIGHUP opens the models anew whose files have changed.
+    It answers in batches, by the Open Inference Protocol v2 (Triton, KServe and their clients). SIGTERM stops
+    the server when everything accepted is answered. SIGHUP opens the models again whose files have changed.
     """
     from lstn.runtime.serving.access import check_host, read_certificate, read_guard
-    from lstn.runtime.serving.served_model import Batching
+    from lstn.runtime.serving.generation import Batching
     from lstn.runtime.serving.server import ServerSettings
     from lstn.runtime.serving.server import serve as run
 
@@ -69,19 +81,26 @@ def serve(
     run(_named(engine, name or []), settings)
 
 
-def _named(engines: list[Path], names: list[str]) -> dict[str, Path]:
+def _named(given: list[Path] | None, names: list[str]) -> dict[str, Path]:
+    engines = given or [chosen_engine(None)]
     if names and len(names) != len(engines):
         raise UsageError(f"{len(names)} --name for {len(engines)} --engine", hint="give one for each, or none")
     named: dict[str, Path] = {}
-    for path, name in zip(engines, names or [path.stem for path in engines], strict=True):
+    for path, name in zip(engines, names or [_own_name(path) for path in engines], strict=True):
         if not _NAME.fullmatch(name):
             raise UsageError(
-                f"{name!r} can't name a model; wanted up to 64 letters, digits, '.', '_' and '-'",
+                f"{name!r} can't name a model; expected up to 64 letters, digits, '.', '_' and '-'",
                 hint="give another with --name",
             )
         if name in named:
             raise UsageError(
-                f"two models are called {name}", hint="tell them apart with --name, once for each --engine"
+                f"two models are called {name}", hint="distinguish them with --name, once for each --engine"
             )
         named[name] = path
-    return named
+    return {name: chosen_engine(path) for name, path in named.items()}
+
+
+def _own_name(engine: Path) -> str:
+    """Return a file's name without its suffix; of a run, the folder's."""
+    run = run_folder(engine)
+    return run.resolve().name if run.is_dir() else run.stem

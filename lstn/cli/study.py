@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -12,8 +13,13 @@ from lstn.cli.train_report import watching
 from lstn.contract import CONTROLS, Loc
 from lstn.errors import LstnError, UsageError
 from lstn.files import remove_leftovers, write_text
+from lstn.formats.outputs import PAGE as WEB_PAGE
+from lstn.formats.outputs import STUDY, OutputFile, check_folder, check_outputs
+from lstn.lock import locked
 from lstn.machine.cores import usable_cores
+from lstn.recipe import DEFAULT_RECIPE, by_recipe
 from lstn.terminal import note
+from lstn.waiting import say_loading
 
 if TYPE_CHECKING:
     import torch
@@ -38,12 +44,23 @@ def study(
         bool, typer.Option(help="Also train with a fixed identity, and with a transformer whose output is dropped.")
     ] = True,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs of each, with seeds from 0 on.")] = 5,
-    epochs: Annotated[int, typer.Option(min=1, help="Of every run; none stops early.")] = 25,
-    image_size: Annotated[
-        int | None, typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the backbone's")
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of every run; none stops early.", show_default="25; 5 of the embedded digits"),
     ] = None,
-    recipe: Annotated[Literal["paper", "robust"], typer.Option(help="How weights are fitted.")] = "robust",
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Images per step.", show_default="the recipe's")] = None,
+    image_size: Annotated[
+        int | None,
+        typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the set's or the backbone's"),
+    ] = None,
+    recipe: Annotated[Literal["paper", "robust"], typer.Option(help="How weights are fitted.")] = DEFAULT_RECIPE,
+    batch_size: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images per step.",
+            show_default=by_recipe("batch_size"),
+        ),
+    ] = None,
     lr: Rate = None,
     loc_lr_scale: LocRate = None,
     theta: ThetaOption = None,
@@ -60,27 +77,31 @@ def study(
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where runs and results go.")] = Path("study"),
 ) -> None:
-    """Compare localizers fairly: the same backbone, budget and seeds, and what comes of it with intervals.
+    """Compare localizers fairly.
 
-    FOLDER gets a run for each localizer and seed, study.json, and study.html: errors, paired differences, accuracy
-    against rotation, scale and shift of the test images, and the warps side by side. Whatever is finished isn't trained
-    again: after a stop the same command goes on, and with more --seeds or --locs it adds to what there is.
+    All localizers get the same backbone, budget and seeds. FOLDER gets a run for each localizer and seed, study.json,
+    and study.html: errors with intervals, paired differences, accuracy against rotation, scale and shift of the test
+    images, and the warps side by side. Finished runs are not trained again: after a stop, the same command continues,
+    and with more --seeds or --locs it adds to what there is.
     """
+    say_loading(f"comparing {locs} on {data}")
     from lstn.data.dataset import require_test
     from lstn.nn.device import choose_device
     from lstn.research.study.study_results import whole_study
     from lstn.research.study.study_runs import check_models, finished_cells
 
     chosen = _locs(locs, controls=controls)
-    options = chosen_options(context, {"loc": Loc.NONE, "weights": "", "seed": 0, "patience": epochs})
+    options = chosen_options(context, {"loc": Loc.NONE, "weights": "", "seed": 0})
+    options = replace(options, patience=options.epochs)
     workers = min(usable_cores(), 8) if workers is None else workers
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise UsageError("a study's runs are of one process each", hint="start it without torchrun")
     require_test(options.data)
     where = choose_device(device)
     check_models(options, chosen)
+    _check_out(out, options.data)
     _make(out)
-    with stopping(out, "the same command"):
+    with stopping(out, "the same command"), locked(out):
         remove_leftovers(out)
         cells = finished_cells(out, options)
         settings = _settings(options, recipe, max([seeds, *(cell.seed + 1 for cell in cells)]))
@@ -106,6 +127,12 @@ def _locs(text: str, *, controls: bool) -> tuple[Loc, ...]:
     if len(set(words)) < len(words):
         raise UsageError(f"--locs {text}: one is named twice", hint="name each once")
     return tuple(dict.fromkeys([*map(Loc, words), *(CONTROLS if controls else ())]))
+
+
+def _check_out(out: Path, data: str) -> None:
+    kind, _, folder = data.partition(":")
+    check_folder("--out", out, [Path(folder)] if kind == "folder" else [])
+    check_outputs((OutputFile(out / RESULTS, STUDY), OutputFile(out / PAGE, WEB_PAGE)))
 
 
 def _make(out: Path) -> None:
@@ -171,11 +198,12 @@ def _write(out: Path, study: "Study", options: "Options") -> None:
     from lstn.data.dataset import open_data
     from lstn.research.study.study_page import page
     from lstn.research.study.study_results import SHOWN, spaced, summary
+    from lstn.warp import outside_of
 
-    test = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed).test
-    images = [test[int(index)][0] for index in spaced(len(test), SHOWN)]
+    data = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed)
+    images = [data.test[int(index)][0] for index in spaced(len(data.test), SHOWN)]
     write_text(out / RESULTS, json.dumps(summary(study), ensure_ascii=False, indent=1) + "\n")
-    write_text(out / PAGE, page(study, images))
+    write_text(out / PAGE, page(study, images, outside_of(data.mean)))
 
 
 def _show(study: "Study") -> None:

@@ -15,8 +15,12 @@ import typer
 from lstn.cli.train_report import report, watching
 from lstn.contract import CONTROLS, MAX_ITERATIONS, At, Loc, ThetaForm
 from lstn.errors import UsageError
+from lstn.health.run_files import RUNS, run_folder
+from lstn.health.run_health import finished_epochs
 from lstn.machine.cores import usable_cores
+from lstn.recipe import DEFAULT_RECIPE, by_recipe
 from lstn.terminal import messages, note
+from lstn.waiting import say_loading
 
 if TYPE_CHECKING:
     import torch
@@ -24,29 +28,45 @@ if TYPE_CHECKING:
     from lstn.train.distributed import World
     from lstn.train.options import Options
 
-RUNS = Path("runs")
-
 MAX_SEED = 2**63 - 1
 """torch and NumPy both take it."""
 
-_RECIPE = "the recipe's"
+_MAY_CHANGE = frozenset(
+    {"resume", "data", "epochs", "patience", "workers", "device", "tensorboard", "compile_backbone"}
+)
+"""Options that a resumed run may be given: the rest would make it another run. Of data the contents are compared."""
 
-_MAY_CHANGE = frozenset({"resume", "epochs", "patience", "workers", "device", "tensorboard", "compile_backbone"})
-"""Options that a resumed run may be given anew: the rest would make it another run."""
 
-
-Rate = Annotated[float | None, typer.Option(min=0, help="Adam's learning rate.", show_default=_RECIPE)]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Adam's learning rate.",
+        show_default=f"{by_recipe('lr')}; robust: less for VGG, AlexNet and ZFNet, more for cnn",
+    ),
+]
 LocRate = Annotated[
     float | None,
-    typer.Option(min=0, help="The localizer's learning rate, as a share of --lr.", show_default=_RECIPE),
+    typer.Option(
+        min=0,
+        help="The localizer's learning rate, as a share of --lr.",
+        show_default=by_recipe("loc_lr_scale"),
+    ),
 ]
 ThetaOption = Annotated[
     ThetaForm | None,
-    typer.Option(help="What the transformer can do; all but affine are bounded.", show_default=_RECIPE),
+    typer.Option(
+        help="What the transformer can do; all but affine are bounded.",
+        show_default=by_recipe("theta"),
+    ),
 ]
 InFrame = Annotated[
     float | None,
-    typer.Option(min=0, help="Weight of the penalty for corners outside of the frame.", show_default=_RECIPE),
+    typer.Option(
+        min=0,
+        help="Weight of the penalty for corners outside of the frame.",
+        show_default=by_recipe("in_frame"),
+    ),
 ]
 
 
@@ -75,20 +95,28 @@ def train(
     ] = "none",
     weights: Annotated[str, typer.Option(help="Start the backbone from imagenet, or from a FILE of weights.")] = "",
     image_size: Annotated[
-        int | None, typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the backbone's")
+        int | None,
+        typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the set's or the backbone's"),
     ] = None,
     recipe: Annotated[
         Literal["paper", "robust"],
-        typer.Option(help="How weights are fitted (docs/training.md); the options down to --in-frame override it."),
-    ] = "robust",
+        typer.Option(help="How weights are fitted; the options down to --in-frame override it."),
+    ] = DEFAULT_RECIPE,
     patience: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Stop after this many epochs without a better validation accuracy.", show_default=_RECIPE
+            min=1,
+            help="Stop after this many epochs without a better validation accuracy.",
+            show_default=by_recipe("patience"),
         ),
     ] = None,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Images per step, over all processes.", show_default=_RECIPE)
+        int | None,
+        typer.Option(
+            min=1,
+            help="Images per step, over all processes.",
+            show_default=by_recipe("batch_size"),
+        ),
     ] = None,
     lr: Rate = None,
     loc_lr_scale: LocRate = None,
@@ -100,7 +128,10 @@ def train(
         At, typer.Option(help="What is warped: the image, or the feature map behind the backbone's first layers.")
     ] = At.INPUT,
     in_frame: InFrame = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Train at most this many epochs.")] = 25,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train at most this many epochs.", show_default="25; 5 of the embedded digits"),
+    ] = None,
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone; the transformer stays in fp32.")
     ] = "fp32",
@@ -123,12 +154,14 @@ def train(
         bool, typer.Option("--tensorboard", help="Log curves and warps for TensorBoard, in the run's folder.")
     ] = False,
 ) -> None:
-    """Train a classifier with a spatial transformer, and keep the best epoch.
+    """Train a classifier with a transformer.
 
-    The run's folder, runs/NAME, holds checkpoint.safetensors (the best epoch), metrics.jsonl, test.json, pictures of
-    curves, confusions and warps, and last.safetensors, from which --resume goes on after Ctrl-C or a crash. lstn doctor
-    says of it whether its transformer is alive. Processes started by torchrun share every batch (docs/training.md).
+    The folder of the run, runs/NAME, holds checkpoint.safetensors (the best epoch), metrics.jsonl, test.json, pictures
+    of curves, confusions and warps, and last.safetensors, from which --resume continues after Ctrl-C or a crash.
+    lstn doctor RUN says whether its transformer is alive. Processes started by torchrun share every batch.
+    docs/how-to/training.md explains all of this.
     """
+    say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
     from lstn.train.loop import fit
     from lstn.train.watch.board import Board
 
@@ -137,9 +170,12 @@ def train(
             _check_localizer(context, loc)
             options = chosen_options(context, {})
             if resume:
+                resume = run_folder(resume)
                 options = _resumed(context, resume, options)
             folder = resume or _named_folder(name or f"{loc.value}-{model}-{datetime.now():%Y%m%d-%H%M%S}")
         folder = Path(world.first(str(folder)))
+        if not resume:
+            _note_defaults(context, options)
         with (
             stopping(folder, f"lstn train --resume {folder}"),
             watching(options, Board(folder) if tensorboard else None) as watcher,
@@ -163,20 +199,22 @@ def chosen_options(context: typer.Context, fixed: Mapping[str, object]) -> "Opti
 
     fixed: what the command has no option for
     """
+    from lstn.data.dataset import rooted, usual
     from lstn.train.options import Options
-    from lstn.train.recipes import RECIPES
+    from lstn.train.recipes import recipe_for
 
     given = {each.name: value for each in fields(Options) if (value := context.params.get(each.name)) is not None}
     for name, value in given.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"--{name.replace('_', '-')} {value} is no number to train with", hint="give a finite one")
-    if "image_size" not in given:
-        given["image_size"] = own_size(given["model"])
-    if (root := context.params["data_root"]) is not None:
-        from lstn.data.dataset import rooted
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} {value} is not a number to train with", hint="give a finite number")
+    from lstn.data.dataset import located
 
-        given["data"] = rooted(given["data"], root)
-    return Options(**asdict(RECIPES[context.params["recipe"]]) | given | dict(fixed))
+    root = context.params["data_root"]
+    given["data"] = located(given["data"]) if root is None else rooted(given["data"], root)
+    of_set = usual(given["data"])
+    defaults = {"image_size": usual_size(given["model"], of_set.image_size), "epochs": of_set.epochs}
+    return Options(**asdict(recipe_for(context.params["recipe"], given["model"])) | defaults | given | dict(fixed))
 
 
 def _check_localizer(context: typer.Context, loc: Loc) -> None:
@@ -192,11 +230,31 @@ def _check_localizer(context: typer.Context, loc: Loc) -> None:
             )
 
 
-def own_size(model: str) -> int:
-    """Return the side of the images that a backbone was designed for, in pixels."""
+def usual_size(model: str, of_set: int | None) -> int:
+    """Return the side of images in pixels: the set's, if it has one and the backbone takes it; or the backbone's.
+
+    Larger images than a set has hold no more of it, and cost time with their area.
+    """
     from lstn.nn.backbones import backbone_named
 
-    return backbone_named(model).image_size
+    backbone = backbone_named(model)
+    return backbone.image_size if of_set is None else max(of_set, backbone.smallest)
+
+
+def _note_defaults(context: typer.Context, options: "Options") -> None:
+    """Say what the set decided, so that nobody takes it for the backbone's choice."""
+    from lstn.data.dataset import usual
+    from lstn.nn.backbones import backbone_named
+
+    asked = [name for name in ("image_size", "epochs") if context.params[name] is not None]
+    if asked or usual(options.data).image_size is None:
+        return
+    side, made_for = options.image_size, backbone_named(options.model).image_size
+    name = options.data.partition(":")[0]
+    note(
+        f"{name}: images of {side} x {side} pixels ({options.model} was made for {made_for}), {options.epochs} epochs; "
+        "--image-size and --epochs change that"
+    )
 
 
 def _named_folder(name: str) -> Path:
@@ -210,7 +268,7 @@ def _resumed(context: typer.Context, folder: Path, given: "Options") -> "Options
     from lstn.train.run_state import LAST, read_options
 
     if not (folder / LAST).is_file():
-        raise UsageError(f"{folder}: no {LAST} here, so this is no run", hint="start one with: lstn train")
+        raise UsageError(f"{folder}: no {LAST} here, so this is not a run", hint="start one with: lstn train")
     stored = read_options(folder / LAST)
     sources = {name: context.get_parameter_source(name) for name in context.params}
     typed = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
@@ -222,7 +280,7 @@ def _resumed(context: typer.Context, folder: Path, given: "Options") -> "Options
                 f"{option} can't change in a run that is resumed{has}",
                 hint=f"leave {option} out, or start a new run",
             )
-    return replace(stored, **{name: getattr(given, name) for name in ("epochs", "patience") if name in typed})
+    return replace(stored, **{name: getattr(given, name) for name in ("data", "epochs", "patience") if name in typed})
 
 
 @contextmanager
@@ -248,6 +306,8 @@ def stopping(folder: Path, how_to_go_on: str) -> Iterator[None]:
         begun = folder.is_dir() and any(folder.iterdir())
         kept = f"stopped; every finished epoch is kept. Go on with: {how_to_go_on}"
         note(kept if begun else "stopped before training began")
+        if finished := finished_epochs(folder):
+            note(f"for test figures and pictures of the best epoch so far: {how_to_go_on} --epochs {finished}")
         raise typer.Exit(130) from None
     finally:
         with suppress(OSError):

@@ -1,13 +1,15 @@
-"""What a machine can do with lstn, judged from what is installed and which GPU is there. Imports none of it."""
+"""Capabilities of a machine, judged from what is installed and which GPU is there. Imports none of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lstn.formats.plan_file import RTX_TARGETS, Flavour
+from lstn.imports import install_line
 from lstn.machine.gpu import Gpu
 
 _CUDA = "CUDAExecutionProvider"
 _TORCH = ("torch", "torchvision", "safetensors")
+_SERVE = ("uvicorn", "httptools", "grpcio", "protobuf", "prometheus-client")
 _NO_GPU = "no NVIDIA GPU"
 
 
@@ -64,6 +66,22 @@ def abilities(libraries: Mapping[str, str], gpus: Sequence[Gpu], providers: Sequ
         machine.judge("lstn infer --engine model.xml", ("openvino",), "openvino", "OpenVINO {openvino} on the CPU"),
         _plan(machine, Flavour.TRT, f"TensorRT {{tensorrt}} on {place}"),
         _rtx_plan(machine, place),
+        *_further(machine),
+    )
+
+
+def _further(machine: "_Machine") -> tuple[Ability, ...]:
+    """What an engine can be used for besides, and what training shows."""
+    return (
+        machine.judge("lstn serve", _SERVE, "serve", "uvicorn {uvicorn} for HTTP, grpcio {grpcio} for gRPC"),
+        machine.judge("lstn infer --ray ADDRESS", ("ray", "fsspec"), "ray", "Ray {ray}"),
+        machine.judge(
+            "lstn bench --scenario NAME",
+            ("mlcommons-loadgen",),
+            "loadgen",
+            "MLPerf's LoadGen, mlcommons-loadgen {mlcommons-loadgen}",
+        ),
+        machine.judge("lstn train --tensorboard", ("tensorboard",), "tensorboard", "TensorBoard {tensorboard}"),
     )
 
 
@@ -73,11 +91,11 @@ def conflicts(libraries: Mapping[str, str]) -> list[str]:
     if "onnxruntime" in libraries and "onnxruntime-gpu" in libraries:
         found.append(
             "onnxruntime and onnxruntime-gpu overwrite each other; run: pip uninstall -y onnxruntime onnxruntime-gpu, "
-            "then pip install 'lstn[runtime]' or 'lstn[gpu]'"
+            f"then {install_line('runtime')}, or gpu in its place"
         )
     major = libraries.get("tensorrt", "10").partition(".")[0]
     if major not in ("10", "11"):
-        found.append(f"TensorRT {libraries['tensorrt']} is installed, 10 or 11 is wanted; run: pip install 'lstn[trt]'")
+        found.append(f"TensorRT {libraries['tensorrt']} is installed, expected 10 or 11; run: {install_line('trt')}")
     return found
 
 
@@ -95,7 +113,7 @@ class _Machine:
             obstacles.append(f"{', '.join(missing)} {'is' if len(missing) == 1 else 'are'} not installed")
         if not obstacles:
             return Ability(command, True, reason.format_map(self.libraries))
-        install = f"pip install 'lstn[{extra}]'" if missing else ""
+        install = install_line(extra) if missing else ""
         where = "where there is one: " if no_gpu and install else ""
         return Ability(command, False, "; ".join(obstacles), where + install)
 
@@ -103,7 +121,7 @@ class _Machine:
 def _onnx_on_gpu(machine: _Machine, ort: str, providers: Sequence[str]) -> Ability:
     command = "lstn infer --engine model.onnx --device cuda"
     if machine.gpus and "onnxruntime" in machine.libraries and _CUDA not in providers:
-        cure = "pip uninstall -y onnxruntime && pip install 'lstn[gpu]'"
+        cure = f"pip uninstall -y onnxruntime && {install_line('gpu')}"
         return Ability(command, False, "this ONNX Runtime was built without CUDA", cure)
     place = machine.gpus[0].name if machine.gpus else ""
     return machine.judge(command, (ort,), "gpu", f"ONNX Runtime {{{ort}}} on {place}", gpu=True)

@@ -29,6 +29,13 @@ LIBRARIES = {
     "tensorrt-rtx": ("tensorrt-rtx-cu13", "tensorrt-rtx", "tensorrt-rtx-cu12", "tensorrt-rtx-cu13-bindings"),
     "cuda-python": ("cuda-python", "cuda-bindings"),
     "pycuda": ("pycuda",),
+    **{
+        name: (name,)
+        for name in (
+            *("uvicorn", "httptools", "grpcio", "protobuf", "prometheus-client"),
+            *("ray", "fsspec", "mlcommons-loadgen", "tensorboard"),
+        )
+    },
 }
 """What a library is called here -> the distributions that may bring it, the usual one first."""
 

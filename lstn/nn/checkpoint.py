@@ -12,10 +12,9 @@ from torch import nn
 from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError, UsageError
 from lstn.files import write_bytes
+from lstn.health.run_files import CHECKPOINT as CHECKPOINT
+from lstn.health.run_health import share
 from lstn.nn.classifier import Classifier
-
-CHECKPOINT = "checkpoint.safetensors"
-"""Name of the best epoch's checkpoint inside a run's folder."""
 
 _TRAINING_KEY = "lstn.training"
 
@@ -29,6 +28,8 @@ class Training:
     epoch:        the epoch that the weights are of
     val_accuracy: share of the validation images classified rightly, 0..1
     parts:        how the images were divided into splits, in words
+    images:       the fingerprint of the training images; empty for older checkpoints
+    chance:       the validation accuracy up to which a model is at chance, 0..1; None in files of an older lstn
     """
 
     data: str
@@ -36,6 +37,8 @@ class Training:
     epoch: int
     val_accuracy: float
     parts: str = ""
+    images: str = ""
+    chance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,15 @@ class Checkpoint:
     model: Classifier
     contract: Contract
     training: Training
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Modules with weights, as `lstn.formats.node_names` calls the layers that an ONNX file of this model has."""
+        return tuple(
+            name.removesuffix(".weight").removeprefix("transformer.")
+            for name, weight in self.model.named_parameters()
+            if name.endswith(".weight") and weight.ndim > 1
+        )
 
 
 def write_checkpoint(path: Path, model: Classifier, contract: Contract, training: Training) -> None:
@@ -85,6 +97,8 @@ def load_checkpoint(path: str | Path, backbone: nn.Module | None = None) -> Chec
             int(fields["epoch"]),
             float(fields["val_accuracy"]),
             str(fields.get("parts", "")),
+            str(fields.get("images", "")),
+            None if fields.get("chance") is None else share(fields["chance"]),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged header ({error!r})") from error
@@ -131,7 +145,7 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 def _natural(value: object) -> int:
     if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{value!r:.80} is no seed")
+        raise ValueError(f"{value!r:.80} is not a seed")
     return value
 
 

@@ -13,6 +13,7 @@ def whole_page(title: str, where: str, sections: Iterable[str]) -> str:
     return (
         '<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        '<meta name="generator" content="lstn">'
         '<meta name="color-scheme" content="light dark"><link rel="icon" href="data:,">'
         f"<title>{escape(title, quote=False)}</title><style>{style}</style></head><body><main>"
         f'<h1>{escape(title, quote=False)}</h1><p class="where">{escape(where)}</p>'

@@ -1,4 +1,4 @@
-"""A run of `lstn bench` against one that was kept: has anything become slower, beyond doubt and beyond a tolerance?"""
+"""Regression check of `lstn bench`: has anything become slower than in a saved run, beyond doubt and tolerance?"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -27,32 +27,51 @@ class Change:
         return self.ratio.low > 1 + tolerance
 
 
-def compare_with(kept: Path, results: Sequence[BenchResult], setup: BenchSetup) -> list[Change]:
-    """Compare every result with the one of the same file name and batch size in a run that `lstn bench --save` kept.
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """A run that `lstn bench --save` kept: samples in ms by file name and batch size."""
 
-    The two runs shared no rounds, so each is resampled by itself, in stretches.
+    path: Path
+    samples: Mapping[tuple[str, int], Milliseconds]
+
+
+def read_kept(path: Path, engines: Sequence[Path], setup: BenchSetup) -> Kept:
+    """Read a run that was kept, and check, before anything is timed, that it can be compared with what will be.
 
     Raises:
         ArtifactError: not such a file.
         UsageError: it was timed on another device or with other threads, or lacks a file or a batch size.
     """
-    before = _read(kept)
+    before = _read(path)
     for what, now in (("device", setup.device.value), ("threads", setup.threads)):
         if (then := before["setup"].get(what)) != now:
             raise UsageError(
-                f"{kept} was timed with {what} {then}, this run with {now}", hint="repeat one of them like the other"
+                f"{path} was timed with {what} {then}, this run with {now}", hint="repeat one of them like the other"
             )
     samples = {
         (Path(str(each["path"])).name, each["batch"]): np.array(each["samples_ms"], dtype=np.float64)
         for each in before["results"]
     }
-    changes = []
-    for result in results:
-        if (name := (result.path.name, result.batch)) not in samples:
+    for name in ((engine.name, batch) for engine in engines for batch in setup.batches):
+        if name not in samples:
             held = ", ".join(f"{file} at batch {batch}" for file, batch in samples)
-            raise UsageError(f"{kept} has no {name[0]} at batch {name[1]}", hint=f"it has {held}")
-        changes.append(Change(result.path, result.batch, _ratio(result.samples, samples[name], setup.seed)))
-    return changes
+            raise UsageError(f"{path} has no {name[0]} at batch {name[1]}", hint=f"it has {held}")
+    return Kept(path, samples)
+
+
+def compare_with(kept: Kept, results: Sequence[BenchResult], setup: BenchSetup) -> list[Change]:
+    """Compare every result with the one of the same file name and batch size in a run that was kept.
+
+    The two runs shared no rounds, so each is resampled by itself, in stretches.
+    """
+    return [
+        Change(
+            result.path,
+            result.batch,
+            _ratio(result.samples, kept.samples[result.path.name, result.batch], setup.seed),
+        )
+        for result in results
+    ]
 
 
 def _read(kept: Path) -> Mapping[str, Any]:

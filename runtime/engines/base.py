@@ -1,4 +1,4 @@
-"""What every engine is, whatever runs it."""
+"""Engine protocol: what every engine is, whatever runs it, and the checks of its input and output."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from typing import Protocol, overload
 
 import numpy as np
 
-from lstn.answer import Classification, Logits, leading, softmax
 from lstn.contract import Contract, Loc
 from lstn.errors import ArtifactError, UsageError
+from lstn.evaluation.answer import Classification, Logits, leading, softmax
 from lstn.images import Picture, Pixels, pixels_of
 from lstn.warp import Theta
 
@@ -107,7 +107,7 @@ def check_shape(dtype: str, shape: tuple[int, ...], contract: Contract, max_batc
     fits = dtype == "uint8" and len(shape) == 4 and shape[1:] == (height, width, 3)
     if not fits or not 1 <= shape[0] <= (max_batch or shape[0]):
         most = "of 1 or more" if max_batch is None else f"from 1 to {max_batch}"
-        raise UsageError(f"pixels are {dtype} {shape}; wanted uint8 (N, {height}, {width}, 3) with N {most}")
+        raise UsageError(f"pixels are {dtype} {shape}; expected uint8 (N, {height}, {width}, 3) with N {most}")
 
 
 def check_prediction(prediction: Prediction, contract: Contract, count: int, *, source: str) -> Prediction:
@@ -122,5 +122,6 @@ def check_prediction(prediction: Prediction, contract: Contract, count: int, *, 
         wanted["theta"] = (count, 2, 3)
         found["theta"] = () if prediction.theta is None else prediction.theta.shape
     if found != wanted:
-        raise ArtifactError(f"{source}: answered {found}, its contract says {wanted}", hint="make it anew: lstn export")
+        hint = "make it again: lstn export"
+        raise ArtifactError(f"{source}: answered {found}, its contract says {wanted}", hint=hint)
     return prediction

@@ -10,7 +10,7 @@ from lstn.formats.onnx_file import read_model
 from lstn.formats.onnx_session import CUDA, OnnxSession
 from lstn.formats.plan_file import Tensor
 from lstn.images import Pixels
-from lstn.imports import require
+from lstn.imports import install_line, require
 from lstn.machine.gpu import Device, find_gpus
 from lstn.runtime.engines.base import Engine, Prediction, check_pixels, check_prediction
 from lstn.terminal import warn
@@ -89,7 +89,7 @@ def check_tensors(
         if len(found) != len(wanted) or not all(_fits(by_name.get(tensor.name), tensor) for tensor in wanted):
             raise ArtifactError(
                 f"{path}: its {what} are {_listed(found)}; its contract says {_listed(wanted)}",
-                hint="make it anew with: lstn export",
+                hint="make it again with: lstn export",
             )
 
 
@@ -108,7 +108,7 @@ def resolve_device(device: Device) -> Device:
         raise DeviceError("--device cuda: this machine shows no NVIDIA GPU", hint="leave it out, or use --device cpu")
     if device is Device.CUDA and not built_in:
         raise MissingExtra(
-            "this ONNX Runtime can't use a GPU", hint="run: pip uninstall onnxruntime && pip install 'lstn[gpu]'"
+            "this ONNX Runtime can't use a GPU", hint=f"run: pip uninstall onnxruntime && {install_line('gpu')}"
         )
     return device
 

@@ -1,11 +1,11 @@
-"""The one place where a file's suffix picks the library that runs it."""
+"""Opening of engines: the one place where a file's suffix picks the library that runs it."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from lstn.answer import Classification
 from lstn.errors import UsageError
+from lstn.evaluation.answer import Classification
 from lstn.images import Picture
 from lstn.machine.cores import core_quota
 from lstn.machine.gpu import Device
@@ -35,11 +35,15 @@ def open_engine(
     if not path.exists():
         unbuilt = path.suffix.lower() == ".plan" and path.with_suffix(".onnx").is_file()
         raise UsageError(f"{path}: no such file", hint=instead(path) if unbuilt else "make a model with: lstn export")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{path}: this path is not text in UTF-8, which engines need", hint="rename it") from error
     opener = _OPENERS.get(path.suffix.lower())
     if opener is None or not path.is_file():
         export = f"lstn export {path}" if path.suffix == ".safetensors" else "lstn export"
         raise UsageError(
-            f"{path}: no engine; wanted {' or '.join(f'a {suffix} file' for suffix in _OPENERS)}",
+            f"{path}: not an engine; expected {' or '.join(f'a {suffix} file' for suffix in _OPENERS)}",
             hint=f"make one with: {export}",
         )
     return opener(path, device, threads or core_quota(), spin)  # the libraries see cores, and no quota
@@ -75,7 +79,7 @@ def _open_plan(path: Path, device: Device, threads: int | None, spin: bool) -> A
     from lstn.runtime.engines.plan_engine import open_plan
 
     if device is Device.CPU:
-        raise UsageError(f"{path}: a TensorRT plan runs on an NVIDIA GPU only", hint=f"on the CPU, {instead(path)}")
+        raise UsageError(f"{path}: a TensorRT plan runs on an NVIDIA GPU only", hint=instead(path))
     return open_plan(path)
 
 

@@ -1,4 +1,4 @@
-"""What a plan needs of a machine, checked before TensorRT sees it: every refusal names what works instead."""
+"""Preflight: what a plan needs of a machine, checked before TensorRT sees it. Every refusal names what works."""
 
 import shlex
 from pathlib import Path
@@ -110,7 +110,7 @@ def _flavour_for(flavour: Flavour, target: str) -> Flavour:
 
 
 def instead(path: Path) -> str:
-    """Return the words for what runs without a GPU in place of this plan."""
+    """Return the words for what runs without a GPU in place of this plan, whatever the command."""
     onnx = path.with_suffix(".onnx")
     made = "" if onnx.exists() else f" (the model that {path.name} was built from)"
-    return f"use ONNX Runtime: lstn infer images/ --engine {onnx}{made}"
+    return f"name {onnx} in its place{made}, which ONNX Runtime runs on any CPU"

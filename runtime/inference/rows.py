@@ -14,7 +14,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from lstn.answer import Guess
+from lstn.evaluation.answer import Guess
 from lstn.runtime.inference.predict import ResultRow
 from lstn.terminal import printable
 
@@ -42,6 +42,17 @@ def json_rows(stream: TextIO) -> Iterator[Write]:
     stream.write("[")
     yield write
     stream.write("\n]\n")
+
+
+@contextmanager
+def json_lines(stream: TextIO) -> Iterator[Write]:
+    """Write one JSON object a line, with what `json_rows` says of a row."""
+
+    def write(rows: Sequence[ResultRow]) -> None:
+        stream.writelines(json.dumps(fields_of(row)) + "\n" for row in rows)
+        stream.flush()
+
+    yield write
 
 
 @contextmanager

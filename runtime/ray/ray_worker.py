@@ -1,8 +1,8 @@
-"""What runs on the nodes of a Ray cluster: one lists names in pieces, each engine of a pool answers piece by piece.
+"""Workers on the nodes of a Ray cluster: one lists names in pieces, each engine of a pool answers piece by piece.
 
-Between them goes JSON: {"names": […]} or {"listed": count} or {"failure": …}, and {"rows": […]} for the first. It holds
-every name that a file can have, and Ray's columns can't. A failure that a user can understand travels as an answer,
-because Ray would wrap an exception in its own, or retry what can't succeed.
+Between them goes JSON: {"names": […]} or {"listed": count, "skipped": text} or {"failure": …}, and {"rows": […]} for
+the first. It holds every name that a file can have, and Ray's columns can't. A failure that a user can understand
+travels as an answer, because Ray would wrap an exception in its own, or retry what can't succeed.
 """
 
 import json
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.contract import Contract
+from lstn.data.listing import Skipped
 from lstn.errors import LstnError, UsageError
 from lstn.imports import require
 from lstn.machine.gpu import Device
@@ -64,8 +65,9 @@ def list_pieces(
     keys: bytes = require("ray", extra="ray").get(done)
     seen = {keys[start : start + _KEY_BYTES] for start in range(0, len(keys), _KEY_BYTES)}
     before, names = len(seen), list[str]()
+    skipped = Skipped()
     try:
-        for name in list_images(sources):
+        for name in list_images(sources, skipped):
             key = key_of(name)
             if key not in seen:
                 seen.add(key)
@@ -74,7 +76,7 @@ def list_pieces(
                 yield _cell("piece", {"names": names})
                 names = []
         yield _cell("piece", {"names": names})
-        yield _cell("piece", {"listed": len(seen) - before})
+        yield _cell("piece", {"listed": len(seen) - before, "skipped": skipped.describe()})
     except LstnError as error:
         yield _cell("piece", _failure(error))
 

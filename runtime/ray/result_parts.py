@@ -6,7 +6,6 @@
 A part is whole or absent. Rows that were in no part when the run ended are computed again.
 """
 
-import fcntl
 import json
 import os
 import time
@@ -22,6 +21,7 @@ from lstn.files import replacing, sha256_of, write_text
 from lstn.formats.openvino_file import read_pair
 from lstn.formats.plan_file import read_sidecar
 from lstn.imports import require
+from lstn.lock import locked
 
 Fields: TypeAlias = dict[str, Any]
 """One row as JSON has it; see `lstn.runtime.inference.rows.fields_of`."""
@@ -143,7 +143,7 @@ def open_parts(folder: Path, run: ResultRun) -> Iterator[Parts]:
         others = [name for name in os.listdir(folder) if not name.startswith(".")]  # noqa: PTH208 - names only
     except OSError as error:
         raise LstnError(f"--output {folder}: {error.strerror}", hint="name a folder to write to") from error
-    with _locked(folder):
+    with locked(folder):
         if others and _RUN not in others:
             raise UsageError(f"--output {folder}: holds other files, no results", hint="name a new folder")
         if set(others) > {_RUN}:
@@ -155,23 +155,6 @@ def open_parts(folder: Path, run: ResultRun) -> Iterator[Parts]:
             yield parts
         finally:
             parts.flush()
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    """Two runs at once would each compute what the other does. The system frees the lock of a killed one."""
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except OSError as error:
-        raise LstnError(f"--output {folder}: {error.strerror}") from error
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UsageError(f"--output {folder}: another run writes there", hint="wait for its end") from error
-        yield
-    finally:
-        os.close(descriptor)
 
 
 def _check_same(folder: Path, run: ResultRun) -> None:

@@ -1,4 +1,4 @@
-"""Who may ask, and what is taken: the token, the certificate, and every limit."""
+"""Authentication, TLS and size limits of the server."""
 
 import hashlib
 import hmac
@@ -27,6 +27,9 @@ MAX_DECODED_PIXELS = MAX_PIXELS
 
 READ_TIMEOUT_S = 60.0
 """For a client to send its request's head, and as much again for the body."""
+
+WRITE_TIMEOUT_S = 60.0
+"""For a client to take in what is more of an answer than the system holds for it."""
 
 _LEAST_TOKEN, _MOST_TOKEN = 16, 4096
 
@@ -61,7 +64,7 @@ def read_guard(token_file: Path | None) -> Guard:
         raise UsageError(f"--token-file {token_file}: {error.strerror or error}") from error
     if not _LEAST_TOKEN <= len(token) <= _MOST_TOKEN or len(token.split()) != 1:
         raise UsageError(
-            f"--token-file {token_file}: wanted one word of {_LEAST_TOKEN} to {_MOST_TOKEN} characters",
+            f"--token-file {token_file}: expected one word of {_LEAST_TOKEN} to {_MOST_TOKEN} characters",
             hint=f"make one with: openssl rand -hex 32 > {token_file}",
         )
     return Guard(hashlib.sha256(token).digest())

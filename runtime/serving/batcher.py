@@ -10,35 +10,12 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from types import TracebackType
 
 import numpy as np
 
 from lstn.images import Pixels
 from lstn.runtime.engines.base import Prediction
-from lstn.runtime.serving.refusal import Refusal, Why
-
-
-class FairLock:
-    """A lock that is handed on in the order of asking, so that of several engines none starves."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
-        self.asked = 0
-        self._serving = 0
-
-    def __enter__(self) -> None:
-        with self._changed:
-            mine = self.asked
-            self.asked += 1
-            self._changed.wait_for(lambda: self._serving == mine)
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        with self._changed:
-            self._serving += 1
-            self._changed.notify_all()
+from lstn.runtime.serving.refusal import Reason, Refusal
 
 
 class Reservation:
@@ -53,6 +30,8 @@ class Reservation:
         self.expires_at = float("inf")
         self.future: Future[Prediction] = Future()
         self.answers: list[Prediction] = []
+        self.queued_s = 0.0
+        self.computed_s = 0.0
         self._batcher = batcher
 
     def submit(self, pixels: Pixels, *, expires_at: float = float("inf")) -> "Future[Prediction]":
@@ -61,7 +40,7 @@ class Reservation:
         expires_at: on the batcher's clock; a request that still waits then is dropped, and costs the engine nothing
         """
         if len(pixels) != self.count:
-            raise ValueError(f"{len(pixels)} images in a place for {self.count}")
+            raise ValueError(f"{len(pixels)} images in a reservation for {self.count}")
         self._batcher.enqueue(self, pixels, expires_at)
         return self.future
 
@@ -74,7 +53,7 @@ class Reservation:
 class BatchShare:
     """Images `start` to `stop` of one request, within a batch. waited_s: since they were submitted."""
 
-    place: Reservation
+    reservation: Reservation
     start: int
     stop: int
     waited_s: float
@@ -93,8 +72,8 @@ class Batcher:
         self, *, max_batch: int, max_wait_s: float, max_queue: int, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.max_batch = max_batch
+        self.max_wait_s = max_wait_s
         self.max_queue = max_queue
-        self._max_wait_s = max_wait_s
         self._clock = clock
         self._changed = threading.Condition()
         self._queue: deque[Reservation] = deque()
@@ -115,36 +94,36 @@ class Batcher:
                 unavailable after `close`.
         """
         if not 1 <= count <= self.max_queue:
-            raise Refusal(Why.INVALID, f"{count} images in one request; from 1 to {self.max_queue} are taken")
+            raise Refusal(Reason.INVALID, f"{count} images in one request; from 1 to {self.max_queue} are taken")
         with self._changed:
             if self._closed:
-                raise Refusal(Why.UNAVAILABLE, "the server is stopping")
+                raise Refusal(Reason.UNAVAILABLE, "the server is stopping")
             if self._waiting + count > self.max_queue:
-                raise Refusal(Why.OVERLOADED, "the queue is full; try again later")
+                raise Refusal(Reason.OVERLOADED, "the queue is full; try again later")
             self._waiting += count
         return Reservation(self, count)
 
-    def enqueue(self, place: Reservation, pixels: Pixels, expires_at: float) -> None:
-        """Put a place's images in the queue; see `Reservation.submit`."""
+    def enqueue(self, reservation: Reservation, pixels: Pixels, expires_at: float) -> None:
+        """Put a reservation's images in the queue; see `Reservation.submit`."""
         with self._changed:
-            if place.given_up:
+            if reservation.given_up:
                 return
-            place.pixels, place.expires_at, place.submitted_at = pixels, expires_at, self._clock()
-            self._queue.append(place)
-            self._submitted += place.count
+            reservation.pixels, reservation.expires_at, reservation.submitted_at = pixels, expires_at, self._clock()
+            self._queue.append(reservation)
+            self._submitted += reservation.count
             if self._submitted >= self.max_batch or len(self._queue) == 1:
                 self._changed.notify()  # the owner sleeps until the oldest is due, unless the batch is full
 
-    def remove(self, place: Reservation) -> None:
-        """Forget what is left of a place; see `Reservation.give_up`."""
+    def remove(self, reservation: Reservation) -> None:
+        """Forget what is left of a reservation; see `Reservation.give_up`."""
         with self._changed:
-            if place.given_up:
+            if reservation.given_up:
                 return
-            place.given_up = True
-            left = place.count - place.taken
+            reservation.given_up = True
+            left = reservation.count - reservation.taken
             self._waiting -= left
-            if place.pixels is not None and left:
-                self._queue.remove(place)
+            if reservation.pixels is not None and left:
+                self._queue.remove(reservation)
                 self._submitted -= left
             self._changed.notify()
 
@@ -160,7 +139,7 @@ class Batcher:
             return None
         if self._closed or self._submitted >= self.max_batch:
             return 0.0
-        return max(0.0, self._queue[0].submitted_at + self._max_wait_s - self._clock())
+        return max(0.0, self._queue[0].submitted_at + self.max_wait_s - self._clock())
 
     def wait(self) -> bool:
         """Sleep until a batch may leave; False once closed, with nothing left to answer."""
@@ -181,53 +160,63 @@ class Batcher:
         with self._changed:
             now = self._clock()
             while self._queue and room:
-                place = self._queue[0]
-                left = place.count - place.taken
-                if now >= place.expires_at:
-                    expired.append(place)
+                reservation = self._queue[0]
+                left = reservation.count - reservation.taken
+                if now >= reservation.expires_at:
+                    expired.append(reservation)
                     size = left
-                    place.given_up = True
-                elif left > room and place.count <= self.max_batch:
+                    reservation.given_up = True
+                elif left > room and reservation.count <= self.max_batch:
                     break
                 else:
                     size = min(left, room)
-                    parts.append(BatchShare(place, place.taken, place.taken + size, now - place.submitted_at))
+                    parts.append(
+                        BatchShare(
+                            reservation, reservation.taken, reservation.taken + size, now - reservation.submitted_at
+                        )
+                    )
                     room -= size
-                place.taken += size
+                reservation.taken += size
                 self._submitted -= size
                 self._waiting -= size
-                if place.taken == place.count:
+                if reservation.taken == reservation.count:
                     self._queue.popleft()
-        for place in expired:
-            fail(place, Refusal(Why.EXPIRED, "the deadline passed while the request waited"))
+        for reservation in expired:
+            fail(reservation, Refusal(Reason.EXPIRED, "the deadline passed while the request waited"))
         return parts
 
 
 def pixels_of(parts: Sequence[BatchShare]) -> Pixels:
     """Return the images of a batch, (N, H, W, 3) uint8."""
-    pieces = [part.place.pixels[part.start : part.stop] for part in parts if part.place.pixels is not None]
+    pieces = [part.reservation.pixels[part.start : part.stop] for part in parts if part.reservation.pixels is not None]
     return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
 
 
-def deliver(parts: Sequence[BatchShare], prediction: Prediction) -> None:
-    """Hand every request of a batch its own rows; a request that was split is answered with its last piece."""
+def deliver(parts: Sequence[BatchShare], prediction: Prediction, took_s: float = 0.0) -> None:
+    """Hand every request of a batch its own rows; a request that was split is answered with its last piece.
+
+    took_s: the engine's time for the batch
+    """
     offset = 0
     for part in parts:
         rows = slice(offset, offset + part.stop - part.start)
         offset = rows.stop
-        place = part.place
-        place.answers.append(
+        reservation = part.reservation
+        reservation.computed_s += took_s
+        if part.start == 0:
+            reservation.queued_s = part.waited_s
+        reservation.answers.append(
             Prediction(prediction.logits[rows], None if prediction.theta is None else prediction.theta[rows])
         )
-        if part.stop == place.count and not place.future.done():
-            place.pixels = None
-            _settle(place, joined(place.answers))
+        if part.stop == reservation.count and not reservation.future.done():
+            reservation.pixels = None
+            _settle(reservation, joined(reservation.answers))
 
 
-def fail(place: Reservation, error: Exception) -> None:
+def fail(reservation: Reservation, error: Exception) -> None:
     """Answer a request with an error; what is left of it leaves the queue."""
-    place.give_up()
-    _settle(place, error)
+    reservation.give_up()
+    _settle(reservation, error)
 
 
 def joined(answers: Sequence[Prediction]) -> Prediction:
@@ -238,11 +227,11 @@ def joined(answers: Sequence[Prediction]) -> Prediction:
     return Prediction(np.concatenate([answer.logits for answer in answers]), np.concatenate(thetas) if thetas else None)
 
 
-def _settle(place: Reservation, result: Prediction | Exception) -> None:
+def _settle(reservation: Reservation, result: Prediction | Exception) -> None:
     """A future that was cancelled, or has failed with an earlier piece, stays as it is."""
-    if place.future.done() or not place.future.set_running_or_notify_cancel():
+    if reservation.future.done() or not reservation.future.set_running_or_notify_cancel():
         return
     if isinstance(result, Exception):
-        place.future.set_exception(result)
+        reservation.future.set_exception(result)
     else:
-        place.future.set_result(result)
+        reservation.future.set_result(result)

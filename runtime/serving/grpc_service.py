@@ -7,11 +7,21 @@ from typing import Any
 
 from lstn.imports import require
 from lstn.runtime.serving.access import MAX_BODY_BYTES, Certificate
-from lstn.runtime.serving.json_form import timeout_of
+from lstn.runtime.serving.descriptions import config_of, index_of, metadata_of, statistics_of
 from lstn.runtime.serving.messages import SERVICE, messages
-from lstn.runtime.serving.refusal import Refusal, Why
-from lstn.runtime.serving.registry import EXTENSIONS, SERVER, House
-from lstn.runtime.serving.request import VERSION, Data, Input, Request
+from lstn.runtime.serving.parameters import (
+    ALL_BINARY,
+    BINARY,
+    BINARY_SIZE,
+    CLASSIFICATION,
+    TIMEOUT,
+    check_names,
+    classes_of,
+    timeout_of,
+)
+from lstn.runtime.serving.refusal import Reason, Refusal
+from lstn.runtime.serving.registry import EXTENSIONS, SERVER, ModelRegistry
+from lstn.runtime.serving.request import VERSION, Data, Input, Request, Wanted
 from lstn.terminal import warn
 
 _OPEN = ("ServerLive", "ServerReady")
@@ -20,11 +30,11 @@ _OPEN = ("ServerLive", "ServerReady")
 _ROOM = 64
 """Calls beside those that wait for an engine: health, metadata, and those about to be refused."""
 
-Answer = Callable[[House, Any, Any], Awaitable[Any]]
+Answer = Callable[[ModelRegistry, Any, Any], Awaitable[Any]]
 
 
-def new_server(house: House, *, max_queue: int) -> Any:
-    """Return a grpc.aio.Server that answers for `house`; it has no port yet.
+def new_server(registry: ModelRegistry, *, max_queue: int) -> Any:
+    """Return a grpc.aio.Server that answers for `registry`; it has no port yet.
 
     Raises:
         MissingExtra: grpcio or protobuf isn't installed.
@@ -39,9 +49,9 @@ def new_server(house: House, *, max_queue: int) -> Any:
         # gRPC's limit is on the compressed message, which may unfold to a thousand times its size.
         ("grpc.compression_enabled_algorithms_bitset", 1),
     ]
-    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=max_queue * len(house.models) + _ROOM)
+    server = grpc.aio.server(options=options, maximum_concurrent_rpcs=max_queue * len(registry.models) + _ROOM)
     handlers = {
-        name: grpc.unary_unary_rpc_method_handler(_handler(grpc, house, name, answer))
+        name: grpc.unary_unary_rpc_method_handler(_handler(grpc, registry, name, answer))
         for name, answer in _ANSWERS.items()
     }
     server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler(SERVICE, handlers),))
@@ -60,16 +70,16 @@ def add_port(server: Any, address: str, certificate: Certificate | None) -> int:
         return 0
 
 
-def _handler(grpc: Any, house: House, name: str, answer: Answer) -> Callable[[bytes, Any], Awaitable[bytes]]:
+def _handler(grpc: Any, registry: ModelRegistry, name: str, answer: Answer) -> Callable[[bytes, Any], Awaitable[bytes]]:
     kind = messages()[f"{name}Request"]
 
     async def handle(data: bytes, context: Any) -> bytes:
         try:
             sent = dict(context.invocation_metadata() or ()).get("authorization", "")
             token = sent if isinstance(sent, bytes) else sent.encode()
-            if name not in _OPEN and not house.guard.admits(token):
-                raise Refusal(Why.UNAUTHENTICATED, "wanted the metadata authorization: Bearer TOKEN")
-            reply = await answer(house, _parsed(kind, data), context)
+            if name not in _OPEN and not registry.guard.admits(token):
+                raise Refusal(Reason.UNAUTHENTICATED, "expected the metadata authorization: Bearer TOKEN")
+            reply = await answer(registry, _parsed(kind, data), context)
             return bytes(reply.SerializeToString())
         except Refusal as refusal:
             problem = refusal
@@ -77,8 +87,8 @@ def _handler(grpc: Any, house: House, name: str, answer: Answer) -> Callable[[by
             raise
         except Exception as error:
             warn(f"grpc: {type(error).__name__}: {error}")
-            problem = Refusal(Why.FAILED, "internal error")
-        await context.abort(getattr(grpc.StatusCode, problem.why.grpc), problem.message)
+            problem = Refusal(Reason.FAILED, "internal error")
+        await context.abort(getattr(grpc.StatusCode, problem.reason.grpc), problem.message)
         raise AssertionError("abort raises")
 
     return handle
@@ -88,32 +98,45 @@ def _parsed(kind: Any, data: bytes) -> Any:
     try:
         return kind.FromString(data)
     except Exception as error:  # DecodeError, of a package that is imported late
-        raise Refusal(Why.INVALID, "the message is malformed") from error
+        raise Refusal(Reason.INVALID, "the message is malformed") from error
 
 
-async def _server_live(house: House, sent: Any, context: Any) -> Any:
+async def _server_live(registry: ModelRegistry, sent: Any, context: Any) -> Any:
     return messages()["ServerLiveResponse"](live=True)
 
 
-async def _server_ready(house: House, sent: Any, context: Any) -> Any:
-    return messages()["ServerReadyResponse"](ready=house.ready)
+async def _server_ready(registry: ModelRegistry, sent: Any, context: Any) -> Any:
+    return messages()["ServerReadyResponse"](ready=registry.ready)
 
 
-async def _server_metadata(house: House, sent: Any, context: Any) -> Any:
+async def _server_metadata(registry: ModelRegistry, sent: Any, context: Any) -> Any:
     return messages()["ServerMetadataResponse"](name=SERVER, extensions=EXTENSIONS)
 
 
-async def _model_ready(house: House, sent: Any, context: Any) -> Any:
-    return messages()["ModelReadyResponse"](ready=house.model_ready(sent.name, sent.version))
+async def _model_ready(registry: ModelRegistry, sent: Any, context: Any) -> Any:
+    return messages()["ModelReadyResponse"](ready=registry.model_ready(sent.name, sent.version))
 
 
-async def _model_metadata(house: House, sent: Any, context: Any) -> Any:
-    return messages()["ModelMetadataResponse"](**house.metadata(sent.name, sent.version))
+async def _model_metadata(registry: ModelRegistry, sent: Any, context: Any) -> Any:
+    return messages()["ModelMetadataResponse"](**metadata_of(registry.find(sent.name, sent.version)))
 
 
-async def _model_infer(house: House, sent: Any, context: Any) -> Any:
+async def _model_config(registry: ModelRegistry, sent: Any, context: Any) -> Any:
+    return messages()["ModelConfigResponse"](config=config_of(registry.find(sent.name, sent.version)))
+
+
+async def _model_statistics(registry: ModelRegistry, sent: Any, context: Any) -> Any:
+    return messages()["ModelStatisticsResponse"](**statistics_of(registry.some(sent.name, sent.version)))
+
+
+async def _repository_index(registry: ModelRegistry, sent: Any, context: Any) -> Any:
+    models = index_of(registry.models.values(), only_ready=sent.ready)
+    return messages()["RepositoryIndexResponse"](models=models)
+
+
+async def _model_infer(registry: ModelRegistry, sent: Any, context: Any) -> Any:
     request = _request_of(sent, context.time_remaining())
-    outputs = await house.answer(sent.model_name, sent.model_version, "grpc", request)
+    outputs = await registry.answer(sent.model_name, sent.model_version, "grpc", request)
     tensors = [{"name": output.name, "datatype": output.datatype, "shape": list(output.shape)} for output in outputs]
     return messages()["ModelInferResponse"](
         model_name=sent.model_name,
@@ -130,6 +153,9 @@ _ANSWERS: dict[str, Answer] = {
     "ServerMetadata": _server_metadata,
     "ModelReady": _model_ready,
     "ModelMetadata": _model_metadata,
+    "ModelConfig": _model_config,
+    "ModelStatistics": _model_statistics,
+    "RepositoryIndex": _repository_index,
     "ModelInfer": _model_infer,
 }
 
@@ -138,22 +164,34 @@ def _request_of(sent: Any, remaining_s: float | None) -> Request:
     """The deadline is the sooner of the call's own and the parameter `timeout`."""
     raw = list(sent.raw_input_contents)
     if raw and len(raw) != len(sent.inputs):
-        raise Refusal(Why.INVALID, f"{len(sent.inputs)} inputs with {len(raw)} raw contents")
+        raise Refusal(Reason.INVALID, f"{len(sent.inputs)} inputs with {len(raw)} raw contents")
     inputs = []
     for index, tensor in enumerate(sent.inputs):
         if raw and tensor.HasField("contents"):
-            raise Refusal(Why.INVALID, "an input has contents both raw and typed")
+            raise Refusal(Reason.INVALID, "an input has contents both raw and typed")
+        _parameters(tensor, "an input", (BINARY_SIZE,))
         data: Data = raw[index] if raw else _contents_of(tensor)
         if min(tensor.shape, default=0) < 0:
-            raise Refusal(Why.INVALID, "a shape has a negative size")
+            raise Refusal(Reason.INVALID, "a shape has a negative size")
         inputs.append(Input(tensor.name, tensor.datatype, tuple(tensor.shape), data))
-    timeout = None
-    if "timeout" in sent.parameters:
-        parameter = sent.parameters["timeout"]
+    outputs = tuple(_wanted(output) for output in sent.outputs)
+    parameters = _parameters(sent, "a request", (TIMEOUT, ALL_BINARY))
+    given = [seconds for seconds in (timeout_of(parameters), remaining_s) if seconds is not None]
+    return Request(tuple(inputs), outputs, min(given, default=None))
+
+
+def _wanted(output: Any) -> Wanted:
+    return Wanted(output.name, classes_of(_parameters(output, "an output", (BINARY, CLASSIFICATION))))
+
+
+def _parameters(message: Any, of: str, known: tuple[str, ...]) -> dict[str, Any]:
+    """The parameters of a request, an input or an output. Those on binary data are HTTP's; here every tensor is."""
+    parameters = {}
+    for name, parameter in message.parameters.items():
         which = parameter.WhichOneof("parameter_choice")
-        timeout = timeout_of(getattr(parameter, which) if which else 0)
-    given = [seconds for seconds in (timeout, remaining_s) if seconds is not None]
-    return Request(tuple(inputs), tuple(output.name for output in sent.outputs), min(given, default=None))
+        parameters[name] = getattr(parameter, which) if which else None
+    check_names(parameters, known, of)
+    return parameters
 
 
 def _contents_of(tensor: Any) -> list[Any]:

@@ -1,4 +1,4 @@
-"""Requests and answers in JSON, with tensors inside it or as bytes behind it."""
+"""Requests and answers of the protocol in JSON, with tensors inside it or as bytes behind it."""
 
 import json
 from collections.abc import Sequence
@@ -6,8 +6,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstn.runtime.serving.access import MAX_JSON_BYTES
-from lstn.runtime.serving.refusal import Refusal, Why
-from lstn.runtime.serving.request import VERSION, Data, Input, Output, Request
+from lstn.runtime.serving.parameters import (
+    ALL_BINARY,
+    BINARY,
+    BINARY_SIZE,
+    CLASSIFICATION,
+    TIMEOUT,
+    check_names,
+    classes_of,
+    flag_of,
+    timeout_of,
+)
+from lstn.runtime.serving.refusal import Reason, Refusal
+from lstn.runtime.serving.request import VERSION, Data, Input, Output, Request, Wanted
 
 HEADER_LENGTH = b"inference-header-content-length"
 
@@ -15,7 +26,6 @@ _MAX_TENSORS = 16
 _MAX_NAME = 256
 _MAX_SIZES = 8
 _LARGEST = 1 << 40
-_SIZE, _BINARY, _ALL_BINARY, _TIMEOUT = "binary_data_size", "binary_data", "binary_data_output", "timeout"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,26 +44,18 @@ def read_request(body: bytes, header_length: bytes | None) -> tuple[Request, For
         Refusal: it isn't one.
     """
     length = len(body) if header_length is None else _length(header_length, len(body))
-    if length > MAX_JSON_BYTES:
-        hint = "send images as binary data"
-        raise Refusal(Why.TOO_LARGE, f"the request has more than {MAX_JSON_BYTES >> 20} MiB of JSON; {hint}")
-    try:
-        content = json.loads(body[:length])
-    except (ValueError, RecursionError) as error:
-        raise Refusal(Why.INVALID, "the request is not JSON") from error
-    fields = _object(content, "the request")
-    parameters = _object(fields.get("parameters", {}), "parameters")
-    inputs = _inputs(_list(fields.get("inputs"), "inputs"), memoryview(body)[length:])
-    outputs = [_object(output, "an output") for output in _list(fields.get("outputs", []), "outputs")]
-    names = tuple(_text(output.get("name"), "an output's name") for output in outputs)
-    binary = _flag(parameters, _ALL_BINARY, default=False)
-    by_output = {
-        name: _flag(_object(output.get("parameters", {}), "parameters"), _BINARY, default=binary)
-        for name, output in zip(names, outputs, strict=True)
-    }
+    fields = parsed(body[:length])
+    parameters = _parameters(fields, "a request", (TIMEOUT, ALL_BINARY))
+    inputs = _inputs(as_list(fields.get("inputs"), "inputs"), memoryview(body)[length:])
+    binary = flag_of(parameters, ALL_BINARY, default=False)
+    outputs = [_output(output, binary) for output in as_list(_given(fields, "outputs", []), "outputs")]
     identity = fields.get("id")
-    form = Form(None if identity is None else _text(identity, "id"), binary, by_output)
-    return Request(inputs, names, timeout_of(parameters.get(_TIMEOUT))), form
+    form = Form(
+        None if identity is None else as_text(identity, "id"),
+        binary,
+        {wanted.name: binary for wanted, binary in outputs},
+    )
+    return Request(inputs, tuple(wanted for wanted, _ in outputs), timeout_of(parameters)), form
 
 
 def write_answer(model: str, form: Form, outputs: Sequence[Output]) -> tuple[bytes, int | None]:
@@ -63,7 +65,7 @@ def write_answer(model: str, form: Form, outputs: Sequence[Output]) -> tuple[byt
         tensor: dict[str, Any] = {"name": output.name, "datatype": output.datatype, "shape": list(output.shape)}
         if form.by_output.get(output.name, form.binary):
             behind.append(output.raw())
-            tensor["parameters"] = {_SIZE: len(behind[-1])}
+            tensor["parameters"] = {BINARY_SIZE: len(behind[-1])}
         else:
             tensor["data"] = output.listed()
         tensors.append(tensor)
@@ -74,22 +76,9 @@ def write_answer(model: str, form: Form, outputs: Sequence[Output]) -> tuple[byt
     return (b"".join([text, *behind]), len(text)) if behind else (text, None)
 
 
-def timeout_of(microseconds: object) -> float | None:
-    """Return the request parameter `timeout`, which is in µs as in Triton, in seconds; None for 0 and for none.
-
-    Raises:
-        Refusal: it is no whole number.
-    """
-    if microseconds is None:
-        return None
-    if type(microseconds) is not int or not 0 <= microseconds < 1 << 63:
-        raise Refusal(Why.INVALID, "timeout must be a whole number of microseconds")
-    return microseconds / 1e6 or None
-
-
 def _length(header_length: bytes, most: int) -> int:
     if not header_length.isdigit() or len(header_length) > 18 or int(header_length) > most:
-        raise Refusal(Why.INVALID, "Inference-Header-Content-Length is no length within the request")
+        raise Refusal(Reason.INVALID, "Inference-Header-Content-Length is not a length within the request")
     return int(header_length)
 
 
@@ -97,46 +86,104 @@ def _inputs(tensors: list[Any], behind: memoryview) -> tuple[Input, ...]:
     """Read the inputs; the bytes behind the JSON belong to those that name a size, in their order."""
     inputs, offset = [], 0
     for tensor in tensors:
-        fields = _object(tensor, "an input")
-        shape = tuple(_list(fields.get("shape"), "shape", most=_MAX_SIZES))
+        fields = as_object(tensor, "an input")
+        shape = tuple(as_list(fields.get("shape"), "shape", most=_MAX_SIZES))
         if not all(type(size) is int and 0 <= size <= _LARGEST for size in shape):
-            raise Refusal(Why.INVALID, "a shape must be a list of whole numbers")
-        size = _object(fields.get("parameters", {}), "parameters").get(_SIZE)
+            raise Refusal(Reason.INVALID, "a shape must be a list of whole numbers")
+        size = _parameters(fields, "an input", (BINARY_SIZE,)).get(BINARY_SIZE)
         data: Data
         if size is None:
-            data = _list(fields.get("data"), "data", most=MAX_JSON_BYTES)
+            data = as_list(fields.get("data"), "data", most=MAX_JSON_BYTES)
         else:
             if type(size) is not int or not 0 <= size <= len(behind) - offset or "data" in fields:
-                raise Refusal(Why.INVALID, f"{_SIZE} must say how many of the bytes behind the JSON are the input's")
+                raise Refusal(
+                    Reason.INVALID, f"{BINARY_SIZE} must say how many of the bytes behind the JSON are the input's"
+                )
             data = behind[offset : offset + size]
             offset += size
-        name = _text(fields.get("name"), "an input's name")
-        inputs.append(Input(name, _text(fields.get("datatype"), "a datatype"), shape, data))
+        name = as_text(fields.get("name"), "an input's name")
+        inputs.append(Input(name, as_text(fields.get("datatype"), "a datatype"), shape, data))
     if offset != len(behind):
-        raise Refusal(Why.INVALID, f"the request has {len(behind) - offset} bytes that belong to no input")
+        raise Refusal(Reason.INVALID, f"the request has {len(behind) - offset} bytes that belong to no input")
     return tuple(inputs)
 
 
-def _object(value: object, what: str) -> dict[str, Any]:
+def _output(value: object, binary: bool) -> tuple[Wanted, bool]:
+    """Read an output that was asked for, and whether it is wanted as bytes."""
+    fields = as_object(value, "an output")
+    name = as_text(fields.get("name"), "an output's name")
+    parameters = _parameters(fields, "an output", (BINARY, CLASSIFICATION))
+    return Wanted(name, classes_of(parameters)), flag_of(parameters, BINARY, default=binary)
+
+
+def _parameters(fields: dict[str, Any], of: str, known: tuple[str, ...]) -> dict[str, Any]:
+    parameters = as_object(_given(fields, "parameters", {}), "parameters")
+    check_names(parameters, known, of)
+    return parameters
+
+
+def _given(fields: dict[str, Any], name: str, default: object) -> object:
+    """Many clients write null where nothing is given."""
+    value = fields.get(name)
+    return default if value is None else value
+
+
+def parsed(text: bytes) -> dict[str, Any]:
+    """Return the JSON object that is a request's text.
+
+    Raises:
+        Refusal: it isn't one, or is too long.
+    """
+    if len(text) > MAX_JSON_BYTES:
+        hint = "send images as binary data"
+        raise Refusal(Reason.TOO_LARGE, f"the request has more than {MAX_JSON_BYTES >> 20} MiB of JSON; {hint}")
+    if not text.strip():
+        raise Refusal(Reason.INVALID, "the request is empty; expected JSON or an image file")
+    try:
+        return as_object(json.loads(text), "the request")
+    except (ValueError, RecursionError) as error:
+        raise Refusal(Reason.INVALID, "the request is not JSON") from error
+
+
+def as_object(value: object, what: str) -> dict[str, Any]:
+    """Return a JSON object.
+
+    Raises:
+        Refusal: it is something else; `what` names it.
+    """
     if not isinstance(value, dict):
-        raise Refusal(Why.INVALID, f"{what} must be a JSON object")
+        raise Refusal(Reason.INVALID, f"{what} must be a JSON object")
     return value
 
 
-def _list(value: object, what: str, most: int = _MAX_TENSORS) -> list[Any]:
+def as_list(value: object, what: str, most: int = _MAX_TENSORS) -> list[Any]:
+    """Return a JSON list of at most `most`.
+
+    Raises:
+        Refusal: it is something else; `what` names it.
+    """
     if not isinstance(value, list) or len(value) > most:
-        raise Refusal(Why.INVALID, f"{what} must be a list of at most {most}")
+        raise Refusal(Reason.INVALID, f"{what} must be a list of at most {most}")
     return value
 
 
-def _text(value: object, what: str) -> str:
+def as_text(value: object, what: str) -> str:
+    """Return JSON text.
+
+    Raises:
+        Refusal: it is something else; `what` names it.
+    """
     if not isinstance(value, str) or len(value) > _MAX_NAME:
-        raise Refusal(Why.INVALID, f"{what} must be text of at most {_MAX_NAME} characters")
+        raise Refusal(Reason.INVALID, f"{what} must be text of at most {_MAX_NAME} characters")
     return value
 
 
-def _flag(parameters: dict[str, Any], name: str, *, default: bool) -> bool:
-    value = parameters.get(name, default)
+def as_flag(value: object, what: str) -> bool:
+    """Return JSON's true or false.
+
+    Raises:
+        Refusal: it is something else; `what` names it.
+    """
     if not isinstance(value, bool):
-        raise Refusal(Why.INVALID, f"{name} must be true or false")
+        raise Refusal(Reason.INVALID, f"{what} must be true or false")
     return value

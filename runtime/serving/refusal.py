@@ -1,4 +1,4 @@
-"""Why a request is not answered, and how HTTP and gRPC say it."""
+"""Refusals: the reason why a request is not answered, and how HTTP and gRPC say it."""
 
 from enum import Enum
 
@@ -7,7 +7,7 @@ from lstn.errors import LstnError
 RETRY_AFTER_S = 1
 
 
-class Why(Enum):
+class Reason(Enum):
     """A reason: its name in the metrics, its HTTP status and its gRPC status."""
 
     INVALID = ("invalid", 400, "INVALID_ARGUMENT")
@@ -32,9 +32,9 @@ class Why(Enum):
 class Refusal(LstnError):  # noqa: N818 - it says what it is
     """A request that gets no answer. The message goes to the client: no path, version or traceback is in it."""
 
-    def __init__(self, why: Why, message: str, *, hint: str = "") -> None:
+    def __init__(self, reason: Reason, message: str, *, hint: str = "") -> None:
         super().__init__(message, hint=hint)
-        self.why = why
+        self.reason = reason
 
     def __reduce__(self) -> tuple[object, ...]:
-        return Refusal, (self.why, self.message)
+        return Refusal, (self.reason, self.message)

@@ -1,22 +1,22 @@
-"""Everything that HTTP and gRPC share: the models by name, who may ask, what is being answered, and the counters."""
+"""Registry shared by HTTP and gRPC: the models by name, authentication, running requests, and the counters."""
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
 
 from lstn.errors import LstnError
 from lstn.runtime.serving.access import MAX_HELD_BYTES, Guard
 from lstn.runtime.serving.metrics import Metrics
-from lstn.runtime.serving.refusal import Refusal, Why
-from lstn.runtime.serving.request import VERSION, Output, Request, inputs_of, outputs_of
-from lstn.runtime.serving.served_model import Generation, ServedModel
+from lstn.runtime.serving.refusal import Reason, Refusal
+from lstn.runtime.serving.request import VERSION, Output, Request
+from lstn.runtime.serving.served_model import ServedModel
 from lstn.terminal import warn
 
 SERVER = "lstn"
-EXTENSIONS = ("binary_tensor_data",)
+EXTENSIONS = ("classification", "model_configuration", "statistics", "binary_tensor_data")
+"""Triton's names of what is here beyond the protocol."""
 
 
-class House:
+class ModelRegistry:
     """What is served. For the event loop's thread only."""
 
     def __init__(self, models: Mapping[str, ServedModel], guard: Guard, metrics: Metrics) -> None:
@@ -50,36 +50,16 @@ class House:
         """
         model = self.models.get(name)
         if model is None or version not in ("", VERSION):
-            raise Refusal(Why.NOT_FOUND, "no such model")
+            raise Refusal(Reason.NOT_FOUND, "no such model")
         return model
 
-    def metadata(self, name: str, version: str) -> dict[str, Any]:
-        """Return a model's name, version, platform, inputs and outputs.
+    def some(self, name: str, version: str) -> list[ServedModel]:
+        """Return a model, or all of them if the name is empty.
 
         Raises:
-            Refusal: there is no such model, or it isn't ready.
+            Refusal: there is none of this name or version.
         """
-        model = self.find(name, version)
-        contract = _generation(model).contract
-        inputs, outputs = (
-            [{"name": spec.name, "datatype": spec.datatype, "shape": list(spec.shape)} for spec in specs]
-            for specs in (inputs_of(contract), outputs_of(contract))
-        )
-        return {
-            "name": name,
-            "versions": [VERSION],
-            "platform": model.platform,
-            "inputs": inputs,
-            "outputs": outputs,
-        }
-
-    def labels(self, name: str, version: str) -> tuple[str, ...]:
-        """Return a model's labels, in the order of its logits.
-
-        Raises:
-            Refusal: there is no such model, or it isn't ready.
-        """
-        return _generation(self.find(name, version)).contract.labels
+        return [self.find(name, version)] if name else list(self.models.values())
 
     async def answer(self, name: str, version: str, protocol: str, request: Request) -> list[Output]:
         """Answer one request, and count it by what became of it.
@@ -89,8 +69,8 @@ class House:
         """
         model = self.find(name, version)
         if self.draining:
-            self._metrics.request(name, protocol, Why.UNAVAILABLE.outcome)
-            raise Refusal(Why.UNAVAILABLE, "the server is stopping")
+            self._metrics.request(name, protocol, Reason.UNAVAILABLE.outcome)
+            raise Refusal(Reason.UNAVAILABLE, "the server is stopping")
         self._answering += 1
         self._idle.clear()
         outcome = "left"  # nothing else is raised when the client is gone
@@ -99,12 +79,12 @@ class House:
             outcome = "answered"
             return outputs
         except Refusal as refusal:
-            outcome = refusal.why.outcome
-            if refusal.__cause__ is not None and refusal.why is Why.FAILED:
+            outcome = refusal.reason.outcome
+            if refusal.__cause__ is not None and refusal.reason is Reason.FAILED:
                 warn(f"{name}: {refusal.__cause__}")
             raise
         except Exception:
-            outcome = Why.FAILED.outcome
+            outcome = Reason.FAILED.outcome
             raise
         finally:
             self._metrics.request(name, protocol, outcome)
@@ -119,7 +99,7 @@ class House:
             Refusal: all bodies together would be too large.
         """
         if count > 0 and self._held + count > MAX_HELD_BYTES:
-            raise Refusal(Why.OVERLOADED, "too many requests are being read; try again later")
+            raise Refusal(Reason.OVERLOADED, "too many requests are being read; try again later")
         self._held += count
 
     def metrics_page(self) -> tuple[bytes, str]:
@@ -156,12 +136,5 @@ class House:
         """Be not ready, accept nothing more, and wait until what was accepted is answered. No batch waits for more."""
         self.draining = True
         for model in self.models.values():
-            if model.generation is not None:
-                model.generation.batcher.close()
+            model.close()
         await self._idle.wait()
-
-
-def _generation(model: ServedModel) -> Generation:
-    if model.generation is None:
-        raise Refusal(Why.UNAVAILABLE, "the model is not ready")
-    return model.generation

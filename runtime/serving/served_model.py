@@ -6,60 +6,36 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from lstn.contract import PIXELS, Contract
-from lstn.errors import ArtifactError, DeviceError, LstnError, UsageError
 from lstn.formats.openvino_file import bin_path
 from lstn.formats.plan_file import sidecar_path
 from lstn.images import Pixels
 from lstn.runtime.engines.base import Engine, Prediction
 from lstn.runtime.engines.opening import open_engine
-from lstn.runtime.serving.batcher import Batcher, BatchShare, FairLock, Reservation, deliver, fail, pixels_of
+from lstn.runtime.serving.batcher import Batcher, BatchShare, Reservation, deliver, fail, pixels_of
+from lstn.runtime.serving.fairlock import FairLock
+from lstn.runtime.serving.generation import Batching, Generation, batch_size, warm_up
 from lstn.runtime.serving.metrics import Metrics
-from lstn.runtime.serving.refusal import Refusal, Why
+from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.request import (
     Input,
     Output,
     Request,
     answer_from,
-    check_sizes,
-    decode_file,
-    files_from,
     only_input,
-    pixels_from,
     wanted_outputs,
 )
+from lstn.runtime.serving.request_images import check_sizes, decode_file, files_from, pixels_from
+from lstn.runtime.serving.statistics import Phases, Statistics
 
 PLATFORMS = {".onnx": "onnxruntime_onnx", ".plan": "tensorrt_plan", ".xml": "openvino"}
 """A file's suffix -> the name of what runs it, as Triton spells it."""
 
-_DEFAULT_BATCH = 32
-_DEFAULT_BYTES = 64 << 20
-"""Of one batch of pixels."""
-
 Open = Callable[[Path], AbstractContextManager[Engine]]
-
-
-@dataclass(frozen=True, slots=True)
-class Batching:
-    """How requests become batches; see `Batcher`. max_batch: None for 32, or what the engine takes."""
-
-    max_batch: int | None
-    max_wait_s: float
-    max_queue: int
-
-
-class Generation:
-    """One opening of a model's file: its contract, its queue, and the thread that owns the engine until it ends."""
-
-    def __init__(self, contract: Contract, batcher: Batcher) -> None:
-        self.contract = contract
-        self.batcher = batcher
-        self.ended = threading.Event()
 
 
 class ServedModel:
@@ -71,7 +47,7 @@ class ServedModel:
         path: Path,
         batching: Batching,
         *,
-        turns: FairLock,
+        lock: FairLock,
         metrics: Metrics,
         decoders: Executor,
         opener: Open | None = None,
@@ -80,12 +56,15 @@ class ServedModel:
         self.path = path
         self.platform = PLATFORMS.get(path.suffix.lower(), "")
         self._batching = batching
-        self._turns = turns
+        self._lock = lock
         self._metrics = metrics
         self._decoders = decoders
         self._open: Open = opener or (lambda path: open_engine(path, spin=False))
         self._generation: Generation | None = None
         self._stamp: object = None
+        self._closed = False
+        self.threads: list[threading.Thread] = []
+        self.statistics = Statistics()
 
     @property
     def generation(self) -> Generation | None:
@@ -104,12 +83,20 @@ class ServedModel:
         if stamp == self._stamp and self._generation is not None:
             return False
         opened: Future[Generation] = Future()
-        threading.Thread(target=self._own, args=(opened,), name=f"engine-{self.name}", daemon=True).start()
+        owner = threading.Thread(target=self._own, args=(opened,), name=f"engine-{self.name}", daemon=True)
+        self.threads = [*(thread for thread in self.threads if thread.is_alive()), owner]
+        owner.start()
         generation = await asyncio.wrap_future(opened)
         older, self._generation, self._stamp = self._generation, generation, stamp
         if older is not None:
             older.batcher.close()
         return True
+
+    def close(self) -> None:
+        """Admit nothing more. The engine ends once it has answered what was admitted; one that is loading, then."""
+        self._closed = True
+        if self._generation is not None:
+            self._generation.batcher.close()
 
     async def answer(self, request: Request) -> list[Output]:
         """Answer one request.
@@ -119,44 +106,66 @@ class ServedModel:
         """
         generation = self._generation
         if generation is None:
-            raise Refusal(Why.UNAVAILABLE, "the model is not ready")
+            raise Refusal(Reason.UNAVAILABLE, "the model is not ready")
+        started = time.perf_counter()
+        try:
+            outputs, phases = await self._answer(request, generation)
+        except BaseException:
+            self.statistics.failed(time.perf_counter() - started)
+            raise
+        self.statistics.succeeded(time.perf_counter() - started, phases)
+        return outputs
+
+    async def _answer(self, request: Request, generation: Generation) -> tuple[list[Output], Phases]:
         contract = generation.contract
         wanted = wanted_outputs(request, contract)
         given = only_input(request, contract)
-        place = generation.batcher.admit(given.shape[0])
+        reservation = generation.batcher.admit(given.shape[0])
         expires_at = time.monotonic() + (float("inf") if request.timeout_s is None else request.timeout_s)
+        predicting = self._predict(reservation, given, contract, expires_at)
         try:
-            prediction = await asyncio.wait_for(self._predict(place, given, contract, expires_at), request.timeout_s)
+            prediction, prepared_s = await asyncio.wait_for(predicting, request.timeout_s)
         except (asyncio.TimeoutError, TimeoutError) as error:
-            raise Refusal(Why.EXPIRED, "the deadline passed before the answer") from error
+            raise Refusal(Reason.EXPIRED, "the deadline passed before the answer") from error
         finally:
-            place.give_up()  # a client that left, a bad image: whatever is still in the queue leaves it
-        return answer_from(prediction, wanted, contract.labels)
+            reservation.give_up()  # a client that left, a bad image: whatever is still in the queue leaves it
+        predicted = time.perf_counter()
+        outputs = answer_from(prediction, wanted, contract.labels)
+        written_s = time.perf_counter() - predicted
+        return outputs, Phases(reservation.queued_s, prepared_s, reservation.computed_s, written_s)
 
-    async def _predict(self, place: Reservation, given: Input, contract: Contract, expires_at: float) -> Prediction:
+    async def _predict(
+        self, reservation: Reservation, given: Input, contract: Contract, expires_at: float
+    ) -> tuple[Prediction, float]:
+        """Return the prediction, and the seconds that its pixels took."""
+        started = time.perf_counter()
         if given.name == PIXELS:
             pixels = pixels_from(given)
         else:
             files = files_from(given)
             loop = asyncio.get_running_loop()
-            pixels = await loop.run_in_executor(self._decoders, _decode, files, contract.image_hw, place)
-        return await asyncio.wrap_future(place.submit(pixels, expires_at=expires_at))
+            pixels = await loop.run_in_executor(self._decoders, _decode, files, contract.image_hw, reservation)
+        prepared_s = time.perf_counter() - started
+        return await asyncio.wrap_future(reservation.submit(pixels, expires_at=expires_at)), prepared_s
 
     def _own(self, opened: "Future[Generation]") -> None:
         """Open the engine, warm it up, and run batches until its queue is closed and empty. The thread's whole life."""
         generation = None
+        opened.set_running_or_notify_cancel()  # from here on nobody can cancel it, who has stopped waiting
         try:
             with self._open(self.path) as engine:
-                batch = self._batch_size(engine)
-                with self._turns:
+                batch = batch_size(engine, self._batching.max_batch, self.path)
+                with self._lock:
                     warm_up(engine, batch)
                 batcher = Batcher(
                     max_batch=batch, max_wait_s=self._batching.max_wait_s, max_queue=self._batching.max_queue
                 )
                 generation = Generation(engine.contract, batcher)
                 opened.set_result(generation)
+                if self._closed:
+                    batcher.close()
                 while batcher.wait():
-                    with self._turns:
+                    with self._lock:
                         self._run(engine, batcher.take())
         except Exception as error:
             if generation is not None:
@@ -175,47 +184,24 @@ class ServedModel:
             prediction = engine.infer(pixels)
         except Exception as error:
             self._metrics.engine_error(self.name)
-            refusal = Refusal(Why.FAILED, "the engine failed")
+            refusal = Refusal(Reason.FAILED, "the engine failed")
             refusal.__cause__ = error
             for part in parts:
-                fail(part.place, refusal)
+                fail(part.reservation, refusal)
             return
         took = time.perf_counter() - started
-        deliver(parts, prediction)
         self._metrics.batch(self.name, len(pixels), [part.waited_s for part in parts], took)
-
-    def _batch_size(self, engine: Engine) -> int:
-        wanted = self._batching.max_batch
-        if wanted is not None and wanted > engine.max_batch:
-            raise UsageError(f"--max-batch {wanted}: {self.path} takes {engine.max_batch} images at most")
-        height, width = engine.contract.image_hw
-        return wanted or min(engine.max_batch, _DEFAULT_BATCH, max(1, _DEFAULT_BYTES // (height * width * 3)))
+        self.statistics.batch(len(pixels), took)
+        deliver(parts, prediction, took)
 
 
-def warm_up(engine: Engine, batch: int) -> None:
-    """Run one image and a full batch, whose answers must be numbers: a model that can't answer is never ready.
-
-    Raises:
-        LstnError: the engine fails, or doesn't answer with numbers.
-    """
-    for count in sorted({1, batch}):
-        try:
-            prediction = engine.infer(np.zeros((count, *engine.contract.image_hw, 3), np.uint8))
-        except LstnError:
-            raise
-        except Exception as error:
-            raise DeviceError(f"the engine failed on its first batch: {error}") from error
-        if not np.isfinite(prediction.logits).all():
-            raise ArtifactError("the model answers a black image with something that is no number")
-
-
-def _decode(files: list[bytes], image_hw: tuple[int, int], place: Reservation) -> Pixels:
+def _decode(files: list[bytes], image_hw: tuple[int, int], reservation: Reservation) -> Pixels:
     """Decode the files of one request, in a decoder's thread; nothing more once nobody waits for them."""
     check_sizes(files)
     pixels = np.empty((len(files), *image_hw, 3), np.uint8)
     for number, data in enumerate(files):
-        if place.given_up:
-            raise Refusal(Why.EXPIRED, "given up")
+        if reservation.given_up:
+            raise Refusal(Reason.EXPIRED, "given up")
         pixels[number] = decode_file(data, image_hw, number)
     return pixels
 

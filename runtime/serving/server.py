@@ -1,11 +1,12 @@
-"""`lstn serve`: open the ports, warm the engines up, answer until told to stop, and leave nobody without an answer."""
+"""Server process of `lstn serve`: open the ports, warm the engines up, answer, stop, and leave nobody unanswered."""
 
 import asyncio
 import signal
 import socket
+import threading
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -16,13 +17,15 @@ from lstn.errors import LstnError, UsageError
 from lstn.imports import require
 from lstn.machine.cores import usable_cores
 from lstn.runtime.serving.access import Certificate, Guard
-from lstn.runtime.serving.batcher import FairLock
+from lstn.runtime.serving.fairlock import FairLock
+from lstn.runtime.serving.generation import Batching
 from lstn.runtime.serving.grpc_service import add_port, new_server
 from lstn.runtime.serving.heads import connection_class
 from lstn.runtime.serving.http_app import HttpApp
 from lstn.runtime.serving.metrics import Metrics
-from lstn.runtime.serving.registry import House
-from lstn.runtime.serving.served_model import Batching, ServedModel
+from lstn.runtime.serving.registry import ModelRegistry
+from lstn.runtime.serving.served_model import ServedModel
+from lstn.runtime.serving.stopping import StopSignals, leaving_behind
 from lstn.terminal import note, warn
 
 _BACKLOG = 512
@@ -57,54 +60,64 @@ def serve(files: Mapping[str, Path], settings: ServerSettings) -> None:
         require(package, extra="serve")
     # Pillow warns of damaged metadata, in words that are the file's; each would be printed, and remembered for good.
     warnings.filterwarnings("ignore", module="PIL")
-    asyncio.run(_serve(files, settings))
+    models: dict[str, ServedModel] = {}
+    with StopSignals() as signals, leaving_behind(lambda: _threads(models), _LAST_WORDS_S):
+        asyncio.run(_serve(files, settings, models, signals))
 
 
-async def _serve(files: Mapping[str, Path], settings: ServerSettings) -> None:
-    turns, metrics = FairLock(), Metrics()
+def _threads(models: Mapping[str, ServedModel]) -> list[threading.Thread]:
+    return [thread for model in models.values() for thread in model.threads]
+
+
+async def _serve(
+    files: Mapping[str, Path], settings: ServerSettings, models: dict[str, ServedModel], signals: StopSignals
+) -> None:
+    """Serve `files`, and put their models into `models`."""
+    lock, metrics = FairLock(), Metrics()
     decoders = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
-    models = {
-        name: ServedModel(name, path, settings.batching, turns=turns, metrics=metrics, decoders=decoders)
-        for name, path in files.items()
-    }
-    house = House(models, settings.guard, metrics)
-    stop = asyncio.Event()
+    for name, path in files.items():
+        models[name] = ServedModel(name, path, settings.batching, lock=lock, metrics=metrics, decoders=decoders)
+    registry = ModelRegistry(models, settings.guard, metrics)
     try:
         with _listening(settings) as sock:
-            web = _web_server(house, settings)
-            calls = new_server(house, max_queue=settings.batching.max_queue)
+            web = _web_server(registry, settings)
+            calls = new_server(registry, max_queue=settings.batching.max_queue)
             grpc_port = add_port(calls, f"{_bracketed(settings.host)}:{settings.grpc_port}", settings.certificate)
             if not grpc_port:
                 raise UsageError(f"--grpc-port {settings.grpc_port}: can't listen there on {settings.host}")
-            with _signals(house, stop):
+            with _stopped(registry, signals) as stop, _reloading(registry):
                 await calls.start()
                 serving = asyncio.ensure_future(web.serve(sockets=[sock]))
                 try:
-                    await _until_stopped(house, settings, stop, (sock.getsockname()[1], grpc_port))
+                    await _until_stopped(registry, settings, stop, (sock.getsockname()[1], grpc_port))
                 finally:
-                    await _close(house, settings, web, serving, calls)
+                    await _close(registry, settings, web, serving, calls)
     finally:
         decoders.shutdown(wait=False, cancel_futures=True)
 
 
-async def _until_stopped(house: House, settings: ServerSettings, stop: asyncio.Event, ports: tuple[int, int]) -> None:
+async def _until_stopped(
+    registry: ModelRegistry, settings: ServerSettings, stop: asyncio.Event, ports: tuple[int, int]
+) -> None:
     """Load the models, say where they are, and wait for the signal, which may come while they load."""
-    loading, stopping = asyncio.ensure_future(house.load()), asyncio.ensure_future(stop.wait())
+    loading, stopping = asyncio.ensure_future(registry.load()), asyncio.ensure_future(stop.wait())
     await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
     if loading.done():
         loading.result()
         scheme = "https" if settings.certificate else "http"
         host = _bracketed(settings.host)
-        note(f"ready: {', '.join(house.models)} at {scheme}://{host}:{ports[0]} and gRPC {host}:{ports[1]}")
+        note(f"ready: {', '.join(registry.models)} at {scheme}://{host}:{ports[0]} and gRPC {host}:{ports[1]}")
     await stopping
 
 
-async def _close(house: House, settings: ServerSettings, web: Any, serving: "asyncio.Future[None]", calls: Any) -> None:
+async def _close(
+    registry: ModelRegistry, settings: ServerSettings, web: Any, serving: "asyncio.Future[None]", calls: Any
+) -> None:
     """Answer what was accepted, then close the ports; raise if that takes longer than `drain_s`."""
     deadline = time.monotonic() + settings.drain_s
     late = False
     try:
-        await asyncio.wait_for(house.drain(), settings.drain_s)
+        await asyncio.wait_for(registry.drain(), settings.drain_s)
     except (asyncio.TimeoutError, TimeoutError):
         late = True
     left = max(0.1, deadline - time.monotonic())
@@ -113,20 +126,17 @@ async def _close(house: House, settings: ServerSettings, web: Any, serving: "asy
     # Nothing that was accepted is left, but gRPC loses a call that arrives in the moment in which it stops: neither
     # answered nor refused, it would hold the server until its client gives up.
     await asyncio.gather(calls.stop(min(left, _LAST_WORDS_S)), serving)
-    for model in house.models.values():
-        if model.generation is not None:
-            model.generation.batcher.close()
-            if not late:
-                await asyncio.get_running_loop().run_in_executor(None, model.generation.ended.wait, left)
+    for model in registry.models.values():
+        model.close()
     if late:
         raise LstnError(f"not everything was answered within {settings.drain_s:g} s", hint="give --drain-s more")
 
 
-def _web_server(house: House, settings: ServerSettings) -> Any:
+def _web_server(registry: ModelRegistry, settings: ServerSettings) -> Any:
     uvicorn: Any = require("uvicorn", extra="serve")
     certificate = settings.certificate
     config = uvicorn.Config(
-        HttpApp(house),
+        HttpApp(registry),
         http=connection_class(),
         ws="none",
         lifespan="off",
@@ -163,38 +173,41 @@ def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
 
 
 @contextmanager
-def _signals(house: House, stop: asyncio.Event) -> Iterator[None]:
+def _stopped(registry: ModelRegistry, signals: StopSignals) -> Iterator[asyncio.Event]:
+    """Yield the event that SIGINT and SIGTERM set."""
+    stop = asyncio.Event()
+
+    def on_stop() -> None:
+        registry.draining = True  # not ready from this very moment
+        stop.set()
+
+    with signals.calling(on_stop):
+        yield stop
+
+
+@contextmanager
+def _reloading(registry: ModelRegistry) -> Iterator[None]:
+    """Reload on SIGHUP."""
     loop = asyncio.get_running_loop()
     reloads: set[asyncio.Future[None]] = set()
 
     async def reload() -> None:
-        changed = await house.reload()
+        changed = await registry.reload()
         note(f"reloaded: {', '.join(changed) or 'nothing has changed'}")
 
     def on_hangup() -> None:
-        if house.ready and not reloads:
+        if registry.ready and not reloads:
             task = asyncio.ensure_future(reload())
             reloads.add(task)
             task.add_done_callback(reloads.discard)
         else:
             warn("a reload is under way, or the server isn't ready; nothing was reloaded")
 
-    def on_stop() -> None:
-        house.draining = True  # not ready from this very moment
-        stop.set()
-
-    handlers: dict[int, Callable[[], None]] = {
-        signal.SIGTERM: on_stop,
-        signal.SIGINT: on_stop,
-        signal.SIGHUP: on_hangup,
-    }
-    for number, handler in handlers.items():
-        loop.add_signal_handler(number, handler)
+    loop.add_signal_handler(signal.SIGHUP, on_hangup)
     try:
         yield
     finally:
-        for number in handlers:
-            loop.remove_signal_handler(number)
+        loop.remove_signal_handler(signal.SIGHUP)
 
 
 def _bracketed(host: str) -> str:

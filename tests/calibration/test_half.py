@@ -13,7 +13,7 @@ from small_models import SIDE, exported_model, warping_model
 
 from lstn.calibration.emulate import emulated
 from lstn.calibration.half import half_model
-from lstn.calibration.kept_layers import kept_layers
+from lstn.calibration.kept_layers import kept_layers, layer_names
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.errors import LstnError
 from lstn.export.onnx.to_onnx import onnx_from_torch
@@ -44,7 +44,7 @@ def run(model: onnx.ModelProto, pixels: Pixels, outputs: list[str]) -> list[np.n
 @pytest.mark.parametrize(("loc", "backbone"), [(Loc.LSTN, "cnn"), (Loc.STN, "resnet-18"), (Loc.NONE, "cnn")])
 def test_types_are_what_was_asked_for(loc: Loc, backbone: str, keep: str, precision: Precision) -> None:
     model = exported_model(loc, backbone)
-    half = half_model(model, precision, kept_layers(model, [keep]))
+    half = half_model(model, precision, kept_layers(layer_names(model), [keep]))
     types = tensor_types(half)
     for node in half.graph.node:
         if node.op_type == "Cast":
@@ -71,7 +71,7 @@ def test_a_warp_at_the_far_edge_of_a_large_image_is_sampled_in_float32(precision
     with torch.no_grad():
         model.transformer.localizer.head[-1].bias.copy_(FAR)
     exported = onnx_from_torch(model, contract)
-    half = half_model(exported, precision, kept_layers(exported, ["head"]))
+    half = half_model(exported, precision, kept_layers(layer_names(exported), ["head"]))
     for proto in (half, exported):
         proto.graph.output.append(onnx.helper.make_tensor_value_info("sampler/GridSample", TensorProto.FLOAT, None))
     pixels = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
@@ -88,7 +88,7 @@ def test_a_warp_at_the_far_edge_of_a_large_image_is_sampled_in_float32(precision
 @pytest.mark.parametrize("precision", HALVES)
 def test_weights_are_rounded_once_and_to_nearest(precision: Precision) -> None:
     model = exported_model(Loc.LSTN)
-    half = half_model(model, precision, kept_layers(model, ["localizer"]))
+    half = half_model(model, precision, kept_layers(layer_names(model), ["localizer"]))
     exact = {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
     to = torch.float16 if precision is Precision.FP16 else torch.bfloat16
     seen = Counter[bool]()
@@ -119,7 +119,7 @@ def test_emulated_bfloat16_is_what_pytorch_computes_in_bfloat16() -> None:
 def test_float16_of_theta_would_show() -> None:
     """Theta of the half model is the float32 model's to the last bit if only the backbone is lowered."""
     exported = exported_model(Loc.LSTN)
-    half = half_model(exported, Precision.FP16, kept_layers(exported, ["localizer"]))
+    half = half_model(exported, Precision.FP16, kept_layers(layer_names(exported), ["localizer"]))
     pixels = np.random.default_rng(2).integers(0, 256, (3, SIDE, SIDE, 3), dtype=np.uint8)
     np.testing.assert_array_equal(run(half, pixels, [THETA])[0], run(exported, pixels, [THETA])[0])
 
@@ -130,7 +130,7 @@ def test_a_constant_too_large_for_float16_is_named() -> None:
     values = numpy_helper.to_array(weight).copy()
     values.flat[0] = -70000.0
     weight.CopyFrom(numpy_helper.from_array(values, weight.name))
-    kept = kept_layers(model, ["localizer"])
+    kept = kept_layers(layer_names(model), ["localizer"])
     with pytest.raises(LstnError, match=r"backbone\.features\.3 is 7e\+04") as caught:
         half_model(model, Precision.FP16, kept)
     assert "bf16" in caught.value.hint
@@ -143,7 +143,9 @@ def test_a_constant_too_large_for_float16_is_named() -> None:
 
 def test_a_single_kept_layer_is_cast_around() -> None:
     exported = exported_model(Loc.LSTN)
-    half = half_model(exported, Precision.FP16, kept_layers(exported, ["localizer", "backbone.features.3"]))
+    half = half_model(
+        exported, Precision.FP16, kept_layers(layer_names(exported), ["localizer", "backbone.features.3"])
+    )
     types = tensor_types(half)
     assert types["backbone.features.3/Conv"] == TensorProto.FLOAT
     assert types["backbone.features.0/Conv"] == TensorProto.FLOAT16

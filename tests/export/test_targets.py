@@ -7,6 +7,7 @@ import pytest
 from lstn.errors import DeviceError, MissingExtra, UsageError
 from lstn.export.tensorrt.targets import choose_targets, own_gpu
 from lstn.formats.plan_file import RTX_TARGETS, Flavour
+from lstn.imports import install_line
 from lstn.machine.gpu import Gpu
 
 ADA = Gpu("NVIDIA RTX 4090", "sm89", 24_000)
@@ -61,7 +62,7 @@ def test_rtx_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt_rtx", None)
     with pytest.raises(MissingExtra) as caught:
         choose_targets(Flavour.TRT_RTX, ("sm89",))
-    assert caught.value.hint == "run: pip install 'lstn[trt-rtx]'"
+    assert caught.value.hint == f"run: {install_line('trt-rtx')}"
 
 
 def test_full_tensorrt_builds_for_its_own_gpu_alone(gpus: FindGpus) -> None:
@@ -82,12 +83,12 @@ def test_full_tensorrt_is_not_installed(gpus: FindGpus, monkeypatch: pytest.Monk
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingExtra) as caught:
         choose_targets(Flavour.TRT, ())
-    assert caught.value.hint == "run: pip install 'lstn[trt]'"
+    assert caught.value.hint == f"run: {install_line('trt')}"
 
 
 @pytest.mark.parametrize("version", ["8.6.1", "9.3.0", "12.0.0", "100.1"])
 def test_full_tensorrt_of_another_version(gpus: FindGpus, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     gpus(HOPPER)
     monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(__version__=version))
-    with pytest.raises(MissingExtra, match=f"TensorRT {version} is installed, 10 or 11 is wanted"):
+    with pytest.raises(MissingExtra, match=f"TensorRT {version} is installed, expected 10 or 11"):
         choose_targets(Flavour.TRT, ())

@@ -5,6 +5,7 @@ import sys
 import pytest
 from command import RunLstn
 
+from lstn.imports import install_line
 from lstn.machine.capabilities import abilities, conflicts
 from lstn.machine.gpu import Gpu
 
@@ -19,7 +20,11 @@ ENGINES = (
     "tensorrt-rtx",
     "cuda-python",
 )
-ALL = dict.fromkeys((*TRAIN, *ENGINES), "10.0")
+FURTHER = (
+    *("uvicorn", "httptools", "grpcio", "protobuf", "prometheus-client"),
+    *("ray", "fsspec", "mlcommons-loadgen", "tensorboard"),
+)
+ALL = dict.fromkeys((*TRAIN, *ENGINES, *FURTHER), "10.0")
 L4 = Gpu("NVIDIA L4", "sm89", 23034)
 H200 = Gpu("NVIDIA H200", "sm90", 143771)
 PROVIDERS = ("CUDAExecutionProvider", "CPUExecutionProvider")
@@ -33,7 +38,7 @@ def test_a_bare_machine_is_told_every_install_line() -> None:
     found = abilities({}, (), ())
     assert not any(each.ready for each in found)
     assert {each.cure.removeprefix("where there is one: ") for each in found} == {
-        f"pip install 'lstn[{extra}]'"
+        install_line(extra)
         for extra in (
             "train",
             "export,runtime",
@@ -44,6 +49,10 @@ def test_a_bare_machine_is_told_every_install_line() -> None:
             "runtime",
             "gpu",
             "openvino",
+            "serve",
+            "ray",
+            "loadgen",
+            "tensorboard",
         )
     }
 
@@ -92,7 +101,7 @@ def test_pycuda_alone_runs_plans_without_graphs() -> None:
 def test_the_cpu_wheel_beside_a_gpu_is_told_to_change() -> None:
     found = {each.command: each for each in abilities({"onnxruntime": "1.22"}, (L4,), PROVIDERS[1:])}
     on_gpu = found["lstn infer --engine model.onnx --device cuda"]
-    assert on_gpu.cure == "pip uninstall -y onnxruntime && pip install 'lstn[gpu]'"
+    assert on_gpu.cure == f"pip uninstall -y onnxruntime && {install_line('gpu')}"
 
 
 def test_two_wheels_of_onnx_runtime_and_an_old_tensorrt_are_conflicts() -> None:
@@ -100,7 +109,7 @@ def test_two_wheels_of_onnx_runtime_and_an_old_tensorrt_are_conflicts() -> None:
     (both,) = conflicts({"onnxruntime": "1", "onnxruntime-gpu": "1"})
     assert "overwrite each other" in both
     (old,) = conflicts({"tensorrt": "8.6.1"})
-    assert old.startswith("TensorRT 8.6.1 is installed, 10 or 11 is wanted")
+    assert old.startswith("TensorRT 8.6.1 is installed, expected 10 or 11")
 
 
 @pytest.mark.parametrize("columns", ["40", "80", "120"])

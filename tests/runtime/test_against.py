@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from tiny import Tiny
 from lstn.errors import ArtifactError, UsageError
 from lstn.machine.environment import describe_environment
 from lstn.machine.gpu import Device
-from lstn.runtime.bench.against import compare_with
+from lstn.runtime.bench.against import Change, compare_with, read_kept
 from lstn.runtime.bench.latency import summarize
 from lstn.runtime.bench.timed_engines import BenchResult, BenchSetup, report
 
@@ -33,11 +34,15 @@ def no_file_is_hashed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("lstn.runtime.bench.timed_engines.sha256_of", lambda path: "")
 
 
+def compared(kept: Path, results: list[BenchResult], setup: BenchSetup) -> list[Change]:
+    return compare_with(read_kept(kept, [each.path for each in results], setup), results, setup)
+
+
 @pytest.mark.parametrize(("scale", "slower"), [(0.7, False), (1.0, False), (1.04, False), (1.09, True), (2.0, True)])
 def test_slower_is_what_lies_beyond_the_tolerance_with_all_of_its_interval(
     kept: Path, scale: float, slower: bool
 ) -> None:
-    (change,) = compare_with(kept, [result(scale, seed=1)], SETUP)
+    (change,) = compared(kept, [result(scale, seed=1)], SETUP)
     assert change.ratio.low <= scale * 1.01
     assert change.ratio.high >= scale * 0.99
     assert change.slower(0.05) is slower
@@ -47,12 +52,12 @@ def test_slower_is_what_lies_beyond_the_tolerance_with_all_of_its_interval(
 def test_other_threads_or_devices_are_no_comparison(kept: Path) -> None:
     other = BenchSetup((1,), 1.0, 0, Device.CPU, 2, spin=False)
     with pytest.raises(UsageError, match="with threads 1, this run with 2"):
-        compare_with(kept, [result(1.0, seed=1)], other)
+        compared(kept, [result(1.0, seed=1)], other)
 
 
 def test_what_was_not_timed_then_is_told(kept: Path) -> None:
     with pytest.raises(UsageError, match=r"has no model\.onnx at batch 8") as caught:
-        compare_with(kept, [result(1.0, seed=1, batch=8)], SETUP)
+        compared(kept, [result(1.0, seed=1)], replace(SETUP, batches=(1, 8)))
     assert caught.value.hint == "it has model.onnx at batch 1"
 
 
@@ -62,7 +67,7 @@ def test_what_was_not_timed_then_is_told(kept: Path) -> None:
 def test_another_file_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "x.json").write_text(text)
     with pytest.raises(ArtifactError, match="not a run of lstn bench"):
-        compare_with(tmp_path / "x.json", [], SETUP)
+        compared(tmp_path / "x.json", [], SETUP)
 
 
 def test_the_command_gates(run_lstn: RunLstn, tiny: Tiny, tmp_path: Path) -> None:
@@ -80,4 +85,16 @@ def test_the_command_gates(run_lstn: RunLstn, tiny: Tiny, tmp_path: Path) -> Non
     assert "1 of 1 grew slower" in slower.err
     missing = run_lstn(*quick, "--against", tmp_path / "none.json")
     assert missing.code == 2
-    assert "none.json: no such file" in missing.err
+    assert "none.json: No such file" in missing.err
+
+
+@pytest.mark.parametrize(("kept", "says"), [("gone.json", "no such file"), ("wrong.json", "not a run of lstn bench")])
+def test_what_cant_be_compared_with_is_said_before_anything_is_timed(
+    run_lstn: RunLstn, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str, says: str
+) -> None:
+    (tmp_path / "wrong.json").write_text('{"hello": 1}')
+    monkeypatch.setattr("lstn.runtime.bench.timed_engines.measure", None)
+    ran = run_lstn("bench", tiny.path, "--against", tmp_path / kept, "--save", tmp_path / "new.json")
+    assert ran.code in (1, 2)
+    assert says in ran.err.lower()
+    assert not (tmp_path / "new.json").exists()

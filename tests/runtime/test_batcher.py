@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 
 from lstn.images import Pixels
 from lstn.runtime.engines.base import Prediction
-from lstn.runtime.serving.batcher import Batcher, BatchShare, FairLock, Reservation, deliver, fail, pixels_of
-from lstn.runtime.serving.refusal import Refusal, Why
+from lstn.runtime.serving.batcher import Batcher, BatchShare, Reservation, deliver, fail, pixels_of
+from lstn.runtime.serving.fairlock import FairLock
+from lstn.runtime.serving.refusal import Reason, Refusal
 
 
 class Clock:
@@ -45,17 +46,17 @@ def run(batcher: Batcher) -> list[BatchShare]:
     return parts
 
 
-def answer(place: Reservation) -> list[int]:
-    prediction = place.future.result(timeout=0)
+def answer(reservation: Reservation) -> list[int]:
+    prediction = reservation.future.result(timeout=0)
     assert prediction.theta is not None
     assert (prediction.theta[:, 1, 2] == prediction.logits[:, 0]).all()
     return prediction.logits[:, 0].astype(int).tolist()
 
 
 def submitted(batcher: Batcher, first: int, count: int, **options: float) -> Reservation:
-    place = batcher.admit(count)
-    place.submit(images(first, count), **options)
-    return place
+    reservation = batcher.admit(count)
+    reservation.submit(images(first, count), **options)
+    return reservation
 
 
 def new(clock: Clock, *, max_batch: int = 4, max_wait_s: float = 1.0, max_queue: int = 100) -> Batcher:
@@ -85,7 +86,7 @@ def test_a_request_stays_together_and_a_larger_one_is_split() -> None:
     first, second, large = submitted(batcher, 0, 3), submitted(batcher, 10, 3), submitted(batcher, 20, 9)
     cuts = []
     while parts := run(batcher):
-        cuts.append([(part.place, part.stop - part.start) for part in parts])
+        cuts.append([(part.reservation, part.stop - part.start) for part in parts])
     assert cuts == [[(first, 3)], [(second, 3), (large, 1)], [(large, 4)], [(large, 4)]]
     assert answer(first) == [0, 1, 2]
     assert answer(large) == list(range(20, 29))
@@ -102,24 +103,24 @@ def test_everyone_gets_the_answers_to_their_own_images(
     sizes: list[int], max_batch: int, leaves: set[int], data: st.DataObject
 ) -> None:
     batcher = new(Clock(), max_batch=max_batch, max_queue=sum(sizes))
-    places, first, ran = [], 0, 0
+    reservations, first, ran = [], 0, 0
     for size in sizes:
-        places.append((first, submitted(batcher, first, size)))
+        reservations.append((first, submitted(batcher, first, size)))
         first += size
         if data.draw(st.booleans()):
             ran += sum(part.stop - part.start for part in run(batcher))
     for index in leaves & set(range(len(sizes))):
-        places[index][1].give_up()
+        reservations[index][1].give_up()
     while parts := run(batcher):
         ran += sum(part.stop - part.start for part in parts)
         assert sum(part.stop - part.start for part in parts) <= max_batch
     assert batcher.waiting == 0
-    for index, (start, place) in enumerate(places):
-        if place.future.done():
-            assert answer(place) == list(range(start, start + place.count))
+    for index, (start, reservation) in enumerate(reservations):
+        if reservation.future.done():
+            assert answer(reservation) == list(range(start, start + reservation.count))
         else:
             assert index in leaves
-    assert ran == sum(place.taken for _, place in places)
+    assert ran == sum(reservation.taken for _, reservation in reservations)
 
 
 def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room() -> None:
@@ -128,7 +129,7 @@ def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room() -> No
     held = batcher.admit(2)  # room that is held counts, before any pixel is there
     with pytest.raises(Refusal) as refused:
         batcher.admit(1)
-    assert refused.value.why is Why.OVERLOADED
+    assert refused.value.reason is Reason.OVERLOADED
     held.give_up()
     held.give_up()
     assert batcher.waiting == 3
@@ -139,7 +140,7 @@ def test_a_full_queue_refuses_at_once_and_takes_again_when_there_is_room() -> No
     for count in (0, 6):
         with pytest.raises(Refusal) as refused:
             batcher.admit(count)
-        assert refused.value.why is Why.INVALID
+        assert refused.value.reason is Reason.INVALID
 
 
 def test_who_left_or_is_late_costs_no_engine_time() -> None:
@@ -148,10 +149,10 @@ def test_who_left_or_is_late_costs_no_engine_time() -> None:
     left, late, last = submitted(batcher, 0, 1), submitted(batcher, 1, 2, expires_at=100.5), submitted(batcher, 3, 1)
     left.give_up()
     clock.now = 100.5
-    assert [part.place for part in run(batcher)] == [last]
+    assert [part.reservation for part in run(batcher)] == [last]
     with pytest.raises(Refusal) as refused:
         late.future.result(timeout=0)
-    assert refused.value.why is Why.EXPIRED
+    assert refused.value.reason is Reason.EXPIRED
     assert not left.future.done()
     assert batcher.waiting == 0
 
@@ -160,7 +161,7 @@ def test_an_engine_that_fails_fails_its_batch_alone() -> None:
     batcher = new(Clock(), max_batch=2)
     split, other = submitted(batcher, 0, 5), submitted(batcher, 10, 1)
     for part in batcher.take():
-        fail(part.place, ValueError("broken"))
+        fail(part.reservation, ValueError("broken"))
     while run(batcher):
         pass
     with pytest.raises(ValueError, match="broken"):
@@ -175,7 +176,7 @@ def test_a_closed_batcher_admits_nothing_and_answers_what_it_has() -> None:
     batcher.close()
     with pytest.raises(Refusal) as refused:
         batcher.admit(1)
-    assert refused.value.why is Why.UNAVAILABLE
+    assert refused.value.reason is Reason.UNAVAILABLE
     assert batcher.wait()
     run(batcher)
     held.submit(images(7, 1))  # its file was still being decoded
@@ -186,7 +187,7 @@ def test_a_closed_batcher_admits_nothing_and_answers_what_it_has() -> None:
 
 
 def test_images_that_are_not_those_announced_are_a_defect() -> None:
-    with pytest.raises(ValueError, match="2 images in a place for 1"):
+    with pytest.raises(ValueError, match="2 images in a reservation for 1"):
         new(Clock()).admit(1).submit(images(0, 2))
 
 
@@ -213,13 +214,13 @@ def test_many_threads_get_their_own_answers(working: Batcher) -> None:
         for _ in range(100):
             count, first = int(random.integers(1, 20)), int(random.integers(0, 60_000))
             try:
-                place = working.admit(count)
+                reservation = working.admit(count)
             except Refusal:
                 refused += 1
                 continue
-            future = place.submit(images(first, count))
+            future = reservation.submit(images(first, count))
             if random.random() < 0.2:
-                place.give_up()
+                reservation.give_up()
             else:
                 assert future.result(timeout=10).logits[:, 0].astype(int).tolist() == list(range(first, first + count))
         return refused
@@ -230,18 +231,18 @@ def test_many_threads_get_their_own_answers(working: Batcher) -> None:
     assert working.waiting == 0
 
 
-def test_turns_are_taken_in_the_order_of_asking() -> None:
-    turns, order, threads = FairLock(), [], []
+def test_the_lock_is_handed_on_in_the_order_of_asking() -> None:
+    lock, order, threads = FairLock(), [], []
 
     def take(number: int) -> None:
-        with turns:
+        with lock:
             order.append(number)
 
-    with turns:
+    with lock:
         for number in range(5):
             threads.append(threading.Thread(target=take, args=(number,)))
             threads[-1].start()
-            while turns.asked < number + 2:
+            while lock.asked < number + 2:
                 pass
     for thread in threads:
         thread.join()

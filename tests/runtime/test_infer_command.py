@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import RunLstn
+from command import Ran, RunLstn
 from PIL import Image
 from tiny import MakeTiny, Tiny
 
@@ -17,7 +17,7 @@ from lstn.contract import Loc
 from lstn.formats.plan_file import sidecar_path
 from lstn.images import Pixels, decode
 from lstn.runtime.engines.onnxruntime_engine import OnnxEngine
-from lstn.warp import draw_warp
+from lstn.warp import draw_warp, outside_of
 
 
 @pytest.fixture
@@ -91,7 +91,8 @@ def test_warps_are_drawn_from_the_engines_theta(run_lstn: RunLstn, tiny: Tiny, f
     pixels = decode(paths[3], (8, 8))
     with Image.open(warps / names[3]) as picture:
         drawn = np.asarray(picture)
-    wanted = np.asarray(draw_warp(pixels, tiny.theta(pixels[None])[0].astype(np.float32)))
+    theta = tiny.theta(pixels[None])[0].astype(np.float32)
+    wanted = np.asarray(draw_warp(pixels, theta, outside_of(tiny.contract.mean)))
     np.testing.assert_allclose(drawn, wanted, atol=2)
 
 
@@ -134,10 +135,10 @@ def test_an_interrupted_run_leaves_no_output(
     monkeypatch.setattr(OnnxEngine, "infer", breaks)
     output = tmp_path / "out" / "rows.csv"
     output.parent.mkdir()
-    output.write_text("older")
+    output.write_text("path,label,probability,older")
     ran = run_lstn("infer", folder, "--engine", tiny.path, "--output", output, "--batch", 2)
     assert ran.code == (130 if error is KeyboardInterrupt else 1)
-    assert [path.read_text() for path in output.parent.iterdir()] == ["older"]
+    assert [path.read_text() for path in output.parent.iterdir()] == ["path,label,probability,older"]
 
 
 @pytest.mark.parametrize(
@@ -175,16 +176,16 @@ def test_rows_never_replace_what_they_are_made_of(
     if which == "link":
         output.symlink_to(tiny.path)
     before = output.read_bytes()
-    ran = run_lstn("infer", folder, "--engine", tiny.path, "--output", output)
+    ran = run_lstn("infer", folder, "--engine", tiny.path, "--output", output, "--format", "csv")
     assert (ran.code, ran.out) == (2, "")
-    assert ran.err.startswith(f"error: --output {output}: an input")
+    assert ran.err.startswith(f"error: --output {output}: this command reads that file")
     assert output.read_bytes() == before
 
 
 def test_rows_never_replace_a_sidecar(run_lstn: RunLstn, plan: Path, folder: Path) -> None:
     ran = run_lstn("infer", folder, "--engine", plan, "--output", sidecar_path(plan))
     assert ran.code == 2
-    assert "an input" in ran.err
+    assert "this command reads that file" in ran.err
 
 
 def test_a_full_disk_behind_the_rows_is_one_line(tiny: Tiny, folder: Path) -> None:
@@ -205,9 +206,9 @@ def test_a_plan_without_a_gpu_names_the_command_that_works(
     tiny = make_tiny()
     ran = run_lstn("infer", folder, "--engine", plan)
     assert ran.code == 1
-    command = ran.err.partition("use ONNX Runtime: lstn ")[2].replace("images/", str(folder)).split()
-    assert str(tiny.path) in command
-    assert run_lstn(*command).code == 0
+    named = ran.err.partition("name ")[2].partition(" in its place")[0]
+    assert named == str(tiny.path)
+    assert run_lstn("infer", folder, "--engine", named).code == 0
 
 
 def test_help_says_what_each_option_does(run_lstn: RunLstn) -> None:
@@ -277,3 +278,72 @@ def test_a_terminal_gets_a_table(tiny: Tiny, folder: Path) -> None:
     text = output.decode()
     assert text.count(" %\x1b[0m") + text.count(" %\r") >= 20
     assert "20 images in " in text
+
+
+def paths_of(ran: Ran) -> list[str]:
+    return [row[0] for row in csv.reader(io.StringIO(ran.out))][1:]
+
+
+def test_globs_lists_and_urls_are_read_without_a_cluster(
+    run_lstn: RunLstn, tiny: Tiny, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    Path("list.txt").write_bytes("\ufeffimages/a/01.png\r\nimages/b/00.png\r\n".encode())
+    url = f"file://{folder}/a/03.png"
+    for words, wanted in (
+        (["images/*/0[01].png"], ["images/a/01.png", "images/b/00.png"]),
+        (["list.txt"], ["images/a/01.png", "images/b/00.png"]),
+        ([url, "images/b/00.png"], [url, "images/b/00.png"]),
+    ):
+        ran = run_lstn("infer", *words, "--engine", tiny.path)
+        assert ran.code == 0
+        assert paths_of(ran) == wanted
+
+
+def test_what_a_folder_holds_besides_images_is_said(run_lstn: RunLstn, tiny: Tiny, folder: Path) -> None:
+    (folder / "a/IMG.HEIC").touch()
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX/x.png").touch()
+    (folder / "c").symlink_to(folder / "a")
+    (folder / "lost.png").symlink_to("/nowhere/lost.png")
+    ran = run_lstn("infer", folder, "--engine", tiny.path)
+    assert ran.err.splitlines()[0] == (
+        "1 file is not read (1 .heic); convert images of other formats to JPEG or PNG; "
+        "skipped: 1 hidden or system names (__MACOSX), 1 linked folders that are listed already"
+    )
+    assert len(paths_of(ran)) == 21
+    assert ran.code == 1
+    assert "lost.png" in ran.out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_names_that_the_terminal_cannot_show_are_escaped(
+    make_tiny: MakeTiny, folder: Path, tmp_path: Path, encoding: str
+) -> None:
+    tiny = make_tiny(labels=("猫", "犬"))
+    odd = os.fsencode(folder) + b"/caf\xe9.png"
+    os.rename(folder / "a/01.png", odd)  # noqa: PTH104
+    for arguments in (
+        ["infer", odd, "--engine", tiny.path],
+        ["inspect", tiny.path],
+        ["infer", b"\xe9", "--engine", odd],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "lstn", *arguments],
+            capture_output=True,
+            check=False,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+        )
+        assert done.returncode == (2 if b"\xe9" in arguments else 0)
+        assert b"defect" not in done.stderr
+        assert b"Traceback" not in done.stderr
+
+
+def test_an_engine_whose_path_is_not_text_is_refused(
+    run_lstn: RunLstn, tiny: Tiny, folder: Path, tmp_path: Path
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/d\xe9r.onnx"))
+    odd.write_bytes(tiny.path.read_bytes())
+    ran = run_lstn("infer", folder, "--engine", odd)
+    assert (ran.code, ran.out) == (2, "")
+    assert "d\\udce9r.onnx: this path is not text in UTF-8" in ran.err

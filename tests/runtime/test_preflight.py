@@ -45,7 +45,9 @@ def refused(monkeypatch: pytest.MonkeyPatch, path: Path, sidecar: Sidecar, gpu: 
 
 
 MODEL = Path("model.plan")
-INSTEAD = "or use ONNX Runtime: lstn infer images/ --engine model.onnx (the model that model.plan was built from)"
+INSTEAD = (
+    "or name model.onnx in its place (the model that model.plan was built from), which ONNX Runtime runs on any CPU"
+)
 
 
 class TestGpus:

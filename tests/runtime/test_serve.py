@@ -16,8 +16,8 @@ from serving import Server, body_of, connect, files_input, pixels_input, png, ra
 from tiny import SIDE, Tiny
 from tiny_fixtures import LABELS
 
-from lstn.answer import softmax
 from lstn.contract import Loc
+from lstn.evaluation.answer import softmax
 
 CLIENTS = [pytest.param(tritonclient.http, id="http"), pytest.param(tritonclient.grpc, id="grpc")]
 
@@ -44,7 +44,6 @@ def test_the_server_says_what_the_file_is(server: Server, client: ModuleType) ->
     assert (told["name"], told["versions"], told["platform"]) == ("model", ["1"], "onnxruntime_onnx")
     assert shapes == {
         "pixels": ("UINT8", [-1, SIDE, SIDE, 3]),
-        "image": ("BYTES", [-1]),
         "logits": ("FP32", [-1, 4]),
         "theta": ("FP32", [-1, 2, 3]),
         "label": ("BYTES", [-1]),

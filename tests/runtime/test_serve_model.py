@@ -15,12 +15,14 @@ from lstn.errors import ArtifactError, LstnError
 from lstn.images import Pixels
 from lstn.runtime.engines.base import Engine, Prediction
 from lstn.runtime.serving.access import MAX_HELD_BYTES, Guard
-from lstn.runtime.serving.batcher import FairLock
+from lstn.runtime.serving.descriptions import metadata_of
+from lstn.runtime.serving.fairlock import FairLock
+from lstn.runtime.serving.generation import Batching
 from lstn.runtime.serving.metrics import Metrics
-from lstn.runtime.serving.refusal import Refusal, Why
-from lstn.runtime.serving.registry import House
+from lstn.runtime.serving.refusal import Reason, Refusal
+from lstn.runtime.serving.registry import ModelRegistry
 from lstn.runtime.serving.request import Input, Request
-from lstn.runtime.serving.served_model import Batching, ServedModel
+from lstn.runtime.serving.served_model import ServedModel
 from lstn.testing import FakeEngine
 
 CONTRACT = Contract(Loc.NONE, "cnn", (2, 2), ("dark", "light"))
@@ -44,38 +46,38 @@ def request(value: int, count: int = 1) -> Request:
 
 
 @contextmanager
-def house_of(tmp_path: Path, **answers: Callable[[Pixels], Prediction]) -> Iterator[House]:
-    turns, metrics, batching = FairLock(), Metrics(), Batching(None, 0.0, 100)
+def registry_of(tmp_path: Path, **answers: Callable[[Pixels], Prediction]) -> Iterator[ModelRegistry]:
+    lock, metrics, batching = FairLock(), Metrics(), Batching(None, 0.0, 100)
     with ThreadPoolExecutor(1) as decoders:
         models = {
             name: ServedModel(
                 name,
                 tmp_path / "model.onnx",
                 batching,
-                turns=turns,
+                lock=lock,
                 metrics=metrics,
                 decoders=decoders,
                 opener=opening(answer),
             )
             for name, answer in answers.items()
         }
-        yield House(models, Guard(), metrics)
+        yield ModelRegistry(models, Guard(), metrics)
         for model in models.values():
             if model.generation is not None:
                 model.generation.batcher.close()
                 assert model.generation.ended.wait(10)
 
 
-async def light(house: House, name: str, value: int) -> float:
-    (logits,) = await house.answer(name, "", "http", request(value))
+async def light(registry: ModelRegistry, name: str, value: int) -> float:
+    (logits,) = await registry.answer(name, "", "http", request(value))
     assert isinstance(logits.values, np.ndarray)
     return float(logits.values[0, 1])
 
 
-def why(house: House, name: str) -> tuple[Why, str]:
+def reason_of(registry: ModelRegistry, name: str) -> tuple[Reason, str]:
     with pytest.raises(Refusal) as refused:
-        asyncio.run(light(house, name, 7))
-    return refused.value.why, refused.value.message
+        asyncio.run(light(registry, name, 7))
+    return refused.value.reason, refused.value.message
 
 
 def test_nothing_is_ready_before_its_warm_up_batch_is_answered(tmp_path: Path) -> None:
@@ -86,24 +88,24 @@ def test_nothing_is_ready_before_its_warm_up_batch_is_answered(tmp_path: Path) -
         assert go.wait(10)
         return brightness(pixels)
 
-    async def run(house: House) -> None:
-        loading = asyncio.ensure_future(house.load())
+    async def run(registry: ModelRegistry) -> None:
+        loading = asyncio.ensure_future(registry.load())
         while not seen:
             await asyncio.sleep(0.01)
-        assert not house.ready
-        assert not house.model_ready("slow", "")
+        assert not registry.ready
+        assert not registry.model_ready("slow", "")
         with pytest.raises(Refusal, match="not ready"):
-            await light(house, "slow", 1)
+            await light(registry, "slow", 1)
         with pytest.raises(Refusal, match="not ready"):
-            house.metadata("slow", "")
+            metadata_of(registry.find("slow", ""))
         go.set()
         await loading
-        assert house.ready
+        assert registry.ready
         assert seen == [1, 32]
-        assert await light(house, "slow", 200) == 200
+        assert await light(registry, "slow", 200) == 200
 
-    with house_of(tmp_path, slow=slow) as house:
-        asyncio.run(run(house))
+    with registry_of(tmp_path, slow=slow) as registry:
+        asyncio.run(run(registry))
 
 
 @pytest.mark.parametrize("error", [ArtifactError("bad"), RuntimeError("/secret/path.py")])
@@ -111,18 +113,18 @@ def test_an_engine_that_fails_on_its_first_batch_is_never_ready(tmp_path: Path, 
     def broken(pixels: Pixels) -> Prediction:
         raise error
 
-    with house_of(tmp_path, broken=broken) as house:
+    with registry_of(tmp_path, broken=broken) as registry:
         with pytest.raises(LstnError):
-            asyncio.run(house.load())
-        assert not house.ready
+            asyncio.run(registry.load())
+        assert not registry.ready
 
 
 def test_a_model_whose_answers_are_no_numbers_is_never_ready(tmp_path: Path) -> None:
     def lost(pixels: Pixels) -> Prediction:
         return Prediction(np.full((len(pixels), 2), np.nan, np.float32), None)
 
-    with house_of(tmp_path, lost=lost) as house, pytest.raises(ArtifactError, match="no number"):
-        asyncio.run(house.load())
+    with registry_of(tmp_path, lost=lost) as registry, pytest.raises(ArtifactError, match="no number"):
+        asyncio.run(registry.load())
 
 
 def test_an_engine_that_fails_later_goes_on_and_says_nothing_of_itself(
@@ -135,13 +137,13 @@ def test_an_engine_that_fails_later_goes_on_and_says_nothing_of_itself(
             return Prediction(np.full((len(pixels), 2), np.inf, np.float32), None)
         return brightness(pixels)
 
-    with house_of(tmp_path, moody=moody) as house:
-        asyncio.run(house.load())
-        assert why(house, "moody") == (Why.FAILED, "the engine failed")
+    with registry_of(tmp_path, moody=moody) as registry:
+        asyncio.run(registry.load())
+        assert reason_of(registry, "moody") == (Reason.FAILED, "the engine failed")
         with pytest.raises(Refusal, match=r"^the model's answer is not a number$"):
-            asyncio.run(light(house, "moody", 8))
-        assert asyncio.run(light(house, "moody", 9)) == 9
-        page = house.metrics_page()[0].decode()
+            asyncio.run(light(registry, "moody", 8))
+        assert asyncio.run(light(registry, "moody", 9)) == 9
+        page = registry.metrics_page()[0].decode()
         assert 'lstn_engine_errors_total{model="moody"} 1.0' in page
         assert 'lstn_requests_total{model="moody",outcome="failed",protocol="http"} 2.0' in page
 
@@ -156,13 +158,13 @@ def test_several_models_compute_in_turn(tmp_path: Path) -> None:
         running.pop()
         return brightness(pixels)
 
-    async def run(house: House) -> None:
-        await house.load()
-        values = await asyncio.gather(*(light(house, "ab"[n % 2], n) for n in range(60)))
+    async def run(registry: ModelRegistry) -> None:
+        await registry.load()
+        values = await asyncio.gather(*(light(registry, "ab"[n % 2], n) for n in range(60)))
         assert values == list(range(60))
 
-    with house_of(tmp_path, a=counted, b=counted) as house:
-        asyncio.run(run(house))
+    with registry_of(tmp_path, a=counted, b=counted) as registry:
+        asyncio.run(run(registry))
     assert max(most) == 1
 
 
@@ -173,45 +175,45 @@ def test_a_stopping_server_answers_what_it_accepted(tmp_path: Path) -> None:
         assert pixels.max() == 0 or go.wait(10)
         return brightness(pixels)
 
-    async def run(house: House) -> None:
-        await house.load()
-        accepted = [asyncio.ensure_future(light(house, "m", n)) for n in range(1, 6)]
+    async def run(registry: ModelRegistry) -> None:
+        await registry.load()
+        accepted = [asyncio.ensure_future(light(registry, "m", n)) for n in range(1, 6)]
         await asyncio.sleep(0)
-        draining = asyncio.ensure_future(house.drain())
+        draining = asyncio.ensure_future(registry.drain())
         await asyncio.sleep(0.05)
-        assert not house.ready
+        assert not registry.ready
         assert not draining.done()
         with pytest.raises(Refusal, match="stopping"):
-            await light(house, "m", 9)
+            await light(registry, "m", 9)
         go.set()
         assert await asyncio.gather(*accepted) == [1, 2, 3, 4, 5]
         await asyncio.wait_for(draining, 10)
 
-    with house_of(tmp_path, m=slow) as house:
-        asyncio.run(run(house))
+    with registry_of(tmp_path, m=slow) as registry:
+        asyncio.run(run(registry))
 
 
 def test_the_older_engine_is_closed_once_it_has_answered(tmp_path: Path) -> None:
-    async def run(house: House) -> None:
-        await house.load()
-        older = house.models["m"].generation
-        assert await house.reload() == []
-        assert house.models["m"].generation is older
+    async def run(registry: ModelRegistry) -> None:
+        await registry.load()
+        older = registry.models["m"].generation
+        assert await registry.reload() == []
+        assert registry.models["m"].generation is older
         (tmp_path / "model.onnx").write_text("newer")
-        assert await house.reload() == ["m"]
-        assert await light(house, "m", 5) == 5
+        assert await registry.reload() == ["m"]
+        assert await light(registry, "m", 5) == 5
         assert older is not None
         assert older.ended.wait(10)
 
-    with house_of(tmp_path, m=brightness) as house:
-        asyncio.run(run(house))
+    with registry_of(tmp_path, m=brightness) as registry:
+        asyncio.run(run(registry))
 
 
 def test_bodies_in_memory_have_a_limit_together(tmp_path: Path) -> None:
-    with house_of(tmp_path, m=brightness) as house:
-        house.hold(MAX_HELD_BYTES)
+    with registry_of(tmp_path, m=brightness) as registry:
+        registry.hold(MAX_HELD_BYTES)
         with pytest.raises(Refusal) as refused:
-            house.hold(1)
-        assert refused.value.why is Why.OVERLOADED
-        house.hold(-1)
-        house.hold(1)
+            registry.hold(1)
+        assert refused.value.reason is Reason.OVERLOADED
+        registry.hold(-1)
+        registry.hold(1)

@@ -38,7 +38,7 @@ def binary(size: object, behind: bytes, **fields: object) -> tuple[bytes, dict[s
 
 
 BODIES = {
-    "empty": (b"", "not JSON"),
+    "empty": (b"", "the request is empty"),
     "no JSON": (b"{", "not JSON"),
     "no UTF-8": (b'{"inputs": "\xff"}', "not JSON"),
     "deep": (b"[" * 100_000, "not JSON"),
@@ -48,11 +48,11 @@ BODIES = {
     ),
     "a list": (b"[]", "the request must be a JSON object"),
     "nothing": (b"{}", "inputs must be a list"),
-    "no inputs": (body_of([]), "wanted one input, pixels or image"),
-    "two inputs": (body_of([GOOD, GOOD]), "wanted one input"),
+    "no inputs": (body_of([]), "expected one input, pixels or image"),
+    "two inputs": (body_of([GOOD, GOOD]), "expected one input"),
     "many inputs": (body_of([GOOD] * 17), "at most 16"),
     "an input that is none": (body_of([7]), "an input must be a JSON object"),
-    "another input": (changed(name="x"), "wanted one input"),
+    "another input": (changed(name="x"), "expected one input"),
     "a number for a name": (changed(name=7), "must be text"),
     "a long name": (changed(name="x" * 300), "must be text"),
     "another type": (changed(datatype="FP32"), "must be UINT8 [n, 8, 8, 3]"),
@@ -73,11 +73,11 @@ BODIES = {
     "ragged": (changed(data=[[0], *ZEROS[1:]]), "0 to 255"),
     "true": (changed(data=[True] * len(ZEROS)), "0 to 255"),
     "null": (changed(data=None), "data must be a list"),
-    "an image as text": (body_of([{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["x"]}]), "binary data"),
+    "an image as text": (body_of([{"name": "image", "datatype": "BYTES", "shape": [1], "data": ["x"]}]), "base64"),
     "another output": (body_of([GOOD], outputs=[{"name": "loss"}]), "some of logits, theta, label, probability"),
     "an output twice": (body_of([GOOD], outputs=[{"name": "theta"}] * 2), "each once"),
-    "an id that is no text": (body_of([GOOD], id=7), "id must be text"),
-    "a timeout that is no number": (body_of([GOOD], parameters={"timeout": "1"}), "microseconds"),
+    "an id that is not text": (body_of([GOOD], id=7), "id must be text"),
+    "a timeout that is not a number": (body_of([GOOD], parameters={"timeout": "1"}), "microseconds"),
     "a flag that is none": (body_of([GOOD], parameters={"binary_data_output": 1}), "true or false"),
 }
 
@@ -120,9 +120,12 @@ def test_bytes_that_fit_no_tensor_are_the_clients_fault(
     [
         ("GET", "/v2/models/none", {}, 404),
         ("GET", "/v2/models/model/versions/2", {}, 404),
-        ("GET", "/v2/models/model/config", {}, 404),
         ("GET", "/v2/models/..%2f..%2fetc%2fpasswd", {}, 404),
-        ("GET", "/v1/models", {}, 404),
+        ("GET", "/v1/models/none", {}, 404),
+        ("GET", "/v1/models/model/versions/1", {}, 404),
+        ("GET", "/v2/models/model/other", {}, 404),
+        ("POST", "/v2/models/infer", {}, 405),
+        ("POST", "/v2/nothing", {}, 404),
         ("GET", "/docs", {}, 404),
         ("GET", "/%ff%00", {}, 404),
         ("GET", INFER, {}, 405),

@@ -10,6 +10,7 @@ from fake_machine import L4, found, put_cuda, rewrite
 
 from lstn.errors import ArtifactError, DeviceError, LstnError, MissingExtra, UsageError
 from lstn.formats.plan_file import Flavour, read_header, sidecar_path
+from lstn.imports import install_line
 from lstn.machine.gpu import Device, Gpu, find_gpus
 from lstn.runtime.engines.cuda_opening import open_cuda
 from lstn.runtime.engines.opening import open_engine
@@ -75,8 +76,8 @@ class TestGenuinePlans:
         error = refused(plan)
         assert isinstance(error, DeviceError)
         assert error.message == f"{plan}: a plan needs an NVIDIA GPU, and this machine shows none"
-        command = f"use ONNX Runtime: lstn infer images/ --engine {onnx}"
-        assert error.hint == (command if with_onnx else f"{command} (the model that model.plan was built from)")
+        built_from = "" if with_onnx else " (the model that model.plan was built from)"
+        assert error.hint == f"name {onnx} in its place{built_from}, which ONNX Runtime runs on any CPU"
 
     @pytest.mark.parametrize(
         ("target", "command"),
@@ -107,7 +108,7 @@ class TestGenuinePlans:
         monkeypatch.setitem(__import__("sys").modules, "tensorrt_rtx", None)
         error = refused(plan)
         assert isinstance(error, MissingExtra)
-        assert (error.message, error.hint) == ("tensorrt_rtx is not installed", "run: pip install 'lstn[trt-rtx]'")
+        assert (error.message, error.hint) == ("tensorrt_rtx is not installed", f"run: {install_line('trt-rtx')}")
 
     def test_a_missing_cuda_python_is_called_what_pip_calls_it(
         self, plan: Path, monkeypatch: pytest.MonkeyPatch

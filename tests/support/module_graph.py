@@ -49,7 +49,7 @@ def storey_of(module: str) -> str:
 def room_of(module: str) -> str:
     """`lstn.runtime.engines.base` -> `lstn.runtime.engines`; a room within a room belongs to the outer one."""
     if module in FRONT_DOOR:
-        return module
+        return storey_of(module)
     package = module if modules()[module].name == "__init__.py" else module.rpartition(".")[0]
     if module == "lstn.__main__":
         return "lstn.cli"

@@ -16,7 +16,7 @@ from lstn.research.claims.verdict import Verdict
 
 if TYPE_CHECKING:
     from lstn.research.claims.claims_report import ClaimsReport
-    from lstn.research.claims.races import Heat
+    from lstn.research.claims.races import TimedRace
 
 _LOCALIZERS = (Loc.STN, Loc.VSTN, Loc.LSTN)
 _MARKS = {Verdict.HOLDS: "✓", Verdict.FAILS: "✗", Verdict.NOISE: "≈"}
@@ -54,30 +54,32 @@ def _verdicts(report: "ClaimsReport") -> str:
 
 
 def _pictures(report: "ClaimsReport") -> Iterable[str]:
-    parts = [heat for heat in report.heats if not heat.backbone]
-    for heat in parts:
-        like = (costs for name, costs in report.costs.items() if _size_of(report, name) == heat.image_hw)
+    parts = [timed for timed in report.timed_races if not timed.backbone]
+    for timed in parts:
+        like = (costs for name, costs in report.costs.items() if _size_of(report, name) == timed.image_hw)
         if (costs := next(like, None)) is not None and set(_LOCALIZERS) <= set(costs):
             yield figure(
-                _flops_and_time(heat, costs),
-                f"Transformers alone, {place(heat)}: time against FLOPs. "
+                _flops_and_time(timed, costs),
+                f"Transformers alone, {place(timed)}: time against FLOPs. "
                 "Dashed: where time would follow FLOPs, from STN on.",
             )
-        yield figure(_parts(heat), f"Where a transformer's time goes, {place(heat)}. Parts run alone.")
-    for backbone in dict.fromkeys(heat.backbone for heat in report.heats if heat.backbone):
-        heats = [heat for heat in report.heats if heat.backbone == backbone]
-        yield figure(_batches(heats), f"{backbone}, {heats[0].engine}: time for an image against batch size.")
+        yield figure(_parts(timed), f"Where a transformer's time goes, {place(timed)}. Parts run alone.")
+    for backbone in dict.fromkeys(timed.backbone for timed in report.timed_races if timed.backbone):
+        timed_races = [timed for timed in report.timed_races if timed.backbone == backbone]
+        yield figure(
+            _batches(timed_races), f"{backbone}, {timed_races[0].engine}: time for an image against batch size."
+        )
 
 
 def _size_of(report: "ClaimsReport", backbone: str) -> tuple[int, int]:
-    return next(heat.image_hw for heat in report.heats if heat.backbone == backbone)
+    return next(timed.image_hw for timed in report.timed_races if timed.backbone == backbone)
 
 
-def _flops_and_time(heat: "Heat", costs: Mapping[Loc, PartCosts]) -> str:
+def _flops_and_time(timed: "TimedRace", costs: Mapping[Loc, PartCosts]) -> str:
     points = {
         loc: Point(
-            transformer(costs[loc]).macs / 1e6 * heat.batch,
-            heat.race.time_ms((f"transformer {loc.value}", heat.engine)),
+            transformer(costs[loc]).macs / 1e6 * timed.batch,
+            timed.race.time_ms((f"transformer {loc.value}", timed.engine)),
             loc.value,
             NAMES[loc],
         )
@@ -88,24 +90,24 @@ def _flops_and_time(heat: "Heat", costs: Mapping[Loc, PartCosts]) -> str:
     )
 
 
-def _parts(heat: "Heat") -> str:
+def _parts(timed: "TimedRace") -> str:
     rows, marks = {}, {}
     for loc in _LOCALIZERS:
         segments = (("localizer", f"localizer {loc.value}"), ("grid", "grid"), ("sampler", "sampler"))
-        times = [(name, name, heat.race.time_ms((subject, heat.engine)).value) for name, subject in segments]
+        times = [(name, name, timed.race.time_ms((subject, timed.engine)).value) for name, subject in segments]
         rows[NAMES[loc]] = times
-        marks[NAMES[loc]] = heat.race.time_ms((f"transformer {loc.value}", heat.engine))
+        marks[NAMES[loc]] = timed.race.time_ms((f"transformer {loc.value}", timed.engine))
     return bars(rows, marks, x_title="ms a call")
 
 
-def _batches(heats: Iterable["Heat"]) -> str:
+def _batches(timed_races: Iterable["TimedRace"]) -> str:
     series: dict[str, list[Point]] = {}
-    for heat in heats:
+    for timed in timed_races:
         for loc in PAPER_LOCS:
-            if (loc.value, heat.engine) in heat.race:
-                time = heat.race.time_ms((loc.value, heat.engine))
-                each = Interval(*(value / heat.batch for value in (time.value, time.low, time.high)))
-                series.setdefault(_SHORT[loc], []).append(Point(heat.batch, each, loc.value, _SHORT[loc]))
+            if (loc.value, timed.engine) in timed.race:
+                time = timed.race.time_ms((loc.value, timed.engine))
+                each = Interval(*(value / timed.batch for value in (time.value, time.low, time.high)))
+                series.setdefault(_SHORT[loc], []).append(Point(timed.batch, each, loc.value, _SHORT[loc]))
     return lines(series, x_title="images a call", y_title="ms an image")
 
 

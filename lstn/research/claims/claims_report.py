@@ -1,4 +1,4 @@
-"""Everything that `lstn claims` found, as one value; and as JSON."""
+"""Report of `lstn claims` as one value, and as JSON."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from lstn.research.claims.verdict import DEAD_ZONE
 
 if TYPE_CHECKING:
     from lstn.machine.environment import Environment
-    from lstn.research.claims.races import Heat
+    from lstn.research.claims.races import TimedRace
 
 VERSION = 1
 
@@ -35,7 +35,7 @@ class ClaimsReport:
     lines: tuple[Line, ...]
     cells: tuple[PaperCell, ...]
     costs: Mapping[str, Mapping[Loc, PartCosts]]
-    heats: tuple["Heat", ...]
+    timed_races: tuple["TimedRace", ...]
     timings: tuple[Table, ...]
     setup: ClaimsRequest
     environment: "Environment"
@@ -69,25 +69,25 @@ class ClaimsReport:
                 "verdicts": [asdict(line) | {"verdict": line.verdict.value} for line in self.lines],
                 "cells": [asdict(cell) | {"loc": cell.loc.value, "agrees": cell.agrees} for cell in self.cells],
                 "costs": {name: _costs(by_loc) for name, by_loc in self.costs.items()},
-                "heats": [_heat(heat) for heat in self.heats],
+                "heats": [_timed_race(timed) for timed in self.timed_races],
             }
         )
 
 
 def make_report(
     cells: Sequence[PaperCell],
-    heats: Sequence["Heat"],
+    timed_races: Sequence["TimedRace"],
     count_costs: CountCosts,
     setup: ClaimsRequest,
     environment: "Environment",
 ) -> ClaimsReport:
     """Judge and lay out what was counted and timed."""
     return ClaimsReport(
-        lines=tuple(judge(cells, heats, count_costs)),
+        lines=tuple(judge(cells, timed_races, count_costs)),
         cells=tuple(cells),
-        costs=costs_of(heats, count_costs),
-        heats=tuple(heats),
-        timings=(networks_table(heats), sums_table(heats), peers_table(heats)),
+        costs=costs_of(timed_races, count_costs),
+        timed_races=tuple(timed_races),
+        timings=(networks_table(timed_races), sums_table(timed_races), peers_table(timed_races)),
         setup=setup,
         environment=environment,
         made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -104,11 +104,11 @@ def _costs(by_loc: Mapping[Loc, PartCosts]) -> dict[str, object]:
     }
 
 
-def _heat(heat: "Heat") -> dict[str, object]:
+def _timed_race(timed: "TimedRace") -> dict[str, object]:
     entrants = []
-    for column, (subject, via) in enumerate(heat.race.names):
-        samples = [sitting[:, column].round(5).tolist() for sitting in heat.race.sittings]
-        time = asdict(heat.race.time_ms((subject, via)))
+    for column, (subject, via) in enumerate(timed.race.names):
+        samples = [sitting[:, column].round(5).tolist() for sitting in timed.race.sittings]
+        time = asdict(timed.race.time_ms((subject, via)))
         entrants.append({"subject": subject, "via": via, "median_ms": time, "sittings_ms": samples})
-    fields = {"backbone": heat.backbone, "image_hw": heat.image_hw, "batch": heat.batch, "engine": heat.engine}
+    fields = {"backbone": timed.backbone, "image_hw": timed.image_hw, "batch": timed.batch, "engine": timed.engine}
     return fields | {"entrants": entrants}

@@ -1,4 +1,4 @@
-"""Everything that runs around one backbone: models in memory, their files in a folder, and ways to open them."""
+"""Contenders around one backbone: models in memory, their files in a folder, and ways to open them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Open = Callable[[], AbstractContextManager[TimedCall]]
 
 
-class Field:
+class Contenders:
     """The entrants around one backbone. Files are made when they are first needed, in `folder`."""
 
     def __init__(self, setup: ClaimsRequest, backbone: str, folder: Path, tell: Callable[[str], None]) -> None:

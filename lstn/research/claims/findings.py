@@ -1,4 +1,4 @@
-"""What counts and timings say of the paper's claims: a line for each, and the tables behind them."""
+"""Findings about the paper's claims from counts and timings: a line for each, and the tables behind them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from lstn.research.claims.paper import CountCosts, PaperCell, read_tables
 from lstn.research.claims.verdict import Verdict, judge_below, judge_exact, judge_no_more
 
 if TYPE_CHECKING:
-    from lstn.research.claims.races import Heat
+    from lstn.research.claims.races import TimedRace
 
 NAMES = {Loc.NONE: "no localizer", Loc.STN: "STN", Loc.VSTN: "V-STN", Loc.LSTN: "L-STN"}
 """Localizers as the paper spells them."""
@@ -48,11 +48,11 @@ class Line:
     interval: Interval | None = None
 
 
-def judge(cells: Sequence[PaperCell], heats: Sequence["Heat"], count_costs: CountCosts) -> list[Line]:
+def judge(cells: Sequence[PaperCell], timed_races: Sequence["TimedRace"], count_costs: CountCosts) -> list[Line]:
     """Judge every claim wherever it was counted or timed."""
     lines = [_parameters(cells), _flops(count_costs)]
-    for heat in heats:
-        lines += _of_parts(heat) if not heat.backbone else _of_networks(heat, heats, count_costs)
+    for timed in timed_races:
+        lines += _of_parts(timed) if not timed.backbone else _of_networks(timed, timed_races, count_costs)
     return sorted(lines, key=lambda line: CLAIMS.index(line.claim))
 
 
@@ -78,18 +78,18 @@ def _flops(count_costs: CountCosts) -> Line:
     return Line(_FLOPS, "", judge_exact(max(ratio, full) <= _THIRD), figure)
 
 
-def _of_parts(heat: "Heat") -> Iterator[Line]:
-    ours, stn = ((f"localizer {loc.value}", heat.engine) for loc in (Loc.LSTN, Loc.STN))
-    ratio = heat.race.ratio(ours, stn)
-    whole = heat.race.ratio(
-        (f"transformer {Loc.LSTN.value}", heat.engine), (f"transformer {Loc.STN.value}", heat.engine)
+def _of_parts(timed: "TimedRace") -> Iterator[Line]:
+    ours, stn = ((f"localizer {loc.value}", timed.engine) for loc in (Loc.LSTN, Loc.STN))
+    ratio = timed.race.ratio(ours, stn)
+    whole = timed.race.ratio(
+        (f"transformer {Loc.LSTN.value}", timed.engine), (f"transformer {Loc.STN.value}", timed.engine)
     )
     figure = f"its localizer takes {ratio} of the time of STN's, and its transformer {whole}"
-    yield Line(_TIME, place(heat), judge_below(ratio, _THIRD), figure, ratio)
+    yield Line(_TIME, place(timed), judge_below(ratio, _THIRD), figure, ratio)
 
 
-def _of_networks(heat: "Heat", heats: Sequence["Heat"], count_costs: CountCosts) -> Iterator[Line]:
-    race, names = heat.race, {loc: (loc.value, heat.engine) for loc in PAPER_LOCS}
+def _of_networks(timed: "TimedRace", timed_races: Sequence["TimedRace"], count_costs: CountCosts) -> Iterator[Line]:
+    race, names = timed.race, {loc: (loc.value, timed.engine) for loc in PAPER_LOCS}
     lstn = names[Loc.LSTN]
     if lstn not in race:
         return
@@ -97,109 +97,115 @@ def _of_networks(heat: "Heat", heats: Sequence["Heat"], count_costs: CountCosts)
         if names[loc] in race:
             ratio, difference = race.ratio(lstn, names[loc]), race.sum_ms({lstn: 1, names[loc]: -1})
             figure = f"the network takes {ratio} of the time with {NAMES[loc]}, {difference} ms a call"
-            if alone := _alone(heat, heats, loc):
+            if alone := _alone(timed, timed_races, loc):
                 figure += f"; the transformer alone {alone}"
-            yield Line(_CHEAPER[loc], place(heat), judge_below(ratio, 1.0), figure, ratio)
-    costs = _count(heat, Loc.LSTN, count_costs)
+            yield Line(_CHEAPER[loc], place(timed), judge_below(ratio, 1.0), figure, ratio)
+    costs = _count(timed, Loc.LSTN, count_costs)
     if names[Loc.NONE] in race and costs is not None:
         flops = total(costs).paper_macs / (total(costs).paper_macs - transformer(costs).paper_macs)
         ratio = race.ratio(lstn, names[Loc.NONE])
         time = Interval(*(100 * (1 - 1 / value) for value in (ratio.value, ratio.low, ratio.high)))
         figure = f"{time} % of the network's time, {100 * (1 - 1 / flops):.1f} % of its FLOPs"
-        yield Line(_SHARE, place(heat), judge_no_more(ratio, flops), figure, ratio)
+        yield Line(_SHARE, place(timed), judge_no_more(ratio, flops), figure, ratio)
 
 
-def _alone(heat: "Heat", heats: Sequence["Heat"], loc: Loc) -> Interval | None:
+def _alone(timed: "TimedRace", timed_races: Sequence["TimedRace"], loc: Loc) -> Interval | None:
     """The same comparison of the transformers by themselves, where that was timed."""
-    ours, other = ((f"transformer {each.value}", heat.engine) for each in (Loc.LSTN, loc))
-    for alone in heats:
-        if not alone.backbone and (alone.image_hw, alone.batch) == (heat.image_hw, heat.batch) and ours in alone.race:
+    ours, other = ((f"transformer {each.value}", timed.engine) for each in (Loc.LSTN, loc))
+    for alone in timed_races:
+        if not alone.backbone and (alone.image_hw, alone.batch) == (timed.image_hw, timed.batch) and ours in alone.race:
             return alone.race.ratio(ours, other)
     return None
 
 
-def place(heat: "Heat") -> str:
-    """Say where a heat was run, as in `resnet-18, batch 1, ONNX Runtime`."""
-    what = heat.backbone or "{} x {} pixels".format(*heat.image_hw)
-    return f"{what}, batch {heat.batch}, {heat.engine}"
+def place(timed: "TimedRace") -> str:
+    """Say where a race was run, as in `resnet-18, batch 1, ONNX Runtime`."""
+    what = timed.backbone or "{} x {} pixels".format(*timed.image_hw)
+    return f"{what}, batch {timed.batch}, {timed.engine}"
 
 
-def _short(heat: "Heat") -> str:
-    """Say which heat a row is of, in a table where the engine is the same in all rows."""
-    return f"{heat.backbone or f'{heat.image_hw[1]} pixels'}, batch {heat.batch}"
+def _short(timed: "TimedRace") -> str:
+    """Say which race a row is of, in a table where the engine is the same in all rows."""
+    return f"{timed.backbone or f'{timed.image_hw[1]} pixels'}, batch {timed.batch}"
 
 
-def _engines(heats: Sequence["Heat"]) -> str:
-    return ", ".join(dict.fromkeys(heat.engine for heat in heats))
+def _engines(timed_races: Sequence["TimedRace"]) -> str:
+    return ", ".join(dict.fromkeys(timed.engine for timed in timed_races))
 
 
-def networks_table(heats: Sequence["Heat"]) -> Table:
+def networks_table(timed_races: Sequence["TimedRace"]) -> Table:
     """Lay out what each localizer adds to each network."""
     rows = []
-    for heat in heats:
-        for loc in PAPER_LOCS if heat.backbone else ():
-            name, none = (loc.value, heat.engine), (Loc.NONE.value, heat.engine)
-            if name in heat.race:
-                against = loc is not Loc.NONE and none in heat.race
-                added = str(heat.race.sum_ms({name: 1, none: -1})) if against else ""
-                ratio = str(heat.race.ratio(name, none)) if against else ""
-                rows.append((_short(heat), NAMES[loc], str(heat.race.time_ms(name)), added, ratio))
+    for timed in timed_races:
+        for loc in PAPER_LOCS if timed.backbone else ():
+            name, none = (loc.value, timed.engine), (Loc.NONE.value, timed.engine)
+            if name in timed.race:
+                against = loc is not Loc.NONE and none in timed.race
+                added = str(timed.race.sum_ms({name: 1, none: -1})) if against else ""
+                ratio = str(timed.race.ratio(name, none)) if against else ""
+                rows.append((_short(timed), NAMES[loc], str(timed.race.time_ms(name)), added, ratio))
     columns = ("network", "localizer", "ms a call", "ms more than none", "times as long as none")
     return Table(
-        "Whole networks", columns, tuple(rows), words=2, note=f"On {_engines(heats)}. Medians, with 95 % intervals."
+        "Whole networks",
+        columns,
+        tuple(rows),
+        words=2,
+        note=f"On {_engines(timed_races)}. Medians, with 95 % intervals.",
     )
 
 
-def sums_table(heats: Sequence["Heat"]) -> Table:
+def sums_table(timed_races: Sequence["TimedRace"]) -> Table:
     """Lay the parts beside the whole, and what doesn't add up."""
     rows = []
-    for heat in heats:
-        for loc in () if heat.backbone else (Loc.STN, Loc.VSTN, Loc.LSTN):
-            whole = (f"transformer {loc.value}", heat.engine)
-            parts = [(name, heat.engine) for name in (f"localizer {loc.value}", "grid", "sampler")]
-            if whole in heat.race:
-                times = [str(heat.race.time_ms(name)) for name in (*parts, whole)]
-                left = str(heat.race.sum_ms({whole: 1, **dict.fromkeys(parts, -1)}))
-                rows.append((_short(heat), NAMES[loc], *times, left))
+    for timed in timed_races:
+        for loc in () if timed.backbone else (Loc.STN, Loc.VSTN, Loc.LSTN):
+            whole = (f"transformer {loc.value}", timed.engine)
+            parts = [(name, timed.engine) for name in (f"localizer {loc.value}", "grid", "sampler")]
+            if whole in timed.race:
+                times = [str(timed.race.time_ms(name)) for name in (*parts, whole)]
+                left = str(timed.race.sum_ms({whole: 1, **dict.fromkeys(parts, -1)}))
+                rows.append((_short(timed), NAMES[loc], *times, left))
     columns = ("transformer", "", "localizer ms", "grid ms", "sampler ms", "in one piece ms", "unaccounted ms")
     note = "Each part runs as an engine of its own, so each pays for being called. Unaccounted: the transformer in one "
     note += "piece less its three parts. What it adds to a whole network stands above: more than none."
     return Table("Parts and the whole", columns, tuple(rows), words=2, note=note)
 
 
-def peers_table(heats: Sequence["Heat"]) -> Table:
+def peers_table(timed_races: Sequence["TimedRace"]) -> Table:
     """Say how many times as fast as its peers our export runs."""
     rows = []
-    for heat in heats:
-        subject = Loc.LSTN.value if heat.backbone else f"transformer {Loc.LSTN.value}"
-        ours = (subject, heat.engine)
-        for name in heat.race.names:
+    for timed in timed_races:
+        subject = Loc.LSTN.value if timed.backbone else f"transformer {Loc.LSTN.value}"
+        ours = (subject, timed.engine)
+        for name in timed.race.names:
             if name[0] == subject and name != ours:
                 same = _SAME_LIBRARY.get(name[1], "")
-                ratio = str(heat.race.ratio(name, (subject, same))) if (subject, same) in heat.race else ""
+                ratio = str(timed.race.ratio(name, (subject, same))) if (subject, same) in timed.race else ""
                 rows.append(
-                    (_short(heat), name[1], str(heat.race.time_ms(name)), str(heat.race.ratio(name, ours)), ratio)
+                    (_short(timed), name[1], str(timed.race.time_ms(name)), str(timed.race.ratio(name, ours)), ratio)
                 )
-    note = f"Ours runs on {_engines(heats)}, peers in the same races; a row with pixels is of transformers alone. "
+    note = (
+        f"Ours runs on {_engines(timed_races)}, peers in the same races; a row with pixels is of transformers alone. "
+    )
     note += "Below 1, the peer is faster."
     columns = ("L-STN, ours", "peer", "peer's ms a call", "ours is times as fast", "in the same library")
     return Table("Peers", columns, tuple(rows), words=2, note=note)
 
 
-def costs_of(heats: Iterable["Heat"], count_costs: CountCosts) -> dict[str, dict[Loc, PartCosts]]:
+def costs_of(timed_races: Iterable["TimedRace"], count_costs: CountCosts) -> dict[str, dict[Loc, PartCosts]]:
     """Count what was timed: backbone -> localizer -> costs."""
     found: dict[str, dict[Loc, PartCosts]] = {}
-    for heat in heats:
-        costs = {loc: _count(heat, loc, count_costs) for loc in PAPER_LOCS} if heat.backbone else {}
+    for timed in timed_races:
+        costs = {loc: _count(timed, loc, count_costs) for loc in PAPER_LOCS} if timed.backbone else {}
         found |= (
-            {heat.backbone: known} if (known := {loc: each for loc, each in costs.items() if each is not None}) else {}
+            {timed.backbone: known} if (known := {loc: each for loc, each in costs.items() if each is not None}) else {}
         )
     return found
 
 
-def _count(heat: "Heat", loc: Loc, count_costs: CountCosts) -> PartCosts | None:
+def _count(timed: "TimedRace", loc: Loc, count_costs: CountCosts) -> PartCosts | None:
     """None for a model that only another version of lstn knows, whose file was timed."""
     try:
-        return count_costs(loc, heat.backbone, heat.image_hw, len(LABELS))
+        return count_costs(loc, timed.backbone, timed.image_hw, len(LABELS))
     except UsageError:
         return None

@@ -1,4 +1,4 @@
-"""From the name of a backbone to timings: models are made, exported and raced, each stage handing over files."""
+"""Races: from the name of a backbone to timings. Models are made, exported and raced by way of files."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,14 +11,14 @@ from lstn.formats.plan_file import Flavour
 from lstn.imports import require
 from lstn.machine.gpu import Device
 from lstn.research.claims.claims_request import LABELS, ON_GPU, ClaimsRequest, ComparedEngine
-from lstn.research.claims.contenders import Field, engine_run, random_pixels
+from lstn.research.claims.contenders import Contenders, engine_run, random_pixels
 
 if TYPE_CHECKING:
     from lstn.runtime.bench.race import Entrant, Race
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Heat:
+class TimedRace:
     """One race at one batch size.
 
     backbone: of the whole networks that ran, or empty for transformers and their parts alone
@@ -54,7 +54,7 @@ def check(setup: ClaimsRequest) -> None:
         choose_targets(Flavour(setup.engine.value), ())
 
 
-def race_all(setup: ClaimsRequest, folder: Path, *, tell: Callable[[str], None]) -> Iterator[Heat]:
+def race_all(setup: ClaimsRequest, folder: Path, *, tell: Callable[[str], None]) -> Iterator[TimedRace]:
     """Export to `folder` and race every backbone at every batch size; transformers alone once for each image size.
 
     `tell` hears what is going on.
@@ -65,16 +65,16 @@ def race_all(setup: ClaimsRequest, folder: Path, *, tell: Callable[[str], None])
     """
     seen: set[tuple[int, int]] = set()
     for backbone in setup.models:
-        field = Field(setup, backbone, folder, tell)
+        contenders = Contenders(setup, backbone, folder, tell)
         for batch in setup.batches:
-            yield _heat(setup, backbone, field.image_hw, batch, field.networks(batch), tell)
-        if field.image_hw not in seen and setup.engine not in ON_GPU:
-            seen.add(field.image_hw)
+            yield _timed_race(setup, backbone, contenders.image_hw, batch, contenders.networks(batch), tell)
+        if contenders.image_hw not in seen and setup.engine not in ON_GPU:
+            seen.add(contenders.image_hw)
             for batch in setup.batches:
-                yield _heat(setup, "", field.image_hw, batch, field.parts(batch), tell)
+                yield _timed_race(setup, "", contenders.image_hw, batch, contenders.parts(batch), tell)
 
 
-def race_files(files: Sequence[Path], setup: ClaimsRequest, *, tell: Callable[[str], None]) -> Iterator[Heat]:
+def race_files(files: Sequence[Path], setup: ClaimsRequest, *, tell: Callable[[str], None]) -> Iterator[TimedRace]:
     """Race engine files that are there already, one for each localizer around one backbone, in any precision.
 
     Raises:
@@ -109,23 +109,23 @@ def race_files(files: Sequence[Path], setup: ClaimsRequest, *, tell: Callable[[s
         ]
         tell(f"timing {len(entrants)} files at batch {batch}, about {setup.seconds * len(entrants):.0f} s")
         race = run_race(entrants, seconds=setup.seconds, seed=setup.seed)
-        yield Heat(first.backbone, first.image_hw, batch, via, race)
+        yield TimedRace(first.backbone, first.image_hw, batch, via, race)
 
 
-def _heat(
+def _timed_race(
     setup: ClaimsRequest,
     backbone: str,
     image_hw: tuple[int, int],
     batch: int,
     entrants: Sequence["Entrant"],
     tell: Callable[[str], None],
-) -> Heat:
+) -> TimedRace:
     from lstn.runtime.bench.race import run_race
 
     seconds = setup.seconds * len(entrants)
     tell(f"{backbone or 'transformers'}: timing {len(entrants)} in turn at batch {batch}, about {seconds:.0f} s")
     race = run_race(entrants, seconds=setup.seconds, seed=setup.seed)
-    return Heat(backbone, image_hw, batch, setup.engine.shown, race)
+    return TimedRace(backbone, image_hw, batch, setup.engine.shown, race)
 
 
 def _described(contract: Contract) -> str:

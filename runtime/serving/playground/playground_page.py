@@ -22,8 +22,8 @@ class Page:
 def page(*, guarded: bool) -> Page:
     """Return the page. It says whether a token is wanted, and nothing about the models: anyone may read it."""
     folder = files("lstn.runtime.serving.playground")
-    house = (files("lstn.report") / "page.css").read_text(encoding="utf-8")
-    style = house + (folder / "page.css").read_text(encoding="utf-8")
+    common = (files("lstn.report") / "page.css").read_text(encoding="utf-8")
+    style = common + (folder / "page.css").read_text(encoding="utf-8")
     script = "".join((folder / name).read_text(encoding="utf-8") for name in _SCRIPTS)
     html = (folder / "page.html").read_text(encoding="utf-8")
     for mark, text in (("GUARDED", str(guarded).lower()), ("STYLE", style), ("SCRIPT", script)):

@@ -18,6 +18,7 @@ import pytest
 from lstn.errors import MissingExtra
 from lstn.export.plugin.aot import register_plugin
 from lstn.export.plugin.kernel import BLOCK, count_blocks
+from lstn.imports import install_line
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = {"10.9.0.34": "tensorrt-cu12-bindings", "11.4.0.106": "tensorrt-cu13-bindings"}
@@ -123,7 +124,7 @@ def test_tensorrt_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "tensorrt", None)
     with pytest.raises(MissingExtra) as caught:
         register_plugin()
-    assert caught.value.hint == "run: pip install 'lstn[trt]'"
+    assert caught.value.hint == f"run: {install_line('trt')}"
 
 
 @pytest.mark.parametrize("version", ["10.0.1", "10.8.0.43"])

@@ -1,0 +1,81 @@
+"""The whole pipeline in a few minutes on a CPU: train, export, build a plan, classify, measure.
+
+Each step is an `lstn` command that a user could type; this script only runs them in the folder demo/ and sums up.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from PIL import Image
+from rich.console import Console
+from rich.table import Table
+
+from lstn.data.dataset import open_data
+from lstn.data.digits import DIGIT_SIZE
+
+ROOT = Path(__file__).parents[1]
+DEMO = ROOT / "demo"
+LSTN = Path(sys.executable).with_name("lstn")
+RUN = "lstn-cnn"
+TRAIN = "train --loc lstn --model cnn --epochs 2"
+"""Two epochs of the embedded digits take less than a minute and bring the warps; the default of five brings more."""
+
+SAMPLES = 12
+
+say = Console(highlight=False, soft_wrap=True)
+
+
+def main() -> None:
+    """Make demo/ anew, and end with what was made and what was seen."""
+    began = time.perf_counter()
+    shutil.rmtree(DEMO, ignore_errors=True)
+    DEMO.mkdir()
+    lstn(f"{TRAIN} --name {RUN}")
+    lstn("export --engine trt-rtx --target sm89")
+    write_samples(DEMO / "images")
+    lstn("infer images/ --engine model.onnx --warps warps")
+    lstn("bench model.onnx --batch 1,8 --threads 1 --seconds 5 --json bench.json")
+    summarise(time.perf_counter() - began)
+
+
+def lstn(command: str) -> None:
+    """Run one command in demo/, shown as a user would type it."""
+    say.print(f"\n[bold]$ OMP_NUM_THREADS=1 lstn {command}[/bold]")
+    # Of layers this small a second thread makes nothing faster, and on a busy machine it makes all of it wait.
+    subprocess.run([LSTN, *command.split()], cwd=DEMO, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
+
+
+def write_samples(folder: Path) -> None:
+    """Write a few test digits, which no training saw, as ordinary image files."""
+    folder.mkdir()
+    images = open_data("digits", image_hw=(DIGIT_SIZE, DIGIT_SIZE)).test
+    for index in range(SAMPLES):
+        pixels, label = images[index]
+        Image.fromarray(pixels).save(folder / f"{index:02d}-is-a-{label}.png")
+    say.print(f"\n{SAMPLES} sample images are in demo/images")
+
+
+def summarise(seconds: float) -> None:
+    """Say what was made, where, and the accuracy and latency that were seen."""
+    metrics = [json.loads(line) for line in (DEMO / "runs" / RUN / "metrics.jsonl").read_text().splitlines()]
+    rows = Table(title="What the demo made, in demo/", title_justify="left", box=None, show_header=False)
+    accuracy = f"{metrics[-1]['test_accuracy']:.1%} of test digits right"
+    rows.add_row(f"runs/{RUN}/", f"checkpoint, curves.png, warps.png: {accuracy}")
+    for name, what in (("model.onnx", "checked against PyTorch"), ("model.plan", "TensorRT for RTX, built for sm89")):
+        rows.add_row(name, f"{what}, {(DEMO / name).stat().st_size / 1e6:.1f} MB")
+    rows.add_row("images/, warps/", f"{SAMPLES} test digits, and what the transformer makes of them")
+    for row in json.loads((DEMO / "bench.json").read_text())["results"]:
+        speed = f"{row['p50_ms']:.2f} ms, {row['images_per_s']:.0f} images/s on one thread"
+        rows.add_row(f"batch {row['batch']}", speed)
+    say.print()
+    say.print(rows)
+    say.print(f"All of it in {seconds:.0f} s. Next: README.md, or lstn --help")
+
+
+if __name__ == "__main__":
+    main()

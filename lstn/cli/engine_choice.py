@@ -1,0 +1,61 @@
+"""The engine that a command means: a file, a run that is exported first, or the one that is here."""
+
+from pathlib import Path
+
+from lstn.cli.export_run import export_onnx
+from lstn.errors import UsageError
+from lstn.formats.outputs import ONNX, OPENVINO, PLAN, OutputFile, check_outputs, is_ours
+from lstn.health.run_files import CHECKPOINT, RUNS, checkpoint_of
+from lstn.terminal import note
+from lstn.waiting import say_loading
+
+_KINDS = {".onnx": ONNX, ".plan": PLAN, ".xml": OPENVINO}
+
+
+def chosen_engine(named: Path | None) -> Path:
+    """Return the file of an engine.
+
+    named: the file; a run's folder or checkpoint, of which an ONNX file is made beside it; or None for the one engine
+           in the current folder, and if there is none, the newest run under ./runs
+
+    Raises:
+        UsageError: no such run, or there are several engines, or none.
+        LstnError: the run can't be exported.
+    """
+    if named is None:
+        here = sorted(path for path in Path().iterdir() if path.suffix in _KINDS and is_ours(path, _KINDS[path.suffix]))
+        if len(here) > 1:
+            raise UsageError(
+                f"there are {len(here)} engines here: {', '.join(map(str, here[:4]))}",
+                hint=f"choose one, such as: --engine {here[0]}",
+            )
+        if here:
+            note(f"engine: {here[0]}")
+            return here[0]
+        if not RUNS.is_dir():
+            raise UsageError(
+                "there is no engine here, and no run under ./runs",
+                hint="name one with --engine, or make one with: lstn export",
+            )
+    if named is None or named.is_dir() or named.suffix == ".safetensors":
+        return _exported(checkpoint_of(named))
+    return named
+
+
+def chosen_engines(named: list[Path] | None) -> list[Path]:
+    """Return the files of several engines, or of the one that is here."""
+    return [chosen_engine(each) for each in named] if named else [chosen_engine(None)]
+
+
+def _exported(checkpoint: Path) -> Path:
+    """Return the ONNX file beside a checkpoint, which is written first unless it is the younger one."""
+    onnx_file = checkpoint.with_name("model.onnx") if checkpoint.name == CHECKPOINT else checkpoint.with_suffix(".onnx")
+    if is_ours(onnx_file, ONNX) and onnx_file.stat().st_mtime >= checkpoint.stat().st_mtime:
+        note(f"engine: {onnx_file}")
+        return onnx_file
+    say_loading(f"making {onnx_file}")
+    from lstn.nn.checkpoint import load_checkpoint
+
+    check_outputs([OutputFile(onnx_file, ONNX)])
+    export_onnx(load_checkpoint(checkpoint), onnx_file, tell=note)
+    return onnx_file

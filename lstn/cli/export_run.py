@@ -1,0 +1,31 @@
+"""A checkpoint -> model.onnx, for every command that starts from a run."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from lstn.health.chance import at_chance, chance_cure, chance_warning
+from lstn.terminal import file_size, note, warn
+from lstn.waiting import working
+
+if TYPE_CHECKING:
+    from lstn.nn.checkpoint import Checkpoint
+
+
+def export_onnx(
+    checkpoint: "Checkpoint", onnx_file: Path, *, fused: bool = False, tell: Callable[[str], None] = typer.echo
+) -> None:
+    """Export a checkpoint, and tell how it compares with PyTorch."""
+    from lstn.export.onnx.to_onnx import write_onnx
+    from lstn.export.onnx.verify_onnx import sample_images
+
+    contract, training = checkpoint.contract, checkpoint.training
+    if at_chance(training.val_accuracy, training.chance):
+        warn(chance_warning(training.val_accuracy))
+        note(f"  likely cure: {chance_cure()}")
+    images = sample_images(training.data, contract.image_hw, seed=training.seed)
+    with working(f"exporting {contract.loc.value} + {contract.backbone}, and comparing with PyTorch"):
+        agreement = write_onnx(checkpoint.model, onnx_file, contract, images, fused=fused)
+    tell(f"{onnx_file}  {file_size(onnx_file)}  {agreement.images} images against PyTorch: {agreement}")

@@ -1,0 +1,69 @@
+"""A training run's folder, and which run a command means."""
+
+from pathlib import Path
+
+from lstn.errors import LstnError, UsageError
+from lstn.health.run_health import METRICS
+from lstn.terminal import note
+
+RUNS = Path("runs")
+
+CHECKPOINT = "checkpoint.safetensors"
+"""Name of the best epoch's checkpoint inside a run's folder."""
+
+LAST = "last.safetensors"
+"""Name of the state inside a run's folder, from which training goes on."""
+
+_TRAIN = "make one with: lstn train --loc lstn --model effnet-b0"
+
+
+def run_folder(named: Path) -> Path:
+    """Return the run's folder that is named, by itself or by one of the files in it."""
+    return named.parent if named.name in (CHECKPOINT, LAST, METRICS) and not named.is_dir() else named
+
+
+def checkpoint_of(run: Path | None) -> Path:
+    """Return the checkpoint that RUN names: a run's folder, a file, or the newest run under ./runs.
+
+    Raises:
+        UsageError: no such file, or it is not a run.
+        LstnError: none is named and there is no run, or the run has not finished an epoch.
+    """
+    if run is None:
+        return _newest()
+    path = run_folder(run) / CHECKPOINT if run.is_dir() or run_folder(run) != run else run
+    if path.is_file():
+        return path
+    if (path.parent / LAST).is_file():
+        raise _unfinished(path.parent)
+    if run.exists():
+        raise UsageError(f"{run}: no {CHECKPOINT} here, so this is not a run", hint=f"name a run's folder; {_TRAIN}")
+    near = RUNS / run
+    hint = f"did you mean {near}?" if near.exists() else f"name a run's folder or a checkpoint; {_TRAIN}"
+    raise UsageError(f"{run}: no such file", hint=hint)
+
+
+def _newest() -> Path:
+    found = _by_age(CHECKPOINT)
+    begun = [state.parent for state in _by_age(LAST) if not (state.parent / CHECKPOINT).exists()]
+    if not found:
+        if begun:
+            raise _unfinished(begun[-1])
+        raise LstnError("there is no run under ./runs", hint=_TRAIN)
+    newest = found[-1]
+    if begun and (begun[-1] / LAST).stat().st_mtime > newest.stat().st_mtime:
+        note(f"newest run with a finished epoch: {newest.parent}; {begun[-1]} has none yet")
+    else:
+        note(f"newest run: {newest.parent}")
+    return newest
+
+
+def _by_age(name: str) -> list[Path]:
+    return sorted(RUNS.glob(f"*/{name}"), key=lambda path: path.stat().st_mtime)
+
+
+def _unfinished(folder: Path) -> LstnError:
+    return LstnError(
+        f"{folder} has not finished its first epoch, so it holds no trained model yet",
+        hint=f"go on with: lstn train --resume {folder}",
+    )

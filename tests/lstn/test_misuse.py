@@ -1,0 +1,64 @@
+"""What the parser refuses is said like every other error, with the nearest right name."""
+
+import pytest
+from command import RunLstn
+from hypothesis import given
+from hypothesis import strategies as st
+
+from lstn.cli.misuse import is_misuse, usage_error
+from lstn.errors import UsageError
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says", "hint"),
+    [
+        ("train --loc lstm", "--loc lstm: expected one of none, stn, vstn, lstn,", "did you mean lstn?"),
+        ("train --loc LSTN", "--loc LSTN: expected one of", "did you mean lstn?"),
+        ("train --recipe papers", "--recipe papers: expected one of paper, robust", "did you mean paper?"),
+        ("train --theta Afine", "--theta Afine: expected one of affine,", "did you mean affine?"),
+        ("train --loc zebra", "--loc zebra: expected one of", "see: lstn train --help"),
+        ("export --precision int9", "--precision int9: expected one of fp16, bf16, int8, fp8", "did you mean int8?"),
+        ("bench x --device gpu", "--device gpu: expected one of auto, cpu, cuda", "see: lstn bench --help"),
+        ("calibrate --ranges min", "--ranges min: expected one of minmax,", "did you mean minmax?"),
+        ("train --epochs 0", "--epochs: expected 1 or more", "see: lstn train --help"),
+        ("train --epochs ten", "--epochs: expected a valid integer", "see: lstn train --help"),
+        ("train --lok x", "lstn train has no option --lok", "did you mean --loc?"),
+        ("trian", "lstn has no command trian", "did you mean train?"),
+        ("frobnicate", "lstn has no command frobnicate", "see: lstn --help"),
+        ("infer", "missing argument 'PATH'", "see: lstn infer --help"),
+    ],
+)
+def test_a_wrong_word_is_answered_with_the_right_one(run_lstn: RunLstn, arguments: str, says: str, hint: str) -> None:
+    ran = run_lstn(*arguments.split())
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(f"error: {says}")
+    assert ran.err.endswith(f"\n  {hint}\n")
+    assert "Value error" not in ran.err
+
+
+def test_lstn_alone_shows_its_help(run_lstn: RunLstn) -> None:
+    ran = run_lstn()
+    assert ran.code == 2
+    assert "Usage:" in ran.out + ran.err
+    assert not ran.err.startswith("error")
+
+
+class RefusedError(Exception):
+    exit_code = 2
+    ctx = None
+
+    def format_message(self) -> str:
+        return str(self.args[0])
+
+
+@given(st.text(max_size=80))
+def test_any_words_of_the_parser_become_a_usage_error(words: str) -> None:
+    for message in (
+        words,
+        f"Invalid value for '--loc': {words}",
+        f"Invalid value for '--loc': {words!r} is not one of 'a'.",
+    ):
+        error = RefusedError(message)
+        assert is_misuse(error)
+        assert isinstance(usage_error(error), UsageError)
+    assert not is_misuse(ValueError(words))
