@@ -15,8 +15,8 @@ from lstn.errors import LstnError, UsageError
 from lstn.files import remove_leftovers, write_text
 from lstn.formats.outputs import PAGE as WEB_PAGE
 from lstn.formats.outputs import STUDY, OutputFile, check_folder, check_outputs
-from lstn.lock import locked
 from lstn.machine.cores import usable_cores
+from lstn.machine.lock import locked
 from lstn.recipe import DEFAULT_RECIPE, by_recipe
 from lstn.terminal import note
 from lstn.waiting import say_loading

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from lstn.errors import ImageError
+from lstn.evaluation.answer import Guess, leading, softmax
 from lstn.images import Pixels, decode
 from lstn.runtime.engines.base import Engine
-from lstn.runtime.inference.answer import Guess, leading, softmax
 from lstn.runtime.inference.sources import decode_url
 from lstn.warp import Theta
 
