@@ -67,6 +67,9 @@ class Reading:
     truncated: bool = False
 
 
+USUAL = Reading()
+
+
 _REFUSED = frozenset(
     {
         "EPS",  # a program, which Ghostscript would run
@@ -90,7 +93,7 @@ def readable_suffixes() -> frozenset[str]:
     return frozenset(suffix.lower() for suffix, name in Image.EXTENSION.items() if name in formats)
 
 
-def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "", reading: Reading = Reading()) -> Pixels:
+def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "", reading: Reading = USUAL) -> Pixels:
     """Decode an image file, or the bytes of one, to (H, W, 3) uint8 RGB.
 
     EXIF rotation is applied, alpha composited on black, 16-bit gray scaled to 8 bits, and the first frame of an
