@@ -1,4 +1,4 @@
-"""What lower precision costs: accuracy, logits, and how far the transformer's window moves, on real images."""
+"""Drift and other costs of lower precision on real images: accuracy, logits, and how far the crop moves."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields

@@ -1,4 +1,4 @@
-"""How large a model's tensors get, measured on training images, and kept for the next time."""
+"""Ranges of a model's tensors, measured on training images, and kept for the next time."""
 
 import json
 import math
@@ -94,7 +94,7 @@ def check_count(split: Split, count: int) -> None:
     """
     if (found := min(count, len(split))) < FEWEST:
         hint = "use a larger data set" if len(split) < FEWEST else f"use --images {FEWEST} or more"
-        raise DataError(f"{found} images to calibrate on, at least {FEWEST} are wanted", hint=hint)
+        raise DataError(f"{found} images to calibrate on, at least {FEWEST} are needed", hint=hint)
 
 
 def ranges_of(onnx_file: Path, split: Split, *, method: RangeMethod, count: int, seed: int, cache: Path) -> Ranges:

@@ -1,4 +1,4 @@
-"""Which layers must stay in float32 for accuracy to fall by no more than so much: measured, not guessed."""
+"""Sensitivity of layers: which must stay in float32 for accuracy to fall by no more than so much, measured."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -39,7 +39,7 @@ class Recipe:
 RECIPES: dict[RecipeName, Recipe] = {
     # The paper's text on training; one rate for all weights.
     "paper": Recipe(batch_size=16, patience=10, lr=0.001, loc_lr_scale=1.0),
-    # What helped in docs/results/ablation-*.md: at the backbone's own rate a localizer can run away from the image.
+    # What helped in results/recipe/ablation-*.md: at the backbone's own rate a localizer can run away from the image.
     "robust": Recipe(batch_size=16, patience=10, lr=0.001, loc_lr_scale=0.3, warmup_epochs=1.0, cosine=True),
 }
 """The rest of a recipe's choices stay off until an ablation shows that they help (benchmarks/ablation.py)."""

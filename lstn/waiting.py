@@ -1,4 +1,4 @@
-"""What a person sees while a command works: what it does, how far it is, and how long it still takes.
+"""Progress of long work: what a command does, how far it is, and how long it still takes.
 
 On a terminal that is a bar. In a pipe or a file it is a line at the beginning, and one at least every 30 seconds.
 """

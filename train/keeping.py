@@ -1,4 +1,4 @@
-"""What a run leaves in its folder after every epoch: the state, which is the truth, and what follows from it."""
+"""Files that a run writes after every epoch: the state, which is the truth, and what follows from it."""
 
 import json
 from pathlib import Path

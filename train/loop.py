@@ -38,7 +38,7 @@ from lstn.train.run_state import LAST, Run, restore, write_state
 from lstn.train.step_memory import check_memory
 from lstn.train.threads import threads_here
 from lstn.train.watch.probe import Probe
-from lstn.warp import Theta
+from lstn.warp import Theta, outside_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +52,7 @@ class TrainingResult:
 
     checkpoint: Path
     model: Classifier
+    contract: Contract
     val: Split
     history: tuple[Epoch, ...]
     best: Epoch
@@ -209,7 +210,7 @@ def _fit(
             steps = number * -(-len(data.train) // options.batch_size)
             run.history[-1]["transformer"] = judged(seen, run.contract, epoch=number, steps=steps)
             run.warps.append(torch.from_numpy(theta := probe.thetas(run.model)))
-            watcher.warped(number, probe.shown(), theta)
+            watcher.warped(number, probe.shown(), theta, outside_of(run.contract.mean))
         with world.together():
             if world.rank == 0:
                 keep(run, folder, options, data)
@@ -320,6 +321,7 @@ def finish(
     return TrainingResult(
         checkpoint=folder / CHECKPOINT,
         model=model.cpu(),
+        contract=run.contract,
         val=data.val,
         history=tuple(run.history),
         best=best,

@@ -1,4 +1,4 @@
-"""What a run is: the choices that its weights depend on, kept in its folder so that it can be resumed."""
+"""Options of a run: the choices that its weights depend on, kept in its folder so that it can be resumed."""
 
 import json
 import math

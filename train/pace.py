@@ -1,4 +1,4 @@
-"""How long a run still takes: by its latest steps, and by whole epochs as soon as there is one."""
+"""Pace of a run: the time left, by its latest steps, and by whole epochs as soon as there is one."""
 
 import statistics
 import time

@@ -1,4 +1,4 @@
-"""What a recipe's choices mean for the optimizer."""
+"""Recipes applied to the optimizer."""
 
 import math
 

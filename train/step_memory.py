@@ -1,4 +1,4 @@
-"""What a training step needs in memory, counted on shapes alone before anything is computed."""
+"""Memory of a training step, counted on shapes alone before anything is computed."""
 
 import math
 from dataclasses import dataclass

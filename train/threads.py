@@ -1,4 +1,4 @@
-"""How many threads a training step gets: counted down in the first steps, as long as fewer are faster."""
+"""Threads of a training step: counted down in the first steps, as long as fewer are faster."""
 
 import os
 import statistics

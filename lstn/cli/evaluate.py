@@ -11,7 +11,7 @@ import typer
 
 from lstn.errors import UsageError
 from lstn.files import write_text
-from lstn.formats.outputs import EVALUATION, PAGE, OutputFile, check_outputs, files_of
+from lstn.formats.outputs import EVALUATION, PAGE, check_outputs, files_of, wanted_output
 from lstn.health.run_files import checkpoint_of
 from lstn.machine.gpu import Device
 from lstn.machine.memory import batch_of
@@ -75,20 +75,20 @@ def evaluate(
             metavar="N",
             min=0,
             help="Of the data set's splits or drawing.",
-            show_default="a run's own; else 0 if no split hangs on it",
+            show_default="a run's own; else 0 if no split depends on it",
         ),
     ] = None,
 ) -> None:
-    """Say how good a model is on the test images: top-1, top-5, its worst classes, and what it takes for what.
+    """Measure accuracy on test images.
 
-    --rotate, --scale and --shift repeat that on images disturbed by known amounts, bilinear and black outside, one
-    disturbance at a time.
+    Shows top-1, top-5, the worst classes and the most frequent confusions. --rotate, --scale and --shift repeat this on
+    images changed by known amounts, bilinear and black outside, one change at a time.
     """
     from lstn.evaluation.measuring import Evaluation, page, report, score
 
     wanted = {"rotate": rotate, "scale": scale, "shift": shift}
     disturbances = tuple(each for name, text in wanted.items() for each in _disturbances(name, text))
-    outputs = (json_ and OutputFile(json_, EVALUATION, "--json"), html and OutputFile(html, PAGE, "--html"))
+    outputs = (wanted_output("--json", json_, EVALUATION), wanted_output("--html", html, PAGE))
     check_outputs(outputs, inputs=files_of(file))
     with _opened(file, data, seed, device) as (contract, named, data_set, own, classify, most):
         batch = batch_of(contract.image_hw, min(most, _BATCH))
@@ -129,7 +129,7 @@ def _disturbances(name: str, text: str) -> Iterator["Disturbance"]:
             amount = math.nan
         low = 1 / largest if kind is Kind.SCALE else -largest
         if not low <= amount <= largest:
-            raise UsageError(f"--{name}: {word!r}; wanted numbers from {low:g} to {largest:g}, separated by commas")
+            raise UsageError(f"--{name}: {word!r}; expected numbers from {low:g} to {largest:g}, separated by commas")
         yield Disturbance(kind, amount)
 
 

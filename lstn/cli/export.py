@@ -40,7 +40,7 @@ def export(
         typer.Argument(
             metavar="RUN",
             help="A run's folder or a checkpoint; the newest run under ./runs if left out. "
-            "From an ONNX file of lstn, only what an engine wants besides is made.",
+            "From an ONNX file of lstn, only the files for the engine are made.",
             show_default=False,
         ),
     ] = None,
@@ -132,15 +132,15 @@ def export(
         bool,
         typer.Option(
             "--script",
-            help="trt: instead of the plan, write model.trtexec.sh beside model.onnx, which builds it with NVIDIA's "
-            "trtexec, on a device that needn't have Python; neither a GPU nor TensorRT is needed here.",
+            help="trt: instead of the plan, write model.trtexec.sh next to model.onnx, which builds it with NVIDIA's "
+            "trtexec, on a device without Python; neither a GPU nor TensorRT is needed here.",
         ),
     ] = False,
 ) -> None:
-    """Write a trained model as model.onnx, checked against PyTorch, and as a TensorRT plan or for OpenVINO.
+    """Write model.onnx, a plan or OpenVINO files.
 
-    A plan is model.plan with model.plan.json beside it, an OpenVINO model is model.xml with model.bin. Where they can't
-    be made, model.onnx is there all the same.
+    model.onnx is verified against PyTorch before it is saved. A plan is model.plan with model.plan.json, an OpenVINO
+    model is model.xml with model.bin. If these cannot be built here, model.onnx is written all the same.
     """
     from lstn.export.tensorrt.tuning import Tuning
 
@@ -255,7 +255,7 @@ def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") ->
     with working(f"writing {xml} and comparing"):
         record, agreement = write_openvino(onnx_file, xml, images)
     what = f"OpenVINO {record.version.partition('-')[0]}, {record.precision}"
-    kind = "images" if training else "embedded digits, for want of its own images,"
+    kind = "images" if training else "embedded digits, because its own images are not known,"
     typer.echo(f"{xml}  {file_size(xml)}  {what}, {agreement.images} {kind} against {onnx_file.name}: {agreement}")
     weights = bin_path(xml)
     typer.echo(f"{weights}  {file_size(weights)}  the weights of {xml.name}; keep the two together")

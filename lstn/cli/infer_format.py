@@ -1,4 +1,4 @@
-"""How `lstn infer` writes rows, and how many images a call of the engine gets."""
+"""Formats of the rows of `lstn infer`, and how many images one call of the engine gets."""
 
 import sys
 from enum import Enum

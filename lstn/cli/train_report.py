@@ -1,4 +1,4 @@
-"""What `lstn train` shows: what begins, the time left, a line an epoch, warnings, and the pictures at the end."""
+"""Display of `lstn train`: the start, the time left, a line an epoch, warnings, and the pictures at the end."""
 
 import threading
 import time
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from lstn.train.options import Options
     from lstn.train.pace import Pace
     from lstn.train.watch.board import Board
-    from lstn.warp import Theta
+    from lstn.warp import Colour, Theta
 
 _WORST = 3
 """Classes and confusions that are printed; test.json has all."""
@@ -150,9 +150,9 @@ class _Shown:
         if self._board is not None:
             self._board.epoch(row)
 
-    def warped(self, epoch: int, pixels: "Pixels", theta: "Theta") -> None:
+    def warped(self, epoch: int, pixels: "Pixels", theta: "Theta", outside: "Colour") -> None:
         if self._board is not None:
-            self._board.warped(epoch, pixels, theta)
+            self._board.warped(epoch, pixels, theta, outside)
 
     def _warn_of(self, transformer: "Health") -> None:
         """Say it when it begins, and not in every epoch that it lasts; the cure tells one trouble from another."""
@@ -175,23 +175,25 @@ def report(result: "TrainingResult", options: "Options") -> None:
         draw_curves,
         draw_warps,
     )
+    from lstn.warp import outside_of
 
+    outside = outside_of(result.contract.mean)
     folder, title = result.checkpoint.parent, f"{options.loc.value} + {options.model}"
     draw_curves(folder / CURVES, result.history, title)
     draw_confusion(folder / CONFUSION, result.scores, title)
     write_text(folder / TEST, result.scores.to_json())
     left = [CURVES, CONFUSION, TEST]
     if result.shown is not None:
-        draw_warps(folder / WARPS, result.model, result.val)
+        draw_warps(folder / WARPS, result.model, result.val, outside)
         left.append(WARPS)
     if result.shown is not None and result.warps:
-        draw_animation(folder / ANIMATION, result.shown, result.warps)
+        draw_animation(folder / ANIMATION, result.shown, result.warps, outside)
         left.append(ANIMATION)
     _name_the_worst(result)
-    accuracy = "test accuracy" if not result.test_is_val else "for want of test images, validation accuracy"
+    accuracy = "test accuracy" if not result.test_is_val else "there are no test images, so validation accuracy"
     typer.echo(
         f"{result.checkpoint}: {accuracy} {result.test_accuracy:.1%} on {result.test_images} images, "
-        f"weights of epoch {result.best['epoch']}; beside it {', '.join(left)}, metrics.jsonl"
+        f"weights of epoch {result.best['epoch']}; next to it {', '.join(left)}, metrics.jsonl"
     )
 
 

@@ -1,4 +1,4 @@
-"""Every image of a split is decoded once before it is used: which are broken, and what is in the others.
+"""Check of every image of a split before it is used: which are broken, and what is in the others.
 
 What was found is kept in the user's cache folder: for files whose names, sizes and times of change are the same nothing
 is read again, and for contents that were decoded before, wherever they lie now, nothing is decoded again.
@@ -153,7 +153,7 @@ def _kept_at(paths: Sequence[Path]) -> Path | None:
     if contents is None:
         return None
     settled = time.time_ns() - _SETTLED_NS
-    digest = hashlib.sha256(f"contents, Pillow {pillow_version}".encode())  # another one may read more, or less
+    digest = hashlib.sha256(f"contents 2, Pillow {pillow_version}".encode())  # another one may read more, or less
     for path in paths:
         try:
             status = path.stat()

@@ -1,4 +1,4 @@
-"""One opening of a model's file: what it is, how its requests become batches, and its first batch."""
+"""Generation of a model: one opening of its file, how its requests become batches, and its first batch."""
 
 import threading
 from dataclasses import dataclass
@@ -58,4 +58,4 @@ def warm_up(engine: Engine, batch: int) -> None:
         except Exception as error:
             raise DeviceError(f"the engine failed on its first batch: {error}") from error
         if not np.isfinite(prediction.logits).all():
-            raise ArtifactError("the model answers a black image with something that is no number")
+            raise ArtifactError("the model answers a black image with something that is not a number")

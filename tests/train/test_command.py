@@ -54,7 +54,7 @@ def test_a_run_without_test_images_says_what_it_was_tested_on(data: str, run_lst
         f"warning: no {Path('images/test').absolute()}: the validation images are tested, and these chose the epoch, "
         "which flatters it"
     ]
-    assert "for want of test images, validation accuracy" in ran.out
+    assert "there are no test images, so validation accuracy" in ran.out
     assert "test accuracy" not in ran.out
     parts = load_checkpoint(Path("runs/a/checkpoint.safetensors")).training.parts
     assert parts == "as the folders train and val say; without test images, those of val are tested"
@@ -105,7 +105,7 @@ def test_a_recipe_is_there_for_every_name() -> None:
         (("--name", ".."), "can't name a run"),
         (("--device", "tpu"), "unknown device 'tpu'"),
         (("--device", "cuda:x"), "unknown device 'cuda:x'"),
-        (("--resume", "runs/gone"), "this is no run"),
+        (("--resume", "runs/gone"), "this is not a run"),
         (("--weights", "gone.safetensors"), "gone.safetensors"),
         (("--image-size", "16"), "too small"),
         (("--weights", "imagenet"), "cnn"),
@@ -114,7 +114,7 @@ def test_a_recipe_is_there_for_every_name() -> None:
         (("--loc", "none", "--loc-lr-scale", "7"), "loc none trains no localizer"),
         (("--loc", "identity", "--in-frame", "0"), "loc identity trains no localizer"),
         (("--loc", "dead", "--loc-lr-scale", "0.1"), "loc dead trains no localizer"),
-        (("--lr", "inf"), "--lr inf is no number"),
+        (("--lr", "inf"), "--lr inf is not a number"),
         (("--model", "resnet-18", "--image-size", "32", "--batch-size", "1"), "can't train on one image"),
     ],
 )

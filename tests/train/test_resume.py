@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from short_runs import assert_same_weights, options, run, weights_of, without_time
 
 from lstn.contract import IMAGENET_MEAN, Loc, ThetaForm
-from lstn.errors import ArtifactError
+from lstn.errors import ArtifactError, UsageError
 from lstn.health.run_health import METRICS
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.train.run_state import LAST, read_options
@@ -169,3 +169,18 @@ def test_weights_start_the_backbone_and_are_not_needed_to_resume(data: str, tmp_
     assert started.contract.mean == IMAGENET_MEAN
     file.unlink()
     assert len(run(replace(given, epochs=4), tmp_path / "started", resume=True).history) == 4
+
+
+def test_a_run_that_trains_is_not_resumed_by_another_process(data: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", KILLED, options(data, epochs=1000).to_json(), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        first.stdout.readline()  # it has taken a step
+        try:
+            with pytest.raises(UsageError, match=f"process {first.pid} on .* writes there now"):
+                run(options(data, epochs=1000), folder, resume=True)
+        finally:
+            first.kill()
+    run(options(data, epochs=1), folder, resume=True)
+    assert not (folder / ".lock").exists()

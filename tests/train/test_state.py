@@ -169,7 +169,7 @@ EDITS: dict[str, Edit] = {
     "a seed too large": lambda tensors, rest: asked_for(rest, seed=2**63),
     "a huge image": lambda tensors, rest: asked_for(rest, image_size=10**9),
     "another precision": lambda tensors, rest: asked_for(rest, precision="fp8"),
-    "a rate that is no number": lambda tensors, rest: asked_for(rest, lr=float("nan")),
+    "a rate that is not a number": lambda tensors, rest: asked_for(rest, lr=float("nan")),
     "one for cosine": lambda tensors, rest: asked_for(rest, cosine=1),
     "a short moment": lambda tensors, rest: tensors.update({"optimizer.0.exp_avg": torch.zeros(1)}),
     "a long step": lambda tensors, rest: tensors.update({"optimizer.0.step": torch.zeros(3)}),

@@ -1,4 +1,4 @@
-"""Is the transformer alive? A few validation images, looked at after every epoch, tell."""
+"""Probe of the transformer: a few validation images, looked at after every epoch, say whether it is alive."""
 
 import math
 
