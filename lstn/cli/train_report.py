@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from lstn.health.chance import FEWEST_EPOCHS, FEWEST_STEPS, at_chance, chance_cure, chance_warning
 from lstn.machine.cores import usable_cores
 from lstn.terminal import messages, note, warn
 from lstn.waiting import duration, telling
@@ -67,6 +68,7 @@ class _Shown:
         self._soon: threading.Timer | None = None
         self._timed = threading.Lock()
         self._told = ""
+        self._told_chance = False
 
     def close(self) -> None:
         if self._soon is not None:
@@ -145,6 +147,9 @@ class _Shown:
         if self._pace is not None:
             self._pace.epoch(row["seconds"])
         self._where = f"after epoch {row['epoch']}"
+        steps = row["epoch"] * self._outlook.steps if self._outlook is not None else 0
+        if row["epoch"] >= FEWEST_EPOCHS and steps >= FEWEST_STEPS:
+            self._warn_of_chance(row)
         if "transformer" in row:
             self._warn_of(row["transformer"])
         if self._board is not None:
@@ -153,6 +158,13 @@ class _Shown:
     def warped(self, epoch: int, pixels: "Pixels", theta: "Theta", outside: "Colour") -> None:
         if self._board is not None:
             self._board.warped(epoch, pixels, theta, outside)
+
+    def _warn_of_chance(self, row: "Epoch") -> None:
+        """Say it once, when it is first so."""
+        if at_chance(row["val_accuracy"], row.get("chance")) and not self._told_chance:
+            self._told_chance = True
+            warn(chance_warning(row["val_accuracy"]))
+            note(f"  likely cure: {chance_cure(self._options.lr, self._options.weights)}")
 
     def _warn_of(self, transformer: "Health") -> None:
         """Say it when it begins, and not in every epoch that it lasts; the cure tells one trouble from another."""
@@ -195,6 +207,9 @@ def report(result: "TrainingResult", options: "Options") -> None:
         f"{result.checkpoint}: {accuracy} {result.test_accuracy:.1%} on {result.test_images} images, "
         f"weights of epoch {result.best['epoch']}; next to it {', '.join(left)}, metrics.jsonl"
     )
+    if at_chance(result.best["val_accuracy"], result.best.get("chance")):
+        warn(chance_warning(result.best["val_accuracy"]))
+        note(f"  likely cure: {chance_cure(options.lr, options.weights)}")
 
 
 TEST = "test.json"
