@@ -1,7 +1,7 @@
 """Measure how fast images reach a training step: ours against torchvision's ImageFolder and torch's DataLoader.
 
     python benchmarks/loading.py --folder PATH [--image-size 224] [--workers 2] [--rounds 5]
-                                 [--out docs/results/loading.json]
+                                 [--out results/loading/loading.json]
 
 PATH/<class>/* are the images of one split; both sides resize them to the same square and shuffle. Ours is measured
 while it decodes (as in the first epoch, and in all of a set too large for memory) and once it holds the images. The
@@ -40,7 +40,7 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/loading.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/loading/loading.json"))
     arguments = parser.parse_args()
 
     hw = (arguments.image_size, arguments.image_size)

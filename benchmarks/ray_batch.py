@@ -80,11 +80,11 @@ def main() -> None:
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/ray_batch.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/clusters/ray_batch.json"))
     arguments = parser.parse_args()
     images = list(islice(images_below(arguments.images, Skipped()), arguments.count + WARM_UP))
     if len(images) < arguments.count + WARM_UP:
-        parser.error(f"{arguments.images} holds {len(images)} images; wanted {arguments.count + WARM_UP}")
+        parser.error(f"{arguments.images} holds {len(images)} images; expected {arguments.count + WARM_UP}")
     models = [measure(model, images, arguments.rounds) for model in arguments.models]
     result = {"count": arguments.count, "models": models, "cores": usable_cores(), **machine_of(LIBRARIES)}
     result["libraries"]["ray"] = version("ray")

@@ -1,4 +1,4 @@
-"""What lower precision costs: accuracy, logits, and how far the transformer's window moves, on real images."""
+"""Drift and other costs of lower precision on real images: accuracy, logits, and how far the crop moves."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
-from rich.progress import track
 
 from lstn.calibration.lowering_cost import (
     Accuracy,
@@ -28,7 +27,8 @@ from lstn.data.dataset import Split
 from lstn.errors import DataError, UsageError, VerificationError
 from lstn.formats.onnx_file import read_model
 from lstn.images import Pixels
-from lstn.terminal import messages
+from lstn.machine.memory import batch_of
+from lstn.waiting import working
 from lstn.warp import Theta, drift_px
 
 IMAGES = 500
@@ -203,16 +203,12 @@ def _spread(size: int, count: int) -> Ints:
 
 def _decoded(split: Split, indices: Ints, batch: int, doing: str) -> Iterator[tuple[Pixels, Ints]]:
     """Yield pixels (N, H, W, 3) uint8 and labels (N,) int64."""
-    starts = track(
-        range(0, len(indices), batch),
-        description=doing,
-        console=messages(),
-        transient=True,
-        disable=not messages().is_terminal,
-    )
-    for start in starts:
-        pixels, labels = zip(*(split[int(index)] for index in indices[start : start + batch]), strict=True)
-        yield np.stack(pixels), np.array(labels, dtype=np.int64)
+    with working(f"{doing} on {len(indices):,} images", len(indices)) as advance:
+        batch = batch_of(split[0][0].shape[:2], batch)
+        for start in range(0, len(indices), batch):
+            pixels, labels = zip(*(split[int(index)] for index in indices[start : start + batch]), strict=True)
+            yield np.stack(pixels), np.array(labels, dtype=np.int64)
+            advance(len(labels))
 
 
 def _checked(labels: Ints, contract: Contract) -> Ints:

@@ -71,7 +71,7 @@ def measure_noise(
     """
     points = _points(reference, lowered)
     graph = _joined(reference, lowered, [point for point in points if point.lowered], name)
-    session = Session(graph, f"{name} beside float32")
+    session = Session(graph, f"{name} next to float32")
     outputs = [entry.name for entry in graph.graph.output]
     sums = np.zeros(len(outputs))
     with np.errstate(invalid="ignore"):  # infinite + infinite, or minus it: said below

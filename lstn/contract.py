@@ -1,4 +1,4 @@
-"""What a model is: one frozen value that travels inside every artifact, so that nothing downstream is told twice."""
+"""Contract: what a model is, as one frozen value that every artifact carries, so that no command asks again."""
 
 import json
 import math
@@ -157,7 +157,7 @@ def _image_hw(value: object) -> tuple[int, int]:
 
 def _iterations(value: object) -> int:
     if type(value) is not int or not 1 <= value <= MAX_ITERATIONS:
-        raise ValueError(f"iterations {value!r:.80}, wanted 1 to {MAX_ITERATIONS}")
+        raise ValueError(f"iterations {value!r:.80}, expected 1 to {MAX_ITERATIONS}")
     return value
 
 

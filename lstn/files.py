@@ -27,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = temporary_beside(path)
     try:
         if path.exists() and not path.is_file():  # a rename over /dev/null would take it from the whole machine
-            raise LstnError(f"cannot write {path}: it is no regular file", hint="name a file")
+            raise LstnError(f"cannot write {path}: it is not a regular file", hint="name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _flush_to_disk(temporary)

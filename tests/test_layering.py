@@ -1,4 +1,4 @@
-"""Who may import whom: the storeys of CONTRIBUTING.md, read from the source."""
+"""Layering: the storeys of CONTRIBUTING.md, read from the source."""
 
 import ast
 from collections import defaultdict

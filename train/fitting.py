@@ -13,8 +13,9 @@ from lstn.nn.classifier import Classifier
 from lstn.train.distributed import ALONE, Shares, World
 from lstn.train.loading import ImageBatch
 from lstn.train.options import Options, TrainingPrecision
-from lstn.train.recipes import average, outside, set_rate
+from lstn.train.recipes import outside, set_rate
 from lstn.train.run_state import Run
+from lstn.train.threads import Threads
 
 OnStep = Callable[[int, int, float, float], None]
 """Called after every batch with the epoch, images seen in it, mean loss and accuracy so far."""
@@ -81,6 +82,7 @@ def train_epoch(
     device: torch.device,
     number: int,
     step: OnStep,
+    threads: Threads,
     world: World = ALONE,
 ) -> tuple[float, float]:
     """Fit the weights to every batch once; return the mean loss (nats) and the accuracy (0..1) on the way.
@@ -91,7 +93,7 @@ def train_epoch(
     sizes = loader.batch_sampler.sizes()
     run.model.train()
     seen, loss_sum, right = 0, 0.0, 0.0
-    for index, (size, (pixels, labels)) in enumerate(zip(sizes, loader, strict=True)):
+    for index, (size, (pixels, labels)) in enumerate(threads.over(zip(sizes, loader, strict=True))):
         set_rate(run.optimizer, options, number - 1 + (index + 0.5) / len(sizes), options.epochs)
         pixels, labels = pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
         logits, theta = network(pixels)
@@ -105,9 +107,6 @@ def train_epoch(
         if not math.isfinite(value):
             raise world.told(diverged(run, value / size, number, options))
         _descend(run, loss * (counts * world.size / size), options)
-        if run.averaged is not None:
-            run.steps += 1
-            average(run.averaged, run.model, run.steps, options.ema_epochs * len(sizes))
         seen, loss_sum, right = seen + size, loss_sum + entropy_sum, right + hit_count
         step(number, seen, loss_sum / seen, right / seen)
     return loss_sum / seen, right / seen

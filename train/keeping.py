@@ -1,4 +1,4 @@
-"""What a run leaves in its folder after every epoch: the state, which is the truth, and what follows from it."""
+"""Files that a run writes after every epoch: the state, which is the truth, and what follows from it."""
 
 import json
 from pathlib import Path
@@ -56,4 +56,4 @@ def _write_best(run: Run, folder: Path, options: Options, data: DataSet) -> None
     training = Training(
         options.data, options.seed, latest["epoch"], latest["val_accuracy"], data.parts, data.train.fingerprint
     )
-    write_checkpoint(folder / CHECKPOINT, run.kept, run.contract, training)
+    write_checkpoint(folder / CHECKPOINT, run.model, run.contract, training)

@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -36,8 +35,10 @@ from lstn.train.options import Options
 from lstn.train.recipes import make_optimizer
 from lstn.train.run_folder import claimed
 from lstn.train.run_state import LAST, Run, restore, write_state
+from lstn.train.step_memory import check_memory
+from lstn.train.threads import threads_here
 from lstn.train.watch.probe import Probe
-from lstn.warp import Theta
+from lstn.warp import Theta, outside_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,7 @@ class TrainingResult:
 
     checkpoint: Path
     model: Classifier
+    contract: Contract
     val: Split
     history: tuple[Epoch, ...]
     best: Epoch
@@ -63,17 +65,29 @@ class TrainingResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Watcher:
-    """Where progress goes. `started` hears the number of training images, `epoch` every finished epoch, `warped`
-    before that what a few images (n, H, W, 3) and their theta (n, 2, 3) are in it, if there is a transformer."""
+class Outlook:
+    """What a run is about to do. images, val_images: in an epoch; steps: of an epoch; finished: epochs before."""
 
-    started: Callable[[int, int], None]
+    device: str
+    parameters: int
+    images: int
+    val_images: int
+    steps: int
+    finished: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Where progress goes. `started` hears what is about to be done, `epoch` every finished epoch, `warped` before that
+    what a few images (n, H, W, 3) and their theta (n, 2, 3) are in it, if there is a transformer."""
+
+    started: Callable[[Outlook], None]
     step: OnStep
     epoch: Callable[[Epoch, Epoch], None]
     warped: Callable[[int, Pixels, Theta], None] = lambda epoch, pixels, theta: None
 
 
-SILENT = Watcher(lambda images, finished: None, lambda *figures: None, lambda row, best: None)
+SILENT = Watcher(lambda outlook: None, lambda *figures: None, lambda row, best: None)
 """Hears everything and says nothing, as all processes of a run but the first do."""
 
 
@@ -125,7 +139,8 @@ def _fit(
     with world.together():
         if world.rank > 0:
             data = opened(options)
-        run = start(options, describe(options, data), device, (data.train, data.val, data.test))
+        check_memory(contract := describe(options, data), min(options.batch_size, len(data.train)), device)
+        run = start(options, contract, device, (data.train, data.val, data.test))
         if options.batch_size < 2 * world.size > 2:
             raise UsageError(
                 f"a batch of {options.batch_size} is too small for {world.size} processes, of 2 images each"
@@ -155,7 +170,8 @@ def _fit(
                 mend(run, folder, options, data)
     network = world.wrapped(Network(run.model, options.precision, compiled=compiled), device)
     watcher = watcher if world.rank == 0 else SILENT
-    watcher.started(len(data.train), len(run.history))
+    watcher.started(_outlook(run, data, options, device))
+    threads = threads_here(device, run.threads)
     augment = Augmentation(options.augment, image_hw=run.contract.image_hw, mirrors=data.mirrors, seed=options.seed)
     train, val = Images(data.train, augment), Images(data.val)
     while len(run.history) < options.epochs and run.flat_epochs < options.patience:
@@ -170,9 +186,12 @@ def _fit(
             device=device,
             world=world,
         )
-        train_loss, train_accuracy = train_epoch(run, network, loader, options, device, number, watcher.step, world)
-        world.agree(run.kept)
-        val_loss, val_accuracy = evaluate(run.kept, val, options.batch_size, workers, device, world)
+        train_loss, train_accuracy = train_epoch(
+            run, network, loader, options, device, number, watcher.step, threads, world
+        )
+        run.threads = threads.chosen or 0
+        world.agree(run.model)
+        val_loss, val_accuracy = evaluate(run.model, val, options.batch_size, workers, device, world)
         if not math.isfinite(val_loss):  # the last step of the epoch may have been the one too far
             raise world.told(diverged(run, val_loss, number, options))
         seconds = time.perf_counter() - began
@@ -187,17 +206,28 @@ def _fit(
             )
         )
         if probe is not None:
-            seen = probe.examine(run.kept, run.model)
+            seen = probe.examine(run.model)
             steps = number * -(-len(data.train) // options.batch_size)
             run.history[-1]["transformer"] = judged(seen, run.contract, epoch=number, steps=steps)
-            run.warps.append(torch.from_numpy(theta := probe.thetas(run.kept)))
-            watcher.warped(number, probe.shown(), theta)
+            run.warps.append(torch.from_numpy(theta := probe.thetas(run.model)))
+            watcher.warped(number, probe.shown(), theta, outside_of(run.contract.mean))
         with world.together():
             if world.rank == 0:
                 keep(run, folder, options, data)
         assert run.best is not None  # there is a latest epoch
         watcher.epoch(run.history[-1], run.best)
     return finish(folder, data, run, options, workers, device, world, probe.shown() if probe else None)
+
+
+def _outlook(run: Run, data: DataSet, options: Options, device: torch.device) -> Outlook:
+    return Outlook(
+        device=str(device),
+        parameters=sum(weight.numel() for weight in run.model.parameters()),
+        images=len(data.train),
+        val_images=len(data.val),
+        steps=-(-len(data.train) // options.batch_size),
+        finished=len(run.history),
+    )
 
 
 def opened(options: Options) -> DataSet:
@@ -231,8 +261,7 @@ def start(options: Options, contract: Contract, device: torch.device, splits: Se
     # Convolutions are fastest so, on a CPU too; pixels arrive so, and what the sampler warps then goes on so.
     model = Classifier(contract).to(device).to(memory_format=torch.channels_last)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
-    averaged = deepcopy(model) if options.ema_epochs else None
-    return Run(model, make_optimizer(model, options), scaler, identity(contract, splits), contract, averaged)
+    return Run(model, make_optimizer(model, options), scaler, identity(contract, splits), contract)
 
 
 def identity(contract: Contract, splits: Sequence[Split]) -> str:
@@ -292,6 +321,7 @@ def finish(
     return TrainingResult(
         checkpoint=folder / CHECKPOINT,
         model=model.cpu(),
+        contract=run.contract,
         val=data.val,
         history=tuple(run.history),
         best=best,

@@ -1,4 +1,4 @@
-"""What is exported to be measured and not to be used: parts of a model, and models as torch exports them by default."""
+"""Exports for measuring only: parts of a model, and models as torch exports them by default."""
 
 from pathlib import Path
 

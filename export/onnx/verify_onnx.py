@@ -14,6 +14,7 @@ from lstn.data.dataset import open_data
 from lstn.errors import LstnError, VerificationError
 from lstn.images import Pixels
 from lstn.imports import require
+from lstn.machine.memory import batch_of
 from lstn.terminal import warn
 from lstn.warp import drift_px
 
@@ -180,12 +181,13 @@ def onnx_outputs(model: Path | bytes, contract: Contract, images: Pixels, *, as_
 def batched(images: Pixels) -> Iterator[Pixels]:
     """Cut images into batches of several sizes."""
     start = 0
-    for size in _FIRST_BATCHES:
+    most = batch_of((images.shape[1], images.shape[2]), _BATCH)
+    for size in (size for size in _FIRST_BATCHES if size <= most):
         if start < len(images):
             yield images[start : start + size]
         start += size
-    for begin in range(start, len(images), _BATCH):
-        yield images[begin : begin + _BATCH]
+    for begin in range(start, len(images), most):
+        yield images[begin : begin + most]
 
 
 def not_finite(outputs: Outputs) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -11,10 +11,12 @@ import typer
 
 from lstn.errors import UsageError
 from lstn.files import write_text
-from lstn.formats.outputs import EVALUATION, PAGE, OutputFile, check_outputs, files_of
+from lstn.formats.outputs import EVALUATION, PAGE, check_outputs, files_of, wanted_output
 from lstn.health.run_files import checkpoint_of
 from lstn.machine.gpu import Device
-from lstn.terminal import messages, note, note_once, warn
+from lstn.machine.memory import batch_of
+from lstn.terminal import note, note_once, warn
+from lstn.waiting import say_loading, working
 
 if TYPE_CHECKING:
     from lstn.contract import Contract
@@ -25,9 +27,6 @@ if TYPE_CHECKING:
     from lstn.nn.checkpoint import Training
 
 _BATCH = 64
-_BATCH_BYTES = 64 << 20
-"""Of one batch of pixels, so that a model of huge images doesn't take the memory."""
-
 _PIPE_WIDTH = 100
 _MOST_CLASSES, _WORST = 50, 5
 """Rows of a terminal's tables; a page and --json have every class."""
@@ -76,24 +75,23 @@ def evaluate(
             metavar="N",
             min=0,
             help="Of the data set's splits or drawing.",
-            show_default="a run's own; else 0 if no split hangs on it",
+            show_default="a run's own; else 0 if no split depends on it",
         ),
     ] = None,
 ) -> None:
-    """Say how good a model is on the test images: top-1, top-5, its worst classes, and what it takes for what.
+    """Measure accuracy on test images.
 
-    --rotate, --scale and --shift repeat that on images disturbed by known amounts, bilinear and black outside, one
-    disturbance at a time.
+    Shows top-1, top-5, the worst classes and the most frequent confusions. --rotate, --scale and --shift repeat this on
+    images changed by known amounts, bilinear and black outside, one change at a time.
     """
     from lstn.evaluation.measuring import Evaluation, page, report, score
 
     wanted = {"rotate": rotate, "scale": scale, "shift": shift}
     disturbances = tuple(each for name, text in wanted.items() for each in _disturbances(name, text))
-    outputs = (json_ and OutputFile(json_, EVALUATION, "--json"), html and OutputFile(html, PAGE, "--html"))
+    outputs = (wanted_output("--json", json_, EVALUATION), wanted_output("--html", html, PAGE))
     check_outputs(outputs, inputs=files_of(file))
     with _opened(file, data, seed, device) as (contract, named, data_set, own, classify, most):
-        height, width = contract.image_hw
-        batch = max(1, min(most, _BATCH, _BATCH_BYTES // (height * width * 3)))
+        batch = batch_of(contract.image_hw, min(most, _BATCH))
         if data_set.found:
             note_once(data_set.found)
         chosen = split or _default_split(data_set, own=own)
@@ -101,7 +99,7 @@ def evaluate(
         if split is None and chosen == "all":
             warn(f"all {len(images)} images are taken as test images of {named}: if the model was trained on some of "
                  "them, add --split test and the --seed of its training")  # fmt: skip
-        with _progress(len(images)) as advance:
+        with working(f"classifying {len(images):,} images of {named}", len(images)) as advance:
             plain, *others = score(classify, images, contract.labels, disturbances, batch=batch, advance=advance)
     sweeps = tuple(zip(disturbances, others, strict=True))
     tested: AnySplit = "val" if chosen == "test" and data_set.test_is_val else chosen
@@ -131,7 +129,7 @@ def _disturbances(name: str, text: str) -> Iterator["Disturbance"]:
             amount = math.nan
         low = 1 / largest if kind is Kind.SCALE else -largest
         if not low <= amount <= largest:
-            raise UsageError(f"--{name}: {word!r}; wanted numbers from {low:g} to {largest:g}, separated by commas")
+            raise UsageError(f"--{name}: {word!r}; expected numbers from {low:g} to {largest:g}, separated by commas")
         yield Disturbance(kind, amount)
 
 
@@ -144,6 +142,7 @@ def _opened(
     from lstn.data.dataset import open_data_of
 
     if file.is_dir() or file.suffix == ".safetensors":
+        say_loading(f"evaluating {file}")
         from lstn.nn.classify import open_checkpoint
         from lstn.nn.device import choose_device
 
@@ -185,13 +184,3 @@ def _show(evaluation: "Evaluation") -> None:
     print_table(console, class_table(evaluation.scores, _MOST_CLASSES))
     if (worst := confusion_table(evaluation.scores, _WORST)).rows:
         print_table(console, worst)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=messages(), transient=True, disable=not messages().is_terminal) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda count: bar.advance(task, count)

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lstn.terminal import file_size, messages
+from lstn.terminal import file_size
+from lstn.waiting import working
 
 if TYPE_CHECKING:
     from lstn.nn.checkpoint import Checkpoint
@@ -21,6 +22,6 @@ def export_onnx(
 
     contract, training = checkpoint.contract, checkpoint.training
     images = sample_images(training.data, contract.image_hw, seed=training.seed)
-    with messages().status(f"exporting {contract.loc.value} + {contract.backbone}"):
+    with working(f"exporting {contract.loc.value} + {contract.backbone}, and comparing with PyTorch"):
         agreement = write_onnx(checkpoint.model, onnx_file, contract, images, fused=fused)
     tell(f"{onnx_file}  {file_size(onnx_file)}  {agreement.images} images against PyTorch: {agreement}")

@@ -18,12 +18,12 @@ from lstn.formats.outputs import OutputFile, check_folder, check_outputs, files_
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
 from lstn.terminal import messages, note
+from lstn.waiting import working
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lstn.runtime.inference.predict import ResultRow
     from lstn.runtime.inference.rows import Write
+    from lstn.warp import Colour
 
 _FILE_WIDTH = 100
 """Columns of a table that goes to a file or a pipe."""
@@ -78,15 +78,16 @@ def infer(
         ),
     ] = None,
 ) -> None:
-    """Classify images; print a row for each, in the order given.
+    """Classify images.
 
-    An image that can't be read becomes a row with its error, the others go on, and the exit code is 1. JSON keeps every
-    file name exactly; CSV and tables show control characters escaped.
+    Prints a row for each image, in the order given. An image that cannot be read becomes a row with its error, the
+    others go on, and the exit code is 1. JSON keeps every file name exactly; CSV and tables escape control characters.
     """
     from lstn.data.listing import Skipped
     from lstn.runtime.engines.opening import open_engine
     from lstn.runtime.inference.predict import predict
     from lstn.runtime.inference.sources import is_url, list_images
+    from lstn.warp import outside_of
 
     if ray is not None:
         if warps is not None:
@@ -125,7 +126,7 @@ def infer(
         started = time.perf_counter()
         rows = predict(opened, images, batch=size, top=top, workers=workers or min(8, usable_cores()))
         with closing(rows), _sink(wanted, output, opened.contract.labels, images, top) as write:
-            failed = _write_all(rows, write, warps)
+            failed = _write_all(rows, write, warps, outside_of(opened.contract.mean))
     took = time.perf_counter() - started
     goal = f" -> {output}" if output else ""
     note(f"{len(images)} images in {took:.1f} s, {len(images) / took:.0f} images/s{goal}")
@@ -133,7 +134,7 @@ def infer(
         raise LstnError(f"{failed} of {len(images)} images have no answer", hint="the error in their rows says why")
 
 
-def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None) -> int:
+def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None, outside: "Colour") -> int:
     """Return how many rows hold an error."""
     from lstn.runtime.inference.warp_pictures import save_warp
 
@@ -144,7 +145,7 @@ def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path
             done += 1
             failed += bool(row.error)
             if warps is not None:
-                save_warp(row, warps, number=done)
+                save_warp(row, warps, outside, number=done)
     return failed
 
 
@@ -171,7 +172,10 @@ def _sink(
             Format.CSV: lambda: csv_rows(stream, top=min(top, len(labels))),
         }
         hidden = on_screen and bar is not console
-        with writers[wanted]() as write, _progress(len(images), bar, hidden=hidden) as advance:
+        with (
+            writers[wanted]() as write,
+            working(f"classifying {len(images):,} images", len(images), console=bar, hidden=hidden) as advance,
+        ):
 
             def write_and_advance(rows: Sequence["ResultRow"]) -> None:
                 write(rows)
@@ -187,21 +191,3 @@ def _destination(output: Path | None) -> Iterator[TextIO]:
         return
     with replacing(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         yield stream
-
-
-@contextmanager
-def _progress(total: int, console: "Console", *, hidden: bool) -> Iterator[Callable[[int], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
-
-    columns = (BarColumn(bar_width=None), TaskProgressColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    bar = Progress(
-        *columns,
-        console=console,
-        transient=True,
-        disable=hidden or not console.is_terminal,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    with bar:
-        task = bar.add_task("", total=total)
-        yield lambda count: bar.advance(task, count)

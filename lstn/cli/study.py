@@ -18,6 +18,7 @@ from lstn.lock import locked
 from lstn.machine.cores import usable_cores
 from lstn.recipe import DEFAULT_RECIPE, by_recipe
 from lstn.terminal import note
+from lstn.waiting import say_loading
 
 if TYPE_CHECKING:
     import torch
@@ -71,12 +72,14 @@ def study(
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where runs and results go.")] = Path("study"),
 ) -> None:
-    """Compare localizers fairly: the same backbone, budget and seeds, and what comes of it with intervals.
+    """Compare localizers fairly.
 
-    FOLDER gets a run for each localizer and seed, study.json, and study.html: errors, paired differences, accuracy
-    against rotation, scale and shift of the test images, and the warps side by side. Whatever is finished isn't trained
-    again: after a stop the same command goes on, and with more --seeds or --locs it adds to what there is.
+    All localizers get the same backbone, budget and seeds. FOLDER gets a run for each localizer and seed, study.json,
+    and study.html: errors with intervals, paired differences, accuracy against rotation, scale and shift of the test
+    images, and the warps side by side. Finished runs are not trained again: after a stop, the same command continues,
+    and with more --seeds or --locs it adds to what there is.
     """
+    say_loading(f"comparing {locs} on {data}")
     from lstn.data.dataset import require_test
     from lstn.nn.device import choose_device
     from lstn.research.study.study_results import whole_study
@@ -189,11 +192,12 @@ def _write(out: Path, study: "Study", options: "Options") -> None:
     from lstn.data.dataset import open_data
     from lstn.research.study.study_page import page
     from lstn.research.study.study_results import SHOWN, spaced, summary
+    from lstn.warp import outside_of
 
-    test = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed).test
-    images = [test[int(index)][0] for index in spaced(len(test), SHOWN)]
+    data = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed)
+    images = [data.test[int(index)][0] for index in spaced(len(data.test), SHOWN)]
     write_text(out / RESULTS, json.dumps(summary(study), ensure_ascii=False, indent=1) + "\n")
-    write_text(out / PAGE, page(study, images))
+    write_text(out / PAGE, page(study, images, outside_of(data.mean)))
 
 
 def _show(study: "Study") -> None:

@@ -19,6 +19,7 @@ from lstn.health.run_files import RUNS, run_folder
 from lstn.machine.cores import usable_cores
 from lstn.recipe import DEFAULT_RECIPE, by_recipe
 from lstn.terminal import messages, note
+from lstn.waiting import say_loading
 
 if TYPE_CHECKING:
     import torch
@@ -97,7 +98,7 @@ def train(
     ] = None,
     recipe: Annotated[
         Literal["paper", "robust"],
-        typer.Option(help="How weights are fitted (docs/training.md); the options down to --in-frame override it."),
+        typer.Option(help="How weights are fitted; the options down to --in-frame override it."),
     ] = DEFAULT_RECIPE,
     patience: Annotated[
         int | None,
@@ -148,12 +149,14 @@ def train(
         bool, typer.Option("--tensorboard", help="Log curves and warps for TensorBoard, in the run's folder.")
     ] = False,
 ) -> None:
-    """Train a classifier with a spatial transformer, and keep the best epoch.
+    """Train a classifier with a transformer.
 
-    The run's folder, runs/NAME, holds checkpoint.safetensors (the best epoch), metrics.jsonl, test.json, pictures of
-    curves, confusions and warps, and last.safetensors, from which --resume goes on after Ctrl-C or a crash. lstn doctor
-    says of it whether its transformer is alive. Processes started by torchrun share every batch (docs/training.md).
+    The folder of the run, runs/NAME, holds checkpoint.safetensors (the best epoch), metrics.jsonl, test.json, pictures
+    of curves, confusions and warps, and last.safetensors, from which --resume continues after Ctrl-C or a crash.
+    lstn doctor RUN says whether its transformer is alive. Processes started by torchrun share every batch.
+    docs/how-to/training.md explains all of this.
     """
+    say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
     from lstn.train.loop import fit
     from lstn.train.watch.board import Board
 
@@ -195,7 +198,8 @@ def chosen_options(context: typer.Context, fixed: Mapping[str, object]) -> "Opti
     given = {each.name: value for each in fields(Options) if (value := context.params.get(each.name)) is not None}
     for name, value in given.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"--{name.replace('_', '-')} {value} is no number to train with", hint="give a finite one")
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} {value} is not a number to train with", hint="give a finite number")
     if "image_size" not in given:
         given["image_size"] = own_size(given["model"])
     from lstn.data.dataset import located, rooted
@@ -236,7 +240,7 @@ def _resumed(context: typer.Context, folder: Path, given: "Options") -> "Options
     from lstn.train.run_state import LAST, read_options
 
     if not (folder / LAST).is_file():
-        raise UsageError(f"{folder}: no {LAST} here, so this is no run", hint="start one with: lstn train")
+        raise UsageError(f"{folder}: no {LAST} here, so this is not a run", hint="start one with: lstn train")
     stored = read_options(folder / LAST)
     sources = {name: context.get_parameter_source(name) for name in context.params}
     typed = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}

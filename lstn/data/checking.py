@@ -1,4 +1,4 @@
-"""Every image of a split is decoded once before it is used: which are broken, and what is in the others.
+"""Check of every image of a split before it is used: which are broken, and what is in the others.
 
 What was found is kept in the user's cache folder: for files whose names, sizes and times of change are the same nothing
 is read again, and for contents that were decoded before, wherever they lie now, nothing is decoded again.
@@ -17,12 +17,11 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 from PIL import __version__ as pillow_version
-from rich.progress import track
 
 from lstn.errors import ImageError, LstnError
 from lstn.images import MAX_BYTES, Pixels, decode
 from lstn.machine.caches import cache_folder, read_cache, write_cache
-from lstn.terminal import messages
+from lstn.waiting import worked
 
 KEPT_BYTES = 1 << 30
 """Images that take no more than this as uint8 pixels are kept decoded."""
@@ -72,16 +71,7 @@ def check_images(paths: Sequence[Path], image_hw: tuple[int, int], what: str) ->
         return _check(paths[index], image_hw, known, keep)
 
     with ThreadPoolExecutor() as pool:
-        checked = list(
-            track(
-                pool.map(check, range(len(paths))),
-                description=f"checking {what}",
-                total=len(paths),
-                console=messages(),
-                transient=True,
-                disable=not messages().is_terminal,
-            )
-        )
+        checked = list(worked(f"checking {what}", pool.map(check, range(len(paths))), len(paths)))
     _remember(kept_at, checked, known)
     whole = all(done or each.broken for done, each in zip(decoded, checked, strict=True))
     return checked, pixels if whole else None
@@ -163,7 +153,7 @@ def _kept_at(paths: Sequence[Path]) -> Path | None:
     if contents is None:
         return None
     settled = time.time_ns() - _SETTLED_NS
-    digest = hashlib.sha256(f"contents, Pillow {pillow_version}".encode())  # another one may read more, or less
+    digest = hashlib.sha256(f"contents 2, Pillow {pillow_version}".encode())  # another one may read more, or less
     for path in paths:
         try:
             status = path.stat()

@@ -1,4 +1,4 @@
-"""Which image of a folder is for training, for validation and for testing: as its folders say, or by a seed."""
+"""Division of a folder into training, validation and test images: as its folders say, or by a seed."""
 
 import random
 from collections.abc import Sequence

@@ -70,12 +70,12 @@ def open_folder(
     if not root.is_dir():
         raise UsageError(
             f"{root}: no such folder",
-            hint="folder:PATH wants PATH/<class>/* or PATH/train/<class>/*; if it was moved: --data folder:NEW_PATH",
+            hint="folder:PATH expects PATH/<class>/* or PATH/train/<class>/*; if it was moved: --data folder:NEW_PATH",
         )
     layout = read_layout(root)
     divided = divide(layout, labels or layout.labels, seed, lenient=labels is not None)
     unread = layout.skipped.describe_unread()
-    single = "a single class: there is nothing to tell it from" if len(divided.labels) == 1 else ""
+    single = "a single class: there is nothing to distinguish it from" if len(divided.labels) == 1 else ""
     for line in (*layout.warnings, *(f"{root}: {line}" for line in (unread, single) if line)):
         warn_once(line)
     untested = "test" not in divided.splits

@@ -1,4 +1,4 @@
-"""What a folder of class folders is: its splits, its classes, and what it can't be."""
+"""Layout of a folder of class folders: its splits, its classes, and structures that are refused."""
 
 import os
 import re

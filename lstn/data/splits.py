@@ -1,4 +1,4 @@
-"""What a data set is to every stage: class names, and splits of (pixels, label) that can be indexed."""
+"""Data sets as every stage sees them: class names, and splits of (pixels, label) that can be indexed."""
 
 from collections.abc import Callable
 from functools import cached_property

@@ -1,4 +1,4 @@
-"""How good answers are: counted as they come in, told as accuracies, a row for each class and the worst confusions."""
+"""Scores, counted batch by batch: accuracies, a row for each class, and the worst confusions."""
 
 import json
 from collections.abc import Sequence

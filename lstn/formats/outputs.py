@@ -1,4 +1,4 @@
-"""What a command writes, checked before its work: no output may replace an input, or a file that lstn did not write."""
+"""Checks of output paths before any work: no output may replace an input, or a file that lstn did not write."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -89,6 +89,11 @@ _FOREIGN = {".safetensors", ".pt", ".pth", ".py", ".yaml", ".yml", ".toml", ".pa
 def files_of(model: Path) -> list[Path]:
     """Return the file of an engine, and those that belong to it."""
     return [model, sidecar_path(model), bin_path(model)]
+
+
+def wanted_output(option: str, path: Path | None, kind: FileKind) -> OutputFile | None:
+    """Return the output that an option names, or None if it was not given."""
+    return None if path is None else OutputFile(path, kind, option)
 
 
 def plan_outputs(plan: Path) -> list[OutputFile]:

@@ -40,7 +40,7 @@ def backbone_named(name: str) -> Backbone:
         return BACKBONES[name]
     close = get_close_matches(name.lower(), BACKBONES, n=1)
     guess = f"; did you mean {close[0]}?" if close else ""
-    raise UsageError(f"no model is called {name!r:.80}{guess}", hint=f"choose one of: {', '.join(BACKBONES)}")
+    raise UsageError(f"there is no model called {name!r:.80}{guess}", hint=f"choose one of: {', '.join(BACKBONES)}")
 
 
 def _published(model: Callable[..., nn.Module], weights: WeightsEnum) -> Backbone:

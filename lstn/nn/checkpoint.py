@@ -114,7 +114,7 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 def _natural(value: object) -> int:
     if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{value!r:.80} is no seed")
+        raise ValueError(f"{value!r:.80} is not a seed")
     return value
 
 

@@ -101,7 +101,7 @@ def _profile_plan(path: Path, batch: int, setup: BenchSetup) -> _Told:
         clock = LayerClock(trt, engine.context_to_profile(batch))
         timed, told = _run(engine, batch, setup, clock.take)
     if not all(told):
-        raise DeviceError(f"{path}: TensorRT told no layer's time in {told.count(())} calls of {len(told)}")
+        raise DeviceError(f"{path}: TensorRT reported no time for a layer in {told.count(())} calls of {len(told)}")
     return sidecar.flavour.product, _calls(timed, told), ()
 
 

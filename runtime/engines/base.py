@@ -1,4 +1,4 @@
-"""What every engine is, whatever runs it; and the one place where a file's kind picks the library."""
+"""Engine protocol: what every engine is, whatever runs it, and the checks of its input and output."""
 
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
@@ -63,7 +63,7 @@ def check_shape(dtype: str, shape: tuple[int, ...], contract: Contract, max_batc
     fits = dtype == "uint8" and len(shape) == 4 and shape[1:] == (height, width, 3)
     if not fits or not 1 <= shape[0] <= (max_batch or shape[0]):
         most = "of 1 or more" if max_batch is None else f"from 1 to {max_batch}"
-        raise UsageError(f"pixels are {dtype} {shape}; wanted uint8 (N, {height}, {width}, 3) with N {most}")
+        raise UsageError(f"pixels are {dtype} {shape}; expected uint8 (N, {height}, {width}, 3) with N {most}")
 
 
 def check_prediction(prediction: Prediction, contract: Contract, count: int, *, source: str) -> Prediction:
@@ -78,5 +78,6 @@ def check_prediction(prediction: Prediction, contract: Contract, count: int, *, 
         wanted["theta"] = (count, 2, 3)
         found["theta"] = () if prediction.theta is None else prediction.theta.shape
     if found != wanted:
-        raise ArtifactError(f"{source}: answered {found}, its contract says {wanted}", hint="make it anew: lstn export")
+        hint = "make it again: lstn export"
+        raise ArtifactError(f"{source}: answered {found}, its contract says {wanted}", hint=hint)
     return prediction

@@ -111,7 +111,7 @@ def check_tensors(
         if len(found) != len(wanted) or not all(_fits(by_name.get(tensor.name), tensor) for tensor in wanted):
             raise ArtifactError(
                 f"{path}: its {what} are {_listed(found)}; its contract says {_listed(wanted)}",
-                hint="make it anew with: lstn export",
+                hint="make it again with: lstn export",
             )
 
 

@@ -1,4 +1,4 @@
-"""The one place where a file's suffix picks the library that runs it."""
+"""Opening of engines: the one place where a file's suffix picks the library that runs it."""
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -32,12 +32,12 @@ def open_engine(
     try:
         str(path).encode()
     except UnicodeEncodeError as error:
-        raise UsageError(f"{path}: this path is not text in UTF-8, as engines want it", hint="rename it") from error
+        raise UsageError(f"{path}: this path is not text in UTF-8, which engines need", hint="rename it") from error
     opener = _OPENERS.get(path.suffix.lower())
     if opener is None or not path.is_file():
         export = f"lstn export {path}" if path.suffix == ".safetensors" else "lstn export"
         raise UsageError(
-            f"{path}: no engine; wanted {' or '.join(f'a {suffix} file' for suffix in _OPENERS)}",
+            f"{path}: not an engine; expected {' or '.join(f'a {suffix} file' for suffix in _OPENERS)}",
             hint=f"make one with: {export}",
         )
     return opener(path, device, threads or core_quota(), spin)  # the libraries see cores, and no quota

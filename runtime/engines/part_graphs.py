@@ -1,4 +1,4 @@
-"""ONNX graphs that are no whole model: the parts of one, which have no contract and inputs of their own."""
+"""ONNX graphs of single parts of a model, which have no contract and inputs of their own."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Where the images of a run come from: folders, globs, text lists and URLs, listed lazily, one name at a time.
+"""Sources of images: folders, globs, text lists and URLs, listed lazily, one name at a time.
 
 A name is a path, or the URL of an object that fsspec reads: s3://bucket/key, https://host/x.jpg, file:///path.
 """

@@ -90,7 +90,7 @@ class Pool:
                     return
             except self._ray.exceptions.RayError as error:
                 reason = _first_line(error)
-                warn(f"part of the cluster failed, going on with the rest: {reason}")
+                warn(f"part of the cluster failed, continuing with the rest: {reason}")
             idle = 0 if len(parts.done) > before else idle + 1
         raise LstnError(f"the cluster failed {idle} times in a row: {reason}", hint="run it again to go on from here")
 

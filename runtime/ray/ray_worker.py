@@ -1,4 +1,4 @@
-"""What runs on the nodes of a Ray cluster: one lists names in pieces, each engine of a pool answers piece by piece.
+"""Workers on the nodes of a Ray cluster: one lists names in pieces, each engine of a pool answers piece by piece.
 
 Between them goes JSON: {"names": […]} or {"listed": count, "skipped": text} or {"failure": …}, and {"rows": […]} for
 the first. It holds every name that a file can have, and Ray's columns can't. A failure that a user can understand

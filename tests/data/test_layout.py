@@ -103,7 +103,7 @@ def test_what_is_odd_is_told_and_used(tmp_path: Path, capsys: pytest.CaptureFixt
         ": 4 image(s) lie in no class folder, and are not used",
         "/cat: images in 2 folders below it (old, …) count as one class",
         ": 1 file is not read (1 .heic); convert images of other formats to JPEG or PNG",
-        ": a single class: there is nothing to tell it from",
+        ": a single class: there is nothing to distinguish it from",
     ]
     open_data(f"folder:{tmp_path}", image_hw=(4, 4))
     assert capsys.readouterr().err == ""  # once in a process

@@ -180,7 +180,7 @@ def test_a_script_for_the_dla_says_which_trtexec_it_wants(run_lstn: RunLstn, mod
         (["--engine", "onnx", "--script"], "--script is for --engine trt"),
         (["--engine", "trt-rtx", "--script", "--target", "sm89"], "--script is for --engine trt"),
         (["--engine", "trt", "--script", "--build-log", "log"], "--build-log is for a build here"),
-        (["--engine", "trt", "--script", "--triton", "there"], "--triton wants the plan itself"),
+        (["--engine", "trt", "--script", "--triton", "there"], "--triton needs the plan itself"),
         (["--engine", "trt", "--script", "--target", "sm89"], "--target is for --engine trt-rtx"),
         (["--engine", "trt", "--script", "--dla", "0"], "--dla takes one batch size"),
     ],
@@ -201,7 +201,7 @@ def test_a_build_log_never_overwrites_what_is_none(run_lstn: RunLstn, model: Pat
     log.write_bytes(start)
     ran = run_lstn("export", model, "--engine", "trt-rtx", "--target", "sm89", "--build-log", log)
     assert (ran.code, ran.out) == (2, "")
-    assert "is there and is no build log" in ran.err
+    assert "what is written there is a build log" in ran.err
     assert log.read_bytes() == start
 
 

@@ -109,11 +109,11 @@ def test_a_colour_leaves_the_frame(make_tiny: MakeTiny, tmp_path: Path, run_lstn
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--rotate", "30,x"), "--rotate: 'x'; wanted numbers from -360 to 360"),
+        (("--rotate", "30,x"), "--rotate: 'x'; expected numbers from -360 to 360"),
         (("--rotate", "nan"), "--rotate: 'nan'"),
         (("--rotate", "30,"), "--rotate: ''"),
-        (("--scale", "0"), "--scale: '0'; wanted numbers from 0.01 to 100"),
-        (("--shift", "3"), "--shift: '3'; wanted numbers from -2 to 2"),
+        (("--scale", "0"), "--scale: '0'; expected numbers from 0.01 to 100"),
+        (("--shift", "3"), "--shift: '3'; expected numbers from -2 to 2"),
         (("--data", "digits"), "--data digits has 10 classes"),
         (("--data", "folder:gone"), "gone"),
         (("--json", "."), "--json .: a folder"),

@@ -198,7 +198,7 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_end(tmp_path: Path) -> Non
         (("--locs", "none,stm"), "--locs: no localizer is called 'stm'"),
         (("--locs", ""), "--locs: no localizer is called ''"),
         (("--locs", "stn,stn"), "--locs stn,stn: one is named twice"),
-        (("--model", "resnet-19"), "no model is called 'resnet-19'"),
+        (("--model", "resnet-19"), "there is no model called 'resnet-19'"),
         (("--data", "folder:nowhere"), "nowhere"),
         (("--device", "tpu"), "unknown device 'tpu'"),
         (("--image-size", 16), "images of 16 x 16 pixels are too small for localizer"),

@@ -1,6 +1,7 @@
 """`lstn train` as a user types it."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -37,6 +38,8 @@ def test_a_run_leaves_all_that_it_names(loc: str, data: str, run_lstn: RunLstn) 
         Image.open(Path("runs/a") / name).verify()
     last = json.loads(Path("runs/a/metrics.jsonl").read_text().splitlines()[-1])
     assert f"test accuracy {last['test_accuracy']:.1%} on 16 images" in ran.out
+    begins = next(line for line in ran.err.splitlines() if line.startswith(f"{loc} + cnn"))
+    assert re.fullmatch(rf"{loc} \+ cnn, [\d,]+ parameters, on the CPU, .*: 48 training images in .* 2 epochs", begins)
     lines = [line for line in ran.err.splitlines() if line.startswith("epoch")]
     assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
     assert load_checkpoint(Path("runs/a/checkpoint.safetensors")).contract.loc == loc
@@ -51,7 +54,7 @@ def test_a_run_without_test_images_says_what_it_was_tested_on(data: str, run_lst
         f"warning: no {Path('images/test').absolute()}: the validation images are tested, and these chose the epoch, "
         "which flatters it"
     ]
-    assert "for want of test images, validation accuracy" in ran.out
+    assert "there are no test images, so validation accuracy" in ran.out
     assert "test accuracy" not in ran.out
     parts = load_checkpoint(Path("runs/a/checkpoint.safetensors")).training.parts
     assert parts == "as the folders train and val say; without test images, those of val are tested"
@@ -102,7 +105,7 @@ def test_a_recipe_is_there_for_every_name() -> None:
         (("--name", ".."), "can't name a run"),
         (("--device", "tpu"), "unknown device 'tpu'"),
         (("--device", "cuda:x"), "unknown device 'cuda:x'"),
-        (("--resume", "runs/gone"), "this is no run"),
+        (("--resume", "runs/gone"), "this is not a run"),
         (("--weights", "gone.safetensors"), "gone.safetensors"),
         (("--image-size", "16"), "too small"),
         (("--weights", "imagenet"), "cnn"),
@@ -111,7 +114,7 @@ def test_a_recipe_is_there_for_every_name() -> None:
         (("--loc", "none", "--loc-lr-scale", "7"), "loc none trains no localizer"),
         (("--loc", "identity", "--in-frame", "0"), "loc identity trains no localizer"),
         (("--loc", "dead", "--loc-lr-scale", "0.1"), "loc dead trains no localizer"),
-        (("--lr", "inf"), "--lr inf is no number"),
+        (("--lr", "inf"), "--lr inf is not a number"),
         (("--model", "resnet-18", "--image-size", "32", "--batch-size", "1"), "can't train on one image"),
     ],
 )

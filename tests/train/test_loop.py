@@ -113,20 +113,6 @@ def test_what_to_change_is_what_is_not_done_yet(data: str, tmp_path: Path) -> No
         assert caught.value.hint.startswith(f"start a new run with {says}")
 
 
-def test_averaged_weights_are_the_ones_that_are_judged_and_kept(data: str, folder: Path) -> None:
-    result = run(options(data, epochs=1, ema_epochs=3.0), folder)
-    state, kept = weights_of(folder), load_checkpoint(result.checkpoint)
-    own = kept.model.state_dict()
-    assert_same_weights({f"averaged.{name}": own[name] for name in own}, part_of_state(state, "averaged."))
-    assert not torch.equal(state["model.backbone.classifier.2.weight"], own["backbone.classifier.2.weight"])
-    val = Images(open_data(data, image_hw=(32, 32)).val)
-    assert evaluate(kept.model, val, 8, 0, CPU)[0] == pytest.approx(result.history[-1]["val_loss"], rel=1e-5)
-
-
-def part_of_state(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name: tensor for name, tensor in state.items() if name.startswith(prefix)}
-
-
 def test_a_step_is_clipped_decayed_and_penalised_as_by_hand(data: str, folder: Path) -> None:
     """One step of the loop against the same step written out."""
     given = options(data, epochs=1, batch_size=48, clip_norm=0.01, weight_decay=0.5, in_frame=2.0)
