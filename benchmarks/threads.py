@@ -1,6 +1,6 @@
 """Measure what the choice of threads is worth: `lstn train` as it comes against three settings of OpenMP.
 
-    python benchmarks/threads.py [--seconds 4] [--rounds 6] [--out docs/results/threads.json]
+    python benchmarks/threads.py [--seconds 4] [--rounds 6] [--out results/threads/threads.json]
 
 A process for each setting trains the same run and stands still between its turns. The four take turns of some seconds
 in a new order each round, on a machine as it is, and again while two other processes spin. Ratios are paired by round.
@@ -79,7 +79,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/threads.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/threads/threads.json"))
     arguments = parser.parse_args()
 
     cases = []

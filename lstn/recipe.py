@@ -22,6 +22,8 @@ class Recipe:
     clip_norm:     scale gradients down to this norm over all weights; 0 for as they are
     theta:         what the transformer can do
     in_frame:      weight of the penalty for corners outside of the frame, in nats per squared half side
+    dropout_images: trainings of fewer images, over all epochs, use their share of the backbone's dropout and stochastic
+                   depth: short ones learn faster without. 0: all of it, however short
     """
 
     batch_size: int
@@ -34,13 +36,22 @@ class Recipe:
     clip_norm: float = 0.0
     theta: ThetaForm = ThetaForm.AFFINE
     in_frame: float = 0.0
+    dropout_images: int = 0
 
 
 RECIPES: dict[RecipeName, Recipe] = {
     # The paper's text on training; one rate for all weights.
     "paper": Recipe(batch_size=16, patience=10, lr=0.001, loc_lr_scale=1.0),
     # What helped in results/recipe/ablation-*.md: at the backbone's own rate a localizer can run away from the image.
-    "robust": Recipe(batch_size=16, patience=10, lr=0.001, loc_lr_scale=0.3, warmup_epochs=1.0, cosine=True),
+    "robust": Recipe(
+        batch_size=32,
+        patience=10,
+        lr=0.001,
+        loc_lr_scale=0.3,
+        warmup_epochs=1.0,
+        cosine=True,
+        dropout_images=1_000_000,
+    ),
 }
 """The rest of a recipe's choices stay off until an ablation shows that they help (benchmarks/ablation.py)."""
 

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lstn.contract import Contract, ThetaForm
 from lstn.errors import TrainingError, UsageError
 from lstn.nn.classifier import Classifier
+from lstn.recipe import RECIPES
 from lstn.train.distributed import ALONE, Shares, World
 from lstn.train.loading import ImageBatch
 from lstn.train.options import Options, TrainingPrecision
@@ -127,7 +128,7 @@ def diverged(run: Run, loss: float, number: int, options: Options) -> TrainingEr
     """Return what to say of a loss that is no number: what is kept, and what to change."""
     best = run.best
     kept = f"the checkpoint of epoch {best['epoch']} is kept" if best else "no epoch was finished before"
-    cures = [f"--lr {options.lr / 10:g}"]
+    cures = [f"--lr {min(options.lr / 10, RECIPES['robust'].lr):g}"]  # a tenth of 1e30 is as wrong
     if options.loc_lr_scale > 0.1 and run.model.transformer is not None:
         cures.append("--loc-lr-scale 0.1")
     if options.theta is ThetaForm.AFFINE and run.model.transformer is not None:

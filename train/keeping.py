@@ -54,6 +54,12 @@ def write_metrics(folder: Path, history: list[Epoch], **last: float) -> None:
 def _write_best(run: Run, folder: Path, options: Options, data: DataSet) -> None:
     latest = run.history[-1]
     training = Training(
-        options.data, options.seed, latest["epoch"], latest["val_accuracy"], data.parts, data.train.fingerprint
+        options.data,
+        options.seed,
+        latest["epoch"],
+        latest["val_accuracy"],
+        data.parts,
+        data.train.fingerprint,
+        latest.get("chance"),
     )
     write_checkpoint(folder / CHECKPOINT, run.model, run.contract, training)

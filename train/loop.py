@@ -10,12 +10,14 @@ from pathlib import Path
 
 import torch
 import torch.nn.functional as F
+from torch import Tensor
 
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaForm
 from lstn.data.dataset import DataSet, Split, open_data
 from lstn.errors import UsageError
 from lstn.evaluation.scores import Scores, Tally
 from lstn.files import remove_leftovers
+from lstn.health.chance import chance_level
 from lstn.health.liveness import judged
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
@@ -24,6 +26,7 @@ from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
 from lstn.nn.classifier import Classifier
 from lstn.nn.device import check_compiler
 from lstn.nn.pretrained import load_backbone_weights
+from lstn.nn.starts import scale_dropout, start_weights
 from lstn.terminal import note, note_once
 from lstn.train.augment import Augmentation
 from lstn.train.distributed import ALONE, World
@@ -32,13 +35,13 @@ from lstn.train.fitting import Network, OnStep, check_step, diverged, forward, t
 from lstn.train.keeping import keep, mend, write_metrics
 from lstn.train.loading import Images, batches
 from lstn.train.options import Options
-from lstn.train.recipes import make_optimizer
+from lstn.train.recipes import dropout_share, make_optimizer
 from lstn.train.run_folder import claimed
 from lstn.train.run_state import LAST, Run, restore, write_state
 from lstn.train.step_memory import check_memory
 from lstn.train.threads import threads_here
 from lstn.train.watch.probe import Probe
-from lstn.warp import Theta
+from lstn.warp import Colour, Theta, outside_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ class TrainingResult:
 
     checkpoint: Path
     model: Classifier
+    contract: Contract
     val: Split
     history: tuple[Epoch, ...]
     best: Epoch
@@ -78,12 +82,13 @@ class Outlook:
 @dataclass(frozen=True, slots=True)
 class Watcher:
     """Where progress goes. `started` hears what is about to be done, `epoch` every finished epoch, `warped` before that
-    what a few images (n, H, W, 3) and their theta (n, 2, 3) are in it, if there is a transformer."""
+    what a few images (n, H, W, 3), their theta (n, 2, 3) and the colour outside of the frame are in it, if there is a
+    transformer."""
 
     started: Callable[[Outlook], None]
     step: OnStep
     epoch: Callable[[Epoch, Epoch], None]
-    warped: Callable[[int, Pixels, Theta], None] = lambda epoch, pixels, theta: None
+    warped: Callable[[int, Pixels, Theta, Colour], None] = lambda epoch, pixels, theta, outside: None
 
 
 SILENT = Watcher(lambda outlook: None, lambda *figures: None, lambda row, best: None)
@@ -173,6 +178,7 @@ def _fit(
     threads = threads_here(device, run.threads)
     augment = Augmentation(options.augment, image_hw=run.contract.image_hw, mirrors=data.mirrors, seed=options.seed)
     train, val = Images(data.train, augment), Images(data.val)
+    scale_dropout(run.model.backbone, dropout_share(options, options.epochs * len(data.train)))
     while len(run.history) < options.epochs and run.flat_epochs < options.patience:
         number = len(run.history) + 1
         began = time.perf_counter()
@@ -190,7 +196,8 @@ def _fit(
         )
         run.threads = threads.chosen or 0
         world.agree(run.model)
-        val_loss, val_accuracy = evaluate(run.model, val, options.batch_size, workers, device, world)
+        classes = torch.zeros(len(data.labels), dtype=torch.int64)
+        val_loss, val_accuracy = evaluate(run.model, val, options.batch_size, workers, device, world, classes=classes)
         if not math.isfinite(val_loss):  # the last step of the epoch may have been the one too far
             raise world.told(diverged(run, val_loss, number, options))
         seconds = time.perf_counter() - began
@@ -202,19 +209,22 @@ def _fit(
                 val_loss=val_loss,
                 val_accuracy=val_accuracy,
                 seconds=round(seconds, 3),
+                chance=chance_level(int(classes.max()) / len(val), len(val)),
             )
         )
         if probe is not None:
-            seen = probe.examine(run.model)
             steps = number * -(-len(data.train) // options.batch_size)
+            seen = probe.examine(run.model)
             run.history[-1]["transformer"] = judged(seen, run.contract, epoch=number, steps=steps)
             run.warps.append(torch.from_numpy(theta := probe.thetas(run.model)))
-            watcher.warped(number, probe.shown(), theta)
+            watcher.warped(number, probe.shown(), theta, outside_of(run.contract.mean))
         with world.together():
             if world.rank == 0:
                 keep(run, folder, options, data)
         assert run.best is not None  # there is a latest epoch
         watcher.epoch(run.history[-1], run.best)
+    if len(run.history) < options.epochs:
+        note(f"stopped after epoch {len(run.history)}: {options.patience} epochs without a better validation accuracy")
     return finish(folder, data, run, options, workers, device, world, probe.shown() if probe else None)
 
 
@@ -258,7 +268,9 @@ def start(options: Options, contract: Contract, device: torch.device, splits: Se
     """Make the model, the optimizer and the loss scaler as they are before the first epoch."""
     torch.manual_seed(options.seed)
     # Convolutions are fastest so, on a CPU too; pixels arrive so, and what the sampler warps then goes on so.
-    model = Classifier(contract).to(device).to(memory_format=torch.channels_last)
+    model = Classifier(contract)
+    start_weights(model.backbone, options.seed)
+    model = model.to(device).to(memory_format=torch.channels_last)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
     return Run(model, make_optimizer(model, options), scaler, identity(contract, splits), contract)
 
@@ -278,10 +290,12 @@ def evaluate(
     device: torch.device,
     world: World = ALONE,
     tally: Tally | None = None,
+    classes: Tensor | None = None,
 ) -> tuple[float, float]:
     """Return the mean loss (nats) and the accuracy (0..1) in float32, as the exported model computes.
 
-    `tally` counts the answers that this process computes.
+    `tally` counts the answers that this process computes; to `classes` (K,) int64 the images of each class are added,
+    over all processes.
     """
     model.eval()
     loss_sum, right = 0.0, 0
@@ -292,6 +306,10 @@ def evaluate(
         right += int((logits.argmax(1) == labels).sum())
         if tally is not None:
             tally.add(logits.numpy(), labels.numpy())
+        if classes is not None:
+            classes += torch.bincount(labels, minlength=len(classes))
+    if classes is not None:
+        classes.copy_(torch.tensor(world.sum(classes.to(device))))
     loss_sum, hits = world.sum(torch.tensor([loss_sum, right], dtype=torch.float64, device=device))
     return loss_sum / len(images), hits / len(images)
 
@@ -320,6 +338,7 @@ def finish(
     return TrainingResult(
         checkpoint=folder / CHECKPOINT,
         model=model.cpu(),
+        contract=run.contract,
         val=data.val,
         history=tuple(run.history),
         best=best,

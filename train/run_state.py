@@ -188,6 +188,8 @@ def _epoch(row: dict[str, Any], place: int) -> Epoch:
         val_accuracy=share(row["val_accuracy"]),
         seconds=number(row["seconds"], _MOST),
     )
+    if "chance" in row:
+        whole["chance"] = share(row["chance"])
     if "transformer" in row:
         whole["transformer"] = health(row["transformer"])
     return whole

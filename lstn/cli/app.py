@@ -22,7 +22,7 @@ from lstn.cli.train import train
 from lstn.errors import LstnError, MissingExtra
 from lstn.imports import install_line
 from lstn.machine.cores import share_cores
-from lstn.terminal import messages, printable
+from lstn.terminal import hush_warnings, messages, printable
 
 app = typer.Typer(
     name="lstn",
@@ -70,6 +70,8 @@ def _options(
 def main() -> NoReturn:
     """Run the command line; exit with 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C."""
     debug = "--debug" in sys.argv[1:]
+    if not debug:
+        hush_warnings()
     for stream in (sys.stdout, sys.stderr):  # a name that isn't text, or that the terminal's encoding lacks, is escaped
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")

@@ -13,7 +13,7 @@ from lstn.cli.bench_layers import check_profiled, profile_results, write_trace
 from lstn.cli.engine_choice import chosen_engines
 from lstn.errors import LstnError, UsageError
 from lstn.files import write_text
-from lstn.formats.outputs import BENCH, TRACE, OutputFile, check_outputs, files_of
+from lstn.formats.outputs import BENCH, TRACE, check_outputs, files_of, wanted_output
 from lstn.formats.plan_file import read_header
 from lstn.machine.gpu import Device
 from lstn.scenario import Scenario
@@ -116,7 +116,7 @@ def bench(
 
 
 def _check_outputs(files: Sequence[Path], json_: Path | None, trace: Path | None, against: Path | None) -> None:
-    outputs = (json_ and OutputFile(json_, BENCH, "--save"), trace and OutputFile(trace, TRACE, "--trace"))
+    outputs = (wanted_output("--save", json_, BENCH), wanted_output("--trace", trace, TRACE))
     check_outputs(
         outputs, inputs=[*(each for file in files for each in files_of(file)), *([against] if against else [])]
     )

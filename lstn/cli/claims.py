@@ -11,7 +11,7 @@ import typer
 
 from lstn.errors import UsageError
 from lstn.files import write_text
-from lstn.formats.outputs import CLAIMS, PAGE, OutputFile, check_outputs, files_of
+from lstn.formats.outputs import CLAIMS, PAGE, check_outputs, files_of, wanted_output
 from lstn.research.claims.claims_request import ClaimsRequest, ComparedEngine
 from lstn.research.claims.verdict import Verdict
 from lstn.terminal import note, printable
@@ -78,7 +78,7 @@ def claims(
             )
         _print_tables(console)
         return
-    outputs = (html and OutputFile(html, PAGE, "--html"), json_ and OutputFile(json_, CLAIMS, "--json"))
+    outputs = (wanted_output("--html", html, PAGE), wanted_output("--json", json_, CLAIMS))
     check_outputs(outputs, inputs=[each for file in files or [] for each in files_of(file)])
     names = tuple(dict.fromkeys(model.replace(" ", "").split(",")))
     setup = ClaimsRequest(names, image_size, _batches(batch), threads or None, engine, peers, seconds, seed)

@@ -11,7 +11,7 @@ import typer
 
 from lstn.errors import UsageError
 from lstn.files import write_text
-from lstn.formats.outputs import EVALUATION, PAGE, OutputFile, check_outputs, files_of
+from lstn.formats.outputs import EVALUATION, PAGE, check_outputs, files_of, wanted_output
 from lstn.health.run_files import checkpoint_of
 from lstn.machine.gpu import Device
 from lstn.machine.memory import batch_of
@@ -88,7 +88,7 @@ def evaluate(
 
     wanted = {"rotate": rotate, "scale": scale, "shift": shift}
     disturbances = tuple(each for name, text in wanted.items() for each in _disturbances(name, text))
-    outputs = (json_ and OutputFile(json_, EVALUATION, "--json"), html and OutputFile(html, PAGE, "--html"))
+    outputs = (wanted_output("--json", json_, EVALUATION), wanted_output("--html", html, PAGE))
     check_outputs(outputs, inputs=files_of(file))
     with _opened(file, data, seed, device) as (contract, named, data_set, own, classify, most):
         batch = batch_of(contract.image_hw, min(most, _BATCH))

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lstn.terminal import file_size
+from lstn.health.chance import at_chance, chance_cure, chance_warning
+from lstn.terminal import file_size, note, warn
 from lstn.waiting import working
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ def export_onnx(
     from lstn.export.onnx.verify_onnx import sample_images
 
     contract, training = checkpoint.contract, checkpoint.training
+    if at_chance(training.val_accuracy, training.chance):
+        warn(chance_warning(training.val_accuracy))
+        note(f"  likely cure: {chance_cure()}")
     images = sample_images(training.data, contract.image_hw, seed=training.seed)
     with working(f"exporting {contract.loc.value} + {contract.backbone}, and comparing with PyTorch"):
         agreement = write_onnx(checkpoint.model, onnx_file, contract, images, fused=fused)

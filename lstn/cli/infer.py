@@ -23,6 +23,7 @@ from lstn.waiting import working
 if TYPE_CHECKING:
     from lstn.runtime.inference.predict import ResultRow
     from lstn.runtime.inference.rows import Write
+    from lstn.warp import Colour
 
 _FILE_WIDTH = 100
 """Columns of a table that goes to a file or a pipe."""
@@ -86,6 +87,7 @@ def infer(
     from lstn.runtime.engines.opening import open_engine
     from lstn.runtime.inference.predict import predict
     from lstn.runtime.inference.sources import is_url, list_images
+    from lstn.warp import outside_of
 
     if ray is not None:
         if warps is not None:
@@ -124,7 +126,7 @@ def infer(
         started = time.perf_counter()
         rows = predict(opened, images, batch=size, top=top, workers=workers or min(8, usable_cores()))
         with closing(rows), _sink(wanted, output, opened.contract.labels, images, top) as write:
-            failed = _write_all(rows, write, warps)
+            failed = _write_all(rows, write, warps, outside_of(opened.contract.mean))
     took = time.perf_counter() - started
     goal = f" -> {output}" if output else ""
     note(f"{len(images)} images in {took:.1f} s, {len(images) / took:.0f} images/s{goal}")
@@ -132,7 +134,7 @@ def infer(
         raise LstnError(f"{failed} of {len(images)} images have no answer", hint="the error in their rows says why")
 
 
-def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None) -> int:
+def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None, outside: "Colour") -> int:
     """Return how many rows hold an error."""
     from lstn.runtime.inference.warp_pictures import save_warp
 
@@ -143,7 +145,7 @@ def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path
             done += 1
             failed += bool(row.error)
             if warps is not None:
-                save_warp(row, warps, number=done)
+                save_warp(row, warps, outside, number=done)
     return failed
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -43,9 +44,13 @@ def study(
         bool, typer.Option(help="Also train with a fixed identity, and with a transformer whose output is dropped.")
     ] = True,
     seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs of each, with seeds from 0 on.")] = 5,
-    epochs: Annotated[int, typer.Option(min=1, help="Of every run; none stops early.")] = 25,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of every run; none stops early.", show_default="25; 5 of the embedded digits"),
+    ] = None,
     image_size: Annotated[
-        int | None, typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the backbone's")
+        int | None,
+        typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the set's or the backbone's"),
     ] = None,
     recipe: Annotated[Literal["paper", "robust"], typer.Option(help="How weights are fitted.")] = DEFAULT_RECIPE,
     batch_size: Annotated[
@@ -86,7 +91,8 @@ def study(
     from lstn.research.study.study_runs import check_models, finished_cells
 
     chosen = _locs(locs, controls=controls)
-    options = chosen_options(context, {"loc": Loc.NONE, "weights": "", "seed": 0, "patience": epochs})
+    options = chosen_options(context, {"loc": Loc.NONE, "weights": "", "seed": 0})
+    options = replace(options, patience=options.epochs)
     workers = min(usable_cores(), 8) if workers is None else workers
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise UsageError("a study's runs are of one process each", hint="start it without torchrun")
@@ -192,11 +198,12 @@ def _write(out: Path, study: "Study", options: "Options") -> None:
     from lstn.data.dataset import open_data
     from lstn.research.study.study_page import page
     from lstn.research.study.study_results import SHOWN, spaced, summary
+    from lstn.warp import outside_of
 
-    test = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed).test
-    images = [test[int(index)][0] for index in spaced(len(test), SHOWN)]
+    data = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed)
+    images = [data.test[int(index)][0] for index in spaced(len(data.test), SHOWN)]
     write_text(out / RESULTS, json.dumps(summary(study), ensure_ascii=False, indent=1) + "\n")
-    write_text(out / PAGE, page(study, images))
+    write_text(out / PAGE, page(study, images, outside_of(data.mean)))
 
 
 def _show(study: "Study") -> None:

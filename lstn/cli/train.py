@@ -16,6 +16,7 @@ from lstn.cli.train_report import report, watching
 from lstn.contract import CONTROLS, MAX_ITERATIONS, At, Loc, ThetaForm
 from lstn.errors import UsageError
 from lstn.health.run_files import RUNS, run_folder
+from lstn.health.run_health import finished_epochs
 from lstn.machine.cores import usable_cores
 from lstn.recipe import DEFAULT_RECIPE, by_recipe
 from lstn.terminal import messages, note
@@ -41,7 +42,7 @@ Rate = Annotated[
     typer.Option(
         min=0,
         help="Adam's learning rate.",
-        show_default=by_recipe("lr"),
+        show_default=f"{by_recipe('lr')}; robust: less for VGG, AlexNet and ZFNet, more for cnn",
     ),
 ]
 LocRate = Annotated[
@@ -94,7 +95,8 @@ def train(
     ] = "none",
     weights: Annotated[str, typer.Option(help="Start the backbone from imagenet, or from a FILE of weights.")] = "",
     image_size: Annotated[
-        int | None, typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the backbone's")
+        int | None,
+        typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the set's or the backbone's"),
     ] = None,
     recipe: Annotated[
         Literal["paper", "robust"],
@@ -126,7 +128,10 @@ def train(
         At, typer.Option(help="What is warped: the image, or the feature map behind the backbone's first layers.")
     ] = At.INPUT,
     in_frame: InFrame = None,
-    epochs: Annotated[int, typer.Option(min=1, help="Train at most this many epochs.")] = 25,
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Train at most this many epochs.", show_default="25; 5 of the embedded digits"),
+    ] = None,
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone; the transformer stays in fp32.")
     ] = "fp32",
@@ -169,6 +174,8 @@ def train(
                 options = _resumed(context, resume, options)
             folder = resume or _named_folder(name or f"{loc.value}-{model}-{datetime.now():%Y%m%d-%H%M%S}")
         folder = Path(world.first(str(folder)))
+        if not resume:
+            _note_defaults(context, options)
         with (
             stopping(folder, f"lstn train --resume {folder}"),
             watching(options, Board(folder) if tensorboard else None) as watcher,
@@ -192,21 +199,22 @@ def chosen_options(context: typer.Context, fixed: Mapping[str, object]) -> "Opti
 
     fixed: what the command has no option for
     """
+    from lstn.data.dataset import rooted, usual
     from lstn.train.options import Options
-    from lstn.train.recipes import RECIPES
+    from lstn.train.recipes import recipe_for
 
     given = {each.name: value for each in fields(Options) if (value := context.params.get(each.name)) is not None}
     for name, value in given.items():
         if isinstance(value, float) and not math.isfinite(value):
             option = f"--{name.replace('_', '-')}"
             raise UsageError(f"{option} {value} is not a number to train with", hint="give a finite number")
-    if "image_size" not in given:
-        given["image_size"] = own_size(given["model"])
-    from lstn.data.dataset import located, rooted
+    from lstn.data.dataset import located
 
     root = context.params["data_root"]
     given["data"] = located(given["data"]) if root is None else rooted(given["data"], root)
-    return Options(**asdict(RECIPES[context.params["recipe"]]) | given | dict(fixed))
+    of_set = usual(given["data"])
+    defaults = {"image_size": usual_size(given["model"], of_set.image_size), "epochs": of_set.epochs}
+    return Options(**asdict(recipe_for(context.params["recipe"], given["model"])) | defaults | given | dict(fixed))
 
 
 def _check_localizer(context: typer.Context, loc: Loc) -> None:
@@ -222,11 +230,31 @@ def _check_localizer(context: typer.Context, loc: Loc) -> None:
             )
 
 
-def own_size(model: str) -> int:
-    """Return the side of the images that a backbone was designed for, in pixels."""
+def usual_size(model: str, of_set: int | None) -> int:
+    """Return the side of images in pixels: the set's, if it has one and the backbone takes it; or the backbone's.
+
+    Larger images than a set has hold no more of it, and cost time with their area.
+    """
     from lstn.nn.backbones import backbone_named
 
-    return backbone_named(model).image_size
+    backbone = backbone_named(model)
+    return backbone.image_size if of_set is None else max(of_set, backbone.smallest)
+
+
+def _note_defaults(context: typer.Context, options: "Options") -> None:
+    """Say what the set decided, so that nobody takes it for the backbone's choice."""
+    from lstn.data.dataset import usual
+    from lstn.nn.backbones import backbone_named
+
+    asked = [name for name in ("image_size", "epochs") if context.params[name] is not None]
+    if asked or usual(options.data).image_size is None:
+        return
+    side, made_for = options.image_size, backbone_named(options.model).image_size
+    name = options.data.partition(":")[0]
+    note(
+        f"{name}: images of {side} x {side} pixels ({options.model} was made for {made_for}), {options.epochs} epochs; "
+        "--image-size and --epochs change that"
+    )
 
 
 def _named_folder(name: str) -> Path:
@@ -278,6 +306,8 @@ def stopping(folder: Path, how_to_go_on: str) -> Iterator[None]:
         begun = folder.is_dir() and any(folder.iterdir())
         kept = f"stopped; every finished epoch is kept. Go on with: {how_to_go_on}"
         note(kept if begun else "stopped before training began")
+        if finished := finished_epochs(folder):
+            note(f"for test figures and pictures of the best epoch so far: {how_to_go_on} --epochs {finished}")
         raise typer.Exit(130) from None
     finally:
         with suppress(OSError):

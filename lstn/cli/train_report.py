@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from lstn.health.chance import FEWEST_EPOCHS, FEWEST_STEPS, at_chance, chance_cure, chance_warning
 from lstn.machine.cores import usable_cores
 from lstn.terminal import messages, note, warn
 from lstn.waiting import duration, telling
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from lstn.train.options import Options
     from lstn.train.pace import Pace
     from lstn.train.watch.board import Board
-    from lstn.warp import Theta
+    from lstn.warp import Colour, Theta
 
 _WORST = 3
 """Classes and confusions that are printed; test.json has all."""
@@ -67,6 +68,7 @@ class _Shown:
         self._soon: threading.Timer | None = None
         self._timed = threading.Lock()
         self._told = ""
+        self._told_chance = False
 
     def close(self) -> None:
         if self._soon is not None:
@@ -145,14 +147,24 @@ class _Shown:
         if self._pace is not None:
             self._pace.epoch(row["seconds"])
         self._where = f"after epoch {row['epoch']}"
+        steps = row["epoch"] * self._outlook.steps if self._outlook is not None else 0
+        if row["epoch"] >= FEWEST_EPOCHS and steps >= FEWEST_STEPS:
+            self._warn_of_chance(row)
         if "transformer" in row:
             self._warn_of(row["transformer"])
         if self._board is not None:
             self._board.epoch(row)
 
-    def warped(self, epoch: int, pixels: "Pixels", theta: "Theta") -> None:
+    def warped(self, epoch: int, pixels: "Pixels", theta: "Theta", outside: "Colour") -> None:
         if self._board is not None:
-            self._board.warped(epoch, pixels, theta)
+            self._board.warped(epoch, pixels, theta, outside)
+
+    def _warn_of_chance(self, row: "Epoch") -> None:
+        """Say it once, when it is first so."""
+        if at_chance(row["val_accuracy"], row.get("chance")) and not self._told_chance:
+            self._told_chance = True
+            warn(chance_warning(row["val_accuracy"]))
+            note(f"  likely cure: {chance_cure(self._options.lr, self._options.weights)}")
 
     def _warn_of(self, transformer: "Health") -> None:
         """Say it when it begins, and not in every epoch that it lasts; the cure tells one trouble from another."""
@@ -175,17 +187,19 @@ def report(result: "TrainingResult", options: "Options") -> None:
         draw_curves,
         draw_warps,
     )
+    from lstn.warp import outside_of
 
+    outside = outside_of(result.contract.mean)
     folder, title = result.checkpoint.parent, f"{options.loc.value} + {options.model}"
     draw_curves(folder / CURVES, result.history, title)
     draw_confusion(folder / CONFUSION, result.scores, title)
     write_text(folder / TEST, result.scores.to_json())
     left = [CURVES, CONFUSION, TEST]
     if result.shown is not None:
-        draw_warps(folder / WARPS, result.model, result.val)
+        draw_warps(folder / WARPS, result.model, result.val, outside)
         left.append(WARPS)
     if result.shown is not None and result.warps:
-        draw_animation(folder / ANIMATION, result.shown, result.warps)
+        draw_animation(folder / ANIMATION, result.shown, result.warps, outside)
         left.append(ANIMATION)
     _name_the_worst(result)
     accuracy = "test accuracy" if not result.test_is_val else "there are no test images, so validation accuracy"
@@ -193,6 +207,9 @@ def report(result: "TrainingResult", options: "Options") -> None:
         f"{result.checkpoint}: {accuracy} {result.test_accuracy:.1%} on {result.test_images} images, "
         f"weights of epoch {result.best['epoch']}; next to it {', '.join(left)}, metrics.jsonl"
     )
+    if at_chance(result.best["val_accuracy"], result.best.get("chance")):
+        warn(chance_warning(result.best["val_accuracy"]))
+        note(f"  likely cure: {chance_cure(options.lr, options.weights)}")
 
 
 TEST = "test.json"

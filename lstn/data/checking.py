@@ -153,7 +153,7 @@ def _kept_at(paths: Sequence[Path]) -> Path | None:
     if contents is None:
         return None
     settled = time.time_ns() - _SETTLED_NS
-    digest = hashlib.sha256(f"contents, Pillow {pillow_version}".encode())  # another one may read more, or less
+    digest = hashlib.sha256(f"contents 2, Pillow {pillow_version}".encode())  # another one may read more, or less
     for path in paths:
         try:
             status = path.stat()

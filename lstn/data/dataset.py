@@ -4,19 +4,31 @@ A split is an indexable sequence of (pixels (H, W, 3) uint8 RGB, label). Trainin
 calibration, evaluation and the demo read it as it is.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from lstn.contract import Contract
-from lstn.data.digits import DIGIT_LABELS, DIGIT_MEAN, DIGIT_STD, Digits
+from lstn.data.digits import DIGIT_EPOCHS, DIGIT_LABELS, DIGIT_MEAN, DIGIT_SIZE, DIGIT_STD, Digits
 from lstn.data.folders import open_folder
 from lstn.data.layout import lists_test
-from lstn.data.published.mnist import MNIST_SETS, open_mnist
+from lstn.data.published.mnist import MNIST_SETS, MNIST_SIDES, open_mnist
 from lstn.data.published.named_sets import NAMED, open_named
 from lstn.data.splits import DataSet, Split
 from lstn.errors import DataError, UsageError
 from lstn.machine.caches import cache_folder
 
-__all__ = ["DataSet", "Split", "located", "open_data", "open_data_of", "require_test", "rooted", "set_and_root"]
+__all__ = [
+    "DataSet",
+    "Split",
+    "Usual",
+    "located",
+    "open_data",
+    "open_data_of",
+    "require_test",
+    "rooted",
+    "set_and_root",
+    "usual",
+]
 
 _PREFIX = "folder:"
 
@@ -46,7 +58,7 @@ def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0, labels: tu
             mean=DIGIT_MEAN,
             std=DIGIT_STD,
             mirrors=False,
-            parts="four, one and one of every six digits",
+            parts="10,000, 1,000 and 1,000 digits of MNIST, the last from its test file",
         )
     if spec.startswith(_PREFIX):
         return open_folder(_folder(spec), image_hw, seed, labels=labels)
@@ -94,6 +106,25 @@ def open_data_of(contract: Contract, spec: str, *, seed: int | None) -> DataSet:
 def located(spec: str) -> str:
     """Return `spec` with an absolute path, so that it means the same from every working folder."""
     return f"{_PREFIX}{_folder(spec).absolute()}" if spec.startswith(_PREFIX) else spec
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What a data set is trained with unless the user says otherwise.
+
+    image_size: side of the images in pixels; None: what the backbone was made for
+    """
+
+    image_size: int | None = None
+    epochs: int = 25
+
+
+def usual(spec: str) -> Usual:
+    """Return what the data set that `--data` names is usually trained with; nothing is opened or checked."""
+    if spec == "digits":
+        return Usual(DIGIT_SIZE, DIGIT_EPOCHS)
+    named = set_and_root(spec)
+    return Usual(MNIST_SIDES[named[0]]) if named and named[0] in MNIST_SIDES else Usual()
 
 
 def require_test(spec: str) -> None:

@@ -91,6 +91,11 @@ def files_of(model: Path) -> list[Path]:
     return [model, sidecar_path(model), bin_path(model)]
 
 
+def wanted_output(option: str, path: Path | None, kind: FileKind) -> OutputFile | None:
+    """Return the output that an option names, or None if it was not given."""
+    return None if path is None else OutputFile(path, kind, option)
+
+
 def plan_outputs(plan: Path) -> list[OutputFile]:
     """Return what is written with a plan."""
     return [OutputFile(plan, PLAN), OutputFile(sidecar_path(plan), SIDECAR)]

@@ -7,7 +7,8 @@ from itertools import takewhile
 from pathlib import Path
 from typing import Any, TypedDict, get_args
 
-from lstn.errors import ArtifactError, UsageError
+from lstn.errors import ArtifactError, LstnError, UsageError
+from lstn.health.chance import FEWEST_EPOCHS, at_chance, chance_cure, chance_warning
 from lstn.health.liveness import Health, State
 
 METRICS = "metrics.jsonl"
@@ -30,9 +31,11 @@ class _Figures(TypedDict):
 class Epoch(_Figures, total=False):
     """One line of metrics.jsonl. Losses in nats, accuracies 0..1, seconds of training and validation.
 
+    chance:      the validation accuracy up to which a model is at chance (`lstn.health.chance`); older runs lack it
     transformer: how it was after the epoch; not there without one
     """
 
+    chance: float
     transformer: Health
 
 
@@ -47,6 +50,7 @@ class Diagnosis:
     transformer:    how it was after the last epoch; None for a run without one, or of an older lstn
     since:          the epoch from which on the transformer is in its present state
     at_best:        its state in the best epoch
+    chance:         the validation accuracy up to which a model is at chance, 0..1; None for a run of an older lstn
     """
 
     epochs: int
@@ -56,6 +60,13 @@ class Diagnosis:
     transformer: Health | None
     since: int | None
     at_best: State | None
+    chance: float | None = None
+
+    @property
+    def at_chance(self) -> bool:
+        """Whether the model of a run that had time to begin knows no more than the commonest class."""
+        early = self.test_accuracy is None and self.epochs < FEWEST_EPOCHS
+        return not early and at_chance(self.best_accuracy, self.chance)
 
 
 def diagnose(run: Path) -> Diagnosis:
@@ -81,11 +92,21 @@ def diagnose(run: Path) -> Diagnosis:
         raise ArtifactError(f"{path}: not the metrics of a run of lstn, or damaged ({error!r:.120})") from error
 
 
+def finished_epochs(run: Path) -> int:
+    """Return how many epochs a run has finished; 0 where there is no run, or one that can't be read."""
+    try:
+        return diagnose(run).epochs
+    except LstnError:
+        return 0
+
+
 def describe(found: Diagnosis, run: Path) -> list[str]:
     """Return the diagnosis in a few lines."""
     ended = "not ended" if found.test_accuracy is None else f"test {found.test_accuracy:.1%}"
     best = f"best validation {found.best_accuracy:.1%} in epoch {found.best_epoch}"
     lines = [f"{run}: {found.epochs} epoch{'s' * (found.epochs > 1)}, {best}; {ended}"]
+    if found.at_chance:
+        lines += [f"accuracy: {chance_warning(found.best_accuracy)}", f"  likely cure: {chance_cure()}"]
     seen = found.transformer
     if seen is None:
         return [*lines, "transformer: none, or a run from before it was watched"]
@@ -93,7 +114,7 @@ def describe(found: Diagnosis, run: Path) -> list[str]:
     lines.append(f"transformer: {seen['state']}{since}" + (f": {seen['warning']}" if seen["warning"] else ""))
     if seen["cure"]:
         lines.append(f"  likely cure: {seen['cure']}")
-    if found.at_best != seen["state"]:
+    if found.at_best not in (None, seen["state"]):
         lines.append(f"  the checkpoint is of epoch {found.best_epoch}, when it was {found.at_best}")
     share = seen["gradient_share"]
     reaches = "no weight has a gradient any more" if share is None else f"{share:.2g} of its norm reaches the localizer"
@@ -122,6 +143,7 @@ def _diagnosis(epochs: list[dict[str, Any]], last: dict[str, Any]) -> Diagnosis:
         transformer=now,
         since=numbers[-len(same)] if same else None,
         at_best=at_best["state"] if at_best else None,
+        chance=share(epochs[best]["chance"]) if "chance" in epochs[best] else None,
     )
 
 

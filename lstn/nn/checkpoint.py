@@ -12,6 +12,7 @@ from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError, UsageError
 from lstn.files import write_bytes
 from lstn.health.run_files import CHECKPOINT as CHECKPOINT
+from lstn.health.run_health import share
 from lstn.nn.classifier import Classifier
 
 _TRAINING_KEY = "lstn.training"
@@ -27,6 +28,7 @@ class Training:
     val_accuracy: share of the validation images classified rightly, 0..1
     parts:        how the images were divided into splits, in words
     images:       the fingerprint of the training images; empty for older checkpoints
+    chance:       the validation accuracy up to which a model is at chance, 0..1; None in files of an older lstn
     """
 
     data: str
@@ -35,6 +37,7 @@ class Training:
     val_accuracy: float
     parts: str = ""
     images: str = ""
+    chance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +81,7 @@ def load_checkpoint(path: Path) -> Checkpoint:
             float(fields["val_accuracy"]),
             str(fields.get("parts", "")),
             str(fields.get("images", "")),
+            None if fields.get("chance") is None else share(fields["chance"]),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged header ({error!r})") from error

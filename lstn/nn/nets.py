@@ -68,12 +68,9 @@ def cnn(classes: int) -> nn.Module:
     that don't, so what a transformer adds can be seen within minutes. No BatchNorm: its running statistics would chase
     a transformer that moves the images while it learns.
     """
-    first, second = nn.Conv2d(3, 16, 5, padding=2), nn.Conv2d(16, 32, 5, padding=2)
-    for layer in (first, second):  # torch's default shrinks the signal, and such a net stays at chance for epochs
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="relu")
     features = nn.Sequential(
-        first, nn.ReLU(inplace=True), nn.MaxPool2d(2),
-        second, nn.ReLU(inplace=True), nn.MaxPool2d(2),
+        nn.Conv2d(3, 16, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(2),
+        nn.Conv2d(16, 32, 5, padding=2), nn.ReLU(inplace=True), nn.MaxPool2d(2),
     )  # fmt: skip
     classifier = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(32 * 4 * 4, classes))
     return nn.Sequential(OrderedDict(features=features, classifier=classifier))

@@ -14,6 +14,7 @@ from torch import nn
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import sha256_of
 from lstn.nn.backbones import BACKBONES, backbone_named
+from lstn.nn.starts import classifier_of
 
 IMAGENET = "imagenet"
 """The word that stands for torchvision's own weights where a file's name may stand too."""
@@ -140,10 +141,9 @@ def _differs_in_classes(backbone: nn.Module, key: str, tensor: torch.Tensor) -> 
 
     The classifier is the last linear layer; every entry of the table, and a test, agree.
     """
-    classifier = [layer for layer, module in backbone.named_modules() if isinstance(module, nn.Linear)][-1]
     own = backbone.state_dict()[key]
     same_input: bool = own.ndim == tensor.ndim and own.shape[1:] == tensor.shape[1:]
-    return same_input and key.rpartition(".")[0] == classifier
+    return same_input and key.rpartition(".")[0] == classifier_of(backbone)
 
 
 def _few(keys: list[str]) -> str:

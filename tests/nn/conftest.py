@@ -1,4 +1,4 @@
-from spots import data, few, folder
+from spots import data, few, few_digits, folder
 from tiny_fixtures import run_lstn
 
-__all__ = ["data", "few", "folder", "run_lstn"]
+__all__ = ["data", "few", "few_digits", "folder", "run_lstn"]

@@ -185,6 +185,7 @@ def test_identity_has_nothing_to_learn() -> None:
         torch.testing.assert_close(logits, model.backbone(model.normalise(pixels)), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize(
     "changes",
     [
@@ -219,6 +220,7 @@ def test_without_a_localizer_there_is_nothing_to_place(loc: Loc, changes: dict[s
         run(options("digits", loc=loc, **changes), tmp_path / "run")
 
 
+@pytest.mark.usefixtures("few_digits")
 @pytest.mark.parametrize("changes", [{}, {"loc": Loc.SHARED, "at": At.STEM, "iterations": 2, "image_size": 48}])
 def test_compiled_it_trains_the_same(
     changes: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

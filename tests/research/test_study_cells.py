@@ -44,6 +44,7 @@ def fit_and_run_away(*words: Any, **named: Any) -> TrainingResult:
     return result
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_a_cell_says_what_became_of_the_best_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against a loop over images chosen here. At a rate of 0 nothing is learned, and the first epoch stays best."""
     monkeypatch.setattr("lstn.research.study.study_runs.SWEPT_IMAGES", 60)
@@ -72,6 +73,7 @@ def test_a_cell_says_what_became_of_the_best_epoch(tmp_path: Path, monkeypatch: 
         assert made.disturbed == pytest.approx(wanted)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_a_cell_shows_the_warps_of_test_images(tmp_path: Path) -> None:
     given = options("digits", loc=Loc.STN, epochs=1, batch_size=32, lr=0.01, loc_lr_scale=1.0)
     made = cell_of(given, tmp_path)
@@ -178,4 +180,4 @@ def test_a_damaged_run_is_told_whatever_is_asked_for(
 def test_after_a_loss_that_is_no_number_the_study_needs_another_folder(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match=r"none-0: the loss became \w+ in epoch 1") as caught:
         cell_of(options("digits", loc=Loc.NONE, lr=1e30), tmp_path)
-    assert caught.value.hint == "start a new run with --lr 1e+29; a study with that needs another --out"
+    assert caught.value.hint == "start a new run with --lr 0.001; a study with that needs another --out"

@@ -40,3 +40,10 @@ def few(tmp_path: Path) -> str:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(np.full((32, 32, 3), 10 * number, np.uint8)).save(path)
     return f"folder:{tmp_path / 'images'}"
+
+
+@pytest.fixture
+def few_digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer of the embedded digits, so that training on them takes seconds."""
+    parts = {"train": range(650), "val": range(10_000, 10_100), "test": range(11_000, 11_100)}
+    monkeypatch.setattr("lstn.data.digits._PART", parts)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from command import RunLstn
+from matplotlib.font_manager import FontManager, fontManager
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -16,10 +17,13 @@ from lstn.evaluation.scores import Scores
 from lstn.imports import install_line
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.train.run_state import LAST
+from lstn.train.watch.fonts import drawable
 from lstn.train.watch.pictures import draw_animation, draw_confusion, draw_sheet
 
 RUN = Path("runs/a")
 SMALL = ("--model", "cnn", "--image-size", "32", "--name", "a", "--recipe", "paper")
+
+GRAY = (120, 120, 120)
 
 
 @pytest.fixture(autouse=True)
@@ -127,11 +131,11 @@ def test_the_animation_shows_the_warp_of_each_epoch() -> None:
     identity = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
     warps = [np.stack([identity * (1 - 0.15 * number)] * 4) for number in range(5)]
     path = Path("warps.gif")
-    draw_animation(path, pixels, warps)
+    draw_animation(path, pixels, warps, GRAY)
     frames = frames_of(path)
     assert len(frames) == 5
     for frame, theta in zip(frames, warps, strict=True):
-        drawn = np.asarray(draw_sheet(pixels, theta)).astype(int)
+        drawn = np.asarray(draw_sheet(pixels, theta, GRAY)).astype(int)
         errors = [np.abs(other[16:] - drawn).mean() for other in frames]
         assert np.abs(frame[16:] - drawn).mean() == min(errors) < 12  # 128 colours of a palette
     with Image.open(path) as animation:
@@ -142,11 +146,11 @@ def test_a_long_animation_stays_small_and_ends_with_the_last_epoch() -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)  # noise: the worst case
     thetas = rng.normal(size=(60, 8, 2, 3)).astype(np.float32)
-    draw_animation(Path("warps.gif"), pixels, thetas)
+    draw_animation(Path("warps.gif"), pixels, thetas, GRAY)
     frames = frames_of(Path("warps.gif"))
     assert len(frames) == 48
     assert Path("warps.gif").stat().st_size < 6 << 20
-    last = np.asarray(draw_sheet(pixels, thetas[-1])).astype(int)
+    last = np.asarray(draw_sheet(pixels, thetas[-1], GRAY)).astype(int)
     others = [np.abs(frame[16:] - last).mean() for frame in frames]
     assert others[-1] == min(others)
 
@@ -160,3 +164,23 @@ def test_a_confusion_matrix_of_any_size_is_drawn(classes: int) -> None:
         colours = np.asarray(picture.convert("RGB")).reshape(-1, 3)
     blue = (colours[:, 2] > colours[:, 0].astype(int) + 60).mean()
     assert blue > 0.002  # the diagonal
+
+
+def test_names_that_no_font_has_are_drawn_as_numbers() -> None:
+    names, families = drawable(["cat", "日本", "кот", "قط", "中国"])
+    assert families[0] == "DejaVu Sans"
+    if families == ["DejaVu Sans"]:  # where no font has Chinese
+        assert names == ["cat", "#1", "кот", "قط", "#4"]
+    without = FontManager.__new__(FontManager)
+    without.ttflist = [font for font in fontManager.ttflist if font.name == "STIXGeneral"]
+    assert drawable(["cat", "日本", "قط"], without) == (["cat", "#1", "#2"], ["STIXGeneral"])
+    without.ttflist = [font for font in fontManager.ttflist if font.name in ("STIXGeneral", "DejaVu Sans")]
+    assert drawable(["\u2a5e", "قط"], without) == (["\u2a5e", "قط"], ["DejaVu Sans", "STIXGeneral"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_confusion_matrix_of_any_script_is_drawn_without_a_warning() -> None:
+    labels = ("cat", "日本", "中国", "قط", "한국", "ไทย")
+    draw_confusion(Path("confusion.png"), Scores(labels, np.eye(len(labels), dtype=np.int64) * 3, 18), "none + cnn")
+    with Image.open("confusion.png") as picture:
+        assert min(picture.size) > 100

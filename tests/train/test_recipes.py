@@ -43,7 +43,8 @@ def test_the_papers_is_plain_adam() -> None:
 
 def test_without_decay_the_optimizer_is_adam_to_the_bit() -> None:
     one, other = model(), model()
-    ours, torchs = make_optimizer(one, recipe(loc_lr_scale=1.0)), torch.optim.Adam(other.parameters(), lr=0.1)
+    ours = make_optimizer(one, recipe(loc_lr_scale=1.0))
+    torchs = torch.optim.Adam(other.parameters(), lr=0.1, fused=True)
     for _ in range(3):
         for weight, twin in zip(one.parameters(), other.parameters(), strict=True):
             weight.grad = torch.randn_like(weight)

@@ -16,7 +16,8 @@ from lstn.files import replacing, write_bytes
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
-from lstn.warp import Theta, contact_sheet, draw_warp
+from lstn.train.watch.fonts import drawable
+from lstn.warp import Colour, Theta, contact_sheet, draw_warp
 
 CURVES, WARPS, ANIMATION, CONFUSION = "curves.png", "warps.png", "warps.gif", "confusion.png"
 
@@ -57,7 +58,7 @@ def draw_curves(path: Path, history: tuple[Epoch, ...], title: str) -> None:
 
 
 @torch.no_grad()
-def draw_warps(path: Path, model: Classifier, images: Split, *, count: int = 16) -> None:
+def draw_warps(path: Path, model: Classifier, images: Split, outside: Colour, *, count: int = 16) -> None:
     """Draw `count` inputs with the quadrilateral that the transformer chose, each beside the crop that it makes."""
     model.eval()
     chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
@@ -66,24 +67,25 @@ def draw_warps(path: Path, model: Classifier, images: Split, *, count: int = 16)
     if theta is None:
         raise ValueError("a model without a localizer has no warps to draw")
     pairs = zip(pixels, theta.numpy(), strict=True)
-    sheet = contact_sheet([draw_warp(image, matrix, side=112) for image, matrix in pairs])
+    sheet = contact_sheet([draw_warp(image, matrix, outside, side=112) for image, matrix in pairs])
     with replacing(path) as temporary:
         sheet.save(temporary, format="png")
 
 
-def draw_sheet(pixels: Pixels, theta: Theta) -> Image.Image:
+def draw_sheet(pixels: Pixels, theta: Theta, outside: Colour) -> Image.Image:
     """Draw images (n, H, W, 3) with their windows and crops by theta (n, 2, 3) in rows, small enough to be animated."""
-    return contact_sheet([draw_warp(image, matrix, side=72) for image, matrix in zip(pixels, theta, strict=True)])
+    pairs = zip(pixels, theta, strict=True)
+    return contact_sheet([draw_warp(image, matrix, outside, side=72) for image, matrix in pairs])
 
 
-def draw_animation(path: Path, pixels: Pixels, warps: Sequence[Theta]) -> None:
+def draw_animation(path: Path, pixels: Pixels, warps: Sequence[Theta], outside: Colour) -> None:
     """Draw how the warps of the same images (n, H, W, 3) change from epoch to epoch: theta (n, 2, 3) for each.
 
     The last epoch stands still for a while before it begins anew.
     """
     last = len(warps)
     shown = sorted({round(number) for number in np.linspace(1, last, min(_FRAMES, last))})
-    frames = [_frame(draw_sheet(pixels, warps[number - 1]), f"epoch {number} of {last}") for number in shown]
+    frames = [_frame(draw_sheet(pixels, warps[number - 1], outside), f"epoch {number} of {last}") for number in shown]
     # One palette for all and no dithering: what stays the same from frame to frame then costs nothing.
     palette = frames[-1].quantize(_COLOURS, dither=Image.Dither.NONE)
     drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
@@ -106,8 +108,10 @@ def draw_confusion(path: Path, scores: Scores, title: str) -> None:
     axes.set(xlabel="taken for", ylabel="class", title=f"{title}: {scores.top1_share:.1%} of {scores.images} images")
     if classes <= _NAMED:
         names = [label if len(label) <= 16 else f"{label[:15]}…" for label in scores.labels]
-        axes.set_xticks(range(classes), names, rotation=90 if max(map(len, names)) > 2 else 0, parse_math=False)
-        axes.set_yticks(range(classes), names, parse_math=False)
+        names, families = drawable(names)
+        rotation = 90 if max(map(len, names)) > 2 else 0
+        axes.set_xticks(range(classes), names, rotation=rotation, family=families, parse_math=False)
+        axes.set_yticks(range(classes), names, family=families, parse_math=False)
     if classes <= _COUNTED:
         for row, column, count in scores.cells.tolist():
             colour = "white" if shares[row, column] > 0.3 else "black"

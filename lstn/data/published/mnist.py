@@ -14,13 +14,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lstn.data.distortion import DISTORTIONS, Distortion
+from lstn.data.distortion import CLUTTER_SIDE, DISTORTIONS, RTS_SIDE, Distortion
 from lstn.data.published.published_files import Published, require_files
 from lstn.data.splits import DataSet, SplitName
 from lstn.errors import DataError
 from lstn.images import Pixels
 
 MNIST_SETS = ("mnist", *(f"mnist-{name}" for name in DISTORTIONS))
+
+MNIST_SIDES = {name: {"mnist-rts": RTS_SIDE, "mnist-cluttered": CLUTTER_SIDE}.get(name, 28) for name in MNIST_SETS}
+"""The side in pixels that a set's images are drawn at."""
 
 MNIST_LABELS = tuple("0123456789")
 MNIST_MEAN = (0.0, 0.0, 0.0)
@@ -125,6 +128,16 @@ def open_mnist(name: str, root: Path, image_hw: tuple[int, int], seed: int) -> D
         mirrors=False,
         parts="the first five sixths and the last of the training file, and the test file",
     )
+
+
+def open_mnist_files(root: Path) -> tuple[tuple[_Gray, _Gray], tuple[_Gray, _Gray]]:
+    """Return images (N, 28, 28) and labels (N,) of the training file and of the test file below `root`.
+
+    Raises:
+        DataError: the files aren't there, or aren't the published ones.
+    """
+    require_files("mnist", MNIST_FILES, root)
+    return _load(root, "train"), _load(root, "t10k")
 
 
 @lru_cache(maxsize=4)

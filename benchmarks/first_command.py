@@ -1,0 +1,146 @@
+"""The first command, as a user types it: accuracy on the embedded test digits, and how long it took.
+
+    python benchmarks/first_command.py --out results/first-command/first-command.json
+    python benchmarks/first_command.py --models effnet-b0,cnn --out some.json
+    python benchmarks/first_command.py --every --out every.json
+
+Each model is trained by `lstn train --loc lstn --model MODEL --device cpu` in a process of its own, with every default.
+With --every all models are trained in turn, each only until an epoch's validation accuracy is above chance: it says
+which ones never get there, and exits with 1 if there are any. Results are written after every model.
+"""
+
+import argparse
+import json
+import resource
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from result_files import machine_of, versions_of, write_result
+
+from lstn.health.chance import at_chance
+from lstn.health.run_health import METRICS
+
+MODELS = ("effnet-b0", "resnet-18", "densenet-121", "vgg-11", "zfnet", "googlenet", "cnn")
+
+_POLL_S = 1.0
+
+
+def main() -> None:
+    """Train one model after another, and write the table after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", default=",".join(MODELS), help="names, with commas between them")
+    parser.add_argument("--every", action="store_true", help="all models, each until it is above chance")
+    parser.add_argument("--device", default="cpu", help="as lstn train takes it")
+    parser.add_argument("--out", type=Path, required=True)
+    arguments = parser.parse_args()
+    models = every_model() if arguments.every else tuple(arguments.models.split(","))
+    rows: list[dict[str, Any]] = []
+    for model in models:
+        with tempfile.TemporaryDirectory(prefix="first-command-") as folder:
+            rows.append(train(model, Path(folder), arguments.device, until_above_chance=arguments.every))
+        print(json.dumps(rows[-1]), flush=True)
+        result = {"every": arguments.every, **machine_of(("torch", "torchvision")), "rows": rows}
+        write_result(arguments.out, result, page_of(result))
+    if any(row["at_chance"] for row in rows):
+        sys.exit("at chance: " + ", ".join(row["model"] for row in rows if row["at_chance"]))
+
+
+def every_model() -> tuple[str, ...]:
+    """Return the names of all backbones."""
+    from lstn.nn.backbones import BACKBONES
+
+    return tuple(BACKBONES)
+
+
+def train(model: str, folder: Path, device: str, *, until_above_chance: bool) -> dict[str, Any]:
+    """Run the command in `folder`, and return what came of it.
+
+    until_above_chance: stop it, as Ctrl-C does, after the first epoch that is above chance
+    """
+    command = ["lstn", "train", "--loc", "lstn", "--model", model, "--device", device]
+    began, cpu_began = time.perf_counter(), _children_cpu_s()
+    first_line_s = None
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", *command, "--name", "run"], cwd=folder, stdout=log, stderr=log
+        )
+        while process.poll() is None:
+            time.sleep(_POLL_S)
+            if first_line_s is None and (folder / "log").stat().st_size:
+                first_line_s = round(time.perf_counter() - began, 1)
+            if until_above_chance and (rows := _epochs(folder)) and not _at_chance(rows):
+                process.send_signal(signal.SIGINT)
+                process.wait()
+    epochs = _epochs(folder)
+    if not epochs:
+        sys.exit(f"{' '.join(command)}: no epoch was finished\n{(folder / 'log').read_text(errors='replace')}")
+    best = max(epochs, key=lambda row: float(row["val_accuracy"]))
+    return {
+        "model": model,
+        "command": " ".join(command),
+        "epochs": len(epochs),
+        "val_accuracy": best["val_accuracy"],
+        "test_accuracy": _test_accuracy(folder),
+        "at_chance": _at_chance(epochs),
+        "transformer": best["transformer"]["state"],
+        "minutes": round((time.perf_counter() - began) / 60, 2),
+        "cpu_minutes": round((_children_cpu_s() - cpu_began) / 60, 2),
+        "first_line_s": first_line_s,
+    }
+
+
+def page_of(result: dict[str, Any]) -> str:
+    """Return the table in Markdown."""
+    how = (
+        "every backbone, each until its validation accuracy was above chance"
+        if result["every"]
+        else "the accuracy is of the embedded test digits"
+    )
+    lines = [
+        "# The first command",
+        "",
+        f"`lstn train --loc lstn --model MODEL --device cpu` as typed; {how}. Made by "
+        "`python benchmarks/first_command.py`.",
+        "",
+        "| model | epochs | validation | test | minutes | CPU minutes | first line after | transformer |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for row in result["rows"]:
+        test = "" if row["test_accuracy"] is None else f"{row['test_accuracy']:.1%}"
+        chance = " (at chance)" if row["at_chance"] else ""
+        first = "" if row["first_line_s"] is None else f"{row['first_line_s']:.0f} s"
+        lines.append(
+            f"| {row['model']} | {row['epochs']} | {row['val_accuracy']:.1%}{chance} | {test} | {row['minutes']:.1f} | "
+            f"{row['cpu_minutes']:.1f} | {first} | {row['transformer']} |"
+        )
+    return "\n".join([*lines, "", f"{result['cpu']}; {versions_of(result)}.", ""])
+
+
+def _epochs(folder: Path) -> list[dict[str, Any]]:
+    metrics = folder / "runs/run" / METRICS
+    lines = metrics.read_text().splitlines() if metrics.is_file() else []
+    return [row for row in map(json.loads, lines) if "epoch" in row]
+
+
+def _test_accuracy(folder: Path) -> float | None:
+    """None of a run that was stopped before its test."""
+    last = json.loads((folder / "runs/run" / METRICS).read_text().splitlines()[-1])
+    return float(last["test_accuracy"]) if "test_accuracy" in last else None
+
+
+def _at_chance(epochs: list[dict[str, Any]]) -> bool:
+    return all(at_chance(row["val_accuracy"], row["chance"]) for row in epochs)
+
+
+def _children_cpu_s() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+if __name__ == "__main__":
+    main()
