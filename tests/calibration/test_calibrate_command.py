@@ -14,13 +14,13 @@ from small_models import LABELS, SIDE, exported_model, undecided, warping_model
 from tiny_fixtures import run_lstn
 
 from lstn.calibration.kept_layers import layer_names
-from lstn.calibration.measuring_session import Session
 from lstn.cli.calibrate_report import compare_speed
 from lstn.contract import LOGITS, METADATA_KEY, PIXELS, Contract, Loc
 from lstn.data.dataset import open_data
 from lstn.export.onnx.to_onnx import onnx_from_torch
 from lstn.export.onnx.verify_onnx import sample_images
 from lstn.formats.onnx_file import read_onnx
+from lstn.formats.onnx_session import OnnxSession
 from lstn.interval import Interval
 from lstn.nn.checkpoint import Checkpoint, Training, write_checkpoint
 from lstn.nn.classifier import Classifier
@@ -92,7 +92,7 @@ def test_a_drop_beyond_the_gate_stops(run_lstn: RunLstn) -> None:
     weight.CopyFrom(numpy_helper.from_array(values, weight.name))
     Path("model.onnx").write_bytes(model.SerializeToString())
     images = sample_images("digits", (SIDE, SIDE), seed=0, count=60)
-    (logits,) = Session(model, "model").run([LOGITS], {PIXELS: images})
+    (logits,) = OnnxSession(model.SerializeToString()).run({PIXELS: images}, [LOGITS])
     for number, (image, label) in enumerate(zip(images, logits.argmax(1), strict=True)):
         for split in ("train", "val"):
             for name in {str(label), *(LABELS if split == "train" and number < 1 else ())}:
@@ -244,7 +244,7 @@ def test_another_data_set_is_refused_and_a_single_class_warned_of(run_lstn: RunL
             Image.new("RGB", (SIDE, SIDE), (number, 80, 90)).save(path)
     ran = run_lstn("calibrate", "model.onnx", "--data", "folder:images")
     assert ran.code == 1
-    assert "has 1 classes, 'only' first; the model has 10 classes, '0' first" in ran.err
+    assert "class 'only' is not one of the model's 10 classes ('0', …)" in ran.err
     contract = Contract(Loc.LSTN, "cnn", (SIDE, SIDE), ("only",))
     Path("one.onnx").write_bytes(onnx_from_torch(Classifier(contract).eval(), contract).SerializeToString())
     ran = run_lstn("calibrate", "one.onnx", "--precision", "fp16", "--data", "folder:images")
