@@ -312,7 +312,7 @@ def test_a_precision_that_the_target_refuses_is_refused_first(
         (("--keep", "spine"), "no layer of this model is called so"),
         (("--keep", "backbone.features.3", "--keep", "localiser"), "'localiser': no layer"),
         (("--keep", "localizer", "--keep", "backbone"), "nothing is left to lower"),
-        (("--images", "7"), "7 images to calibrate on, at least 8 are wanted\n  use --images 8 or more"),
+        (("--images", "7"), "7 images to calibrate on, at least 8 are needed\n  use --images 8 or more"),
         (("--data", "folder:nowhere"), "nowhere: no such folder"),
         (("--data", "folder:other"), "the model has 10 classes"),
     ],
