@@ -10,10 +10,10 @@ import onnx
 
 from lstn.calibration.emulate import emulated
 from lstn.calibration.kept_layers import layer_names
-from lstn.calibration.measuring_session import Session
 from lstn.contract import LOGITS, PIXELS
 from lstn.data.dataset import Split
 from lstn.errors import LstnError
+from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
 from lstn.machine.memory import batch_of
 from lstn.precision import Precision
@@ -160,8 +160,8 @@ class _Search:
         return float((logits.argmax(axis=1) == self._labels).mean())
 
     def _logits(self, model: onnx.ModelProto, pixels: Pixels) -> _Logits:
-        session = Session(model, "the model")
-        return np.concatenate([session.run([LOGITS], {PIXELS: batch})[0] for batch in _batches(pixels)])
+        session = OnnxSession(model.SerializeToString())
+        return np.concatenate([session.run({PIXELS: batch}, [LOGITS])[0] for batch in _batches(pixels)])
 
 
 def _few(size: int) -> npt.NDArray[np.int64]:

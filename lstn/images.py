@@ -14,12 +14,15 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from lstn.errors import ImageError
+from lstn.errors import ImageError, UsageError
 from lstn.imaging.image_file import ended, without_metadata
 from lstn.imaging.image_mode import UnsurePixels, rgb
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """(H, W, 3) or (N, H, W, 3), uint8, RGB."""
+
+Picture: TypeAlias = str | Path | bytes | Pixels
+"""One image as a program has it: a file, the bytes of a file, or an array (height, width, 3) uint8 RGB of any size."""
 
 MAX_PIXELS = 100_000_000
 """Width x height of the largest image that is decoded unless a user allows more: 300 MB as RGB."""
@@ -64,6 +67,9 @@ class Reading:
     truncated: bool = False
 
 
+USUAL = Reading()
+
+
 _REFUSED = frozenset(
     {
         "EPS",  # a program, which Ghostscript would run
@@ -87,7 +93,7 @@ def readable_suffixes() -> frozenset[str]:
     return frozenset(suffix.lower() for suffix, name in Image.EXTENSION.items() if name in formats)
 
 
-def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "", reading: Reading = Reading()) -> Pixels:
+def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "", reading: Reading = USUAL) -> Pixels:
     """Decode an image file, or the bytes of one, to (H, W, 3) uint8 RGB.
 
     EXIF rotation is applied, alpha composited on black, 16-bit gray scaled to 8 bits, and the first frame of an
@@ -130,6 +136,28 @@ def _fitted(image: Image.Image, data: bytes, image_hw: tuple[int, int], reading:
     resized = rgb(image, data).resize(_stored_size(image, image_hw), Image.Resampling.BILINEAR, box=whole)
     turn = _TURNS.get(_orientation(image))
     return np.asarray(resized if turn is None else resized.transpose(turn))
+
+
+def pixels_of(picture: Picture, image_hw: tuple[int, int]) -> Pixels:
+    """Return a file, its bytes, or an array (height, width, 3) uint8 RGB as pixels (H, W, 3), resized as in `decode`.
+
+    Raises:
+        ImageError: the file can't be decoded.
+        UsageError: neither a file nor bytes nor such an array.
+    """
+    if isinstance(picture, (str, Path)):
+        return decode(Path(picture), image_hw)
+    if isinstance(picture, bytes):
+        return decode(picture, image_hw)
+    if not isinstance(picture, np.ndarray):
+        raise UsageError(
+            f"an image of type {type(picture).__name__}; expected a path, bytes or an array (height, width, 3) uint8",
+            hint="a list of such images is fine too; of a PIL image, take np.asarray(image.convert('RGB'))",
+        )
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        hint = "pass several images as a list: list(pixels)" if picture.ndim == 4 else "rows of RGB pixels, 0 to 255"
+        raise UsageError(f"an image is {picture.dtype} {picture.shape}; expected uint8 (height, width, 3)", hint=hint)
+    return np.asarray(Image.fromarray(picture).resize((image_hw[1], image_hw[0]), Image.Resampling.BILINEAR))
 
 
 def _limit(reading: Reading) -> str:

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 import torch.nn.functional as F
@@ -54,8 +55,10 @@ def forward(model: Classifier, pixels: Tensor, precision: TrainingPrecision) -> 
     return logits
 
 
-def check_step(contract: Contract, images: int) -> None:
+def check_step(contract: Contract, images: int, given: Classifier | None = None) -> None:
     """Check that a step of `images` images can be taken.
+
+    given: the model that the contract describes, if it is there already
 
     Raises:
         UsageError: it is one image, and BatchNorm somewhere sees it as a single value, of which there is no variance.
@@ -63,9 +66,9 @@ def check_step(contract: Contract, images: int) -> None:
     if images > 1:
         return
     with torch.device("meta"):  # all shapes, and no arithmetic
-        model = Classifier(contract).train()
+        model = Classifier(contract) if given is None else deepcopy(given).to("meta")
         try:
-            model(torch.empty(1, *contract.image_hw, 3, dtype=torch.uint8))
+            model.train()(torch.empty(1, *contract.image_hw, 3, dtype=torch.uint8))
         except ValueError as error:
             height, width = contract.image_hw
             raise UsageError(

@@ -1,13 +1,15 @@
 """Files that a run writes after every epoch: the state, which is the truth, and what follows from it."""
 
 import json
+from copy import deepcopy
 from pathlib import Path
 
 from lstn.data.dataset import DataSet
 from lstn.errors import ArtifactError
 from lstn.files import write_text
 from lstn.health.run_health import METRICS, Epoch
-from lstn.nn.checkpoint import CHECKPOINT, Training, load_checkpoint, write_checkpoint
+from lstn.nn.backbones import FOREIGN
+from lstn.nn.checkpoint import CHECKPOINT, Checkpoint, Training, load_checkpoint, write_checkpoint
 from lstn.train.options import Options
 from lstn.train.run_state import LAST, Run, write_state
 
@@ -38,11 +40,21 @@ def mend(run: Run, folder: Path, options: Options, data: DataSet) -> None:
         return
     lost = f"put back the checkpoint of epoch {best['epoch']}, this run's best, or start a new run"
     try:
-        found = load_checkpoint(folder / CHECKPOINT).training.epoch
+        found = load_best(folder, run).training.epoch
     except ArtifactError as error:
         raise ArtifactError(error.message, hint=lost) from error
     if found != best["epoch"]:
         raise ArtifactError(f"{folder / CHECKPOINT}: the weights of epoch {found}", hint=lost)
+
+
+def load_best(folder: Path, run: Run) -> Checkpoint:
+    """Read the checkpoint of the run's best epoch; the run's own model stays as it is.
+
+    Raises:
+        ArtifactError: it is gone, or not this run's.
+    """
+    foreign = run.contract.backbone.startswith(FOREIGN)
+    return load_checkpoint(folder / CHECKPOINT, deepcopy(run.model.backbone) if foreign else None)
 
 
 def write_metrics(folder: Path, history: list[Epoch], **last: float) -> None:

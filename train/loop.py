@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaForm
-from lstn.data.dataset import DataSet, Split, open_data
+from lstn.data.dataset import DataSet, Split, check_labels, open_data
 from lstn.errors import UsageError
 from lstn.evaluation.scores import Scores, Tally
 from lstn.files import remove_leftovers
@@ -21,8 +21,8 @@ from lstn.health.chance import chance_level
 from lstn.health.liveness import judged
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
-from lstn.lock import locked
-from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
+from lstn.machine.lock import locked
+from lstn.nn.checkpoint import CHECKPOINT
 from lstn.nn.classifier import Classifier
 from lstn.nn.device import check_compiler
 from lstn.nn.pretrained import load_backbone_weights
@@ -32,7 +32,7 @@ from lstn.train.augment import Augmentation
 from lstn.train.distributed import ALONE, World
 from lstn.train.downloads import download
 from lstn.train.fitting import Network, OnStep, check_step, diverged, forward, train_epoch
-from lstn.train.keeping import keep, mend, write_metrics
+from lstn.train.keeping import keep, load_best, mend, write_metrics
 from lstn.train.loading import Images, batches
 from lstn.train.options import Options
 from lstn.train.recipes import dropout_share, make_optimizer
@@ -105,6 +105,7 @@ def fit(
     resume: bool,
     world: World = ALONE,
     compiled: bool = False,
+    given: Classifier | None = None,
 ) -> TrainingResult:
     """Train until `options.epochs`, or until validation accuracy stays flat for `options.patience` epochs.
 
@@ -113,6 +114,8 @@ def fit(
     ends with the same weights as one that wasn't. Each process of `world` calls this, and `folder` is one that all of
     them see.
 
+    given: the model to train, in place; by default one is made of the options
+
     Raises:
         UsageError, DataError: options that name nothing, a data set that can't be used, or another process
             trains there.
@@ -120,7 +123,7 @@ def fit(
         TrainingError: the loss is no number any more.
     """
     with ExitStack() as held:  # the run's folder, once there is one
-        return _fit(options, folder, device, workers, watcher, resume, world, compiled, held)
+        return _fit(options, folder, device, workers, watcher, resume, world, compiled, given, held)
 
 
 def _fit(
@@ -132,6 +135,7 @@ def _fit(
     resume: bool,
     world: World,
     compiled: bool,
+    given: Classifier | None,
     held: ExitStack,
 ) -> TrainingResult:
     with world.together():
@@ -139,17 +143,19 @@ def _fit(
             check_compiler()
         if world.rank == 0:  # and before the others, who then find the set unpacked and its images checked
             download(options.data)
-            data = opened(options)
+            data = opened(options, given)
     with world.together():
         if world.rank > 0:
-            data = opened(options)
-        check_memory(contract := describe(options, data), min(options.batch_size, len(data.train)), device)
-        run = start(options, contract, device, (data.train, data.val, data.test))
+            data = opened(options, given)
+        contract = describe(options, data, given)
+        if given is None:  # of a network that isn't lstn's nobody knows what it takes
+            check_memory(contract, min(options.batch_size, len(data.train)), device)
+        run = start(options, contract, device, (data.train, data.val, data.test), given)
         if options.batch_size < 2 * world.size > 2:
             raise UsageError(
                 f"a batch of {options.batch_size} is too small for {world.size} processes, of 2 images each"
             )
-        check_step(run.contract, min(options.batch_size, len(data.train)))
+        check_step(run.contract, min(options.batch_size, len(data.train)), given)
         probe = None
         if options.loc not in (Loc.NONE, Loc.IDENTITY):
             probe = Probe(data.val, run.contract, training_images=len(data.train), batch_size=options.batch_size)
@@ -178,7 +184,8 @@ def _fit(
     threads = threads_here(device, run.threads)
     augment = Augmentation(options.augment, image_hw=run.contract.image_hw, mirrors=data.mirrors, seed=options.seed)
     train, val = Images(data.train, augment), Images(data.val)
-    scale_dropout(run.model.backbone, dropout_share(options, options.epochs * len(data.train)))
+    if given is None:
+        scale_dropout(run.model.backbone, dropout_share(options, options.epochs * len(data.train)))
     while len(run.history) < options.epochs and run.flat_epochs < options.patience:
         number = len(run.history) + 1
         began = time.perf_counter()
@@ -239,17 +246,24 @@ def _outlook(run: Run, data: DataSet, options: Options, device: torch.device) ->
     )
 
 
-def opened(options: Options) -> DataSet:
+def opened(options: Options, given: Classifier | None = None) -> DataSet:
     """Open the data set with all three splits: a broken test set is to be known before training."""
-    data = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed)
+    image_hw = (options.image_size, options.image_size) if given is None else given.contract.image_hw
+    data = open_data(options.data, image_hw=image_hw, seed=options.seed)
     if data.found:
         note_once(data.found)
     _ = data.train, data.val, data.test
     return data
 
 
-def describe(options: Options, data: DataSet) -> Contract:
-    """Return what the model will be. Weights trained on ImageNet want its normalisation, others the data set's own."""
+def describe(options: Options, data: DataSet, given: Classifier | None = None) -> Contract:
+    """Return what the model is, or will be.
+
+    Weights trained on ImageNet want its normalisation, others the data set's own.
+    """
+    if given is not None:
+        check_labels(given.contract, data, options.data)
+        return given.contract
     plain = replace(options, theta=ThetaForm.AFFINE, iterations=1, at=At.INPUT)
     if options.loc in (Loc.NONE, Loc.IDENTITY) and options != plain:
         raise UsageError(
@@ -264,13 +278,22 @@ def describe(options: Options, data: DataSet) -> Contract:
     return Contract.from_json(contract.to_json(), source=f"--data {options.data}")
 
 
-def start(options: Options, contract: Contract, device: torch.device, splits: Sequence[Split]) -> Run:
+def start(
+    options: Options,
+    contract: Contract,
+    device: torch.device,
+    splits: Sequence[Split],
+    given: Classifier | None = None,
+) -> Run:
     """Make the model, the optimizer and the loss scaler as they are before the first epoch."""
     torch.manual_seed(options.seed)
-    # Convolutions are fastest so, on a CPU too; pixels arrive so, and what the sampler warps then goes on so.
-    model = Classifier(contract)
-    start_weights(model.backbone, options.seed)
-    model = model.to(device).to(memory_format=torch.channels_last)
+    if given is None:
+        model = Classifier(contract)
+        start_weights(model.backbone, options.seed)
+        # Convolutions are fastest so, on a CPU too; pixels arrive so, and what the sampler warps then goes on so.
+        model = model.to(device).to(memory_format=torch.channels_last)
+    else:  # a network that isn't lstn's may call `view` on what it computes
+        model = given.to(device)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
     return Run(model, make_optimizer(model, options), scaler, identity(contract, splits), contract)
 
@@ -327,7 +350,7 @@ def finish(
     """Test the best checkpoint, once, on images that chose nothing."""
     best = run.best
     assert best is not None  # a run has at least one epoch
-    checkpoint = load_checkpoint(folder / CHECKPOINT)
+    checkpoint = load_best(folder, run)
     test = Images(data.test)
     tally, model = Tally(data.labels), checkpoint.model.to(device)
     loss, accuracy = evaluate(model, test, options.batch_size, workers, device, world, tally)

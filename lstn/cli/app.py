@@ -6,7 +6,6 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from lstn import __version__
 from lstn.cli.bench import bench
 from lstn.cli.calibrate import calibrate
 from lstn.cli.claims import claims
@@ -22,6 +21,7 @@ from lstn.cli.train import train
 from lstn.errors import LstnError, MissingExtra
 from lstn.imports import install_line
 from lstn.machine.cores import share_cores
+from lstn.machine.version import __version__
 from lstn.terminal import hush_warnings, messages, printable
 
 app = typer.Typer(

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstn import __version__
 from lstn.health.run_files import run_folder
 from lstn.health.run_health import describe, diagnose
 from lstn.machine.capabilities import Ability, abilities, conflicts
+from lstn.machine.version import __version__
 from lstn.terminal import printable, warn
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from lstn.contract import CONTROLS, MAX_ITERATIONS, At, Loc, ThetaForm
 from lstn.errors import UsageError
 from lstn.health.run_files import RUNS, run_folder
 from lstn.health.run_health import finished_epochs
-from lstn.machine.cores import usable_cores
+from lstn.machine.cores import usable_cores, within_cores
 from lstn.recipe import DEFAULT_RECIPE, by_recipe
 from lstn.terminal import messages, note
 from lstn.waiting import say_loading
@@ -139,7 +139,10 @@ def train(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Processes that decode images too many for memory.", show_default="one per core, up to 8"
+            callback=within_cores,
+            min=0,
+            help="Processes that decode images too many for memory.",
+            show_default="one per core, up to 8",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of weights, order and drawn data.")] = 0,

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
 
 from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError, UsageError
@@ -64,12 +65,28 @@ def write_checkpoint(path: Path, model: Classifier, contract: Contract, training
     write_bytes(path, save(_contiguous(model.state_dict()), metadata))
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+def save_checkpoint(model: Classifier, path: str | Path, training: Training | None = None) -> None:
+    """Write a model to `path`, with its contract, whole or not at all.
+
+    training: how the weights came about; None for a model that was trained without lstn
 
     Raises:
-        ArtifactError: no such file, not a checkpoint of lstn, damaged, or not the weights that its contract describes.
+        LstnError: the file can't be written.
     """
+    write_checkpoint(Path(path), model, model.contract, training or Training("", 0, 0, 0.0, "not trained by lstn"))
+
+
+def load_checkpoint(path: str | Path, backbone: nn.Module | None = None) -> Checkpoint:
+    """Read a checkpoint.
+
+    backbone: for a model around a network of your own (`Classifier.around`), that network; it gets the weights of the
+        file, all of them or none
+
+    Raises:
+        ArtifactError: no such file, not a checkpoint of lstn, damaged, or not the weights that its contract describes;
+            or its backbone isn't lstn's, and none is given.
+    """
+    path = Path(path)
     weights, metadata = read_tensors(path)
     contract = Contract.from_json(_entry(metadata, METADATA_KEY, path), source=str(path))
     try:
@@ -86,18 +103,28 @@ def load_checkpoint(path: Path) -> Checkpoint:
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged header ({error!r})") from error
     try:
-        with torch.device("meta"):  # a contract that asks for more than the file holds is to cost no memory
-            Classifier(contract).load_state_dict({name: tensor.to("meta") for name, tensor in weights.items()})
-        model = Classifier(contract)
-        model.load_state_dict(weights)
+        if backbone is None:
+            with torch.device("meta"):  # a contract that asks for more than the file holds is to cost no memory
+                _check_fit(Classifier(contract), weights, contract, path)
+        model = Classifier(contract, backbone)
     except UsageError as error:  # a backbone or an image size that this lstn doesn't know
         raise ArtifactError(f"{path}: {error.message}", hint=error.hint) from error
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise ArtifactError(
-            f"{path}: its weights are not those of {contract.loc.value} + {contract.backbone} ({first:.200})"
-        ) from error
+    _check_fit(model, weights, contract, path)
+    model.load_state_dict(weights)
     return Checkpoint(model.eval(), contract, training)
+
+
+def _check_fit(model: nn.Module, weights: dict[str, torch.Tensor], contract: Contract, path: Path) -> None:
+    """Refuse weights of other names or shapes before any is copied: `load_state_dict` copies those that fit."""
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if own == found:
+        return
+    name = next(name for name in (*own, *found) if own.get(name) != found.get(name))
+    what = f"{name} is {found.get(name, 'missing')} in it, and {own.get(name, 'absent')} in the model"
+    raise ArtifactError(
+        f"{path}: its weights are not those of {contract.loc.value} + {contract.backbone} ({what:.200})"
+    )
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
+from lstn.evaluation.answer import softmax
 from lstn.runtime.engines.base import Prediction
-from lstn.runtime.inference.answer import softmax
 from lstn.runtime.serving.parameters import CLASSIFICATION
 from lstn.runtime.serving.refusal import Reason, Refusal
 

@@ -18,9 +18,9 @@ from tiny import Tiny, proto_of
 from tiny_fixtures import tiny_at
 
 from lstn.contract import Loc
+from lstn.evaluation.answer import softmax
 from lstn.evaluation.disturb import Disturbance, Kind
 from lstn.images import Pixels, decode
-from lstn.runtime.inference.answer import softmax
 from lstn.warp import corners_px, outside_of, warp
 
 LABELS = ("ant", "bee", "<img src=x onerror=alert(1)>", "dog", "Ölfaß", "fox", "gnu")

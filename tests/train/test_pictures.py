@@ -181,6 +181,6 @@ def test_names_that_no_font_has_are_drawn_as_numbers() -> None:
 @pytest.mark.filterwarnings("error")
 def test_a_confusion_matrix_of_any_script_is_drawn_without_a_warning() -> None:
     labels = ("cat", "日本", "中国", "قط", "한국", "ไทย")
-    draw_confusion(Path("confusion.png"), Scores(labels, np.eye(len(labels), dtype=np.int64) * 3, 18), "none + cnn")
+    draw_confusion(Path("confusion.png"), Scores.of(labels, np.eye(len(labels), dtype=np.int64) * 3, 18), "none + cnn")
     with Image.open("confusion.png") as picture:
         assert min(picture.size) > 100

@@ -6,7 +6,10 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lstn.runtime.engines.base import Logits
+from lstn.warp import Theta
+
+Logits: TypeAlias = npt.NDArray[np.float32]
+"""(N, K) float32, one column per label, before softmax."""
 
 Probabilities: TypeAlias = npt.NDArray[np.float32]
 """(N, K) float32, each row from 0 to 1 and summing to 1."""
@@ -18,6 +21,34 @@ class Guess:
 
     label: str
     probability: float
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Classification:
+    """What a model says of one image.
+
+    labels:        all K labels, most probable first
+    probabilities: of these labels, in the same order, 0..1, summing to 1
+    theta:         (2, 3) float32, where the transformer looks; None for a model without one
+    """
+
+    labels: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    theta: Theta | None
+
+    @property
+    def label(self) -> str:
+        """The most probable label."""
+        return self.labels[0]
+
+    @property
+    def probability(self) -> float:
+        """The probability of `label`, 0..1."""
+        return self.probabilities[0]
+
+    def __str__(self) -> str:
+        """Return the label and its probability: `cat 97.3 %`."""
+        return f"{self.label} {100 * self.probability:.1f} %"
 
 
 def softmax(logits: Logits) -> Probabilities:

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from lstn.runtime.inference.answer import Guess, leading, softmax
+from lstn.evaluation.answer import Guess, leading, softmax
 
 LOGITS = arrays(
     np.float32,
