@@ -49,7 +49,7 @@ def main() -> None:
     files = tuple((Path(path), label) for path, label in theirs.samples if Path(path).suffix.lower() in suffixes)
     split = FolderSplit(files, hw, fingerprint="")
     held = Images(split)
-    loading.KEPT_BYTES, kept = 0, loading.CACHE_BYTES
+    loading.KEPT_BYTES, kept = 0, loading.KEPT_BYTES
     decoding = Images(split)
     loading.KEPT_BYTES = kept
     assert held.in_memory, "too many images for memory at this size"

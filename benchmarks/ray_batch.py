@@ -22,6 +22,7 @@ from result_files import machine_of, page_of_models, spread, versions_of, write_
 
 from lstn.cli.infer_format import batch_size
 from lstn.data.listing import Skipped, images_below
+from lstn.images import USUAL
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
 from lstn.runtime.engines.opening import open_engine
@@ -138,7 +139,7 @@ def on_ray(model: Path, images: Sequence[Path]) -> float:
         parts = TimedParts(Path(folder), run_of(model, top=1, format_="json"))
         parts.clock = clock
         size = batch_size(None, pool, model)
-        pool.infer([str(path) for path in images], parts, batch=size, top=1, workers=None)
+        pool.infer([str(path) for path in images], parts, batch=size, top=1, workers=None, reading=USUAL)
         parts.flush()
     return clock.images_per_s(unearned=IN_WORK)
 

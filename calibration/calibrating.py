@@ -141,6 +141,7 @@ def checked(contract: Contract, layers: Sequence[str], settings: CalibrationSett
     data = open_data_of(contract, settings.data, seed=settings.seed)
     if data.found:
         note_once(data.found)
+    _ = data.val  # what can't be opened is to be known before the work
     if settings.precision.quantized:
         check_count(data.train, settings.images)
     return data, kept

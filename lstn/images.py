@@ -67,6 +67,9 @@ class Reading:
     truncated: bool = False
 
 
+USUAL = Reading()
+
+
 _REFUSED = frozenset(
     {
         "EPS",  # a program, which Ghostscript would run
@@ -90,7 +93,7 @@ def readable_suffixes() -> frozenset[str]:
     return frozenset(suffix.lower() for suffix, name in Image.EXTENSION.items() if name in formats)
 
 
-def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "", reading: Reading = Reading()) -> Pixels:
+def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "", reading: Reading = USUAL) -> Pixels:
     """Decode an image file, or the bytes of one, to (H, W, 3) uint8 RGB.
 
     EXIF rotation is applied, alpha composited on black, 16-bit gray scaled to 8 bits, and the first frame of an
@@ -123,6 +126,18 @@ def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "", r
         raise ImageError(f"{name}: damaged image ({error})") from error
 
 
+def _fitted(image: Image.Image, data: bytes, image_hw: tuple[int, int], reading: Reading, name: str) -> Pixels:
+    """Decode an opened image, resize it as it is stored, and turn the result upright: (H, W, 3) uint8 RGB."""
+    width, height = image.size
+    if width * height > reading.max_pixels:
+        raise ImageError(f"{name}: {width} x {height} pixels, more than {_limit(reading)}")
+    whole = _draft(image, image_hw) if image.format == "JPEG" else None
+    image.load()  # a TIFF turns itself here, and its orientation is gone afterwards
+    resized = rgb(image, data).resize(_stored_size(image, image_hw), Image.Resampling.BILINEAR, box=whole)
+    turn = _TURNS.get(_orientation(image))
+    return np.asarray(resized if turn is None else resized.transpose(turn))
+
+
 def pixels_of(picture: Picture, image_hw: tuple[int, int]) -> Pixels:
     """Return a file, its bytes, or an array (height, width, 3) uint8 RGB as pixels (H, W, 3), resized as in `decode`.
 
@@ -143,18 +158,6 @@ def pixels_of(picture: Picture, image_hw: tuple[int, int]) -> Pixels:
         hint = "pass several images as a list: list(pixels)" if picture.ndim == 4 else "rows of RGB pixels, 0 to 255"
         raise UsageError(f"an image is {picture.dtype} {picture.shape}; expected uint8 (height, width, 3)", hint=hint)
     return np.asarray(Image.fromarray(picture).resize((image_hw[1], image_hw[0]), Image.Resampling.BILINEAR))
-
-
-def _fitted(image: Image.Image, data: bytes, image_hw: tuple[int, int], reading: Reading, name: str) -> Pixels:
-    """Decode an opened image, resize it as it is stored, and turn the result upright: (H, W, 3) uint8 RGB."""
-    width, height = image.size
-    if width * height > reading.max_pixels:
-        raise ImageError(f"{name}: {width} x {height} pixels, more than {_limit(reading)}")
-    whole = _draft(image, image_hw) if image.format == "JPEG" else None
-    image.load()  # a TIFF turns itself here, and its orientation is gone afterwards
-    resized = rgb(image, data).resize(_stored_size(image, image_hw), Image.Resampling.BILINEAR, box=whole)
-    turn = _TURNS.get(_orientation(image))
-    return np.asarray(resized if turn is None else resized.transpose(turn))
 
 
 def _limit(reading: Reading) -> str:

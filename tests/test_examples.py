@@ -16,7 +16,7 @@ SAYS = {
     "transformer_in_own_network.py": "warped (32, 3, 32, 32)",
 }
 OTHERS = {"own_images.py", "demo.py"}
-"""What examples share, and what `make demo` runs."""
+"""What the examples share, and the demo, which `make demo` runs."""
 
 
 @pytest.mark.parametrize("name", SAYS)

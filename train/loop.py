@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaForm
-from lstn.data.dataset import DataSet, Split, open_data, open_data_of
+from lstn.data.dataset import DataSet, Split, check_labels, open_data
 from lstn.errors import UsageError
 from lstn.evaluation.scores import Scores, Tally
 from lstn.files import remove_leftovers
@@ -21,7 +21,7 @@ from lstn.health.chance import chance_level
 from lstn.health.liveness import judged
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
-from lstn.lock import locked
+from lstn.machine.lock import locked
 from lstn.nn.checkpoint import CHECKPOINT
 from lstn.nn.classifier import Classifier
 from lstn.nn.device import check_compiler
@@ -148,7 +148,7 @@ def _fit(
         if world.rank > 0:
             data = opened(options, given)
         contract = describe(options, data, given)
-        if given is None:
+        if given is None:  # of a network that isn't lstn's nobody knows what it takes
             check_memory(contract, min(options.batch_size, len(data.train)), device)
         run = start(options, contract, device, (data.train, data.val, data.test), given)
         if options.batch_size < 2 * world.size > 2:
@@ -247,14 +247,9 @@ def _outlook(run: Run, data: DataSet, options: Options, device: torch.device) ->
 
 
 def opened(options: Options, given: Classifier | None = None) -> DataSet:
-    """Open the data set with all three splits: a broken test set is to be known before training.
-
-    given: the model that it is for, whose classes it must have
-    """
-    if given is None:
-        data = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed)
-    else:
-        data = open_data_of(given.contract, options.data, seed=options.seed)
+    """Open the data set with all three splits: a broken test set is to be known before training."""
+    image_hw = (options.image_size, options.image_size) if given is None else given.contract.image_hw
+    data = open_data(options.data, image_hw=image_hw, seed=options.seed)
     if data.found:
         note_once(data.found)
     _ = data.train, data.val, data.test
@@ -267,6 +262,7 @@ def describe(options: Options, data: DataSet, given: Classifier | None = None) -
     Weights trained on ImageNet want its normalisation, others the data set's own.
     """
     if given is not None:
+        check_labels(given.contract, data, options.data)
         return given.contract
     plain = replace(options, theta=ThetaForm.AFFINE, iterations=1, at=At.INPUT)
     if options.loc in (Loc.NONE, Loc.IDENTITY) and options != plain:
@@ -291,12 +287,13 @@ def start(
 ) -> Run:
     """Make the model, the optimizer and the loss scaler as they are before the first epoch."""
     torch.manual_seed(options.seed)
-    model = Classifier(contract) if given is None else given
-    if given is None:  # another's network has its weights, and may call `view` on what it computes
+    if given is None:
+        model = Classifier(contract)
         start_weights(model.backbone, options.seed)
         # Convolutions are fastest so, on a CPU too; pixels arrive so, and what the sampler warps then goes on so.
-        model = model.to(memory_format=torch.channels_last)
-    model = model.to(device)
+        model = model.to(device).to(memory_format=torch.channels_last)
+    else:  # a network that isn't lstn's may call `view` on what it computes
+        model = given.to(device)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
     return Run(model, make_optimizer(model, options), scaler, identity(contract, splits), contract)
 

@@ -15,6 +15,7 @@ from lstn.errors import LstnError, UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import BENCH, TRACE, check_outputs, files_of, wanted_output
 from lstn.formats.plan_file import read_header
+from lstn.machine.cores import within_cores
 from lstn.machine.gpu import Device
 from lstn.scenario import Scenario
 from lstn.terminal import note, printable
@@ -48,7 +49,13 @@ def bench(
     device: Annotated[Device, typer.Option(help="Where ONNX models run.")] = Device.AUTO,
     threads: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Threads of ONNX Runtime or OpenVINO.", show_default="one for each core"),
+        typer.Option(
+            callback=within_cores,
+            metavar="N",
+            min=1,
+            help="Threads of ONNX Runtime or OpenVINO.",
+            show_default="one for each core",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of images, order and intervals.")] = 0,
     json_: Annotated[

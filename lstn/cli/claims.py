@@ -12,6 +12,7 @@ import typer
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import CLAIMS, PAGE, check_outputs, files_of, wanted_output
+from lstn.machine.cores import within_cores
 from lstn.research.claims.claims_request import ClaimsRequest, ComparedEngine
 from lstn.research.claims.verdict import Verdict
 from lstn.terminal import note, printable
@@ -42,7 +43,10 @@ def claims(
     ] = None,
     batch: Annotated[str, typer.Option(metavar="N,…", help="Images a call; one comparison for each.")] = "1",
     threads: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Threads of each library; 0 leaves it the choice.")
+        int,
+        typer.Option(
+            callback=within_cores, metavar="N", min=0, help="Threads of each library; 0 leaves it the choice."
+        ),
     ] = 1,
     engine: Annotated[
         ComparedEngine, typer.Option(help="What the localizers are compared on.")

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 
@@ -15,7 +15,7 @@ from lstn.contract import Loc
 from lstn.errors import LstnError, UsageError
 from lstn.files import replacing
 from lstn.formats.outputs import OutputFile, check_folder, check_outputs, files_of
-from lstn.machine.cores import usable_cores
+from lstn.machine.cores import usable_cores, within_cores
 from lstn.machine.gpu import Device
 from lstn.terminal import messages, note
 from lstn.waiting import working
@@ -69,6 +69,13 @@ def infer(
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Threads that decode images.", show_default="up to 8")
     ] = None,
+    truncated: Annotated[
+        Literal["read", "refuse"],
+        typer.Option(help="JPEGs that end early: refuse them, or read them with gray for what is missing."),
+    ] = "refuse",
+    max_megapixels: Annotated[
+        float, typer.Option(metavar="N", min=0.001, max=100_000, help="Refuse images of more million pixels.")
+    ] = 100,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -84,11 +91,13 @@ def infer(
     others go on, and the exit code is 1. JSON keeps every file name exactly; CSV and tables escape control characters.
     """
     from lstn.data.listing import Skipped
+    from lstn.images import Reading
     from lstn.runtime.engines.opening import open_engine
     from lstn.runtime.inference.predict import predict
     from lstn.runtime.inference.sources import is_url, list_images
     from lstn.warp import outside_of
 
+    reading = Reading(max_pixels=round(max_megapixels * 1e6), truncated=truncated == "read")
     if ray is not None:
         if warps is not None:
             raise UsageError("--warps: not with --ray", hint="run those images on one machine")
@@ -105,8 +114,11 @@ def infer(
             device=device,
             threads=threads,
             workers=workers,
+            reading=reading,
         )
         return
+    within_cores(threads)
+    within_cores(workers)
     wanted = row_format(format_, output)
     skipped = Skipped()
     images = [name if is_url(name) else Path(name) for name in list_images(paths, skipped)]
@@ -124,7 +136,7 @@ def infer(
             raise UsageError(f"--warps: {engine} has no transformer; it was trained with --loc none")
         size = batch_size(batch, opened, engine)
         started = time.perf_counter()
-        rows = predict(opened, images, batch=size, top=top, workers=workers or min(8, usable_cores()))
+        rows = predict(opened, images, batch=size, top=top, workers=workers or min(8, usable_cores()), reading=reading)
         with closing(rows), _sink(wanted, output, opened.contract.labels, images, top) as write:
             failed = _write_all(rows, write, warps, outside_of(opened.contract.mean))
     took = time.perf_counter() - started

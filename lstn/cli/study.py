@@ -15,8 +15,8 @@ from lstn.errors import LstnError, UsageError
 from lstn.files import remove_leftovers, write_text
 from lstn.formats.outputs import PAGE as WEB_PAGE
 from lstn.formats.outputs import STUDY, OutputFile, check_folder, check_outputs
-from lstn.lock import locked
-from lstn.machine.cores import usable_cores
+from lstn.machine.cores import usable_cores, within_cores
+from lstn.machine.lock import locked
 from lstn.recipe import DEFAULT_RECIPE, by_recipe
 from lstn.terminal import note
 from lstn.waiting import say_loading
@@ -73,7 +73,10 @@ def study(
     ] = "none",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that decode images.", show_default="one per core, up to 8")
+        int | None,
+        typer.Option(
+            callback=within_cores, min=0, help="Processes that decode images.", show_default="one per core, up to 8"
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where runs and results go.")] = Path("study"),
 ) -> None:

@@ -21,6 +21,7 @@ __all__ = [
     "DataSet",
     "Split",
     "Usual",
+    "check_labels",
     "located",
     "open_data",
     "open_data_of",
@@ -89,11 +90,7 @@ def open_data_of(contract: Contract, spec: str, *, seed: int | None) -> DataSet:
             nobody says, when it is opened.
     """
     data = open_data(spec, image_hw=contract.image_hw, seed=seed or 0, labels=contract.labels)
-    if data.labels != contract.labels:
-        ours, theirs = (f"{len(labels)} classes, {labels[0]!r:.40} first" for labels in (contract.labels, data.labels))
-        raise DataError(
-            f"--data {spec} has {theirs}; the model has {ours}", hint="name the data set that the model was trained on"
-        )
+    check_labels(contract, data, spec)
     if seed is None and data.by_seed:
         data.refuse_splits(
             data.by_seed,
@@ -127,6 +124,19 @@ def usual(spec: str) -> Usual:
         return Usual(DIGIT_SIZE, DIGIT_EPOCHS)
     named = set_and_root(spec)
     return Usual(MNIST_SIDES[named[0]]) if named and named[0] in MNIST_SIDES else Usual()
+
+
+def check_labels(contract: Contract, data: DataSet, spec: str) -> None:
+    """Refuse a data set of other classes than the model's, or in another order; `spec` is its name.
+
+    Raises:
+        DataError: it is one.
+    """
+    if data.labels != contract.labels:
+        ours, theirs = (f"{len(labels)} classes, {labels[0]!r:.40} first" for labels in (contract.labels, data.labels))
+        raise DataError(
+            f"--data {spec} has {theirs}; the model has {ours}", hint="name the data set that the model was trained on"
+        )
 
 
 def require_test(spec: str) -> None:

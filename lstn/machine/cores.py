@@ -4,6 +4,8 @@ import math
 import os
 from pathlib import Path
 
+from lstn.errors import UsageError
+
 CGROUP = Path("/sys/fs/cgroup")
 """Where a container finds what it may use; on other systems nothing is there."""
 
@@ -11,11 +13,29 @@ _SPINS = "1000"
 """Some 10 microseconds; left to itself it is 300,000 of them (libgomp's env.c)."""
 
 
+_MOST_PER_CORE = 8
+
+
 def usable_cores() -> int:
     """Return the number of logical CPUs that this process may run on, or may use as much time as."""
     # taskset, or a container's cpuset, may allow fewer than there are
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, core_quota() or cores)
+
+
+def within_cores(count: int | None) -> int | None:
+    """Return a number of threads or processes that a user asks for, if this machine can stand it.
+
+    Raises:
+        UsageError: more than eight for each core; thousands would bring the machine down, and be slower long before.
+    """
+    cores = os.cpu_count() or 1
+    if count is not None and count > _MOST_PER_CORE * cores:
+        raise UsageError(
+            f"{count} threads or processes are too many for the {cores} cores of this machine",
+            hint=f"give {_MOST_PER_CORE * cores} at most, or leave it out",
+        )
+    return count
 
 
 def share_cores() -> None:

@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from lstn.data.listing import SYSTEM_NAMES, Skipped, images_below
 from lstn.errors import DataError, ImageError, LstnError, MissingExtra, UsageError
-from lstn.images import MAX_BYTES, Pixels, decode
+from lstn.images import MAX_BYTES, USUAL, Pixels, Reading, decode
 from lstn.imports import require
 
 _LIST = ".txt"
@@ -63,7 +63,7 @@ def check_sources(words: Iterable[str]) -> None:
         next(list_images([word]))
 
 
-def decode_url(url: str, image_hw: tuple[int, int]) -> Pixels:
+def decode_url(url: str, image_hw: tuple[int, int], reading: Reading = USUAL) -> Pixels:
     """Read an object and decode it to (H, W, 3) uint8 RGB, as `lstn.images.decode` does.
 
     Raises:
@@ -76,7 +76,7 @@ def decode_url(url: str, image_hw: tuple[int, int]) -> Pixels:
         raise ImageError(f"{url}: {error.message.removeprefix(f'{url}: ')}") from error
     if len(data) > MAX_BYTES:
         raise ImageError(f"{url}: larger than {MAX_BYTES >> 20} MiB")
-    return decode(data, image_hw, name=url)
+    return decode(data, image_hw, name=url, reading=reading)
 
 
 def _local(word: str, skipped: Skipped) -> Iterator[str]:

@@ -22,6 +22,7 @@ from lstn.contract import Contract
 from lstn.errors import DeviceError, LstnError, UsageError
 from lstn.formats.openvino_file import bin_path
 from lstn.formats.plan_file import sidecar_path
+from lstn.images import Reading
 from lstn.imports import require
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
@@ -70,17 +71,20 @@ class Pool:
         self._model = model
         self._share = share
 
-    def infer(self, sources: Sequence[str], parts: Parts, *, batch: int, top: int, workers: int | None) -> None:
+    def infer(
+        self, sources: Sequence[str], parts: Parts, *, batch: int, top: int, workers: int | None, reading: Reading
+    ) -> None:
         """Answer every image of `sources` that has no row in `parts`, and add its row there; in no order.
 
         batch:   images a call of an engine, at most `max_batch`
         workers: threads that decode for one engine; None for as many as it has cores
+        reading: which images are read that are refused otherwise
 
         Raises:
             UsageError, DataError: `sources` can't be listed.
             LstnError: an engine failed, or the cluster did, again and again.
         """
-        actor = {"model": self._model, "batch": batch, "top": top}
+        actor = {"model": self._model, "batch": batch, "top": top, "reading": reading}
         actor["workers"] = workers or min(_MAX_DECODERS, self._share.cpus)
         idle, reason = 0, "the rows didn't come"
         while idle < _PASSES:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,6 +20,7 @@ import numpy.typing as npt
 from lstn.contract import Contract
 from lstn.data.listing import Skipped
 from lstn.errors import LstnError, UsageError
+from lstn.images import Reading
 from lstn.imports import require
 from lstn.machine.gpu import Device
 from lstn.runtime.engines.base import Engine
@@ -84,8 +86,8 @@ def list_pieces(
 class EngineActor:
     """One engine of the pool. The file is gone once it is open, so that a killed process leaves nothing behind."""
 
-    def __init__(self, model: RayModel, batch: int, top: int, workers: int) -> None:
-        self._options = {"batch": batch, "top": top, "workers": workers}
+    def __init__(self, model: RayModel, batch: int, top: int, workers: int, reading: Reading) -> None:
+        self._predict = partial(predict, batch=batch, top=top, workers=workers, reading=reading)
         self._stack = ExitStack()
         self._engine, self._folder = _open(model, self._stack)
 
@@ -98,7 +100,7 @@ class EngineActor:
     def _answer(self, names: list[str]) -> dict[str, Any]:
         paths = [name if is_url(name) else Path(name) for name in names]
         try:
-            batches = predict(self._engine, paths, **self._options)
+            batches = self._predict(self._engine, paths)
             return {"rows": [fields_of(row) for rows in batches for row in rows]}
         except LstnError as error:
             return _failure(_renamed(error, self._folder))

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lstn.contract import Contract, Loc
 from lstn.errors import DeviceError
-from lstn.images import Pixels, decode
+from lstn.images import Pixels, Reading, decode
 from lstn.runtime.engines.base import Engine, Prediction
 from lstn.runtime.inference.predict import ResultRow, decode_ahead, predict
 from lstn.testing import FakeEngine
@@ -52,9 +52,9 @@ def test_order_is_kept_however_long_decoding_takes(
 ) -> None:
     delays = dict(zip(images, np.random.default_rng(0).uniform(0, 0.01, 30), strict=True))
 
-    def slow(path: Path, image_hw: tuple[int, int]) -> Pixels:
+    def slow(path: Path, image_hw: tuple[int, int], *, reading: Reading) -> Pixels:
         time.sleep(delays[path])
-        return decode(path, image_hw)
+        return decode(path, image_hw, reading=reading)
 
     monkeypatch.setattr("lstn.runtime.inference.predict.decode", slow)
     rows = run(FakeEngine(CONTRACT, by_colour), images, batch=batch, workers=workers)
@@ -123,12 +123,12 @@ def test_never_more_images_than_the_window_holds(
 ) -> None:
     lock, begun, taken, most = threading.Lock(), 0, 0, 0
 
-    def counting(path: Path, image_hw: tuple[int, int]) -> Pixels:
+    def counting(path: Path, image_hw: tuple[int, int], *, reading: Reading) -> Pixels:
         nonlocal begun, most
         with lock:
             begun += 1
             most = max(most, begun - taken)
-        return decode(path, image_hw)
+        return decode(path, image_hw, reading=reading)
 
     monkeypatch.setattr("lstn.runtime.inference.predict.decode", counting)
     with closing(decode_ahead(images * 5, HW, workers=workers, window=2 * batch)) as decoded:
@@ -144,9 +144,9 @@ def test_decoding_goes_on_while_the_engine_works(images: list[Path], monkeypatch
     begun: list[Path] = []
     seen = []
 
-    def noting(path: Path, image_hw: tuple[int, int]) -> Pixels:
+    def noting(path: Path, image_hw: tuple[int, int], *, reading: Reading) -> Pixels:
         begun.append(path)
-        return decode(path, image_hw)
+        return decode(path, image_hw, reading=reading)
 
     def answer(pixels: Pixels) -> Prediction:
         deadline = time.monotonic() + 5
@@ -165,7 +165,7 @@ def test_decoding_goes_on_while_the_engine_works(images: list[Path], monkeypatch
 def test_other_errors_pass_and_leave_no_thread(
     images: list[Path], monkeypatch: pytest.MonkeyPatch, error: type[BaseException], place: str
 ) -> None:
-    def broken(*_: object) -> Prediction:
+    def broken(*_: object, **__: object) -> Prediction:
         raise error("broken")
 
     if place == "decoder":

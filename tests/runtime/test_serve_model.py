@@ -123,7 +123,7 @@ def test_a_model_whose_answers_are_no_numbers_is_never_ready(tmp_path: Path) -> 
     def lost(pixels: Pixels) -> Prediction:
         return Prediction(np.full((len(pixels), 2), np.nan, np.float32), None)
 
-    with registry_of(tmp_path, lost=lost) as registry, pytest.raises(ArtifactError, match="no number"):
+    with registry_of(tmp_path, lost=lost) as registry, pytest.raises(ArtifactError, match="not a number"):
         asyncio.run(registry.load())
 
 

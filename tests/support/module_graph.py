@@ -48,8 +48,8 @@ def storey_of(module: str) -> str:
 
 def room_of(module: str) -> str:
     """`lstn.runtime.engines.base` -> `lstn.runtime.engines`; a room within a room belongs to the outer one."""
-    if module in FRONT_DOOR:
-        return storey_of(module)
+    if module in FRONT_DOOR or (modules()[module].parent == ROOT / "lstn" and storey_of(module) == "ground"):
+        return module  # what stands directly on the ground is a room of its own
     package = module if modules()[module].name == "__init__.py" else module.rpartition(".")[0]
     if module == "lstn.__main__":
         return "lstn.cli"

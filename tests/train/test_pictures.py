@@ -93,7 +93,7 @@ def test_without_tensorboard_the_extra_is_named_and_no_run_begins(
 
 
 def test_test_json_is_what_a_plain_loop_says(data: str, run_lstn: RunLstn) -> None:
-    ran = run_lstn("train", "--loc", "none", "--data", data, "--epochs", 1, "--lr", 0.00001, *SMALL)
+    ran = run_lstn("train", "--loc", "none", "--data", data, "--epochs", 1, "--lr", 0.0, *SMALL)
     model = load_checkpoint(RUN / CHECKPOINT).model
     split = open_data(data, image_hw=(32, 32)).test
     counts = np.zeros((2, 2), int)
@@ -181,6 +181,6 @@ def test_names_that_no_font_has_are_drawn_as_numbers() -> None:
 @pytest.mark.filterwarnings("error")
 def test_a_confusion_matrix_of_any_script_is_drawn_without_a_warning() -> None:
     labels = ("cat", "日本", "中国", "قط", "한국", "ไทย")
-    draw_confusion(Path("confusion.png"), Scores(labels, np.eye(len(labels), dtype=np.int64) * 3, 18), "none + cnn")
+    draw_confusion(Path("confusion.png"), Scores.of(labels, np.eye(len(labels), dtype=np.int64) * 3, 18), "none + cnn")
     with Image.open("confusion.png") as picture:
         assert min(picture.size) > 100
