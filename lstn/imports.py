@@ -1,16 +1,14 @@
-"""Imports that wait: names of a package that are imported when they are first used, and packages that only one extra
-brings, of which a missing one names its cure."""
+"""Imports that wait: names that are imported when they are first used, and packages that only one extra brings.
 
-import json
-import shlex
+`import lstn` imports this module, so what only an error needs is imported in its function.
+"""
+
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from types import ModuleType
-from urllib.parse import unquote, urlsplit
 
 from lstn.errors import MissingExtra
 
@@ -63,6 +61,10 @@ def install_line(extras: str) -> str:
 
 def _installed_from() -> str:
     """Read what pip noted (PEP 610): a wheel, a folder or a repository. Without a note, the name is all there is."""
+    import json
+    from importlib.metadata import PackageNotFoundError, distribution
+    from urllib.parse import unquote, urlsplit
+
     with suppress(PackageNotFoundError, OSError, ValueError, KeyError, AttributeError, TypeError):
         note = json.loads(distribution("lstn").read_text("direct_url.json") or "{}")
         if "vcs_info" in note:
@@ -73,6 +75,8 @@ def _installed_from() -> str:
 
 
 def _pip(source: str, extras: str) -> str:
+    import shlex
+
     wanted = source.format(extras) if "[{}]" in source else f"{source}[{extras}]"
     quoted = shlex.quote(wanted)
     return f"pip install {quoted}" if quoted.startswith("'") else f"pip install '{wanted}'"
