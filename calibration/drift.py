@@ -23,6 +23,7 @@ from lstn.calibration.noise import LayerNoise, measure_noise
 from lstn.calibration.swap import with_theta_input
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.data.dataset import Split
+from lstn.data.splits import spaced
 from lstn.errors import DataError, UsageError, VerificationError
 from lstn.formats.onnx_file import read_model
 from lstn.formats.onnx_session import OnnxSession
@@ -75,14 +76,14 @@ def measure(reference: Path, lowered: Path, split: Split, *, count: int = IMAGES
     contract = _common_contract(reference, lowered)
     if not len(split):
         raise DataError("the validation split holds no image", hint="measure on a data set that has some")
-    indices = _spread(len(split), count)
+    indices = np.array(spaced(len(split), count))
     models = _Pair(reference, lowered, warped=contract.loc is not Loc.NONE)
     found = _joined(
         models.compare(pixels, _checked(labels, contract))
         for pixels, labels in _decoded(split, indices, _BATCH, f"measuring {lowered.name}")
     )
     del models
-    few = indices[_spread(len(indices), NOISE_IMAGES)]
+    few = indices[spaced(len(indices), NOISE_IMAGES)]
     batches = (pixels for pixels, _ in _decoded(split, few, _NOISE_BATCH, "layer by layer"))
     noise = measure_noise(onnx.load(reference), onnx.load(lowered), batches, name=lowered.name)
     return _cost(contract, split, indices, found, noise, len(few))
@@ -200,10 +201,6 @@ def _common_contract(reference: Path, lowered: Path) -> Contract:
             hint="lower the precision of the very file to compare with: lstn calibrate",
         )
     return contract
-
-
-def _spread(size: int, count: int) -> Ints:
-    return np.unique(np.linspace(0, size - 1, min(size, count)).round().astype(np.int64))
 
 
 def _decoded(split: Split, indices: Ints, batch: int, doing: str) -> Iterator[tuple[Pixels, Ints]]:

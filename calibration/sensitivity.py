@@ -12,6 +12,7 @@ from lstn.calibration.emulate import emulated
 from lstn.calibration.kept_layers import layer_names
 from lstn.contract import LOGITS, PIXELS
 from lstn.data.dataset import Split
+from lstn.data.splits import spaced
 from lstn.errors import LstnError
 from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
@@ -121,8 +122,7 @@ class _Search:
     ) -> None:
         self._precision, self._lower, self._always = precision, lower, always
         self._free = tuple(layer for layer in layer_names(model) if layer not in always)
-        indices = np.unique(np.linspace(0, len(split) - 1, min(len(split), count)).round().astype(np.int64))
-        pixels, labels = zip(*(split[int(index)] for index in indices), strict=True)
+        pixels, labels = zip(*(split[index] for index in spaced(len(split), count)), strict=True)
         self._pixels: Pixels = np.stack(pixels)
         self._labels = np.array(labels)
         self._reference = self._logits(model, self._pixels)
@@ -142,8 +142,8 @@ class _Search:
 
     def rank(self) -> dict[str, float]:
         """Return layer -> noise of lowering it alone, the noisiest first."""
-        probe = self._pixels[_few(len(self._pixels))]
-        exact = self._reference[_few(len(self._pixels))].astype(np.float64)
+        few = spaced(len(self._pixels), PROBE_IMAGES)
+        probe, exact = self._pixels[few], self._reference[few].astype(np.float64)
         power = float(np.square(exact - exact.mean(axis=1, keepdims=True)).mean()) or 1.0
         noise = {}
         for layer in worked("lowering each layer alone", self._free, len(self._free)):
@@ -162,10 +162,6 @@ class _Search:
     def _logits(self, model: onnx.ModelProto, pixels: Pixels) -> _Logits:
         session = OnnxSession(model.SerializeToString())
         return np.concatenate([session.run({PIXELS: batch}, [LOGITS])[0] for batch in _batches(pixels)])
-
-
-def _few(size: int) -> npt.NDArray[np.int64]:
-    return np.unique(np.linspace(0, size - 1, min(size, PROBE_IMAGES)).round().astype(np.int64))
 
 
 def _batches(pixels: Pixels) -> Iterator[Pixels]:

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.data.dataset import open_data
+from lstn.data.splits import spaced
 from lstn.errors import ArtifactError, DeviceError, LstnError, VerificationError
 from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
@@ -89,8 +90,7 @@ def sample_images(data: str, image_hw: tuple[int, int], *, seed: int, count: int
 
 def _spread(data: str, image_hw: tuple[int, int], seed: int, count: int) -> Pixels:
     split = open_data(data, image_hw=image_hw, seed=seed).val
-    indices = np.unique(np.linspace(0, len(split) - 1, count).round().astype(int))
-    return np.stack([split[int(index)][0] for index in indices])
+    return np.stack([split[index][0] for index in spaced(len(split), count)])
 
 
 def verify_onnx(path: Path, model: "nn.Module", contract: Contract, images: Pixels) -> Agreement:

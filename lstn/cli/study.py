@@ -199,12 +199,13 @@ def _recipe(options: "Options", recipe: "RecipeName") -> str:
 def _write(out: Path, study: "Study", options: "Options") -> None:
     """Write what there is so far: a study takes days, and is looked at before its end."""
     from lstn.data.dataset import open_data
+    from lstn.data.splits import spaced
     from lstn.research.study.study_page import page
-    from lstn.research.study.study_results import SHOWN, spaced, summary
+    from lstn.research.study.study_results import SHOWN, summary
     from lstn.warp import outside_of
 
     data = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed)
-    images = [data.test[int(index)][0] for index in spaced(len(data.test), SHOWN)]
+    images = [data.test[index][0] for index in spaced(len(data.test), SHOWN)]
     write_text(out / RESULTS, json.dumps(summary(study), ensure_ascii=False, indent=1) + "\n")
     write_text(out / PAGE, page(study, images, outside_of(data.mean)))
 

@@ -16,6 +16,11 @@ AnySplit: TypeAlias = Literal["train", "val", "test", "all"]
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 
 
+def spaced(count: int, most: int) -> list[int]:
+    """Return up to `most` of the numbers 0 to `count` - 1, evenly spaced, the first and the last among them."""
+    return [index * (count - 1) // max(1, min(count, most) - 1) for index in range(min(count, most))]
+
+
 class Split(Protocol):
     """Images with labels; reading one is deterministic."""
 

@@ -25,7 +25,6 @@ from lstn.research.study.study_results import (
     folder_of,
     read_cell,
     runs_in,
-    spaced,
     study_of,
     summary,
     whole_study,
@@ -238,11 +237,3 @@ def test_the_summary_is_json_of_every_run() -> None:
     assert study_of(found) == some_study(*cells)
     assert found["errors"]["lstn"]["value"] == pytest.approx(10.0)
     assert set(found["gains"]) == {f"{one.value} over {two.value}" for one in LOCS for two in LOCS if one is not two}
-
-
-@given(st.integers(1, 10_000), st.integers(1, 3000))
-def test_chosen_images_are_spread_over_all(count: int, most: int) -> None:
-    numbers = spaced(count, most)
-    assert len(set(numbers.tolist())) == len(numbers) == min(count, most)
-    assert numbers[0] == 0
-    assert numbers[-1] == (count - 1 if most > 1 else 0)

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
 from lstn.data.dataset import Split
+from lstn.data.splits import spaced
 from lstn.evaluation.scores import Scores
 from lstn.files import replacing, write_bytes
 from lstn.health.run_health import Epoch
@@ -61,8 +62,7 @@ def draw_curves(path: Path, history: tuple[Epoch, ...], title: str) -> None:
 def draw_warps(path: Path, model: Classifier, images: Split, outside: Colour, *, count: int = 16) -> None:
     """Draw `count` inputs with the quadrilateral that the transformer chose, each beside the crop that it makes."""
     model.eval()
-    chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
-    pixels = np.stack([images[int(index)][0] for index in chosen])
+    pixels = np.stack([images[index][0] for index in spaced(len(images), count)])
     _, theta = model.transform(torch.from_numpy(pixels))
     if theta is None:
         raise ValueError("a model without a localizer has no warps to draw")
@@ -84,7 +84,7 @@ def draw_animation(path: Path, pixels: Pixels, warps: Sequence[Theta], outside: 
     The last epoch stands still for a while before it begins anew.
     """
     last = len(warps)
-    shown = sorted({round(number) for number in np.linspace(1, last, min(_FRAMES, last))})
+    shown = [1 + index for index in spaced(last, _FRAMES)]
     frames = [_frame(draw_sheet(pixels, warps[number - 1], outside), f"epoch {number} of {last}") for number in shown]
     # One palette for all and no dithering: what stays the same from frame to frame then costs nothing.
     palette = frames[-1].quantize(_COLOURS, dither=Image.Dither.NONE)

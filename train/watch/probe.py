@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lstn.contract import Contract
 from lstn.data.dataset import Split
+from lstn.data.splits import spaced
 from lstn.health.liveness import Vitals
 from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
@@ -47,7 +48,7 @@ class Probe:
     def __init__(self, images: Split, contract: Contract, *, training_images: int, batch_size: int) -> None:
         first = images[0][0]
         count = min(len(images), max(FEWEST, training_images // SHARE), MOST, max(1, _MOST_BYTES // first.nbytes))
-        chosen = [images[int(index)] for index in np.linspace(0, len(images) - 1, count)]
+        chosen = [images[index] for index in spaced(len(images), count)]
         self.pixels = torch.from_numpy(np.stack([pixels for pixels, _ in chosen]))
         self.labels = torch.tensor([label for _, label in chosen])
         self._batch_size = min(max(batch_size, 16), count)
@@ -55,8 +56,7 @@ class Probe:
 
     def shown(self) -> Pixels:
         """Return the images that are drawn, (n, H, W, 3) uint8."""
-        count = min(SHOWN, len(self.pixels))
-        return np.asarray(self.pixels[np.linspace(0, len(self.pixels) - 1, count).astype(int)].numpy())
+        return np.asarray(self.pixels[spaced(len(self.pixels), SHOWN)].numpy())
 
     def thetas(self, model: Classifier) -> Theta:
         """Return where `model` looks in the images of `shown`, (n, 2, 3) float32."""

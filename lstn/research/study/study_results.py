@@ -8,10 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
 
-import numpy as np
-import numpy.typing as npt
-
 from lstn.contract import Loc
+from lstn.data.splits import spaced
 from lstn.errors import ArtifactError
 from lstn.evaluation.disturb import Disturbance, Kind
 from lstn.files import write_text
@@ -113,7 +111,7 @@ class Study:
     def curve(self, loc: Loc) -> dict[float, Interval]:
         """Return epoch -> mean validation error in per cent, for a few epochs spread over all."""
         cells = self.of(loc)
-        epochs = spaced(min(len(cell.curve) for cell in cells), CURVE_EPOCHS).tolist() if cells else ()
+        epochs = spaced(min(len(cell.curve) for cell in cells), CURVE_EPOCHS) if cells else ()
         errors = {epoch + 1: interval_of([100 * (1 - cell.curve[epoch]) for cell in cells]) for epoch in epochs}
         return {epoch: interval for epoch, interval in errors.items() if interval is not None}
 
@@ -157,11 +155,6 @@ def summary(study: Study) -> dict[str, Any]:
         "gains": gains,
         "runs": [asdict(cell) | {"loc": cell.loc.value} for cell in study.cells],
     }
-
-
-def spaced(count: int, most: int) -> npt.NDArray[np.int64]:
-    """Return up to `most` of `count` numbers, evenly spaced."""
-    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
 
 
 def folder_of(out: Path, loc: Loc, seed: int) -> Path:

@@ -11,6 +11,7 @@ import torch
 
 from lstn.contract import Contract, Loc, ThetaForm
 from lstn.data.dataset import DataSet, Split, located, open_data
+from lstn.data.splits import spaced
 from lstn.errors import ArtifactError, TrainingError, UsageError
 from lstn.evaluation.measuring import score
 from lstn.nn.checkpoint import CHECKPOINT
@@ -25,7 +26,6 @@ from lstn.research.study.study_results import (
     folder_of,
     read_cell,
     runs_in,
-    spaced,
     write_cell,
 )
 from lstn.train.loop import Watcher, describe, fit, identity
@@ -165,7 +165,7 @@ def _sweep(checkpoint: Path, test: Split, device: torch.device) -> tuple[float, 
         SWEEP,
         batch=_BATCH,
         advance=lambda count: None,
-        chosen=spaced(len(test), SWEPT_IMAGES).tolist(),
+        chosen=spaced(len(test), SWEPT_IMAGES),
     )
     return plain.top1_share, [scores.top1_share for scores in others]
 
@@ -173,7 +173,7 @@ def _sweep(checkpoint: Path, test: Split, device: torch.device) -> tuple[float, 
 @torch.no_grad()
 def _theta(model: Classifier, test: Split) -> tuple[tuple[tuple[float, ...], ...], ...]:
     """Return theta of the shown test images, (n, 2, 3)."""
-    pixels = np.stack([test[int(index)][0] for index in spaced(len(test), SHOWN)])
+    pixels = np.stack([test[index][0] for index in spaced(len(test), SHOWN)])
     _, theta = model.eval().transform(torch.from_numpy(pixels))
     assert theta is not None  # asked for models with a transformer only
     return tuple(tuple(tuple(map(float, row)) for row in matrix) for matrix in theta)
