@@ -20,7 +20,7 @@ import onnx
 from result_files import machine_of, page_of_models, versions_of, write_result
 
 from lstn.calibration.calibrating import DEFAULT_KEEP, IMAGES
-from lstn.calibration.kept_layers import kept_layers
+from lstn.calibration.kept_layers import kept_layers, layer_names
 from lstn.calibration.lower import lowered_model
 from lstn.calibration.ranges import Ranges, ranges_of
 from lstn.cli.export_run import export_onnx
@@ -93,7 +93,7 @@ def entrants_of(onnx_file: Path, folder: Path, ranges: Ranges, images: np.ndarra
         file = onnx_file
         if precision != "fp32":
             chosen = Precision(precision)
-            kept = kept_layers(exact, DEFAULT_KEEP[chosen])
+            kept = kept_layers(layer_names(exact), DEFAULT_KEEP[chosen])
             file = folder / f"model.{precision}.onnx"
             lowered = lowered_model(exact, chosen, kept, ranges if chosen.quantized else None)
             file.write_bytes(lowered.SerializeToString())

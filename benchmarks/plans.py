@@ -21,7 +21,7 @@ import torch
 from result_files import versions_of, write_result
 
 from lstn.calibration.calibrating import DEFAULT_KEEP
-from lstn.calibration.kept_layers import kept_layers
+from lstn.calibration.kept_layers import kept_layers, layer_names
 from lstn.calibration.lower import lowered_model
 from lstn.calibration.ranges import Ranges, ranges_of
 from lstn.contract import PIXELS, Contract, Loc
@@ -102,7 +102,7 @@ def rows_of(loc: Loc, backbone: str, folder: Path) -> Iterator[dict[str, object]
 
 def lowered(exact: onnx.ModelProto, precision: Precision, ranges: Ranges) -> onnx.ModelProto:
     """Lower a model as `lstn calibrate` does by default."""
-    kept = kept_layers(exact, DEFAULT_KEEP[precision])
+    kept = kept_layers(layer_names(exact), DEFAULT_KEEP[precision])
     return lowered_model(exact, precision, kept, ranges if precision.quantized else None)
 
 

@@ -6,7 +6,7 @@
         print(engine.classify("photo.jpg"))
 
 `import lstn` loads nothing else. A name's module, and what that needs, is imported when the name is first used: so
-PyTorch is for `lstn.nn`, `export_onnx` and `fit` alone. docs/python.md shows all of it.
+PyTorch is for `lstn.nn`, `export_onnx` and `fit` alone. docs/how-to/python.md shows all of it.
 """
 
 from typing import TYPE_CHECKING

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parents[1]
 RIDDLES = r"(Everything|How|Is|What|When|Where|Whether|Which|Who)\b"
 PRIVATE = re.compile(
     r"\b(anew|at hand|beside|for want of|goes on with|going on with|hangs? on|in silence|is decided|stands in)\b"
-    r"|(?<![Tt]here )\bis no (?!more\b|longer\b)|(?<=[:;] )wanted\b"
+    r"|(?<![Tt]here )\bis no (?!more\b|less\b|\w+er\b)|(?<=[:;] )wanted\b"
 )
 """Instead: `again`, `available`, `next to`, `depends on`, `is not a`, `expected`, `continues`, `significant`."""
 

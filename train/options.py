@@ -20,6 +20,7 @@ _RANGES: dict[str, tuple[int, float]] = {
     "patience": (1, math.inf),
     "epochs": (1, math.inf),
     "image_size": (8, 4096),
+    "dropout_images": (0, math.inf),
     "iterations": (1, MAX_ITERATIONS),
     "seed": (0, 2**63 - 1),
 }

@@ -45,13 +45,16 @@ _COLUMNS = (
 
 
 @contextmanager
-def watching(options: "Options", board: "Board | None") -> Iterator["Watcher"]:
-    """Yield what shows how the run goes: what begins, the time left, and a line for every epoch."""
+def watching(options: "Options", board: "Board | None", opening: str = "") -> Iterator["Watcher"]:
+    """Yield what shows how the run goes: what begins, the time left, and a line for every epoch.
+
+    opening: what a new run says first; empty for nothing
+    """
     from lstn.train.loop import Watcher
 
     with Progress(*_COLUMNS, console=messages(), transient=True, disable=not messages().is_terminal) as progress:
         task = progress.add_task("", total=None, epoch="1", loss=0.0, accuracy=0.0, left="")
-        shown = _Shown(progress, task, options, board)
+        shown = _Shown(progress, task, options, board, opening)
         try:
             with telling(shown.describe):
                 yield Watcher(shown.started, shown.step, shown.epoch, shown.warped)
@@ -60,13 +63,16 @@ def watching(options: "Options", board: "Board | None") -> Iterator["Watcher"]:
 
 
 class _Shown:
-    def __init__(self, progress: Progress, task: TaskID, options: "Options", board: "Board | None") -> None:
+    def __init__(
+        self, progress: Progress, task: TaskID, options: "Options", board: "Board | None", opening: str
+    ) -> None:
         self._progress, self._task, self._options, self._board = progress, task, options, board
         self._outlook: Outlook | None = None
         self._pace: Pace | None = None
         self._where = ""
         self._soon: threading.Timer | None = None
         self._timed = threading.Lock()
+        self._opening = opening
         self._told = ""
         self._told_chance = False
 
@@ -85,6 +91,8 @@ class _Shown:
         self._progress.update(self._task, total=outlook.images * epochs)
         if outlook.finished:
             note(f"resuming after epoch {outlook.finished}")
+        elif self._opening:
+            note(self._opening)
         place = f"the CPU, {usable_cores()} cores" if outlook.device == "cpu" else outlook.device
         note(
             f"{self._options.loc.value} + {self._options.model}, {outlook.parameters:,} parameters, on {place}: "

@@ -1,1 +1,1 @@
-"""What comes before and behind Pillow: bytes without metadata, and modes as RGB. Nothing else of lstn is known here."""
+"""Image files around Pillow: bytes without metadata before it, modes as RGB after it. Knows nothing else of lstn."""

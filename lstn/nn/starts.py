@@ -1,4 +1,4 @@
-"""How a backbone's weights start, and how much of its dropout a training uses."""
+"""Starting weights of a backbone, and how much of its dropout a training uses."""
 
 import torch
 from torch import nn

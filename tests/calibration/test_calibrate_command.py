@@ -46,7 +46,7 @@ def made() -> set[str]:
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "fp8"])
 def test_every_precision_is_written_with_its_cost(run_lstn: RunLstn, precision: str) -> None:
     options = DIGITS if precision in ("int8", "fp8") else DIGITS[:2]
-    ran = run_lstn("calibrate", "model.onnx", "--precision", precision, *options)
+    ran = run_lstn("calibrate", "model.onnx", "--precision", precision, *options, "--force")  # it was never trained
     assert ran.code == 0, ran.err
     kept = "the localizer's head" if precision == "fp16" else "the localizer"
     stem = f"model.{precision}"
@@ -130,7 +130,7 @@ def test_the_ranges_come_from_training_images_alone(run_lstn: RunLstn) -> None:
                 path = Path("images", split, label, f"{number}.png")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.new("RGB", (SIDE, SIDE), (colour, colour, number)).save(path)
-    ran = run_lstn("calibrate", "model.onnx", "--data", "folder:images", "--images", "24")
+    ran = run_lstn("calibrate", "model.onnx", "--data", "folder:images", "--images", "24", "--force")
     assert ran.code == 0, ran.err
     ranges = json.loads(Path("model.minmax.ranges.json").read_text())
     assert ranges["tensors"]["input/Add"][1] == pytest.approx(40 / 255)
@@ -254,7 +254,7 @@ def test_another_data_set_is_refused_and_a_single_class_warned_of(run_lstn: RunL
 
 @pytest.mark.parametrize(("precision", "cure"), [("bf16", "--engine openvino"), ("fp8", "--engine trt")])
 def test_what_onnx_runtime_has_no_kernels_for_is_sent_elsewhere(run_lstn: RunLstn, precision: str, cure: str) -> None:
-    assert run_lstn("calibrate", "model.onnx", "--precision", precision, *DIGITS[:2]).code == 0
+    assert run_lstn("calibrate", "model.onnx", "--precision", precision, *DIGITS[:2], "--force").code == 0
     Image.new("RGB", (SIDE, SIDE)).save("image.png")
     ran = run_lstn("infer", "image.png", "--engine", f"model.{precision}.onnx")
     assert ran.code == 1
@@ -263,7 +263,7 @@ def test_what_onnx_runtime_has_no_kernels_for_is_sent_elsewhere(run_lstn: RunLst
 
 
 def test_a_plan_of_fp8_for_an_older_gpu_says_which_have_it(run_lstn: RunLstn) -> None:
-    assert run_lstn("calibrate", "model.onnx", "--precision", "fp8", *DIGITS[:2]).code == 0
+    assert run_lstn("calibrate", "model.onnx", "--precision", "fp8", *DIGITS[:2], "--force").code == 0
     ran = run_lstn("export", "model.fp8.onnx", "--engine", "trt-rtx", "--target", "sm86")
     assert ran.code == 1
     assert "fp8 came with sm89" in ran.err
@@ -280,7 +280,7 @@ def digits_run() -> Path:
 
 
 def test_export_lowers_on_the_way(run_lstn: RunLstn, digits_run: Path) -> None:
-    ran = run_lstn("export", "--engine", "trt-rtx", "--target", "sm89", "--precision", "fp8")
+    ran = run_lstn("export", "--engine", "trt-rtx", "--target", "sm89", "--precision", "fp8", "--force")
     assert ran.code == 0, ran.err
     assert {"model.fp8.onnx", "model.fp8.plan", "model.fp8.plan.json", "model.fp8.cost.html"} <= made()
     assert json.loads(Path("model.fp8.plan.json").read_text())["precision"] == "fp8"
@@ -312,9 +312,9 @@ def test_a_precision_that_the_target_refuses_is_refused_first(
         (("--keep", "spine"), "no layer of this model is called so"),
         (("--keep", "backbone.features.3", "--keep", "localiser"), "'localiser': no layer"),
         (("--keep", "localizer", "--keep", "backbone"), "nothing is left to lower"),
-        (("--images", "7"), "7 images to calibrate on, at least 8 are wanted\n  use --images 8 or more"),
+        (("--images", "7"), "7 images to calibrate on, at least 8 are needed\n  use --images 8 or more"),
         (("--data", "folder:nowhere"), "nowhere: no such folder"),
-        (("--data", "folder:other"), "the model has 10 classes"),
+        (("--data", "folder:other"), "is not one of the model's 10 classes"),
     ],
 )
 def test_what_does_not_fit_a_run_is_said_before_it_is_exported(

@@ -73,7 +73,7 @@ class Damage:
 def search(sizes: dict[str, float], max_drop: float):  # noqa: ANN201 - of the function under test
     model = undecided(Loc.LSTN)
     split, damage = Answered(model), Damage(model, sizes)
-    always = kept_layers(model, ["localizer"])
+    always = kept_layers(layer_names(model), ["localizer"])
     outcome = fewest_to_keep(model, Precision.FP16, damage, split, always=always, max_drop=max_drop, count=60)
 
     def drop(kept: frozenset[str]) -> float:

@@ -85,4 +85,4 @@ def test_what_cannot_be_read_or_written_is_told(tmp_path: Path, capsys: pytest.C
     assert read_cache(tmp_path / "folder") == b""
     assert "folder: Is a directory; continuing without this cache" in capsys.readouterr().err
     write_cache(tmp_path / "folder", b"data")
-    assert "no regular file; the next run starts without this cache" in capsys.readouterr().err
+    assert "not a regular file; the next run starts without this cache" in capsys.readouterr().err

@@ -179,27 +179,27 @@ COUNTED = """
 import os, sys, time
 from dataclasses import replace
 from pathlib import Path
-from lstn.data import folders
+from lstn.data import checking
 from lstn.data.published import named_sets as named_data
 from lstn.cli.app import main
 from lstn.data.published.published_files import md5_of
 
 root = Path(sys.argv[1])
 entry = named_data.NAMED["cifar10"]
-examine = folders._examine
+check = checking._check
 
 def unpack(files, folder):
     (root / f"unpacked-{os.getpid()}").touch()
     time.sleep(1)  # a process that doesn't wait begins meanwhile
     entry.unpack(files, folder)
 
-def counted(path):
+def counted(*given):
     (root / f"checked-{os.getpid()}").touch()
-    return examine(path)
+    return check(*given)
 
 files = tuple(replace(file, md5=md5_of(root / file.path)) for file in entry.files)
 named_data.NAMED["cifar10"] = replace(entry, files=files, unpack=unpack)
-folders._examine, folders._SETTLED_NS = counted, 0  # files of this second count as finished
+checking._check, checking._SETTLED_NS = counted, 0  # files of this second count as finished
 sys.argv = ["lstn", "train", "--data", f"cifar10:{root}", *sys.argv[2:]]
 main()
 """

@@ -1,51 +1,49 @@
 """What a step needs: against what it took, and what is said where that is too much."""
 
-import subprocess
-import sys
+from itertools import accumulate
 from pathlib import Path
 
 import pytest
 import torch
 from command import RunLstn
+from torch.profiler import ProfilerActivity, profile
 
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, Contract, Loc
 from lstn.errors import UsageError
+from lstn.nn.classifier import Classifier
 from lstn.train import step_memory
 from lstn.train.step_memory import check_memory, step_bytes
 
 CPU = torch.device("cpu")
 GIB = 1 << 30
 
-TAKEN = """
-import resource, sys, torch
-from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, Contract, Loc
-from lstn.nn.classifier import Classifier
-model, side, batch = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
-peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-def train(model, images, optimizer):
-    for _ in range(2):
-        optimizer.zero_grad()
-        torch.nn.functional.cross_entropy(model(images)[0], torch.zeros(len(images), dtype=torch.long)).backward()
-        optimizer.step()
-warm = torch.nn.Conv2d(3, 4, 3)  # what a first step loads once
-train(lambda images: [warm(images).mean((2, 3))], torch.rand(2, 3, 8, 8), torch.optim.AdamW(warm.parameters()))
-before = peak()
-built = Classifier(Contract(Loc.LSTN, model, (side, side), ("a", "b"), IMAGENET_MEAN, IMAGENET_STD))
-built = built.to(memory_format=torch.channels_last).train()
-train(built, torch.zeros(batch, side, side, 3, dtype=torch.uint8), torch.optim.AdamW(built.parameters()))
-print(peak() - before)
-"""
-
 
 def contract(model: str, side: int) -> Contract:
     return Contract(Loc.LSTN, model, (side, side), ("a", "b"), IMAGENET_MEAN, IMAGENET_STD)
 
 
-@pytest.mark.parametrize(("model", "side", "batch"), [("cnn", 224, 32), ("resnet-18", 128, 16)])
-def test_the_estimate_is_near_what_a_step_takes(model: str, side: int, batch: int) -> None:
-    command = [sys.executable, "-c", TAKEN, model, str(side), str(batch)]
-    taken = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
-    assert 0.75 < taken / step_bytes(contract(model, side)).of(batch) < 1.25
+@pytest.mark.parametrize(("model", "side", "batch"), [("cnn", 128, 8), ("resnet-18", 96, 8)])
+def test_the_estimate_holds_what_pytorch_allocates(model: str, side: int, batch: int) -> None:
+    """By the profiler, over a second step; what libraries take besides, such as for convolutions, is not in it."""
+    built = Classifier(contract(model, side)).to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.AdamW(built.parameters())
+
+    def step() -> None:
+        logits = built(torch.zeros(batch, side, side, 3, dtype=torch.uint8))[0]
+        torch.nn.functional.cross_entropy(logits, torch.zeros(batch, dtype=torch.long)).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+
+    step()
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
+        step()
+    events = [event for event in profiled.profiler.kineto_results.events() if event.name() == "[memory]"]
+    of_step = max(accumulate(event.nbytes() for event in sorted(events, key=lambda event: event.start_ns())))
+    weights = sum(weight.nbytes for weight in built.parameters())  # and Adam holds twice as much
+    need = step_bytes(contract(model, side))
+    assert (
+        0.7 < (3 * weights + of_step) / (need.weights + need.per_image * batch) <= 1
+    )  # 3: themselves, and Adam's state
 
 
 def test_what_does_not_fit_is_refused_with_what_does(monkeypatch: pytest.MonkeyPatch) -> None:

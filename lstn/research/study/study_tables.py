@@ -47,7 +47,7 @@ def pair_table(study: Study) -> Table:
         if found is None:
             continue
         gain, seeds = found
-        verdict = "undecided"
+        verdict = "not significant"
         if seeds > 1 and (gain.low > 0 or gain.high < 0):
             verdict = f"{_name(other)} makes {_SIGNS[1 if gain.low > 0 else -1]}"
         rows.append((f"{_name(other)} against {_name(one)}", verdict, str(seeds), _said(gain, seeds)))
