@@ -169,11 +169,9 @@ def train(
                 options = _resumed(context, resume, options)
             folder = resume or _named_folder(name or f"{loc.value}-{model}-{datetime.now():%Y%m%d-%H%M%S}")
         folder = Path(world.first(str(folder)))
-        if not resume:
-            _note_defaults(context, options)
         with (
             stopping(folder, f"lstn train --resume {folder}"),
-            watching(options, Board(folder) if tensorboard else None) as watcher,
+            watching(options, Board(folder) if tensorboard else None, _of_set(context, options)) as watcher,
         ):
             result = fit(
                 options,
@@ -233,17 +231,17 @@ def usual_size(model: str, of_set: int | None) -> int:
     return backbone.image_size if of_set is None else max(of_set, backbone.smallest)
 
 
-def _note_defaults(context: typer.Context, options: "Options") -> None:
-    """Say what the set decided, so that nobody takes it for the backbone's choice."""
+def _of_set(context: typer.Context, options: "Options") -> str:
+    """Return what to say of choices that the set made, so that nobody takes them for the backbone's; empty if none."""
     from lstn.data.dataset import usual
     from lstn.nn.backbones import backbone_named
 
     asked = [name for name in ("image_size", "epochs") if context.params[name] is not None]
     if asked or usual(options.data).image_size is None:
-        return
+        return ""
     side, made_for = options.image_size, backbone_named(options.model).image_size
     name = options.data.partition(":")[0]
-    note(
+    return (
         f"{name}: images of {side} x {side} pixels ({options.model} was made for {made_for}), {options.epochs} epochs; "
         "--image-size and --epochs change that"
     )

@@ -31,13 +31,16 @@ _COLUMNS = (
 
 
 @contextmanager
-def watching(options: "Options", board: "Board | None") -> Iterator["Watcher"]:
-    """Yield what shows a bar for the whole run, so that its time left is the user's, and a line for every epoch."""
+def watching(options: "Options", board: "Board | None", opening: str = "") -> Iterator["Watcher"]:
+    """Yield what shows a bar for the whole run, so that its time left is the user's, and a line for every epoch.
+
+    opening: what a new run says first; empty for nothing
+    """
     from lstn.train.loop import Watcher
 
     with Progress(*_COLUMNS, console=messages(), transient=True, disable=not messages().is_terminal) as progress:
         task = progress.add_task("", total=None, epoch="1", loss=0.0, accuracy=0.0)
-        shown = _Shown(progress, task, options, board)
+        shown = _Shown(progress, task, options, board, opening)
         try:
             yield Watcher(shown.started, shown.step, shown.epoch, shown.warped)
         finally:
@@ -46,9 +49,11 @@ def watching(options: "Options", board: "Board | None") -> Iterator["Watcher"]:
 
 
 class _Shown:
-    def __init__(self, progress: Progress, task: TaskID, options: "Options", board: "Board | None") -> None:
+    def __init__(
+        self, progress: Progress, task: TaskID, options: "Options", board: "Board | None", opening: str
+    ) -> None:
         self._progress, self._task, self._options, self._board = progress, task, options, board
-        self._epochs = options.epochs
+        self._epochs, self._opening = options.epochs, opening
         self._images_per_epoch = 0
         self._told = ""
         self._told_chance = False
@@ -58,6 +63,8 @@ class _Shown:
         self._progress.update(self._task, total=images * self._epochs)
         if finished:
             note(f"resuming after epoch {finished}")
+        elif self._opening:
+            note(self._opening)
 
     def step(self, epoch: int, seen: int, loss: float, accuracy: float) -> None:
         done = (epoch - 1) * self._images_per_epoch + seen

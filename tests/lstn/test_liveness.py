@@ -58,8 +58,14 @@ SEEN: dict[str, tuple[dict[str, float | None], str]] = {
     "one image far away": ({"displacement_px": 100.0}, "runaway"),
     "a loss of exactly 0": ({"gradient_share": None}, "live"),
     "output thrown away": ({"gradient_share": 0.0}, "dead"),
+    "digits, effnet, the identity": (
+        {"spread_px": 0.25, "displacement_px": 0.3, "accuracy_identity": 0.8, "accuracy_swapped": 0.8},
+        "idle",
+    ),
+    "worse without it by a third": ({"spread_px": 0.25, "accuracy_identity": 0.8, "accuracy_swapped": 0.5}, "live"),
+    "far from it, and no better": ({"accuracy_identity": 0.8, "accuracy_swapped": 0.8}, "live"),
 }
-"""Real runs at 64 pixels, but for the last four."""
+"""Real runs at 64 pixels, but for the last seven."""
 
 
 @pytest.mark.parametrize("name", SEEN)
@@ -92,6 +98,18 @@ def test_whatever_is_wrong_has_a_cure_that_is_another_run_and_what_is_right_has_
     assert loc.value not in [word for flag, word in pairwise(words) if flag == "--loc"]
     assert theta.value not in words
     assert "bound" not in found["cure"] or ("--theta" in words) == (theta is ThetaForm.AFFINE)
+
+
+@pytest.mark.parametrize("changes", [{"gradient_share": 0.0}, {"spread_px": 0.0, "displacement_px": 0.0}])
+def test_nothing_is_dead_before_it_could_move(changes: dict[str, float | None]) -> None:
+    assert judged(seen(**changes), epoch=1, steps=300)["state"] == "starting"
+    assert judged(seen(**changes), epoch=3, steps=900)["state"] == "dead"
+
+
+def test_only_the_control_is_told_that_its_output_is_dropped() -> None:
+    cures = {loc: judged(seen(gradient_share=0.0), epoch=9, steps=900, loc=loc)["cure"] for loc in (Loc.DEAD, Loc.LSTN)}
+    assert "drops what its transformer returns" in cures[Loc.DEAD]
+    assert cures[Loc.LSTN] == "start a new run with a lower --loc-lr-scale"
 
 
 @pytest.mark.parametrize(("loc", "proposed"), [(Loc.STN, {"lstn"}), (Loc.VSTN, {"lstn", "stn"}), (Loc.LSTN, {"stn"})])
@@ -150,6 +168,12 @@ def test_a_run_without_a_transformer_has_little_to_say(tmp_path: Path) -> None:
     found = diagnose(written(tmp_path / "run", bare))
     assert (found.transformer, found.since, found.at_best) == (None, None, None)
     assert len(describe(found, tmp_path)) == 2
+
+
+def test_a_checkpoint_from_before_it_was_watched_has_no_state(tmp_path: Path) -> None:
+    old = {key: value for key, value in row(1, 0.9).items() if key != "transformer"}
+    found = diagnose(written(tmp_path / "run", old, row(2, 0.5)))
+    assert not [line for line in describe(found, tmp_path) if "None" in line]
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,11 @@ from command import RunLstn
 from PIL import Image
 
 from lstn.cli.train import MAX_SEED, train
+from lstn.data.dataset import Usual, usual
+from lstn.errors import LstnError
 from lstn.nn.checkpoint import load_checkpoint
+from lstn.train.loop import Watcher
+from lstn.train.options import Options
 from lstn.train.recipes import RECIPES
 from lstn.train.run_state import read_options
 
@@ -167,8 +171,66 @@ def test_ctrl_c_keeps_every_finished_epoch(number: signal.Signals, data: str, ru
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
-    assert "Go on with: lstn train --resume runs/a" in err.splitlines()[-1]
-    assert "Traceback" not in err
     finished = len(Path("runs/a/metrics.jsonl").read_text().splitlines())
+    *_, go_on, pictures = err.splitlines()
+    assert go_on.endswith("Go on with: lstn train --resume runs/a")
+    assert pictures.endswith(f"so far: lstn train --resume runs/a --epochs {finished}")
+    assert "Traceback" not in err
+    assert run_lstn("train", *pictures.partition("lstn train ")[2].split()).code == 0
+    assert {"curves.png", "test.json"} <= {path.name for path in Path("runs/a").iterdir()}
     assert load_checkpoint(Path("runs/a/checkpoint.safetensors")).training.epoch <= finished
     assert run_lstn("train", "--resume", "runs/a", "--epochs", finished + 1).code == 0
+
+
+@pytest.mark.parametrize(
+    ("model", "said"),
+    [
+        ("effnet-b0", "digits: images of 44 x 44 pixels (effnet-b0 was made for 224), 5 epochs"),
+        ("zfnet", "digits: images of 53 x 53 pixels (zfnet was made for 224), 5 epochs"),
+    ],
+)
+def test_the_embedded_digits_have_a_usual_size_and_say_so(
+    model: str, said: str, run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A backbone that takes no images so small gets the smallest that it takes."""
+    fitted = []
+
+    def fit(options: Options, *_: object, watcher: Watcher, **__: object) -> None:
+        fitted.append(options)
+        watcher.started(10, 0)
+        raise LstnError("enough")
+
+    monkeypatch.setattr("lstn.train.loop.fit", fit)
+    ran = run_lstn("train", "--model", model)
+    assert said in ran.err
+    assert f"images of {fitted[0].image_size} x" in said
+    assert fitted[0].epochs == 5
+    asked = run_lstn("train", "--model", model, "--image-size", "64", "--epochs", "7")
+    assert "was made for" not in asked.err
+    assert (fitted[1].image_size, fitted[1].epochs) == (64, 7)
+    run_lstn("train", "--model", model, "--data", "folder:photos")
+    assert (fitted[2].image_size, fitted[2].epochs) == (224, 25)
+
+
+@pytest.mark.parametrize(
+    ("spec", "side"), [("mnist", 28), ("mnist-rts:/x", 42), ("mnist-cluttered", 60), ("svhn", None)]
+)
+def test_mnist_has_the_size_that_it_is_drawn_at(spec: str, side: int | None) -> None:
+    assert usual(spec) == Usual(side, 25)
+
+
+def test_a_run_at_chance_says_so_and_so_does_its_export(run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a learning rate of 0 nothing is learned; with few steps an epoch the judgement waits."""
+    few = {"train": range(320), "val": range(10_000, 10_100), "test": range(11_000, 11_020)}
+    monkeypatch.setattr("lstn.data.digits._PART", few)
+    monkeypatch.setattr("lstn.cli.train_report.FEWEST_STEPS", 20)
+    ran = run_lstn("train", "--epochs", 3, "--loc", "none", "--lr", 0, "--seed", 1, *SMALL)
+    lines = ran.err.splitlines()
+    said = [line for line in lines if "is at chance" in line]
+    assert len(said) == 2  # when it is first so, and at the end
+    assert lines[lines.index(said[0]) - 1].startswith("epoch   2/3")
+    assert "likely cure: start a new run with" in ran.err
+    level = json.loads(Path("runs/a/metrics.jsonl").read_text().splitlines()[0])["chance"]
+    assert load_checkpoint(Path("runs/a/checkpoint.safetensors")).training.chance == level
+    assert "is at chance" in run_lstn("doctor", "runs/a").out
+    assert "is at chance" in run_lstn("export", "runs/a").err

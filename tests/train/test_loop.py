@@ -63,8 +63,9 @@ def test_the_seed_decides_and_nothing_else(data: str, tmp_path: Path) -> None:
     assert not torch.equal(a["model.backbone.classifier.2.weight"], c["model.backbone.classifier.2.weight"])
 
 
-def test_patience_ends_a_run_that_gets_no_better(data: str, folder: Path) -> None:
+def test_patience_ends_a_run_that_gets_no_better(data: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = run(options(data, lr=0.0, epochs=50, patience=3), folder)
+    assert "stopped after epoch 4: 3 epochs without a better validation accuracy" in capsys.readouterr().err
     assert len(result.history) == 4
     assert result.best["epoch"] == 1
 
@@ -105,8 +106,8 @@ def spoil_the_learning_rate(state: Path) -> None:
 
 def test_what_to_change_is_what_is_not_done_yet(data: str, tmp_path: Path) -> None:
     for name, changes, says in (
-        ("a", {"loc_lr_scale": 1.0}, "--lr 1e+29, or --loc-lr-scale 0.1, or --theta similarity"),
-        ("b", {"theta": ThetaForm.CROP, "precision": "bf16"}, "--lr 1e+29, or --precision fp32"),
+        ("a", {"loc_lr_scale": 1.0}, "--lr 0.001, or --loc-lr-scale 0.1, or --theta similarity"),
+        ("b", {"theta": ThetaForm.CROP, "precision": "bf16"}, "--lr 0.001, or --precision fp32"),
     ):
         with pytest.raises(TrainingError) as caught:
             run(options(data, lr=1e30, **changes), tmp_path / name)
