@@ -1,4 +1,4 @@
-# A target for each kind of machine; docs/edge.md says more of the last three:
+# A target for each kind of machine; docs/how-to/export.md says more of the last three:
 #
 #   docker build -t lstn .                             a plain CPU: inference without PyTorch (the default)
 #   docker build -t lstn:gpu --target gpu .            an NVIDIA GPU: training, export, TensorRT

@@ -1,10 +1,11 @@
-# make setup | demo | test | lint | bench | gpu-check
+# make setup | demo | test | lint | docs | bench | gpu-check
 #
 # PYTHON  the interpreter that makes .venv, 3.10 or newer
 # EXTRAS  what is installed; on a machine with an NVIDIA GPU: make setup EXTRAS=train,export,calibrate,gpu,trt,dev
 
 PYTHON ?= python3
-EXTRAS ?= train,tensorboard,export,calibrate,runtime,openvino,loadgen,trt-rtx,serve,ray,dev
+DEMO_EXTRAS := train,export,runtime,trt-rtx
+EXTRAS ?= train,tensorboard,export,calibrate,runtime,openvino,loadgen,trt-rtx,serve,ray,docs,dev
 BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
@@ -12,18 +13,26 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 # why is not known.
 SUITES := tests/runtime tests/train tests/nn tests/research tests/export tests/calibration "tests/lstn tests/data tests/formats tests/machine" "tests --ignore-glob=tests/*/*"
 
-.PHONY: setup demo test browser lint bench gpu-check clean
+.PHONY: setup demo test browser lint docs bench gpu-check clean
 
 setup: .venv/.installed
 
+# pip says what it downloads, and how far it is: PyTorch alone is gigabytes.
 .venv/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[$(EXTRAS)]'
+	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[$(EXTRAS)]'
 	touch $@
 
-demo: setup
-	$(BIN)/python scripts/demo.py
+# Without a .venv that has everything, the demo makes one that has what it uses.
+.venv/.demo: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --upgrade pip
+	$(BIN)/python -m pip install --constraint constraints.txt --editable '.[$(DEMO_EXTRAS)]'
+	touch $@
+
+demo: $(or $(wildcard .venv/.installed),.venv/.demo)
+	$(BIN)/python examples/demo.py
 
 test: setup browser
 	rm -f .coverage
@@ -41,12 +50,16 @@ lint: setup
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --package lstn
 
+# The site, in docs/build/. A warning, such as a link that leads nowhere, is an error.
+docs: setup
+	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/build
+
 bench: setup
 	$(BIN)/python benchmarks/grid.py
 
-# From the checkout, with whatever Python and packages are at hand: a borrowed GPU machine is rarely ours to install on.
+# From the checkout, with whatever Python and packages there are: a borrowed GPU machine is rarely ours to install on.
 gpu-check:
-	$(PYTHON) scripts/gpu_check.py
+	$(PYTHON) benchmarks/gpu_check.py
 
 clean:
-	rm -rf .venv demo build dist *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis
+	rm -rf .venv demo build dist docs/build docs/tree docs/reference/commands docs/reference/python.md *.egg-info .coverage .mypy_cache .pytest_cache .ruff_cache .hypothesis

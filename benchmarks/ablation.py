@@ -1,6 +1,6 @@
-"""What each option of `--recipe robust` is worth: the recipe without it, and with what it leaves out, over seeds.
+"""Ablation of `--recipe robust`: the recipe without each option, and with what it leaves out, over seeds.
 
-    python benchmarks/ablation.py --data mnist-rts --image-size 42 --epochs 4 --out docs/results/ablation-rts.json
+    python benchmarks/ablation.py --data mnist-rts --image-size 42 --epochs 4 --out results/recipe/ablation-rts.json
 
 Every run has the same budget of epochs and no early stop. A run that is finished is not trained again and one that was
 stopped goes on, so the script can be stopped and started at will, and more seeds added later. Seeds are the outer loop:
@@ -35,7 +35,6 @@ VARIANTS: dict[str, Recipe] = {
     "without warm-up": replace(ROBUST, warmup_epochs=0.0),
     "without cosine": replace(ROBUST, cosine=False),
     "with the localizer's rate at a tenth": replace(ROBUST, loc_lr_scale=0.1),
-    "with averaging": replace(ROBUST, ema_epochs=1.0),
     "with weight decay": replace(ROBUST, weight_decay=0.01),
     "with clipping": replace(ROBUST, clip_norm=1.0),
     "with theta similarity": replace(ROBUST, theta=ThetaForm.SIMILARITY),
@@ -113,7 +112,7 @@ def page_of(result: dict[str, Any]) -> str:
     """Return the table in Markdown."""
     recipe = result["recipe"]
     lines = [
-        "# What each option of the recipe is worth",
+        f"# What each option of the recipe is worth: {result['settings']['data']}",
         "",
         "Made by `python benchmarks/ablation.py`, whose docstring says how: "
         + ", ".join(f"{name} {value}" for name, value in result["settings"].items())

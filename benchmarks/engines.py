@@ -1,6 +1,6 @@
-"""How long each precision takes in every engine of this CPU, from pixels in memory to logits and theta in memory.
+"""Times of each precision in every engine of this CPU, from pixels in memory to logits and theta in memory.
 
-    python benchmarks/engines.py RUN… [--out docs/results/engines.json] [--seconds 30]
+    python benchmarks/engines.py RUN… [--out results/precision/engines.json] [--seconds 30]
 
 For each run: export, lower to every precision as `lstn calibrate` does by default, and race the files at batch 1 with
 one thread, all in turns and in three sittings, against float32 in ONNX Runtime.
@@ -20,7 +20,7 @@ import onnx
 from result_files import machine_of, page_of_models, versions_of, write_result
 
 from lstn.calibration.calibrating import DEFAULT_KEEP, IMAGES
-from lstn.calibration.kept_layers import kept_layers
+from lstn.calibration.kept_layers import kept_layers, layer_names
 from lstn.calibration.lower import lowered_model
 from lstn.calibration.ranges import Ranges, ranges_of
 from lstn.cli.export_run import export_onnx
@@ -57,7 +57,7 @@ def main() -> None:
     """Race every run's files, and write the figures and the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/engines.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/precision/engines.json"))
     parser.add_argument("--seconds", type=float, default=30.0, help="about how long each engine is timed")
     arguments = parser.parse_args()
     models = []
@@ -93,7 +93,7 @@ def entrants_of(onnx_file: Path, folder: Path, ranges: Ranges, images: np.ndarra
         file = onnx_file
         if precision != "fp32":
             chosen = Precision(precision)
-            kept = kept_layers(exact, DEFAULT_KEEP[chosen])
+            kept = kept_layers(layer_names(exact), DEFAULT_KEEP[chosen])
             file = folder / f"model.{precision}.onnx"
             lowered = lowered_model(exact, chosen, kept, ranges if chosen.quantized else None)
             file.write_bytes(lowered.SerializeToString())

@@ -36,7 +36,6 @@ RECIPE = replace(
     weight_decay=0.01,
     warmup_epochs=1.5,
     cosine=True,
-    ema_epochs=1.0,
     clip_norm=1.0,
     theta=ThetaForm.SIMILARITY,
     in_frame=0.1,
@@ -120,7 +119,7 @@ def train(options: Options, folder: Path, reports: Connection) -> None:
         finished = row["epoch"]
         reports.send((steps, finished))
 
-    watcher = Watcher(lambda images, finished: None, step, epoch)
+    watcher = Watcher(lambda outlook: None, step, epoch)
     resume = (folder / LAST).is_file()
     fit(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, resume=resume)
 

@@ -1,7 +1,7 @@
 """Measure how fast images reach a training step: ours against torchvision's ImageFolder and torch's DataLoader.
 
     python benchmarks/loading.py --folder PATH [--image-size 224] [--workers 2] [--rounds 5]
-                                 [--out docs/results/loading.json]
+                                 [--out results/loading/loading.json]
 
 PATH/<class>/* are the images of one split; both sides resize them to the same square and shuffle. Ours is measured
 while it decodes (as in the first epoch, and in all of a set too large for memory) and once it holds the images. The
@@ -22,7 +22,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from lstn.data.folders import FolderSplit
-from lstn.images import SUFFIXES
+from lstn.images import readable_suffixes
 from lstn.machine.cores import usable_cores
 from lstn.train import loading
 from lstn.train.loading import Images, batches
@@ -40,17 +40,18 @@ def main() -> None:
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/loading.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/loading/loading.json"))
     arguments = parser.parse_args()
 
     hw = (arguments.image_size, arguments.image_size)
     theirs = ImageFolder(arguments.folder, transform=v2.Compose([v2.Resize(hw), v2.PILToTensor()]))
-    files = tuple((Path(path), label) for path, label in theirs.samples if Path(path).suffix.lower() in SUFFIXES)
+    suffixes = readable_suffixes()
+    files = tuple((Path(path), label) for path, label in theirs.samples if Path(path).suffix.lower() in suffixes)
     split = FolderSplit(files, hw, fingerprint="")
     held = Images(split)
-    loading.CACHE_BYTES, kept = 0, loading.CACHE_BYTES
+    loading.KEPT_BYTES, kept = 0, loading.KEPT_BYTES
     decoding = Images(split)
-    loading.CACHE_BYTES = kept
+    loading.KEPT_BYTES = kept
     assert held.in_memory, "too many images for memory at this size"
     different = sum(not torch.equal(theirs[i][0].permute(1, 2, 0), held[i][0]) for i in range(0, len(split), 97))
 

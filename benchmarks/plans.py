@@ -1,6 +1,6 @@
 """Build every localizer with four backbones in every precision for GPUs that needn't be there; tabulate the files.
 
-    python benchmarks/plans.py [--out docs/results/plans.json] [--backbones cnn,resnet-18] [--locs stn,vstn,lstn]
+    python benchmarks/plans.py [--out results/precision/plans.json] [--backbones cnn,resnet-18] [--locs stn,vstn,lstn]
 
 Weights are random, since neither a file's size nor what reaches which layer depends on them. Each plan is for sm86,
 sm89 and sm120 at once (fp8: the last two), batch 1 to 32, by TensorRT for RTX, which needs no GPU to build. What runs
@@ -21,7 +21,7 @@ import torch
 from result_files import versions_of, write_result
 
 from lstn.calibration.calibrating import DEFAULT_KEEP
-from lstn.calibration.kept_layers import kept_layers
+from lstn.calibration.kept_layers import kept_layers, layer_names
 from lstn.calibration.lower import lowered_model
 from lstn.calibration.ranges import Ranges, ranges_of
 from lstn.contract import PIXELS, Contract, Loc
@@ -62,7 +62,7 @@ model, what no Q/DQ pairs surround.
 def main() -> None:
     """Build, print a line for each plan, and write the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/plans.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/precision/plans.json"))
     parser.add_argument("--backbones", default=BACKBONES)
     parser.add_argument("--locs", default=LOCS)
     arguments = parser.parse_args()
@@ -102,7 +102,7 @@ def rows_of(loc: Loc, backbone: str, folder: Path) -> Iterator[dict[str, object]
 
 def lowered(exact: onnx.ModelProto, precision: Precision, ranges: Ranges) -> onnx.ModelProto:
     """Lower a model as `lstn calibrate` does by default."""
-    kept = kept_layers(exact, DEFAULT_KEEP[precision])
+    kept = kept_layers(layer_names(exact), DEFAULT_KEEP[precision])
     return lowered_model(exact, precision, kept, ranges if precision.quantized else None)
 
 

@@ -1,6 +1,6 @@
-"""What each precision costs on trained models: accuracy, agreement, drift, and which layers are to blame.
+"""Costs of each precision on trained models: accuracy, agreement, drift, and which layers are to blame.
 
-    python benchmarks/precisions.py RUN… [--out docs/results/precisions.json]
+    python benchmarks/precisions.py RUN… [--out results/precision/precisions.json]
 
 For each run: export, then every precision with the localizer lowered (all but its head) and with it kept, measured on
 the run's validation images.
@@ -40,7 +40,7 @@ def main() -> None:
     """Measure every run, and write the figures and the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/precisions.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/precision/precisions.json"))
     arguments = parser.parse_args()
     models = []
     for run in arguments.runs:

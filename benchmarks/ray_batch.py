@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from importlib.metadata import version
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -20,7 +21,8 @@ from typing import Any
 from result_files import machine_of, page_of_models, spread, versions_of, write_result
 
 from lstn.cli.infer_format import batch_size
-from lstn.images import find_images
+from lstn.data.listing import Skipped, images_below
+from lstn.images import USUAL
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
 from lstn.runtime.engines.opening import open_engine
@@ -79,11 +81,11 @@ def main() -> None:
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/ray_batch.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/clusters/ray_batch.json"))
     arguments = parser.parse_args()
-    images = find_images([arguments.images])[: arguments.count + WARM_UP]
+    images = list(islice(images_below(arguments.images, Skipped()), arguments.count + WARM_UP))
     if len(images) < arguments.count + WARM_UP:
-        parser.error(f"{arguments.images} holds {len(images)} images; wanted {arguments.count + WARM_UP}")
+        parser.error(f"{arguments.images} holds {len(images)} images; expected {arguments.count + WARM_UP}")
     models = [measure(model, images, arguments.rounds) for model in arguments.models]
     result = {"count": arguments.count, "models": models, "cores": usable_cores(), **machine_of(LIBRARIES)}
     result["libraries"]["ray"] = version("ray")
@@ -137,7 +139,7 @@ def on_ray(model: Path, images: Sequence[Path]) -> float:
         parts = TimedParts(Path(folder), run_of(model, top=1, format_="json"))
         parts.clock = clock
         size = batch_size(None, pool, model)
-        pool.infer([str(path) for path in images], parts, batch=size, top=1, workers=None)
+        pool.infer([str(path) for path in images], parts, batch=size, top=1, workers=None, reading=USUAL)
         parts.flush()
     return clock.images_per_s(unearned=IN_WORK)
 

@@ -1,4 +1,4 @@
-"""How results are kept, of whichever benchmark: the figures as JSON, and a page of Markdown beside them."""
+"""Files of results, for every benchmark: the figures as JSON, and a page of Markdown next to them."""
 
 import json
 import statistics

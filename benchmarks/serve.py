@@ -1,6 +1,6 @@
 """Measure `lstn serve` against the same engine called directly: throughput, latency, batch sizes, and overload.
 
-    python benchmarks/serve.py ENGINE… [--seconds 6] [--clients 16] [--out docs/results/serve.json]
+    python benchmarks/serve.py ENGINE… [--seconds 6] [--clients 16] [--out results/serving/serve.json]
 
 Every client is a thread of one other process, `tritonclient` as it is, on the same machine; so what clients cost counts
 against the server. Direct and served runs take turns. Closed loop: each client asks again once it has its answer, with
@@ -52,7 +52,7 @@ HEAD = """# What serving costs
 process on the same cores, so their work counts against the server's. 1 to 4 images a request. Figures are medians,
 from the lowest to the highest round; each round compares with the direct run just before, and others used the machine
 too. Capacity is what closed loop reached. *Queue takes* is how long a full queue takes at that rate: what an accepted
-request waits for at most, beside the batch under way, its own, and the way there and back. Memory is the server's,
+request waits for at most, not counting the batch under way, its own, and the network. Memory is the server's,
 after the first tenth of the time.
 """
 
@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--overload-s", type=float, default=60.0)
     parser.add_argument("--rounds", type=int, default=5, help="how often direct and served runs take turns")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/serve.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/serving/serve.json"))
     arguments = parser.parse_args()
     models = []
     for engine in arguments.engines:

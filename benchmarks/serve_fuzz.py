@@ -1,6 +1,6 @@
 """Send `lstn serve` what no client in its right mind sends, over HTTP and gRPC: does it stay polite, and serve on?
 
-    python benchmarks/serve_fuzz.py ENGINE [--cases 10000] [--first 0] [--out docs/results/serve_fuzz.json]
+    python benchmarks/serve_fuzz.py ENGINE [--cases 10000] [--first 0] [--out results/serving/serve_fuzz.json]
 
 The cases are those of serve_cases.py, each told by its number. No answer may be a 500, INTERNAL or UNKNOWN, hold a
 traceback or a path, or stay away; between the cases, and at the end, the server must answer a good request right; it
@@ -74,7 +74,7 @@ def main() -> None:
     parser.add_argument("engine", type=Path)
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0, help="the first case's number")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/serve_fuzz.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/serving/serve_fuzz.json"))
     arguments = parser.parse_args()
     with open_engine(arguments.engine, spin=False) as engine:
         pixels = np.random.default_rng(0).integers(0, 256, (2, *engine.contract.image_hw, 3), dtype=np.uint8)

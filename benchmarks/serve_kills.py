@@ -86,7 +86,7 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/serve_kills.json"))
+    parser.add_argument("--out", type=Path, default=Path("results/serving/serve_kills.json"))
     arguments = parser.parse_args()
     load, ports = load_of(arguments.engine), free_ports()
     threads = [

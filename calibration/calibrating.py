@@ -13,7 +13,7 @@ from lstn.calibration.drift import IMAGES as MEASURED
 from lstn.calibration.drift import measure
 from lstn.calibration.emulate import emulated
 from lstn.calibration.gate import beyond
-from lstn.calibration.kept_layers import HEAD_ALONE, LOCALIZER, kept_layers, layer_names
+from lstn.calibration.kept_layers import HEAD_ALONE, LOCALIZER, all_kept, kept_layers, layer_names
 from lstn.calibration.lower import load_float32, lowered_model
 from lstn.calibration.lowering_cost import LoweringCost
 from lstn.calibration.ranges import Ranges, check_count, ranges_of
@@ -24,6 +24,7 @@ from lstn.errors import UsageError, VerificationError
 from lstn.files import replacing, write_text
 from lstn.formats.outputs import COST, ONNX, PAGE, RANGES, OutputFile, check_outputs
 from lstn.precision import Precision, RangeMethod
+from lstn.terminal import note_once
 
 IMAGES = 512
 """How many training images ranges are measured on, unless told otherwise."""
@@ -34,7 +35,7 @@ DEFAULT_KEEP = {
     Precision.INT8: (LOCALIZER,),
     Precision.FP8: (LOCALIZER,),
 }
-"""What stays float32 unless told otherwise, by what trained models lost (docs/calibration.md).
+"""What stays float32 unless told otherwise, by what trained models lost (docs/how-to/calibration.md).
 
 In float16 the warps of a whole localizer move by hundredths of a pixel; in bfloat16 by up to a third of one, and in 8
 bits by up to three.
@@ -135,7 +136,12 @@ def checked(contract: Contract, layers: Sequence[str], settings: CalibrationSett
     if settings.max_drift_px is not None and contract.loc is Loc.NONE:
         raise UsageError("--max-drift-px is for models with a transformer, and this one has none", hint="leave it out")
     kept = kept_layers(layers, DEFAULT_KEEP[settings.precision] if settings.keep is None else settings.keep)
+    if set(layers) <= kept:
+        raise all_kept()
     data = open_data_of(contract, settings.data, seed=settings.seed)
+    if data.found:
+        note_once(data.found)
+    _ = data.val  # what can't be opened is to be known before the work
     if settings.precision.quantized:
         check_count(data.train, settings.images)
     return data, kept

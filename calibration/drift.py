@@ -1,4 +1,4 @@
-"""What lower precision costs: accuracy, logits, and how far the transformer's window moves, on real images."""
+"""Drift and other costs of lower precision on real images: accuracy, logits, and how far the crop moves."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, fields
@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import onnx
-from rich.progress import track
 
 from lstn.calibration.lowering_cost import (
     Accuracy,
@@ -20,15 +19,16 @@ from lstn.calibration.lowering_cost import (
     LoweringCost,
     PerImage,
 )
-from lstn.calibration.measuring_session import Session
 from lstn.calibration.noise import LayerNoise, measure_noise
 from lstn.calibration.swap import with_theta_input
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.data.dataset import Split
 from lstn.errors import DataError, UsageError, VerificationError
 from lstn.formats.onnx_file import read_model
+from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
-from lstn.terminal import messages
+from lstn.machine.memory import batch_of
+from lstn.waiting import working
 from lstn.warp import Theta, drift_px
 
 IMAGES = 500
@@ -93,10 +93,15 @@ class _Pair:
 
     def __init__(self, reference: Path, lowered: Path, *, warped: bool) -> None:
         self._names = (reference.name, lowered.name)
-        self._full = tuple(Session(path, path.name) for path in (reference, lowered))
+        self._full = tuple(OnnxSession(path, path.name) for path in (reference, lowered))
         self._outputs = [LOGITS, THETA] if warped else [LOGITS]
         self._backbones = (
-            [Session(with_theta_input(onnx.load(path)), path.name) for path in (reference, lowered)] if warped else []
+            [
+                OnnxSession(with_theta_input(onnx.load(path)).SerializeToString(), path.name)
+                for path in (reference, lowered)
+            ]
+            if warped
+            else []
         )
 
     def compare(self, pixels: Pixels, label: Ints) -> _Images:
@@ -108,7 +113,7 @@ class _Pair:
         (logits, *theta), (lowered, *lowered_theta) = (
             [
                 _finite(values, f"{name} computes {output}")
-                for values, output in zip(session.run(self._outputs, {PIXELS: pixels}), self._outputs, strict=True)
+                for values, output in zip(session.run({PIXELS: pixels}, self._outputs), self._outputs, strict=True)
             ]
             for session, name in zip(self._full, self._names, strict=True)
         )
@@ -129,7 +134,7 @@ class _Pair:
 
     def _behind(self, number: int, pixels: Pixels, theta: Theta) -> npt.NDArray[np.float32]:
         """Logits (N, K) of one model's backbone behind the other model's theta."""
-        (logits,) = self._backbones[number].run([LOGITS], {PIXELS: pixels, THETA: theta})
+        (logits,) = self._backbones[number].run({PIXELS: pixels, THETA: theta}, [LOGITS])
         return _finite(logits, f"behind the theta of {self._names[1 - number]}, {self._names[number]} computes logits")
 
 
@@ -203,16 +208,12 @@ def _spread(size: int, count: int) -> Ints:
 
 def _decoded(split: Split, indices: Ints, batch: int, doing: str) -> Iterator[tuple[Pixels, Ints]]:
     """Yield pixels (N, H, W, 3) uint8 and labels (N,) int64."""
-    starts = track(
-        range(0, len(indices), batch),
-        description=doing,
-        console=messages(),
-        transient=True,
-        disable=not messages().is_terminal,
-    )
-    for start in starts:
-        pixels, labels = zip(*(split[int(index)] for index in indices[start : start + batch]), strict=True)
-        yield np.stack(pixels), np.array(labels, dtype=np.int64)
+    with working(f"{doing} on {len(indices):,} images", len(indices)) as advance:
+        batch = batch_of(split[0][0].shape[:2], batch)
+        for start in range(0, len(indices), batch):
+            pixels, labels = zip(*(split[int(index)] for index in indices[start : start + batch]), strict=True)
+            yield np.stack(pixels), np.array(labels, dtype=np.int64)
+            advance(len(labels))
 
 
 def _checked(labels: Ints, contract: Contract) -> Ints:

@@ -1,4 +1,4 @@
-"""How much a lowered model may cost before it is refused."""
+"""Limits on what a lowered model may cost before it is refused."""
 
 from lstn.calibration.lowering_cost import LoweringCost
 
@@ -11,7 +11,7 @@ MAX_DROP = 2.0
 MAX_DRIFT = 0.02
 """Share of the image's longer side by which 1 % of the warps may move, or more.
 
-What trained models lost by default, in docs/results/precisions.md: 1.0 points, 2.8 % of the answers, no drift.
+What trained models lost by default, in results/precision/precisions.md: 1.0 points, 2.8 % of the answers, no drift.
 """
 
 _FEW = 2

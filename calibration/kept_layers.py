@@ -1,4 +1,4 @@
-"""Which nodes of a model are lowered, and which are kept in float32."""
+"""Kept layers: which nodes of a model are lowered, and which stay in float32."""
 
 import difflib
 from collections.abc import Iterable, Sequence
@@ -58,6 +58,11 @@ def kept_layers(layers: Sequence[str], keep: Iterable[str]) -> frozenset[str]:
             )
         prefixes.append(prefix)
     return frozenset(layer for prefix in prefixes for layer in _below(layers, prefix))
+
+
+def all_kept() -> UsageError:
+    """Return the error of a model of which every layer is to stay in float32."""
+    return UsageError("--keep keeps every layer in float32, so nothing is left to lower", hint="keep fewer")
 
 
 def lowered_nodes(model: onnx.ModelProto, kept: frozenset[str]) -> list[str]:

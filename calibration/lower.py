@@ -7,11 +7,11 @@ import onnx
 from onnx import TensorProto, numpy_helper
 
 from lstn.calibration.half import half_model
-from lstn.calibration.kept_layers import LAYERS, layer_names, lowered_nodes
+from lstn.calibration.kept_layers import LAYERS, all_kept, layer_names, lowered_nodes
 from lstn.calibration.quantize import quantized_model
 from lstn.calibration.ranges import Ranges
 from lstn.contract import METADATA_KEY, Contract
-from lstn.errors import ArtifactError, UsageError
+from lstn.errors import ArtifactError
 from lstn.formats.onnx_file import read_model
 from lstn.precision import Precision
 
@@ -56,7 +56,7 @@ def lowered_model(
     """
     names = set(lowered_nodes(model, kept))
     if not any(node.op_type in LAYERS for node in model.graph.node if node.name in names):
-        raise UsageError("--keep keeps every layer in float32, so nothing is left to lower", hint="keep fewer")
+        raise all_kept()
     lowered = half_model(model, precision, kept) if ranges is None else quantized_model(model, precision, kept, ranges)
     contract = next(entry.value for entry in model.metadata_props if entry.key == METADATA_KEY)
     del lowered.metadata_props[:]

@@ -1,4 +1,4 @@
-"""What a lowered model costs against its float32 one, as one value."""
+"""Cost of a lowered model against its float32 one, as one value."""
 
 from dataclasses import dataclass
 from typing import TypeAlias

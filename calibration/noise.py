@@ -13,10 +13,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from lstn.calibration.measuring_session import Session
 from lstn.calibration.swap import needed, tensor_types, with_nodes
 from lstn.contract import PIXELS
 from lstn.errors import ArtifactError
+from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
 
 _MOVING = frozenset(
@@ -67,16 +67,17 @@ def measure_noise(
     name: what errors call the lowered model
 
     Raises:
-        ArtifactError: ONNX Runtime can't run the two as one graph.
+        ArtifactError: ONNX Runtime can't open the two as one graph.
+        DeviceError: it can't run them.
     """
     points = _points(reference, lowered)
     graph = _joined(reference, lowered, [point for point in points if point.lowered], name)
-    session = Session(graph, f"{name} beside float32")
+    session = OnnxSession(graph.SerializeToString(), f"{name} next to float32")
     outputs = [entry.name for entry in graph.graph.output]
     sums = np.zeros(len(outputs))
     with np.errstate(invalid="ignore"):  # infinite + infinite, or minus it: said below
         for pixels in batches:
-            sums += np.array(session.run(outputs, {PIXELS: pixels}), dtype=np.float64)
+            sums += np.array(session.run({PIXELS: pixels}, outputs), dtype=np.float64)
     total = dict(zip(outputs, sums.tolist(), strict=True))
     return tuple(_noise_at(point, total) for point in points)
 

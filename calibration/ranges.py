@@ -1,4 +1,4 @@
-"""How large a model's tensors get, measured on training images, and kept for the next time."""
+"""Ranges of a model's tensors, measured on training images, and kept for the next time."""
 
 import json
 import math
@@ -21,7 +21,6 @@ from onnxruntime.quantization.calibrate import (
     TensorsData,
     create_calibrator,
 )
-from rich.progress import track
 
 from lstn.calibration.kept_layers import LOWERED_PARTS, QUANTIZED
 from lstn.contract import PIXELS
@@ -30,8 +29,10 @@ from lstn.errors import ArtifactError, DataError, LstnError
 from lstn.files import sha256_of, write_text
 from lstn.formats.node_names import part_of
 from lstn.images import Pixels
+from lstn.machine.memory import batch_of
 from lstn.precision import RangeMethod
-from lstn.terminal import messages, warn
+from lstn.terminal import warn
+from lstn.waiting import worked, working
 
 FEWEST, FEW = 8, 128
 """Fewer images than the first are refused, than the second warned of: the ranges would be those of single images."""
@@ -93,7 +94,7 @@ def check_count(split: Split, count: int) -> None:
     """
     if (found := min(count, len(split))) < FEWEST:
         hint = "use a larger data set" if len(split) < FEWEST else f"use --images {FEWEST} or more"
-        raise DataError(f"{found} images to calibrate on, at least {FEWEST} are wanted", hint=hint)
+        raise DataError(f"{found} images to calibrate on, at least {FEWEST} are needed", hint=hint)
 
 
 def ranges_of(onnx_file: Path, split: Split, *, method: RangeMethod, count: int, seed: int, cache: Path) -> Ranges:
@@ -124,19 +125,14 @@ def _measure(
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what is not finite, which the caller refuses
         calibrator = _calibrator(onnx_file, Path(folder), method)
-        starts = range(0, len(indices), _BATCH)
-        for start in track(
-            starts,
-            description="measuring ranges",
-            console=messages(),
-            transient=True,
-            disable=not messages().is_terminal,
-        ):
+        batch = batch_of(split[0][0].shape[:2], _BATCH)
+        starts = range(0, len(indices), batch)
+        for start in worked("measuring ranges", starts, len(starts)):
             # One batch a call: within a call, the calibrator keeps every tensor of every image.
-            pixels = np.stack([split[index][0] for index in indices[start : start + _BATCH]])
+            pixels = np.stack([split[index][0] for index in indices[start : start + batch]])
             with redirect_stdout(StringIO()):  # it reports there, where results are to stand
                 calibrator.collect_data(_OneBatch(pixels))
-        with messages().status("choosing ranges"), redirect_stdout(StringIO()):
+        with working("choosing ranges"), redirect_stdout(StringIO()):
             data = calibrator.compute_data()
     return {name: (entry.range_value[0].item(), entry.range_value[1].item()) for name, entry in data.items()}
 

@@ -1,4 +1,4 @@
-"""Which layers must stay in float32 for accuracy to fall by no more than so much: measured, not guessed."""
+"""Sensitivity of layers: which must stay in float32 for accuracy to fall by no more than so much, measured."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -7,17 +7,17 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 import onnx
-from rich.progress import track
 
 from lstn.calibration.emulate import emulated
 from lstn.calibration.kept_layers import layer_names
-from lstn.calibration.measuring_session import Session
 from lstn.contract import LOGITS, PIXELS
 from lstn.data.dataset import Split
 from lstn.errors import LstnError
+from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
+from lstn.machine.memory import batch_of
 from lstn.precision import Precision
-from lstn.terminal import messages
+from lstn.waiting import worked
 
 PROBE_IMAGES = 64
 """How many images a layer's own noise is measured on; whole thousands of logits, and a session for each layer."""
@@ -146,13 +146,7 @@ class _Search:
         exact = self._reference[_few(len(self._pixels))].astype(np.float64)
         power = float(np.square(exact - exact.mean(axis=1, keepdims=True)).mean()) or 1.0
         noise = {}
-        for layer in track(
-            self._free,
-            description="each layer alone",
-            console=messages(),
-            transient=True,
-            disable=not messages().is_terminal,
-        ):
+        for layer in worked("lowering each layer alone", self._free, len(self._free)):
             alone = self._always | (frozenset(self._free) - {layer})
             logits = self._logits(emulated(self._lower(alone), self._precision), probe)
             noise[layer] = float(np.square(logits - exact).mean()) / power
@@ -166,8 +160,8 @@ class _Search:
         return float((logits.argmax(axis=1) == self._labels).mean())
 
     def _logits(self, model: onnx.ModelProto, pixels: Pixels) -> _Logits:
-        session = Session(model, "the model")
-        return np.concatenate([session.run([LOGITS], {PIXELS: batch})[0] for batch in _batches(pixels)])
+        session = OnnxSession(model.SerializeToString())
+        return np.concatenate([session.run({PIXELS: batch}, [LOGITS])[0] for batch in _batches(pixels)])
 
 
 def _few(size: int) -> npt.NDArray[np.int64]:
@@ -175,5 +169,6 @@ def _few(size: int) -> npt.NDArray[np.int64]:
 
 
 def _batches(pixels: Pixels) -> Iterator[Pixels]:
-    for start in range(0, len(pixels), _BATCH):
-        yield pixels[start : start + _BATCH]
+    batch = batch_of((pixels.shape[1], pixels.shape[2]), _BATCH)
+    for start in range(0, len(pixels), batch):
+        yield pixels[start : start + batch]

@@ -23,7 +23,7 @@ def with_theta_input(model: onnx.ModelProto) -> onnx.ModelProto:
     """
     output = next((entry for entry in model.graph.output if entry.name == THETA), None)
     if output is None:
-        raise ArtifactError("the model computes no theta, so its warp can't be told from its backbone")
+        raise ArtifactError("the model computes no theta, so its warp cannot be separated from its backbone")
     types = tensor_types(model)
     same = _same_as_theta(model.graph)
     nodes, casts = [], dict[int, str]()

@@ -1,8 +1,79 @@
-"""Spatial-transformer image classifiers, from training to a measured deployment."""
+"""Spatial-transformer image classifiers, from training to a measured deployment.
 
-from importlib.metadata import PackageNotFoundError, version
+    import lstn
 
-try:
-    __version__ = version("lstn")
-except PackageNotFoundError:  # run from a checkout that was never installed
-    __version__ = "0+checkout"
+    with lstn.open_engine("model.onnx") as engine:
+        print(engine.classify("photo.jpg"))
+
+`import lstn` loads nothing else. A name's module, and what that needs, is imported when the name is first used: so
+PyTorch is for `lstn.nn`, `export_onnx` and `fit` alone. docs/how-to/python.md shows all of it.
+"""
+
+from typing import TYPE_CHECKING
+
+from lstn.imports import lazily
+
+if TYPE_CHECKING:
+    from lstn import nn, testing
+    from lstn.contract import At, Contract, Loc, ThetaForm
+    from lstn.errors import (
+        ArtifactError,
+        DataError,
+        DeviceError,
+        ImageError,
+        LstnError,
+        MissingExtra,
+        TrainingError,
+        UsageError,
+        VerificationError,
+    )
+    from lstn.evaluation.answer import Classification
+    from lstn.export.onnx.live_model import export_onnx
+    from lstn.machine.version import __version__
+    from lstn.runtime.engines.base import Engine, Prediction
+    from lstn.runtime.engines.opening import classify, open_engine
+    from lstn.train.fit_model import fit
+
+__all__ = [
+    "ArtifactError",
+    "At",
+    "Classification",
+    "Contract",
+    "DataError",
+    "DeviceError",
+    "Engine",
+    "ImageError",
+    "Loc",
+    "LstnError",
+    "MissingExtra",
+    "Prediction",
+    "ThetaForm",
+    "TrainingError",
+    "UsageError",
+    "VerificationError",
+    "__version__",
+    "classify",
+    "export_onnx",
+    "fit",
+    "nn",
+    "open_engine",
+    "testing",
+]
+
+if not TYPE_CHECKING:  # a type checker takes the imports above, and knows any other name for a mistake
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "lstn.evaluation.answer": "Classification",
+            "lstn.contract": "At Contract Loc ThetaForm",
+            "lstn.errors": "ArtifactError DataError DeviceError ImageError LstnError MissingExtra TrainingError "
+            "UsageError VerificationError",
+            "lstn.export.onnx.live_model": "export_onnx",
+            "lstn.nn": "",
+            "lstn.runtime.engines.base": "Engine Prediction",
+            "lstn.runtime.engines.opening": "classify open_engine",
+            "lstn.testing": "",
+            "lstn.train.fit_model": "fit",
+            "lstn.machine.version": "__version__",
+        },
+    )

@@ -1,11 +1,13 @@
-"""What a model is: one frozen value that travels inside every artifact, so that nothing downstream is told twice."""
+"""Contract: what a model is, as one frozen value that every artifact carries, so that no command asks again."""
 
 import json
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from enum import Enum
+from typing import Any
 
-from lstn.errors import ArtifactError
+from lstn.errors import ArtifactError, UsageError
 
 METADATA_KEY = "lstn"
 """Where the contract lives: an ONNX file's metadata_props and a checkpoint's header both use this key."""
@@ -22,7 +24,9 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _MAX_JSON = 4 << 20
 _MAX_SIDE = 8192
-_MAX_LABELS = 100_000
+MAX_LABELS, MAX_NAME = 100_000, 200
+"""Classes of a model, and characters of a class's or a backbone's name."""
+
 MAX_ITERATIONS = 8
 
 
@@ -66,7 +70,7 @@ class Contract:
     """What a model is.
 
     loc:      the localizer; `none` means that the model has no theta output
-    backbone: a name in `lstn.nn.backbones.BACKBONES`
+    backbone: a name in `lstn.nn.backbones.BACKBONES`, or `module:NAME` for a network that isn't made by lstn
     image_hw: height and width of the input, in pixels
     labels:   one name per class, in the order of the logits
     mean, std: per RGB channel on the 0..1 scale; the graph itself normalises
@@ -100,6 +104,21 @@ class Contract:
         return json.dumps(fields, ensure_ascii=False)
 
     @staticmethod
+    def checked(fields: Mapping[str, object]) -> "Contract":
+        """Make a contract of values that a program gives: names for enums, and any sequences.
+
+        fields: every field of a contract, by its name
+
+        Raises:
+            UsageError: a value that no contract allows.
+        """
+        plain = {name: list(value) if isinstance(value, (tuple, list)) else value for name, value in fields.items()}
+        try:
+            return _of_fields(plain)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise UsageError(f"no model can be so: {error}") from error
+
+    @staticmethod
     def from_json(text: str, *, source: str) -> "Contract":
         """Read a contract from untrusted text; `source` names the file in errors.
 
@@ -121,27 +140,32 @@ class Contract:
             )
         try:
             version = fields["version"]
-            loc = Loc(fields["loc"])
-            if loc not in PAPER_LOCS and version < 3:
-                raise ValueError(f"version {version} knows no loc {loc.value}")
-            return Contract(
-                loc=loc,
-                backbone=_name(fields["backbone"]),
-                image_hw=_image_hw(fields["image_hw"]),
-                labels=_labels(fields["labels"]),
-                mean=_three_floats(fields["mean"]),
-                std=_three_floats(fields["std"], positive=True),
-                theta=ThetaForm(fields["theta"]) if version > 1 else ThetaForm.AFFINE,
-                iterations=_iterations(fields["iterations"]) if version > 2 else 1,
-                at=At(fields["at"]) if version > 2 else At.INPUT,
-            )
+            known = fields if version > 2 else fields | {"iterations": 1, "at": At.INPUT.value}
+            contract = _of_fields(known if version > 1 else known | {"theta": ThetaForm.AFFINE.value})
+            if contract.loc not in PAPER_LOCS and version < 3:
+                raise ValueError(f"version {version} knows no loc {contract.loc.value}")
+            return contract
         except (KeyError, TypeError, ValueError, OverflowError) as error:
             what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
             raise ArtifactError(f"{source}: its contract is damaged: {what}") from error
 
 
+def _of_fields(fields: Mapping[str, Any]) -> Contract:
+    return Contract(
+        loc=Loc(fields["loc"]),
+        backbone=_name(fields["backbone"]),
+        image_hw=_image_hw(fields["image_hw"]),
+        labels=_labels(fields["labels"]),
+        mean=_three_floats(fields["mean"]),
+        std=_three_floats(fields["std"], positive=True),
+        theta=ThetaForm(fields["theta"]),
+        iterations=_iterations(fields["iterations"]),
+        at=At(fields["at"]),
+    )
+
+
 def _name(value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= 200:
+    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME:
         raise ValueError(f"{value!r:.80} is not a name")
     return value
 
@@ -155,13 +179,13 @@ def _image_hw(value: object) -> tuple[int, int]:
 
 def _iterations(value: object) -> int:
     if type(value) is not int or not 1 <= value <= MAX_ITERATIONS:
-        raise ValueError(f"iterations {value!r:.80}, wanted 1 to {MAX_ITERATIONS}")
+        raise ValueError(f"iterations {value!r:.80}, expected 1 to {MAX_ITERATIONS}")
     return value
 
 
 def _labels(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not 0 < len(value) <= _MAX_LABELS:
-        raise ValueError(f"labels are not a list of 1 to {_MAX_LABELS} names")
+    if not isinstance(value, list) or not 0 < len(value) <= MAX_LABELS:
+        raise ValueError(f"labels are not a list of 1 to {MAX_LABELS} names")
     return tuple(_name(label) for label in value)
 
 

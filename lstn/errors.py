@@ -1,4 +1,4 @@
-"""The one error tree. The command line prints `message` on one line and `hint` on the next, and nothing else."""
+"""Errors: one tree. The command line prints `message` on one line and `hint` on the next, and nothing else."""
 
 
 class LstnError(Exception):

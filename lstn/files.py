@@ -27,7 +27,7 @@ def replacing(path: Path) -> Iterator[Path]:
     temporary = temporary_beside(path)
     try:
         if path.exists() and not path.is_file():  # a rename over /dev/null would take it from the whole machine
-            raise LstnError(f"cannot write {path}: it is no regular file", hint="name a file")
+            raise LstnError(f"cannot write {path}: it is not a regular file", hint="name a file")
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _flush_to_disk(temporary)
@@ -70,8 +70,11 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8 through a temporary name."""
-    write_bytes(path, text.encode())
+    """Write `text` to `path` as UTF-8 through a temporary name.
+
+    What isn't text, a byte of a file's name that no UTF-8 has, is escaped as JSON and Python read it: `\\udce9`.
+    """
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 def sha256_of(path: Path) -> str:

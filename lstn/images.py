@@ -1,115 +1,209 @@
 """Image files -> pixels. The one decode function that training, calibration and every runtime share."""
 
+import errno
 import io
 import os
+import stat
 import warnings
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
-from typing import NoReturn, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, UnidentifiedImageError
 
-from lstn.errors import DataError, ImageError, UsageError
+from lstn.errors import ImageError, UsageError
+from lstn.imaging.image_file import ended, without_metadata
+from lstn.imaging.image_mode import UnsurePixels, rgb
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """(H, W, 3) or (N, H, W, 3), uint8, RGB."""
 
+Picture: TypeAlias = str | Path | bytes | Pixels
+"""One image as a program has it: a file, the bytes of a file, or an array (height, width, 3) uint8 RGB of any size."""
+
 MAX_PIXELS = 100_000_000
-"""Width x height of the largest image that is decoded: 300 MB as RGB."""
+"""Width x height of the largest image that is decoded unless a user allows more: 300 MB as RGB."""
 
 MAX_BYTES = 256 << 20
 """Size of the largest image file that is read, in bytes."""
 
-SUFFIXES = frozenset(
+# Pillow warns of odd metadata, which decides nothing here, and of large images, for which there is MAX_PIXELS.
+warnings.filterwarnings("ignore", module=r"PIL\.")
+
+_COVER = 2
+"""A JPEG is decoded at the smallest scale that still covers this many times the size asked for."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What makes an image upright, by its EXIF orientation (EXIF 2.32, tag 274)."""
+
+_NEVER_WAIT = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+
+_TIFF = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+
+_TRANSPOSED = 5
+"""From this orientation on, an image is stored with width and height exchanged."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Which images are read that are refused otherwise.
+
+    max_pixels: width x height of the largest one
+    truncated:  whether a JPEG that ends early is read, with gray for what is missing
+    """
+
+    max_pixels: int = MAX_PIXELS
+    truncated: bool = False
+
+
+USUAL = Reading()
+
+
+_REFUSED = frozenset(
     {
-        ".avif",
-        ".bmp",
-        ".gif",
-        ".jfif",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".pbm",
-        ".pgm",
-        ".png",
-        ".ppm",
-        ".tif",
-        ".tiff",
-        ".webp",
+        "EPS",  # a program, which Ghostscript would run
+        "IPTC",  # an envelope: its inner file would be opened with every plugin, EPS too, whatever its size
+        "BUFR",  # Pillow only names these five, and cannot decode them
+        "GRIB",
+        "HDF5",
+        "MPEG",
+        "WMF",
     }
 )
-"""What counts as an image when a folder is read. A file named by itself may have any suffix."""
-
-# Our own limit is checked before anything is decoded, so Pillow's warning about large images says nothing new.
-warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
-
-_SIXTEEN_BIT = frozenset({"I;16", "I;16L", "I;16B", "I;16N"})
 
 
-def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "") -> Pixels:
+def readable_suffixes() -> frozenset[str]:
+    """Return the file suffixes of the images that `decode` reads, in lower case with their dot: `.jpg`, `.jp2`, …
+
+    The list is Pillow's own, so a plugin that another package registered counts. A file named by itself may have any
+    suffix: its contents decide.
+    """
+    formats = _formats()  # imports every plugin, each of which registers its suffixes
+    return frozenset(suffix.lower() for suffix, name in Image.EXTENSION.items() if name in formats)
+
+
+def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "", reading: Reading = USUAL) -> Pixels:
     """Decode an image file, or the bytes of one, to (H, W, 3) uint8 RGB.
 
     EXIF rotation is applied, alpha composited on black, 16-bit gray scaled to 8 bits, and the first frame of an
     animation taken; the image is then resized to (H, W) with an antialiased bilinear filter, whatever its shape.
+    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that still covers twice (H, W): a photo of 12 million pixels
+    then takes a fifth of the time (`results/loading/decode.md`). Other metadata than the orientation is not read.
 
     `name` stands for the source in errors; a path names itself.
 
     Raises:
-        ImageError: the file can't be read, is no image, is damaged, or has more than MAX_PIXELS pixels.
+        ImageError: the file can't be read, is not an image, is damaged, or has more pixels than `reading` allows.
     """
     name = name or (str(source) if isinstance(source, Path) else "image")
-    data = _read(source, name) if isinstance(source, Path) else source
+    data = without_metadata(_read(source, name) if isinstance(source, Path) else source)
+    if reading.truncated:
+        data = ended(data)
+    _let_pillow_open(reading.max_pixels)
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise ImageError(
-                    f"{name}: {width} x {height} pixels, more than the limit of {MAX_PIXELS // 10**6} million"
-                )
-            upright = ImageOps.exif_transpose(image)
-            resized = _rgb(upright, name).resize((image_hw[1], image_hw[0]), Image.Resampling.BILINEAR)
+            return _fitted(image, data, image_hw, reading, name)
     except ImageError:
         raise
+    except UnsurePixels as error:
+        raise ImageError(f"{name}: {error}; convert it to 8 bits a channel") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: more pixels than the limit of {MAX_PIXELS // 10**6} million") from error
+        raise ImageError(f"{name}: more pixels than {_limit(reading)}") from error
     except UnidentifiedImageError as error:
-        raise ImageError(f"{name}: not an image" if data else f"{name}: the file is empty") from error
+        raise ImageError(f"{name}: {_unidentified(data)}") from error
     except Exception as error:  # Pillow's decoders raise a dozen types on damaged files, SyntaxError among them
         raise ImageError(f"{name}: damaged image ({error})") from error
-    return np.asarray(resized)
 
 
-def find_images(paths: list[Path]) -> list[Path]:
-    """Files as they are, folders as the images inside them, at any depth and sorted by name.
+def _fitted(image: Image.Image, data: bytes, image_hw: tuple[int, int], reading: Reading, name: str) -> Pixels:
+    """Decode an opened image, resize it as it is stored, and turn the result upright: (H, W, 3) uint8 RGB."""
+    width, height = image.size
+    if width * height > reading.max_pixels:
+        raise ImageError(f"{name}: {width} x {height} pixels, more than {_limit(reading)}")
+    whole = _draft(image, image_hw) if image.format == "JPEG" else None
+    image.load()  # a TIFF turns itself here, and its orientation is gone afterwards
+    resized = rgb(image, data).resize(_stored_size(image, image_hw), Image.Resampling.BILINEAR, box=whole)
+    turn = _TURNS.get(_orientation(image))
+    return np.asarray(resized if turn is None else resized.transpose(turn))
+
+
+def pixels_of(picture: Picture, image_hw: tuple[int, int]) -> Pixels:
+    """Return a file, its bytes, or an array (height, width, 3) uint8 RGB as pixels (H, W, 3), resized as in `decode`.
 
     Raises:
-        UsageError: a path doesn't exist, or a folder holds no image.
-        DataError: a folder, or one inside it, can't be read.
+        ImageError: the file can't be decoded.
+        UsageError: neither a file nor bytes nor such an array.
     """
-    found: list[Path] = []
-    for path in paths:
-        if path.is_dir():
-            files = (Path(root, name) for root, _, names in os.walk(path, onerror=_refuse) for name in names)
-            inside = sorted(file for file in files if file.suffix.lower() in SUFFIXES and file.is_file())
-            if not inside:
-                raise UsageError(f"{path}: no image in this folder", hint=f"looked for {' '.join(sorted(SUFFIXES))}")
-            found += inside
-        elif path.exists():
-            found.append(path)
-        else:
-            raise UsageError(f"{path}: no such file or folder")
-    return found
+    if isinstance(picture, (str, Path)):
+        return decode(Path(picture), image_hw)
+    if isinstance(picture, bytes):
+        return decode(picture, image_hw)
+    if not isinstance(picture, np.ndarray):
+        raise UsageError(
+            f"an image of type {type(picture).__name__}; expected a path, bytes or an array (height, width, 3) uint8",
+            hint="a list of such images is fine too; of a PIL image, take np.asarray(image.convert('RGB'))",
+        )
+    if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
+        hint = "pass several images as a list: list(pixels)" if picture.ndim == 4 else "rows of RGB pixels, 0 to 255"
+        raise UsageError(f"an image is {picture.dtype} {picture.shape}; expected uint8 (height, width, 3)", hint=hint)
+    return np.asarray(Image.fromarray(picture).resize((image_hw[1], image_hw[0]), Image.Resampling.BILINEAR))
 
 
-def _refuse(error: OSError) -> NoReturn:
-    """What `rglob` would leave out in silence."""
-    raise DataError(f"{error.filename}: {error.strerror}") from error
+def _limit(reading: Reading) -> str:
+    return f"the limit of {reading.max_pixels / 1e6:g} million"
+
+
+def _let_pillow_open(pixels: int) -> None:
+    """Raise Pillow's own limit, which holds for the whole process, to what a user allows; never lower it."""
+    if Image.MAX_IMAGE_PIXELS is not None:
+        Image.MAX_IMAGE_PIXELS = max(Image.MAX_IMAGE_PIXELS, pixels if pixels > MAX_PIXELS else 0)
+
+
+def _unidentified(data: bytes) -> str:
+    if data.startswith(_TIFF):
+        return "a TIFF of a rare kind, which is not read; convert it to 8 bits a channel"
+    return "not an image" if data else "the file is empty"
+
+
+def _draft(image: Image.Image, image_hw: tuple[int, int]) -> tuple[float, float, float, float] | None:
+    """Have a JPEG decoded at the smallest scale that will do; return where the picture then ends.
+
+    A side that the scale doesn't divide gets one pixel more, of which only a part is picture.
+    """
+    width, height = _stored_size(image, image_hw)
+    drafted = image.draft(None, (_COVER * width, _COVER * height))
+    return None if drafted is None else drafted[1]
+
+
+def _stored_size(image: Image.Image, image_hw: tuple[int, int]) -> tuple[int, int]:
+    """Width and height that become (H, W) when the image is turned upright."""
+    height, width = image_hw
+    return (height, width) if _orientation(image) >= _TRANSPOSED else (width, height)
+
+
+def _orientation(image: Image.Image) -> int:
+    """EXIF orientation, 1 to 8; 1 where it is absent or can't be read."""
+    try:
+        orientation = image.getexif().get(ExifTags.Base.Orientation, 1)
+    except Exception:  # of damaged metadata, like that of damaged pixels, anything may come
+        return 1
+    return orientation if isinstance(orientation, int) and orientation in _TURNS else 1
 
 
 def _read(path: Path, name: str) -> bytes:
     try:
-        with path.open("rb") as file:
+        with os.fdopen(_open_regular(path), "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise ImageError(f"{name}: {error.strerror or error}") from error
@@ -118,21 +212,15 @@ def _read(path: Path, name: str) -> bytes:
     return data
 
 
-def _formats() -> list[str]:
-    """Every format that Pillow reads by itself; EPS is a program, and would be run by Ghostscript."""
+def _open_regular(path: Path) -> int:
+    """Open a regular file: a pipe would wait for a writer, and a device never end or do something."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(errno.EINVAL, "not a regular file")
+    return os.open(path, os.O_RDONLY | _NEVER_WAIT)  # should it be a pipe by now
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Return the formats that this Pillow decodes by itself, never with a program."""
     Image.init()
-    return [name for name in Image.OPEN if name != "EPS"]
-
-
-def _rgb(image: Image.Image, name: str) -> Image.Image:
-    if image.mode in _SIXTEEN_BIT or image.mode == "I":
-        values = np.asarray(image).astype(np.int64)
-        if values.min() < 0 or values.max() > 65535:
-            raise ImageError(f"{name}: 32-bit pixels; convert it to 8 or 16 bits a channel")
-        return Image.fromarray(((values + 128) // 257).astype(np.uint8)).convert("RGB")
-    if image.mode == "F":
-        raise ImageError(f"{name}: floating-point pixels; convert it to 8 or 16 bits a channel")
-    if image.has_transparency_data:
-        image = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", image.size, "black"), image).convert("RGB")
-    return image.convert("RGB")
+    return tuple(name for name in Image.OPEN if name not in _REFUSED)

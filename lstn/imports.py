@@ -1,15 +1,38 @@
-"""Packages that only one extra brings: a missing one names its cure."""
+"""Imports that wait: names of a package that are imported when they are first used, and packages that only one extra
+brings, of which a missing one names its cure."""
 
-import importlib
 import json
 import shlex
+import sys
+from collections.abc import Callable, Mapping
 from contextlib import suppress
+from importlib import import_module
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import unquote, urlsplit
 
 from lstn.errors import MissingExtra
+
+
+def lazily(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
+    """Return the `__getattr__` and the `__dir__` of a package whose names are imported when they are first used.
+
+    homes: a module -> the names that it defines, divided by spaces; "" stands for the module itself, below `package`
+    """
+    module_of = {name: module for module, names in homes.items() for name in names.split()}
+    submodules = {module.rpartition(".")[2] for module, names in homes.items() if not names}
+
+    def get(name: str) -> object:
+        if name in submodules:
+            return import_module(f"{package}.{name}")
+        if name not in module_of:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(module_of[name]), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return get, lambda: sorted({*vars(sys.modules[package]), *module_of, *submodules})
 
 
 def require(module: str, *, extra: str, package: str = "") -> ModuleType:
@@ -19,7 +42,7 @@ def require(module: str, *, extra: str, package: str = "") -> ModuleType:
         MissingExtra: it is not installed, or its shared libraries don't load.
     """
     try:
-        return importlib.import_module(module)
+        return import_module(module)
     except ImportError as error:
         root = module.partition(".")[0]
         missing = isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == root

@@ -19,7 +19,6 @@ class Recipe:
     weight_decay:  decoupled (Loshchilov & Hutter 2019), on weights; biases, theta's above all, are left alone
     warmup_epochs: over which the learning rate rises from nothing
     cosine:        let the learning rate fall to nothing by the last epoch
-    ema_epochs:    evaluate and keep weights that are averaged over about so many epochs; 0 for the last ones
     clip_norm:     scale gradients down to this norm over all weights; 0 for as they are
     theta:         what the transformer can do
     in_frame:      weight of the penalty for corners outside of the frame, in nats per squared half side
@@ -34,7 +33,6 @@ class Recipe:
     weight_decay: float = 0.0
     warmup_epochs: float = 0.0
     cosine: bool = False
-    ema_epochs: float = 0.0
     clip_norm: float = 0.0
     theta: ThetaForm = ThetaForm.AFFINE
     in_frame: float = 0.0
@@ -44,7 +42,7 @@ class Recipe:
 RECIPES: dict[RecipeName, Recipe] = {
     # The paper's text on training; one rate for all weights.
     "paper": Recipe(batch_size=16, patience=10, lr=0.001, loc_lr_scale=1.0),
-    # What helped in docs/results/ablation-*.md: at the backbone's own rate a localizer can run away from the image.
+    # What helped in results/recipe/ablation-*.md: at the backbone's own rate a localizer can run away from the image.
     "robust": Recipe(
         batch_size=32,
         patience=10,

@@ -1,4 +1,4 @@
-"""How queries come, in the words of MLPerf."""
+"""Scenarios of load, in MLPerf's words."""
 
 from enum import Enum
 

@@ -1,5 +1,8 @@
-"""What a person sees: progress and remarks on standard error, results on standard output."""
+"""Terminal output: progress and remarks on standard error, results on standard output."""
 
+import os
+import sys
+import warnings
 from functools import cache
 from pathlib import Path
 
@@ -20,6 +23,28 @@ def note(text: str) -> None:
 def warn(text: str) -> None:
     """Say one line on standard error that the user should act on."""
     messages().print(f"warning: {printable(text)}", style="yellow", markup=False, soft_wrap=True)
+
+
+def hush_warnings() -> None:
+    """Keep Python's warnings, which are written for programmers, off the terminal, and of processes started from here.
+
+    What a user has set with python -W or PYTHONWARNINGS stays.
+    """
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+        os.environ["PYTHONWARNINGS"] = "ignore"
+
+
+@cache
+def warn_once(text: str) -> None:
+    """Say one line on standard error, once in this process: a study opens its data set for every run."""
+    warn(text)
+
+
+@cache
+def note_once(text: str) -> None:
+    """Say one line on standard error, once in this process."""
+    note(text)
 
 
 def printable(text: str) -> str:

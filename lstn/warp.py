@@ -1,4 +1,4 @@
-"""What a theta does to an image, in NumPy: corners, drift, and the picture that shows it.
+"""Warps in NumPy: the corners of a theta, drift, and the picture that shows it.
 
 theta (N, 2, 3) maps output coordinates to input coordinates, both from -1 to 1 over the whole image
 (Jaderberg et al. 2015, equation 1; `align_corners=False`, so -1 is the outer edge of the first pixel).
@@ -10,10 +10,16 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
+from lstn.contract import IMAGENET_MEAN
 from lstn.images import Pixels
 
 Theta: TypeAlias = npt.NDArray[np.float32]
 """(N, 2, 3) or (2, 3) float32: the transformer's affine matrix."""
+
+Colour: TypeAlias = tuple[int, int, int]
+"""Red, green and blue, each 0..255."""
+
+BLACK: Colour = (0, 0, 0)
 
 _CORNERS = np.array([[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]], dtype=np.float64)
 
@@ -31,26 +37,45 @@ def drift_px(theta: Theta, reference: Theta, image_hw: tuple[int, int]) -> npt.N
     return np.asarray(np.hypot(moved[..., 0], moved[..., 1]).max(axis=1))
 
 
-def warp(pixels: Pixels, theta: Theta) -> Pixels:
-    """Sample one image (H, W, 3) at theta (2, 3), bilinear, black outside: what the backbone sees, (H, W, 3) uint8."""
+def outside_of(mean: tuple[float, float, float]) -> Colour:
+    """Return the colour that a backbone gets outside of the picture, where a contract has `mean`, each 0..1.
+
+    The sampler answers zero there, and it samples the normalised picture, in which the mean is zero.
+    """
+    red, green, blue = (min(255, max(0, round(255 * value))) for value in mean)
+    return red, green, blue
+
+
+_USUAL = outside_of(IMAGENET_MEAN)
+
+
+def warp(pixels: Pixels, theta: Theta, outside: Colour = _USUAL) -> Pixels:
+    """Sample one image (H, W, 3) at theta (2, 3), bilinear, with one colour outside of it: (H, W, 3) uint8.
+
+    outside: `outside_of` a contract's mean, for what its backbone sees; left out, that of a contract's usual mean
+    """
     height, width = pixels.shape[:2]
     # Pillow wants output pixel -> input pixel; it samples at pixel centres, as `align_corners=False` does.
     to_unit = np.array([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
     to_pixels = np.array([[width / 2, 0, width / 2], [0, height / 2, height / 2]])
     if not np.isfinite(theta).all():
-        return np.zeros_like(pixels)
+        return np.full_like(pixels, outside)
     coefficients = to_pixels @ np.vstack([theta.astype(np.float64), [0, 0, 1]]) @ to_unit
-    # A border of zeros makes the edge fade as `padding_mode="zeros"` does; Pillow alone would cut it off hard.
-    padded = Image.fromarray(np.pad(pixels, ((1, 1), (1, 1), (0, 0))))
+    # A border of that colour makes the edge fade as `padding_mode="zeros"` does; Pillow alone would cut it off hard.
+    bordered = np.full((height + 2, width + 2, 3), outside, np.uint8)
+    bordered[1:-1, 1:-1] = pixels
+    padded = Image.fromarray(bordered)
     coefficients[:, 2] += 1
     size, data = (width, height), coefficients.ravel().tolist()
-    return np.asarray(padded.transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR))
+    bilinear = Image.Resampling.BILINEAR
+    return np.asarray(padded.transform(size, Image.Transform.AFFINE, data, bilinear, fillcolor=outside))
 
 
-def draw_warp(pixels: Pixels, theta: Theta, *, side: int = 224) -> Image.Image:
-    """Draw the input with the sampled quadrilateral on it, beside the warped crop. Upright marks its top edge.
+def draw_warp(pixels: Pixels, theta: Theta, outside: Colour, *, side: int = 224) -> Image.Image:
+    """Draw the input with the sampled quadrilateral on it, beside what the backbone sees. Orange marks its top edge.
 
     pixels (H, W, 3) uint8, theta (2, 3) float32 -> an RGB picture of about 2 x `side` by `side`.
+    outside: what the backbone gets outside of the picture: `outside_of(contract.mean)`
     """
     height, width = pixels.shape[:2]
     scale = side / max(height, width)
@@ -63,7 +88,7 @@ def draw_warp(pixels: Pixels, theta: Theta, *, side: int = 224) -> Image.Image:
         draw = ImageDraw.Draw(before)
         draw.line([*points, points[0]], fill="#00c2ff", width=2)
         draw.line(points[:2], fill="#ff9500", width=4)
-    after = Image.fromarray(warp(pixels, theta)).resize(size, Image.Resampling.BICUBIC)
+    after = Image.fromarray(warp(pixels, theta, outside)).resize(size, Image.Resampling.BICUBIC)
     picture.paste(before, (0, 0))
     picture.paste(after, (size[0] + 8, 0))
     return picture

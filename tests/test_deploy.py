@@ -183,7 +183,7 @@ def status_of(port: int, path: str, **headers: str) -> int:
         connection.close()
 
 
-SHOWN = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/serving.md").read_text(), re.DOTALL)
+SHOWN = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs/how-to/serving.md").read_text(), re.DOTALL)
 
 
 @pytest.mark.parametrize("part", [yaml.safe_load(text) for text in SHOWN])

@@ -1,4 +1,4 @@
-"""What can be told of the Dockerfile without building it: that it names extras, folders and commands that exist."""
+"""Dockerfile, without building it: it names extras, folders and commands that exist."""
 
 import re
 import shlex

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).parents[1] / "scripts" / "gpu_check.py"
+SCRIPT = Path(__file__).parents[1] / "benchmarks" / "gpu_check.py"
 
 
 def test_without_a_gpu_it_says_so_and_measures_nothing(

@@ -1,4 +1,4 @@
-"""Who may import whom: the storeys of CONTRIBUTING.md, read from the source."""
+"""Layering: the storeys of CONTRIBUTING.md, read from the source."""
 
 import ast
 from collections import defaultdict
@@ -12,6 +12,7 @@ BELOW: dict[str, set[str]] = {
     **{stage: {"ground", "nn"} for stage in ("train", "export")},
     **{stage: {"ground"} for stage in ("calibration", "runtime")},
     "research": {"ground", "nn", *STAGES},
+    "front door": {"ground", "nn", *STAGES},
     "cli": {"ground", "nn", *STAGES, "research"},
 }
 """What each storey may import beside itself. Calibration and runtime work without the network, and so without torch."""
@@ -32,6 +33,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "cuda", "google", "grpc", "httptools", "onnxruntime", "pyarrow", "ray", "tensorrt", "tensorrt_rtx", "uvicorn",
     },
     "research": {"torch"},
+    "front door": set(),
     "cli": {"torch"},
 }  # fmt: skip
 """Which heavy packages a storey may import; anything else is free."""
@@ -103,7 +105,8 @@ def names_defined(node: ast.stmt) -> list[str]:
 
 
 def test_few_modules_stand_directly_on_the_ground() -> None:
-    assert len([name for name, path in modules().items() if path.parent.name == "lstn" and name.count(".") == 1]) <= 14
+    flat = [name for name in modules() if name.count(".") == 1 and modules()[name].name != "__init__.py"]
+    assert len(flat) <= 14
 
 
 def test_there_is_something_to_check() -> None:

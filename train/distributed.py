@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,6 +21,9 @@ _SIZES = ("WORLD_SIZE", "OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "MV2_COMM_WORLD_SIZE
 
 _CURE = "start with: torchrun --nproc-per-node N -m -- lstn train …"
 """Without the `--`, torchrun takes `--loc` for an abbreviation of its own options."""
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,13 @@ class World:
         if self.size > 1:
             dist.broadcast_object_list(said)
         return said[0]
+
+    def others(self, value: T) -> list[T]:
+        """Return what the other processes give here."""
+        values: list[T] = [value] * self.size
+        if self.size > 1:
+            dist.all_gather_object(values, value)
+        return [each for rank, each in enumerate(values) if rank != self.rank]
 
     def told(self, error: LstnError) -> BaseException:
         """Return what to raise for an error that every process has found: the first says it, the others just end."""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from copy import deepcopy
 
 import torch
 import torch.nn.functional as F
@@ -10,11 +11,13 @@ from torch import Tensor, nn
 from lstn.contract import Contract, ThetaForm
 from lstn.errors import TrainingError, UsageError
 from lstn.nn.classifier import Classifier
+from lstn.recipe import RECIPES
 from lstn.train.distributed import ALONE, Shares, World
 from lstn.train.loading import ImageBatch
 from lstn.train.options import Options, TrainingPrecision
-from lstn.train.recipes import RECIPES, average, outside, set_rate
+from lstn.train.recipes import outside, set_rate
 from lstn.train.run_state import Run
+from lstn.train.threads import Threads
 
 OnStep = Callable[[int, int, float, float], None]
 """Called after every batch with the epoch, images seen in it, mean loss and accuracy so far."""
@@ -52,8 +55,10 @@ def forward(model: Classifier, pixels: Tensor, precision: TrainingPrecision) -> 
     return logits
 
 
-def check_step(contract: Contract, images: int) -> None:
+def check_step(contract: Contract, images: int, given: Classifier | None = None) -> None:
     """Check that a step of `images` images can be taken.
+
+    given: the model that the contract describes, if it is there already
 
     Raises:
         UsageError: it is one image, and BatchNorm somewhere sees it as a single value, of which there is no variance.
@@ -61,9 +66,9 @@ def check_step(contract: Contract, images: int) -> None:
     if images > 1:
         return
     with torch.device("meta"):  # all shapes, and no arithmetic
-        model = Classifier(contract).train()
+        model = Classifier(contract) if given is None else deepcopy(given).to("meta")
         try:
-            model(torch.empty(1, *contract.image_hw, 3, dtype=torch.uint8))
+            model.train()(torch.empty(1, *contract.image_hw, 3, dtype=torch.uint8))
         except ValueError as error:
             height, width = contract.image_hw
             raise UsageError(
@@ -81,6 +86,7 @@ def train_epoch(
     device: torch.device,
     number: int,
     step: OnStep,
+    threads: Threads,
     world: World = ALONE,
 ) -> tuple[float, float]:
     """Fit the weights to every batch once; return the mean loss (nats) and the accuracy (0..1) on the way.
@@ -91,7 +97,7 @@ def train_epoch(
     sizes = loader.batch_sampler.sizes()
     run.model.train()
     seen, loss_sum, right = 0, 0.0, 0.0
-    for index, (size, (pixels, labels)) in enumerate(zip(sizes, loader, strict=True)):
+    for index, (size, (pixels, labels)) in enumerate(threads.over(zip(sizes, loader, strict=True))):
         set_rate(run.optimizer, options, number - 1 + (index + 0.5) / len(sizes), options.epochs)
         pixels, labels = pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
         logits, theta = network(pixels)
@@ -105,9 +111,6 @@ def train_epoch(
         if not math.isfinite(value):
             raise world.told(diverged(run, value / size, number, options))
         _descend(run, loss * (counts * world.size / size), options)
-        if run.averaged is not None:
-            run.steps += 1
-            average(run.averaged, run.model, run.steps, options.ema_epochs * len(sizes))
         seen, loss_sum, right = seen + size, loss_sum + entropy_sum, right + hit_count
         step(number, seen, loss_sum / seen, right / seen)
     return loss_sum / seen, right / seen

@@ -9,14 +9,13 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from lstn.data.checking import KEPT_BYTES
 from lstn.data.dataset import Split
+from lstn.data.folders import FolderSplit
 from lstn.errors import LstnError, TrainingError
 from lstn.images import Pixels
 from lstn.train.augment import Augmentation
 from lstn.train.distributed import ALONE, Shares, World
-
-CACHE_BYTES = 1 << 30
-"""A split that takes no more than this as uint8 pixels is decoded once and kept in memory."""
 
 ImageBatch = tuple[Tensor, Tensor]
 """pixels (N, H, W, 3) uint8, labels (N,) int64."""
@@ -34,7 +33,7 @@ class Images(Dataset[ImageBatch]):
         self._epoch = 0
         self._kept: ImageBatch | None = None
         drawn = split.redrawn(1) is not split
-        if not drawn and len(split) * split[0][0].nbytes <= CACHE_BYTES:
+        if not drawn and len(split) * split[0][0].nbytes <= KEPT_BYTES:
             self._kept = _read_all(split)
 
     def at(self, epoch: int) -> "Images":
@@ -129,6 +128,8 @@ def _as_it_is(batch: Any) -> Any:
 
 
 def _read_all(split: Split) -> ImageBatch:
+    if isinstance(split, FolderSplit) and split.pixels is not None:
+        return torch.from_numpy(split.pixels), torch.tensor([label for _, label in split.files])
     first, _ = split[0]
     pixels = np.empty((len(split), *first.shape), np.uint8)
     labels = np.empty(len(split), np.int64)

@@ -5,7 +5,6 @@ import math
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -14,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaForm
-from lstn.data.dataset import DataSet, Split, open_data
+from lstn.data.dataset import DataSet, Split, check_labels, open_data
 from lstn.errors import UsageError
 from lstn.evaluation.scores import Scores, Tally
 from lstn.files import remove_leftovers
@@ -22,25 +21,27 @@ from lstn.health.chance import chance_level
 from lstn.health.liveness import judged
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
-from lstn.lock import locked
-from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
+from lstn.machine.lock import locked
+from lstn.nn.checkpoint import CHECKPOINT
 from lstn.nn.classifier import Classifier
 from lstn.nn.device import check_compiler
 from lstn.nn.pretrained import load_backbone_weights
 from lstn.nn.starts import scale_dropout, start_weights
-from lstn.terminal import note
+from lstn.terminal import note, note_once
 from lstn.train.augment import Augmentation
 from lstn.train.distributed import ALONE, World
 from lstn.train.downloads import download
 from lstn.train.fitting import Network, OnStep, check_step, diverged, forward, train_epoch
-from lstn.train.keeping import keep, mend, write_metrics
+from lstn.train.keeping import keep, load_best, mend, write_metrics
 from lstn.train.loading import Images, batches
 from lstn.train.options import Options
 from lstn.train.recipes import dropout_share, make_optimizer
 from lstn.train.run_folder import claimed
 from lstn.train.run_state import LAST, Run, restore, write_state
+from lstn.train.step_memory import check_memory
+from lstn.train.threads import threads_here
 from lstn.train.watch.probe import Probe
-from lstn.warp import Theta
+from lstn.warp import Colour, Theta, outside_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +55,7 @@ class TrainingResult:
 
     checkpoint: Path
     model: Classifier
+    contract: Contract
     val: Split
     history: tuple[Epoch, ...]
     best: Epoch
@@ -66,17 +68,30 @@ class TrainingResult:
 
 
 @dataclass(frozen=True, slots=True)
-class Watcher:
-    """Where progress goes. `started` hears the number of training images, `epoch` every finished epoch, `warped`
-    before that what a few images (n, H, W, 3) and their theta (n, 2, 3) are in it, if there is a transformer."""
+class Outlook:
+    """What a run is about to do. images, val_images: in an epoch; steps: of an epoch; finished: epochs before."""
 
-    started: Callable[[int, int], None]
+    device: str
+    parameters: int
+    images: int
+    val_images: int
+    steps: int
+    finished: int
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """Where progress goes. `started` hears what is about to be done, `epoch` every finished epoch, `warped` before that
+    what a few images (n, H, W, 3), their theta (n, 2, 3) and the colour outside of the frame are in it, if there is a
+    transformer."""
+
+    started: Callable[[Outlook], None]
     step: OnStep
     epoch: Callable[[Epoch, Epoch], None]
-    warped: Callable[[int, Pixels, Theta], None] = lambda epoch, pixels, theta: None
+    warped: Callable[[int, Pixels, Theta, Colour], None] = lambda epoch, pixels, theta, outside: None
 
 
-SILENT = Watcher(lambda images, finished: None, lambda *figures: None, lambda row, best: None)
+SILENT = Watcher(lambda outlook: None, lambda *figures: None, lambda row, best: None)
 """Hears everything and says nothing, as all processes of a run but the first do."""
 
 
@@ -90,6 +105,7 @@ def fit(
     resume: bool,
     world: World = ALONE,
     compiled: bool = False,
+    given: Classifier | None = None,
 ) -> TrainingResult:
     """Train until `options.epochs`, or until validation accuracy stays flat for `options.patience` epochs.
 
@@ -98,6 +114,8 @@ def fit(
     ends with the same weights as one that wasn't. Each process of `world` calls this, and `folder` is one that all of
     them see.
 
+    given: the model to train, in place; by default one is made of the options
+
     Raises:
         UsageError, DataError: options that name nothing, a data set that can't be used, or another process
             trains there.
@@ -105,7 +123,7 @@ def fit(
         TrainingError: the loss is no number any more.
     """
     with ExitStack() as held:  # the run's folder, once there is one
-        return _fit(options, folder, device, workers, watcher, resume, world, compiled, held)
+        return _fit(options, folder, device, workers, watcher, resume, world, compiled, given, held)
 
 
 def _fit(
@@ -117,6 +135,7 @@ def _fit(
     resume: bool,
     world: World,
     compiled: bool,
+    given: Classifier | None,
     held: ExitStack,
 ) -> TrainingResult:
     with world.together():
@@ -124,16 +143,19 @@ def _fit(
             check_compiler()
         if world.rank == 0:  # and before the others, who then find the set unpacked and its images checked
             download(options.data)
-            data = opened(options)
+            data = opened(options, given)
     with world.together():
         if world.rank > 0:
-            data = opened(options)
-        run = start(options, describe(options, data), device, (data.train, data.val, data.test))
+            data = opened(options, given)
+        contract = describe(options, data, given)
+        if given is None:  # of a network that isn't lstn's nobody knows what it takes
+            check_memory(contract, min(options.batch_size, len(data.train)), device)
+        run = start(options, contract, device, (data.train, data.val, data.test), given)
         if options.batch_size < 2 * world.size > 2:
             raise UsageError(
                 f"a batch of {options.batch_size} is too small for {world.size} processes, of 2 images each"
             )
-        check_step(run.contract, min(options.batch_size, len(data.train)))
+        check_step(run.contract, min(options.batch_size, len(data.train)), given)
         probe = None
         if options.loc not in (Loc.NONE, Loc.IDENTITY):
             probe = Probe(data.val, run.contract, training_images=len(data.train), batch_size=options.batch_size)
@@ -155,13 +177,15 @@ def _fit(
         if resume:
             restore(folder / LAST, run, shown=len(probe.shown()) if probe else 0)
             if world.rank == 0:
-                mend(run, folder, options, data.parts)
+                mend(run, folder, options, data)
     network = world.wrapped(Network(run.model, options.precision, compiled=compiled), device)
     watcher = watcher if world.rank == 0 else SILENT
-    watcher.started(len(data.train), len(run.history))
+    watcher.started(_outlook(run, data, options, device))
+    threads = threads_here(device, run.threads)
     augment = Augmentation(options.augment, image_hw=run.contract.image_hw, mirrors=data.mirrors, seed=options.seed)
     train, val = Images(data.train, augment), Images(data.val)
-    scale_dropout(run.model.backbone, dropout_share(options, options.epochs * len(data.train)))
+    if given is None:
+        scale_dropout(run.model.backbone, dropout_share(options, options.epochs * len(data.train)))
     while len(run.history) < options.epochs and run.flat_epochs < options.patience:
         number = len(run.history) + 1
         began = time.perf_counter()
@@ -174,10 +198,13 @@ def _fit(
             device=device,
             world=world,
         )
-        train_loss, train_accuracy = train_epoch(run, network, loader, options, device, number, watcher.step, world)
-        world.agree(run.kept)
+        train_loss, train_accuracy = train_epoch(
+            run, network, loader, options, device, number, watcher.step, threads, world
+        )
+        run.threads = threads.chosen or 0
+        world.agree(run.model)
         classes = torch.zeros(len(data.labels), dtype=torch.int64)
-        val_loss, val_accuracy = evaluate(run.kept, val, options.batch_size, workers, device, world, classes=classes)
+        val_loss, val_accuracy = evaluate(run.model, val, options.batch_size, workers, device, world, classes=classes)
         if not math.isfinite(val_loss):  # the last step of the epoch may have been the one too far
             raise world.told(diverged(run, val_loss, number, options))
         seconds = time.perf_counter() - began
@@ -194,13 +221,13 @@ def _fit(
         )
         if probe is not None:
             steps = number * -(-len(data.train) // options.batch_size)
-            seen = probe.examine(run.kept, run.model)
+            seen = probe.examine(run.model)
             run.history[-1]["transformer"] = judged(seen, run.contract, epoch=number, steps=steps)
-            run.warps.append(torch.from_numpy(theta := probe.thetas(run.kept)))
-            watcher.warped(number, probe.shown(), theta)
+            run.warps.append(torch.from_numpy(theta := probe.thetas(run.model)))
+            watcher.warped(number, probe.shown(), theta, outside_of(run.contract.mean))
         with world.together():
             if world.rank == 0:
-                keep(run, folder, options, data.parts)
+                keep(run, folder, options, data)
         assert run.best is not None  # there is a latest epoch
         watcher.epoch(run.history[-1], run.best)
     if len(run.history) < options.epochs:
@@ -208,15 +235,35 @@ def _fit(
     return finish(folder, data, run, options, workers, device, world, probe.shown() if probe else None)
 
 
-def opened(options: Options) -> DataSet:
+def _outlook(run: Run, data: DataSet, options: Options, device: torch.device) -> Outlook:
+    return Outlook(
+        device=str(device),
+        parameters=sum(weight.numel() for weight in run.model.parameters()),
+        images=len(data.train),
+        val_images=len(data.val),
+        steps=-(-len(data.train) // options.batch_size),
+        finished=len(run.history),
+    )
+
+
+def opened(options: Options, given: Classifier | None = None) -> DataSet:
     """Open the data set with all three splits: a broken test set is to be known before training."""
-    data = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed)
+    image_hw = (options.image_size, options.image_size) if given is None else given.contract.image_hw
+    data = open_data(options.data, image_hw=image_hw, seed=options.seed)
+    if data.found:
+        note_once(data.found)
     _ = data.train, data.val, data.test
     return data
 
 
-def describe(options: Options, data: DataSet) -> Contract:
-    """Return what the model will be. Weights trained on ImageNet want its normalisation, others the data set's own."""
+def describe(options: Options, data: DataSet, given: Classifier | None = None) -> Contract:
+    """Return what the model is, or will be.
+
+    Weights trained on ImageNet want its normalisation, others the data set's own.
+    """
+    if given is not None:
+        check_labels(given.contract, data, options.data)
+        return given.contract
     plain = replace(options, theta=ThetaForm.AFFINE, iterations=1, at=At.INPUT)
     if options.loc in (Loc.NONE, Loc.IDENTITY) and options != plain:
         raise UsageError(
@@ -224,21 +271,31 @@ def describe(options: Options, data: DataSet) -> Contract:
         )
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if options.weights else (data.mean, data.std)
     image_hw = (options.image_size, options.image_size)
-    return Contract(
+    contract = Contract(
         options.loc, options.model, image_hw, data.labels, mean, std, options.theta, options.iterations, options.at
     )
+    # What can't be read back, such as labels too long together, is to be known before the first epoch.
+    return Contract.from_json(contract.to_json(), source=f"--data {options.data}")
 
 
-def start(options: Options, contract: Contract, device: torch.device, splits: Sequence[Split]) -> Run:
+def start(
+    options: Options,
+    contract: Contract,
+    device: torch.device,
+    splits: Sequence[Split],
+    given: Classifier | None = None,
+) -> Run:
     """Make the model, the optimizer and the loss scaler as they are before the first epoch."""
     torch.manual_seed(options.seed)
-    # Convolutions are fastest so, on a CPU too; pixels arrive so, and what the sampler warps then goes on so.
-    model = Classifier(contract)
-    start_weights(model.backbone, options.seed)
-    model = model.to(device).to(memory_format=torch.channels_last)
+    if given is None:
+        model = Classifier(contract)
+        start_weights(model.backbone, options.seed)
+        # Convolutions are fastest so, on a CPU too; pixels arrive so, and what the sampler warps then goes on so.
+        model = model.to(device).to(memory_format=torch.channels_last)
+    else:  # a network that isn't lstn's may call `view` on what it computes
+        model = given.to(device)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
-    averaged = deepcopy(model) if options.ema_epochs else None
-    return Run(model, make_optimizer(model, options), scaler, identity(contract, splits), contract, averaged)
+    return Run(model, make_optimizer(model, options), scaler, identity(contract, splits), contract)
 
 
 def identity(contract: Contract, splits: Sequence[Split]) -> str:
@@ -293,17 +350,18 @@ def finish(
     """Test the best checkpoint, once, on images that chose nothing."""
     best = run.best
     assert best is not None  # a run has at least one epoch
-    checkpoint = load_checkpoint(folder / CHECKPOINT)
+    checkpoint = load_best(folder, run)
     test = Images(data.test)
     tally, model = Tally(data.labels), checkpoint.model.to(device)
     loss, accuracy = evaluate(model, test, options.batch_size, workers, device, world, tally)
-    tally.figures[:] = world.sum(torch.from_numpy(tally.figures).to(device))
+    tally.merge(world.others(tally))
     if world.rank == 0:
         write_metrics(folder, run.history, best_epoch=best["epoch"], test_loss=loss, test_accuracy=accuracy)
     warps = tuple(theta.numpy() for theta in run.warps)
     return TrainingResult(
         checkpoint=folder / CHECKPOINT,
         model=model.cpu(),
+        contract=run.contract,
         val=data.val,
         history=tuple(run.history),
         best=best,

@@ -1,4 +1,4 @@
-"""What a run is: the choices that its weights depend on, kept in its folder so that it can be resumed."""
+"""Options of a run: the choices that its weights depend on, kept in its folder so that it can be resumed."""
 
 import json
 import math
@@ -20,6 +20,7 @@ _RANGES: dict[str, tuple[int, float]] = {
     "patience": (1, math.inf),
     "epochs": (1, math.inf),
     "image_size": (8, 4096),
+    "dropout_images": (0, math.inf),
     "iterations": (1, MAX_ITERATIONS),
     "seed": (0, 2**63 - 1),
 }
@@ -63,6 +64,7 @@ class Options(Recipe):
         """
         try:
             given = json.loads(text)
+            given.pop("ema_epochs", None)  # of averaged weights, which runs until 0.1 could keep beside their own
             kinds = {"theta": ThetaForm(given.get("theta", ThetaForm.AFFINE)), "at": At(given.get("at", At.INPUT))}
             options = Options(**given | kinds | {"loc": Loc(given["loc"])})
             hints = get_type_hints(Options)

@@ -1,4 +1,4 @@
-"""What a recipe's choices mean for the optimizer."""
+"""Recipes applied to the optimizer."""
 
 import math
 from dataclasses import replace
@@ -50,21 +50,6 @@ def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, done: float, epoc
         factor *= 0.5 + 0.5 * math.cos(math.pi * done / epochs)
     for group in optimizer.param_groups:
         group["lr"] = group["full_lr"] * factor
-
-
-@torch.no_grad()
-def average(averaged: Classifier, model: Classifier, steps: int, horizon: float) -> None:
-    """Move `averaged` towards `model`, which has taken `steps` steps, so that about the last `horizon` of them count.
-
-    BatchNorm's statistics are averaged with the weights that they belong to. At the beginning fewer steps count, or the
-    random start would stay in the average for epochs.
-    """
-    share = max(1 / max(horizon, 1.0), 10 / (9 + steps))
-    for mean, value in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
-        if mean.is_floating_point():
-            mean.lerp_(value, share)
-        else:
-            mean.copy_(value)  # how many batches BatchNorm has seen
 
 
 def outside(theta: torch.Tensor) -> torch.Tensor:

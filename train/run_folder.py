@@ -47,5 +47,5 @@ def _taken(folder: Path) -> bool:
 
 def _refused(folder: Path) -> UsageError:
     resumable = (folder / LAST).is_file()
-    cure = f"choose another --name, or go on with: lstn train --resume {folder}"
+    cure = f"choose another --name, or continue with: lstn train --resume {folder}"
     return UsageError(f"{folder} exists", hint=cure if resumable else "remove it, or choose another folder")

@@ -23,7 +23,7 @@ from lstn.train.options import Options
 _KEY = "lstn.state"
 _WARPS = "warps"
 _FIELDS: dict[str, type] = {"options": str, "history": list, "scaler": dict, "identity": str}
-_OPTIONAL: dict[str, Any] = {"contract": "", "steps": 0}
+_OPTIONAL: dict[str, Any] = {"contract": "", "threads": 0}
 """What runs from before there were recipes lack, and what stands in for it."""
 _MOST, _MOST_INT = sys.float_info.max, 2**31 - 1
 _SLOTS = {"step", "exp_avg", "exp_avg_sq"}
@@ -34,7 +34,7 @@ _SLOTS = {"step", "exp_avg", "exp_avg_sq"}
 class Run:
     """Everything that changes from epoch to epoch, and `identity`, which must not: a hash of contract and data set.
 
-    averaged: the weights' running average, if the recipe asks for one; `steps` says of how many steps
+    threads: how many were chosen for this run, 0 before that
     warps: after every epoch, theta (n, 2, 3) of the images that `lstn.train.watch.probe` shows
     """
 
@@ -43,15 +43,9 @@ class Run:
     scaler: torch.amp.GradScaler
     identity: str
     contract: Contract
-    averaged: Classifier | None
-    steps: int = 0
+    threads: int = 0
     history: list[Epoch] = field(default_factory=list)
     warps: list[Tensor] = field(default_factory=list)
-
-    @property
-    def kept(self) -> Classifier:
-        """The model that is evaluated, watched and kept."""
-        return self.model if self.averaged is None else self.averaged
 
     @property
     def best(self) -> Epoch | None:
@@ -67,8 +61,6 @@ class Run:
 def write_state(path: Path, run: Run, options: Options) -> None:
     """Write the run after a whole epoch. This file is the truth: metrics.jsonl is written anew from it."""
     tensors = {f"model.{name}": tensor for name, tensor in run.model.state_dict().items()}
-    if run.averaged is not None:
-        tensors |= {f"averaged.{name}": tensor for name, tensor in run.averaged.state_dict().items()}
     optimizer = run.optimizer.state_dict()
     for index, slots in optimizer["state"].items():
         tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
@@ -80,7 +72,7 @@ def write_state(path: Path, run: Run, options: Options) -> None:
         "scaler": run.scaler.state_dict(),
         "identity": run.identity,
         "contract": run.contract.to_json(),
-        "steps": run.steps,
+        "threads": run.threads,
     }
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(whole, {_KEY: json.dumps(rest)}))
@@ -117,8 +109,6 @@ def restore(path: Path, run: Run, *, shown: int) -> None:
     _check_labels(path, rest["contract"], run.contract)
     try:
         run.model.load_state_dict(_below("model.", tensors))
-        if run.averaged is not None:
-            run.averaged.load_state_dict(_below("averaged.", tensors))
         _restore_optimizer(run.optimizer, tensors)
         _restore_scaler(run.scaler, rest["scaler"])
     except (RuntimeError, KeyError, ValueError) as error:
@@ -129,7 +119,7 @@ def restore(path: Path, run: Run, *, shown: int) -> None:
             f"{path}: the data set is not the one that this run began with, or it began when names alone were compared",
             hint="put the images back as they were, or start a new run",
         )
-    run.history, run.steps = rest["history"], rest["steps"]
+    run.history, run.threads = rest["history"], rest["threads"]
     if _WARPS in tensors:
         warps = tensors[_WARPS]
         if warps.shape[1:] != (shown, 2, 3) or len(warps) > len(run.history):

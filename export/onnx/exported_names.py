@@ -63,8 +63,8 @@ def _layer(node: onnx.NodeProto, weights: set[str]) -> str:
 def _innermost_module(node: onnx.NodeProto) -> str:
     for entry in node.metadata_props:
         if entry.key == _SCOPES:
-            scopes = ast.literal_eval(entry.value)
-            return str(scopes[-2]) if len(scopes) > 1 else ""
+            scopes = ast.literal_eval(entry.value)  # from the whole model, "", down; a size that the exporter asks for
+            return str(scopes[-2]) if len(scopes) > 1 and scopes[0] == "" else ""  # by itself is in no module
     return ""
 
 

@@ -1,10 +1,9 @@
-"""What is exported to be measured and not to be used: parts of a model, and models as torch exports them by default."""
+"""Exports for measuring only: parts of a model, and models as torch exports them by default."""
 
 from pathlib import Path
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -12,6 +11,7 @@ from lstn.contract import LOGITS, METADATA_KEY, PIXELS, THETA, Contract
 from lstn.errors import LstnError, VerificationError
 from lstn.export.onnx.to_onnx import OPSET, silenced
 from lstn.files import replacing
+from lstn.formats.onnx_session import OnnxSession
 
 _TOLERANCE = 1e-3
 """Largest difference from PyTorch, as a share of the largest output: float32 in another order stays far below."""
@@ -25,7 +25,7 @@ def write_part(
     example: inputs for at least two images; the file is compared with the module on them
 
     Raises:
-        LstnError: PyTorch can't export it.
+        LstnError: PyTorch can't export it, or ONNX Runtime can't run the file.
         VerificationError: ONNX Runtime computes something else from the file.
     """
     with replacing(path) as temporary:
@@ -79,10 +79,8 @@ def _verify(path: Path, module: nn.Module, inputs: tuple[str, ...], example: tup
     with torch.inference_mode():
         answered = module(*example)
     expected = [answered] if isinstance(answered, Tensor) else list(answered)
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
-    found = session.run(None, {name: tensor.numpy() for name, tensor in zip(inputs, example, strict=True)})
+    feeds = {name: tensor.numpy() for name, tensor in zip(inputs, example, strict=True)}
+    found = OnnxSession(path, threads=1).run(feeds)
     for values, tensor in zip(found, expected, strict=True):
         wanted = tensor.numpy()
         if np.abs(values - wanted).max() > _TOLERANCE * np.abs(wanted).max():

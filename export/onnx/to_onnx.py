@@ -17,6 +17,7 @@ from lstn.export.onnx.exported_names import name_nodes
 from lstn.export.onnx.verify_onnx import Agreement, verify_onnx
 from lstn.export.plugin.node import fuse_sampler
 from lstn.files import replacing
+from lstn.formats.node_names import ModelPart, layer_of, part_of
 from lstn.formats.onnx_file import MAX_BYTES
 from lstn.images import Pixels
 
@@ -114,7 +115,9 @@ def _check_asked(contract: Contract, *, fused: bool) -> None:
 
 def _finished(proto: onnx.ModelProto, contract: Contract, *, fused: bool) -> onnx.ModelProto:
     _check_size(proto.graph)
+    _check_batch(proto.graph)
     name_nodes(proto.graph)
+    _check_parts(proto.graph)
     _strip(proto.graph)
     _check_sampler(proto.graph, contract)
     if fused:
@@ -151,9 +154,32 @@ def _check_size(graph: onnx.GraphProto) -> None:
         )
 
 
+def _check_batch(graph: onnx.GraphProto) -> None:
+    """The exporter takes the batch for a constant where a network's code does, and says nothing."""
+    size = graph.input[0].type.tensor_type.shape.dim[0]
+    if not size.dim_param:
+        raise LstnError(
+            f"the network's code takes the batch for a constant: the ONNX file would run {size.dim_value} images only",
+            hint="in its forward, write images.shape[0] and not len(images), and no int() or .item() of it",
+        )
+
+
+def _check_parts(graph: onnx.GraphProto) -> None:
+    """Refuse a module beside transformer and backbone: later stages tell parts apart by the names of nodes."""
+    stray = next((node.name for node in graph.node if part_of(node.name) is None), None)
+    if stray is not None:
+        raise LstnError(
+            f"{layer_of(stray)!r:.80} is neither in the model's transformer nor in its backbone",
+            hint="put your network behind a transformer with lstn.nn.Classifier.around(network, ...), and export that",
+        )
+
+
 def _check_sampler(graph: onnx.GraphProto, contract: Contract) -> None:
-    """A default left unsaid, or another spelling, is sampled differently somewhere; the exporter's may change."""
-    samplers = [node for node in graph.node if node.op_type == "GridSample"]
+    """A default left unsaid, or another spelling, is sampled differently somewhere; the exporter's may change.
+
+    A backbone may have samplers of its own, which are its affair.
+    """
+    samplers = [node for node in graph.node if node.op_type == "GridSample" and part_of(node.name) is ModelPart.SAMPLER]
     expected = 0 if contract.loc is Loc.NONE else contract.iterations
     if len(samplers) != expected:
         raise LstnError(

@@ -11,9 +11,10 @@ import numpy.typing as npt
 
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.data.dataset import open_data
-from lstn.errors import LstnError, VerificationError
+from lstn.errors import ArtifactError, DeviceError, LstnError, VerificationError
+from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
-from lstn.imports import require
+from lstn.machine.memory import batch_of
 from lstn.terminal import warn
 from lstn.warp import drift_px
 
@@ -154,38 +155,30 @@ def _torch_outputs(model: "nn.Module", contract: Contract, images: Pixels) -> Ou
 def onnx_outputs(model: Path | bytes, contract: Contract, images: Pixels, *, as_written: bool = False) -> Outputs:
     """Run an ONNX file, or its bytes, in ONNX Runtime on the CPU.
 
-    as_written: every node as it stands. Else ONNX Runtime fuses and reorders as it does in deployment; it then
-        multiplies int8 by int8 where the file says float32 between QuantizeLinear and DequantizeLinear.
+    as_written: as for `OnnxSession`
 
     Raises:
         VerificationError: ONNX Runtime can't run it.
     """
-    onnxruntime = require("onnxruntime", extra="runtime")
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 4  # fatal: an error comes back as an exception, and is said once
-    if as_written:
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
     names = [LOGITS] if contract.loc is Loc.NONE else [LOGITS, THETA]
-    source = model if isinstance(model, bytes) else str(model)
     try:
-        session = onnxruntime.InferenceSession(source, options, providers=["CPUExecutionProvider"])
-        batches = [session.run(names, {PIXELS: pixels}) for pixels in batched(images)]
-    except Exception as error:  # ONNX Runtime has a dozen exception types without a common one of its own
-        raise VerificationError(
-            f"ONNX Runtime can't run the exported model: {str(error).partition(chr(10))[0]:.300}"
-        ) from error
+        session = OnnxSession(model, as_written=as_written)
+        batches = [session.run({PIXELS: pixels}, names) for pixels in batched(images)]
+    except (ArtifactError, DeviceError) as error:
+        raise VerificationError(f"ONNX Runtime can't run the exported model: {error.message}") from error
     return {name: np.concatenate(parts) for name, parts in zip(names, zip(*batches, strict=True), strict=True)}
 
 
 def batched(images: Pixels) -> Iterator[Pixels]:
     """Cut images into batches of several sizes."""
     start = 0
-    for size in _FIRST_BATCHES:
+    most = batch_of((images.shape[1], images.shape[2]), _BATCH)
+    for size in (size for size in _FIRST_BATCHES if size <= most):
         if start < len(images):
             yield images[start : start + size]
         start += size
-    for begin in range(start, len(images), _BATCH):
-        yield images[begin : begin + _BATCH]
+    for begin in range(start, len(images), most):
+        yield images[begin : begin + most]
 
 
 def not_finite(outputs: Outputs) -> str:

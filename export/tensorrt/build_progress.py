@@ -1,4 +1,4 @@
-"""How far a build is, as one share of the whole, and the way to stop it.
+"""Progress of a build, as one share of the whole, and the way to stop it.
 
 TensorRT tells its progress as phases within phases, from whichever of its threads is at work. What such a call raises
 is swallowed and stops the build with no reason given, and what its logger raises, while it parses too, is swallowed

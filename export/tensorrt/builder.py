@@ -143,11 +143,11 @@ def _parser_errors(parser: Any) -> str:
 def _check_network(trt: Any, network: Any, onnx: Path) -> None:
     """Refuse what would build well and compute something else."""
     if network.num_inputs != 1 or network.get_input(0).shape[0] != -1:
-        raise ArtifactError(f"{onnx}: wanted one input with a dynamic batch", hint="write it with: lstn export")
+        raise ArtifactError(f"{onnx}: expected one input with a dynamic batch", hint="write it with: lstn export")
     for layer in layers_of(network):
         if layer.type.name.startswith("PLUGIN") and part_of(layer.name) is not ModelPart.SAMPLER:
             raise ArtifactError(
-                f"{onnx}: TensorRT {trt.__version__} reads {layer.name!r} as a plugin, wanted none but the sampler"
+                f"{onnx}: TensorRT {trt.__version__} reads {layer.name!r} as a plugin, expected none but the sampler"
             )
         if layer.type != trt.LayerType.GRID_SAMPLE:
             continue
@@ -156,7 +156,7 @@ def _check_network(trt: Any, network: Any, onnx: Path) -> None:
         if found != ("LINEAR", "FILL", False):
             raise ArtifactError(
                 f"{onnx}: TensorRT {trt.__version__} reads the sampler {layer.name!r} as {found}, "
-                "wanted (LINEAR, FILL, align_corners False): bilinear, zeros outside",
+                "expected (LINEAR, FILL, align_corners False): bilinear, zeros outside",
                 hint="export the model again with this lstn, which writes GridSample as every TensorRT reads it",
             )
 

@@ -1,4 +1,4 @@
-"""What a parsed network consists of, and in which precision: the way to see whether int8 reached the convolutions."""
+"""Layers of a parsed network and their precision: the way to see whether int8 reached the convolutions."""
 
 from collections import Counter
 from collections.abc import Iterator, Mapping

@@ -1,4 +1,4 @@
-"""Which TensorRT builds, and for which GPUs."""
+"""Targets of a build: which TensorRT, and for which GPUs."""
 
 from types import ModuleType
 from typing import Any
@@ -58,7 +58,7 @@ def load_tensorrt(flavour: Flavour) -> ModuleType:
     trt = require(flavour.module, extra=flavour.value)
     if flavour is Flavour.TRT and str(trt.__version__).partition(".")[0] not in ("10", "11"):
         hint = f"run: {install_line(flavour.value)}"
-        raise MissingExtra(f"TensorRT {trt.__version__} is installed, 10 or 11 is wanted", hint=hint)
+        raise MissingExtra(f"TensorRT {trt.__version__} is installed, expected 10 or 11", hint=hint)
     return trt
 
 

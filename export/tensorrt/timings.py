@@ -25,17 +25,17 @@ def timing_cache(trt: Any, config: Any, gpu: Gpu | None) -> Iterator[None]:
     try:
         path = cache_path(Flavour.TRT, str(trt.__version__), gpu)
     except LstnError as error:
-        warn(f"{error.message}; kernels are timed anew")
+        warn(f"{error.message}; kernels are timed again")
         yield
         return
     kept = read_cache(path)
     cache = config.create_timing_cache(kept)
     # False asks for timings of this very GPU and version, and refuses any others.
     if kept and (cache is None or not config.set_timing_cache(cache, False)):
-        warn(f"{path}: TensorRT {trt.__version__} refuses it; the cache is made anew")
+        warn(f"{path}: TensorRT {trt.__version__} refuses it; the cache is created again")
         kept, cache = b"", config.create_timing_cache(b"")
     if cache is None:
-        warn(f"TensorRT {trt.__version__} makes no timing cache; kernels are timed anew")
+        warn(f"TensorRT {trt.__version__} makes no timing cache; kernels are timed again")
         yield
         return
     if not kept:

@@ -122,7 +122,8 @@ def _parse_batch(text: str) -> BatchRange:
     batch = BatchRange(*(int(number) for number in match.groups())) if match else BatchRange(0, 0, 0)
     if not 1 <= batch.minimum <= batch.optimum <= batch.maximum:
         raise UsageError(
-            f"--batch {text!r:.60}: wanted MIN,OPT,MAX with 1 <= MIN <= OPT <= MAX", hint="for example: --batch 1,8,32"
+            f"--batch {text!r:.60}: expected MIN,OPT,MAX with 1 <= MIN <= OPT <= MAX",
+            hint="for example: --batch 1,8,32",
         )
     return batch
 
@@ -137,7 +138,7 @@ def parse_targets(text: str) -> tuple[str, ...]:
     for target in targets:
         if not _TARGET.fullmatch(target):
             raise UsageError(
-                f"--target {text!r:.60}: wanted compute capabilities such as sm89",
+                f"--target {text!r:.60}: expected compute capabilities such as sm89",
                 hint="for example: --target sm86,sm89",
             )
     return targets

@@ -20,7 +20,7 @@ _SCRIPT = """\
 # Builds {plan} from {onnx} with NVIDIA's trtexec, on the machine that will run it, as
 # `lstn export --engine trt` would. What is added to the command goes to trtexec: {script} --verbose
 #
-# The plan is for trtexec, Triton and programs of your own: lstn itself wants {plan}.json beside it, which
+# The plan is for trtexec, Triton and programs of your own: lstn itself wants {plan}.json next to it, which
 # `lstn export {onnx} --engine trt` writes. {cache} spares the next build some time; it may be deleted.
 set -eu
 cd "$(dirname "$0")"
@@ -56,7 +56,7 @@ def write_script(onnx_file: Path, *, profiles: tuple[BatchRange, ...], tuning: T
         try:
             temporary.write_text(_script(onnx_file, contract, profiles, tuning), encoding="utf-8")
         except UnicodeEncodeError as error:
-            raise LstnError(f"{onnx_file}: its name is no text", hint="rename it") from error
+            raise LstnError(f"{onnx_file}: its name is not text", hint="rename it") from error
         mode = temporary.stat().st_mode
         temporary.chmod(mode | (mode & 0o444) >> 2)  # whoever may read it may run it
     return onnx
@@ -109,6 +109,6 @@ def _check_input(onnx: OnnxFile, contract: Contract, path: Path) -> None:
     found = [(tensor.name, tensor.shape) for tensor in onnx.inputs]
     if found != [(PIXELS, (-1, height, width, 3))]:
         raise ArtifactError(
-            f"{path}: reads {found!r:.200}, wanted {PIXELS} of (-1, {height}, {width}, 3), as its contract says",
+            f"{path}: reads {found!r:.200}, expected {PIXELS} of (-1, {height}, {width}, 3), as its contract says",
             hint="write it with: lstn export",
         )

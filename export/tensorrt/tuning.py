@@ -1,4 +1,4 @@
-"""How an engine is to be built, beyond its model, and what a flavour or a machine has none of."""
+"""Tuning of a build: options beyond the model, and those that a flavour or a machine does not have."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -171,7 +171,7 @@ def _quoted(text: str) -> str:
     try:
         data = text.encode()
     except UnicodeEncodeError as error:
-        raise UsageError(f"{text!r:.80} is no text, which a name in Triton is", hint="rename the file") from error
+        raise UsageError(f"{text!r:.80} is not text, which a name in Triton is", hint="rename the file") from error
     return '"' + "".join(chr(c) if 32 <= c < 127 and c not in b'"\\' else f"\\{c:03o}" for c in data) + '"'
 
 

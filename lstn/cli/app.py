@@ -1,13 +1,11 @@
 """The `lstn` command: its subcommands, and the one place where an error becomes a line and an exit code."""
 
 import io
-import os
 import sys
 from typing import Annotated, NoReturn
 
 import typer
 
-from lstn import __version__
 from lstn.cli.bench import bench
 from lstn.cli.calibrate import calibrate
 from lstn.cli.claims import claims
@@ -22,8 +20,9 @@ from lstn.cli.study import study
 from lstn.cli.train import train
 from lstn.errors import LstnError, MissingExtra
 from lstn.imports import install_line
-from lstn.machine.cores import core_quota, usable_cores
-from lstn.terminal import messages, printable
+from lstn.machine.cores import share_cores
+from lstn.machine.version import __version__
+from lstn.terminal import hush_warnings, messages, printable
 
 app = typer.Typer(
     name="lstn",
@@ -64,15 +63,19 @@ def _options(
 ) -> None:
     """Spatial-transformer image classifiers, from training to a measured deployment.
 
-    train -> export -> infer; then bench what it costs. `lstn doctor` says what this machine can do.
+    Start with train, then export, then infer. `lstn doctor` shows what this machine can do.
     """
 
 
 def main() -> NoReturn:
     """Run the command line; exit with 0, 1 for a failure, 2 for wrong use, 130 after Ctrl-C."""
     debug = "--debug" in sys.argv[1:]
-    if core_quota() is not None:
-        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))  # torch sees cores, and no quota
+    if not debug:
+        hush_warnings()
+    for stream in (sys.stdout, sys.stderr):  # a name that isn't text, or that the terminal's encoding lacks, is escaped
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    share_cores()
     try:
         try:
             code = app(standalone_mode=False)
@@ -90,6 +93,8 @@ def main() -> NoReturn:
         _fail(MissingExtra(f"{package} is not installed", hint=f"run: {install_line(extras)}"), debug=debug)
     except OSError as error:
         _fail_outside(error, debug=debug)
+    except UnicodeEncodeError as error:  # a name that a library wants as UTF-8; each library says so in its own way
+        _fail(LstnError(f"{error.object[:200]!a}: not text in UTF-8", hint="rename the file or folder"), debug=debug)
     except Exception as error:
         if not is_misuse(error):
             _fail_internally(error, debug=debug)

@@ -13,8 +13,9 @@ from lstn.cli.bench_layers import check_profiled, profile_results, write_trace
 from lstn.cli.engine_choice import chosen_engines
 from lstn.errors import LstnError, UsageError
 from lstn.files import write_text
-from lstn.formats.outputs import BENCH, TRACE, OutputFile, check_outputs, files_of
+from lstn.formats.outputs import BENCH, TRACE, check_outputs, files_of, wanted_output
 from lstn.formats.plan_file import read_header
+from lstn.machine.cores import within_cores
 from lstn.machine.gpu import Device
 from lstn.scenario import Scenario
 from lstn.terminal import note, printable
@@ -48,7 +49,13 @@ def bench(
     device: Annotated[Device, typer.Option(help="Where ONNX models run.")] = Device.AUTO,
     threads: Annotated[
         int | None,
-        typer.Option(metavar="N", min=1, help="Threads of ONNX Runtime or OpenVINO.", show_default="one for each core"),
+        typer.Option(
+            callback=within_cores,
+            metavar="N",
+            min=1,
+            help="Threads of ONNX Runtime or OpenVINO.",
+            show_default="one for each core",
+        ),
     ] = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of images, order and intervals.")] = 0,
     json_: Annotated[
@@ -71,11 +78,11 @@ def bench(
         Path | None, typer.Option(metavar="FILE", help="Write the profiles there, for chrome://tracing or Perfetto.")
     ] = None,
 ) -> None:
-    """Time models against each other: latency, throughput, and how sure the difference is.
+    """Compare how fast models are.
 
-    All of them are open at once and take turns, in a new order each round, so that what else the machine does falls on
+    All models are open at once and run in turns, in a new order each round, so that other work on the machine affects
     all alike. The last column compares medians with the first file's; its 95 % interval is a paired bootstrap.
-    With --against, the exit code is 1 if the whole interval of a median lies beyond what it was and the tolerance.
+    With --against, the exit code is 1 if the whole interval of a median is beyond the old one and the tolerance.
     """
     from lstn.machine.environment import describe_environment
     from lstn.runtime.bench.against import read_kept
@@ -116,7 +123,7 @@ def bench(
 
 
 def _check_outputs(files: Sequence[Path], json_: Path | None, trace: Path | None, against: Path | None) -> None:
-    outputs = (json_ and OutputFile(json_, BENCH, "--save"), trace and OutputFile(trace, TRACE, "--trace"))
+    outputs = (wanted_output("--save", json_, BENCH), wanted_output("--trace", trace, TRACE))
     check_outputs(
         outputs, inputs=[*(each for file in files for each in files_of(file)), *([against] if against else [])]
     )
@@ -172,7 +179,7 @@ def _run_loads(files: Sequence[Path], setup: "BenchSetup", scenario: Scenario) -
 def _batches(text: str) -> tuple[int, ...]:
     plain = text.replace(" ", "")
     if not _BATCHES.fullmatch(plain):
-        raise UsageError(f"--batch {text!r:.60}: wanted numbers of images", hint="for example: --batch 1,8")
+        raise UsageError(f"--batch {text!r:.60}: expected numbers of images", hint="for example: --batch 1,8")
     return tuple(dict.fromkeys(int(number) for number in plain.split(",")))
 
 

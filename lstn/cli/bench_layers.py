@@ -1,4 +1,4 @@
-"""What `lstn bench --profile` shows of an engine: where its time goes, by part of the model and by layer."""
+"""Display of `lstn bench --profile`: an engine's time by part of the model and by layer."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -36,7 +36,7 @@ def check_profiled(files: Sequence[Path], device: Device) -> None:
     for path in files:
         if path.is_file() and path.suffix.lower() not in PROFILERS:
             hint = "profile the ONNX file that it was made of" if path.suffix.lower() == ".xml" else ""
-            raise UsageError(f"--profile: {path}: wanted {' or '.join(PROFILERS)}", hint=hint)
+            raise UsageError(f"--profile: {path}: expected {' or '.join(PROFILERS)}", hint=hint)
         if path.suffix.lower() == ".onnx" and device is Device.CUDA:
             raise UsageError(
                 f"--profile: on a GPU, ONNX Runtime's profiler times launches and not what {path} does",

@@ -12,6 +12,7 @@ from lstn.errors import UsageError
 from lstn.formats.outputs import ONNX, OutputFile, check_outputs
 from lstn.health.run_files import checkpoint_of
 from lstn.precision import Precision, RangeMethod
+from lstn.waiting import say_loading
 
 _IMAGES = 512
 
@@ -88,13 +89,14 @@ def calibrate(
             metavar="N",
             min=0,
             help="Of the data set's splits and the images drawn.",
-            show_default="the run's; else 0 if no split hangs on it",
+            show_default="the run's; else 0 if no split depends on it",
         ),
     ] = None,
 ) -> None:
-    """Lower a model's precision, and say what that costs: accuracy, logits, and how far the warps move in pixels.
+    """Lower the precision and report its cost.
 
-    Writes model.PRECISION.onnx, from which lstn export builds plans, and its cost beside it as JSON and as a page.
+    Writes model.PRECISION.onnx, from which lstn export builds plans, and its cost as JSON and as a page: accuracy,
+    logits, and how far the warps move in pixels.
     """
     from lstn.calibration.calibrating import CalibrationSettings, calibrate, checked, lowered_outputs
 
@@ -123,6 +125,7 @@ def calibrate(
         force=force,
     )
     if not ready:
+        say_loading(f"lowering {source or 'the newest run'} to {precision.value}")
         from lstn.nn.checkpoint import load_checkpoint
 
         checkpoint = load_checkpoint(checkpoint_of(source))

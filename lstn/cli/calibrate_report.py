@@ -1,4 +1,4 @@
-"""What `lstn calibrate` and `lstn export --precision` show of a lowered model: its cost, and whether it is faster."""
+"""Display of a lowered model by `lstn calibrate` and `lstn export`: its cost, and whether it is faster."""
 
 from collections.abc import Iterable
 from contextlib import suppress

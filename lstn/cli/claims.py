@@ -11,7 +11,8 @@ import typer
 
 from lstn.errors import UsageError
 from lstn.files import write_text
-from lstn.formats.outputs import CLAIMS, PAGE, OutputFile, check_outputs, files_of
+from lstn.formats.outputs import CLAIMS, PAGE, check_outputs, files_of, wanted_output
+from lstn.machine.cores import within_cores
 from lstn.research.claims.claims_request import ClaimsRequest, ComparedEngine
 from lstn.research.claims.verdict import Verdict
 from lstn.terminal import note, printable
@@ -42,7 +43,10 @@ def claims(
     ] = None,
     batch: Annotated[str, typer.Option(metavar="N,…", help="Images a call; one comparison for each.")] = "1",
     threads: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Threads of each library; 0 leaves it the choice.")
+        int,
+        typer.Option(
+            callback=within_cores, metavar="N", min=0, help="Threads of each library; 0 leaves it the choice."
+        ),
     ] = 1,
     engine: Annotated[
         ComparedEngine, typer.Option(help="What the localizers are compared on.")
@@ -54,7 +58,7 @@ def claims(
         float, typer.Option(min=0.01, max=3600, metavar="S", help="Time each for about S seconds at each batch size.")
     ] = 6.0,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of weights, images, order and intervals.")] = 0,
-    tables: Annotated[bool, typer.Option("--tables", help="Only count: the paper's tables beside ours.")] = False,
+    tables: Annotated[bool, typer.Option("--tables", help="Only count: the paper's tables next to ours.")] = False,
     html: Annotated[
         Path | None,
         typer.Option("--html", metavar="FILE", help="Write a report there, one page that needs no network."),
@@ -63,11 +67,11 @@ def claims(
         Path | None, typer.Option("--json", metavar="FILE", help="Write everything there, every sample included.")
     ] = None,
 ) -> None:
-    """Reproduce the L-STN paper's numbers, and judge its claims on this machine.
+    """Check the L-STN paper's numbers and claims.
 
-    Networks with each localizer around one backbone take turns within one loop, as do their transformers and the parts
-    of those. A claim holds, does not hold, or is below the noise here: where the 95 % interval of a ratio of times lies
-    decides, as docs/claims.md says.
+    Networks with each localizer around one backbone run in turns within one loop, and so do their transformers and the
+    parts of those. The 95 % interval of a ratio of times decides whether a claim holds, does not hold, or is below the
+    noise here. docs/how-to/claims.md says how.
     """
     console = _console()
     if tables:
@@ -78,7 +82,7 @@ def claims(
             )
         _print_tables(console)
         return
-    outputs = (html and OutputFile(html, PAGE, "--html"), json_ and OutputFile(json_, CLAIMS, "--json"))
+    outputs = (wanted_output("--html", html, PAGE), wanted_output("--json", json_, CLAIMS))
     check_outputs(outputs, inputs=[each for file in files or [] for each in files_of(file)])
     names = tuple(dict.fromkeys(model.replace(" ", "").split(",")))
     setup = ClaimsRequest(names, image_size, _batches(batch), threads or None, engine, peers, seconds, seed)
@@ -118,7 +122,7 @@ def _measure(files: Sequence[Path], setup: ClaimsRequest) -> "ClaimsReport":
 def _batches(text: str) -> tuple[int, ...]:
     plain = text.replace(" ", "")
     if not _BATCHES.fullmatch(plain):
-        raise UsageError(f"--batch {text!r:.60}: wanted numbers of images", hint="for example: --batch 1,8")
+        raise UsageError(f"--batch {text!r:.60}: expected numbers of images", hint="for example: --batch 1,8")
     return tuple(dict.fromkeys(int(number) for number in plain.split(",")))
 
 

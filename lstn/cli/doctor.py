@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstn import __version__
 from lstn.health.run_files import run_folder
 from lstn.health.run_health import describe, diagnose
 from lstn.machine.capabilities import Ability, abilities, conflicts
+from lstn.machine.version import __version__
 from lstn.terminal import printable, warn
 
 if TYPE_CHECKING:
@@ -30,9 +30,10 @@ def doctor(
     ] = None,
     json_: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
 ) -> None:
-    """Say what this machine can do, and what each thing that it can't do is missing.
+    """Show what this machine or a run can do.
 
-    With RUN, say how that training goes, and whether its transformer is alive.
+    Says what is missing for everything that this machine cannot do. With RUN, says how that training goes, and whether
+    its transformer is alive.
     """
     if run is not None:
         folder = run_folder(run)

@@ -7,6 +7,7 @@ from lstn.errors import UsageError
 from lstn.formats.outputs import ONNX, OPENVINO, PLAN, OutputFile, check_outputs, is_ours
 from lstn.health.run_files import CHECKPOINT, RUNS, checkpoint_of
 from lstn.terminal import note
+from lstn.waiting import say_loading
 
 _KINDS = {".onnx": ONNX, ".plan": PLAN, ".xml": OPENVINO}
 
@@ -52,6 +53,7 @@ def _exported(checkpoint: Path) -> Path:
     if is_ours(onnx_file, ONNX) and onnx_file.stat().st_mtime >= checkpoint.stat().st_mtime:
         note(f"engine: {onnx_file}")
         return onnx_file
+    say_loading(f"making {onnx_file}")
     from lstn.nn.checkpoint import load_checkpoint
 
     check_outputs([OutputFile(onnx_file, ONNX)])

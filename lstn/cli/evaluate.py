@@ -2,31 +2,31 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from lstn.errors import UsageError
 from lstn.files import write_text
-from lstn.formats.outputs import EVALUATION, PAGE, OutputFile, check_outputs, files_of
+from lstn.formats.outputs import EVALUATION, PAGE, check_outputs, files_of, wanted_output
 from lstn.health.run_files import checkpoint_of
 from lstn.machine.gpu import Device
-from lstn.terminal import messages, note
+from lstn.machine.memory import batch_of
+from lstn.terminal import note, note_once, warn
+from lstn.waiting import say_loading, working
 
 if TYPE_CHECKING:
     from lstn.contract import Contract
     from lstn.data.dataset import DataSet
-    from lstn.data.splits import SplitName
+    from lstn.data.splits import AnySplit
     from lstn.evaluation.disturb import Disturbance
     from lstn.evaluation.measuring import Classify, Evaluation
+    from lstn.nn.checkpoint import Training
 
 _BATCH = 64
-_BATCH_BYTES = 64 << 20
-"""Of one batch of pixels, so that a model of huge images doesn't take the memory."""
-
 _PIPE_WIDTH = 100
 _MOST_CLASSES, _WORST = 50, 5
 """Rows of a terminal's tables; a page and --json have every class."""
@@ -42,7 +42,16 @@ def evaluate(
     data: Annotated[
         str | None,
         typer.Option(
-            metavar="DATA", help="As in lstn train; its test images are classified.", show_default="a run's own"
+            metavar="DATA",
+            help="As in lstn train, or new images: a folder may have fewer classes than the model.",
+            show_default="a run's own",
+        ),
+    ] = None,
+    split: Annotated[
+        Literal["train", "val", "test", "all"] | None,
+        typer.Option(
+            help="Which images are classified.",
+            show_default="test; all of a folder that is not divided, unless the model was trained on it",
         ),
     ] = None,
     rotate: Annotated[
@@ -66,29 +75,35 @@ def evaluate(
             metavar="N",
             min=0,
             help="Of the data set's splits or drawing.",
-            show_default="a run's own; else 0 if no split hangs on it",
+            show_default="a run's own; else 0 if no split depends on it",
         ),
     ] = None,
 ) -> None:
-    """Say how good a model is on the test images: top-1, top-5, its worst classes, and what it takes for what.
+    """Measure accuracy on test images.
 
-    --rotate, --scale and --shift repeat that on images disturbed by known amounts, bilinear and black outside, one
-    disturbance at a time.
+    Shows top-1, top-5, the worst classes and the most frequent confusions. --rotate, --scale and --shift repeat this on
+    images changed by known amounts, bilinear and black outside, one change at a time.
     """
     from lstn.evaluation.measuring import Evaluation, page, report, score
 
     wanted = {"rotate": rotate, "scale": scale, "shift": shift}
     disturbances = tuple(each for name, text in wanted.items() for each in _disturbances(name, text))
-    outputs = (json_ and OutputFile(json_, EVALUATION, "--json"), html and OutputFile(html, PAGE, "--html"))
+    outputs = (wanted_output("--json", json_, EVALUATION), wanted_output("--html", html, PAGE))
     check_outputs(outputs, inputs=files_of(file))
-    with _opened(file, data, seed, device) as (contract, named, images, classify, most):
-        height, width = contract.image_hw
-        batch = max(1, min(most, _BATCH, _BATCH_BYTES // (height * width * 3)))
-        with _progress(len(images.test)) as advance:
-            plain, *others = score(classify, images.test, contract.labels, disturbances, batch=batch, advance=advance)
+    with _opened(file, data, seed, device) as (contract, named, data_set, own, classify, most):
+        batch = batch_of(contract.image_hw, min(most, _BATCH))
+        if data_set.found:
+            note_once(data_set.found)
+        chosen = split or _default_split(data_set, own=own)
+        images = data_set.split(chosen)
+        if split is None and chosen == "all":
+            warn(f"all {len(images)} images are taken as test images of {named}: if the model was trained on some of "
+                 "them, add --split test and the --seed of its training")  # fmt: skip
+        with working(f"classifying {len(images):,} images of {named}", len(images)) as advance:
+            plain, *others = score(classify, images, contract.labels, disturbances, batch=batch, advance=advance)
     sweeps = tuple(zip(disturbances, others, strict=True))
-    split: SplitName = "val" if images.test_is_val else "test"
-    evaluation = Evaluation(str(file), named, split, contract, plain, sweeps)
+    tested: AnySplit = "val" if chosen == "test" and data_set.test_is_val else chosen
+    evaluation = Evaluation(str(file), named, tested, contract, plain, sweeps)
     _show(evaluation)
     if json_ is not None:
         write_text(json_, json.dumps(report(evaluation), ensure_ascii=False) + "\n")
@@ -96,6 +111,11 @@ def evaluate(
     if html is not None:
         write_text(html, page(evaluation))
         note(f"report: {html}")
+
+
+def _default_split(data: "DataSet", *, own: bool) -> "AnySplit":
+    """All of a folder that lstn would divide by a seed, which means nothing for images that nothing was trained on."""
+    return "all" if data.whole and "test" in data.by_seed and not own else "test"
 
 
 def _disturbances(name: str, text: str) -> Iterator["Disturbance"]:
@@ -109,25 +129,28 @@ def _disturbances(name: str, text: str) -> Iterator["Disturbance"]:
             amount = math.nan
         low = 1 / largest if kind is Kind.SCALE else -largest
         if not low <= amount <= largest:
-            raise UsageError(f"--{name}: {word!r}; wanted numbers from {low:g} to {largest:g}, separated by commas")
+            raise UsageError(f"--{name}: {word!r}; expected numbers from {low:g} to {largest:g}, separated by commas")
         yield Disturbance(kind, amount)
 
 
 @contextmanager
 def _opened(
     file: Path, data: str | None, seed: int | None, device: Device
-) -> Iterator[tuple["Contract", str, "DataSet", "Classify", int]]:
-    """Yield the model's contract, the data set's name and images, pixels -> logits, and how many images that takes."""
+) -> Iterator[tuple["Contract", str, "DataSet", bool, "Classify", int]]:
+    """Yield the model's contract, the data set's name and images, whether it is known to have been trained on them,
+    pixels -> logits, and how many images that takes."""
     from lstn.data.dataset import open_data_of
 
     if file.is_dir() or file.suffix == ".safetensors":
+        say_loading(f"evaluating {file}")
         from lstn.nn.classify import open_checkpoint
         from lstn.nn.device import choose_device
 
         opened = open_checkpoint(checkpoint_of(file), choose_device(device.value))
         named = opened.training.data if data is None else data
         own_seed = opened.training.seed if seed is None else seed
-        yield opened.contract, named, open_data_of(opened.contract, named, seed=own_seed), opened.classify, _BATCH
+        images = open_data_of(opened.contract, named, seed=own_seed)
+        yield opened.contract, named, images, _is_own(opened.training, named, images), opened.classify, _BATCH
         return
     if data is None:
         raise UsageError(f"{file} doesn't say what it was trained on", hint="add --data digits, or --data folder:PATH")
@@ -135,7 +158,16 @@ def _opened(
 
     with open_engine(file, device=device, spin=False) as engine:
         images = open_data_of(engine.contract, data, seed=seed)
-        yield engine.contract, data, images, lambda pixels: engine.infer(pixels).logits, engine.max_batch
+        yield engine.contract, data, images, False, lambda pixels: engine.infer(pixels).logits, engine.max_batch
+
+
+def _is_own(training: "Training", named: str, images: "DataSet") -> bool:
+    """Say whether a checkpoint was trained on these images, under this name or another."""
+    from lstn.data.dataset import located
+
+    if located(training.data) == located(named):
+        return True
+    return "train" in images.by_seed and bool(training.images) and images.train.fingerprint == training.images
 
 
 def _show(evaluation: "Evaluation") -> None:
@@ -152,13 +184,3 @@ def _show(evaluation: "Evaluation") -> None:
     print_table(console, class_table(evaluation.scores, _MOST_CLASSES))
     if (worst := confusion_table(evaluation.scores, _WORST)).rows:
         print_table(console, worst)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TimeRemainingColumn
-
-    columns = (BarColumn(bar_width=None), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    with Progress(*columns, console=messages(), transient=True, disable=not messages().is_terminal) as bar:
-        task = bar.add_task("", total=total)
-        yield lambda count: bar.advance(task, count)

@@ -24,7 +24,8 @@ from lstn.formats.outputs import check_folder, check_outputs
 from lstn.formats.plan_file import Flavour
 from lstn.health.run_files import checkpoint_of
 from lstn.precision import Precision
-from lstn.terminal import file_size, messages, note, warn
+from lstn.terminal import file_size, note, warn
+from lstn.waiting import say_loading, working
 
 if TYPE_CHECKING:
     from lstn.calibration.calibrating import CalibrationSettings
@@ -39,7 +40,7 @@ def export(
         typer.Argument(
             metavar="RUN",
             help="A run's folder or a checkpoint; the newest run under ./runs if left out. "
-            "From an ONNX file of lstn, only what an engine wants besides is made.",
+            "From an ONNX file of lstn, only the files for the engine are made.",
             show_default=False,
         ),
     ] = None,
@@ -131,15 +132,15 @@ def export(
         bool,
         typer.Option(
             "--script",
-            help="trt: instead of the plan, write model.trtexec.sh beside model.onnx, which builds it with NVIDIA's "
-            "trtexec, on a device that needn't have Python; neither a GPU nor TensorRT is needed here.",
+            help="trt: instead of the plan, write model.trtexec.sh next to model.onnx, which builds it with NVIDIA's "
+            "trtexec, on a device without Python; neither a GPU nor TensorRT is needed here.",
         ),
     ] = False,
 ) -> None:
-    """Write a trained model as model.onnx, checked against PyTorch, and as a TensorRT plan or for OpenVINO.
+    """Write model.onnx, a plan or OpenVINO files.
 
-    A plan is model.plan with model.plan.json beside it, an OpenVINO model is model.xml with model.bin. Where they can't
-    be made, model.onnx is there all the same.
+    model.onnx is verified against PyTorch before it is saved. A plan is model.plan with model.plan.json, an OpenVINO
+    model is model.xml with model.bin. If these cannot be built here, model.onnx is written all the same.
     """
     from lstn.export.tensorrt.tuning import Tuning
 
@@ -220,6 +221,7 @@ def _export_run(
     run: Path | None, onnx_file: Path, precision: Precision | None, *, fused: bool, force: bool
 ) -> tuple["Training", "CalibrationSettings | None"]:
     """Export a run, and return what it was trained on, and how it is to be lowered, which is checked first."""
+    say_loading(f"exporting {run or 'the newest run'}")
     from lstn.nn.checkpoint import load_checkpoint
 
     checkpoint, settings = load_checkpoint(checkpoint_of(run)), None
@@ -250,10 +252,10 @@ def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") ->
 
     data, seed = ("digits", 0) if training is None else (training.data, training.seed)
     images = sample_images(data, read_model(onnx_file)[0].image_hw, seed=seed)
-    with messages().status(f"writing {xml} and comparing"):
+    with working(f"writing {xml} and comparing"):
         record, agreement = write_openvino(onnx_file, xml, images)
     what = f"OpenVINO {record.version.partition('-')[0]}, {record.precision}"
-    kind = "images" if training else "embedded digits, for want of its own images,"
+    kind = "images" if training else "embedded digits, because its own images are not known,"
     typer.echo(f"{xml}  {file_size(xml)}  {what}, {agreement.images} {kind} against {onnx_file.name}: {agreement}")
     weights = bin_path(xml)
     typer.echo(f"{weights}  {file_size(weights)}  the weights of {xml.name}; keep the two together")

@@ -1,4 +1,4 @@
-"""What `lstn export` refuses before anything is made."""
+"""Checks of `lstn export` before anything is made."""
 
 from enum import Enum
 from pathlib import Path
@@ -84,7 +84,7 @@ def refuse_elsewhere(engine: ExportFormat, triton: Path | None, build_log: Path 
         )
     if script and triton is not None:
         raise UsageError(
-            "--triton wants the plan itself, and --script leaves it to the device",
+            "--triton needs the plan itself, and --script leaves it to the device",
             hint="run lstn export --engine trt --triton there, or serve the ONNX file: --engine onnx --triton",
         )
     if triton is not None and engine not in _SERVED:
@@ -102,7 +102,7 @@ def refuse_out(run: Path | None, out: Path | None, engine: ExportFormat, *, scri
     """Refuse a folder for the results where nothing is written into it."""
     if out is None or run is None or run.suffix != ".onnx" or not (script or engine is ExportFormat.ONNX):
         return
-    what = "a script stands beside the ONNX file that it builds from" if script else "only the repository is written"
+    what = "a script is next to the ONNX file that it builds from" if script else "only the repository is written"
     raise UsageError(f"--out {out}: {what}", hint=f"leave out --out, or copy {run} there first")
 
 

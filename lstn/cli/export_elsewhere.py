@@ -1,4 +1,4 @@
-"""What `lstn export` writes for those who run a model without lstn: a script for trtexec, a repository for Triton."""
+"""Exports for use without lstn: a script for trtexec, a repository for Triton."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING

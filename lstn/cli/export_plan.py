@@ -10,7 +10,8 @@ from rich.markup import escape
 
 from lstn.errors import LstnError, UsageError
 from lstn.formats.plan_file import Flavour, sidecar_path
-from lstn.terminal import file_size, messages, printable
+from lstn.terminal import file_size, messages, note, printable
+from lstn.waiting import telling
 
 if TYPE_CHECKING:
     from lstn.export.tensorrt.build_progress import ReportProgress
@@ -59,7 +60,7 @@ def export_plan(onnx_file: Path, plan: Path, settings: "BuildSettings") -> None:
 
 @contextmanager
 def _build_bar(what: str) -> Iterator["ReportProgress"]:
-    """Show how far a build is, and the phase that it is in, on a terminal."""
+    """Show how far a build is, and the phase that it is in."""
     from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeElapsedColumn
 
     columns = (
@@ -69,6 +70,10 @@ def _build_bar(what: str) -> Iterator["ReportProgress"]:
         TimeElapsedColumn(),
         TextColumn("{task.description}"),
     )
-    with Progress(*columns, console=messages(), transient=True, disable=not messages().is_terminal) as bar:
-        task = bar.add_task("", total=1.0)
+    if not messages().is_terminal:
+        note(what)
+    bar = Progress(*columns, console=messages(), transient=True, disable=not messages().is_terminal)
+    task = bar.add_task("", total=1.0)
+    shown = bar.tasks[0]
+    with telling(lambda: f"{what}: {shown.completed:.0%} {shown.description}"), bar:
         yield lambda share, phase: bar.update(task, completed=share, description=escape(printable(phase)))

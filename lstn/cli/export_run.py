@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from lstn.health.chance import at_chance, chance_cure, chance_warning
-from lstn.terminal import file_size, messages, note, warn
+from lstn.terminal import file_size, note, warn
+from lstn.waiting import working
 
 if TYPE_CHECKING:
     from lstn.nn.checkpoint import Checkpoint
@@ -25,6 +26,6 @@ def export_onnx(
         warn(chance_warning(training.val_accuracy))
         note(f"  likely cure: {chance_cure()}")
     images = sample_images(training.data, contract.image_hw, seed=training.seed)
-    with messages().status(f"exporting {contract.loc.value} + {contract.backbone}"):
+    with working(f"exporting {contract.loc.value} + {contract.backbone}, and comparing with PyTorch"):
         agreement = write_onnx(checkpoint.model, onnx_file, contract, images, fused=fused)
     tell(f"{onnx_file}  {file_size(onnx_file)}  {agreement.images} images against PyTorch: {agreement}")

@@ -4,9 +4,8 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
-from io import TextIOWrapper
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TextIO
+from typing import TYPE_CHECKING, Annotated, Literal, TextIO
 
 import typer
 
@@ -16,22 +15,25 @@ from lstn.contract import Loc
 from lstn.errors import LstnError, UsageError
 from lstn.files import replacing
 from lstn.formats.outputs import OutputFile, check_folder, check_outputs, files_of
-from lstn.machine.cores import usable_cores
+from lstn.machine.cores import usable_cores, within_cores
 from lstn.machine.gpu import Device
 from lstn.terminal import messages, note
+from lstn.waiting import working
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lstn.runtime.inference.predict import ResultRow
     from lstn.runtime.inference.rows import Write
+    from lstn.warp import Colour
 
 _FILE_WIDTH = 100
 """Columns of a table that goes to a file or a pipe."""
 
 
 def infer(
-    paths: Annotated[list[str], typer.Argument(help="Images, and folders with images at any depth.", metavar="PATH")],
+    paths: Annotated[
+        list[str],
+        typer.Argument(help="Images, folders with images at any depth, globs, .txt lists and URLs.", metavar="PATH"),
+    ],
     engine: Annotated[
         Path | None,
         typer.Option(
@@ -67,24 +69,35 @@ def infer(
     workers: Annotated[
         int | None, typer.Option(metavar="N", min=1, help="Threads that decode images.", show_default="up to 8")
     ] = None,
+    truncated: Annotated[
+        Literal["read", "refuse"],
+        typer.Option(help="JPEGs that end early: refuse them, or read them with gray for what is missing."),
+    ] = "refuse",
+    max_megapixels: Annotated[
+        float, typer.Option(metavar="N", min=0.001, max=100_000, help="Refuse images of more million pixels.")
+    ] = 100,
     ray: Annotated[
         str | None,
         typer.Option(
             metavar="ADDRESS",
-            help="Run on this Ray cluster, or on one started here: local. PATH may be a glob, a .txt list or a URL; "
-            "--output is a folder, which a second run completes.",
+            help="Run on this Ray cluster, or on one started here: local. --output is a folder, which a second run "
+            "completes.",
         ),
     ] = None,
 ) -> None:
-    """Classify images; print a row for each, in the order given.
+    """Classify images.
 
-    An image that can't be read becomes a row with its error, the others go on, and the exit code is 1. JSON keeps every
-    file name exactly; CSV and tables show control characters escaped.
+    Prints a row for each image, in the order given. An image that cannot be read becomes a row with its error, the
+    others go on, and the exit code is 1. JSON keeps every file name exactly; CSV and tables escape control characters.
     """
-    from lstn.images import find_images
+    from lstn.data.listing import Skipped
+    from lstn.images import Reading
     from lstn.runtime.engines.opening import open_engine
     from lstn.runtime.inference.predict import predict
+    from lstn.runtime.inference.sources import is_url, list_images
+    from lstn.warp import outside_of
 
+    reading = Reading(max_pixels=round(max_megapixels * 1e6), truncated=truncated == "read")
     if ray is not None:
         if warps is not None:
             raise UsageError("--warps: not with --ray", hint="run those images on one machine")
@@ -101,13 +114,20 @@ def infer(
             device=device,
             threads=threads,
             workers=workers,
+            reading=reading,
         )
         return
+    within_cores(threads)
+    within_cores(workers)
     wanted = row_format(format_, output)
-    images = find_images([Path(path) for path in paths])
+    skipped = Skipped()
+    images = [name if is_url(name) else Path(name) for name in list_images(paths, skipped)]
+    if left_out := skipped.describe():
+        note(left_out)
     engine = chosen_engine(engine)
     if output is not None:
-        check_outputs([OutputFile(output, KINDS[wanted], "--output")], inputs=[*files_of(engine), *images])
+        read = [*files_of(engine), *(image for image in images if isinstance(image, Path))]
+        check_outputs([OutputFile(output, KINDS[wanted], "--output")], inputs=read)
     if warps is not None:
         check_folder("--warps", warps, [Path(path) for path in paths])
     # The decoders want the cores that ONNX Runtime's threads would spin on: measured, a quarter more images/s without.
@@ -116,9 +136,9 @@ def infer(
             raise UsageError(f"--warps: {engine} has no transformer; it was trained with --loc none")
         size = batch_size(batch, opened, engine)
         started = time.perf_counter()
-        rows = predict(opened, images, batch=size, top=top, workers=workers or min(8, usable_cores()))
+        rows = predict(opened, images, batch=size, top=top, workers=workers or min(8, usable_cores()), reading=reading)
         with closing(rows), _sink(wanted, output, opened.contract.labels, images, top) as write:
-            failed = _write_all(rows, write, warps)
+            failed = _write_all(rows, write, warps, outside_of(opened.contract.mean))
     took = time.perf_counter() - started
     goal = f" -> {output}" if output else ""
     note(f"{len(images)} images in {took:.1f} s, {len(images) / took:.0f} images/s{goal}")
@@ -126,7 +146,7 @@ def infer(
         raise LstnError(f"{failed} of {len(images)} images have no answer", hint="the error in their rows says why")
 
 
-def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None) -> int:
+def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None, outside: "Colour") -> int:
     """Return how many rows hold an error."""
     from lstn.runtime.inference.warp_pictures import save_warp
 
@@ -137,13 +157,13 @@ def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path
             done += 1
             failed += bool(row.error)
             if warps is not None:
-                save_warp(row, warps, number=done)
+                save_warp(row, warps, outside, number=done)
     return failed
 
 
 @contextmanager
 def _sink(
-    wanted: Format, output: Path | None, labels: Sequence[str], images: Sequence[Path], top: int
+    wanted: Format, output: Path | None, labels: Sequence[str], images: Sequence[Path | str], top: int
 ) -> Iterator["Write"]:
     """Yield what writes the rows of one batch and moves the progress bar on."""
     from rich.console import Console
@@ -164,7 +184,10 @@ def _sink(
             Format.CSV: lambda: csv_rows(stream, top=min(top, len(labels))),
         }
         hidden = on_screen and bar is not console
-        with writers[wanted]() as write, _progress(len(images), bar, hidden=hidden) as advance:
+        with (
+            writers[wanted]() as write,
+            working(f"classifying {len(images):,} images", len(images), console=bar, hidden=hidden) as advance,
+        ):
 
             def write_and_advance(rows: Sequence["ResultRow"]) -> None:
                 write(rows)
@@ -176,27 +199,7 @@ def _sink(
 @contextmanager
 def _destination(output: Path | None) -> Iterator[TextIO]:
     if output is None:
-        if isinstance(sys.stdout, TextIOWrapper):
-            sys.stdout.reconfigure(errors="backslashreplace")  # a label that the terminal's encoding lacks
         yield sys.stdout
         return
     with replacing(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
         yield stream
-
-
-@contextmanager
-def _progress(total: int, console: "Console", *, hidden: bool) -> Iterator[Callable[[int], None]]:
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TimeRemainingColumn
-
-    columns = (BarColumn(bar_width=None), TaskProgressColumn(), MofNCompleteColumn(), TimeRemainingColumn(compact=True))
-    bar = Progress(
-        *columns,
-        console=console,
-        transient=True,
-        disable=hidden or not console.is_terminal,
-        redirect_stdout=False,
-        redirect_stderr=False,
-    )
-    with bar:
-        task = bar.add_task("", total=total)
-        yield lambda count: bar.advance(task, count)

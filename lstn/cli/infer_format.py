@@ -1,4 +1,4 @@
-"""How `lstn infer` writes rows, and how many images a call of the engine gets."""
+"""Formats of the rows of `lstn infer`, and how many images one call of the engine gets."""
 
 import sys
 from enum import Enum
@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 
 from lstn.errors import UsageError
 from lstn.formats.outputs import ROWS_CSV, ROWS_JSON, ROWS_JSONL, ROWS_TABLE
+from lstn.machine.memory import batch_of
 
 if TYPE_CHECKING:
     from lstn.runtime.engines.base import Engine
     from lstn.runtime.ray.ray_infer import Pool
 
 _DEFAULT_BATCH = 32
-_DEFAULT_BYTES = 64 << 20
-"""Of one batch of pixels, so that a model of huge images doesn't take the memory."""
 
 
 class Format(str, Enum):
@@ -64,5 +63,4 @@ def batch_size(wanted: int | None, opened: "Engine | Pool", engine: Path) -> int
     """
     if wanted is not None and wanted > opened.max_batch:
         raise UsageError(f"--batch {wanted}: {engine} takes {opened.max_batch} images at most")
-    height, width = opened.contract.image_hw
-    return wanted or min(opened.max_batch, _DEFAULT_BATCH, max(1, _DEFAULT_BYTES // (height * width * 3)))
+    return wanted or batch_of(opened.contract.image_hw, min(opened.max_batch, _DEFAULT_BATCH))

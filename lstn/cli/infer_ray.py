@@ -2,11 +2,15 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lstn.cli.infer_format import Format, batch_size
 from lstn.errors import LstnError, UsageError
 from lstn.machine.gpu import Device
 from lstn.terminal import note
+
+if TYPE_CHECKING:
+    from lstn.images import Reading
 
 
 def infer_on_ray(
@@ -21,6 +25,7 @@ def infer_on_ray(
     device: Device,
     threads: int | None,
     workers: int | None,
+    reading: "Reading",
 ) -> None:
     """Answer the images that `words` stand for on a Ray cluster; see `infer` for the options.
 
@@ -44,7 +49,7 @@ def infer_on_ray(
         with open_pool(address, engine, device=device, threads=threads) as pool:
             started = time.perf_counter()
             size = batch_size(batch, pool, engine)
-            pool.infer(words, parts, batch=size, top=top, workers=workers)
+            pool.infer(words, parts, batch=size, top=top, workers=workers, reading=reading)
         took = time.perf_counter() - started
     count = len(parts.done) - before
     skipped = f", {before} done before" if before else ""

@@ -27,9 +27,10 @@ def inspect(
     ],
     json_: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
 ) -> None:
-    """Say what a file is: contract, inputs, outputs, operators; or a plan's header and sidecar.
+    """Show what a model file is.
 
-    Nothing but lstn itself needs to be installed. The exit code is 1 if something is wrong with the file.
+    Shows contract, inputs, outputs and operators, or a plan's header and sidecar. Only lstn itself has to be installed.
+    The exit code is 1 if something is wrong with the file.
     """
     found = inspect_file(checkpoint_of(file) if file.is_dir() else file)
     if json_:

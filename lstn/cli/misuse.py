@@ -1,4 +1,4 @@
-"""What the parser of the command line refuses, said as every other error is."""
+"""Misuse of the command line: the parser's errors, worded like every other error."""
 
 import re
 from difflib import get_close_matches
@@ -10,10 +10,10 @@ _NOT_ONE_OF = re.compile(r"(?:Value error, )?'(.*)' is not one of (.*?)\.?", re.
 _UNKNOWN = re.compile(r"No such (option|command):? '?([^' ]+?)'?\.?(?: .*)?", re.DOTALL)
 _WORDS = {
     r"Value error, ": "",
-    r"Input should be a valid (\w+), unable to parse .*": r"wanted a valid \1",
-    r"Input should be greater than or equal to (\S+)": r"wanted \1 or more",
-    r"Input should be less than or equal to (\S+)": r"wanted \1 or less",
-    r"Input should be ": "wanted ",
+    r"Input should be a valid (\w+), unable to parse .*": r"expected a valid \1",
+    r"Input should be greater than or equal to (\S+)": r"expected \1 or more",
+    r"Input should be less than or equal to (\S+)": r"expected \1 or less",
+    r"Input should be ": "expected ",
 }
 """How the parser's words are said here."""
 
@@ -34,7 +34,7 @@ def usage_error(error: Exception) -> UsageError:
         if (choice := _NOT_ONE_OF.fullmatch(why)) is not None:
             names = re.findall(r"'([^']*)'", choice[2])
             return UsageError(
-                f"{option} {choice[1]}: wanted one of {', '.join(names)}", hint=_meant(choice[1], names) or manual
+                f"{option} {choice[1]}: expected one of {', '.join(names)}", hint=_meant(choice[1], names) or manual
             )
         return UsageError(f"{option}: {_said(why)}", hint=manual)
     if (unknown := _UNKNOWN.fullmatch(message)) is not None:

@@ -57,9 +57,10 @@ def serve(
     ] = None,
     tls_key: Annotated[Path | None, typer.Option(metavar="FILE", help="Its private key, PEM, unencrypted.")] = None,
 ) -> None:
-    """Answer over HTTP and gRPC, in batches, by the Open Inference Protocol v2 (Triton, KServe and their clients).
+    """Answer requests over HTTP and gRPC.
 
-    SIGTERM stops it once everything accepted is answered; SIGHUP opens the models anew whose files have changed.
+    It answers in batches, by the Open Inference Protocol v2 (Triton, KServe and their clients). SIGTERM stops
+    the server when everything accepted is answered. SIGHUP opens the models again whose files have changed.
     """
     from lstn.runtime.serving.access import check_host, read_certificate, read_guard
     from lstn.runtime.serving.generation import Batching
@@ -88,12 +89,12 @@ def _named(given: list[Path] | None, names: list[str]) -> dict[str, Path]:
     for path, name in zip(engines, names or [_own_name(path) for path in engines], strict=True):
         if not _NAME.fullmatch(name):
             raise UsageError(
-                f"{name!r} can't name a model; wanted up to 64 letters, digits, '.', '_' and '-'",
+                f"{name!r} can't name a model; expected up to 64 letters, digits, '.', '_' and '-'",
                 hint="give another with --name",
             )
         if name in named:
             raise UsageError(
-                f"two models are called {name}", hint="tell them apart with --name, once for each --engine"
+                f"two models are called {name}", hint="distinguish them with --name, once for each --engine"
             )
         named[name] = path
     return {name: chosen_engine(path) for name, path in named.items()}

@@ -15,10 +15,11 @@ from lstn.errors import LstnError, UsageError
 from lstn.files import remove_leftovers, write_text
 from lstn.formats.outputs import PAGE as WEB_PAGE
 from lstn.formats.outputs import STUDY, OutputFile, check_folder, check_outputs
-from lstn.lock import locked
-from lstn.machine.cores import usable_cores
+from lstn.machine.cores import usable_cores, within_cores
+from lstn.machine.lock import locked
 from lstn.recipe import DEFAULT_RECIPE, by_recipe
 from lstn.terminal import note
+from lstn.waiting import say_loading
 
 if TYPE_CHECKING:
     import torch
@@ -72,16 +73,21 @@ def study(
     ] = "none",
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[
-        int | None, typer.Option(min=0, help="Processes that decode images.", show_default="one per core, up to 8")
+        int | None,
+        typer.Option(
+            callback=within_cores, min=0, help="Processes that decode images.", show_default="one per core, up to 8"
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where runs and results go.")] = Path("study"),
 ) -> None:
-    """Compare localizers fairly: the same backbone, budget and seeds, and what comes of it with intervals.
+    """Compare localizers fairly.
 
-    FOLDER gets a run for each localizer and seed, study.json, and study.html: errors, paired differences, accuracy
-    against rotation, scale and shift of the test images, and the warps side by side. Whatever is finished isn't trained
-    again: after a stop the same command goes on, and with more --seeds or --locs it adds to what there is.
+    All localizers get the same backbone, budget and seeds. FOLDER gets a run for each localizer and seed, study.json,
+    and study.html: errors with intervals, paired differences, accuracy against rotation, scale and shift of the test
+    images, and the warps side by side. Finished runs are not trained again: after a stop, the same command continues,
+    and with more --seeds or --locs it adds to what there is.
     """
+    say_loading(f"comparing {locs} on {data}")
     from lstn.data.dataset import require_test
     from lstn.nn.device import choose_device
     from lstn.research.study.study_results import whole_study
@@ -195,11 +201,12 @@ def _write(out: Path, study: "Study", options: "Options") -> None:
     from lstn.data.dataset import open_data
     from lstn.research.study.study_page import page
     from lstn.research.study.study_results import SHOWN, spaced, summary
+    from lstn.warp import outside_of
 
-    test = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed).test
-    images = [test[int(index)][0] for index in spaced(len(test), SHOWN)]
+    data = open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed)
+    images = [data.test[int(index)][0] for index in spaced(len(data.test), SHOWN)]
     write_text(out / RESULTS, json.dumps(summary(study), ensure_ascii=False, indent=1) + "\n")
-    write_text(out / PAGE, page(study, images))
+    write_text(out / PAGE, page(study, images, outside_of(data.mean)))
 
 
 def _show(study: "Study") -> None:

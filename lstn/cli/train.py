@@ -17,9 +17,10 @@ from lstn.contract import CONTROLS, MAX_ITERATIONS, At, Loc, ThetaForm
 from lstn.errors import UsageError
 from lstn.health.run_files import RUNS, run_folder
 from lstn.health.run_health import finished_epochs
-from lstn.machine.cores import usable_cores
+from lstn.machine.cores import usable_cores, within_cores
 from lstn.recipe import DEFAULT_RECIPE, by_recipe
 from lstn.terminal import messages, note
+from lstn.waiting import say_loading
 
 if TYPE_CHECKING:
     import torch
@@ -30,8 +31,10 @@ if TYPE_CHECKING:
 MAX_SEED = 2**63 - 1
 """torch and NumPy both take it."""
 
-_MAY_CHANGE = frozenset({"resume", "epochs", "patience", "workers", "device", "tensorboard", "compile_backbone"})
-"""Options that a resumed run may be given anew: the rest would make it another run."""
+_MAY_CHANGE = frozenset(
+    {"resume", "data", "epochs", "patience", "workers", "device", "tensorboard", "compile_backbone"}
+)
+"""Options that a resumed run may be given: the rest would make it another run. Of data the contents are compared."""
 
 
 Rate = Annotated[
@@ -97,7 +100,7 @@ def train(
     ] = None,
     recipe: Annotated[
         Literal["paper", "robust"],
-        typer.Option(help="How weights are fitted (docs/training.md); the options down to --in-frame override it."),
+        typer.Option(help="How weights are fitted; the options down to --in-frame override it."),
     ] = DEFAULT_RECIPE,
     patience: Annotated[
         int | None,
@@ -136,7 +139,10 @@ def train(
     workers: Annotated[
         int | None,
         typer.Option(
-            min=0, help="Processes that decode images too many for memory.", show_default="one per core, up to 8"
+            callback=within_cores,
+            min=0,
+            help="Processes that decode images too many for memory.",
+            show_default="one per core, up to 8",
         ),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of weights, order and drawn data.")] = 0,
@@ -151,12 +157,14 @@ def train(
         bool, typer.Option("--tensorboard", help="Log curves and warps for TensorBoard, in the run's folder.")
     ] = False,
 ) -> None:
-    """Train a classifier with a spatial transformer, and keep the best epoch.
+    """Train a classifier with a transformer.
 
-    The run's folder, runs/NAME, holds checkpoint.safetensors (the best epoch), metrics.jsonl, test.json, pictures of
-    curves, confusions and warps, and last.safetensors, from which --resume goes on after Ctrl-C or a crash. lstn doctor
-    says of it whether its transformer is alive. Processes started by torchrun share every batch (docs/training.md).
+    The folder of the run, runs/NAME, holds checkpoint.safetensors (the best epoch), metrics.jsonl, test.json, pictures
+    of curves, confusions and warps, and last.safetensors, from which --resume continues after Ctrl-C or a crash.
+    lstn doctor RUN says whether its transformer is alive. Processes started by torchrun share every batch.
+    docs/how-to/training.md explains all of this.
     """
+    say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
     from lstn.train.loop import fit
     from lstn.train.watch.board import Board
 
@@ -199,9 +207,12 @@ def chosen_options(context: typer.Context, fixed: Mapping[str, object]) -> "Opti
     given = {each.name: value for each in fields(Options) if (value := context.params.get(each.name)) is not None}
     for name, value in given.items():
         if isinstance(value, float) and not math.isfinite(value):
-            raise UsageError(f"--{name.replace('_', '-')} {value} is no number to train with", hint="give a finite one")
-    if (root := context.params["data_root"]) is not None:
-        given["data"] = rooted(given["data"], root)
+            option = f"--{name.replace('_', '-')}"
+            raise UsageError(f"{option} {value} is not a number to train with", hint="give a finite number")
+    from lstn.data.dataset import located
+
+    root = context.params["data_root"]
+    given["data"] = located(given["data"]) if root is None else rooted(given["data"], root)
     of_set = usual(given["data"])
     defaults = {"image_size": usual_size(given["model"], of_set.image_size), "epochs": of_set.epochs}
     return Options(**asdict(recipe_for(context.params["recipe"], given["model"])) | defaults | given | dict(fixed))
@@ -258,7 +269,7 @@ def _resumed(context: typer.Context, folder: Path, given: "Options") -> "Options
     from lstn.train.run_state import LAST, read_options
 
     if not (folder / LAST).is_file():
-        raise UsageError(f"{folder}: no {LAST} here, so this is no run", hint="start one with: lstn train")
+        raise UsageError(f"{folder}: no {LAST} here, so this is not a run", hint="start one with: lstn train")
     stored = read_options(folder / LAST)
     sources = {name: context.get_parameter_source(name) for name in context.params}
     typed = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
@@ -270,7 +281,7 @@ def _resumed(context: typer.Context, folder: Path, given: "Options") -> "Options
                 f"{option} can't change in a run that is resumed{has}",
                 hint=f"leave {option} out, or start a new run",
             )
-    return replace(stored, **{name: getattr(given, name) for name in ("epochs", "patience") if name in typed})
+    return replace(stored, **{name: getattr(given, name) for name in ("data", "epochs", "patience") if name in typed})
 
 
 @contextmanager

@@ -1,51 +1,65 @@
-"""What `lstn train` shows: a bar and a line an epoch, warnings of the transformer, and the pictures at the end."""
+"""Display of `lstn train`: the start, the time left, a line an epoch, warnings, and the pictures at the end."""
 
+import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import typer
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from lstn.health.chance import FEWEST_EPOCHS, FEWEST_STEPS, at_chance, chance_cure, chance_warning
+from lstn.machine.cores import usable_cores
 from lstn.terminal import messages, note, warn
+from lstn.waiting import duration, telling
 
 if TYPE_CHECKING:
     from lstn.health.liveness import Health
     from lstn.health.run_health import Epoch
     from lstn.images import Pixels
-    from lstn.train.loop import TrainingResult, Watcher
+    from lstn.train.loop import Outlook, TrainingResult, Watcher
     from lstn.train.options import Options
+    from lstn.train.pace import Pace
     from lstn.train.watch.board import Board
-    from lstn.warp import Theta
+    from lstn.warp import Colour, Theta
 
 _WORST = 3
 """Classes and confusions that are printed; test.json has all."""
+
+_SMALLEST = 32
+"""Pixels below which a smaller image isn't recommended."""
+
+_HOURS_S = 3600.0
+"""A run that takes longer on a CPU is worth a word on what is quicker."""
+
+_SOON_S = 4.0
+"""How long after the first step the time left is said, if the second takes so long."""
 
 _COLUMNS = (
     TextColumn("epoch {task.fields[epoch]}"),
     BarColumn(bar_width=24),
     TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.1%}"),
-    TimeRemainingColumn(compact=True),
+    TextColumn("{task.fields[left]}"),
 )
 
 
 @contextmanager
 def watching(options: "Options", board: "Board | None", opening: str = "") -> Iterator["Watcher"]:
-    """Yield what shows a bar for the whole run, so that its time left is the user's, and a line for every epoch.
+    """Yield what shows how the run goes: what begins, the time left, and a line for every epoch.
 
     opening: what a new run says first; empty for nothing
     """
     from lstn.train.loop import Watcher
 
     with Progress(*_COLUMNS, console=messages(), transient=True, disable=not messages().is_terminal) as progress:
-        task = progress.add_task("", total=None, epoch="1", loss=0.0, accuracy=0.0)
+        task = progress.add_task("", total=None, epoch="1", loss=0.0, accuracy=0.0, left="")
         shown = _Shown(progress, task, options, board, opening)
         try:
-            yield Watcher(shown.started, shown.step, shown.epoch, shown.warped)
+            with telling(shown.describe):
+                yield Watcher(shown.started, shown.step, shown.epoch, shown.warped)
         finally:
-            if board is not None:
-                board.close()
+            shown.close()
 
 
 class _Shown:
@@ -53,28 +67,95 @@ class _Shown:
         self, progress: Progress, task: TaskID, options: "Options", board: "Board | None", opening: str
     ) -> None:
         self._progress, self._task, self._options, self._board = progress, task, options, board
-        self._epochs, self._opening = options.epochs, opening
-        self._images_per_epoch = 0
+        self._outlook: Outlook | None = None
+        self._pace: Pace | None = None
+        self._where = ""
+        self._soon: threading.Timer | None = None
+        self._timed = threading.Lock()
+        self._opening = opening
         self._told = ""
         self._told_chance = False
 
-    def started(self, images: int, finished: int) -> None:
-        self._images_per_epoch = images
-        self._progress.update(self._task, total=images * self._epochs)
-        if finished:
-            note(f"resuming after epoch {finished}")
+    def close(self) -> None:
+        if self._soon is not None:
+            self._soon.cancel()
+        if self._board is not None:
+            self._board.close()
+
+    def started(self, outlook: "Outlook") -> None:
+        from lstn.train.pace import Pace
+
+        epochs = self._options.epochs
+        self._outlook = outlook
+        self._pace = Pace(images=outlook.images, val_images=outlook.val_images, steps=outlook.steps, epochs=epochs)
+        self._progress.update(self._task, total=outlook.images * epochs)
+        if outlook.finished:
+            note(f"resuming after epoch {outlook.finished}")
         elif self._opening:
             note(self._opening)
+        place = f"the CPU, {usable_cores()} cores" if outlook.device == "cpu" else outlook.device
+        note(
+            f"{self._options.loc.value} + {self._options.model}, {outlook.parameters:,} parameters, on {place}: "
+            f"{outlook.images:,} training images in {outlook.steps:,} steps of {self._options.batch_size}, "
+            f"{'1 epoch' if epochs == 1 else f'at most {epochs} epochs'}"
+        )
+
+    def describe(self) -> str:
+        if self._pace is None:
+            return "reading the images"
+        if not self._pace.steps_taken:
+            return f"the first step: {duration(time.monotonic() - self._pace.began)} so far"
+        left = self._pace.left_s
+        return f"{self._where}, {duration(left)} left" if left else self._where
 
     def step(self, epoch: int, seen: int, loss: float, accuracy: float) -> None:
-        done = (epoch - 1) * self._images_per_epoch + seen
-        self._progress.update(self._task, completed=done, epoch=f"{epoch}/{self._epochs}", loss=loss, accuracy=accuracy)
+        assert self._pace is not None  # a run starts before its first step
+        assert self._outlook is not None
+        first = not self._pace.steps_taken
+        self._pace.step(epoch, seen)
+        if first:
+            self._soon = threading.Timer(_SOON_S, self._say_pace)
+            self._soon.daemon = True
+            self._soon.start()
+        elif time.monotonic() - self._pace.began > _SOON_S / 2:
+            self._say_pace()
+        place = f"{epoch}/{self._options.epochs}"
+        self._where = f"epoch {place}: {seen:,} of {self._outlook.images:,} images, loss {loss:.3f}"
+        if seen == self._outlook.images:
+            self._where = f"epoch {place}: the validation images"
+        self._progress.update(
+            self._task,
+            completed=(epoch - 1) * self._outlook.images + seen,
+            epoch=place,
+            loss=loss,
+            accuracy=accuracy,
+            left=f"{duration(self._pace.left_s)} left",
+        )
+
+    def _say_pace(self) -> None:
+        """Say once how long a step, an epoch and the run take; on a CPU, of a long run, what is quicker."""
+        if not self._timed.acquire(blocking=False):  # for good: it is said already
+            return
+        assert self._pace is not None
+        assert self._outlook is not None
+        left = self._pace.left_s
+        note(
+            f"a step takes {self._pace.step_s:.2g} s, an epoch {duration(self._pace.epoch_s)}, "
+            f"and what is left {duration(left)} if it doesn't stop early"
+        )
+        if self._outlook.device == "cpu" and left > _HOURS_S:
+            smaller = self._options.image_size // 2
+            quarter = f"--image-size {smaller} takes a quarter of that; " if smaller >= _SMALLEST else ""
+            warn(f"this run takes hours on a CPU. {quarter}--model cnn, fewer --epochs and a GPU are quicker, too")
 
     def epoch(self, row: "Epoch", best: "Epoch") -> None:
         figures = f"loss {row['train_loss']:.3f}  accuracy {row['train_accuracy']:6.1%}"
         figures += f"  validation {row['val_accuracy']:6.1%}  {row['seconds']:5.1f} s"
-        note(f"epoch {row['epoch']:3d}/{self._epochs}  {figures}{'  best' if row is best else ''}")
-        steps = row["epoch"] * -(-self._images_per_epoch // self._options.batch_size)
+        note(f"epoch {row['epoch']:3d}/{self._options.epochs}  {figures}{'  best' if row is best else ''}")
+        if self._pace is not None:
+            self._pace.epoch(row["seconds"])
+        self._where = f"after epoch {row['epoch']}"
+        steps = row["epoch"] * self._outlook.steps if self._outlook is not None else 0
         if row["epoch"] >= FEWEST_EPOCHS and steps >= FEWEST_STEPS:
             self._warn_of_chance(row)
         if "transformer" in row:
@@ -82,9 +163,9 @@ class _Shown:
         if self._board is not None:
             self._board.epoch(row)
 
-    def warped(self, epoch: int, pixels: "Pixels", theta: "Theta") -> None:
+    def warped(self, epoch: int, pixels: "Pixels", theta: "Theta", outside: "Colour") -> None:
         if self._board is not None:
-            self._board.warped(epoch, pixels, theta)
+            self._board.warped(epoch, pixels, theta, outside)
 
     def _warn_of_chance(self, row: "Epoch") -> None:
         """Say it once, when it is first so."""
@@ -114,23 +195,25 @@ def report(result: "TrainingResult", options: "Options") -> None:
         draw_curves,
         draw_warps,
     )
+    from lstn.warp import outside_of
 
+    outside = outside_of(result.contract.mean)
     folder, title = result.checkpoint.parent, f"{options.loc.value} + {options.model}"
     draw_curves(folder / CURVES, result.history, title)
     draw_confusion(folder / CONFUSION, result.scores, title)
     write_text(folder / TEST, result.scores.to_json())
     left = [CURVES, CONFUSION, TEST]
     if result.shown is not None:
-        draw_warps(folder / WARPS, result.model, result.val)
+        draw_warps(folder / WARPS, result.model, result.val, outside)
         left.append(WARPS)
     if result.shown is not None and result.warps:
-        draw_animation(folder / ANIMATION, result.shown, result.warps)
+        draw_animation(folder / ANIMATION, result.shown, result.warps, outside)
         left.append(ANIMATION)
     _name_the_worst(result)
-    accuracy = "test accuracy" if not result.test_is_val else "for want of test images, validation accuracy"
+    accuracy = "test accuracy" if not result.test_is_val else "there are no test images, so validation accuracy"
     typer.echo(
         f"{result.checkpoint}: {accuracy} {result.test_accuracy:.1%} on {result.test_images} images, "
-        f"weights of epoch {result.best['epoch']}; beside it {', '.join(left)}, metrics.jsonl"
+        f"weights of epoch {result.best['epoch']}; next to it {', '.join(left)}, metrics.jsonl"
     )
     if at_chance(result.best["val_accuracy"], result.best.get("chance")):
         warn(chance_warning(result.best["val_accuracy"]))
@@ -142,8 +225,9 @@ TEST = "test.json"
 
 def _name_the_worst(result: "TrainingResult") -> None:
     scores = result.scores
-    order = [index for index in scores.recall.argsort() if scores.recall[index] < 1][:_WORST]
+    recall = scores.recall
+    order = [index for index in recall.argsort() if recall[index] < 1][:_WORST]
     if order:
-        classes = ", ".join(f"{scores.labels[index]} {scores.recall[index]:.0%}" for index in order)
+        classes = ", ".join(f"{scores.labels[index]} {recall[index]:.0%}" for index in order)
         taken = ", ".join(f"{truth} for {wrong} ({count})" for truth, wrong, count in scores.confusions(_WORST))
         note(f"worst classes: {classes}; most often taken: {taken}")

@@ -9,27 +9,42 @@ from pathlib import Path
 
 from lstn.contract import Contract
 from lstn.data.digits import DIGIT_EPOCHS, DIGIT_LABELS, DIGIT_MEAN, DIGIT_SIZE, DIGIT_STD, Digits
-from lstn.data.folders import lacks_test, open_folder
+from lstn.data.folders import open_folder
+from lstn.data.layout import lists_test
 from lstn.data.published.mnist import MNIST_SETS, MNIST_SIDES, open_mnist
 from lstn.data.published.named_sets import NAMED, open_named
 from lstn.data.splits import DataSet, Split
 from lstn.errors import DataError, UsageError
 from lstn.machine.caches import cache_folder
 
-__all__ = ["DataSet", "Split", "Usual", "open_data", "open_data_of", "require_test", "rooted", "set_and_root", "usual"]
+__all__ = [
+    "DataSet",
+    "Split",
+    "Usual",
+    "check_labels",
+    "located",
+    "open_data",
+    "open_data_of",
+    "require_test",
+    "rooted",
+    "set_and_root",
+    "usual",
+]
 
 _PREFIX = "folder:"
 
 
-def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0) -> DataSet:
+def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0, labels: tuple[str, ...] | None = None) -> DataSet:
     """Open the data set that `--data` names, at the model's input size.
 
-    `digits` is embedded (see `lstn.data.digits`); `folder:PATH` reads PATH/{train,val,test}/<class>/*, where val stands
-    in for a missing test, with a warning; a folder without these splits, PATH/<class>/*, is split 80/10/10 per class by
-    `seed`.
+    `digits` is embedded (see `lstn.data.digits`); `folder:PATH` reads PATH/{train,val,test}/<class>/*, where validation
+    images are tested if there is no test/, with a warning; a folder without these splits, PATH/<class>/*, is split
+    80/10/10 per class by `seed` (`lstn.data.folders`).
     NAME or NAME:ROOT is a published set whose files lie below ROOT, by default the user's cache folder: `cifar10`,
     `caltech101`, `gtsrb` and `svhn`, unpacked when they are first opened; `mnist`, and drawn from it `mnist-r`,
     `mnist-rts`, `mnist-p`, `mnist-e` and `mnist-cluttered` (see `lstn.data.distortion`).
+
+    labels: the classes of a model that was trained, of which a folder may have fewer; None: to train on
 
     Raises:
         UsageError: no such data set or folder.
@@ -37,6 +52,8 @@ def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0) -> DataSet
             whose training images all are; the files of a published set aren't there, aren't the official ones, or can't
             be unpacked there.
     """
+    if not spec:
+        raise UsageError("the model doesn't say what it was trained on", hint="name its data set: --data folder:PATH")
     if spec == "digits":
         return DataSet(
             DIGIT_LABELS,
@@ -47,36 +64,47 @@ def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0) -> DataSet
             parts="10,000, 1,000 and 1,000 digits of MNIST, the last from its test file",
         )
     if spec.startswith(_PREFIX):
-        return open_folder(Path(spec[len(_PREFIX) :]).expanduser(), image_hw, seed)
+        return open_folder(_folder(spec), image_hw, seed, labels=labels)
     if named := set_and_root(spec):
         name, root = named
         return open_mnist(name, root, image_hw, seed) if name in MNIST_SETS else open_named(name, root, image_hw)
+    here = Path(spec).expanduser()
     raise UsageError(
-        f"unknown data set {spec!r}", hint=f"use digits, {', '.join(_names())}, or folder:PATH for images of your own"
+        f"unknown data set {spec!r}",
+        hint=f"for the folder {here}: --data folder:{spec}"
+        if here.is_dir()
+        else f"use digits, {', '.join(_names())}, or folder:PATH for images of your own",
     )
 
 
 def open_data_of(contract: Contract, spec: str, *, seed: int | None) -> DataSet:
-    """Open the data set that `--data` names for a model that was trained: at its input size, and of its classes.
+    """Open the data set that `--data` names for a model that was trained: at its input size, numbered by its classes.
 
-    seed: what it was trained with; None: nobody says, which is 0 unless it decides what the model was trained on
+    A folder may have fewer classes than the model, and only some of the splits.
+
+    seed: what it was trained with; None: nobody says, which is 0 unless it decides what the model was trained on: then
+          these splits can't be opened
 
     Raises:
-        UsageError, DataError: as for `open_data`; or the classes are others than the model's, or in another order; or
-            the set is split by a seed that nobody says.
+        UsageError, DataError: as for `open_data`; or the classes are not the model's; a split depends on a seed that
+            nobody says, when it is opened.
     """
-    data = open_data(spec, image_hw=contract.image_hw, seed=seed or 0)
-    if data.labels != contract.labels:
-        ours, theirs = (f"{len(labels)} classes, {labels[0]!r:.40} first" for labels in (contract.labels, data.labels))
-        raise DataError(
-            f"--data {spec} has {theirs}; the model has {ours}", hint="name the data set that the model was trained on"
-        )
-    if seed is None and data.split_by_seed:
-        raise UsageError(
-            f"--data {spec} is split by a seed, and this file doesn't say which one its model was trained with",
-            hint="add --seed N, as given to lstn train, or else 0: with another, training images are among them",
+    data = open_data(spec, image_hw=contract.image_hw, seed=seed or 0, labels=contract.labels)
+    check_labels(contract, data, spec)
+    if seed is None and data.by_seed:
+        data.refuse_splits(
+            data.by_seed,
+            UsageError(
+                f"--data {spec} is split by a seed, and this file doesn't say which one its model was trained with",
+                hint="add --seed N, as given to lstn train, or else 0: with another, training images are among them",
+            ),
         )
     return data
+
+
+def located(spec: str) -> str:
+    """Return `spec` with an absolute path, so that it means the same from every working folder."""
+    return f"{_PREFIX}{_folder(spec).absolute()}" if spec.startswith(_PREFIX) else spec
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,14 +126,31 @@ def usual(spec: str) -> Usual:
     return Usual(MNIST_SIDES[named[0]]) if named and named[0] in MNIST_SIDES else Usual()
 
 
+def check_labels(contract: Contract, data: DataSet, spec: str) -> None:
+    """Refuse a data set of other classes than the model's, or in another order; `spec` is its name.
+
+    Raises:
+        DataError: it is one.
+    """
+    if data.labels != contract.labels:
+        ours, theirs = (f"{len(labels)} classes, {labels[0]!r:.40} first" for labels in (contract.labels, data.labels))
+        raise DataError(
+            f"--data {spec} has {theirs}; the model has {ours}", hint="name the data set that the model was trained on"
+        )
+
+
 def require_test(spec: str) -> None:
     """Check that a set has test images of its own, before anything is trained to be compared on them.
 
     Raises:
         UsageError: a folder with train/ and val/ alone, whose validation images would choose the epoch and test it.
     """
-    if spec.startswith(_PREFIX) and lacks_test(root := Path(spec[len(_PREFIX) :]).expanduser()):
+    if spec.startswith(_PREFIX) and (root := _folder(spec)).is_dir() and not lists_test(root):
         raise UsageError(f"{root}: no test/, and validation images choose the epoch", hint=f"make {root / 'test'}")
+
+
+def _folder(spec: str) -> Path:
+    return Path(spec[len(_PREFIX) :]).expanduser()
 
 
 def set_and_root(spec: str) -> tuple[str, Path] | None:

@@ -1,8 +1,8 @@
 """The embedded data set: 12,000 of MNIST's handwritten digits, each turned, scaled and shifted on a larger canvas.
 
 MNIST is by Yann LeCun and Corinna Cortes, licensed under CC BY-SA 3.0 (http://yann.lecun.com/exdb/mnist/). The digits
-are a subset of it, cropped to their 20 x 20 box and reduced to 16 gray levels by `scripts/make_digits.py`. Test digits
-are from MNIST's test file, whose writers are not those of the training file.
+are a subset of it, cropped to their 20 x 20 box and reduced to 16 gray levels by `benchmarks/make_digits.py`. Test
+digits are from MNIST's test file, whose writers are not those of the training file.
 
 Rotation, scale, place and clutter depend on the seed, the digit's number and the epoch alone, so an image is the same
 on every machine.

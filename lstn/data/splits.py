@@ -1,13 +1,18 @@
-"""What a data set is to every stage: class names, and splits of (pixels, label) that can be indexed."""
+"""Data sets as every stage sees them: class names, and splits of (pixels, label) that can be indexed."""
 
 from collections.abc import Callable
 from functools import cached_property
 from typing import Literal, Protocol, TypeAlias
 
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD
+from lstn.errors import LstnError, UsageError
 from lstn.images import Pixels
 
 SplitName: TypeAlias = Literal["train", "val", "test"]
+
+AnySplit: TypeAlias = Literal["train", "val", "test", "all"]
+"""`all` is every image of a folder, whatever its split, for a model that was trained on none of them."""
+
 SPLIT_NAMES: tuple[SplitName, ...] = ("train", "val", "test")
 
 
@@ -34,8 +39,10 @@ class DataSet:
     mean, std: per RGB channel on the 0..1 scale
     mirrors:   a mirrored image still shows its class, which is not so with digits and traffic signs
     parts:     how the images were divided into splits, in words, for the checkpoint's history
-    split_by_seed: which image is in which split hangs on the seed; with another, training images are tested
-    test_is_val:   there are no test images, and the validation images stand in for them
+    by_seed:   the splits whose images depend on the seed; with another seed, training images are tested
+    test_is_val: there are no test images, and the validation images are tested instead
+    open_all:  opens every image as one split; None where that isn't possible
+    found:     what a folder holds and what was left out, in one line; empty for published sets
     """
 
     def __init__(
@@ -47,14 +54,29 @@ class DataSet:
         std: tuple[float, float, float] = IMAGENET_STD,
         mirrors: bool = True,
         parts: str = "",
-        split_by_seed: bool = False,
+        by_seed: frozenset[SplitName] = frozenset(),
         test_is_val: bool = False,
+        open_all: Callable[[], Split] | None = None,
+        found: str = "",
     ) -> None:
         self.labels = labels
         self.mean, self.std = mean, std
         self.mirrors = mirrors
         self.parts = parts
-        self.split_by_seed, self.test_is_val = split_by_seed, test_is_val
+        self.by_seed, self.test_is_val = by_seed, test_is_val
+        self.found = found
+        self._open_all = open_all
+        self._open_split = open_split
+
+    def refuse_splits(self, names: frozenset[SplitName], error: LstnError) -> None:
+        """Raise `error` when one of these splits is opened."""
+        opened = self._open_split
+
+        def open_split(name: SplitName) -> Split:
+            if name in names:
+                raise error
+            return opened(name)
+
         self._open_split = open_split
 
     @cached_property
@@ -71,3 +93,20 @@ class DataSet:
     def test(self) -> Split:
         """What is looked at once, at the end."""
         return self._open_split("test")
+
+    @property
+    def whole(self) -> bool:
+        """Return whether every image can be opened as one split, `all`."""
+        return self._open_all is not None
+
+    def split(self, name: AnySplit) -> Split:
+        """Return the split of this name.
+
+        Raises:
+            UsageError: `all` of a set that can't be opened as one.
+        """
+        if name != "all":
+            return {"train": lambda: self.train, "val": lambda: self.val, "test": lambda: self.test}[name]()
+        if self._open_all is None:
+            raise UsageError("only folders of images can be opened as one split", hint="choose train, val or test")
+        return self._open_all()

@@ -1,1 +1,1 @@
-"""How good any model's answers are, on images as they are and disturbed by known amounts."""
+"""Evaluation of any model's answers, on images as they are and disturbed by known amounts."""

@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 
 from lstn.images import Pixels
-from lstn.warp import Theta, warp
+from lstn.warp import BLACK, Theta, warp
 
 _GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 
@@ -63,4 +63,4 @@ class Disturbance:
         """(H, W, 3) uint8 -> (H, W, 3) uint8; an amount that leaves images as they are returns `pixels` itself."""
         if self.amount == self.kind.leaves:
             return pixels
-        return warp(pixels, self.theta((pixels.shape[0], pixels.shape[1]), index))
+        return warp(pixels, self.theta((pixels.shape[0], pixels.shape[1]), index), BLACK)

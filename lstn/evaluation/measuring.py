@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from lstn.contract import Contract
 from lstn.data.dataset import Split
-from lstn.data.splits import SplitName
+from lstn.data.splits import AnySplit
 from lstn.errors import ArtifactError
 from lstn.evaluation.disturb import UNITS, Disturbance
 from lstn.evaluation.scores import Scores, Tally, class_table, confusion_table, wilson
@@ -24,7 +24,12 @@ from lstn.report.web_page import figure, section, table_section, whole_page
 Classify: TypeAlias = Callable[[Pixels], npt.NDArray[np.float32]]
 """(N, H, W, 3) uint8 -> logits (N, K) float32."""
 
-_KINDS: dict[SplitName, str] = {"train": "training images", "val": "validation images", "test": "test images"}
+_KINDS: dict[AnySplit, str] = {
+    "train": "training images",
+    "val": "validation images",
+    "test": "test images",
+    "all": "images",
+}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -33,12 +38,12 @@ class Evaluation:
 
     source: the model's file
     data:   the data set, as `--data` names it
-    split:  which of its images: those for testing, or for want of them those for validation
+    split:  which of its images: by default those for testing, or, if there are none, those for validation
     """
 
     source: str
     data: str
-    split: SplitName
+    split: AnySplit
     contract: Contract
     scores: Scores
     disturbed: tuple[tuple[Disturbance, Scores], ...]

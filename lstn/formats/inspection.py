@@ -1,4 +1,4 @@
-"""What a file of lstn is: contract, inputs, outputs and what is inside, read with the standard library alone."""
+"""Inspection of a file: contract, inputs, outputs and content, read with the standard library alone."""
 
 import json
 import math
@@ -138,7 +138,7 @@ def _checkpoint(path: Path) -> Inspection:
     tensors, metadata, missing = _safetensors_header(path)
     cut = ArtifactError(f"{path}: cut off, {missing} bytes are missing", hint="copy it again") if missing else None
     if _STATE_KEY in metadata:
-        facts = {"tensors": str(len(tensors)), "size": file_size(path), "model": "checkpoint.safetensors beside it"}
+        facts = {"tensors": str(len(tensors)), "size": file_size(path), "model": "checkpoint.safetensors next to it"}
         return Inspection("state of a training run", None, facts, problem=cut)
     contract = metadata.pop(METADATA_KEY, None)
     weights = [size for name, (_, size) in tensors.items() if not name.endswith(_STATISTICS)]

@@ -1,4 +1,4 @@
-"""How the nodes of model.onnx are called, so that every later tool can say where in the model a figure belongs.
+"""Names of the nodes of model.onnx, so that every later tool can say where in the model a figure belongs.
 
 A node is `LAYER/Operator`, such as `backbone.layer1.0.conv1/Conv`, and its layer begins with the part that it is in. A
 second node of one name gets `_2`. What a node computes is called as the node itself, so that what a converter inserts

@@ -16,7 +16,7 @@ from lstn.errors import ArtifactError
 from lstn.files import sha256_of
 from lstn.formats.plan_file import Tensor
 
-_REBUILD = "make both anew with: lstn export --engine openvino"
+_REBUILD = "make both again with: lstn export --engine openvino"
 
 _MAX_BYTES = 64 << 20
 """DenseNet-201 in int8 comes to 5 MB."""

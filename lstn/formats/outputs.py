@@ -1,4 +1,4 @@
-"""What a command writes, checked before its work: no output may replace an input, or a file that lstn did not write."""
+"""Checks of output paths before any work: no output may replace an input, or a file that lstn did not write."""
 
 import os
 from collections.abc import Callable, Iterable, Sequence
@@ -91,6 +91,11 @@ def files_of(model: Path) -> list[Path]:
     return [model, sidecar_path(model), bin_path(model)]
 
 
+def wanted_output(option: str, path: Path | None, kind: FileKind) -> OutputFile | None:
+    """Return the output that an option names, or None if it was not given."""
+    return None if path is None else OutputFile(path, kind, option)
+
+
 def plan_outputs(plan: Path) -> list[OutputFile]:
     """Return what is written with a plan."""
     return [OutputFile(plan, PLAN), OutputFile(sidecar_path(plan), SIDECAR)]
@@ -162,10 +167,10 @@ def check_writable(path: Path) -> None:
 
 
 def _check_name(output: OutputFile) -> None:
-    from lstn.images import SUFFIXES  # heavy for `lstn --help`
+    from lstn.images import readable_suffixes  # heavy for `lstn --help`
 
     suffix = output.path.suffix.lower()
-    taken = _FOREIGN.union(SUFFIXES, *(kind.suffixes for kind in _NAMED)) - set(output.kind.suffixes)
+    taken = _FOREIGN.union(readable_suffixes(), *(kind.suffixes for kind in _NAMED)) - set(output.kind.suffixes)
     if output.option and suffix in taken:
         named = f", such as {output.path.with_suffix(output.kind.suffixes[0]).name}" if output.kind.suffixes else ""
         raise UsageError(f"{output}: what is written there is {output.kind.name}", hint=f"choose a name for it{named}")

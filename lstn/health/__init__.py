@@ -1,1 +1,1 @@
-"""How a run and its transformer fare, judged from recorded figures. Free of torch."""
+"""Health of a run and of its transformer, judged from recorded figures. Free of torch."""

@@ -1,4 +1,4 @@
-"""Whether a model does better than one that always answers the commonest class. Free of torch."""
+"""Chance level: whether a model does better than one that always answers the commonest class. Free of torch."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Whether a transformer is alive, judged from what `lstn.train.watch.probe` sees after an epoch. Free of torch."""
+"""Liveness of a transformer, judged from what `lstn.train.watch.probe` sees after an epoch. Free of torch."""
 
 import math
 from typing import Literal, TypeAlias, TypedDict

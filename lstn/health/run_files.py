@@ -65,5 +65,5 @@ def _by_age(name: str) -> list[Path]:
 def _unfinished(folder: Path) -> LstnError:
     return LstnError(
         f"{folder} has not finished its first epoch, so it holds no trained model yet",
-        hint=f"go on with: lstn train --resume {folder}",
+        hint=f"continue with: lstn train --resume {folder}",
     )

@@ -1,4 +1,4 @@
-"""How a training run goes, or went, read from its metrics.jsonl: above all whether its transformer is alive."""
+"""Health of a training run, read from its metrics.jsonl: above all whether its transformer is alive."""
 
 import json
 import sys
@@ -155,7 +155,7 @@ def health(found: dict[str, Any]) -> Health:
     """
     gradient = found["gradient_share"]
     if found["state"] not in _STATES:
-        raise ValueError(f"{found['state']!r:.40} is no state")
+        raise ValueError(f"{found['state']!r:.40} is not a state")
     displacement = number(found["displacement_px"], sys.float_info.max)
     outside, accuracy, identity, swapped = (share(found[name]) for name in _SHARES)
     return Health(
@@ -196,5 +196,5 @@ def number(value: object, most: float) -> float:
 
 def _count(value: object) -> int:
     if type(value) is not int or value < 1:
-        raise ValueError(f"{value!r:.40} is no count")
+        raise ValueError(f"{value!r:.40} is not a count")
     return value

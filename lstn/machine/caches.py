@@ -1,4 +1,4 @@
-"""What is worth keeping between runs on one machine: TensorRT's kernel timings, and the kernels that RTX compiled.
+"""Caches that one machine keeps between runs: TensorRT's kernel timings, and the kernels that RTX compiled.
 
 A cache only saves time, so nothing that is wrong with one stops anybody: it is told, and made anew.
 """
@@ -53,12 +53,12 @@ def read_cache(path: Path) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
-        warn(f"{path}: {error.strerror or error}; going on without this cache")
+        warn(f"{path}: {error.strerror or error}; continuing without this cache")
         return b""
     digest, kept = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
     # TensorRT's own readers are native code, which damaged bytes are better kept away from.
     if digest != hashlib.sha256(kept).digest():
-        warn(f"{path}: damaged; the cache is made anew")
+        warn(f"{path}: damaged; the cache is created again")
         return b""
     return kept
 

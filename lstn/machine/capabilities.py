@@ -1,4 +1,4 @@
-"""What a machine can do with lstn, judged from what is installed and which GPU is there. Imports none of it."""
+"""Capabilities of a machine, judged from what is installed and which GPU is there. Imports none of it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -95,7 +95,7 @@ def conflicts(libraries: Mapping[str, str]) -> list[str]:
         )
     major = libraries.get("tensorrt", "10").partition(".")[0]
     if major not in ("10", "11"):
-        found.append(f"TensorRT {libraries['tensorrt']} is installed, 10 or 11 is wanted; run: {install_line('trt')}")
+        found.append(f"TensorRT {libraries['tensorrt']} is installed, expected 10 or 11; run: {install_line('trt')}")
     return found
 
 

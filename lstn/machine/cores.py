@@ -4,8 +4,16 @@ import math
 import os
 from pathlib import Path
 
+from lstn.errors import UsageError
+
 CGROUP = Path("/sys/fs/cgroup")
 """Where a container finds what it may use; on other systems nothing is there."""
+
+_SPINS = "1000"
+"""Some 10 microseconds; left to itself it is 300,000 of them (libgomp's env.c)."""
+
+
+_MOST_PER_CORE = 8
 
 
 def usable_cores() -> int:
@@ -13,6 +21,34 @@ def usable_cores() -> int:
     # taskset, or a container's cpuset, may allow fewer than there are
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, core_quota() or cores)
+
+
+def within_cores(count: int | None) -> int | None:
+    """Return a number of threads or processes that a user asks for, if this machine can stand it.
+
+    Raises:
+        UsageError: more than eight for each core; thousands would bring the machine down, and be slower long before.
+    """
+    cores = os.cpu_count() or 1
+    if count is not None and count > _MOST_PER_CORE * cores:
+        raise UsageError(
+            f"{count} threads or processes are too many for the {cores} cores of this machine",
+            hint=f"give {_MOST_PER_CORE * cores} at most, or leave it out",
+        )
+    return count
+
+
+def share_cores() -> None:
+    """Tell the libraries of this process, before they are loaded, to share the cores; what a user has set stays.
+
+    A thread of OpenMP's that waits for others spins for about a millisecond, on a core that whoever it waits for may
+    want. The kernel wakes a thread in a hundredth of that, so it spins no longer (GOMP_SPINCOUNT: GNU's OpenMP, which
+    PyTorch brings). And the libraries see a container's cores, but not its quota.
+    """
+    if not {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT"} & set(os.environ):
+        os.environ["GOMP_SPINCOUNT"] = _SPINS
+    if core_quota() is not None:
+        os.environ.setdefault("OMP_NUM_THREADS", str(usable_cores()))
 
 
 def core_quota() -> int | None:

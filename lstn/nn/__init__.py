@@ -1,1 +1,53 @@
-"""The network: localizers, theta's forms, the transformer, backbones, the classifier and its checkpoint."""
+"""The network: localizers, theta's forms, the transformer, backbones, the classifier and its checkpoint.
+
+    import lstn
+
+    transformer = lstn.nn.SpatialTransformer("lstn", image_hw=(64, 64))
+    model = lstn.nn.Classifier.around(my_network, labels=("cat", "dog"), image_hw=(64, 64))
+
+Needs PyTorch and torchvision: pip install 'lstn[train]'. A name's module is imported when the name is first used.
+"""
+
+from typing import TYPE_CHECKING
+
+from lstn.imports import lazily
+
+if TYPE_CHECKING:
+    from lstn.nn.backbones import BACKBONES
+    from lstn.nn.checkpoint import Checkpoint, Training, load_checkpoint, save_checkpoint
+    from lstn.nn.classifier import Classifier
+    from lstn.nn.forms import BOUNDS
+    from lstn.nn.localizers import LOCALIZERS, Localizer, build_localizer
+    from lstn.nn.spatial_transformer import SpatialTransformer
+    from lstn.nn.transformer import affine_grid, compose, sample
+
+__all__ = [
+    "BACKBONES",
+    "BOUNDS",
+    "LOCALIZERS",
+    "Checkpoint",
+    "Classifier",
+    "Localizer",
+    "SpatialTransformer",
+    "Training",
+    "affine_grid",
+    "build_localizer",
+    "compose",
+    "load_checkpoint",
+    "sample",
+    "save_checkpoint",
+]
+
+if not TYPE_CHECKING:
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "lstn.nn.backbones": "BACKBONES",
+            "lstn.nn.checkpoint": "Checkpoint Training load_checkpoint save_checkpoint",
+            "lstn.nn.classifier": "Classifier",
+            "lstn.nn.forms": "BOUNDS",
+            "lstn.nn.localizers": "LOCALIZERS Localizer build_localizer",
+            "lstn.nn.spatial_transformer": "SpatialTransformer",
+            "lstn.nn.transformer": "affine_grid compose sample",
+        },
+    )

@@ -32,17 +32,32 @@ class Backbone:
     rate: float = 1.0
 
 
+FOREIGN = "module:"
+"""How a contract's name begins for a backbone that a program brings along."""
+
+
+def foreign_name(backbone: nn.Module) -> str:
+    """Return what a contract calls a module that a program brings along: `module:` and its class."""
+    return f"{FOREIGN}{type(backbone).__name__:.100}"
+
+
 def backbone_named(name: str) -> Backbone:
     """Look a backbone up.
 
     Raises:
-        UsageError: there is none of that name; the error lists those there are.
+        UsageError: there is none of that name, and the error lists those there are; or it is a program's own, which
+            nobody else can make.
     """
     if name in BACKBONES:
         return BACKBONES[name]
+    if name.startswith(FOREIGN):
+        raise UsageError(
+            f"its backbone is {name.removeprefix(FOREIGN)!r:.80}, a module of your own, which lstn can't make",
+            hint="use it from Python: lstn.nn.load_checkpoint(path, backbone=...), lstn.export_onnx or lstn.fit",
+        )
     close = get_close_matches(name.lower(), BACKBONES, n=1)
     guess = f"; did you mean {close[0]}?" if close else ""
-    raise UsageError(f"no model is called {name!r:.80}{guess}", hint=f"choose one of: {', '.join(BACKBONES)}")
+    raise UsageError(f"there is no model called {name!r:.80}{guess}", hint=f"choose one of: {', '.join(BACKBONES)}")
 
 
 def _published(model: Callable[..., nn.Module], weights: WeightsEnum, rate: float = 1.0) -> Backbone:

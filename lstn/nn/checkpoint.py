@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
+from torch import nn
 
 from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError, UsageError
@@ -27,6 +28,7 @@ class Training:
     epoch:        the epoch that the weights are of
     val_accuracy: share of the validation images classified rightly, 0..1
     parts:        how the images were divided into splits, in words
+    images:       the fingerprint of the training images; empty for older checkpoints
     chance:       the validation accuracy up to which a model is at chance, 0..1; None in files of an older lstn
     """
 
@@ -35,6 +37,7 @@ class Training:
     epoch: int
     val_accuracy: float
     parts: str = ""
+    images: str = ""
     chance: float | None = None
 
 
@@ -62,12 +65,28 @@ def write_checkpoint(path: Path, model: Classifier, contract: Contract, training
     write_bytes(path, save(_contiguous(model.state_dict()), metadata))
 
 
-def load_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint.
+def save_checkpoint(model: Classifier, path: str | Path, training: Training | None = None) -> None:
+    """Write a model to `path`, with its contract, whole or not at all.
+
+    training: how the weights came about; None for a model that was trained without lstn
 
     Raises:
-        ArtifactError: no such file, not a checkpoint of lstn, damaged, or not the weights that its contract describes.
+        LstnError: the file can't be written.
     """
+    write_checkpoint(Path(path), model, model.contract, training or Training("", 0, 0, 0.0, "not trained by lstn"))
+
+
+def load_checkpoint(path: str | Path, backbone: nn.Module | None = None) -> Checkpoint:
+    """Read a checkpoint.
+
+    backbone: for a model around a network of your own (`Classifier.around`), that network; it gets the weights of the
+        file, all of them or none
+
+    Raises:
+        ArtifactError: no such file, not a checkpoint of lstn, damaged, or not the weights that its contract describes;
+            or its backbone isn't lstn's, and none is given.
+    """
+    path = Path(path)
     weights, metadata = read_tensors(path)
     contract = Contract.from_json(_entry(metadata, METADATA_KEY, path), source=str(path))
     try:
@@ -78,23 +97,34 @@ def load_checkpoint(path: Path) -> Checkpoint:
             int(fields["epoch"]),
             float(fields["val_accuracy"]),
             str(fields.get("parts", "")),
+            str(fields.get("images", "")),
             None if fields.get("chance") is None else share(fields["chance"]),
         )
     except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise ArtifactError(f"{path}: damaged header ({error!r})") from error
     try:
-        with torch.device("meta"):  # a contract that asks for more than the file holds is to cost no memory
-            Classifier(contract).load_state_dict({name: tensor.to("meta") for name, tensor in weights.items()})
-        model = Classifier(contract)
-        model.load_state_dict(weights)
+        if backbone is None:
+            with torch.device("meta"):  # a contract that asks for more than the file holds is to cost no memory
+                _check_fit(Classifier(contract), weights, contract, path)
+        model = Classifier(contract, backbone)
     except UsageError as error:  # a backbone or an image size that this lstn doesn't know
         raise ArtifactError(f"{path}: {error.message}", hint=error.hint) from error
-    except RuntimeError as error:
-        first = str(error).splitlines()[-1].strip()
-        raise ArtifactError(
-            f"{path}: its weights are not those of {contract.loc.value} + {contract.backbone} ({first:.200})"
-        ) from error
+    _check_fit(model, weights, contract, path)
+    model.load_state_dict(weights)
     return Checkpoint(model.eval(), contract, training)
+
+
+def _check_fit(model: nn.Module, weights: dict[str, torch.Tensor], contract: Contract, path: Path) -> None:
+    """Refuse weights of other names or shapes before any is copied: `load_state_dict` copies those that fit."""
+    own = {name: tuple(tensor.shape) for name, tensor in model.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    if own == found:
+        return
+    name = next(name for name in (*own, *found) if own.get(name) != found.get(name))
+    what = f"{name} is {found.get(name, 'missing')} in it, and {own.get(name, 'absent')} in the model"
+    raise ArtifactError(
+        f"{path}: its weights are not those of {contract.loc.value} + {contract.backbone} ({what:.200})"
+    )
 
 
 def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
@@ -115,7 +145,7 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
 def _natural(value: object) -> int:
     if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{value!r:.80} is no seed")
+        raise ValueError(f"{value!r:.80} is not a seed")
     return value
 
 

@@ -1,11 +1,13 @@
 """The whole model: pixels -> normalise -> transformer -> backbone -> logits; or the backbone's stem before it."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
-from lstn.contract import At, Contract, Loc
+from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaForm
 from lstn.errors import UsageError
-from lstn.nn.backbones import backbone_named
+from lstn.nn.backbones import backbone_named, foreign_name
 from lstn.nn.localizers import build_localizer
 from lstn.nn.stems import run, split, stem_shape
 from lstn.nn.transformer import DroppedTransformer, Transformer
@@ -14,8 +16,9 @@ from lstn.nn.transformer import DroppedTransformer, Transformer
 class Classifier(nn.Module):
     """The network that a contract describes, newly initialised.
 
+    contract:    what it is
     transformer: localizer + grid + sampler, or None for loc `none`
-    backbone:    (N, 3, H, W) float32 -> logits (N, K)
+    backbone:    (N, 3, H, W) float32 -> logits (N, K): made by its name in the contract, or given
 
     What the transformer warps is called its frames: the images, or the feature maps behind the backbone's stem.
 
@@ -26,16 +29,11 @@ class Classifier(nn.Module):
     scale: torch.Tensor
     shift: torch.Tensor
 
-    def __init__(self, contract: Contract) -> None:
+    def __init__(self, contract: Contract, backbone: nn.Module | None = None) -> None:
         super().__init__()
-        entry = backbone_named(contract.backbone)
-        if min(contract.image_hw) < entry.smallest:
-            height, width = contract.image_hw
-            raise UsageError(
-                f"images of {height} x {width} pixels are too small for {contract.backbone}, "
-                f"which needs {entry.smallest} x {entry.smallest}",
-                hint="use a larger image size, or another model",
-            )
+        self.contract = contract
+        # Frames come channels last in memory; a network that isn't lstn's may call `view` on what it makes of them.
+        self._foreign = backbone is not None
         # Not persistent: mean and std have one home, the contract, and a checkpoint carries that.
         mean, std = torch.tensor(contract.mean).reshape(3, 1, 1), torch.tensor(contract.std).reshape(3, 1, 1)
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
@@ -44,9 +42,44 @@ class Classifier(nn.Module):
         self._stem_seen = contract.loc is Loc.SHARED and contract.at is At.INPUT
         # The backbone first, so that for one seed it starts alike whatever the localizer; and then in the order of
         # computation, which is that of the weights in a checkpoint.
-        backbone = entry.factory(len(contract.labels))
+        backbone = _build_backbone(contract) if backbone is None else backbone
         self.transformer = _build_transformer(contract, backbone)
         self.backbone = backbone
+
+    @classmethod
+    def around(
+        cls,
+        backbone: nn.Module,
+        *,
+        labels: Sequence[str],
+        image_hw: tuple[int, int],
+        loc: Loc | str = Loc.LSTN,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+        theta: ThetaForm | str = ThetaForm.AFFINE,
+        iterations: int = 1,
+        at: At | str = At.INPUT,
+    ) -> "Classifier":
+        """Put a transformer in front of a network of your own; train, export and run the two like any other.
+
+            model = lstn.nn.Classifier.around(MyNetwork(), labels=("cat", "dog"), image_hw=(64, 64))
+
+        The module is used as it is, weights included, and stays yours. Its contract says `module:` and its class.
+
+        backbone:  any module from normalised images (N, 3, H, W) float32 to logits (N, K) float32
+        labels:    one name for each class, in the order of the logits
+        mean, std: per RGB channel on the 0..1 scale; pixels are normalised by them before anything else
+        loc, theta, iterations, at: as in `Contract`
+
+        Raises:
+            UsageError: a value that no contract allows; images too small for the localizer; a backbone that doesn't
+                answer such images with logits of that many labels, or whose first layers lstn would have to know.
+        """
+        fields = {"loc": loc, "theta": theta, "iterations": iterations, "at": at, "labels": labels, "mean": mean}
+        contract = Contract.checked(fields | {"backbone": foreign_name(backbone), "image_hw": image_hw, "std": std})
+        model = cls(contract, backbone)
+        _check_backbone(backbone, contract)
+        return model
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """(N, H, W, 3) uint8 RGB -> (N, 3, H, W) float32, (pixels / 255 - mean) / std per channel."""
@@ -74,6 +107,7 @@ class Classifier(nn.Module):
 
     def classify(self, frames: torch.Tensor) -> torch.Tensor:
         """Frames, warped or not -> logits (N, K): the backbone, or what of it comes after the stem."""
+        frames = frames.contiguous() if self._foreign else frames
         logits: torch.Tensor = run(split(self.backbone)[1], frames) if self._at is At.STEM else self.backbone(frames)
         return logits
 
@@ -82,6 +116,41 @@ class Classifier(nn.Module):
         frames, theta = self.transform(pixels)
         logits = self.classify(frames)
         return logits if theta is None else (logits, theta)
+
+
+def _build_backbone(contract: Contract) -> nn.Module:
+    entry = backbone_named(contract.backbone)
+    if min(contract.image_hw) < entry.smallest:
+        height, width = contract.image_hw
+        raise UsageError(
+            f"images of {height} x {width} pixels are too small for {contract.backbone}, "
+            f"which needs {entry.smallest} x {entry.smallest}",
+            hint="use a larger image size, or another model",
+        )
+    return entry.factory(len(contract.labels))
+
+
+def _check_backbone(backbone: nn.Module, contract: Contract) -> None:
+    """Show the backbone two blank images, as a model that is used would; nothing of it changes."""
+    name, images = type(backbone).__name__, torch.zeros(2, 3, *contract.image_hw)
+    modes = {module: module.training for module in backbone.modules()}
+    try:
+        with torch.no_grad():
+            answer = backbone.eval()(images.to(next(backbone.parameters(), images).device))
+    except Exception as error:  # whatever a network raises
+        first = str(error).strip().partition("\n")[0]
+        raise UsageError(f"{name} fails on images {tuple(images.shape)} float32: {first:.200}") from error
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    wanted = (2, len(contract.labels))
+    if not isinstance(answer, torch.Tensor) or tuple(answer.shape) != wanted or not answer.is_floating_point():
+        tensor = isinstance(answer, torch.Tensor)
+        found = f"{answer.dtype} {tuple(answer.shape)}" if tensor else f"a {type(answer).__name__}"
+        raise UsageError(
+            f"{name} answers {found} to 2 images; expected logits {wanted}, one column for each label",
+            hint="give as many labels as it has classes, or wrap it in a module that returns the logits alone",
+        )
 
 
 def _build_transformer(contract: Contract, backbone: nn.Module) -> Transformer | None:

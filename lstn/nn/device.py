@@ -1,4 +1,4 @@
-"""Where training computes."""
+"""Device on which training computes."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""What theta can be: any affine matrix, or one that a localizer's numbers can't leave.
+"""Forms of theta: any affine matrix, or one that a localizer's numbers can't leave.
 
 An unbounded theta can run away: a crop outside of the frame is blank, and a blank image has no gradient that would lead
 back. A bounded one is made of fewer numbers, each through a function whose range ends. All of it is part of the model,

@@ -1,4 +1,4 @@
-"""What a model costs to run, part by part: the words for it. `lstn.nn.counting` does the counting."""
+"""Costs of a model, part by part, as values. `lstn.nn.counting` does the counting."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""How a backbone's weights start, and how much of its dropout a training uses."""
+"""Starting weights of a backbone, and how much of its dropout a training uses."""
 
 import torch
 from torch import nn
@@ -9,7 +9,8 @@ _NORMS = (nn.BatchNorm2d, nn.GroupNorm, nn.LayerNorm)
 
 def classifier_of(backbone: nn.Module) -> str:
     """Return the name of a backbone's last linear layer, which is its classifier."""
-    return [name for name, module in backbone.named_modules() if isinstance(module, nn.Linear)][-1]
+    names: list[str] = [name for name, module in backbone.named_modules() if isinstance(module, nn.Linear)]
+    return names[-1]
 
 
 @torch.no_grad()

@@ -13,6 +13,8 @@ from torchvision.models.googlenet import GoogLeNet
 from torchvision.models.resnet import ResNet
 from torchvision.models.vgg import VGG
 
+from lstn.errors import UsageError
+
 Layers: TypeAlias = list[Callable[[Tensor], Tensor]]
 """To be called one after another; modules among them are the backbone's own."""
 
@@ -23,7 +25,7 @@ def split(backbone: nn.Module) -> tuple[Layers, Layers]:
     One after the other they compute what the backbone does.
 
     Raises:
-        TypeError: a network of another kind than those in `BACKBONES`.
+        UsageError: a network of another kind than those in `BACKBONES`.
     """
     match backbone:
         case ResNet() as net:
@@ -40,7 +42,10 @@ def split(backbone: nn.Module) -> tuple[Layers, Layers]:
             return _after_first_stage(net.features, net.avgpool, _flat, net.classifier)
         case nn.Sequential(features=nn.Sequential() as features, classifier=nn.Module() as classifier):
             return _after_first_stage(features, classifier)
-    raise TypeError(f"no stem is known for a {type(backbone).__name__}")
+    raise UsageError(
+        f"lstn doesn't know where the first layers of a {type(backbone).__name__} end",
+        hint="warp its input (at=input), with a localizer of its own: stn, vstn or lstn",
+    )
 
 
 def run(layers: Layers, images: Tensor) -> Tensor:

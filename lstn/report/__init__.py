@@ -1,1 +1,1 @@
-"""What reports are made of: tables for a terminal and a page, charts, and the page itself. Loads no stage."""
+"""Reports: tables for a terminal and a page, charts, and the page itself. Loads no stage."""

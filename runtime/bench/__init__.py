@@ -1,1 +1,1 @@
-"""How fast engines are: paired timings, load generators, profiles."""
+"""Bench: paired timings of engines, load generators, profiles."""

@@ -1,4 +1,4 @@
-"""A run of `lstn bench` against one that was kept: has anything become slower, beyond doubt and beyond a tolerance?"""
+"""Regression check of `lstn bench`: has anything become slower than in a saved run, beyond doubt and tolerance?"""
 
 import json
 from collections.abc import Mapping, Sequence

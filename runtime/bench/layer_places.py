@@ -1,4 +1,4 @@
-"""Where in the model an engine's layer is: told from its name, from model.onnx, and from what runs before and after it.
+"""Places of layers in the model: from their names, from model.onnx, and from what runs before and after them.
 
 Engines fuse nodes, rename them and add some of their own. ONNX Runtime calls what it fused by one of the nodes, often
 not the one that takes the time (`backbone.relu/Relu_nchwc` is a convolution and its ReLU); TensorRT lists them all.

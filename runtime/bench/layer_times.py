@@ -1,4 +1,4 @@
-"""What a call spends its time on, by layer and by part of the model, from what an engine's own profiler told of it.
+"""Times of a call by layer and by part of the model, from what an engine's own profiler reports.
 
 Whatever else the machine does falls on some layer of some call, and in a call of a hundred layers on one of them nearly
 always. So the faster half of the calls counts: there, the medians of the layers add up to about the median call.

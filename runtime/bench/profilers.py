@@ -17,13 +17,12 @@ import numpy as np
 
 from lstn.errors import DeviceError
 from lstn.formats.onnx_file import Node, read_model
-from lstn.imports import require
-from lstn.machine.gpu import Device
+from lstn.formats.onnx_session import OnnxSession
 from lstn.runtime.bench.layer_places import Layer
 from lstn.runtime.bench.layer_times import Breakdown, Call, Span, summarize_calls
 from lstn.runtime.bench.timed_engines import BenchSetup
 from lstn.runtime.engines.base import Engine
-from lstn.runtime.engines.onnxruntime_engine import OnnxEngine, check_onnx, new_session
+from lstn.runtime.engines.onnxruntime_engine import OnnxEngine, check_onnx
 from lstn.runtime.engines.plan_engine import open_plan
 from lstn.runtime.engines.preflight import check_plan, load_library
 
@@ -56,14 +55,13 @@ def profile_engine(path: Path, batch: int, setup: BenchSetup) -> Breakdown:
 
 
 def _profile_onnx(path: Path, batch: int, setup: BenchSetup) -> _Told:
-    ort = require("onnxruntime", extra="runtime")
     contract = check_onnx(path)
     try:
         with TemporaryDirectory(prefix="lstn-") as folder:
             profile = Path(folder) / "nodes"
-            session = new_session(ort, path, Device.CPU, threads=setup.threads, spin=setup.spin, profile=profile)
+            session = OnnxSession(path, threads=setup.threads, spin=setup.spin, profile=profile)
             timed, _ = _run(OnnxEngine(path, contract, session), batch, setup, lambda: None)
-            spans = spans_of_session(json.loads(Path(session.end_profiling()).read_bytes()))
+            spans = spans_of_session(json.loads(session.end_profiling().read_bytes()))
     except (OSError, ValueError, KeyError, TypeError) as error:  # cut off where space ran out
         raise DeviceError(
             f"{path}: ONNX Runtime's profile can't be read: {error!s:.200}",
@@ -101,7 +99,7 @@ def _profile_plan(path: Path, batch: int, setup: BenchSetup) -> _Told:
         clock = LayerClock(trt, engine.context_to_profile(batch))
         timed, told = _run(engine, batch, setup, clock.take)
     if not all(told):
-        raise DeviceError(f"{path}: TensorRT told no layer's time in {told.count(())} calls of {len(told)}")
+        raise DeviceError(f"{path}: TensorRT reported no time for a layer in {told.count(())} calls of {len(told)}")
     return sidecar.flavour.product, _calls(timed, told), ()
 
 

@@ -1,18 +1,19 @@
-"""What every engine is, whatever runs it; and the one place where a file's kind picks the library."""
+"""Engine protocol: what every engine is, whatever runs it, and the checks of its input and output."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeAlias
+from typing import Protocol, overload
 
 import numpy as np
-import numpy.typing as npt
 
 from lstn.contract import Contract, Loc
 from lstn.errors import ArtifactError, UsageError
-from lstn.images import Pixels
+from lstn.evaluation.answer import Classification, Logits, leading, softmax
+from lstn.images import Picture, Pixels, pixels_of
 from lstn.warp import Theta
 
-Logits: TypeAlias = npt.NDArray[np.float32]
-"""(N, K) float32, one column per label, before softmax."""
+_CLASSIFIED_AT_ONCE = 32
+"""Images that `Engine.classify` decodes before it calls the engine."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -25,6 +26,8 @@ class Prediction:
 
 class Engine(Protocol):
     """A model that is ready to run. Not for several threads at once: let one own it.
+
+    An engine of your own derives from this class and writes `infer`; `classify` calls it.
 
     max_batch: images that it computes at once
     """
@@ -42,6 +45,47 @@ class Engine(Protocol):
             ArtifactError: the model answers with shapes that its contract doesn't describe.
             DeviceError: the library or the GPU failed.
         """
+
+    @overload
+    def classify(self, images: Picture) -> Classification: ...  # type: ignore[overload-overlap]  # a str is a sequence of str
+
+    @overload
+    def classify(self, images: Sequence[Picture]) -> list[Classification]: ...
+
+    def classify(self, images: Picture | Sequence[Picture]) -> Classification | list[Classification]:
+        """Classify one image, or a list of images, of any size.
+
+        images: a file (str or Path), the bytes of a file, an array (height, width, 3) uint8 RGB, or a list of these.
+            Files are decoded and resized as in training; arrays are resized likewise.
+
+        Returns: what the model says of the image; for a list, a list in the same order.
+
+        Raises:
+            ImageError: a file can't be decoded; the error names it.
+            UsageError: an image of another kind, or an array of another dtype or shape.
+            ArtifactError: the model answers with numbers that are not finite.
+            DeviceError: the library or the GPU failed.
+        """
+        if isinstance(images, (list, tuple)):
+            size = min(self.max_batch, _CLASSIFIED_AT_ONCE)
+            pieces = [images[start : start + size] for start in range(0, len(images), size)]
+            return [each for piece in pieces for each in _classified(self, piece)]
+        return _classified(self, [images])[0]  # type: ignore[list-item]  # no sequence
+
+
+def _classified(engine: Engine, images: Sequence[Picture]) -> list[Classification]:
+    contract = engine.contract
+    prediction = engine.infer(np.stack([pixels_of(image, contract.image_hw) for image in images]))
+    if not np.isfinite(prediction.logits).all():
+        raise ArtifactError(
+            "the model's answers are not finite", hint="a lower precision may be too narrow; use the float32 model"
+        )
+    rows = leading(softmax(prediction.logits), contract.labels, top=len(contract.labels))
+    thetas = [None] * len(rows) if prediction.theta is None else list(prediction.theta)
+    return [
+        Classification(tuple(guess.label for guess in row), tuple(guess.probability for guess in row), theta)
+        for row, theta in zip(rows, thetas, strict=True)
+    ]
 
 
 def check_pixels(pixels: Pixels, contract: Contract, max_batch: int | None) -> None:
@@ -63,7 +107,7 @@ def check_shape(dtype: str, shape: tuple[int, ...], contract: Contract, max_batc
     fits = dtype == "uint8" and len(shape) == 4 and shape[1:] == (height, width, 3)
     if not fits or not 1 <= shape[0] <= (max_batch or shape[0]):
         most = "of 1 or more" if max_batch is None else f"from 1 to {max_batch}"
-        raise UsageError(f"pixels are {dtype} {shape}; wanted uint8 (N, {height}, {width}, 3) with N {most}")
+        raise UsageError(f"pixels are {dtype} {shape}; expected uint8 (N, {height}, {width}, 3) with N {most}")
 
 
 def check_prediction(prediction: Prediction, contract: Contract, count: int, *, source: str) -> Prediction:
@@ -78,5 +122,6 @@ def check_prediction(prediction: Prediction, contract: Contract, count: int, *, 
         wanted["theta"] = (count, 2, 3)
         found["theta"] = () if prediction.theta is None else prediction.theta.shape
     if found != wanted:
-        raise ArtifactError(f"{source}: answered {found}, its contract says {wanted}", hint="make it anew: lstn export")
+        hint = "make it again: lstn export"
+        raise ArtifactError(f"{source}: answered {found}, its contract says {wanted}", hint=hint)
     return prediction

@@ -1,4 +1,4 @@
-"""Which package makes the CUDA calls: cuda-python, or pycuda where only that is installed."""
+"""Choice of the package that makes the CUDA calls: cuda-python, or pycuda if only that is installed."""
 
 from importlib.util import find_spec
 

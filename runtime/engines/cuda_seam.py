@@ -1,4 +1,4 @@
-"""The one seam to CUDA: the dozen calls that a plan's engine makes on GPU 0, whichever package makes them.
+"""CUDA seam: the dozen calls that a plan's engine makes on GPU 0, whichever package makes them.
 
 cuda-python makes them all. pycuda stands in where cuda-python is missing; it has no CUDA graphs. Both work in the
 device's primary context, the one that the CUDA runtime and so PyTorch and TensorRT use.

@@ -88,11 +88,11 @@ def read_pixels(pixels: AnyPixels, contract: Contract, cuda: Cuda, stream: Strea
             return _on_host(on_host, contract)
         if kind not in _ON_GPU or index != 0:
             where = f"GPU {index}" if kind in _ON_GPU else f"a device of DLPack's kind {kind}"
-            raise UsageError(f"pixels are on {where}; wanted host memory or GPU 0, where plans run")
+            raise UsageError(f"pixels are on {where}; expected host memory or GPU 0, where plans run")
         return _from_dlpack(source, contract, stream)
     found = getattr(source, "__cuda_array_interface__", None)
     if not isinstance(found, dict):
-        raise UsageError(f"pixels are a {type(source).__name__}; wanted a NumPy array, or one that is on the GPU")
+        raise UsageError(f"pixels are a {type(source).__name__}; expected a NumPy array, or one that is on the GPU")
     return _from_interface(source, found, contract, cuda, stream)
 
 
@@ -141,6 +141,6 @@ def _check_strides(shape: Sequence[int], strides: Sequence[int] | None) -> None:
         size > 1 and stride != right for size, stride, right in zip(shape, strides, wanted, strict=True)
     ):
         raise UsageError(
-            f"pixels on the GPU have strides {tuple(strides)}; wanted C-contiguous ones, {tuple(wanted)}",
+            f"pixels on the GPU have strides {tuple(strides)}; expected C-contiguous ones, {tuple(wanted)}",
             hint="in PyTorch: pixels.contiguous()",
         )

@@ -38,7 +38,7 @@ class KernelCache:
         if self._cache is None or self._refused or config.set_runtime_cache(self._cache):
             return
         self._refused = True  # and not let go of: earlier contexts may have it
-        self._warn("takes no kernel cache", "kernels are compiled anew")
+        self._warn("takes no kernel cache", "kernels are compiled again")
 
     def keep(self) -> None:
         """Write it back, if there is more in it than there was."""
@@ -46,7 +46,7 @@ class KernelCache:
             return
         compiled = self._cache.serialize()
         if compiled is None:
-            self._warn("can't give its kernels out", "the next run compiles them anew")
+            self._warn("can't give its kernels out", "the next run compiles them again")
         elif memoryview(compiled).nbytes > self._kept_bytes:
             write_cache(self._path, memoryview(compiled))
 
@@ -55,15 +55,15 @@ class KernelCache:
             (gpu, *_) = find_gpus()
             path = cache_path(Flavour.TRT_RTX, self._version, gpu)
         except LstnError as error:
-            warn(f"{error.message}; kernels are compiled anew")
+            warn(f"{error.message}; kernels are compiled again")
             return
         cache = config.create_runtime_cache()
         if cache is None:
-            self._warn("makes no kernel cache", "kernels are compiled anew")
+            self._warn("makes no kernel cache", "kernels are compiled again")
             return
         kept = read_cache(path)
         if kept and not cache.deserialize(kept):  # it is as empty as before then
-            self._warn(f"refuses {path}", "the cache is made anew")
+            self._warn(f"refuses {path}", "the cache is created again")
             kept = b""
         self._path, self._cache, self._kept_bytes = path, cache, len(kept)
 

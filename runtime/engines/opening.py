@@ -1,10 +1,12 @@
-"""The one place where a file's suffix picks the library that runs it."""
+"""Opening of engines: the one place where a file's suffix picks the library that runs it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
 from lstn.errors import UsageError
+from lstn.evaluation.answer import Classification
+from lstn.images import Picture
 from lstn.machine.cores import core_quota
 from lstn.machine.gpu import Device
 from lstn.runtime.engines.base import Engine
@@ -12,31 +14,59 @@ from lstn.runtime.engines.preflight import instead
 
 
 def open_engine(
-    path: Path, *, device: Device = Device.AUTO, threads: int | None = None, spin: bool = True
+    path: str | Path, *, device: Device | str = Device.AUTO, threads: int | None = None, spin: bool = True
 ) -> AbstractContextManager[Engine]:
     """Open `.onnx` with ONNX Runtime, `.plan` with the TensorRT that built it, `.xml` with OpenVINO; for a `with`.
 
-    device:  where an ONNX model runs; a plan runs on the GPU or not at all, an .xml on the CPU
+        with lstn.open_engine("model.onnx") as engine:
+            print(engine.classify("photo.jpg"))
+
+    device:  auto, cpu or cuda: where an ONNX model runs; a plan runs on the GPU or not at all, an .xml on the CPU
     threads: of ONNX Runtime or OpenVINO within one operator; None for what a container's
              quota allows, or, without one, the library's choice, one for each physical core
     spin:    whether ONNX Runtime's threads wait busily between operators: faster when alone, and costly to whoever
              shares the cores, so no for every engine of several
 
     Raises:
-        UsageError: no such file, or no kind of file that an engine reads.
+        UsageError: no such file or device, or not a kind of file that an engine reads.
         ArtifactError, DeviceError, MissingExtra: on entering the `with`: the file, the machine or the installation.
     """
+    path, device = Path(path), _device_named(device)
     if not path.exists():
         unbuilt = path.suffix.lower() == ".plan" and path.with_suffix(".onnx").is_file()
         raise UsageError(f"{path}: no such file", hint=instead(path) if unbuilt else "make a model with: lstn export")
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{path}: this path is not text in UTF-8, which engines need", hint="rename it") from error
     opener = _OPENERS.get(path.suffix.lower())
     if opener is None or not path.is_file():
         export = f"lstn export {path}" if path.suffix == ".safetensors" else "lstn export"
         raise UsageError(
-            f"{path}: no engine; wanted {' or '.join(f'a {suffix} file' for suffix in _OPENERS)}",
+            f"{path}: not an engine; expected {' or '.join(f'a {suffix} file' for suffix in _OPENERS)}",
             hint=f"make one with: {export}",
         )
     return opener(path, device, threads or core_quota(), spin)  # the libraries see cores, and no quota
+
+
+def classify(images: Picture | Sequence[Picture], engine: str | Path) -> Classification | list[Classification]:
+    """Open the engine at a path, classify one image or a list of images, and close it; see `Engine.classify`.
+
+    To classify more than once, open the engine once with `open_engine`.
+
+    Raises:
+        LstnError: what `open_engine` and `Engine.classify` raise.
+    """
+    with open_engine(engine) as opened:
+        return opened.classify(images)
+
+
+def _device_named(device: Device | str) -> Device:
+    try:
+        return Device(device)
+    except ValueError:
+        known = ", ".join(each.value for each in Device)
+        raise UsageError(f"there is no device {device!r}", hint=f"choose one of: {known}") from None
 
 
 def _open_onnx(path: Path, device: Device, threads: int | None, spin: bool) -> AbstractContextManager[Engine]:

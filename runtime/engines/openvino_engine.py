@@ -23,7 +23,7 @@ from lstn.runtime.engines.base import Engine, Prediction, check_pixels, check_pr
 from lstn.runtime.engines.onnxruntime_engine import MAX_BATCH, check_onnx, check_tensors
 
 
-class OpenVinoEngine:
+class OpenVinoEngine(Engine):
     """A model in OpenVINO, compiled for each batch size that it meets: open shapes cost it time in every call."""
 
     def __init__(self, path: Path, contract: Contract, graph: "OpenVinoGraph") -> None:

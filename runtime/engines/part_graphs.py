@@ -1,4 +1,4 @@
-"""ONNX graphs that are no whole model: the parts of one, which have no contract and inputs of their own."""
+"""ONNX graphs of single parts of a model, which have no contract and inputs of their own."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -9,9 +9,8 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lstn.imports import require
+from lstn.formats.onnx_session import OnnxSession
 from lstn.machine.gpu import Device
-from lstn.runtime.engines.onnxruntime_engine import new_session
 from lstn.runtime.engines.openvino_engine import OpenVinoGraph
 
 Feeds: TypeAlias = dict[str, npt.NDArray[Any]]
@@ -43,7 +42,5 @@ def open_graph(path: Path, library: Library, *, device: Device, threads: int | N
         finally:
             graph.close()
         return
-    ort = require("onnxruntime", extra="runtime")
-    session = new_session(ort, path, device, threads=threads, spin=False)
-    names = [output.name for output in session.get_outputs()]
-    yield lambda feeds: dict(zip(names, session.run(names, feeds), strict=True))
+    session = OnnxSession(path, cuda=device is Device.CUDA, threads=threads, spin=False)
+    yield lambda feeds: dict(zip(session.outputs, session.run(feeds), strict=True))

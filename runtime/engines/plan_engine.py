@@ -18,7 +18,7 @@ from lstn.contract import LOGITS, PIXELS, THETA, Contract
 from lstn.errors import DeviceError, LstnError
 from lstn.formats.plan_file import Sidecar
 from lstn.images import Pixels
-from lstn.runtime.engines.base import Prediction, check_prediction
+from lstn.runtime.engines.base import Engine, Prediction, check_prediction
 from lstn.runtime.engines.cuda_opening import open_cuda
 from lstn.runtime.engines.cuda_seam import (
     Address,
@@ -79,7 +79,7 @@ class _Works:
     log: Log
 
 
-class PlanEngine:
+class PlanEngine(Engine):
     """A plan with memory for its largest batch on both sides, a stream of its own, and graphs where they can be had.
 
     Beyond what an `Engine` promises it takes any number of images, and images on the GPU, and threads may share it:

@@ -1,4 +1,4 @@
-"""From a plan's bytes to an engine of TensorRT or TensorRT for RTX that is what its contract says.
+"""Loading of plans: from a plan's bytes to an engine of TensorRT or TensorRT for RTX that fits its contract.
 
 Both libraries log and return None or False where others raise; here every such answer becomes an error.
 """

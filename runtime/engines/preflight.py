@@ -1,4 +1,4 @@
-"""What a plan needs of a machine, checked before TensorRT sees it: every refusal names what works instead."""
+"""Preflight: what a plan needs of a machine, checked before TensorRT sees it. Every refusal names what works."""
 
 import shlex
 from pathlib import Path

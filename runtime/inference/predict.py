@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 
 from lstn.errors import ImageError
-from lstn.images import Pixels, decode
+from lstn.evaluation.answer import Guess, leading, softmax
+from lstn.images import USUAL, Pixels, Reading, decode
 from lstn.runtime.engines.base import Engine
-from lstn.runtime.inference.answer import Guess, leading, softmax
 from lstn.runtime.inference.sources import decode_url
 from lstn.warp import Theta
 
@@ -35,7 +35,7 @@ class ResultRow:
 
 
 def predict(
-    engine: Engine, paths: Sequence[Path | str], *, batch: int, top: int, workers: int
+    engine: Engine, paths: Sequence[Path | str], *, batch: int, top: int, workers: int, reading: Reading = USUAL
 ) -> Generator[list[ResultRow], None, None]:
     """Classify image files, and objects by their URL (str); yield their rows batch by batch, in the order of `paths`.
 
@@ -46,18 +46,24 @@ def predict(
     batch:   images a call of the engine, at most its max_batch
     top:     guesses a row, at most one for each label
     workers: threads that decode
+    reading: which images are read that are refused otherwise
 
     Raises:
         LstnError: the engine failed.
     """
-    decoded = decode_ahead(paths, engine.contract.image_hw, workers=workers, window=2 * batch)
+    decoded = decode_ahead(paths, engine.contract.image_hw, workers=workers, window=2 * batch, reading=reading)
     with closing(decoded):
         while piece := list(islice(decoded, batch)):
             yield _answer(engine, piece, top)
 
 
 def decode_ahead(
-    paths: Sequence[Path | str], image_hw: tuple[int, int], *, workers: int, window: int
+    paths: Sequence[Path | str],
+    image_hw: tuple[int, int],
+    *,
+    workers: int,
+    window: int,
+    reading: Reading = USUAL,
 ) -> Generator[tuple[Path | str, Pixels | ImageError], None, None]:
     """Decode files in `workers` threads; yield each with its pixels (H, W, 3) or its error, in the order of `paths`.
 
@@ -69,7 +75,7 @@ def decode_ahead(
     try:
         while True:
             for path in islice(remaining, window - len(waiting)):
-                future = executor.submit(_load, path, image_hw)
+                future = executor.submit(_load, path, image_hw, reading)
                 waiting.append((path, future))
             if not waiting:
                 return
@@ -82,8 +88,10 @@ def decode_ahead(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _load(path: Path | str, image_hw: tuple[int, int]) -> Pixels:
-    return decode(path, image_hw) if isinstance(path, Path) else decode_url(path, image_hw)
+def _load(path: Path | str, image_hw: tuple[int, int], reading: Reading) -> Pixels:
+    if isinstance(path, Path):
+        return decode(path, image_hw, reading=reading)
+    return decode_url(path, image_hw, reading)
 
 
 def _answer(engine: Engine, piece: Sequence[tuple[Path | str, Pixels | ImageError]], top: int) -> list[ResultRow]:

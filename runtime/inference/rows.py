@@ -14,7 +14,7 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from lstn.runtime.inference.answer import Guess
+from lstn.evaluation.answer import Guess
 from lstn.runtime.inference.predict import ResultRow
 from lstn.terminal import printable
 

@@ -1,41 +1,55 @@
-"""Where the images of a large run come from: folders, globs, text lists and URLs, listed lazily, one name at a time.
+"""Sources of images: folders, globs, text lists and URLs, listed lazily, one name at a time.
 
-A name is an absolute path, or the URL of an object that fsspec reads: s3://bucket/key, gs://bucket/key, file:///path.
+A name is a path, or the URL of an object that fsspec reads: s3://bucket/key, https://host/x.jpg, file:///path.
 """
 
+import codecs
 import glob
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import IO, Any
 
+from lstn.data.listing import SYSTEM_NAMES, Skipped, images_below
 from lstn.errors import DataError, ImageError, LstnError, MissingExtra, UsageError
-from lstn.images import MAX_BYTES, SUFFIXES, Pixels, decode
+from lstn.images import MAX_BYTES, USUAL, Pixels, Reading, decode
 from lstn.imports import require
 
 _LIST = ".txt"
 
 
+_MAX_LIST = 256 << 20
+"""Bytes of a list in UTF-16, which is read at once."""
+
+
 def is_url(name: str) -> bool:
-    """Whether fsspec reads it; an absolute path never looks like that."""
+    """Say whether fsspec reads it; an absolute path never looks like that."""
     return "://" in name and not name.startswith("/")
 
 
-def list_images(words: Iterable[str]) -> Iterator[str]:
+def absolute(word: str) -> str:
+    """Return a word that means the same from every working folder."""
+    return word if is_url(word) else os.path.abspath(word)  # noqa: PTH100 - unlike resolve(), keeps the name of a link
+
+
+def list_images(words: Iterable[str], skipped: Skipped | None = None) -> Iterator[str]:
     """Yield the names that `words` stand for, in an order that stays the same while the files do.
 
-    A folder stands for the images in it at any depth, a glob for the files that it matches, and a file or an object
-    ending in .txt for the names in its lines, which are not looked at before they are read. Relative names start at
-    the working directory, or at the list's folder. A name that several words stand for comes several times.
+    A folder stands for the images in it at any depth (`lstn.data.listing`), a glob for the files that it matches, and a
+    file or an object ending in .txt for the names in its lines, which are not looked at before they are read. Relative
+    names in a list start at the list's folder. A name that several words stand for comes several times. `skipped` fills
+    up with what is left out of folders.
 
     Raises:
         UsageError: a word stands for nothing.
         DataError: a folder or a list can't be read, or the storage behind a URL refuses.
         MissingExtra: no fsspec, or not the package that it needs for this kind of URL.
     """
+    skipped = Skipped() if skipped is None else skipped
     for word in words:
-        names = _remote(word) if is_url(word) else _local(word)
+        names = _remote(word, skipped) if is_url(word) else _local(word, skipped)
         yield from names
 
 
@@ -49,7 +63,7 @@ def check_sources(words: Iterable[str]) -> None:
         next(list_images([word]))
 
 
-def decode_url(url: str, image_hw: tuple[int, int]) -> Pixels:
+def decode_url(url: str, image_hw: tuple[int, int], reading: Reading = USUAL) -> Pixels:
     """Read an object and decode it to (H, W, 3) uint8 RGB, as `lstn.images.decode` does.
 
     Raises:
@@ -62,85 +76,109 @@ def decode_url(url: str, image_hw: tuple[int, int]) -> Pixels:
         raise ImageError(f"{url}: {error.message.removeprefix(f'{url}: ')}") from error
     if len(data) > MAX_BYTES:
         raise ImageError(f"{url}: larger than {MAX_BYTES >> 20} MiB")
-    return decode(data, image_hw, name=url)
+    return decode(data, image_hw, name=url, reading=reading)
 
 
-def _local(word: str) -> Iterator[str]:
-    path = Path(os.path.abspath(word))  # noqa: PTH100 - unlike resolve(), keeps the name of a link
+def _local(word: str, skipped: Skipped) -> Iterator[str]:
+    path = Path(word)
     try:
         if path.is_dir():
-            yield from _some(word, "no image in this folder", _walk(path))
+            yield from _some(word, "no image in this folder", map(str, images_below(path, skipped)), skipped)
         elif path.suffix.lower() == _LIST and path.is_file():
             with path.open("rb") as lines:
-                yield from _some(word, "no name in this list", _named(lines, path.parent))
+                yield from _some(word, "no name in this list", _named(lines, str(path.parent)))
         elif path.exists():
             yield str(path)
         elif glob.has_magic(word):
-            found = glob.iglob(str(path), recursive=True)  # noqa: PTH207 - Path.glob takes no absolute pattern
-            matches = (name for name in found if Path(name).is_file())
-            yield from _some(word, "matches no file", matches)
+            yield from _some(word, "matches no file", _matches(word, skipped))
         else:
             raise UsageError(f"{word}: no such file or folder")
     except OSError as error:
         raise DataError(f"{error.filename or word}: {error.strerror}") from error
 
 
-def _walk(folder: Path) -> Iterator[str]:
-    for root, folders, names in os.walk(folder, onerror=_refuse):
-        folders.sort()
-        for path in (Path(root, name) for name in sorted(names)):
-            if path.suffix.lower() in SUFFIXES and path.is_file():
-                yield str(path)
+def _matches(pattern: str, skipped: Skipped) -> Iterator[str]:
+    """Files that a glob matches, sorted, none below a system's folder and none around a loop of links.
+
+    A link that leads nowhere is a file too: an image that is lost is broken, not absent.
+    """
+    typed = set(Path(pattern).parts)
+    for name in sorted(glob.iglob(pattern, recursive=True)):  # noqa: PTH207 - Path.glob takes no absolute pattern
+        path = Path(name)
+        system = [part for part in path.parts if part.lower() in SYSTEM_NAMES and part not in typed]
+        if system:
+            skipped.hidden[system[0]] += 1
+        elif (path.is_file() or (path.is_symlink() and not path.exists())) and not _looped(absolute(str(path.parent))):
+            yield name
 
 
-def _refuse(error: OSError) -> None:
-    """What `os.walk` would leave out in silence."""
-    raise error
+@lru_cache(maxsize=1024)
+def _looped(folder: str) -> bool:
+    """Say whether a path goes through one folder twice, by a link to what it lies in."""
+    passed = [os.path.realpath(each) for each in (folder, *map(str, Path(folder).parents))]
+    return len(set(passed)) < len(passed)
 
 
-def _named(lines: Iterable[bytes], folder: Path) -> Iterator[str]:
-    for line in lines:
-        if name := os.fsdecode(line).strip("\r\n"):
-            yield name if is_url(name) else os.path.abspath(folder / name)  # noqa: PTH100
+def _named(lines: IO[bytes], folder: str) -> Iterator[str]:
+    """Names in a list's lines; relative ones start at `folder`, a path or a URL."""
+    for line in _decoded(lines):
+        if not (name := line.strip("\r\n")):
+            continue
+        if is_url(name):
+            yield name
+        else:
+            yield f"{folder}/{name}" if is_url(folder) else os.path.normpath(os.path.join(folder, name))  # noqa: PTH118
 
 
-def _remote(url: str) -> Iterator[str]:
+def _decoded(lines: IO[bytes]) -> Iterator[str]:
+    """Lines of a text file: UTF-8, with a byte order mark or without, or UTF-16 with one, as Windows writes them.
+
+    Bytes that are not UTF-8 stay what they are, for they can name files.
+    """
+    first = lines.readline()
+    if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        data = first + lines.read(_MAX_LIST)
+        yield from data.decode("utf-16", errors="replace").splitlines()
+        return
+    yield os.fsdecode(first.removeprefix(codecs.BOM_UTF8))
+    yield from map(os.fsdecode, lines)
+
+
+def _remote(url: str, skipped: Skipped) -> Iterator[str]:
     with _storage(url) as (files, path):
         suffix = PurePosixPath(path).suffix.lower()
         if glob.has_magic(path) and not files.exists(path):
             names = (name for name in sorted(files.glob(path)) if files.isfile(name))
             yield from _some(url, "matches no object", map(files.unstrip_protocol, names))
         elif files.isdir(path):
-            yield from _some(url, "no image in this folder", map(files.unstrip_protocol, _walk_remote(files, path)))
+            found = map(files.unstrip_protocol, _walk_remote(files, path, skipped))
+            yield from _some(url, "no image in this folder", found, skipped)
         elif not files.exists(path):
             raise UsageError(f"{url}: no such object or folder")
         elif suffix == _LIST:
             with files.open(path, "rb") as lines:
-                yield from _some(url, "no name in this list", _named_remote(lines, url.rpartition("/")[0]))
+                yield from _some(url, "no name in this list", _named(lines, url.rpartition("/")[0]))
         else:
             yield files.unstrip_protocol(path)
 
 
-def _walk_remote(files: Any, path: str) -> Iterator[str]:
+def _walk_remote(files: Any, path: str, skipped: Skipped) -> Iterator[str]:
     for root, folders, names in files.walk(path, on_error="raise"):
-        if isinstance(folders, list):
-            folders.sort()
-        yield from (f"{root}/{name}" for name in sorted(names) if PurePosixPath(name).suffix.lower() in SUFFIXES)
+        if isinstance(folders, list):  # what is left in it is walked into
+            folders[:] = [name for name in sorted(folders) if not skipped.hides(name)]
+        else:
+            for name in [name for name in folders if skipped.hides(name)]:
+                del folders[name]
+        yield from (f"{root}/{name}" for name in sorted(names) if not skipped.hides(name) and skipped.reads(name))
 
 
-def _named_remote(lines: Iterable[bytes], folder: str) -> Iterator[str]:
-    for line in lines:
-        if name := os.fsdecode(line).strip("\r\n"):
-            yield name if is_url(name) else f"{folder}/{name}"
-
-
-def _some(word: str, complaint: str, names: Iterable[str]) -> Iterator[str]:
+def _some(word: str, complaint: str, names: Iterable[str], skipped: Skipped | None = None) -> Iterator[str]:
     """Yield `names`, or complain that there is none."""
     name = None
     for name in names:
         yield name
     if name is None:
-        raise UsageError(f"{word}: {complaint}")
+        raise UsageError(f"{word}: {complaint}", hint=skipped.describe() if skipped else "")
 
 
 @contextmanager

@@ -22,12 +22,14 @@ from lstn.contract import Contract
 from lstn.errors import DeviceError, LstnError, UsageError
 from lstn.formats.openvino_file import bin_path
 from lstn.formats.plan_file import sidecar_path
+from lstn.images import Reading
 from lstn.imports import require
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
+from lstn.runtime.inference.sources import absolute
 from lstn.runtime.ray.ray_worker import EngineActor, Opened, RayModel, list_pieces, try_engine
 from lstn.runtime.ray.result_parts import Parts
-from lstn.terminal import warn
+from lstn.terminal import note_once, warn
 
 LOCAL = "local"
 """The address that starts a cluster of one node, this machine, for one run."""
@@ -69,17 +71,20 @@ class Pool:
         self._model = model
         self._share = share
 
-    def infer(self, sources: Sequence[str], parts: Parts, *, batch: int, top: int, workers: int | None) -> None:
+    def infer(
+        self, sources: Sequence[str], parts: Parts, *, batch: int, top: int, workers: int | None, reading: Reading
+    ) -> None:
         """Answer every image of `sources` that has no row in `parts`, and add its row there; in no order.
 
         batch:   images a call of an engine, at most `max_batch`
         workers: threads that decode for one engine; None for as many as it has cores
+        reading: which images are read that are refused otherwise
 
         Raises:
             UsageError, DataError: `sources` can't be listed.
             LstnError: an engine failed, or the cluster did, again and again.
         """
-        actor = {"model": self._model, "batch": batch, "top": top}
+        actor = {"model": self._model, "batch": batch, "top": top, "reading": reading}
         actor["workers"] = workers or min(_MAX_DECODERS, self._share.cpus)
         idle, reason = 0, "the rows didn't come"
         while idle < _PASSES:
@@ -89,7 +94,7 @@ class Pool:
                     return
             except self._ray.exceptions.RayError as error:
                 reason = _first_line(error)
-                warn(f"part of the cluster failed, going on with the rest: {reason}")
+                warn(f"part of the cluster failed, continuing with the rest: {reason}")
             idle = 0 if len(parts.done) > before else idle + 1
         raise LstnError(f"the cluster failed {idle} times in a row: {reason}", hint="run it again to go on from here")
 
@@ -102,6 +107,8 @@ class Pool:
                 kind = UsageError if answer["usage"] else LstnError
                 raise kind(answer["failure"], hint=answer["hint"])
             listed = answer.get("listed", listed)
+            if left_out := answer.get("skipped"):
+                note_once(left_out)
             added += parts.add(answer.get("rows", []))
         return listed == added
 
@@ -109,7 +116,7 @@ class Pool:
         ray = self._ray
         data = require("ray.data", extra="ray")
         here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}
-        names = {"sources": list(sources), "done": ray.put(b"".join(parts.done)), "size": size}
+        names = {"sources": [absolute(word) for word in sources], "done": ray.put(b"".join(parts.done)), "size": size}
         # A piece is one cell, and with this a block of its own, which goes on while the listing does.
         data.DataContext.get_current().target_max_block_size = 1
         listed = data.from_items([{"piece": ""}], override_num_blocks=1).map_batches(

@@ -1,14 +1,15 @@
-"""What runs on the nodes of a Ray cluster: one lists names in pieces, each engine of a pool answers piece by piece.
+"""Workers on the nodes of a Ray cluster: one lists names in pieces, each engine of a pool answers piece by piece.
 
-Between them goes JSON: {"names": […]} or {"listed": count} or {"failure": …}, and {"rows": […]} for the first. It holds
-every name that a file can have, and Ray's columns can't. A failure that a user can understand travels as an answer,
-because Ray would wrap an exception in its own, or retry what can't succeed.
+Between them goes JSON: {"names": […]} or {"listed": count, "skipped": text} or {"failure": …}, and {"rows": […]} for
+the first. It holds every name that a file can have, and Ray's columns can't. A failure that a user can understand
+travels as an answer, because Ray would wrap an exception in its own, or retry what can't succeed.
 """
 
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -17,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.contract import Contract
+from lstn.data.listing import Skipped
 from lstn.errors import LstnError, UsageError
+from lstn.images import Reading
 from lstn.imports import require
 from lstn.machine.gpu import Device
 from lstn.runtime.engines.base import Engine
@@ -64,8 +67,9 @@ def list_pieces(
     keys: bytes = require("ray", extra="ray").get(done)
     seen = {keys[start : start + _KEY_BYTES] for start in range(0, len(keys), _KEY_BYTES)}
     before, names = len(seen), list[str]()
+    skipped = Skipped()
     try:
-        for name in list_images(sources):
+        for name in list_images(sources, skipped):
             key = key_of(name)
             if key not in seen:
                 seen.add(key)
@@ -74,7 +78,7 @@ def list_pieces(
                 yield _cell("piece", {"names": names})
                 names = []
         yield _cell("piece", {"names": names})
-        yield _cell("piece", {"listed": len(seen) - before})
+        yield _cell("piece", {"listed": len(seen) - before, "skipped": skipped.describe()})
     except LstnError as error:
         yield _cell("piece", _failure(error))
 
@@ -82,8 +86,8 @@ def list_pieces(
 class EngineActor:
     """One engine of the pool. The file is gone once it is open, so that a killed process leaves nothing behind."""
 
-    def __init__(self, model: RayModel, batch: int, top: int, workers: int) -> None:
-        self._options = {"batch": batch, "top": top, "workers": workers}
+    def __init__(self, model: RayModel, batch: int, top: int, workers: int, reading: Reading) -> None:
+        self._predict = partial(predict, batch=batch, top=top, workers=workers, reading=reading)
         self._stack = ExitStack()
         self._engine, self._folder = _open(model, self._stack)
 
@@ -96,7 +100,7 @@ class EngineActor:
     def _answer(self, names: list[str]) -> dict[str, Any]:
         paths = [name if is_url(name) else Path(name) for name in names]
         try:
-            batches = predict(self._engine, paths, **self._options)
+            batches = self._predict(self._engine, paths)
             return {"rows": [fields_of(row) for rows in batches for row in rows]}
         except LstnError as error:
             return _failure(_renamed(error, self._folder))

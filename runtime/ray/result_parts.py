@@ -21,7 +21,7 @@ from lstn.files import replacing, sha256_of, write_text
 from lstn.formats.openvino_file import read_pair
 from lstn.formats.plan_file import read_sidecar
 from lstn.imports import require
-from lstn.lock import locked
+from lstn.machine.lock import locked
 
 Fields: TypeAlias = dict[str, Any]
 """One row as JSON has it; see `lstn.runtime.inference.rows.fields_of`."""

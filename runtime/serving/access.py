@@ -1,4 +1,4 @@
-"""Who may ask, and what is taken: the token, the certificate, and every limit."""
+"""Authentication, TLS and size limits of the server."""
 
 import hashlib
 import hmac
@@ -64,7 +64,7 @@ def read_guard(token_file: Path | None) -> Guard:
         raise UsageError(f"--token-file {token_file}: {error.strerror or error}") from error
     if not _LEAST_TOKEN <= len(token) <= _MOST_TOKEN or len(token.split()) != 1:
         raise UsageError(
-            f"--token-file {token_file}: wanted one word of {_LEAST_TOKEN} to {_MOST_TOKEN} characters",
+            f"--token-file {token_file}: expected one word of {_LEAST_TOKEN} to {_MOST_TOKEN} characters",
             hint=f"make one with: openssl rand -hex 32 > {token_file}",
         )
     return Guard(hashlib.sha256(token).digest())

@@ -1,13 +1,14 @@
-"""What the server says of its models: the protocol's metadata, and Triton's configuration, statistics and index."""
+"""Descriptions of models: the protocol's metadata, and Triton's configuration, statistics and index."""
 
 from collections.abc import Iterable
 from typing import Any
 
-from lstn.contract import LOGITS, PIXELS
+from lstn.contract import LOGITS, PIXELS, THETA
 from lstn.runtime.serving.generation import Generation
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.request import VERSION, TensorSpec, inputs_of, outputs_of
 from lstn.runtime.serving.served_model import ServedModel
+from lstn.warp import outside_of
 
 _TYPES = {"UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
 """The protocol's names of datatypes -> those of Triton's model configuration."""
@@ -35,7 +36,8 @@ def metadata_of(model: ServedModel) -> dict[str, Any]:
 def full_metadata_of(model: ServedModel) -> dict[str, Any]:
     """Return the metadata with what only HTTP can say, as parameters of tensors.
 
-    `pixels` names the input that may come in its place, `logits` its labels.
+    `pixels` names the input that may come in its place, `logits` its labels, `theta` the colour that the
+    backbone gets outside of the picture.
 
     Raises:
         Refusal: the model isn't ready.
@@ -44,6 +46,7 @@ def full_metadata_of(model: ServedModel) -> dict[str, Any]:
     parameters = {
         PIXELS: {"alternative": _described(inputs_of(contract)[1])},
         LOGITS: {"labels": list(contract.labels)},
+        THETA: {"outside": list(outside_of(contract.mean))},
     }
     full = {
         side: [

@@ -1,4 +1,4 @@
-"""One opening of a model's file: what it is, how its requests become batches, and its first batch."""
+"""Generation of a model: one opening of its file, how its requests become batches, and its first batch."""
 
 import threading
 from dataclasses import dataclass
@@ -8,12 +8,11 @@ import numpy as np
 
 from lstn.contract import Contract
 from lstn.errors import ArtifactError, DeviceError, LstnError, UsageError
+from lstn.machine.memory import batch_of
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.serving.batcher import Batcher
 
 _DEFAULT_BATCH = 32
-_DEFAULT_BYTES = 64 << 20
-"""Of one batch of pixels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +41,7 @@ def batch_size(engine: Engine, wanted: int | None, path: Path) -> int:
     """
     if wanted is not None and wanted > engine.max_batch:
         raise UsageError(f"--max-batch {wanted}: {path} takes {engine.max_batch} images at most")
-    height, width = engine.contract.image_hw
-    return wanted or min(engine.max_batch, _DEFAULT_BATCH, max(1, _DEFAULT_BYTES // (height * width * 3)))
+    return wanted or batch_of(engine.contract.image_hw, min(engine.max_batch, _DEFAULT_BATCH))
 
 
 def warm_up(engine: Engine, batch: int) -> None:
@@ -60,4 +58,4 @@ def warm_up(engine: Engine, batch: int) -> None:
         except Exception as error:
             raise DeviceError(f"the engine failed on its first batch: {error}") from error
         if not np.isfinite(prediction.logits).all():
-            raise ArtifactError("the model answers a black image with something that is no number")
+            raise ArtifactError("the model answers a black image with something that is not a number")

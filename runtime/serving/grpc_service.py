@@ -78,7 +78,7 @@ def _handler(grpc: Any, registry: ModelRegistry, name: str, answer: Answer) -> C
             sent = dict(context.invocation_metadata() or ()).get("authorization", "")
             token = sent if isinstance(sent, bytes) else sent.encode()
             if name not in _OPEN and not registry.guard.admits(token):
-                raise Refusal(Reason.UNAUTHENTICATED, "wanted the metadata authorization: Bearer TOKEN")
+                raise Refusal(Reason.UNAUTHENTICATED, "expected the metadata authorization: Bearer TOKEN")
             reply = await answer(registry, _parsed(kind, data), context)
             return bytes(reply.SerializeToString())
         except Refusal as refusal:

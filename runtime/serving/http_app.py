@@ -71,7 +71,7 @@ class HttpApp:
         _check_origin(headers)
         path = tuple(part for part in scope["path"].split("/") if part)
         if path not in _OPEN and not self._registry.guard.admits(headers.get(b"authorization", b"")):
-            raise Refusal(Reason.UNAUTHENTICATED, "wanted the header Authorization: Bearer TOKEN")
+            raise Refusal(Reason.UNAUTHENTICATED, "expected the header Authorization: Bearer TOKEN")
         if posted := self._posted(path):
             return await posted(headers, body) if scope["method"] == "POST" else wrong_method(("POST",))
         if looked_up := self._looked_up(path):

@@ -78,7 +78,7 @@ def write_answer(model: str, form: Form, outputs: Sequence[Output]) -> tuple[byt
 
 def _length(header_length: bytes, most: int) -> int:
     if not header_length.isdigit() or len(header_length) > 18 or int(header_length) > most:
-        raise Refusal(Reason.INVALID, "Inference-Header-Content-Length is no length within the request")
+        raise Refusal(Reason.INVALID, "Inference-Header-Content-Length is not a length within the request")
     return int(header_length)
 
 

@@ -1,4 +1,4 @@
-"""What Prometheus reads: requests, batch sizes, queue time, inference time, errors."""
+"""Metrics for Prometheus: requests, batch sizes, queue time, inference time, errors."""
 
 from typing import Any
 

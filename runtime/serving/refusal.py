@@ -1,4 +1,4 @@
-"""Reason a request is not answered, and how HTTP and gRPC say it."""
+"""Refusals: the reason why a request is not answered, and how HTTP and gRPC say it."""
 
 from enum import Enum
 

@@ -1,4 +1,4 @@
-"""Everything that HTTP and gRPC share: the models by name, who may ask, what is being answered, and the counters."""
+"""Registry shared by HTTP and gRPC: the models by name, authentication, running requests, and the counters."""
 
 import asyncio
 from collections.abc import Mapping

@@ -7,8 +7,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
+from lstn.evaluation.answer import softmax
 from lstn.runtime.engines.base import Prediction
-from lstn.runtime.inference.answer import softmax
 from lstn.runtime.serving.parameters import CLASSIFICATION
 from lstn.runtime.serving.refusal import Reason, Refusal
 
@@ -141,7 +141,7 @@ def only_input(request: Request, contract: Contract) -> Input:
     """
     specs = {spec.name: spec for spec in inputs_of(contract)}
     if len(request.inputs) != 1 or request.inputs[0].name not in specs:
-        raise Refusal(Reason.INVALID, f"wanted one input, {' or '.join(specs)}")
+        raise Refusal(Reason.INVALID, f"expected one input, {' or '.join(specs)}")
     given = request.inputs[0]
     spec = specs[given.name]
     if given.datatype != spec.datatype or len(given.shape) != len(spec.shape) or given.shape[1:] != spec.shape[1:]:

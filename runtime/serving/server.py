@@ -1,4 +1,4 @@
-"""`lstn serve`: open the ports, warm the engines up, answer until told to stop, and leave nobody without an answer."""
+"""Server process of `lstn serve`: open the ports, warm the engines up, answer, stop, and leave nobody unanswered."""
 
 import asyncio
 import signal

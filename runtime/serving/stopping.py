@@ -1,4 +1,4 @@
-"""How the server's process ends: signals that are never exceptions, and engines that can't be waited for."""
+"""Stopping the server's process: signals that are never exceptions, and engines that can't be waited for."""
 
 import asyncio
 import atexit

@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -12,14 +13,18 @@ from PIL import Image
 from small_models import LABELS, SIDE, exported_model, undecided, warping_model
 from tiny_fixtures import run_lstn
 
-from lstn.calibration.measuring_session import Session
+from lstn.calibration.kept_layers import layer_names
+from lstn.cli.calibrate_report import compare_speed
 from lstn.contract import LOGITS, METADATA_KEY, PIXELS, Contract, Loc
 from lstn.data.dataset import open_data
 from lstn.export.onnx.to_onnx import onnx_from_torch
 from lstn.export.onnx.verify_onnx import sample_images
 from lstn.formats.onnx_file import read_onnx
-from lstn.nn.checkpoint import Training, write_checkpoint
+from lstn.formats.onnx_session import OnnxSession
+from lstn.interval import Interval
+from lstn.nn.checkpoint import Checkpoint, Training, write_checkpoint
 from lstn.nn.classifier import Classifier
+from lstn.precision import Precision
 
 __all__ = ["run_lstn"]
 
@@ -41,7 +46,7 @@ def made() -> set[str]:
 @pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "fp8"])
 def test_every_precision_is_written_with_its_cost(run_lstn: RunLstn, precision: str) -> None:
     options = DIGITS if precision in ("int8", "fp8") else DIGITS[:2]
-    ran = run_lstn("calibrate", "model.onnx", "--precision", precision, *options)
+    ran = run_lstn("calibrate", "model.onnx", "--precision", precision, *options, "--force")  # it was never trained
     assert ran.code == 0, ran.err
     kept = "the localizer's head" if precision == "fp16" else "the localizer"
     stem = f"model.{precision}"
@@ -57,7 +62,8 @@ def test_every_precision_is_written_with_its_cost(run_lstn: RunLstn, precision: 
 
 
 def test_a_lowered_localizer_drifts(run_lstn: RunLstn) -> None:
-    assert run_lstn("calibrate", "model.onnx", "--precision", "bf16", *DIGITS[:2], "--keep", "head").code == 0
+    keep = ("--keep", "head", "--force")
+    assert run_lstn("calibrate", "model.onnx", "--precision", "bf16", *DIGITS[:2], *keep).code == 0
     cost = json.loads(Path("model.bf16.cost.json").read_text())["precisions"]["bf16"]
     assert 0.001 < cost["drift"]["p99_px"] < SIDE
 
@@ -86,7 +92,7 @@ def test_a_drop_beyond_the_gate_stops(run_lstn: RunLstn) -> None:
     weight.CopyFrom(numpy_helper.from_array(values, weight.name))
     Path("model.onnx").write_bytes(model.SerializeToString())
     images = sample_images("digits", (SIDE, SIDE), seed=0, count=60)
-    (logits,) = Session(model, "model").run([LOGITS], {PIXELS: images})
+    (logits,) = OnnxSession(model.SerializeToString()).run({PIXELS: images}, [LOGITS])
     for number, (image, label) in enumerate(zip(images, logits.argmax(1), strict=True)):
         for split in ("train", "val"):
             for name in {str(label), *(LABELS if split == "train" and number < 1 else ())}:
@@ -94,7 +100,14 @@ def test_a_drop_beyond_the_gate_stops(run_lstn: RunLstn) -> None:
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.fromarray(image).save(path)
     data = ("--data", "folder:images", "--images", "16")
-    assert run_lstn("calibrate", "model.onnx", *data).code == 0
+    refused = run_lstn("calibrate", "model.onnx", *data)
+    assert refused.code == 1
+    assert "top-1 accuracy falls by" in refused.err
+    assert "--force writes it anyway" in refused.err
+    assert made() == {"images", "model.minmax.ranges.json"}
+    forced = run_lstn("calibrate", "model.onnx", *data, "--force")
+    assert forced.code == 0
+    assert "written because of --force" in forced.err
     top1 = json.loads(Path("model.int8.cost.json").read_text())["precisions"]["int8"]["top1"]
     assert top1["reference"] == 1.0
     assert top1["lowered"] < 0.8
@@ -117,7 +130,7 @@ def test_the_ranges_come_from_training_images_alone(run_lstn: RunLstn) -> None:
                 path = Path("images", split, label, f"{number}.png")
                 path.parent.mkdir(parents=True, exist_ok=True)
                 Image.new("RGB", (SIDE, SIDE), (colour, colour, number)).save(path)
-    ran = run_lstn("calibrate", "model.onnx", "--data", "folder:images", "--images", "24")
+    ran = run_lstn("calibrate", "model.onnx", "--data", "folder:images", "--images", "24", "--force")
     assert ran.code == 0, ran.err
     ranges = json.loads(Path("model.minmax.ranges.json").read_text())
     assert ranges["tensors"]["input/Add"][1] == pytest.approx(40 / 255)
@@ -161,7 +174,8 @@ def test_auto_prints_the_path_it_took(run_lstn: RunLstn) -> None:
 
 def test_kept_layers_are_said(run_lstn: RunLstn) -> None:
     ran = run_lstn(
-        "calibrate", "model.onnx", *DIGITS, "--keep", "localizer.features.3", "--keep", "backbone.features.0"
+        *("calibrate", "model.onnx", *DIGITS, "--keep", "localizer.features.3", "--keep", "backbone.features.0"),
+        "--force",
     )
     assert ran.code == 0
     assert "kept in float32: the localizer's head, localizer.features.3, backbone.features.0\n" in ran.out
@@ -230,7 +244,7 @@ def test_another_data_set_is_refused_and_a_single_class_warned_of(run_lstn: RunL
             Image.new("RGB", (SIDE, SIDE), (number, 80, 90)).save(path)
     ran = run_lstn("calibrate", "model.onnx", "--data", "folder:images")
     assert ran.code == 1
-    assert "has 1 classes, 'only' first; the model has 10 classes, '0' first" in ran.err
+    assert "class 'only' is not one of the model's 10 classes ('0', …)" in ran.err
     contract = Contract(Loc.LSTN, "cnn", (SIDE, SIDE), ("only",))
     Path("one.onnx").write_bytes(onnx_from_torch(Classifier(contract).eval(), contract).SerializeToString())
     ran = run_lstn("calibrate", "one.onnx", "--precision", "fp16", "--data", "folder:images")
@@ -240,7 +254,7 @@ def test_another_data_set_is_refused_and_a_single_class_warned_of(run_lstn: RunL
 
 @pytest.mark.parametrize(("precision", "cure"), [("bf16", "--engine openvino"), ("fp8", "--engine trt")])
 def test_what_onnx_runtime_has_no_kernels_for_is_sent_elsewhere(run_lstn: RunLstn, precision: str, cure: str) -> None:
-    assert run_lstn("calibrate", "model.onnx", "--precision", precision, *DIGITS[:2]).code == 0
+    assert run_lstn("calibrate", "model.onnx", "--precision", precision, *DIGITS[:2], "--force").code == 0
     Image.new("RGB", (SIDE, SIDE)).save("image.png")
     ran = run_lstn("infer", "image.png", "--engine", f"model.{precision}.onnx")
     assert ran.code == 1
@@ -249,7 +263,7 @@ def test_what_onnx_runtime_has_no_kernels_for_is_sent_elsewhere(run_lstn: RunLst
 
 
 def test_a_plan_of_fp8_for_an_older_gpu_says_which_have_it(run_lstn: RunLstn) -> None:
-    assert run_lstn("calibrate", "model.onnx", "--precision", "fp8", *DIGITS[:2]).code == 0
+    assert run_lstn("calibrate", "model.onnx", "--precision", "fp8", *DIGITS[:2], "--force").code == 0
     ran = run_lstn("export", "model.fp8.onnx", "--engine", "trt-rtx", "--target", "sm86")
     assert ran.code == 1
     assert "fp8 came with sm89" in ran.err
@@ -266,7 +280,7 @@ def digits_run() -> Path:
 
 
 def test_export_lowers_on_the_way(run_lstn: RunLstn, digits_run: Path) -> None:
-    ran = run_lstn("export", "--engine", "trt-rtx", "--target", "sm89", "--precision", "fp8")
+    ran = run_lstn("export", "--engine", "trt-rtx", "--target", "sm89", "--precision", "fp8", "--force")
     assert ran.code == 0, ran.err
     assert {"model.fp8.onnx", "model.fp8.plan", "model.fp8.plan.json", "model.fp8.cost.html"} <= made()
     assert json.loads(Path("model.fp8.plan.json").read_text())["precision"] == "fp8"
@@ -290,3 +304,91 @@ def test_a_precision_that_the_target_refuses_is_refused_first(
     assert said in ran.err
     assert cure in ran.err
     assert made() == {"runs"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--keep", "spine"), "no layer of this model is called so"),
+        (("--keep", "backbone.features.3", "--keep", "localiser"), "'localiser': no layer"),
+        (("--keep", "localizer", "--keep", "backbone"), "nothing is left to lower"),
+        (("--images", "7"), "7 images to calibrate on, at least 8 are needed\n  use --images 8 or more"),
+        (("--data", "folder:nowhere"), "nowhere: no such folder"),
+        (("--data", "folder:other"), "is not one of the model's 10 classes"),
+    ],
+)
+def test_what_does_not_fit_a_run_is_said_before_it_is_exported(
+    run_lstn: RunLstn, digits_run: Path, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...], said: str
+) -> None:
+    Path("model.onnx").unlink()
+    for split in ("train", "val"):
+        for label in "ab":
+            path = Path("other", split, label, "0.png")
+            path.parent.mkdir(parents=True)
+            Image.new("RGB", (SIDE, SIDE), "red").save(path)
+    monkeypatch.setattr("lstn.export.onnx.to_onnx.write_onnx", None)
+    ran = run_lstn("calibrate", "runs/first", *arguments)
+    assert ran.code in (1, 2)
+    assert said in ran.err
+    assert made() == {"runs", "other"}
+
+
+def test_the_layers_of_a_checkpoint_are_those_of_its_onnx_file() -> None:
+    """Else --keep would be judged by other names before the export than after it."""
+    model, contract = warping_model(Loc.LSTN)
+    checkpoint = Checkpoint(model, contract, Training("digits", 0, 1, 0.5))
+    assert set(layer_names(exported_model(Loc.LSTN))) == set(checkpoint.layers)
+
+
+@pytest.mark.parametrize(
+    "command", [("calibrate", "--precision", "fp16"), ("export",), ("export", "--engine", "openvino")]
+)
+def test_a_model_that_is_not_ours_stays_where_it_is(
+    run_lstn: RunLstn, digits_run: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...]
+) -> None:
+    foreign = exported_model(Loc.LSTN)
+    del foreign.metadata_props[:]
+    Path("model.onnx").write_bytes(foreign.SerializeToString())
+    monkeypatch.setattr("lstn.export.onnx.to_onnx.write_onnx", None)
+    ran = run_lstn(*command)
+    assert ran.code == 2, ran.err
+    assert "model.onnx: is there already, and is not an ONNX model that lstn wrote" in ran.err
+    assert Path("model.onnx").read_bytes() == foreign.SerializeToString()
+    assert made() == {"runs"}
+
+
+@pytest.mark.parametrize(
+    ("ratio", "lowered", "says"),
+    [
+        (
+            Interval(1.73, 1.70, 1.76),
+            "model.int8.onnx",
+            "int8 is for OpenVINO and TensorRT: lstn export model.int8.onnx",
+        ),
+        (Interval(1.73, 1.70, 1.76), "model.int8.xml", "keep float32 here"),
+        (Interval(1.73, 0.90, 2.00), "model.int8.onnx", ""),
+        (Interval(0.40, 0.39, 0.41), "model.int8.onnx", ""),
+    ],
+)
+def test_a_slower_engine_is_said_to_be_slower(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, ratio: Interval, lowered: str, says: str
+) -> None:
+    """As int8 is in ONNX Runtime on many CPUs; a machine too busy to tell says nothing."""
+    raced: list[list[Path]] = []
+
+    def race(paths: list[Path], *_: object, **__: object) -> list[SimpleNamespace]:
+        raced.append(paths)
+        return [SimpleNamespace(ratio=None), SimpleNamespace(ratio=ratio)]
+
+    monkeypatch.setattr("lstn.runtime.bench.timed_engines.bench", race)
+    compare_speed(Path("model.onnx"), Path(lowered), Precision.INT8)
+    told = " ".join(capsys.readouterr().err.split())
+    assert raced == [[Path("model.onnx"), Path(lowered)]]
+    assert (says in told) if says else (told == "")
+    assert (f"{lowered} takes 1.73 times as long as model.onnx" in told) == bool(says)
+
+
+def test_an_engine_that_is_not_there_is_no_race(capsys: pytest.CaptureFixture[str]) -> None:
+    compare_speed(Path("model.onnx"), Path("gone.onnx"), Precision.INT8)
+    compare_speed(Path("model.onnx"), Path("gone.onnx"), Precision.FP8)
+    assert capsys.readouterr().err == ""

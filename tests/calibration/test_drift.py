@@ -252,5 +252,5 @@ def test_a_file_that_onnx_runtime_cannot_run_is_refused(tmp_path: Path) -> None:
     reference, broken = make_model(), copy.deepcopy(make_model())
     broken.graph.node[-1].op_type = "Gemmm"
     (tmp_path / "b.onnx").write_bytes(broken.SerializeToString())
-    with pytest.raises(ArtifactError, match=r"b\.onnx: ONNX Runtime can't open it on the CPU"):
+    with pytest.raises(ArtifactError, match=r"b\.onnx: ONNX Runtime \S+ can't open it"):
         measure(save(reference, tmp_path / "a.onnx"), tmp_path / "b.onnx", random_split(3))

@@ -14,7 +14,7 @@ from PIL import Image
 from lstn.calibration.cost_page import page
 from lstn.calibration.lowering_cost import LoweringCost
 from lstn.contract import Loc
-from lstn.warp import corners_px, warp
+from lstn.warp import corners_px, outside_of, warp
 
 NAMES = ("int8", "<b>fp16")
 
@@ -72,7 +72,9 @@ def test_the_worst_are_shown_beside_both_warps(costs: dict[str, LoweringCost], h
         assert case.reference_theta is not None
         assert case.lowered_theta is not None
         shown = [inputs[index], *warped[2 * index : 2 * index + 2]]
-        wanted = [case.pixels, warp(case.pixels, case.reference_theta), warp(case.pixels, case.lowered_theta)]
+        outside = outside_of(cost.contract.mean)
+        warped_by = [warp(case.pixels, theta, outside) for theta in (case.reference_theta, case.lowered_theta)]
+        wanted = [case.pixels, *warped_by]
         for uri, pixels in zip(shown, wanted, strict=True):
             data = base64.b64decode(uri.removeprefix("data:image/png;base64,"))
             np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(data))), pixels)

@@ -9,7 +9,7 @@ from onnx import TensorProto, numpy_helper
 from small_models import SIDE, exported_model, warping_model
 
 from lstn.calibration.emulate import emulated
-from lstn.calibration.kept_layers import LAYERS, kept_layers
+from lstn.calibration.kept_layers import LAYERS, kept_layers, layer_names
 from lstn.calibration.quantize import quantized_model
 from lstn.calibration.ranges import Ranges
 from lstn.contract import LOGITS, PIXELS, Loc
@@ -29,7 +29,7 @@ def lowered(
     precision: Precision, keep: str = "localizer", loc: Loc = Loc.LSTN
 ) -> tuple[onnx.ModelProto, onnx.ModelProto]:
     model = exported_model(loc)
-    return model, quantized_model(model, precision, kept_layers(model, [keep]), ranges_for(model))
+    return model, quantized_model(model, precision, kept_layers(layer_names(model), [keep]), ranges_for(model))
 
 
 def constants_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
@@ -110,7 +110,7 @@ def test_the_fused_sampler_comes_through(precision: Precision) -> None:
     answers = []
     for fused in (False, True):
         model = onnx_from_torch(*warping_model(Loc.LSTN), fused=fused)
-        low = quantized_model(model, precision, kept_layers(model, ["localizer"]), ranges_for(model))
+        low = quantized_model(model, precision, kept_layers(layer_names(model), ["localizer"]), ranges_for(model))
         onnx.checker.check_model(low)
         answers.append(run(emulated(low, precision), pixels, [LOGITS])[0])
     np.testing.assert_allclose(answers[1], answers[0], atol=1e-4)
@@ -119,7 +119,7 @@ def test_the_fused_sampler_comes_through(precision: Precision) -> None:
 def test_the_emulation_of_fp8_rounds_activations_as_numpy_does() -> None:
     """One layer alone is lowered; its output is then worked out by hand from the float32 model's tensors."""
     model = exported_model(Loc.NONE)
-    kept = kept_layers(model, ["backbone.features.0", "backbone.features.3"])
+    kept = kept_layers(layer_names(model), ["backbone.features.0", "backbone.features.3"])
     ranges = ranges_for(model, -2.0, 2.0)
     low = emulated(quantized_model(model, Precision.FP8, kept, ranges), Precision.FP8)
     gemm = next(node for node in model.graph.node if node.op_type == "Gemm")
@@ -142,7 +142,9 @@ def test_int8_runs_in_onnx_runtime_and_stays_near() -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE, 3), dtype=np.uint8)
     (wanted,) = run(model, pixels, [LOGITS])
     reach = max(2.0, 2 * float(np.abs(wanted).max()))
-    low = quantized_model(model, Precision.INT8, kept_layers(model, ["localizer"]), ranges_for(model, -reach, reach))
+    low = quantized_model(
+        model, Precision.INT8, kept_layers(layer_names(model), ["localizer"]), ranges_for(model, -reach, reach)
+    )
     (found,) = run(low, pixels, [LOGITS])
     assert 0 < np.abs(found - wanted).max() < 0.2 * np.abs(wanted).max()
 

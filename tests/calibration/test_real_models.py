@@ -11,13 +11,13 @@ from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantTy
 from small_models import SIDE, warping_model
 
 from lstn.calibration.drift import measure
-from lstn.calibration.measuring_session import Session
 from lstn.calibration.swap import with_theta_input
 from lstn.contract import At, Loc
 from lstn.data.dataset import open_data
 from lstn.export.onnx.to_onnx import write_onnx
 from lstn.export.onnx.verify_onnx import sample_images
 from lstn.formats.node_names import ModelPart, part_of
+from lstn.formats.onnx_session import OnnxSession
 
 
 class Reader(CalibrationDataReader):
@@ -72,10 +72,9 @@ def test_both_models_with_theta_as_an_input_are_themselves(pair: tuple[Loc, Path
         return
     images = sample_images("digits", (SIDE, SIDE), seed=3, count=8)
     for path in paths:
-        logits, theta = Session(path, path.name).run(["logits", "theta"], {"pixels": images})
-        (again,) = Session(with_theta_input(onnx.load(path)), path.name).run(
-            ["logits"], {"pixels": images, "theta": theta}
-        )
+        logits, theta = OnnxSession(path).run({"pixels": images}, ["logits", "theta"])
+        behind = OnnxSession(with_theta_input(onnx.load(path)).SerializeToString())
+        (again,) = behind.run({"pixels": images, "theta": theta}, ["logits"])
         np.testing.assert_array_equal(again, logits)
 
 

@@ -17,7 +17,7 @@ from lstn.contract import Contract, Loc
 
 
 def refuse(constant: str) -> float:
-    raise AssertionError(f"{constant} is no JSON")
+    raise AssertionError(f"{constant} is not JSON")
 
 
 def coarse(weights: dict[str, np.ndarray]) -> None:

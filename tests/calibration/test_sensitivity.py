@@ -9,11 +9,11 @@ from onnx import numpy_helper
 from small_models import SIDE, exported_model, undecided
 
 from lstn.calibration.kept_layers import kept_layers, layer_names
-from lstn.calibration.measuring_session import Session
 from lstn.calibration.sensitivity import _fewest, fewest_to_keep
 from lstn.contract import LOGITS, PIXELS, Loc
 from lstn.errors import LstnError
 from lstn.export.onnx.verify_onnx import sample_images
+from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
 from lstn.precision import Precision
 
@@ -43,7 +43,7 @@ class Answered:
 
 
 def answers(model: onnx.ModelProto, pixels: Pixels) -> np.ndarray:
-    return Session(model, "model").run([LOGITS], {PIXELS: pixels})[0].argmax(1)
+    return OnnxSession(model.SerializeToString()).run({PIXELS: pixels}, [LOGITS])[0].argmax(1)
 
 
 class Damage:
@@ -73,7 +73,7 @@ class Damage:
 def search(sizes: dict[str, float], max_drop: float):  # noqa: ANN201 - of the function under test
     model = undecided(Loc.LSTN)
     split, damage = Answered(model), Damage(model, sizes)
-    always = kept_layers(model, ["localizer"])
+    always = kept_layers(layer_names(model), ["localizer"])
     outcome = fewest_to_keep(model, Precision.FP16, damage, split, always=always, max_drop=max_drop, count=60)
 
     def drop(kept: frozenset[str]) -> float:

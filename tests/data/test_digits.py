@@ -11,7 +11,7 @@ from lstn.data import digits
 from lstn.data.dataset import open_data
 from lstn.data.published import mnist
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "make_digits.py"
+SCRIPT = Path(__file__).parents[2] / "benchmarks" / "make_digits.py"
 
 
 def test_the_embedded_digits_show_what_their_labels_say() -> None:

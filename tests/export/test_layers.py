@@ -128,5 +128,5 @@ def test_every_layer_is_counted_once(exported_lstn: Exported) -> None:
 def test_a_file_that_is_none_is_refused(tmp_path: Path) -> None:
     junk = tmp_path / "junk.onnx"
     junk.write_text("hello")
-    with pytest.raises(ArtifactError, match="wanted one input"):
+    with pytest.raises(ArtifactError, match="expected one input"):
         count_parsed_layers(junk, flavour=Flavour.TRT_RTX)

@@ -90,5 +90,5 @@ def test_full_tensorrt_is_not_installed(gpus: FindGpus, monkeypatch: pytest.Monk
 def test_full_tensorrt_of_another_version(gpus: FindGpus, monkeypatch: pytest.MonkeyPatch, version: str) -> None:
     gpus(HOPPER)
     monkeypatch.setitem(sys.modules, "tensorrt", SimpleNamespace(__version__=version))
-    with pytest.raises(MissingExtra, match=f"TensorRT {version} is installed, 10 or 11 is wanted"):
+    with pytest.raises(MissingExtra, match=f"TensorRT {version} is installed, expected 10 or 11"):
         choose_targets(Flavour.TRT, ())

@@ -83,11 +83,11 @@ def spoil(path: Path, how: str) -> str:
         path.write_bytes(b"")
     elif how == "foreign":  # whole, and no timing cache
         write_cache(path, b"nonsense")
-        return "TensorRT 10.9.0.34 refuses it; the cache is made anew"
+        return "TensorRT 10.9.0.34 refuses it; the cache is created again"
     elif how == "elsewhere":  # whole, and of another GPU
         write_cache(path, kept.replace(b"NVIDIA L4", b"NVIDIA T4"))
-        return "TensorRT 10.9.0.34 refuses it; the cache is made anew"
-    return "damaged; the cache is made anew"
+        return "TensorRT 10.9.0.34 refuses it; the cache is created again"
+    return "damaged; the cache is created again"
 
 
 @pytest.mark.parametrize("how", ["cut off", "flipped", "empty", "foreign", "elsewhere"])
@@ -111,7 +111,7 @@ def test_a_cache_that_cannot_be_kept_stops_nobody(
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr("pathlib.Path.home", _homeless)
     assert timed(monkeypatch, on(), exported_lstn.path) > 20
-    assert capsys.readouterr().err == "warning: there is no home folder for a cache; kernels are timed anew\n"
+    assert capsys.readouterr().err == "warning: there is no home folder for a cache; kernels are timed again\n"
 
 
 def test_tensorrt_that_makes_no_cache_builds_all_the_same(
@@ -119,7 +119,7 @@ def test_tensorrt_that_makes_no_cache_builds_all_the_same(
 ) -> None:
     monkeypatch.setattr("full_tensorrt.Config.create_timing_cache", lambda *_: None)
     assert timed(monkeypatch, on(), exported_lstn.path) > 20
-    assert capsys.readouterr().err == "warning: TensorRT 10.9.0.34 makes no timing cache; kernels are timed anew\n"
+    assert capsys.readouterr().err == "warning: TensorRT 10.9.0.34 makes no timing cache; kernels are timed again\n"
     assert not the_cache().exists()
 
 

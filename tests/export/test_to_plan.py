@@ -103,7 +103,7 @@ def test_a_log_in_place_of_the_model_is_refused(exported_lstn: Exported, tmp_pat
     shutil.copy(exported_lstn.path, folder / "model.onnx")
     before = contents(folder)
     settings = BuildSettings(flavour=Flavour.TRT_RTX, profiles=(USUAL,), targets=("sm89",), log_file=folder / name)
-    with pytest.raises(UsageError, match="would write over the model"):
+    with pytest.raises(UsageError, match=r"this command reads that file|what is written there is a build log"):
         write_plan(folder / "model.onnx", folder / "model.plan", settings)
     assert contents(folder) == before
 
@@ -230,5 +230,5 @@ def test_targets_are_read() -> None:
 
 @pytest.mark.parametrize("text", ["89", "sm", "sm89,", "sm8.9", "ada", "sm86;sm89", "sm٨٩"])
 def test_targets_that_are_none_are_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="wanted compute capabilities such as sm89"):
+    with pytest.raises(UsageError, match="expected compute capabilities such as sm89"):
         parse_targets(text)

@@ -197,7 +197,7 @@ def test_a_file_may_be_called_anything(name: str, exported_lstn: Exported, tmp_p
 def test_a_name_that_is_no_text(exported_lstn: Exported, tmp_path: Path) -> None:
     model = tmp_path / os.fsdecode(b"m\xff.onnx")
     model.write_bytes(exported_lstn.path.read_bytes())
-    with pytest.raises(UsageError, match="is no text"):
+    with pytest.raises(UsageError, match="is not text"):
         write_triton(model, tmp_path / "r")
     assert list(tmp_path.iterdir()) == [model]
 

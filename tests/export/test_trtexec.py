@@ -124,7 +124,7 @@ def test_a_hostile_name_runs_nothing(name: str, exported_lstn: Exported, tmp_pat
 def test_a_name_that_is_no_text(exported_lstn: Exported, tmp_path: Path) -> None:
     model = tmp_path / os.fsdecode(b"m\xff.onnx")
     model.write_bytes(exported_lstn.path.read_bytes())
-    with pytest.raises(LstnError, match="no text"):
+    with pytest.raises(LstnError, match="not text"):
         write_script(model, profiles=(BatchRange(1, 1, 1),), tuning=Tuning())
     assert list(tmp_path.iterdir()) == [model]
 
@@ -180,7 +180,7 @@ def test_a_script_for_the_dla_says_which_trtexec_it_wants(run_lstn: RunLstn, mod
         (["--engine", "onnx", "--script"], "--script is for --engine trt"),
         (["--engine", "trt-rtx", "--script", "--target", "sm89"], "--script is for --engine trt"),
         (["--engine", "trt", "--script", "--build-log", "log"], "--build-log is for a build here"),
-        (["--engine", "trt", "--script", "--triton", "there"], "--triton wants the plan itself"),
+        (["--engine", "trt", "--script", "--triton", "there"], "--triton needs the plan itself"),
         (["--engine", "trt", "--script", "--target", "sm89"], "--target is for --engine trt-rtx"),
         (["--engine", "trt", "--script", "--dla", "0"], "--dla takes one batch size"),
     ],
@@ -201,7 +201,7 @@ def test_a_build_log_never_overwrites_what_is_none(run_lstn: RunLstn, model: Pat
     log.write_bytes(start)
     ran = run_lstn("export", model, "--engine", "trt-rtx", "--target", "sm89", "--build-log", log)
     assert (ran.code, ran.out) == (2, "")
-    assert "is there and is no build log" in ran.err
+    assert "what is written there is a build log" in ran.err
     assert log.read_bytes() == start
 
 

@@ -82,7 +82,7 @@ def test_the_state_of_a_run_says_where_its_model_is(tmp_path: Path, run_lstn: Ru
     path.write_bytes(save({"model.a": np.zeros(3, np.float32)}, {"lstn.state": "{}"}))  # as lstn.train.run_state does
     found = inspect_file(path)
     assert (found.kind, found.contract, found.problem) == ("state of a training run", None, None)
-    assert found.facts["model"] == "checkpoint.safetensors beside it"
+    assert found.facts["model"] == "checkpoint.safetensors next to it"
     assert run_lstn("inspect", path).code == 0
     path.write_bytes(path.read_bytes()[:-2])
     assert "cut off, 2 bytes are missing" in str(inspect_file(path).problem)

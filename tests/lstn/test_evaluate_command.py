@@ -1,6 +1,7 @@
 """`lstn evaluate` as a user types it, on engines."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,8 +15,9 @@ from onnx import numpy_helper
 from PIL import Image
 from tiny import SIDE, MakeTiny, Tiny
 
-from lstn.data.dataset import open_data
+from lstn.data.dataset import Split, open_data
 from lstn.formats.openvino_file import bin_path
+from lstn.images import decode
 
 LABELS = ("ant", "bee", "cat", "dog")
 IMAGES = 24
@@ -50,8 +52,9 @@ def test_it_says_what_a_plain_loop_would(tiny: Tiny, folder: Path, tmp_path: Pat
     found = json.loads(kept.read_text())
     assert (found["images"], found["top1"], found["top5"]) == (IMAGES, np.mean(predicted == labels), 1.0)
     assert 0 < found["top1"] < 1
-    for (row, column), count in np.ndenumerate(np.array(found["confusion"])):
-        assert count == int(((labels == row) & (predicted == column)).sum())
+    counts = {(row, column): count for row, column, count in found["confusion_cells"]}
+    for row, column in np.ndindex(len(LABELS), len(LABELS)):
+        assert counts.get((row, column), 0) == int(((labels == row) & (predicted == column)).sum())
     for index, each in enumerate(found["classes"]):
         assert each["recall"] == pytest.approx(np.mean(predicted[labels == index] == index))
     low, high = found["top1_interval"]
@@ -96,22 +99,21 @@ def test_a_colour_leaves_the_frame(make_tiny: MakeTiny, tmp_path: Path, run_lstn
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.new("RGB", (SIDE, SIDE), (value,) * 3).save(path)
     kept = tmp_path / "kept.json"
-    run_lstn("evaluate", tiny.path, "--data", f"folder:{tmp_path / 'two'}", "--json", kept, "--shift", "1.5",
-             "--seed", 0)  # fmt: skip
+    run_lstn("evaluate", tiny.path, "--data", f"folder:{tmp_path / 'two'}", "--json", kept, "--shift", "1.5")
     found = json.loads(kept.read_text())
     # Of equal logits the first class counts: black is taken for bright here, whatever it was.
-    assert found["confusion"] == [[1, 0], [1, 0]]
+    assert found["confusion_cells"] == [[0, 0, 10], [1, 0, 10]]
     assert found["disturbed"][0]["top1"] == 0.5
 
 
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("--rotate", "30,x"), "--rotate: 'x'; wanted numbers from -360 to 360"),
+        (("--rotate", "30,x"), "--rotate: 'x'; expected numbers from -360 to 360"),
         (("--rotate", "nan"), "--rotate: 'nan'"),
         (("--rotate", "30,"), "--rotate: ''"),
-        (("--scale", "0"), "--scale: '0'; wanted numbers from 0.01 to 100"),
-        (("--shift", "3"), "--shift: '3'; wanted numbers from -2 to 2"),
+        (("--scale", "0"), "--scale: '0'; expected numbers from 0.01 to 100"),
+        (("--shift", "3"), "--shift: '3'; expected numbers from -2 to 2"),
         (("--data", "digits"), "--data digits has 10 classes"),
         (("--data", "folder:gone"), "gone"),
         (("--json", "."), "--json .: a folder"),
@@ -140,18 +142,79 @@ def test_an_engine_needs_to_be_told_a_seed_that_decides_what_is_tested(
 ) -> None:
     """Which it doesn't know: by another than the run's, it would be tested on what it was trained on."""
     kept = tmp_path / "kept.json"
-    given = ("evaluate", tiny.path, "--data", f"folder:{folder / 'train'}", "--json", kept)
+    given = ("evaluate", tiny.path, "--data", f"folder:{folder / 'train'}", "--json", kept, "--split", "test")
     ran = run_lstn(*given)
     assert (ran.code, ran.out) == (2, "")
-    line, hint = ran.err.splitlines()
+    line, hint = ran.err.splitlines()[-2:]
     assert line.endswith("is split by a seed, and this file doesn't say which one its model was trained with")
     assert "add --seed N" in hint
     assert not kept.exists()
     assert run_lstn(*given, "--seed", 1).code == 0
     split = open_data(f"folder:{folder / 'train'}", image_hw=(SIDE, SIDE), seed=1).test
+    assert json.loads(kept.read_text())["top1"] == top1_by_hand(tiny, split)
+
+
+def top1_by_hand(tiny: Tiny, split: Split) -> float:
     pixels, labels = zip(*(split[index] for index in range(len(split))), strict=True)
+    return float(np.mean(tiny.logits(np.stack(pixels)).argmax(1) == np.array(labels)))
+
+
+@pytest.mark.parametrize("gone", [(), ("ant",), ("bee", "dog")])
+def test_new_images_are_tested_all_and_need_not_be_of_every_class(
+    tiny: Tiny, folder: Path, tmp_path: Path, run_lstn: RunLstn, gone: tuple[str, ...]
+) -> None:
+    for label in gone:
+        shutil.rmtree(folder / "train" / label)
+    kept = tmp_path / "kept.json"
+    ran = run_lstn("evaluate", tiny.path, "--data", f"folder:{folder / 'train'}", "--json", kept)
+    assert ran.code == 0
+    count = IMAGES // 4 * (4 - len(gone))
+    assert f"all {count} images are taken as test images" in ran.err
+    assert f"{4 - len(gone)} classes; {count} images; the smallest class, " in ran.err
     found = json.loads(kept.read_text())
+    assert (found["images"], found["split"]) == (count, "all")
+    pixels, labels = [], []
+    for index, label in enumerate(LABELS):  # numbered as the model's, whichever are there
+        for path in sorted((folder / "train" / label).glob("*")):
+            pixels.append(decode(path, (SIDE, SIDE)))
+            labels.append(index)
     assert found["top1"] == np.mean(tiny.logits(np.stack(pixels)).argmax(1) == np.array(labels))
+    assert [row["images"] for row in found["classes"]] == [0 if name in gone else IMAGES // 4 for name in LABELS]
+
+
+@pytest.mark.parametrize(
+    ("split", "count"), [("train", IMAGES), ("val", IMAGES // 2), ("test", IMAGES), ("all", 5 * IMAGES // 2)]
+)
+def test_any_split_of_a_divided_folder_is_tested(
+    tiny: Tiny, folder: Path, tmp_path: Path, run_lstn: RunLstn, split: str, count: int
+) -> None:
+    for label in LABELS[:2]:
+        shutil.rmtree(folder / "val" / label)
+    kept = tmp_path / "kept.json"
+    ran = run_lstn("evaluate", tiny.path, "--data", f"folder:{folder}", "--json", kept, "--split", split)
+    assert ran.code == 0
+    found = json.loads(kept.read_text())
+    assert (found["images"], found["split"]) == (count, split)
+
+
+def test_a_folder_with_test_images_alone_is_tested(tiny: Tiny, folder: Path, tmp_path: Path, run_lstn: RunLstn) -> None:
+    for name in ("train", "val"):
+        shutil.rmtree(folder / name)
+    kept = tmp_path / "kept.json"
+    assert run_lstn("evaluate", tiny.path, "--data", f"folder:{folder}", "--json", kept).code == 0
+    assert json.loads(kept.read_text())["top1"] == top1_by_hand(
+        tiny, open_data(f"folder:{folder}", image_hw=(SIDE, SIDE), labels=LABELS).test
+    )
+    ran = run_lstn("evaluate", tiny.path, "--data", f"folder:{folder}", "--split", "val")
+    assert (ran.code, ran.out) == (1, "")
+    assert f"{folder}: no val images" in ran.err
+
+
+def test_a_class_that_the_model_does_not_have_is_refused(tiny: Tiny, folder: Path, run_lstn: RunLstn) -> None:
+    (folder / "train" / "ant").rename(folder / "train" / "wasp")
+    ran = run_lstn("evaluate", tiny.path, "--data", f"folder:{folder / 'train'}")
+    assert (ran.code, ran.out) == (1, "")
+    assert "class 'wasp' is not one of the model's 4 classes" in ran.err
 
 
 def test_validation_images_do_not_pass_for_test_images(
@@ -215,7 +278,7 @@ def test_openvino_says_the_same(tiny: Tiny, folder: Path, tmp_path: Path, run_ls
         kept = tmp_path / "kept.json"
         assert run_lstn("evaluate", path, "--data", f"folder:{folder}", "--json", kept, "--rotate", "45").code == 0
         found.append(json.loads(kept.read_text()))
-    assert found[0]["confusion"] == found[1]["confusion"]
+    assert found[0]["confusion_cells"] == found[1]["confusion_cells"]
     assert found[0]["disturbed"] == found[1]["disturbed"]
 
 

@@ -55,7 +55,7 @@ def test_only_a_regular_file_is_replaced(make: Callable[[Path], None], tmp_path:
     path = tmp_path / "target"
     make(path)
     before = path.stat()
-    with pytest.raises(LstnError, match="no regular file"):
+    with pytest.raises(LstnError, match="not a regular file"):
         write_bytes(path, b"rows")
     assert path.stat().st_ino == before.st_ino
     assert [file.name for file in tmp_path.iterdir()] == ["target"]

@@ -2,7 +2,6 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
@@ -12,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lstn.errors import DataError, ImageError, UsageError
-from lstn.images import decode, find_images
+from lstn.errors import ImageError
+from lstn.images import decode, readable_suffixes
 
 RAMP = np.arange(16 * 24 * 3, dtype=np.uint32).reshape(16, 24, 3).astype(np.uint8)
 
@@ -134,33 +133,41 @@ def test_damage_anywhere_is_an_image_error_or_an_image(noise: bytes, at: int) ->
         assert decode(bytes(data), (8, 8)).shape == (8, 8, 3)
 
 
-def test_a_folder_is_its_images_sorted_and_a_file_is_itself(tmp_path: Path) -> None:
-    for name in ("b.png", "a.JPG", "deep/c.webp", "notes.txt"):
-        (tmp_path / name).parent.mkdir(exist_ok=True)
-        (tmp_path / name).touch()
-    found = find_images([tmp_path, tmp_path / "notes.txt"])
-    assert [path.name for path in found] == ["a.JPG", "b.png", "c.webp", "notes.txt"]
+def iptc(inner: bytes) -> bytes:
+    """An IPTC envelope (IIM 4.1: record 3 says size and compression, record 8 holds the object) around a file."""
+    fields = [(3, 20, struct.pack(">H", 8)), (3, 30, struct.pack(">H", 8)), (3, 60, b"\1\0"), (3, 120, b"\5")]
+    body = b"".join(struct.pack(">BBBH", 0x1C, record, tag, len(value)) + value for record, tag, value in fields)
+    return body + struct.pack(">BBBH", 0x1C, 8, 10, len(inner)) + inner
 
 
-def test_a_folder_that_cant_be_read_is_never_skipped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "locked").mkdir()
-    (tmp_path / "a.png").touch()
-    real = os.scandir
+def test_an_envelope_runs_no_program_either(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = tmp_path / "ran"
+    (tmp_path / "gs").write_text(f"#!/bin/sh\ntouch {ran}\n")
+    (tmp_path / "gs").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    program = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    with suppress(Exception), Image.open(io.BytesIO(iptc(program)), formats=["IPTC"]) as image:
+        image.load()
+    assert ran.exists(), "the envelope is not one that Pillow opens"
+    ran.unlink()
+    with pytest.raises(ImageError, match="not an image"):
+        decode(iptc(program), (8, 8))
+    assert not ran.exists()
 
-    def scandir(path: str | Path) -> Iterator[os.DirEntry[str]]:  # root, as whom tests may run, can read everything
-        if Path(path).name == "locked":
-            raise PermissionError(13, "Permission denied", str(path))
-        return real(path)
 
-    monkeypatch.setattr(os, "scandir", scandir)
-    with pytest.raises(DataError, match=r"locked: Permission denied"):
-        find_images([tmp_path])
+def test_readable_suffixes_are_those_that_decode() -> None:
+    suffixes = readable_suffixes()
+    assert {".jpg", ".png", ".tif", ".webp", ".jp2", ".tga", ".ico", ".bmp", ".gif", ".avif"} <= suffixes
+    assert not {".eps", ".ps", ".pdf", ".iim", ".mpg", ".h5", ".wmf", ".emf", ".txt"} & suffixes
 
 
-def test_an_empty_folder_and_a_missing_path_are_wrong_use(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="no image in this folder"):
-        find_images([tmp_path])
-    with pytest.raises(UsageError, match="no such file"):
-        find_images([tmp_path / "gone.png"])
+@pytest.mark.parametrize("kind", ["JPEG2000", "TGA", "ICO", "PCX", "QOI", "SGI", "DDS", "AVIF", "ICNS", "DIB", "IM"])
+def test_a_format_whose_suffix_is_listed_decodes(kind: str) -> None:
+    assert kind in {Image.EXTENSION[suffix] for suffix in readable_suffixes()}
+    flat = Image.new("RGB", (16, 16), (200, 40, 80))
+    assert np.abs(decode(encode(flat, kind), (16, 16)).astype(int) - (200, 40, 80)).max() <= 4
+
+
+def test_a_missing_file_is_an_image_error(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="No such file"):
         decode(tmp_path / "gone.png", (8, 8))

@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from lstn.errors import LstnError, UsageError
-from lstn.lock import locked
+from lstn.machine.lock import locked
 
 _HOLD = """
 import sys
 from pathlib import Path
 sys.argv = ["lstn", "train", "--resume", "runs/a"]
-from lstn.lock import locked
+from lstn.machine.lock import locked
 with locked(Path({folder!r})):
     print("held", flush=True)
     sys.stdin.read()
@@ -24,7 +24,7 @@ with locked(Path({folder!r})):
 _FORK = """
 import os, sys, time
 from pathlib import Path
-from lstn.lock import locked
+from lstn.machine.lock import locked
 with locked(Path({folder!r})):
     if os.fork() == 0:
         print("held", flush=True)

@@ -233,7 +233,7 @@ def test_a_folder_that_holds_the_images_is_no_place_for_a_study(run_lstn: RunLst
     before = snapshot()
     ran = run_lstn("study", "--data", "folder:photos", "--out", "photos/study", "--epochs", "1")
     assert ran.code == 2
-    assert "lies within photos" in ran.err
+    assert f"lies within {Path.cwd() / 'photos'}, which this command reads" in ran.err
     assert snapshot() == before
 
 

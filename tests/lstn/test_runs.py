@@ -46,7 +46,7 @@ def test_a_run_that_was_stopped_in_its_first_epoch_can_go_on(named: str | None) 
     run_with("begun", LAST)
     with pytest.raises(LstnError, match="runs/begun has not finished its first epoch") as refused:
         checkpoint_of(None if named is None else Path(named))
-    assert refused.value.hint == "go on with: lstn train --resume runs/begun"
+    assert refused.value.hint == "continue with: lstn train --resume runs/begun"
 
 
 def test_without_a_run_the_command_that_makes_one_is_named() -> None:

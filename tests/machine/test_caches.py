@@ -77,12 +77,12 @@ def test_one_flipped_bit_is_told(tmp_path_factory: pytest.TempPathFactory, data:
         told: list[str] = []
         patch.setattr("lstn.machine.caches.warn", told.append)
         assert read_cache(path) == b""
-    assert told == [f"{path}: damaged; the cache is made anew"]
+    assert told == [f"{path}: damaged; the cache is created again"]
 
 
 def test_what_cannot_be_read_or_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "folder").mkdir()
     assert read_cache(tmp_path / "folder") == b""
-    assert "folder: Is a directory; going on without this cache" in capsys.readouterr().err
+    assert "folder: Is a directory; continuing without this cache" in capsys.readouterr().err
     write_cache(tmp_path / "folder", b"data")
-    assert "no regular file; the next run starts without this cache" in capsys.readouterr().err
+    assert "not a regular file; the next run starts without this cache" in capsys.readouterr().err

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from lstn.machine.cores import core_quota, usable_cores
+from lstn.machine.cores import core_quota, share_cores, usable_cores
 
 
 @pytest.fixture(autouse=True)
@@ -54,3 +54,16 @@ def test_a_quota_hides_cores_and_makes_none(cgroup: Path, monkeypatch: pytest.Mo
     assert usable_cores() == 2
     (cgroup / "cpu.max").write_text("12800000 100000")
     assert usable_cores() == 64
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [({}, {"GOMP_SPINCOUNT": "1000"}), ({"OMP_WAIT_POLICY": "active"}, {}), ({"GOMP_SPINCOUNT": "7"}, {})],
+)
+def test_waiting_threads_spin_briefly_unless_a_user_says_otherwise(
+    given: dict[str, str], wanted: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    environment = {"OMP_NUM_THREADS": "1"} | given
+    monkeypatch.setattr(os, "environ", environment.copy())
+    share_cores()
+    assert os.environ == environment | wanted

@@ -109,7 +109,7 @@ def test_two_wheels_of_onnx_runtime_and_an_old_tensorrt_are_conflicts() -> None:
     (both,) = conflicts({"onnxruntime": "1", "onnxruntime-gpu": "1"})
     assert "overwrite each other" in both
     (old,) = conflicts({"tensorrt": "8.6.1"})
-    assert old.startswith("TensorRT 8.6.1 is installed, 10 or 11 is wanted")
+    assert old.startswith("TensorRT 8.6.1 is installed, expected 10 or 11")
 
 
 @pytest.mark.parametrize("columns", ["40", "80", "120"])

@@ -182,5 +182,5 @@ def test_a_misspelt_name_is_answered_with_the_closest(name: str, close: str) -> 
 def test_an_unknown_name_is_answered_with_all_of_them() -> None:
     with pytest.raises(UsageError) as caught:
         backbone_named("qqqq")
-    assert caught.value.message == "no model is called 'qqqq'"
+    assert caught.value.message == "there is no model called 'qqqq'"
     assert set(caught.value.hint.removeprefix("choose one of: ").split(", ")) == set(BACKBONES)

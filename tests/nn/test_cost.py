@@ -159,7 +159,7 @@ def test_counting_leaves_torch_as_it_was() -> None:
 
 
 def test_unknown_and_too_small_are_refused() -> None:
-    with pytest.raises(UsageError, match="no model is called 'resnet-19'"):
+    with pytest.raises(UsageError, match="there is no model called 'resnet-19'"):
         count_costs(Loc.STN, "resnet-19", HW, 10)
     with pytest.raises(UsageError, match="too small for localizer stn, which needs 18 x 18"):
         count_costs(Loc.STN, "cnn", (16, 16), 10)

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from lstn.errors import UsageError
 from lstn.nn.backbones import BACKBONES
 from lstn.nn.stems import run, split, stem_shape
 
@@ -64,5 +65,5 @@ def test_every_backbone_has_a_stem_that_makes_smaller_maps(name: str) -> None:
 
 
 def test_a_network_of_another_kind_is_refused() -> None:
-    with pytest.raises(TypeError, match="no stem is known for a Linear"):
+    with pytest.raises(UsageError, match="where the first layers of a Linear end"):
         split(nn.Linear(3, 3))

@@ -141,7 +141,7 @@ def test_files_are_raced_as_they_are(make_tiny: MakeTiny, run_lstn: RunLstn, tmp
 def test_an_unknown_backbone_is_answered_with_all_of_them(run_lstn: RunLstn) -> None:
     ran = run_lstn("claims", "--model", "resnet-18,resnet-19")
     assert ran.code == 2
-    assert "no model is called 'resnet-19'" in ran.err
+    assert "there is no model called 'resnet-19'" in ran.err
     assert "densenet-121" in ran.err
 
 
@@ -166,9 +166,9 @@ def test_a_place_that_cannot_be_written_is_found_before_anything_is_timed(
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--batch", "0"], "wanted numbers of images"),
-        (["--model", ""], "no model is called ''"),
-        (["--engine", "cudnn"], "wanted one of onnxruntime, openvino, torch"),
+        (["--batch", "0"], "expected numbers of images"),
+        (["--model", ""], "there is no model called ''"),
+        (["--engine", "cudnn"], "expected one of onnxruntime, openvino, torch"),
         (["missing.onnx"], "missing.onnx: no such file"),
     ],
 )

@@ -26,6 +26,7 @@ def backbone_of(folder: Path) -> dict[str, object]:
     return {name: tensor for name, tensor in weights_of(folder, CHECKPOINT).items() if name.startswith("backbone.")}
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_a_study_is_its_runs(run_lstn: RunLstn, browser: Browser, tmp_path: Path) -> None:
     out = tmp_path / "out"
     ran = run_lstn("study", "--locs", "none,lstn", "--seeds", 2, *SMALL, "--out", out)
@@ -169,9 +170,10 @@ def test_a_localizer_that_does_not_fit_is_told_before_any_is_trained(run_lstn: R
     assert not (tmp_path / "out").exists()
 
 
-def test_a_study_that_was_stopped_goes_on_to_the_same_end(tmp_path: Path) -> None:
+def test_a_study_that_was_stopped_goes_on_to_the_same_end(data: str, tmp_path: Path) -> None:
     def command(out: Path) -> list[str]:
-        words = ["study", "--locs", "stn", "--no-controls", "--seeds", 1, *SMALL, "--epochs", 3, "--out", out]
+        words = ["study", "--locs", "stn", "--no-controls", "--seeds", 1, *SMALL, "--epochs", 60]
+        words += ["--data", data, "--out", out]
         return [sys.executable, "-m", "lstn", *map(str, words)]
 
     subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
@@ -198,7 +200,7 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_end(tmp_path: Path) -> Non
         (("--locs", "none,stm"), "--locs: no localizer is called 'stm'"),
         (("--locs", ""), "--locs: no localizer is called ''"),
         (("--locs", "stn,stn"), "--locs stn,stn: one is named twice"),
-        (("--model", "resnet-19"), "no model is called 'resnet-19'"),
+        (("--model", "resnet-19"), "there is no model called 'resnet-19'"),
         (("--data", "folder:nowhere"), "nowhere"),
         (("--device", "tpu"), "unknown device 'tpu'"),
         (("--image-size", 16), "images of 16 x 16 pixels are too small for localizer"),

@@ -100,10 +100,12 @@ def test_seeds_in_another_order_are_other_pairs() -> None:
 
 @pytest.mark.parametrize(
     ("accuracies", "verdict"),
-    [([0.6, 0.8], "undecided"), ([0.69, 0.68], "lstn makes more errors"), ([0.9], "undecided")],
+    [([0.6, 0.8], "not significant"), ([0.69, 0.68], "lstn makes more errors"), ([0.9], "not significant")],
 )
 def test_a_verdict_needs_an_interval_beside_0(accuracies: list[float], verdict: str) -> None:
-    accuracies = [*accuracies, accuracies[-1] + 0.001] if len(accuracies) > 1 and verdict != "undecided" else accuracies
+    accuracies = (
+        [*accuracies, accuracies[-1] + 0.001] if len(accuracies) > 1 and verdict != "not significant" else accuracies
+    )
     cells = [cell(Loc.NONE, seed, 0.7) for seed in range(len(accuracies))]
     cells += [cell(Loc.LSTN, seed, accuracy) for seed, accuracy in enumerate(accuracies)]
     (row,) = pair_table(some_study(*cells)).rows
@@ -127,7 +129,7 @@ def test_one_run_is_a_study_too() -> None:
     assert pair_table(study).rows == ()
     pair = some_study(cell(Loc.NONE, 0, 0.8), cell(Loc.LSTN, 0, 0.9))
     assert [row[4] for row in error_table(pair).rows] == ["", "10.00"]
-    assert pair_table(pair).rows == (("lstn against none", "undecided", "1", "10.00"),)
+    assert pair_table(pair).rows == (("lstn against none", "not significant", "1", "10.00"),)
     assert some_study().error(Loc.NONE) is None
     assert error_table(some_study()).rows == ()
 

@@ -101,7 +101,7 @@ def test_a_report_that_cant_be_written_is_refused_before_the_race(run_lstn: RunL
 def test_batches_that_are_none_are_refused(run_lstn: RunLstn, tiny: Tiny, batch: str) -> None:
     ran = run_lstn("bench", tiny.path, f"--batch={batch}")
     assert ran.code == 2
-    assert "wanted numbers of images" in ran.err
+    assert "expected numbers of images" in ran.err
 
 
 def test_a_batch_that_an_engine_cant_take_is_refused_before_anything_is_timed(run_lstn: RunLstn, tiny: Tiny) -> None:
@@ -232,7 +232,7 @@ class TestProfile:
     ) -> None:
         (tmp_path / "model.xml").write_text("<net/>")
         ran = run_lstn("bench", tmp_path / "model.xml", "--profile")
-        assert (ran.code, "wanted .onnx or .plan" in ran.err) == (2, True)
+        assert (ran.code, "expected .onnx or .plan" in ran.err) == (2, True)
         monkeypatch.setattr("lstn.runtime.engines.onnxruntime_engine.resolve_device", lambda device: Device.CUDA)
         ran = run_lstn("bench", tiny.path, "--profile")
         assert ran.code == 2

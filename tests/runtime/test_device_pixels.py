@@ -140,15 +140,15 @@ def strange(error: Exception) -> Callable[[Machine], object]:
 @pytest.mark.parametrize(
     ("make", "told"),
     [
-        (other(typestr="<f4"), "pixels are float32 (2, 8, 8, 3); wanted uint8 (N, 8, 8, 3)"),
-        (other(shape=(2, 3, 8, 8)), "pixels are uint8 (2, 3, 8, 8); wanted"),
+        (other(typestr="<f4"), "pixels are float32 (2, 8, 8, 3); expected uint8 (N, 8, 8, 3)"),
+        (other(shape=(2, 3, 8, 8)), "pixels are uint8 (2, 3, 8, 8); expected"),
         (other(shape=(0, 8, 8, 3)), "with N of 1 or more"),
-        (other(strides=(192, 8, 1, 64)), "strides (192, 8, 1, 64); wanted C-contiguous ones, (192, 24, 3, 1)"),
-        (on_device(2, 1), "pixels are on GPU 1; wanted host memory or GPU 0"),
+        (other(strides=(192, 8, 1, 64)), "strides (192, 8, 1, 64); expected C-contiguous ones, (192, 24, 3, 1)"),
+        (on_device(2, 1), "pixels are on GPU 1; expected host memory or GPU 0"),
         (on_device(10, 0), "a device of DLPack's kind 10"),
         (strange(RuntimeError("requires\ngrad")), "can't be read by DLPack: requires grad"),
         (lambda machine: torch.zeros(2, 8, 8, 3, requires_grad=True), "can't be read by DLPack: "),
-        (lambda machine: [[1]], "pixels are a list; wanted a NumPy array, or one that is on the GPU"),
+        (lambda machine: [[1]], "pixels are a list; expected a NumPy array, or one that is on the GPU"),
     ],
 )
 def test_what_no_plan_takes_is_refused_and_the_engine_goes_on(
@@ -172,7 +172,7 @@ def test_strides_of_a_size_of_one_mean_nothing(make_machine: MakeMachine) -> Non
 def test_dlpacks_dtypes_are_told_apart(make_machine: MakeMachine, dtype: type) -> None:
     machine = make_machine()
     array = np.zeros((2, 8, 8, 3), dtype)
-    with open_engine(machine.plan) as engine, pytest.raises(UsageError, match=r"\(2, 8, 8, 3\); wanted uint8"):
+    with open_engine(machine.plan) as engine, pytest.raises(UsageError, match=r"\(2, 8, 8, 3\); expected uint8"):
         engine.infer(Dlpack(machine, array, None))
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from command import RunLstn
+from command import Ran, RunLstn
 from PIL import Image
 from tiny import MakeTiny, Tiny
 
@@ -17,7 +17,7 @@ from lstn.contract import Loc
 from lstn.formats.plan_file import sidecar_path
 from lstn.images import Pixels, decode
 from lstn.runtime.engines.onnxruntime_engine import OnnxEngine
-from lstn.warp import draw_warp
+from lstn.warp import draw_warp, outside_of
 
 
 @pytest.fixture
@@ -41,7 +41,9 @@ def test_a_pipe_gets_csv_in_the_order_of_the_folder(run_lstn: RunLstn, tiny: Tin
     assert header == ["path", "label", "probability", "error"]
     paths = sorted(folder.rglob("*.png"))
     assert [line[:2] for line in lines] == [[str(path), expected(tiny, path)] for path in paths]
-    assert ran.err.startswith("20 images in ")
+    begins, *_, ends = ran.err.splitlines()
+    assert begins == "classifying 20 images"
+    assert ends.startswith("20 images in ")
 
 
 def test_named_files_keep_the_order_they_were_typed_in(run_lstn: RunLstn, tiny: Tiny, folder: Path) -> None:
@@ -91,7 +93,8 @@ def test_warps_are_drawn_from_the_engines_theta(run_lstn: RunLstn, tiny: Tiny, f
     pixels = decode(paths[3], (8, 8))
     with Image.open(warps / names[3]) as picture:
         drawn = np.asarray(picture)
-    wanted = np.asarray(draw_warp(pixels, tiny.theta(pixels[None])[0].astype(np.float32)))
+    theta = tiny.theta(pixels[None])[0].astype(np.float32)
+    wanted = np.asarray(draw_warp(pixels, theta, outside_of(tiny.contract.mean)))
     np.testing.assert_allclose(drawn, wanted, atol=2)
 
 
@@ -193,9 +196,10 @@ def test_a_full_disk_behind_the_rows_is_one_line(tiny: Tiny, folder: Path) -> No
         with Path("/dev/full").open("w") as full:
             ran = subprocess.run([*command, *options], stdout=full, stderr=subprocess.PIPE, text=True)
         assert ran.returncode == 1
-        assert [line for line in ran.stderr.splitlines() if " images in " not in line] == [
+        assert [line for line in ran.stderr.splitlines() if line.startswith("error")] == [
             "error: output: No space left on device"
         ]
+        assert "Traceback" not in ran.stderr
 
 
 def test_a_plan_without_a_gpu_names_the_command_that_works(
@@ -253,7 +257,7 @@ def test_a_reader_that_leaves_early_is_no_error(tiny: Tiny, tmp_path: Path) -> N
         assert process.stderr is not None
         process.stdout.readline()
         process.stdout.close()
-        assert process.stderr.read() == ""
+        assert process.stderr.read() == "classifying 3,000 images\n"
     assert process.returncode == 1
 
 
@@ -277,3 +281,99 @@ def test_a_terminal_gets_a_table(tiny: Tiny, folder: Path) -> None:
     text = output.decode()
     assert text.count(" %\x1b[0m") + text.count(" %\r") >= 20
     assert "20 images in " in text
+
+
+def paths_of(ran: Ran) -> list[str]:
+    return [row[0] for row in csv.reader(io.StringIO(ran.out))][1:]
+
+
+def test_globs_lists_and_urls_are_read_without_a_cluster(
+    run_lstn: RunLstn, tiny: Tiny, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    Path("list.txt").write_bytes("\ufeffimages/a/01.png\r\nimages/b/00.png\r\n".encode())
+    url = f"file://{folder}/a/03.png"
+    for words, wanted in (
+        (["images/*/0[01].png"], ["images/a/01.png", "images/b/00.png"]),
+        (["list.txt"], ["images/a/01.png", "images/b/00.png"]),
+        ([url, "images/b/00.png"], [url, "images/b/00.png"]),
+    ):
+        ran = run_lstn("infer", *words, "--engine", tiny.path)
+        assert ran.code == 0
+        assert paths_of(ran) == wanted
+
+
+def test_what_a_folder_holds_besides_images_is_said(run_lstn: RunLstn, tiny: Tiny, folder: Path) -> None:
+    (folder / "a/IMG.HEIC").touch()
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX/x.png").touch()
+    (folder / "c").symlink_to(folder / "a")
+    (folder / "lost.png").symlink_to("/nowhere/lost.png")
+    ran = run_lstn("infer", folder, "--engine", tiny.path)
+    assert ran.err.splitlines()[0] == (
+        "1 file is not read (1 .heic); convert images of other formats to JPEG or PNG; "
+        "skipped: 1 hidden or system names (__MACOSX), 1 linked folders that are listed already"
+    )
+    assert len(paths_of(ran)) == 21
+    assert ran.code == 1
+    assert "lost.png" in ran.out
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_names_that_the_terminal_cannot_show_are_escaped(
+    make_tiny: MakeTiny, folder: Path, tmp_path: Path, encoding: str
+) -> None:
+    tiny = make_tiny(labels=("猫", "犬"))
+    odd = os.fsencode(folder) + b"/caf\xe9.png"
+    os.rename(folder / "a/01.png", odd)  # noqa: PTH104
+    for arguments in (
+        ["infer", odd, "--engine", tiny.path],
+        ["inspect", tiny.path],
+        ["infer", b"\xe9", "--engine", odd],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-m", "lstn", *arguments],
+            capture_output=True,
+            check=False,
+            env=os.environ | {"PYTHONIOENCODING": encoding},
+        )
+        assert done.returncode == (2 if b"\xe9" in arguments else 0)
+        assert b"defect" not in done.stderr
+        assert b"Traceback" not in done.stderr
+
+
+def test_an_engine_whose_path_is_not_text_is_refused(
+    run_lstn: RunLstn, tiny: Tiny, folder: Path, tmp_path: Path
+) -> None:
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/d\xe9r.onnx"))
+    odd.write_bytes(tiny.path.read_bytes())
+    ran = run_lstn("infer", folder, "--engine", odd)
+    assert (ran.code, ran.out) == (2, "")
+    assert "d\\udce9r.onnx: this path is not text in UTF-8" in ran.err
+
+
+def test_a_pipe_or_a_device_is_a_row_with_an_error(run_lstn: RunLstn, tiny: Tiny, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "camera.jpg")
+    ran = run_lstn("infer", tmp_path / "camera.jpg", "/dev/zero", "--engine", tiny.path, "--format", "json")
+    assert ran.code == 1
+    assert [row["error"] for row in json.loads(ran.out)] == ["not a regular file"] * 2
+
+
+@pytest.mark.parametrize("option", ["--threads", "--workers"])
+def test_thousands_of_threads_are_refused(run_lstn: RunLstn, tiny: Tiny, folder: Path, option: str) -> None:
+    ran = run_lstn("infer", folder, "--engine", tiny.path, option, 5000)
+    assert ran.code == 2
+    assert f"5000 threads or processes are too many for the {os.cpu_count()} cores of this machine" in ran.err
+
+
+def test_large_and_cut_photos_are_read_when_asked_for(run_lstn: RunLstn, tiny: Tiny, tmp_path: Path) -> None:
+    whole = tmp_path / "whole.jpg"
+    Image.effect_noise((2000, 1000), 60).convert("RGB").save(whole)
+    cut = tmp_path / "cut.jpg"
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    given = ("infer", cut, whole, "--engine", tiny.path, "--format", "json")
+    errors = [row.get("error", "") for row in json.loads(run_lstn(*given, "--max-megapixels", 1.9).out)]
+    assert errors == ["2000 x 1000 pixels, more than the limit of 1.9 million"] * 2
+    ran = run_lstn(*given, "--truncated", "read")
+    assert (ran.code, [row["path"] for row in json.loads(ran.out)]) == (0, [str(cut), str(whole)])
+    assert [bool(row.get("error")) for row in json.loads(run_lstn(*given).out)] == [True, False]

@@ -53,7 +53,7 @@ def test_a_cache_that_tensorrt_refuses_is_replaced(rtx: MakeMachine, capfd: pyte
     path = path_of(machine)
     write_cache(path, b"0.9 1 2 3 4 5 6 7 8 and much more than will come")
     assert use(machine, 3) == [3]
-    told = f"warning: TensorRT for RTX {machine.trt.__version__} refuses {path}: of 0.9; the cache is made anew\n"
+    told = f"warning: TensorRT for RTX {machine.trt.__version__} refuses {path}: of 0.9; the cache is created again\n"
     assert capfd.readouterr().err == told
     assert read_cache(path) == f"{machine.trt.__version__} 3".encode()
 
@@ -64,7 +64,7 @@ def test_a_damaged_cache_is_replaced(rtx: MakeMachine, capfd: pytest.CaptureFixt
     write_cache(path, b"0.9 1")
     path.write_bytes(path.read_bytes()[:-1])
     assert use(machine, 3) == [3]
-    assert capfd.readouterr().err == f"warning: {path}: damaged; the cache is made anew\n"
+    assert capfd.readouterr().err == f"warning: {path}: damaged; the cache is created again\n"
     assert use(rtx(), 3) == []
 
 
@@ -89,7 +89,7 @@ def test_a_place_that_cannot_be_written_is_told(
     (tmp_path / "caches").write_text("no folder")
     assert use(rtx(), 3) == [3]
     read, written = capfd.readouterr().err.splitlines()
-    assert read.endswith("going on without this cache")
+    assert read.endswith("continuing without this cache")
     assert written.endswith("the next run starts without this cache")
 
 
@@ -103,7 +103,7 @@ def test_no_home_is_no_reason_to_stop(
     monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setattr(Path, "home", homeless)
     use(machine, 3)
-    assert capfd.readouterr().err == "warning: there is no home folder for a cache; kernels are compiled anew\n"
+    assert capfd.readouterr().err == "warning: there is no home folder for a cache; kernels are compiled again\n"
 
 
 def test_full_tensorrt_has_none(make_machine: MakeMachine, tmp_path: Path) -> None:

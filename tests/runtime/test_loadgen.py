@@ -6,6 +6,7 @@ import pytest
 from command import RunLstn
 from tiny import Tiny
 
+from lstn.contract import Contract, Loc
 from lstn.errors import DeviceError, LstnError, MissingExtra
 from lstn.images import Pixels
 from lstn.machine.gpu import Device
@@ -13,22 +14,21 @@ from lstn.runtime.bench.loadgen import read_summary, run_load
 from lstn.runtime.engines.base import Prediction
 from lstn.runtime.engines.opening import open_engine
 from lstn.scenario import Scenario
+from lstn.testing import FakeEngine
+
+CONTRACT = Contract(Loc.NONE, "cnn", (8, 8), ("ant", "bee", "cat", "dog"))
 
 
-class Counting:
-    """An engine that notes how many images each call had."""
+def counting(*, fails: bool = False) -> FakeEngine:
+    """An engine of no class in particular, which notes its calls; one that fails does so after ten."""
 
-    max_batch = 16
-
-    def __init__(self, tiny: Tiny, *, fails: bool = False) -> None:
-        self.contract, self.fails = tiny.contract, fails
-        self.calls: list[int] = []
-
-    def infer(self, pixels: Pixels) -> Prediction:
-        self.calls.append(len(pixels))
-        if self.fails and len(self.calls) > 10:
+    def answer(pixels: Pixels) -> Prediction:
+        if fails and len(engine.calls) > 10:
             raise DeviceError("the GPU fell off the bus")
         return Prediction(np.zeros((len(pixels), 4), np.float32), None)
+
+    engine = FakeEngine(CONTRACT, answer, max_batch=16)
+    return engine
 
 
 @pytest.mark.parametrize("scenario", Scenario)
@@ -42,15 +42,15 @@ def test_loadgen_runs_an_engine_and_gives_its_word(tiny: Tiny, scenario: Scenari
 
 
 @pytest.mark.parametrize(("scenario", "largest"), [("single-stream", 1), ("multi-stream", 8), ("offline", 4)])
-def test_a_scenario_sends_its_kind_of_queries(tiny: Tiny, scenario: str, largest: int) -> None:
-    engine = Counting(tiny)
+def test_a_scenario_sends_its_kind_of_queries(scenario: str, largest: int) -> None:
+    engine = counting()
     run_load(engine, Scenario(scenario), seconds=0.05, batch=4, seed=0)
     assert max(engine.calls) == largest
 
 
-def test_an_engine_that_fails_ends_the_run_with_its_error(tiny: Tiny) -> None:
+def test_an_engine_that_fails_ends_the_run_with_its_error() -> None:
     with pytest.raises(DeviceError, match="fell off the bus"):
-        run_load(Counting(tiny, fails=True), Scenario.OFFLINE, seconds=0.05, batch=4, seed=0)
+        run_load(counting(fails=True), Scenario.OFFLINE, seconds=0.05, batch=4, seed=0)
 
 
 def test_the_summary_is_read_with_the_reasons() -> None:
@@ -66,10 +66,10 @@ def test_the_summary_is_read_with_the_reasons() -> None:
         read_summary(Scenario.SERVER, "")
 
 
-def test_without_loadgen_the_error_names_the_extra(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_loadgen_the_error_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
     with pytest.raises(MissingExtra) as caught:
-        run_load(Counting(tiny), Scenario.OFFLINE, seconds=0.05, batch=4, seed=0)
+        run_load(counting(), Scenario.OFFLINE, seconds=0.05, batch=4, seed=0)
     assert "lstn[loadgen]" in caught.value.hint
 
 

@@ -214,7 +214,7 @@ def test_a_file_that_no_protobuf_can_be_is_refused_unread(tmp_path: Path) -> Non
 @pytest.mark.parametrize("name", ["model.safetensors", "model", "model.pt"])
 def test_other_kinds_of_file_are_no_engines(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_bytes(b"x")
-    with pytest.raises(UsageError, match=r"no engine; wanted a \.onnx file or a \.plan file") as raised:
+    with pytest.raises(UsageError, match=r"not an engine; expected a \.onnx file or a \.plan file") as raised:
         open_engine(tmp_path / name)
     assert "lstn export" in raised.value.hint
 

@@ -48,7 +48,7 @@ def test_a_model_without_a_localizer_has_no_theta(make_tiny: MakeTiny) -> None:
 
 
 def test_other_pixels_are_refused(tiny: Tiny) -> None:
-    with open_openvino(tiny.path, threads=1) as engine, pytest.raises(UsageError, match="wanted uint8"):
+    with open_openvino(tiny.path, threads=1) as engine, pytest.raises(UsageError, match="expected uint8"):
         engine.infer(np.zeros((1, SIDE, SIDE, 4), np.uint8))
 
 
@@ -152,7 +152,7 @@ def test_an_xml_runs_on_the_cpu_alone(tiny: Tiny, make_xml: MakeXml) -> None:
     path = make_xml(tiny)
     with pytest.raises(UsageError, match="OpenVINO runs on the CPU only"):
         open_engine(path, device=Device.CUDA)
-    with open_engine(path, device=Device.CPU, threads=1) as engine, pytest.raises(UsageError, match="wanted uint8"):
+    with open_engine(path, device=Device.CPU, threads=1) as engine, pytest.raises(UsageError, match="expected uint8"):
         engine.infer(np.zeros((1, SIDE + 1, SIDE, 3), np.uint8))
 
 

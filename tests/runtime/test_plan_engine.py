@@ -187,7 +187,7 @@ def test_a_view_is_read_as_it_is(make_machine: MakeMachine) -> None:
 )
 def test_other_pixels_are_refused(make_machine: MakeMachine, pixels: np.ndarray) -> None:
     machine = make_machine()
-    refusal = re.escape("wanted uint8 (N, 8, 8, 3) with N of 1 or more")
+    refusal = re.escape("expected uint8 (N, 8, 8, 3) with N of 1 or more")
     with open_engine(machine.plan) as engine, pytest.raises(UsageError, match=refusal):
         engine.infer(pixels)
 

@@ -18,10 +18,10 @@ from tiny import Tiny, proto_of
 from tiny_fixtures import tiny_at
 
 from lstn.contract import Loc
+from lstn.evaluation.answer import softmax
 from lstn.evaluation.disturb import Disturbance, Kind
 from lstn.images import Pixels, decode
-from lstn.runtime.inference.answer import softmax
-from lstn.warp import corners_px, warp
+from lstn.warp import corners_px, outside_of, warp
 
 LABELS = ("ant", "bee", "<img src=x onerror=alert(1)>", "dog", "Ölfaß", "fox", "gnu")
 HW = (24, 36)  # oblong, so that no height passes for a width
@@ -80,7 +80,9 @@ def check_answer(page: Playground, model: Tiny, seen: Pixels) -> None:
     np.testing.assert_allclose(page.quadrilateral(), corners_px(theta, HW)[0], atol=1e-3)
     corner = ", ".join(str(int(np.floor(place + 0.5))) for place in corners_px(theta, HW)[0, 0])
     assert page.find("input").accessible_name.startswith(f"Input. Corners of the quadrilateral, in pixels: {corner}; ")
-    np.testing.assert_allclose(page.pixels("crop").astype(int), warp(seen, theta[0]).astype(int), atol=1)
+    np.testing.assert_allclose(
+        page.pixels("crop").astype(int), warp(seen, theta[0], outside_of(model.contract.mean)).astype(int), atol=1
+    )
 
 
 @pytest.mark.parametrize(

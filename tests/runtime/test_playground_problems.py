@@ -85,7 +85,7 @@ def test_a_picture_is_dropped_anywhere(browser: Browser, server: Server, picture
     page.shown()
     np.testing.assert_array_equal(page.pixels("input"), random_pixels(1, 4)[0])
     page.run(drop % ([], []))
-    assert page.told() == "That is no file."
+    assert page.told() == "That is not a file."
     assert page.run("return location.href") == where
 
 
@@ -220,10 +220,11 @@ def test_a_stranger_learns_nothing_from_the_page(server: Server, tmp_path: Path)
         assert json.loads(known[2]) == {"models": ["treasure"]}
 
 
-def test_the_labels_stand_beside_the_logits(server: Server, model: Tiny) -> None:
+def test_the_labels_and_the_colour_outside_stand_beside_the_outputs(server: Server, model: Tiny) -> None:
     outputs = {each["name"]: each for each in json.loads(server.ask("GET", "/v2/models/model")[2])["outputs"]}
     assert outputs["logits"]["parameters"] == {"labels": list(model.contract.labels)}
-    assert [name for name, output in outputs.items() if "parameters" in output] == ["logits"]
+    assert outputs["theta"]["parameters"] == {"outside": [124, 116, 104]}  # ImageNet's mean
+    assert [name for name, output in outputs.items() if "parameters" in output] == ["logits", "theta"]
 
 
 def test_nothing_but_the_pages_own_script_runs(browser: Browser, server: Server) -> None:

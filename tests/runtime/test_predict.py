@@ -1,6 +1,5 @@
 import threading
 import time
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -10,18 +9,16 @@ from PIL import Image
 
 from lstn.contract import Contract, Loc
 from lstn.errors import DeviceError
-from lstn.images import Pixels, decode
+from lstn.images import Pixels, Reading, decode
 from lstn.runtime.engines.base import Engine, Prediction
 from lstn.runtime.inference.predict import ResultRow, decode_ahead, predict
+from lstn.testing import FakeEngine
 
 LABELS = ("ant", "bee", "cat")
 HW = (8, 8)
 
 
-class FakeEngine:
-    def __init__(self, answer: Callable[[Pixels], Prediction], max_batch: int = 32) -> None:
-        self.contract = Contract(Loc.NONE, "cnn", HW, LABELS)
-        self.infer, self.max_batch = answer, max_batch
+CONTRACT = Contract(Loc.NONE, "cnn", HW, LABELS)
 
 
 def by_colour(pixels: Pixels) -> Prediction:
@@ -48,11 +45,6 @@ def labels(rows: list[ResultRow]) -> list[str]:
     return [row.guesses[0].label if row.guesses else "" for row in rows]
 
 
-def test_the_fake_fits_the_seam() -> None:
-    engine: Engine = FakeEngine(by_colour)
-    assert engine.max_batch == 32
-
-
 @pytest.mark.parametrize("batch", [1, 4, 30, 64])
 @pytest.mark.parametrize("workers", [1, 5])
 def test_order_is_kept_however_long_decoding_takes(
@@ -60,12 +52,12 @@ def test_order_is_kept_however_long_decoding_takes(
 ) -> None:
     delays = dict(zip(images, np.random.default_rng(0).uniform(0, 0.01, 30), strict=True))
 
-    def slow(path: Path, image_hw: tuple[int, int]) -> Pixels:
+    def slow(path: Path, image_hw: tuple[int, int], *, reading: Reading) -> Pixels:
         time.sleep(delays[path])
-        return decode(path, image_hw)
+        return decode(path, image_hw, reading=reading)
 
     monkeypatch.setattr("lstn.runtime.inference.predict.decode", slow)
-    rows = run(FakeEngine(by_colour), images, batch=batch, workers=workers)
+    rows = run(FakeEngine(CONTRACT, by_colour), images, batch=batch, workers=workers)
     assert [row.path for row in rows] == images
     assert labels(rows) == ["ant", "bee", "cat"] * 10
 
@@ -77,7 +69,7 @@ def test_batches_are_full_but_for_the_last(images: list[Path]) -> None:
         sizes.append(len(pixels))
         return by_colour(pixels)
 
-    run(FakeEngine(answer), images, batch=8)
+    run(FakeEngine(CONTRACT, answer), images, batch=8)
     assert sizes == [8, 8, 8, 6]
 
 
@@ -85,7 +77,7 @@ def test_a_broken_image_becomes_a_row_and_the_rest_goes_on(images: list[Path], t
     images[3].write_bytes(images[3].read_bytes()[:40])
     images[5].write_bytes(b"")
     images[7].unlink()
-    rows = run(FakeEngine(by_colour), images)
+    rows = run(FakeEngine(CONTRACT, by_colour), images)
     broken = {index: row.error for index, row in enumerate(rows) if row.error}
     assert list(broken) == [3, 5, 7]
     assert broken[5] == "the file is empty"
@@ -100,7 +92,7 @@ def test_only_broken_images_never_reach_the_engine(tmp_path: Path) -> None:
         raise AssertionError
 
     (tmp_path / "a.png").write_bytes(b"junk")
-    assert [row.error for row in run(FakeEngine(never), [tmp_path / "a.png"] * 9)] == ["not an image"] * 9
+    assert [row.error for row in run(FakeEngine(CONTRACT, never), [tmp_path / "a.png"] * 9)] == ["not an image"] * 9
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -110,7 +102,7 @@ def test_logits_that_are_no_numbers_become_an_error(images: list[Path], value: f
         logits[1, 2] = value
         return Prediction(logits, None)
 
-    rows = run(FakeEngine(answer), images[:4])
+    rows = run(FakeEngine(CONTRACT, answer), images[:4])
     assert [row.error for row in rows] == ["", "the model's answer is not a number", "", ""]
     assert rows[1].guesses == ()
 
@@ -120,7 +112,7 @@ def test_theta_and_pixels_belong_to_their_row(images: list[Path]) -> None:
         mean = pixels.mean(axis=(1, 2, 3), dtype=np.float32)
         return Prediction(by_colour(pixels).logits, np.repeat(mean, 6).reshape(-1, 2, 3))
 
-    for row in run(FakeEngine(answer), images, batch=7):
+    for row in run(FakeEngine(CONTRACT, answer), images, batch=7):
         np.testing.assert_array_equal(row.pixels, decode(row.path, HW))
         np.testing.assert_allclose(row.theta, np.full((2, 3), row.pixels.mean()), rtol=1e-6)
 
@@ -131,12 +123,12 @@ def test_never_more_images_than_the_window_holds(
 ) -> None:
     lock, begun, taken, most = threading.Lock(), 0, 0, 0
 
-    def counting(path: Path, image_hw: tuple[int, int]) -> Pixels:
+    def counting(path: Path, image_hw: tuple[int, int], *, reading: Reading) -> Pixels:
         nonlocal begun, most
         with lock:
             begun += 1
             most = max(most, begun - taken)
-        return decode(path, image_hw)
+        return decode(path, image_hw, reading=reading)
 
     monkeypatch.setattr("lstn.runtime.inference.predict.decode", counting)
     with closing(decode_ahead(images * 5, HW, workers=workers, window=2 * batch)) as decoded:
@@ -152,9 +144,9 @@ def test_decoding_goes_on_while_the_engine_works(images: list[Path], monkeypatch
     begun: list[Path] = []
     seen = []
 
-    def noting(path: Path, image_hw: tuple[int, int]) -> Pixels:
+    def noting(path: Path, image_hw: tuple[int, int], *, reading: Reading) -> Pixels:
         begun.append(path)
-        return decode(path, image_hw)
+        return decode(path, image_hw, reading=reading)
 
     def answer(pixels: Pixels) -> Prediction:
         deadline = time.monotonic() + 5
@@ -164,7 +156,7 @@ def test_decoding_goes_on_while_the_engine_works(images: list[Path], monkeypatch
         return by_colour(pixels)
 
     monkeypatch.setattr("lstn.runtime.inference.predict.decode", noting)
-    run(FakeEngine(answer), images, batch=4, workers=2)
+    run(FakeEngine(CONTRACT, answer), images, batch=4, workers=2)
     assert all(count >= min(30, 4 * (index + 2)) for index, count in enumerate(seen))
 
 
@@ -173,18 +165,18 @@ def test_decoding_goes_on_while_the_engine_works(images: list[Path], monkeypatch
 def test_other_errors_pass_and_leave_no_thread(
     images: list[Path], monkeypatch: pytest.MonkeyPatch, error: type[BaseException], place: str
 ) -> None:
-    def broken(*_: object) -> Prediction:
+    def broken(*_: object, **__: object) -> Prediction:
         raise error("broken")
 
     if place == "decoder":
         monkeypatch.setattr("lstn.runtime.inference.predict.decode", broken)
     with pytest.raises(error):
-        run(FakeEngine(broken), images)
+        run(FakeEngine(CONTRACT, broken), images)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
 
 
 def test_closing_early_stops_the_threads(images: list[Path]) -> None:
-    with closing(predict(FakeEngine(by_colour), images * 100, batch=4, top=1, workers=2)) as batches:
+    with closing(predict(FakeEngine(CONTRACT, by_colour), images * 100, batch=4, top=1, workers=2)) as batches:
         assert len(next(batches)) == 4
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]
 
@@ -192,7 +184,7 @@ def test_closing_early_stops_the_threads(images: list[Path]) -> None:
 def test_bytes_to_label_is_one_path(images: list[Path]) -> None:
     """What a row holds is what decode and engine say when they are called by hand."""
     logits = by_colour(decode(images[4].read_bytes(), HW)[None]).logits[0]
-    (row,) = run(FakeEngine(by_colour), [images[4]], top=3)
+    (row,) = run(FakeEngine(CONTRACT, by_colour), [images[4]], top=3)
     weights = np.exp(logits - logits.max())
     expected = sorted(zip(weights / weights.sum(), LABELS, strict=True), key=lambda pair: -pair[0])
     assert [guess.label for guess in row.guesses] == [label for _, label in expected]

@@ -82,7 +82,7 @@ class TestOnnxRuntime:
         class Session:
             events: ClassVar[list[dict[str, object]]] = []
 
-            def run(self, outputs: list[str], feeds: dict[str, Pixels]) -> list[np.ndarray]:
+            def run(self, feeds: dict[str, Pixels], outputs: list[str]) -> list[np.ndarray]:
                 count = len(self.events) // 2
                 time.sleep(0.02 * (count >= WARM_UP_CALLS + MIN_CALLS // 2))
                 about = {"ts": 100 * count, "dur": count, "args": {"op_name": "Conv"}}
@@ -90,11 +90,11 @@ class TestOnnxRuntime:
                 self.events.append({"cat": "Session", "name": "model_run", **about})
                 return [np.zeros((1, 2), np.float32)]
 
-            def end_profiling(self) -> str:
+            def end_profiling(self) -> Path:
                 (tmp_path / "nodes.json").write_text(json.dumps(self.events))
-                return str(tmp_path / "nodes.json")
+                return tmp_path / "nodes.json"
 
-        monkeypatch.setattr("lstn.runtime.bench.profilers.new_session", lambda *_, **__: Session())
+        monkeypatch.setattr("lstn.runtime.bench.profilers.OnnxSession", lambda *_, **__: Session())
         found = profile_engine(tmp_path / "m.onnx", 1, SETUP)
         times = [round(1000 * span.ms) for each in found.calls for span in each.spans]
         assert times == [WARM_UP_CALLS + index for index in range(MIN_CALLS // 2)]

@@ -143,7 +143,7 @@ class TestTensorrt:
 
     def test_a_library_that_tells_nothing_is_an_error(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.opened(monkeypatch, StrictContext([], {"Layers": []}))
-        with pytest.raises(DeviceError, match="told no layer's time in 10 calls of 10"):
+        with pytest.raises(DeviceError, match="reported no time for a layer in 10 calls of 10"):
             profile_engine(Path("m.plan"), 1, SETUP)
 
     @pytest.mark.parametrize("flavour", list(Flavour))

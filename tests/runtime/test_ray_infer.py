@@ -160,7 +160,7 @@ def test_a_node_killed_in_the_middle_loses_nothing(
     seen, err = drive("counting", *words, on_fifth=cluster.kill_second)
     assert seen["first"] >= COUNT
     assert seen["again"] == 0, "what was done was computed again"
-    assert "going on with the rest" in err
+    assert "continuing with the rest" in err
     assert_same(by_path(rows_in(tmp_path / "rows")), wanted)
 
 

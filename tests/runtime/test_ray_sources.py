@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lstn.data.listing import Skipped, images_below
 from lstn.errors import DataError, ImageError, MissingExtra, UsageError
-from lstn.images import decode, find_images
+from lstn.images import decode
 from lstn.runtime.inference import sources
-from lstn.runtime.inference.sources import check_sources, decode_url, list_images
+from lstn.runtime.inference.sources import absolute, check_sources, decode_url, list_images
 
 NAMES = ("a/1.png", "a/b/2.JPG", "a/b/note.md", "3.webp", "a/.hidden.png")
-FOUND = {"a/1.png", "a/b/2.JPG", "3.webp", "a/.hidden.png"}
+FOUND = {"a/1.png", "a/b/2.JPG", "3.webp"}
 
 
 @pytest.fixture
@@ -44,19 +45,25 @@ def png(colour: tuple[int, int, int]) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_folder_holds_what_find_images_finds(folder: Path) -> None:
-    assert sorted(list_images([str(folder)])) == sorted(map(str, find_images([folder])))
+def test_a_folder_holds_what_training_finds_in_it(folder: Path, bucket: str) -> None:
+    skipped = [Skipped(), Skipped(), Skipped()]
+    assert list(list_images([str(folder)], skipped[0])) == [str(path) for path in images_below(folder, skipped[1])]
+    list(list_images([bucket], skipped[2]))
+    said = "1 file is not read (1 .md); convert images of other formats to JPEG or PNG; "
+    assert {each.describe() for each in skipped} == {f"{said}skipped: 1 hidden or system names (.hidden.png)"}
 
 
-def test_relative_words_become_absolute_names(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relative_words_stay_relative_until_they_travel(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)
-    assert list(list_images(["a/../3.webp"])) == [str(folder / "3.webp")]
-    assert set(list_images(["."])) == {str(folder / name) for name in FOUND}
+    assert list(list_images(["a/../3.webp"])) == ["a/../3.webp"]
+    assert set(list_images(["."])) == FOUND
+    assert list(list_images([absolute("a/../3.webp")])) == [str(folder / "3.webp")]
+    assert absolute("https://host/x.jpg") == "https://host/x.jpg"
 
 
 def test_a_glob_matches_files_only(folder: Path) -> None:
     assert set(list_images([f"{folder}/*"])) == {str(folder / "3.webp")}
-    assert set(list_images([f"{folder}/**/[0-9].*"])) == {str(folder / name) for name in FOUND - {"a/.hidden.png"}}
+    assert set(list_images([f"{folder}/**/[0-9].*"])) == {str(folder / name) for name in FOUND}
 
 
 def test_a_name_with_magic_in_it_is_a_name(folder: Path) -> None:
@@ -71,6 +78,28 @@ def test_a_list_is_read_line_by_line(folder: Path) -> None:
     names.write_bytes(b"a/1.png\r\n\n/else/where.png\n" + odd + b"\ns3://bucket/key\ngone.png")
     wanted = [f"{folder}/a/1.png", "/else/where.png", os.fsdecode(os.fsencode(folder) + b"/" + odd)]
     assert list(list_images([str(names)])) == [*wanted, "s3://bucket/key", f"{folder}/gone.png"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-16-le-bom", "utf-16-be-bom"])
+def test_a_list_is_read_in_the_encodings_that_windows_writes(folder: Path, bucket: str, encoding: str) -> None:
+    text = "\r\n".join(["a/1.png", "", "ö x.png", "s3://bucket/ü"])
+    boms = {"utf-16-le-bom": "utf-16-le", "utf-16-be-bom": "utf-16-be"}
+    data = ("\ufeff" + text).encode(boms[encoding]) if encoding in boms else text.encode(encoding)
+    names = folder / "names.txt"
+    names.write_bytes(data)
+    assert list(list_images([str(names)])) == [f"{folder}/a/1.png", f"{folder}/ö x.png", "s3://bucket/ü"]
+    fsspec.filesystem("memory").pipe("/bucket/names.txt", data)
+    assert list(list_images([f"{bucket}/names.txt"])) == [f"{bucket}/a/1.png", f"{bucket}/ö x.png", "s3://bucket/ü"]
+
+
+def test_a_glob_follows_links_once_and_enters_no_systems_folder(folder: Path) -> None:
+    (folder / "loop").symlink_to(folder)
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX" / "4.png").touch()
+    (folder / "lost.png").symlink_to("/nowhere/lost.png")
+    found = sorted(list_images([f"{folder}/**/*.[pJ]*"]))
+    assert found == sorted(f"{folder}/{name}" for name in ("a/1.png", "a/b/2.JPG", "lost.png"))
+    assert list(list_images([f"{folder}/__MACOSX/*"])) == [f"{folder}/__MACOSX/4.png"]
 
 
 def test_nothing_is_listed_before_it_is_asked_for(folder: Path) -> None:

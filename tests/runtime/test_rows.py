@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from lstn.runtime.inference.answer import Guess
+from lstn.evaluation.answer import Guess
 from lstn.runtime.inference.predict import ResultRow
 from lstn.runtime.inference.rows import csv_rows, json_rows, table_rows
 

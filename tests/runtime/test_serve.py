@@ -17,7 +17,7 @@ from tiny import SIDE, Tiny
 from tiny_fixtures import LABELS
 
 from lstn.contract import Loc
-from lstn.runtime.inference.answer import softmax
+from lstn.evaluation.answer import softmax
 
 CLIENTS = [pytest.param(tritonclient.http, id="http"), pytest.param(tritonclient.grpc, id="grpc")]
 

@@ -20,7 +20,7 @@ from serving import SHAPE, ZEROS, Server, body_of, png, random_pixels, serving
 from tiny import SIDE, Tiny
 from tiny_fixtures import LABELS
 
-from lstn.runtime.inference.answer import softmax
+from lstn.evaluation.answer import softmax
 from lstn.runtime.serving.access import MAX_BODY_BYTES, MAX_HEAD_BYTES
 
 INFER, PREDICT = "/v2/models/model/infer", "/v1/models/model:predict"

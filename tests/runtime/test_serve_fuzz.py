@@ -4,6 +4,7 @@ import asyncio
 import runpy
 import socket
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -85,12 +86,13 @@ def test_a_large_body_after_a_small_head_and_many_requests_on_one_connection_are
 
 
 @contextmanager
-def answering() -> Iterator[int]:
+def answering(body: bytes = b"") -> Iterator[int]:
     """A server with our connections in this process; yields its port."""
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
-        await send({"type": "http.response.body", "body": b""})
+        length = str(len(body)).encode()
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
+        await send({"type": "http.response.body", "body": body})
 
     config = uvicorn.Config(app, http=heads.connection_class(), lifespan="off", log_config=None, log_level="critical")
     web = uvicorn.Server(config)
@@ -118,3 +120,21 @@ def test_a_head_that_stops_coming_is_waited_for_no_longer_than_allowed(
             assert another.recv(1) == b""
         connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")  # one that isn't sending a head is left alone
         assert connection.recv(4096).startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_client_that_does_not_take_in_its_answer_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heads, "WRITE_TIMEOUT_S", 0.3)
+    body = bytes(BUFFERED)
+    with answering(body) as port:
+        for waits in (True, False):
+            with socket.create_connection(("127.0.0.1", port), timeout=20) as connection:
+                connection.sendall(b"GET / HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+                time.sleep(1.5 if waits else 0)
+                assert (len(read_until_closed(connection)) < len(body)) is waits
+
+
+def read_until_closed(connection: socket.socket) -> bytes:
+    data = bytearray()
+    while piece := connection.recv(1 << 20):
+        data += piece
+    return bytes(data)

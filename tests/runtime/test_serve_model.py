@@ -23,15 +23,9 @@ from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.registry import ModelRegistry
 from lstn.runtime.serving.request import Input, Request
 from lstn.runtime.serving.served_model import ServedModel
+from lstn.testing import FakeEngine
 
 CONTRACT = Contract(Loc.NONE, "cnn", (2, 2), ("dark", "light"))
-
-
-class FakeEngine:
-    max_batch = 64
-
-    def __init__(self, answer: Callable[[Pixels], Prediction]) -> None:
-        self.contract, self.infer = CONTRACT, answer
 
 
 def brightness(pixels: Pixels) -> Prediction:
@@ -42,7 +36,7 @@ def brightness(pixels: Pixels) -> Prediction:
 def opening(answer: Callable[[Pixels], Prediction]) -> Callable[[Path], AbstractContextManager[Engine]]:
     @contextmanager
     def opener(path: Path) -> Iterator[Engine]:
-        yield FakeEngine(answer)
+        yield FakeEngine(CONTRACT, answer, max_batch=64)
 
     return opener
 
@@ -129,7 +123,7 @@ def test_a_model_whose_answers_are_no_numbers_is_never_ready(tmp_path: Path) -> 
     def lost(pixels: Pixels) -> Prediction:
         return Prediction(np.full((len(pixels), 2), np.nan, np.float32), None)
 
-    with registry_of(tmp_path, lost=lost) as registry, pytest.raises(ArtifactError, match="no number"):
+    with registry_of(tmp_path, lost=lost) as registry, pytest.raises(ArtifactError, match="not a number"):
         asyncio.run(registry.load())
 
 

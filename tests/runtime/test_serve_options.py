@@ -25,7 +25,7 @@ def port() -> Iterator[int]:
         (["--host", "::"], 2, "--host ::: other machines could use the server"),
         (["--host", "example.org"], 2, "--host example.org: not an address"),
         (["--token-file", "nothing"], 2, "--token-file nothing: No such file"),
-        (["--token-file", "short"], 2, "wanted one word of 16 to 4096 characters"),
+        (["--token-file", "short"], 2, "expected one word of 16 to 4096 characters"),
         (["--tls-cert", "short"], 2, "--tls-cert and --tls-key go together"),
         (["--tls-cert", "short", "--tls-key", "short"], 2, "no certificate and its key"),
         (["--tls-cert", "nothing", "--tls-key", "nothing"], 2, "No such file"),

@@ -13,7 +13,6 @@ from serving import (
     SHAPE,
     ZEROS,
     Server,
-    body_of,
     connect,
     files_input,
     pixels_input,
@@ -26,6 +25,7 @@ from tiny_fixtures import LABELS
 from tritonclient.grpc import model_config_pb2, service_pb2
 
 from lstn.runtime.serving.messages import messages
+from lstn.runtime.serving.request import best_classes
 
 CLIENTS = [pytest.param(tritonclient.http, id="http"), pytest.param(tritonclient.grpc, id="grpc")]
 PIXELS = {"name": "pixels", "datatype": "UINT8", "shape": SHAPE, "data": ZEROS}
@@ -77,10 +77,13 @@ def test_classes_come_as_text_in_json_too(server: Server, model: Tiny) -> None:
     ]
 
 
-def test_equal_scores_are_named_in_the_order_of_their_classes(server: Server) -> None:
-    body = body_of([PIXELS], outputs=[{"name": "logits", "parameters": {"classification": 4}}])
-    told = json.loads(server.ask("POST", "/v2/models/model/infer", body)[2])
-    assert told["outputs"][0]["data"] == [f"0.000000:{index}:{label}" for index, label in enumerate(LABELS)]
+def test_equal_scores_are_named_in_the_order_of_their_classes() -> None:
+    labels = tuple(f"label:{index}" for index in range(200))
+    scores = np.zeros((2, 200), np.float32)
+    scores[1, 150] = 1
+    first, second = np.reshape(best_classes(scores, 3, labels), (2, 3)).tolist()
+    assert first == ["0.000000:0:label:0", "0.000000:1:label:1", "0.000000:2:label:2"]
+    assert second == ["1.000000:150:label:150", "0.000000:0:label:0", "0.000000:1:label:1"]
 
 
 @pytest.mark.parametrize(

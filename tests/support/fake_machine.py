@@ -62,7 +62,7 @@ MakeMachine = Callable[..., Machine]
 
 def found(monkeypatch: pytest.MonkeyPatch, *gpus: Gpu) -> None:
     for module in ("preflight", "kernels"):
-        monkeypatch.setattr(f"lstn.runtime.{module}.find_gpus", lambda: gpus)
+        monkeypatch.setattr(f"lstn.runtime.engines.{module}.find_gpus", lambda: gpus)
 
 
 def rewrite(plan: Path, **changes: object) -> None:
@@ -136,4 +136,4 @@ def put_cuda(monkeypatch: pytest.MonkeyPatch, api: FakeCudart | FakePycuda) -> N
     there = isinstance(api, FakeCudart)
     monkeypatch.setattr("lstn.runtime.engines.cuda_python.require", (lambda *_, **__: api) if there else missing)
     monkeypatch.setattr("lstn.runtime.engines.pycuda_calls.require", missing if there else (lambda *_, **__: api))
-    monkeypatch.setattr("lstn.runtime.engines.cuda_seam.find_spec", lambda name: None if there else object())
+    monkeypatch.setattr("lstn.runtime.engines.cuda_opening.find_spec", lambda name: None if there else object())

@@ -9,6 +9,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
 STAGES = ("train", "export", "calibration", "runtime")
+FRONT_DOOR = ("lstn", "lstn.testing")
+"""What programs import: names of every storey below the command line, each from where it lives."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ def modules() -> dict[str, Path]:
 
 def storey_of(module: str) -> str:
     """`lstn.runtime.engines.base` -> `runtime`; `lstn.data.folders` -> `ground`."""
+    if module in FRONT_DOOR:
+        return "front door"
     part = module.split(".")[1] if "." in module else ""
     if part == "__main__":
         return "cli"
@@ -44,6 +48,8 @@ def storey_of(module: str) -> str:
 
 def room_of(module: str) -> str:
     """`lstn.runtime.engines.base` -> `lstn.runtime.engines`; a room within a room belongs to the outer one."""
+    if module in FRONT_DOOR or (modules()[module].parent == ROOT / "lstn" and storey_of(module) == "ground"):
+        return module  # what stands directly on the ground is a room of its own
     package = module if modules()[module].name == "__init__.py" else module.rpartition(".")[0]
     if module == "lstn.__main__":
         return "lstn.cli"

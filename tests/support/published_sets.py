@@ -10,7 +10,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image
 from scipy.io import savemat
@@ -45,28 +44,19 @@ def write_mnist(root: Path, train: int = 60, test: int = 10) -> None:
         (folder / f"{part}-labels-idx1-ubyte.gz").write_bytes(gzip.compress(head + labels.tobytes()))
 
 
-def python_2_batch(data: npt.NDArray[np.uint8], labels: list[int]) -> bytes:
-    """A pickle as Python 2 wrote CIFAR-10's: protocol 2, with the array's bytes in a str."""
-    out = io.BytesIO()
-    w = out.write
-    w(b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85U\x01btR(K\x01")
-    w(b"J" + struct.pack("<i", data.shape[0]) + b"J" + struct.pack("<i", data.shape[1]) + b"\x86")
-    w(b"cnumpy\ndtype\n(U\x02u1K\x00K\x01tR(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb\x89")
-    w(b"T" + struct.pack("<i", data.size) + data.tobytes() + b"tbU\x06labels](")
-    w(b"".join(b"K" + bytes([label]) for label in labels) + b"eu.")
-    return out.getvalue()
-
-
-def write_cifar10(root: Path, per_batch: int = 20, *, python_2: bool = True) -> None:
-    root.mkdir(parents=True, exist_ok=True)
+def write_cifar10(root: Path, per_batch: int = 20) -> None:
+    """The makers' binary version, and in cifar-10-batches-py/ the same images as torchvision reads them."""
+    pickled = root / "cifar-10-batches-py"
+    pickled.mkdir(parents=True)
     rng = np.random.default_rng(1)
-    with tarfile.open(root / "cifar-10-python.tar.gz", "w:gz") as pack:
+    with tarfile.open(root / "cifar-10-binary.tar.gz", "w:gz") as pack:
         for name in (*(f"data_batch_{n}" for n in range(1, 6)), "test_batch"):
             data = rng.integers(0, 256, (per_batch, 3072)).astype(np.uint8)
-            labels = (np.arange(per_batch) % 10).tolist()
-            body = python_2_batch(data, labels) if python_2 else pickle.dumps({"data": data, "labels": labels}, 2)
-            add(pack, f"cifar-10-batches-py/{name}", body)
-        add(pack, "cifar-10-batches-py/batches.meta", pickle.dumps({"label_names": list("abcdefghij")}, 2))
+            labels = [number % 10 for number in range(per_batch)]
+            rows = (bytes([label]) + row.tobytes() for label, row in zip(labels, data, strict=True))
+            add(pack, f"cifar-10-batches-bin/{name}.bin", b"".join(rows))
+            (pickled / name).write_bytes(pickle.dumps({"data": data, "labels": labels}, 2))
+        add(pack, "cifar-10-batches-bin/batches.meta.txt", b"airplane\nautomobile\n")
 
 
 def write_caltech101(root: Path, counts: dict[str, int]) -> None:

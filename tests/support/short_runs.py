@@ -12,7 +12,7 @@ from lstn.train.options import Options
 from lstn.train.run_state import LAST
 
 CPU = torch.device("cpu")
-SILENT = Watcher(lambda images, finished: None, lambda *figures: None, lambda row, best: None)
+SILENT = Watcher(lambda outlook: None, lambda *figures: None, lambda row, best: None)
 
 
 def options(data: str, **changes: object) -> Options:

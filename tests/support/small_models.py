@@ -10,10 +10,10 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from lstn.calibration.measuring_session import Session
 from lstn.contract import LOGITS, PIXELS, At, Contract, Loc
 from lstn.export.onnx.to_onnx import onnx_from_torch
 from lstn.export.onnx.verify_onnx import Agreement, sample_images
+from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
 
@@ -77,7 +77,7 @@ def undecided(loc: Loc) -> onnx.ModelProto:
     """Export a model whose answer hangs on the image: untrained as it is, its bias alone would decide."""
     model = exported_model(loc)
     images = sample_images("digits", (SIDE, SIDE), seed=0, count=60)
-    mean = Session(model, "model").run([LOGITS], {PIXELS: images})[0].mean(axis=0)
+    mean = OnnxSession(model.SerializeToString()).run({PIXELS: images}, [LOGITS])[0].mean(axis=0)
     bias = next(weight for weight in model.graph.initializer if weight.name == "backbone.classifier.2.bias")
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) - mean, bias.name))
     return model

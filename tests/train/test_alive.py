@@ -47,7 +47,7 @@ def last_of(model: Classifier) -> torch.nn.Linear:
 
 @torch.no_grad()
 def test_the_figures_are_those_of_a_plain_loop_over_the_images(probe: Probe, model: Classifier) -> None:
-    seen = probe.examine(model, model)
+    seen = probe.examine(model)
     assert seen["images"] == len(probe.pixels) == 40
     images = model.normalise(probe.pixels)
     theta = model.transformer.localizer(images)  # type: ignore[union-attr]
@@ -76,7 +76,7 @@ def test_the_figures_are_those_of_a_plain_loop_over_the_images(probe: Probe, mod
 
 
 def test_the_gradient_is_the_one_that_training_would_see(probe: Probe, model: Classifier) -> None:
-    seen = probe.examine(model, model)
+    seen = probe.examine(model)
     logits, _ = model.eval()(probe.pixels[:GRADIENT_IMAGES])
     F.cross_entropy(logits, probe.labels[:GRADIENT_IMAGES]).backward()  # type: ignore[no-untyped-call]
     norms = {
@@ -91,7 +91,7 @@ def test_nobody_notices_being_looked_at(probe: Probe, model: Classifier) -> None
     before = {name: value.clone() for name, value in model.state_dict().items()}
     gradients = [None if weight.grad is None else weight.grad.clone() for weight in model.parameters()]
     random = torch.get_rng_state()
-    probe.examine(model, model)
+    probe.examine(model)
     probe.thetas(model)
     assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
     for weight, gradient in zip(model.parameters(), gradients, strict=True):
@@ -165,7 +165,7 @@ def test_every_way_to_lose_a_transformer_is_told(
     probe: Probe, model: Classifier, spoil: Callable[[Classifier], None], state: str, says: str, cure: str
 ) -> None:
     spoil(model)
-    found = judged(probe.examine(model, model), CONTRACT, epoch=3, steps=300)
+    found = judged(probe.examine(model), CONTRACT, epoch=3, steps=300)
     assert found["state"] == state
     assert says in found["warning"]
     assert cure in found["cure"]
@@ -181,7 +181,7 @@ def test_a_localizer_that_never_learned_is_where_its_form_begins(loc: Loc, theta
     torch.manual_seed(0)
     fresh = Classifier(contract)
     probe = Probe(open_data("digits", image_hw=HW).val, contract, training_images=32, batch_size=16)
-    found = judged(probe.examine(fresh, fresh), contract, epoch=9, steps=999)
+    found = judged(probe.examine(fresh), contract, epoch=9, steps=999)
     assert (found["state"], found["warning"]) == ("dead", "theta is still where it began, for every image")
     assert found["cure"] == "start a new run with a higher --loc-lr-scale"
     assert found["moved_px"] < 1e-3
@@ -189,7 +189,7 @@ def test_a_localizer_that_never_learned_is_where_its_form_begins(loc: Loc, theta
         assert found["displacement_px"] == pytest.approx((1 - 0.9**iterations) * np.hypot(24, 24), rel=1e-4)
     with torch.no_grad():  # the first number shifts, turns or scales it, for all images alike
         last_of(fresh).bias[0] -= 0.5
-    found = judged(probe.examine(fresh, fresh), contract, epoch=9, steps=999)
+    found = judged(probe.examine(fresh), contract, epoch=9, steps=999)
     assert found["warning"] == "theta is the same for every image"
     assert found["moved_px"] > 1
 

@@ -1,6 +1,7 @@
 """`lstn train` as a user types it."""
 
 import json
+import re
 import shutil
 import signal
 import subprocess
@@ -17,7 +18,7 @@ from lstn.cli.train import MAX_SEED, train
 from lstn.data.dataset import Usual, usual
 from lstn.errors import LstnError
 from lstn.nn.checkpoint import load_checkpoint
-from lstn.train.loop import Watcher
+from lstn.train.loop import Outlook, Watcher
 from lstn.train.options import Options
 from lstn.train.recipes import RECIPES
 from lstn.train.run_state import read_options
@@ -41,7 +42,9 @@ def test_a_run_leaves_all_that_it_names(loc: str, data: str, run_lstn: RunLstn) 
         Image.open(Path("runs/a") / name).verify()
     last = json.loads(Path("runs/a/metrics.jsonl").read_text().splitlines()[-1])
     assert f"test accuracy {last['test_accuracy']:.1%} on 16 images" in ran.out
-    lines = [line for line in ran.err.splitlines() if not line.startswith("worst classes: ")]  # if there is a mistake
+    begins = next(line for line in ran.err.splitlines() if line.startswith(f"{loc} + cnn"))
+    assert re.fullmatch(rf"{loc} \+ cnn, [\d,]+ parameters, on the CPU, .*: 48 training images in .* 2 epochs", begins)
+    lines = [line for line in ran.err.splitlines() if line.startswith("epoch")]
     assert [line.split()[1] for line in lines] == ["1/2", "2/2"]
     assert load_checkpoint(Path("runs/a/checkpoint.safetensors")).contract.loc == loc
 
@@ -52,9 +55,10 @@ def test_a_run_without_test_images_says_what_it_was_tested_on(data: str, run_lst
     ran = run_lstn("train", "--data", "folder:images", "--epochs", 1, *SMALL)
     assert ran.code == 0
     assert [line for line in ran.err.splitlines() if "warning" in line] == [
-        "warning: no images/test: the validation images are tested, and these chose the epoch, which flatters it"
+        f"warning: no {Path('images/test').absolute()}: the validation images are tested, and these chose the epoch, "
+        "which flatters it"
     ]
-    assert "for want of test images, validation accuracy" in ran.out
+    assert "there are no test images, so validation accuracy" in ran.out
     assert "test accuracy" not in ran.out
     parts = load_checkpoint(Path("runs/a/checkpoint.safetensors")).training.parts
     assert parts == "as the folders train and val say; without test images, those of val are tested"
@@ -105,7 +109,7 @@ def test_a_recipe_is_there_for_every_name() -> None:
         (("--name", ".."), "can't name a run"),
         (("--device", "tpu"), "unknown device 'tpu'"),
         (("--device", "cuda:x"), "unknown device 'cuda:x'"),
-        (("--resume", "runs/gone"), "this is no run"),
+        (("--resume", "runs/gone"), "this is not a run"),
         (("--weights", "gone.safetensors"), "gone.safetensors"),
         (("--image-size", "16"), "too small"),
         (("--weights", "imagenet"), "cnn"),
@@ -114,7 +118,7 @@ def test_a_recipe_is_there_for_every_name() -> None:
         (("--loc", "none", "--loc-lr-scale", "7"), "loc none trains no localizer"),
         (("--loc", "identity", "--in-frame", "0"), "loc identity trains no localizer"),
         (("--loc", "dead", "--loc-lr-scale", "0.1"), "loc dead trains no localizer"),
-        (("--lr", "inf"), "--lr inf is no number"),
+        (("--lr", "inf"), "--lr inf is not a number"),
         (("--model", "resnet-18", "--image-size", "32", "--batch-size", "1"), "can't train on one image"),
     ],
 )
@@ -166,7 +170,8 @@ def test_ctrl_c_keeps_every_finished_epoch(number: signal.Signals, data: str, ru
     command = [sys.executable, "-m", "lstn", "train", "--data", data, "--epochs", "9999", "--patience", "9999", *SMALL]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    process.stderr.readline()  # the first epoch is finished
+    while not process.stderr.readline().startswith("epoch"):  # the first epoch is finished
+        pass
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == 130
@@ -197,7 +202,7 @@ def test_the_embedded_digits_have_a_usual_size_and_say_so(
 
     def fit(options: Options, *_: object, watcher: Watcher, **__: object) -> None:
         fitted.append(options)
-        watcher.started(10, 0)
+        watcher.started(Outlook("cpu", 1, 10, 1, 1, 0))
         raise LstnError("enough")
 
     monkeypatch.setattr("lstn.train.loop.fit", fit)

@@ -141,15 +141,14 @@ def test_figures_are_of_all_images(two: Path) -> None:
 NORMALISED = """
 import sys
 from pathlib import Path
-data, folder, ema, tests = sys.argv[1:]
+data, folder, tests = sys.argv[1:]
 sys.path.append(tests)
 from short_runs import SILENT, options
 from lstn.train.distributed import joined
 from lstn.train.loop import fit
 with joined("cpu") as (world, device):
-    for name, epochs in (("plain", 0.0), ("averaged", float(ema))):
-        given = options(data, epochs=3, ema_epochs=epochs)
-        fit(given, Path(folder, name), device=device, workers=0, watcher=SILENT, resume=False, world=world)
+    given, folder = options(data, epochs=3), Path(folder, "run")
+    fit(given, folder, device=device, workers=0, watcher=SILENT, resume=False, world=world)
 """
 
 
@@ -157,17 +156,16 @@ def test_what_all_evaluate_is_what_the_first_one_keeps(data: str, tmp_path: Path
     """With BatchNorm, whose running statistics are each process's own."""
     script = tmp_path / "normalised.py"
     script.write_text(NORMALISED)
-    given = (str(script), data, str(tmp_path), "1.0", str(Path(__file__).parent))
+    given = (str(script), data, str(tmp_path), str(Path(__file__).parent))
     done = ran(tmp_path, *TORCHRUN_ITSELF, "--nproc-per-node", "2", *given)
     assert done.returncode == 0, done.stderr
     images = Images(open_data(data, image_hw=(32, 32)).val)
-    for name in ("plain", "averaged"):
-        rows = [json.loads(line) for line in (tmp_path / name / "metrics.jsonl").read_text().splitlines()]
-        kept = load_checkpoint(tmp_path / name / CHECKPOINT)
-        loss, accuracy = evaluate(kept.model, images, 8, 0, torch.device("cpu"))
-        row = rows[kept.training.epoch - 1]
-        assert row["val_loss"] == pytest.approx(loss, rel=1e-5)
-        assert row["val_accuracy"] == kept.training.val_accuracy == accuracy
+    rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
+    kept = load_checkpoint(tmp_path / "run" / CHECKPOINT)
+    loss, accuracy = evaluate(kept.model, images, 8, 0, torch.device("cpu"))
+    row = rows[kept.training.epoch - 1]
+    assert row["val_loss"] == pytest.approx(loss, rel=1e-5)
+    assert row["val_accuracy"] == kept.training.val_accuracy == accuracy
 
 
 def test_weights_that_no_gradient_reaches_keep_nobody_waiting(two: Path, data: str) -> None:
@@ -181,27 +179,27 @@ COUNTED = """
 import os, sys, time
 from dataclasses import replace
 from pathlib import Path
-from lstn.data import folders
+from lstn.data import checking
 from lstn.data.published import named_sets as named_data
 from lstn.cli.app import main
 from lstn.data.published.published_files import md5_of
 
 root = Path(sys.argv[1])
 entry = named_data.NAMED["cifar10"]
-examine = folders._examine
+check = checking._check
 
 def unpack(files, folder):
     (root / f"unpacked-{os.getpid()}").touch()
     time.sleep(1)  # a process that doesn't wait begins meanwhile
     entry.unpack(files, folder)
 
-def counted(path):
+def counted(*given):
     (root / f"checked-{os.getpid()}").touch()
-    return examine(path)
+    return check(*given)
 
 files = tuple(replace(file, md5=md5_of(root / file.path)) for file in entry.files)
 named_data.NAMED["cifar10"] = replace(entry, files=files, unpack=unpack)
-folders._examine, folders._SETTLED_NS = counted, 0  # files of this second count as finished
+checking._check, checking._SETTLED_NS = counted, 0  # files of this second count as finished
 sys.argv = ["lstn", "train", "--data", f"cifar10:{root}", *sys.argv[2:]]
 main()
 """

@@ -56,7 +56,7 @@ def test_workers_and_memory_change_nothing(
 ) -> None:
     split = open_data(f"folder:{folder}", image_hw=(16, 16)).train
     images = Images(split, augmentation(kind)).at(4)
-    monkeypatch.setattr(loading, "CACHE_BYTES", (1 << 30) * kept)
+    monkeypatch.setattr(loading, "KEPT_BYTES", (1 << 30) * kept)
     again = Images(split, augmentation(kind)).at(4)
     assert again.in_memory == (kept and kind == "none")
     assert read(images, 0) == read(again, 2)
@@ -109,7 +109,7 @@ def test_drawn_images_are_drawn_anew_for_every_epoch_and_by_any_worker_alike() -
 def test_a_file_that_vanishes_in_an_epoch_is_one_line(
     folder: Path, monkeypatch: pytest.MonkeyPatch, workers: int
 ) -> None:
-    monkeypatch.setattr(loading, "CACHE_BYTES", 0)
+    monkeypatch.setattr(loading, "KEPT_BYTES", 0)
     images = Images(open_data(f"folder:{folder}", image_hw=(16, 16)).train)
     (folder / "train/b/03.png").unlink()
     with pytest.raises(ImageError, match=r"03\.png: No such file") as caught:

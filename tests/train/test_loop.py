@@ -110,26 +110,15 @@ def test_what_to_change_is_what_is_not_done_yet(data: str, tmp_path: Path) -> No
         ("b", {"theta": ThetaForm.CROP, "precision": "bf16"}, "--lr 0.001, or --precision fp32"),
     ):
         with pytest.raises(TrainingError) as caught:
-            run(options(data, lr=1e30, **changes), tmp_path / name)
+            run(options(data, lr=1e38, **changes), tmp_path / name)
         assert caught.value.hint.startswith(f"start a new run with {says}")
 
 
-def test_averaged_weights_are_the_ones_that_are_judged_and_kept(data: str, folder: Path) -> None:
-    result = run(options(data, epochs=1, ema_epochs=3.0), folder)
-    state, kept = weights_of(folder), load_checkpoint(result.checkpoint)
-    own = kept.model.state_dict()
-    assert_same_weights({f"averaged.{name}": own[name] for name in own}, part_of_state(state, "averaged."))
-    assert not torch.equal(state["model.backbone.classifier.2.weight"], own["backbone.classifier.2.weight"])
-    val = Images(open_data(data, image_hw=(32, 32)).val)
-    assert evaluate(kept.model, val, 8, 0, CPU)[0] == pytest.approx(result.history[-1]["val_loss"], rel=1e-5)
-
-
-def part_of_state(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:
-    return {name: tensor for name, tensor in state.items() if name.startswith(prefix)}
-
-
-def test_a_step_is_clipped_decayed_and_penalised_as_by_hand(data: str, folder: Path) -> None:
+def test_a_step_is_clipped_decayed_and_penalised_as_by_hand(
+    data: str, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """One step of the loop against the same step written out."""
+    monkeypatch.setattr("lstn.train.loop.start_weights", lambda *_: None)  # or only the classifier has a gradient
     given = options(data, epochs=1, batch_size=48, clip_norm=0.01, weight_decay=0.5, in_frame=2.0)
     run(given, folder)
     opened = open_data(data, image_hw=(32, 32))
@@ -190,7 +179,7 @@ def test_a_step_that_cannot_be_taken_is_known_before_there_is_a_folder(data: str
 def test_weights_that_are_no_numbers_are_never_the_best(batch_size: int, data: str, tmp_path: Path) -> None:
     """With one batch an epoch the loss is still fine, and the step after it isn't."""
     with pytest.raises(TrainingError, match="in epoch 1; no epoch was finished before") as caught:
-        run(options(data, lr=1e30, batch_size=batch_size), tmp_path / "a")
+        run(options(data, lr=1e38, batch_size=batch_size), tmp_path / "a")
     assert "--lr" in caught.value.hint
     assert [path.name for path in (tmp_path / "a").iterdir()] == [LAST]
 
@@ -216,7 +205,7 @@ def test_loading_by_processes_gives_the_same_weights(
 ) -> None:
     """Sets too large for memory are decoded by worker processes; which way it was loaded must not show."""
     run(options(data, epochs=2), tmp_path / "memory")
-    monkeypatch.setattr("lstn.train.loading.CACHE_BYTES", 0)
+    monkeypatch.setattr("lstn.train.loading.KEPT_BYTES", 0)
     fit(options(data, epochs=2), tmp_path / "workers", device=CPU, workers=2, watcher=SILENT, resume=False)
     assert_same_weights(weights_of(tmp_path / "workers"), weights_of(tmp_path / "memory"))
 

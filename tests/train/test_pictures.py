@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from command import RunLstn
+from matplotlib.font_manager import FontManager, fontManager
 from PIL import Image
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -16,10 +17,13 @@ from lstn.evaluation.scores import Scores
 from lstn.imports import install_line
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.train.run_state import LAST
+from lstn.train.watch.fonts import drawable
 from lstn.train.watch.pictures import draw_animation, draw_confusion, draw_sheet
 
 RUN = Path("runs/a")
 SMALL = ("--model", "cnn", "--image-size", "32", "--name", "a", "--recipe", "paper")
+
+GRAY = (120, 120, 120)
 
 
 @pytest.fixture(autouse=True)
@@ -89,7 +93,7 @@ def test_without_tensorboard_the_extra_is_named_and_no_run_begins(
 
 
 def test_test_json_is_what_a_plain_loop_says(data: str, run_lstn: RunLstn) -> None:
-    ran = run_lstn("train", "--loc", "none", "--data", data, "--epochs", 1, "--lr", 0.00001, *SMALL)
+    ran = run_lstn("train", "--loc", "none", "--data", data, "--epochs", 1, "--lr", 0.0, *SMALL)
     model = load_checkpoint(RUN / CHECKPOINT).model
     split = open_data(data, image_hw=(32, 32)).test
     counts = np.zeros((2, 2), int)
@@ -98,7 +102,7 @@ def test_test_json_is_what_a_plain_loop_says(data: str, run_lstn: RunLstn) -> No
             pixels, label = split[index]
             counts[label, int(model(torch.from_numpy(pixels.copy())[None]).argmax())] += 1
     found = json.loads((RUN / "test.json").read_text())
-    assert found["confusion"] == counts.tolist()
+    assert found["confusion_cells"] == Scores.of((), counts, 0).cells.tolist()
     assert counts.trace() < 16  # there is something to confuse
     worst = min(range(2), key=lambda index: counts[index, index] / counts[index].sum())
     assert f"worst classes: {('left', 'right')[worst]} {counts[worst, worst] / 8:.0%}" in ran.err
@@ -113,7 +117,7 @@ def test_a_checkpoint_is_evaluated_on_its_own_test_images(data: str, run_lstn: R
         assert run_lstn("evaluate", *source, "--json", "kept.json", "--rotate", 45, "--shift", 0.2).code == 0
         found.append(json.loads(Path("kept.json").read_text()))
     for each in found:
-        assert each["confusion"] == test["confusion"]
+        assert each["confusion_cells"] == test["confusion_cells"]
         assert each["disturbed"] == found[0]["disturbed"]
         assert (each["loc"], each["backbone"], each["data"]) == ("lstn", "cnn", data)
 
@@ -127,11 +131,11 @@ def test_the_animation_shows_the_warp_of_each_epoch() -> None:
     identity = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
     warps = [np.stack([identity * (1 - 0.15 * number)] * 4) for number in range(5)]
     path = Path("warps.gif")
-    draw_animation(path, pixels, warps)
+    draw_animation(path, pixels, warps, GRAY)
     frames = frames_of(path)
     assert len(frames) == 5
     for frame, theta in zip(frames, warps, strict=True):
-        drawn = np.asarray(draw_sheet(pixels, theta)).astype(int)
+        drawn = np.asarray(draw_sheet(pixels, theta, GRAY)).astype(int)
         errors = [np.abs(other[16:] - drawn).mean() for other in frames]
         assert np.abs(frame[16:] - drawn).mean() == min(errors) < 12  # 128 colours of a palette
     with Image.open(path) as animation:
@@ -142,21 +146,41 @@ def test_a_long_animation_stays_small_and_ends_with_the_last_epoch() -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)  # noise: the worst case
     thetas = rng.normal(size=(60, 8, 2, 3)).astype(np.float32)
-    draw_animation(Path("warps.gif"), pixels, thetas)
+    draw_animation(Path("warps.gif"), pixels, thetas, GRAY)
     frames = frames_of(Path("warps.gif"))
     assert len(frames) == 48
     assert Path("warps.gif").stat().st_size < 6 << 20
-    last = np.asarray(draw_sheet(pixels, thetas[-1])).astype(int)
+    last = np.asarray(draw_sheet(pixels, thetas[-1], GRAY)).astype(int)
     others = [np.abs(frame[16:] - last).mean() for frame in frames]
     assert others[-1] == min(others)
 
 
-@pytest.mark.parametrize("classes", [1, 10, 120])
+@pytest.mark.parametrize("classes", [1, 10, 120, 1200])
 def test_a_confusion_matrix_of_any_size_is_drawn(classes: int) -> None:
     labels = tuple(f"$class {index} with_a^long name" for index in range(classes))
-    draw_confusion(Path("c.png"), Scores(labels, np.eye(classes, dtype=np.int64) * 9, 9 * classes), "lstn + cnn")
+    draw_confusion(Path("c.png"), Scores.of(labels, np.eye(classes, dtype=np.int64) * 9, 9 * classes), "lstn + cnn")
     with Image.open("c.png") as picture:
         assert max(picture.size) < 2000
         colours = np.asarray(picture.convert("RGB")).reshape(-1, 3)
     blue = (colours[:, 2] > colours[:, 0].astype(int) + 60).mean()
     assert blue > 0.002  # the diagonal
+
+
+def test_names_that_no_font_has_are_drawn_as_numbers() -> None:
+    names, families = drawable(["cat", "日本", "кот", "قط", "中国"])
+    assert families[0] == "DejaVu Sans"
+    if families == ["DejaVu Sans"]:  # where no font has Chinese
+        assert names == ["cat", "#1", "кот", "قط", "#4"]
+    without = FontManager.__new__(FontManager)
+    without.ttflist = [font for font in fontManager.ttflist if font.name == "STIXGeneral"]
+    assert drawable(["cat", "日本", "قط"], without) == (["cat", "#1", "#2"], ["STIXGeneral"])
+    without.ttflist = [font for font in fontManager.ttflist if font.name in ("STIXGeneral", "DejaVu Sans")]
+    assert drawable(["\u2a5e", "قط"], without) == (["\u2a5e", "قط"], ["DejaVu Sans", "STIXGeneral"])
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_confusion_matrix_of_any_script_is_drawn_without_a_warning() -> None:
+    labels = ("cat", "日本", "中国", "قط", "한국", "ไทย")
+    draw_confusion(Path("confusion.png"), Scores.of(labels, np.eye(len(labels), dtype=np.int64) * 3, 18), "none + cnn")
+    with Image.open("confusion.png") as picture:
+        assert min(picture.size) > 100

@@ -7,7 +7,7 @@ from copy import deepcopy
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
@@ -16,7 +16,7 @@ from lstn.contract import Contract, Loc, ThetaForm
 from lstn.errors import ArtifactError
 from lstn.nn.classifier import Classifier
 from lstn.train.options import Options
-from lstn.train.recipes import RECIPES, Recipe, RecipeName, average, make_optimizer, outside, set_rate
+from lstn.train.recipes import RECIPES, Recipe, RecipeName, make_optimizer, outside, set_rate
 
 PLAIN = RECIPES["paper"]
 
@@ -91,34 +91,6 @@ def test_the_rate_warms_up_and_each_group_keeps_its_share() -> None:
     assert seen == [[pytest.approx(0.1 * f), pytest.approx(0.05 * f)] for f in (0.25, 0.5, 1, 1)]
 
 
-@given(st.lists(st.floats(-10, 10, width=32), min_size=2, max_size=20), st.integers(1, 10))
-@settings(deadline=None)
-def test_the_average_is_one_of_recent_weights(values: list[float], horizon: int) -> None:
-    net, mean = model(Loc.NONE), model(Loc.NONE)
-    weight, averaged = net.get_parameter("backbone.classifier.2.bias"), mean.get_parameter("backbone.classifier.2.bias")
-    for step, value in enumerate(values, 1):
-        with torch.no_grad():
-            weight.fill_(value)
-        average(mean, net, step, horizon)
-        assert min(values[:step]) - 1e-4 <= float(averaged.detach()[0]) <= max(values[:step]) + 1e-4
-        if step == 1:
-            assert float(averaged.detach()[0]) == pytest.approx(value, abs=1e-5)  # nothing of the random start is left
-    for step in range(10 * horizon):
-        average(mean, net, 1000 + step, horizon)
-    assert float(averaged.detach()[0]) == pytest.approx(values[-1], abs=0.01)
-
-
-def test_batchnorms_statistics_are_averaged_with_the_weights() -> None:
-    net, mean = model(), model()
-    net.train()
-    net(torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8))
-    name = "transformer.localizer.features.1.running_mean"
-    before, after = mean.state_dict()[name].clone(), net.state_dict()[name]
-    average(mean, net, 10_000, 4)
-    torch.testing.assert_close(mean.state_dict()[name], before + (after - before) / 4)
-    assert int(mean.state_dict()["transformer.localizer.features.1.num_batches_tracked"]) == 1
-
-
 @pytest.mark.parametrize(
     ("theta", "wanted"),
     [
@@ -165,12 +137,12 @@ OLD = {
 def test_options_from_before_recipes_mean_none_of_it() -> None:
     options = Options.from_json(json.dumps(OLD), source="test")
     assert options.theta is ThetaForm.AFFINE
-    assert (options.weight_decay, options.ema_epochs, options.clip_norm, options.cosine) == (0, 0, 0, False)
+    assert (options.weight_decay, options.clip_norm, options.cosine) == (0, 0, False)
     assert Options.from_json(options.to_json(), source="test") == options
 
 
 def test_options_survive_json() -> None:
-    fields = OLD | {"theta": "crop", "in_frame": 0.5, "ema_epochs": 1.5, "cosine": True}
+    fields = OLD | {"theta": "crop", "in_frame": 0.5, "cosine": True}
     options = Options.from_json(json.dumps(fields), source="test")
     assert options.theta is ThetaForm.CROP
     assert Options.from_json(options.to_json(), source="test") == options

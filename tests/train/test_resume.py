@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from short_runs import assert_same_weights, options, run, weights_of, without_time
 
 from lstn.contract import IMAGENET_MEAN, Loc, ThetaForm
-from lstn.errors import ArtifactError
+from lstn.errors import ArtifactError, UsageError
 from lstn.health.run_health import METRICS
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.train.run_state import LAST, read_options
@@ -38,7 +38,7 @@ from lstn.train.loop import Watcher, fit
 from lstn.train.options import Options
 import torch
 step = lambda epoch, seen, loss, accuracy: print(epoch, seen, flush=True)
-watcher = Watcher(lambda images, finished: None, step, lambda row, best: None)
+watcher = Watcher(lambda outlook: None, step, lambda row, best: None)
 options, folder = Options.from_json(sys.argv[1], source="test"), Path(sys.argv[2])
 resume = (folder / "last.safetensors").is_file()
 fit(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, resume=resume)
@@ -46,7 +46,7 @@ fit(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, res
 
 
 EVERYTHING: dict[str, object] = {
-    "weight_decay": 0.01, "warmup_epochs": 1.5, "cosine": True, "ema_epochs": 1.0, "clip_norm": 1.0, "in_frame": 0.1,
+    "weight_decay": 0.01, "warmup_epochs": 1.5, "cosine": True, "clip_norm": 1.0, "in_frame": 0.1,
     "theta": ThetaForm.SIMILARITY,
 }  # fmt: skip
 
@@ -139,6 +139,20 @@ def test_a_run_from_before_there_were_recipes_goes_on(data: str, tmp_path: Path)
     assert_same_weights(weights_of(tmp_path / "old"), weights_of(tmp_path / "whole"))
 
 
+def test_a_run_that_averaged_its_weights_goes_on_without(data: str, tmp_path: Path) -> None:
+    """As runs until 0.1 could: an average beside the weights, and the option and a count that belong to it."""
+    given = options(data, epochs=3)
+    run(given, tmp_path / "whole")
+    run(replace(given, epochs=2), tmp_path / "old")
+    tensors, metadata = read_tensors(tmp_path / "old" / LAST)
+    rest = json.loads(metadata["lstn.state"]) | {"steps": 12}
+    rest["options"] = json.dumps(json.loads(rest["options"]) | {"ema_epochs": 1.0})
+    averaged = {name.replace("model.", "averaged.", 1): each + 1 for name, each in tensors.items() if "model." in name}
+    save_file(tensors | averaged, tmp_path / "old" / LAST, {"lstn.state": json.dumps(rest)})
+    run(given, tmp_path / "old", resume=True)
+    assert_same_weights(weights_of(tmp_path / "old"), weights_of(tmp_path / "whole"))
+
+
 def test_resuming_another_model_is_refused(data: str, folder: Path) -> None:
     run(options(data, epochs=1), folder)
     with pytest.raises(ArtifactError, match="the state of another model"):
@@ -155,3 +169,18 @@ def test_weights_start_the_backbone_and_are_not_needed_to_resume(data: str, tmp_
     assert started.contract.mean == IMAGENET_MEAN
     file.unlink()
     assert len(run(replace(given, epochs=4), tmp_path / "started", resume=True).history) == 4
+
+
+def test_a_run_that_trains_is_not_resumed_by_another_process(data: str, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    command = [sys.executable, "-c", KILLED, options(data, epochs=1000).to_json(), str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
+        assert first.stdout is not None
+        first.stdout.readline()  # it has taken a step
+        try:
+            with pytest.raises(UsageError, match=f"process {first.pid} on .* writes there now"):
+                run(options(data, epochs=1000), folder, resume=True)
+        finally:
+            first.kill()
+    run(options(data, epochs=1), folder, resume=True)
+    assert not (folder / ".lock").exists()

@@ -32,13 +32,12 @@ class Killed(BaseException):
     pass
 
 
-@pytest.mark.parametrize("ema_epochs", [0.0, 1.0])
 @pytest.mark.parametrize("write", ["write_checkpoint", "write_metrics"])
 def test_a_run_killed_between_two_files_tests_the_epoch_that_it_names(
-    write: str, ema_epochs: float, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write: str, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However the next epochs would go: it ends here, and the state alone says which epoch was the best."""
-    asked = options(data, epochs=3, lr=0.004, ema_epochs=ema_epochs)
+    asked = options(data, epochs=3, lr=0.004)
     whole = run(asked, tmp_path / "whole")
     original = getattr(keeping, write)
 
@@ -117,7 +116,7 @@ def test_a_lost_checkpoint_of_the_last_epoch_is_made_again(data: str, tmp_path: 
 
 def test_after_a_resume_moments_lie_as_their_weights_do(data: str, folder: Path) -> None:
     """Otherwise a step of Adam takes three times as long."""
-    asked = options(data, epochs=1, ema_epochs=1.0)
+    asked = options(data, epochs=1)
     run(asked, folder)
     opened = open_data(data, image_hw=(32, 32))
     fresh = start(asked, describe(asked, opened), CPU, (opened.train, opened.val, opened.test))
@@ -161,7 +160,7 @@ EDITS: dict[str, Edit] = {
     "a word for a scale": lambda tensors, rest: rest["scaler"].update(scale="large"),
     "a growth without end": lambda tensors, rest: rest["scaler"].update(_growth_tracker=2**40),
     "a number for the contract": lambda tensors, rest: rest.update(contract=7),
-    "half a step": lambda tensors, rest: rest.update(steps=0.5),
+    "half a thread": lambda tensors, rest: rest.update(threads=0.5),
     "a number for the options": lambda tensors, rest: rest.update(options=7),
     "a list for the options": lambda tensors, rest: rest.update(options="[]"),
     "data: 5": lambda tensors, rest: asked_for(rest, data=5),
@@ -170,7 +169,7 @@ EDITS: dict[str, Edit] = {
     "a seed too large": lambda tensors, rest: asked_for(rest, seed=2**63),
     "a huge image": lambda tensors, rest: asked_for(rest, image_size=10**9),
     "another precision": lambda tensors, rest: asked_for(rest, precision="fp8"),
-    "a rate that is no number": lambda tensors, rest: asked_for(rest, lr=float("nan")),
+    "a rate that is not a number": lambda tensors, rest: asked_for(rest, lr=float("nan")),
     "one for cosine": lambda tensors, rest: asked_for(rest, cosine=1),
     "a short moment": lambda tensors, rest: tensors.update({"optimizer.0.exp_avg": torch.zeros(1)}),
     "a long step": lambda tensors, rest: tensors.update({"optimizer.0.step": torch.zeros(3)}),

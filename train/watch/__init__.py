@@ -1,1 +1,1 @@
-"""What watches a training run: the transformer's probe, pictures and TensorBoard."""
+"""Watchers of a training run: the transformer's probe, pictures and TensorBoard."""

@@ -9,7 +9,7 @@ from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.imports import require
 from lstn.train.watch.pictures import draw_sheet
-from lstn.warp import Theta
+from lstn.warp import Colour, Theta
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -45,9 +45,9 @@ class Board:
                     writer.add_scalar(f"transformer/{name}", value, number)
         writer.flush()
 
-    def warped(self, number: int, pixels: Pixels, theta: Theta) -> None:
+    def warped(self, number: int, pixels: Pixels, theta: Theta, outside: Colour) -> None:
         """Log what the transformer does to images (n, H, W, 3) by theta (n, 2, 3) in epoch `number`."""
-        sheet = np.asarray(draw_sheet(pixels, theta))
+        sheet = np.asarray(draw_sheet(pixels, theta, outside))
         self._at(number).add_image("warps", sheet, number, dataformats="HWC")
 
     def close(self) -> None:

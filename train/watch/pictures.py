@@ -1,4 +1,4 @@
-"""What a person looks at after a run: curves.png, warps.png, warps.gif and confusion.png."""
+"""Pictures of a run: curves.png, warps.png, warps.gif and confusion.png."""
 
 import io
 from collections.abc import Sequence
@@ -16,7 +16,8 @@ from lstn.files import replacing, write_bytes
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
-from lstn.warp import Theta, contact_sheet, draw_warp
+from lstn.train.watch.fonts import drawable
+from lstn.warp import Colour, Theta, contact_sheet, draw_warp
 
 CURVES, WARPS, ANIMATION, CONFUSION = "curves.png", "warps.png", "warps.gif", "confusion.png"
 
@@ -28,6 +29,8 @@ _COLOURS = 128
 _NAMED = 50
 """Classes up to which each is named beside a confusion matrix, and _COUNTED up to which every cell has its number."""
 _COUNTED = 15
+_CELLS = 500
+"""Rows of the matrix that are drawn at most; of more classes, several share one."""
 
 
 def draw_curves(path: Path, history: tuple[Epoch, ...], title: str) -> None:
@@ -55,7 +58,7 @@ def draw_curves(path: Path, history: tuple[Epoch, ...], title: str) -> None:
 
 
 @torch.no_grad()
-def draw_warps(path: Path, model: Classifier, images: Split, *, count: int = 16) -> None:
+def draw_warps(path: Path, model: Classifier, images: Split, outside: Colour, *, count: int = 16) -> None:
     """Draw `count` inputs with the quadrilateral that the transformer chose, each beside the crop that it makes."""
     model.eval()
     chosen = np.linspace(0, len(images) - 1, min(count, len(images))).astype(int)
@@ -64,24 +67,25 @@ def draw_warps(path: Path, model: Classifier, images: Split, *, count: int = 16)
     if theta is None:
         raise ValueError("a model without a localizer has no warps to draw")
     pairs = zip(pixels, theta.numpy(), strict=True)
-    sheet = contact_sheet([draw_warp(image, matrix, side=112) for image, matrix in pairs])
+    sheet = contact_sheet([draw_warp(image, matrix, outside, side=112) for image, matrix in pairs])
     with replacing(path) as temporary:
         sheet.save(temporary, format="png")
 
 
-def draw_sheet(pixels: Pixels, theta: Theta) -> Image.Image:
+def draw_sheet(pixels: Pixels, theta: Theta, outside: Colour) -> Image.Image:
     """Draw images (n, H, W, 3) with their windows and crops by theta (n, 2, 3) in rows, small enough to be animated."""
-    return contact_sheet([draw_warp(image, matrix, side=72) for image, matrix in zip(pixels, theta, strict=True)])
+    pairs = zip(pixels, theta, strict=True)
+    return contact_sheet([draw_warp(image, matrix, outside, side=72) for image, matrix in pairs])
 
 
-def draw_animation(path: Path, pixels: Pixels, warps: Sequence[Theta]) -> None:
+def draw_animation(path: Path, pixels: Pixels, warps: Sequence[Theta], outside: Colour) -> None:
     """Draw how the warps of the same images (n, H, W, 3) change from epoch to epoch: theta (n, 2, 3) for each.
 
     The last epoch stands still for a while before it begins anew.
     """
     last = len(warps)
     shown = sorted({round(number) for number in np.linspace(1, last, min(_FRAMES, last))})
-    frames = [_frame(draw_sheet(pixels, warps[number - 1]), f"epoch {number} of {last}") for number in shown]
+    frames = [_frame(draw_sheet(pixels, warps[number - 1], outside), f"epoch {number} of {last}") for number in shown]
     # One palette for all and no dithering: what stays the same from frame to frame then costs nothing.
     palette = frames[-1].quantize(_COLOURS, dither=Image.Dither.NONE)
     drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
@@ -94,22 +98,24 @@ def draw_animation(path: Path, pixels: Pixels, warps: Sequence[Theta]) -> None:
 
 def draw_confusion(path: Path, scores: Scores, title: str) -> None:
     """Draw the confusion matrix: what each class was taken for, as shares of its images."""
-    counts = scores.counts
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    classes = len(scores.labels)
+    shares, classes = scores.shares(_CELLS), len(scores.labels)
     side = float(np.clip(0.3 * classes, 4.5, 12))
     figure = Figure(figsize=(side + 1, side), dpi=120, layout="constrained")
     axes = figure.subplots()
-    image = axes.imshow(100 * shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100))  # so that a few mistakes can be seen
+    # The norm lets a few mistakes be seen; the extent numbers classes where several share a cell.
+    edges = (-0.5, classes - 0.5, classes - 0.5, -0.5)
+    image = axes.imshow(100 * shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), extent=edges)
     axes.set(xlabel="taken for", ylabel="class", title=f"{title}: {scores.top1_share:.1%} of {scores.images} images")
     if classes <= _NAMED:
         names = [label if len(label) <= 16 else f"{label[:15]}…" for label in scores.labels]
-        axes.set_xticks(range(classes), names, rotation=90 if max(map(len, names)) > 2 else 0, parse_math=False)
-        axes.set_yticks(range(classes), names, parse_math=False)
+        names, families = drawable(names)
+        rotation = 90 if max(map(len, names)) > 2 else 0
+        axes.set_xticks(range(classes), names, rotation=rotation, family=families, parse_math=False)
+        axes.set_yticks(range(classes), names, family=families, parse_math=False)
     if classes <= _COUNTED:
-        for row, column in zip(*np.nonzero(counts), strict=True):
+        for row, column, count in scores.cells.tolist():
             colour = "white" if shares[row, column] > 0.3 else "black"
-            axes.text(column, row, str(counts[row, column]), ha="center", va="center", fontsize=8, color=colour)
+            axes.text(column, row, str(count), ha="center", va="center", fontsize=8, color=colour)
     figure.colorbar(image, label="% of the class", shrink=0.8)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")

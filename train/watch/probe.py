@@ -1,4 +1,4 @@
-"""Is the transformer alive? A few validation images, looked at after every epoch, tell."""
+"""Probe of the transformer: a few validation images, looked at after every epoch, say whether it is alive."""
 
 import math
 
@@ -66,14 +66,12 @@ class Probe:
         assert theta is not None  # a model without a transformer is not watched
         return np.asarray(theta.cpu().numpy())
 
-    def examine(self, model: Classifier, trained: Classifier) -> Vitals:
+    def examine(self, model: Classifier) -> Vitals:
         """Return what can be seen of the transformer, in evaluation mode and float32.
 
-        The gradient is that to `trained`, whose running average `model` may be.
         Neither weights nor their `.grad` nor any random state are touched: training goes on as if nobody had looked.
         """
         model.eval()
-        trained.eval()
         theta, right = self._classify(model)
         height, width = self.pixels.shape[1:3]
         corners = corners_px(theta, (height, width))
@@ -81,7 +79,7 @@ class Probe:
         began = corners_px(self._first, (height, width))
         return Vitals(
             images=len(self.pixels),
-            gradient_share=_gradient_share(trained, self.pixels[:GRADIENT_IMAGES], self.labels[:GRADIENT_IMAGES]),
+            gradient_share=_gradient_share(model, self.pixels[:GRADIENT_IMAGES], self.labels[:GRADIENT_IMAGES]),
             displacement_px=_bounded(np.linalg.norm(corners - home, axis=2).mean()),
             moved_px=_bounded(np.linalg.norm(corners - began, axis=2).mean()),
             spread_px=_spread(corners),

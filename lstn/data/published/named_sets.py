@@ -45,9 +45,9 @@ NAMED: dict[str, NamedSet] = {
     "cifar10": NamedSet(
         (
             Published(
-                "cifar-10-python.tar.gz",
-                "c58f30108f718f92721af3b95e74349a",
-                ("https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz",),
+                "cifar-10-binary.tar.gz",
+                "c32a1d4ab5d03f1284b67883e8d87530",
+                ("https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",),
             ),
         ),
         unpack_cifar10,
@@ -98,7 +98,8 @@ NAMED: dict[str, NamedSet] = {
         parts="a tenth of every class's training images for validation, seed 0, and the official test",
     ),
 }
-"""Checksums and addresses are those of torchvision 0.29. The paper says how large its splits are (Tables 4 and 5), not
+"""Checksums and addresses are those of torchvision 0.29, and of the makers' page for CIFAR-10, whose binary version is
+read: torchvision reads the other one, which is pickled. The paper says how large its splits are (Tables 4 and 5), not
 which images are in them."""
 
 

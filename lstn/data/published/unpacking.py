@@ -14,16 +14,13 @@ from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
-import numpy.typing as npt
 from PIL import Image
-from rich.progress import track
 
-from lstn.data.published.cifar_file import read_batch
 from lstn.data.published.mat_file import read_mat
 from lstn.data.splits import SplitName
 from lstn.errors import DataError
 from lstn.images import Pixels
-from lstn.terminal import messages
+from lstn.waiting import worked
 
 MAX_MEMBER = 256 << 20
 MAX_TOTAL = 2 << 30
@@ -33,25 +30,43 @@ all; GTSRB has 52,000 members."""
 
 CIFAR10_LABELS = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
+_CIFAR10_RECORD = 1 + 3 * 32 * 32
+
 _SEED = 0
 
 
 def unpack_cifar10(files: tuple[Path, ...], folder: Path) -> None:
-    """cifar-10-python.tar.gz; an image is called after its number in torchvision's order."""
+    """cifar-10-binary.tar.gz; an image is called after its number in torchvision's order."""
     batches = {}
     with _damage_told(files[0]), files[0].open("rb") as file:
-        for name, data in _tar_members(file, r"cifar-10-batches-py/(data_batch_[1-5]|test_batch)"):
-            batches[name] = read_batch(data)
+        for name, data in _tar_members(file, r"cifar-10-batches-bin/(data_batch_[1-5]|test_batch)\.bin"):
+            batches[name] = read_cifar10(data)
     missing = [name for name in ("test_batch", *(f"data_batch_{n}" for n in range(1, 6))) if name not in batches]
     if missing:
-        raise DataError(f"{files[0]}: no {missing[0]} in it")
+        raise DataError(f"{files[0]}: no {missing[0]}.bin in it")
     train = [batches[f"data_batch_{number}"] for number in range(1, 6)]
-    rows = np.concatenate([pixels for pixels, _ in train])
+    pixels = np.concatenate([images for images, _ in train])
     labels = [label for _, part in train for label in part]
     splits = divide(labels, {"val": Fraction(1, 5)})
-    _save_pixels(folder, _from_planes(rows), labels, splits, CIFAR10_LABELS)
-    rows, labels = batches["test_batch"]
-    _save_pixels(folder, _from_planes(rows), labels, ["test"] * len(labels), CIFAR10_LABELS)
+    with _damage_told(files[0]):
+        _save_pixels(folder, pixels, labels, splits, CIFAR10_LABELS)
+        pixels, labels = batches["test_batch"]
+        _save_pixels(folder, pixels, labels, ["test"] * len(labels), CIFAR10_LABELS)
+
+
+def read_cifar10(data: bytes) -> tuple[Pixels, list[int]]:
+    """Return the images (N, 32, 32, 3) of one .bin file of CIFAR-10, and their labels.
+
+    A record is a label and then the red, green and blue planes, one byte a value, as the makers' page says.
+
+    Raises:
+        ValueError: not a whole number of records.
+    """
+    if len(data) % _CIFAR10_RECORD:
+        raise ValueError(f"{len(data)} bytes; expected records of {_CIFAR10_RECORD}")
+    records = np.frombuffer(data, np.uint8).reshape(-1, _CIFAR10_RECORD)
+    pixels: Pixels = records[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
+    return pixels, records[:, 0].tolist()
 
 
 def unpack_caltech101(files: tuple[Path, ...], folder: Path) -> None:
@@ -177,7 +192,8 @@ def _tar_members(file: io.BufferedIOBase, pattern: str) -> Iterator[tuple[str, b
 def _zip_members(pack: zipfile.ZipFile, pattern: str) -> Iterator[tuple[str, bytes]]:
     """The first group of every name in a zip file that fits `pattern`, and what is in the member."""
     total = 0
-    for member in track(_listed(pack), console=messages(), transient=True, disable=not messages().is_terminal):
+    members = _listed(pack)
+    for member in worked("unpacking", members, len(members)):
         if found := re.fullmatch(pattern, member.filename):
             with pack.open(member) as stream:
                 data = stream.read(MAX_MEMBER + 1)
@@ -199,21 +215,13 @@ def _check_size(number: int, size: int) -> None:
         raise ValueError(f"more than {MAX_MEMBERS} members, or one of more than {MAX_MEMBER >> 20} MiB")
 
 
-def _from_planes(rows: npt.NDArray[np.uint8]) -> Pixels:
-    """(N, 3072), red then green then blue -> (N, 32, 32, 3)."""
-    pixels: Pixels = rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
-    return pixels
-
-
 def _save_pixels(
     folder: Path, pixels: Pixels, labels: Sequence[int], splits: Sequence[SplitName], names: tuple[str, ...]
 ) -> None:
     if len(pixels) != len(labels) or not all(0 <= label < len(names) for label in labels):
         raise ValueError(f"{len(pixels)} images, and labels that don't fit them")
     rows = zip(pixels, labels, splits, strict=True)
-    for number, (image, label, split) in enumerate(
-        track(rows, total=len(labels), console=messages(), transient=True, disable=not messages().is_terminal)
-    ):
+    for number, (image, label, split) in enumerate(worked("unpacking", rows, len(labels))):
         png = io.BytesIO()
         Image.fromarray(np.ascontiguousarray(image)).save(png, "png", compress_level=1)
         _save(folder / split / names[label] / f"{number:05d}.png", png.getvalue())

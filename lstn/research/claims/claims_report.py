@@ -1,4 +1,4 @@
-"""Everything that `lstn claims` found, as one value; and as JSON."""
+"""Report of `lstn claims` as one value, and as JSON."""
 
 import json
 from collections.abc import Mapping, Sequence

@@ -1,4 +1,4 @@
-"""What `lstn claims` is asked to time, and the names of what it times."""
+"""Request of `lstn claims`: what to time, and the names of what is timed."""
 
 from dataclasses import dataclass
 from enum import Enum

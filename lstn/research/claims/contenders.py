@@ -1,4 +1,4 @@
-"""Everything that runs around one backbone: models in memory, their files in a folder, and ways to open them."""
+"""Contenders around one backbone: models in memory, their files in a folder, and ways to open them."""
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext

@@ -1,4 +1,4 @@
-"""What counts and timings say of the paper's claims: a line for each, and the tables behind them."""
+"""Findings about the paper's claims from counts and timings: a line for each, and the tables behind them."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""From the name of a backbone to timings: models are made, exported and raced, each stage handing over files."""
+"""Races: from the name of a backbone to timings. Models are made, exported and raced by way of files."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,1 +1,1 @@
-"""What an experiment on localizers came to: `lstn study`. Free of torch."""
+"""Study of localizers: `lstn study`. Free of torch."""

@@ -14,13 +14,13 @@ from lstn.report.charts import Point, dots, lines
 from lstn.report.web_page import bullets, figure, section, table_section, whole_page
 from lstn.research.study.study_results import SWEPT_IMAGES, Study
 from lstn.research.study.study_tables import error_table, pair_table
-from lstn.warp import contact_sheet, draw_warp
+from lstn.warp import Colour, contact_sheet, draw_warp
 
 _SIDE = 96
 _ERRORS = "A point for each seed; the bar is the mean with its 95 % interval."
 
 
-def page(study: Study, images: Sequence[Pixels]) -> str:
+def page(study: Study, images: Sequence[Pixels], outside: Colour) -> str:
     """Return the page. images: the test images that every cell's theta is of, each (H, W, 3) uint8."""
     errors = dots(
         {loc.value: (loc.value, [cell.error for cell in study.of(loc)], study.error(loc)) for loc in study.locs},
@@ -33,7 +33,7 @@ def page(study: Study, images: Sequence[Pixels]) -> str:
         table_section(pair_table(study)),
         section("Accuracy against disturbances of the test images", f'<div class="pictures">{_sweeps(study)}</div>'),
     ]
-    if warps := _warps(study, images):
+    if warps := _warps(study, images, outside):
         sections.append(section("What the transformers chose", f'<div class="pictures">{warps}</div>'))
     where = f"{study.settings['model']} on {study.settings['data']}, {len(study.cells)} runs"
     return whole_page("Localizers compared", where, sections)
@@ -61,17 +61,15 @@ def _sweeps(study: Study) -> str:
     return "".join(figures)
 
 
-def _warps(study: Study, images: Sequence[Pixels]) -> str:
+def _warps(study: Study, images: Sequence[Pixels], outside: Colour) -> str:
     """The first seed's transformers, each on the same images."""
     figures = []
     for loc in study.locs:
         cell = next((cell for cell in study.of(loc) if cell.theta is not None), None)
         if cell is None or cell.theta is None or loc is Loc.IDENTITY:
             continue
-        theta = np.array(cell.theta, np.float32)
-        sheet = contact_sheet(
-            [draw_warp(image, matrix, side=_SIDE) for image, matrix in zip(images, theta, strict=True)], columns=2
-        )
+        pairs = zip(images, np.array(cell.theta, np.float32), strict=True)
+        sheet = contact_sheet([draw_warp(image, matrix, outside, side=_SIDE) for image, matrix in pairs], columns=2)
         buffer = io.BytesIO()
         sheet.save(buffer, format="png", optimize=True)
         data = base64.b64encode(buffer.getvalue()).decode()

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from lstn.contract import Contract, Loc, ThetaForm
-from lstn.data.dataset import DataSet, Split, open_data
+from lstn.data.dataset import DataSet, Split, located, open_data
 from lstn.errors import ArtifactError, TrainingError, UsageError
 from lstn.evaluation.measuring import score
 from lstn.nn.checkpoint import CHECKPOINT
@@ -135,7 +135,7 @@ def _check_same(folder: Path, wanted: Options) -> None:
     """
     found, asked = (json.loads(each.to_json()) for each in (read_options(folder / LAST), wanted))
     for name, value in sorted(asked.items()):
-        if found[name] != value:
+        if found[name] != value and not (name == "data" and located(found[name]) == located(value)):
             raise UsageError(
                 f"{folder} was trained with {name.replace('_', ' ')} {found[name]}, and this study says {value}",
                 hint="give the same options as before, or another --out",

@@ -47,12 +47,12 @@ def pair_table(study: Study) -> Table:
         if found is None:
             continue
         gain, seeds = found
-        verdict = "undecided"
+        verdict = "not significant"
         if seeds > 1 and (gain.low > 0 or gain.high < 0):
             verdict = f"{_name(other)} makes {_SIGNS[1 if gain.low > 0 else -1]}"
         rows.append((f"{_name(other)} against {_name(one)}", verdict, str(seeds), _said(gain, seeds)))
     columns = ("pair", "", "seeds", "points fewer errors")
-    note = "An interval that holds 0 decides nothing. With so many pairs, one in twenty is decided by chance."
+    note = "A difference is significant if its interval does not contain 0. One in twenty is significant by chance."
     return Table("Paired differences", columns, tuple(rows), 2, note)
 
 

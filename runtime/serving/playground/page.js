@@ -1,6 +1,7 @@
 // The page: what the user does becomes pixels, the newest pixels become a request, and its answer is what is shown.
 
 const PAUSE_MS = 40;
+const BLACK = [0, 0, 0];
 const SLIDERS = ["turn", "scale", "right", "down"].map(element);
 
 let token = "";
@@ -48,7 +49,7 @@ function disturbed(pixels) {
   const [turn, scale, right, down] = SLIDERS.map((slider) => slider.valueAsNumber);
   if (turn === 0 && scale === 1 && right === 0 && down === 0) return { ...pixels };
   const amounts = { turn, scale, right: right / 100, down: down / 100 };
-  return warped(pixels, disturbance(amounts, pixels.height, pixels.width));
+  return warped(pixels, disturbance(amounts, pixels.height, pixels.width), BLACK);
 }
 
 /** Ask for the newest pixels, one request at a time, until there are no newer ones. */
@@ -93,7 +94,7 @@ function show(answer, pixels) {
   element("board").classList.toggle("stale", Boolean(pause) || pixels !== newest);
   showTop(answer.logits, model.labels);
   showLatency(answer.latency);
-  showTheta(answer.theta, pixels);
+  showTheta(answer.theta, pixels, model.outside);
 }
 
 /** Use a model as the server describes it. */
@@ -153,7 +154,7 @@ async function open(file) {
   const picture = file && (await opened(file).catch(() => null));
   if (turn !== openings) return; // something newer was chosen while this one was read
   if (!picture) {
-    tell("picture", file ? `${file.name}: not a picture that this browser can read.` : "That is no file.");
+    tell("picture", file ? `${file.name}: not a picture that this browser can read.` : "That is not a file.");
     return;
   }
   pad.show(picture, file.name);

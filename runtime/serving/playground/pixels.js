@@ -50,10 +50,13 @@ function resized(image, height, width) {
   return { height, width, data };
 }
 
-/** Sample at theta: bilinear, `align_corners=False`, black outside. At the network's own theta, its crop. */
-function warped({ height, width, data }, theta) {
-  // A border of zeros makes the edge fade as `padding_mode="zeros"` does.
-  const row = (width + 2) * 3, bordered = new Uint8Array((height + 2) * row), out = new Uint8Array(data.length);
+/**
+ * Sample at theta: bilinear, `align_corners=False`, with one colour [R, G, B] outside. At the network's own theta and
+ * with the colour that its backbone gets there, what the backbone sees.
+ */
+function warped({ height, width, data }, theta, outside) {
+  // A border of that colour makes the edge fade as `padding_mode="zeros"` does.
+  const row = (width + 2) * 3, bordered = filled((height + 2) * row, outside), out = filled(data.length, outside);
   for (let y = 0; y < height; y++) bordered.set(data.subarray(y * width * 3, (y + 1) * width * 3), (y + 1) * row + 3);
   let to = 0;
   for (let i = 0; i < height; i++) {
@@ -72,6 +75,11 @@ function warped({ height, width, data }, theta) {
     }
   }
   return { height, width, data: out };
+}
+
+/** Pixels of one colour, so many bytes of them. */
+function filled(length, colour) {
+  return new Uint8Array(length).map((_, index) => colour[index % 3]);
 }
 
 /**

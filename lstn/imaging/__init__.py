@@ -1,0 +1,1 @@
+"""Image files around Pillow: bytes without metadata before it, modes as RGB after it. Knows nothing else of lstn."""

@@ -1,0 +1,101 @@
+"""Training of a model that a program made: `lstn train`, for programs."""
+
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import get_args
+
+from lstn.errors import UsageError
+from lstn.health.run_health import Epoch
+from lstn.machine.cores import usable_cores
+from lstn.nn.classifier import Classifier
+from lstn.nn.device import choose_device
+from lstn.train.augment import Augment
+from lstn.train.loop import SILENT, TrainingResult
+from lstn.train.loop import fit as fit_run
+from lstn.train.options import Options
+from lstn.train.recipes import RECIPES, Recipe
+from lstn.train.run_state import LAST, read_options
+
+
+def fit(
+    model: Classifier,
+    data: str | Path,
+    folder: str | Path,
+    *,
+    epochs: int = 25,
+    recipe: Recipe | str = "robust",
+    augment: Augment = "none",
+    seed: int = 0,
+    device: str = "auto",
+    resume: bool = False,
+    on_epoch: Callable[[Epoch], None] = lambda epoch: None,
+) -> TrainingResult:
+    """Train a model on a data set, and leave it with the weights of its best epoch.
+
+        model = lstn.nn.Classifier.around(MyNetwork(), labels=("cat", "dog"), image_hw=(64, 64))
+        result = lstn.fit(model, "folder:photos", "runs/mine", epochs=10)
+        print(result.test_accuracy)
+
+    model:    trained in place, from the weights that it has
+    data:     as `lstn train --data` names it, or the Path of a folder of images; its classes are the model's labels
+    folder:   made for the run; after every epoch it holds the best checkpoint, metrics.jsonl and the state
+    recipe:   paper, robust, or choices of your own: replace(lstn.train.recipes.RECIPES["robust"], lr=0.01)
+    augment:  none, affine or standard: how training images are changed at random
+    device:   auto, cpu, cuda or cuda:N; the model is moved there, and back
+    resume:   go on with the run in `folder`, whose recipe, data and seed then hold, up to `epochs`
+    on_epoch: hears every finished epoch: its losses (nats), accuracies (0..1), seconds, and the transformer's health
+
+    Returns: the history, the best epoch, and the accuracy on the test images, which chose nothing.
+
+    Raises:
+        UsageError, DataError: the data set can't be used or has other classes; or there is a run in `folder` already.
+        TrainingError: the loss is not a number any more.
+        DeviceError: no such device.
+    """
+    folder = Path(folder)
+    if (folder / LAST).is_file() != resume:
+        found = "no run to go on with" if resume else "a run already"
+        raise UsageError(f"{folder}: there is {found}", hint=f"choose another folder, or pass resume={not resume}")
+    spec = f"folder:{data}" if isinstance(data, Path) else data
+    options = _options(model, spec, epochs, recipe, augment, seed)
+    if resume:
+        options = replace(read_options(folder / LAST), epochs=epochs)
+    before = model.scale.device
+    result = fit_run(
+        options,
+        folder,
+        device=choose_device(device),
+        workers=min(usable_cores(), 8),
+        watcher=replace(SILENT, epoch=lambda epoch, best: on_epoch(epoch)),
+        resume=resume,
+        given=model,
+    )
+    model.load_state_dict(result.model.state_dict())
+    return replace(result, model=model.to(before).eval())
+
+
+def _options(model: Classifier, data: str, epochs: int, recipe: Recipe | str, augment: Augment, seed: int) -> Options:
+    if epochs < 1 or not 0 <= seed < 1 << 63 or augment not in get_args(Augment):
+        wanted = f"expected epochs from 1, a seed from 0, and augment {' or '.join(get_args(Augment))}"
+        raise UsageError(f"can't train with epochs {epochs}, seed {seed}, augment {augment!r:.40}; {wanted}")
+    if not isinstance(recipe, Recipe):
+        known = {str(name): made for name, made in RECIPES.items()}
+        if recipe not in known:
+            raise UsageError(f"there is no recipe {recipe!r:.80}", hint=f"choose one of: {', '.join(known)}")
+        recipe = known[recipe]
+    contract = model.contract
+    return Options(
+        **asdict(replace(recipe, theta=contract.theta)),
+        loc=contract.loc,
+        model=contract.backbone,
+        data=data,
+        weights="",
+        image_size=max(contract.image_hw),
+        epochs=epochs,
+        precision="fp32",
+        seed=seed,
+        augment=augment,
+        iterations=contract.iterations,
+        at=contract.at,
+    )
