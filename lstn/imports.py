@@ -1,5 +1,7 @@
-"""Imports that wait: names of a package that are imported when they are first used, and packages that only one extra
-brings, of which a missing one names its cure."""
+"""Imports that wait: names that are imported when they are first used, and packages that only one extra brings.
+
+`import lstn` imports this module, so what only an error needs is imported in its function.
+"""
 
 import sys
 from collections.abc import Callable, Mapping
