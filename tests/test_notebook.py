@@ -21,7 +21,7 @@ def test_the_first_steps_can_be_taken(tmp_path: Path, monkeypatch: pytest.Monkey
     text = "".join(output.get("text", "") for output in shown)
     assert "error:" not in text  # a command that fails ends no cell
     assert (tmp_path / "model.onnx").is_file()
-    assert text.count("images/") >= 6
+    assert text.count("photos/7/") >= 4
     assert any("image/png" in output.get("data", {}) for output in shown)
 
 
