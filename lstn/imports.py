@@ -43,6 +43,6 @@ def require(module: str, *, extra: str, package: str = "") -> ModuleType:
         root = module.partition(".")[0]
         missing = isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == root
         state = "is not installed" if missing else f"is installed but doesn't load ({error})"
-        from lstn.machine.install import install_line
+        from lstn.install import install_line
 
         raise MissingExtra(f"{package or root} {state}", hint=f"run: {install_line(extra)}") from error

@@ -6,8 +6,8 @@ from typing import Any
 from lstn.errors import DeviceError, MissingExtra, UsageError
 from lstn.formats.plan_file import Flavour
 from lstn.imports import require
+from lstn.install import install_line
 from lstn.machine.gpu import Gpu, find_gpus
-from lstn.machine.install import install_line
 
 
 def choose_targets(flavour: Flavour, wanted: tuple[str, ...]) -> tuple[str, ...]:

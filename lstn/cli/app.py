@@ -89,7 +89,7 @@ def main() -> NoReturn:
         if package not in _IN_EXTRAS:
             _fail_internally(error, debug=debug)
         extras = next((_EXTRAS_OF[word] for word in sys.argv[1:] if word in _EXTRAS_OF), "train")
-        from lstn.machine.install import install_line
+        from lstn.install import install_line
 
         _fail(MissingExtra(f"{package} is not installed", hint=f"run: {install_line(extras)}"), debug=debug)
     except OSError as error:

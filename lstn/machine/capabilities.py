@@ -4,8 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lstn.formats.plan_file import RTX_TARGETS, Flavour
+from lstn.install import install_line
 from lstn.machine.gpu import Gpu
-from lstn.machine.install import install_line
 
 _CUDA = "CUDAExecutionProvider"
 _TORCH = ("torch", "torchvision", "safetensors")

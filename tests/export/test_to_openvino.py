@@ -23,7 +23,7 @@ from lstn.files import sha256_of
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.formats.openvino_file import bin_path, read_pair
 from lstn.images import Pixels
-from lstn.machine.install import install_line
+from lstn.install import install_line
 from lstn.nn.checkpoint import Training, write_checkpoint
 from lstn.warp import drift_px
 

@@ -5,9 +5,9 @@ import sys
 import pytest
 from command import RunLstn
 
+from lstn.install import install_line
 from lstn.machine.capabilities import abilities, conflicts
 from lstn.machine.gpu import Gpu
-from lstn.machine.install import install_line
 
 TRAIN = ("torch", "torchvision", "safetensors", "matplotlib")
 ENGINES = (

@@ -10,10 +10,10 @@ from lstn.contract import Contract, Loc
 from lstn.errors import DeviceError, LstnError, MissingExtra
 from lstn.images import Pixels
 from lstn.machine.gpu import Device
+from lstn.machine.scenario import Scenario
 from lstn.runtime.bench.loadgen import read_summary, run_load
 from lstn.runtime.engines.base import Prediction
 from lstn.runtime.engines.opening import open_engine
-from lstn.scenario import Scenario
 from lstn.testing import FakeEngine
 
 CONTRACT = Contract(Loc.NONE, "cnn", (8, 8), ("ant", "bee", "cat", "dog"))

@@ -13,7 +13,7 @@ def install_line(extras: str) -> str:
 
     lstn is not on a package index: a checkout adds them from its folder, an installed one from its wheel or repository.
     """
-    checkout = Path(__file__).resolve().parents[2]
+    checkout = Path(__file__).resolve().parents[1]
     if (checkout / "pyproject.toml").is_file():
         return _pip("." if checkout == Path.cwd() else str(checkout), extras)
     return _pip(_installed_from(), extras)

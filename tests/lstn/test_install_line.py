@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lstn.machine import install
-from lstn.machine.install import install_line
+from lstn import install
+from lstn.install import install_line
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,7 +24,7 @@ class Distribution:
 
 def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, note: str | None) -> None:
     """Let lstn be a package of site-packages, with pip's note of where it came from."""
-    monkeypatch.setattr(install, "__file__", str(tmp_path / "site-packages" / "lstn" / "machine" / "install.py"))
+    monkeypatch.setattr(install, "__file__", str(tmp_path / "site-packages" / "lstn" / "install.py"))
     monkeypatch.setattr(install, "distribution", lambda name: Distribution(note))
 
 
