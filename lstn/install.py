@@ -1,4 +1,4 @@
-"""Where this lstn was installed from, and the command that adds extras to it."""
+"""Install lines: where this lstn was installed from, and the command that adds extras to it."""
 
 import json
 import shlex
