@@ -5,9 +5,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from importlib import import_module
-from pathlib import Path
 from types import ModuleType
 
 from lstn.errors import MissingExtra
@@ -45,38 +43,6 @@ def require(module: str, *, extra: str, package: str = "") -> ModuleType:
         root = module.partition(".")[0]
         missing = isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == root
         state = "is not installed" if missing else f"is installed but doesn't load ({error})"
+        from lstn.install import install_line
+
         raise MissingExtra(f"{package or root} {state}", hint=f"run: {install_line(extra)}") from error
-
-
-def install_line(extras: str) -> str:
-    """Return the command that adds extras, such as `train,export`, from where this lstn itself came.
-
-    lstn is not on a package index: a checkout adds them from its folder, an installed one from its wheel or repository.
-    """
-    checkout = Path(__file__).resolve().parents[1]
-    if (checkout / "pyproject.toml").is_file():
-        return _pip("." if checkout == Path.cwd() else str(checkout), extras)
-    return _pip(_installed_from(), extras)
-
-
-def _installed_from() -> str:
-    """Read what pip noted (PEP 610): a wheel, a folder or a repository. Without a note, the name is all there is."""
-    import json
-    from importlib.metadata import PackageNotFoundError, distribution
-    from urllib.parse import unquote, urlsplit
-
-    with suppress(PackageNotFoundError, OSError, ValueError, KeyError, AttributeError, TypeError):
-        note = json.loads(distribution("lstn").read_text("direct_url.json") or "{}")
-        if "vcs_info" in note:
-            return f"lstn[{{}}] @ {note['vcs_info']['vcs']}+{note['url']}@{note['vcs_info']['commit_id']}"
-        place = Path(unquote(urlsplit(note["url"]).path))
-        return str(place if place.exists() else place.name)
-    return "lstn"
-
-
-def _pip(source: str, extras: str) -> str:
-    import shlex
-
-    wanted = source.format(extras) if "[{}]" in source else f"{source}[{extras}]"
-    quoted = shlex.quote(wanted)
-    return f"pip install {quoted}" if quoted.startswith("'") else f"pip install '{wanted}'"

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import lstn
+import lstn.data
 import lstn.nn
 
-PACKAGES = [pytest.param(package, id=package.__name__) for package in (lstn, lstn.nn)]
+PACKAGES = [pytest.param(package, id=package.__name__) for package in (lstn, lstn.data, lstn.nn)]
 
 
 def test_these_names_are_public() -> None:
@@ -19,6 +20,7 @@ def test_these_names_are_public() -> None:
         "LstnError", "MissingExtra", "Prediction", "ThetaForm", "TrainingError", "UsageError", "VerificationError",
         "__version__", "classify", "export_onnx", "fit", "nn", "open_engine", "testing",
     }  # fmt: skip
+    assert set(lstn.data.__all__) == {"DataSet", "Split", "open_data"}
     assert set(lstn.nn.__all__) == {
         "BACKBONES", "BOUNDS", "Checkpoint", "Classifier", "LOCALIZERS", "Localizer", "SpatialTransformer", "Training",
         "affine_grid", "build_localizer", "compose", "load_checkpoint", "sample", "save_checkpoint",
