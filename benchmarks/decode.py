@@ -9,7 +9,7 @@ PHOTOS/*/<class>/* are photos in folders by class, such as Caltech-101. They are
 the longer side across: Lanczos, half of the fine detail of another photo tiled over it, and noise of 6 levels, saved as
 JPEG of quality 90. A 12-million-pixel one has about 3.5 MB, as a phone's has.
 
-- Speed: `lstn infer` of the tree COMMIT and of this one in turn, as processes of their own, on the same photos.
+- Speed: what `lstn infer` does once it has started, of the tree COMMIT and of this one, on the same photos in turn.
 - Pixels: this tree's decode against the whole JPEG resized, at the sizes of the usual models.
 - Accuracy: a linear classifier on the features of a pretrained EfficientNet-Lite0, fitted to every second original and
   tested on the others, enlarged to 3 million pixels: once decoded whole, once at a smaller scale.
@@ -17,14 +17,14 @@ JPEG of quality 90. A 12-million-pixel one has about 3.5 MB, as a phone's has.
 
 import argparse
 import io
+import json
 import os
-import re
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
-from resource import RUSAGE_CHILDREN, getrusage
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -41,7 +41,7 @@ TARGETS = ((224, 224), (112, 112))
 QUALITY, DETAIL, NOISE = 90, 0.5, 6
 COMPARED = 24
 LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "pillow")
-ROOT = Path(__file__).parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 
 
 def main() -> None:
@@ -79,10 +79,10 @@ def page_of(result: Mapping[str, Any]) -> str:
         "`python benchmarks/decode.py`: Caltech-101 photos, enlarged as its head says. A JPEG is decoded at 1/2,",
         "1/4 or 1/8 of its size where that still covers twice what the model takes.",
         "",
-        f"Images/s of `lstn infer` with {result['engine']} at 224 x 224, {result['count']} photos a run, against the",
-        f"commit before, {result['rounds']} pairs of runs in turn; means and 95 % intervals of the paired ratios:",
+        f"Images/s of `lstn infer` with {result['engine']} at 224 x 224, {result['count']} photos a turn, against the",
+        f"commit before, {result['rounds']} pairs of turns; means and 95 % intervals of the paired ratios:",
         "",
-        "| photos | images/s before | now | ratio | ratio of CPU time, start-up included |",
+        "| photos | images/s before | now | ratio | ratio of CPU time |",
         "|---|---:|---:|---:|---:|",
     ]
     for name, each in result["speed"].items():
@@ -131,49 +131,63 @@ def enlarged_all(photos: list[Path], size: tuple[int, int]) -> Iterator[bytes]:
         yield enlarged(path, photos[number - 1], size, np.random.default_rng(number))
 
 
+DRIVER = """
+import json, os, sys, time
+from pathlib import Path
+try:
+    from lstn.runtime.engines.opening import open_engine
+    from lstn.runtime.inference.predict import predict
+except ModuleNotFoundError:  # before these modules moved
+    from lstn.runtime.engine import open_engine
+    from lstn.runtime.predict import predict
+engine, images, workers = Path(sys.argv[1]), sorted(Path(sys.argv[2]).iterdir()), int(sys.argv[3])
+with open_engine(engine, spin=False) as opened:
+    for _ in sys.stdin:
+        wall, cpu = time.perf_counter(), time.process_time()
+        rows = [row for rows in predict(opened, images, batch=32, top=1, workers=workers) for row in rows]
+        assert not any(row.error for row in rows)
+        print(json.dumps([time.perf_counter() - wall, time.process_time() - cpu]), flush=True)
+"""
+"""What `lstn infer` does once it has started, as often as it is told to."""
+
+
 def speed_of(photos: list[Path], size: tuple[int, int], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Return images/s of both trees in every round, and the paired ratios; one pair is a warm-up."""
-    trees = {"before": arguments.before, "now": ROOT}
-    rates: dict[str, list[float]] = {name: [] for name in trees}
-    cpu_s: dict[str, list[float]] = {name: [] for name in trees}
-    with TemporaryDirectory() as folder:
-        images = Path(folder, "images")
-        images.mkdir()
+    """Return images/s of both trees in every round, and the paired ratios; one pair is a warm-up.
+
+    Both processes stay open and take turns, so that whatever else the machine does hits both.
+    """
+    trees = {"before": arguments.before.resolve(), "now": ROOT}
+    with TemporaryDirectory() as folder, ExitStack() as stack:
         for number, data in enumerate(enlarged_all(photos, size)):
-            (images / f"{number:03d}.jpg").write_bytes(data)
+            Path(folder, f"{number:03d}.jpg").write_bytes(data)
+        given = [str(arguments.engine.resolve()), folder, str(min(8, usable_cores()))]
+        drivers = {name: stack.enter_context(driver(tree, given)) for name, tree in trees.items()}
+        took: dict[str, list[list[float]]] = {name: [] for name in trees}
         for number in range(arguments.rounds + 1):
             for name in list(trees)[:: 1 if number % 2 else -1]:
-                rate, cpu = infer(trees[name], images, arguments.engine, Path(folder, "rows.csv"))
+                stdin, stdout = drivers[name].stdin, drivers[name].stdout
+                assert stdin is not None
+                assert stdout is not None
+                print("go", file=stdin, flush=True)
+                seconds = json.loads(stdout.readline())
                 if number:
-                    rates[name].append(rate)
-                    cpu_s[name].append(cpu)
-    ratio = mean_interval([now / before for now, before in zip(rates["now"], rates["before"], strict=True)])
-    cpu_ratio = mean_interval([before / now for now, before in zip(cpu_s["now"], cpu_s["before"], strict=True)])
-    return rates | {"ratio": asdict(ratio), "cpu_ratio": asdict(cpu_ratio)}
+                    took[name].append(seconds)
+    rates = {name: [len(photos) / wall for wall, _ in every] for name, every in took.items()}
+    pairs = list(zip(took["before"], took["now"], strict=True))
+    ratio, cpu = (mean_interval([before[of] / now[of] for before, now in pairs]) for of in (0, 1))
+    return rates | {"ratio": asdict(ratio), "cpu_ratio": asdict(cpu)}
 
 
-def infer(tree: Path, images: Path, engine: Path, rows: Path) -> tuple[float, float]:
-    """Run one tree's `lstn infer`: images/s as it says itself, and the seconds of CPU time of the whole process."""
-    command = [
-        sys.executable,
-        "-m",
-        "lstn",
-        "infer",
-        str(images),
-        "--engine",
-        str(engine.resolve()),
-        "--output",
-        str(rows),
-    ]
-    before = getrusage(RUSAGE_CHILDREN)
-    ran = subprocess.run(
-        command, env=os.environ | {"PYTHONPATH": str(tree)}, capture_output=True, text=True, check=True
+def driver(tree: Path, given: list[str]) -> subprocess.Popen[str]:
+    """Start one tree's driver, which ends when its input does."""
+    return subprocess.Popen(
+        [sys.executable, "-c", DRIVER, *given],
+        cwd=tree,  # which -c looks into first
+        env=os.environ | {"PYTHONPATH": str(tree)},
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
     )
-    after = getrusage(RUSAGE_CHILDREN)
-    said = re.search(r"(\d+) images in ([\d.]+) s", ran.stderr)
-    assert said, ran.stderr
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return int(said[1]) / max(float(said[2]), 0.05), cpu
 
 
 def whole(data: bytes, hw: tuple[int, int]) -> Pixels:

@@ -127,15 +127,18 @@ def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "", r
 
 
 def _fitted(image: Image.Image, data: bytes, image_hw: tuple[int, int], reading: Reading, name: str) -> Pixels:
-    """Decode an opened image, resize it as it is stored, and turn the result upright: (H, W, 3) uint8 RGB."""
+    """Decode an opened image, turn it upright and resize it: (H, W, 3) uint8 RGB."""
     width, height = image.size
     if width * height > reading.max_pixels:
         raise ImageError(f"{name}: {width} x {height} pixels, more than {_limit(reading)}")
     whole = _draft(image, image_hw) if image.format == "JPEG" else None
     image.load()  # a TIFF turns itself here, and its orientation is gone afterwards
-    resized = rgb(image, data).resize(_stored_size(image, image_hw), Image.Resampling.BILINEAR, box=whole)
-    turn = _TURNS.get(_orientation(image))
-    return np.asarray(resized if turn is None else resized.transpose(turn))
+    turn, pixels = _TURNS.get(_orientation(image)), rgb(image, data)
+    if turn is None or whole is None:  # upright first, as a browser has it: rows and columns round one after the other
+        upright = pixels if turn is None else pixels.transpose(turn)
+        return np.asarray(upright.resize((image_hw[1], image_hw[0]), Image.Resampling.BILINEAR, box=whole))
+    stored = pixels.resize(_stored_size(image, image_hw), Image.Resampling.BILINEAR, box=whole)
+    return np.asarray(stored.transpose(turn))
 
 
 def pixels_of(picture: Picture, image_hw: tuple[int, int]) -> Pixels:

@@ -1,16 +1,12 @@
-"""Imports that wait: names of a package that are imported when they are first used, and packages that only one extra
-brings, of which a missing one names its cure."""
+"""Imports that wait: names that are imported when they are first used, and packages that only one extra brings.
 
-import json
-import shlex
+`import lstn` imports this module, so what only an error needs is imported in its function.
+"""
+
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, distribution
-from pathlib import Path
 from types import ModuleType
-from urllib.parse import unquote, urlsplit
 
 from lstn.errors import MissingExtra
 
@@ -47,32 +43,6 @@ def require(module: str, *, extra: str, package: str = "") -> ModuleType:
         root = module.partition(".")[0]
         missing = isinstance(error, ModuleNotFoundError) and (error.name or "").partition(".")[0] == root
         state = "is not installed" if missing else f"is installed but doesn't load ({error})"
+        from lstn.install import install_line
+
         raise MissingExtra(f"{package or root} {state}", hint=f"run: {install_line(extra)}") from error
-
-
-def install_line(extras: str) -> str:
-    """Return the command that adds extras, such as `train,export`, from where this lstn itself came.
-
-    lstn is not on a package index: a checkout adds them from its folder, an installed one from its wheel or repository.
-    """
-    checkout = Path(__file__).resolve().parents[1]
-    if (checkout / "pyproject.toml").is_file():
-        return _pip("." if checkout == Path.cwd() else str(checkout), extras)
-    return _pip(_installed_from(), extras)
-
-
-def _installed_from() -> str:
-    """Read what pip noted (PEP 610): a wheel, a folder or a repository. Without a note, the name is all there is."""
-    with suppress(PackageNotFoundError, OSError, ValueError, KeyError, AttributeError, TypeError):
-        note = json.loads(distribution("lstn").read_text("direct_url.json") or "{}")
-        if "vcs_info" in note:
-            return f"lstn[{{}}] @ {note['vcs_info']['vcs']}+{note['url']}@{note['vcs_info']['commit_id']}"
-        place = Path(unquote(urlsplit(note["url"]).path))
-        return str(place if place.exists() else place.name)
-    return "lstn"
-
-
-def _pip(source: str, extras: str) -> str:
-    wanted = source.format(extras) if "[{}]" in source else f"{source}[{extras}]"
-    quoted = shlex.quote(wanted)
-    return f"pip install {quoted}" if quoted.startswith("'") else f"pip install '{wanted}'"

@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 import lstn
+import lstn.data
 import lstn.nn
 
-PACKAGES = [pytest.param(package, id=package.__name__) for package in (lstn, lstn.nn)]
+PACKAGES = [pytest.param(package, id=package.__name__) for package in (lstn, lstn.data, lstn.nn)]
 
 
 def test_these_names_are_public() -> None:
@@ -19,6 +20,7 @@ def test_these_names_are_public() -> None:
         "LstnError", "MissingExtra", "Prediction", "ThetaForm", "TrainingError", "UsageError", "VerificationError",
         "__version__", "classify", "export_onnx", "fit", "nn", "open_engine", "testing",
     }  # fmt: skip
+    assert set(lstn.data.__all__) == {"DataSet", "Split", "open_data"}
     assert set(lstn.nn.__all__) == {
         "BACKBONES", "BOUNDS", "Checkpoint", "Classifier", "LOCALIZERS", "Localizer", "SpatialTransformer", "Training",
         "affine_grid", "build_localizer", "compose", "load_checkpoint", "sample", "save_checkpoint",
@@ -55,7 +57,7 @@ def test_importing_is_cheap(imports: str) -> None:
         [sys.executable, "-S", "-c", code], capture_output=True, text=True, check=True
     ).stdout.split()
     assert not set(heavy) & set(loaded)
-    assert int(count) < 60
+    assert int(count) < 80
 
 
 def test_an_engine_needs_no_torch() -> None:

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 
 PAGE = Path(__file__).parents[1] / "reference" / "python.md"
-PUBLIC = ("lstn", "lstn.nn", "lstn.contract", "lstn.errors")
+PUBLIC = ("lstn", "lstn.nn", "lstn.testing")
 HEAD = """# Python
 
 What is listed here is public: its names and meanings stay the same within a minor version. Everything else may move.
@@ -47,7 +48,10 @@ def public_names(module: Any) -> list[str]:
 
 
 def directive(path: str, value: Any) -> str:
-    """Return autodoc's directive for one name."""
+    """Return autodoc's directive for one name; of a table, its keys."""
+    if isinstance(value, Mapping):
+        keys = ", ".join(f"``{getattr(key, 'value', key)}``" for key in value)
+        return f"```{{eval-rst}}\n.. py:data:: {path}\n\n   A table with the keys {keys}.\n```\n"
     kind = "class" if inspect.isclass(value) else "function" if callable(value) else "data"
     kind = "exception" if inspect.isclass(value) and issubclass(value, Exception) else kind
     members = "   :members:\n" if kind == "class" else ""

@@ -16,7 +16,7 @@ def export_onnx(model: Classifier, path: str | Path, *, images: Pixels | None = 
 
     model:  in any mode, on any device; it stays as it is
     images: (N, H, W, 3) uint8 RGB of the model's size, to compare on; None for the embedded digits
-    fused:  write grid and sampler as one node, for TensorRT with the plugin of lstn (docs/edge.md)
+    fused:  write grid and sampler as one node, for TensorRT with the plugin of lstn (docs/how-to/export.md)
 
     Returns: how far the file's answers are from PyTorch's.
 

@@ -21,12 +21,10 @@ from lstn.export.onnx.verify_onnx import (
     onnx_outputs,
     tolerances,
 )
+from lstn.formats.openvino_file import CPU_SETTINGS
 from lstn.images import Pixels
 from lstn.imports import require
 from lstn.warp import drift_px
-
-SETTINGS = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "f32"}
-"""As the engine of lstn runs it. Without the last, a CPU that has bfloat16 computes float32 models in it."""
 
 INT8_LOGIT_TOLERANCE = 3 / 127
 """Of an int8 model, in place of LOGIT_TOLERANCE: three steps of its scale."""
@@ -99,7 +97,7 @@ def _outputs(model: Any, contract: Contract, images: Pixels) -> Outputs:
     names = [LOGITS] if contract.loc is Loc.NONE else [LOGITS, THETA]
     batches: list[list[npt.NDArray[np.float32]]] = []
     try:
-        compiled = ov.Core().compile_model(model, "CPU", SETTINGS)
+        compiled = ov.Core().compile_model(model, "CPU", CPU_SETTINGS)
         for pixels in batched(images):
             answers = compiled({PIXELS: pixels})
             batches.append([answers[name].copy() for name in names])

@@ -5,7 +5,8 @@ from typing import Any
 
 from lstn.errors import DeviceError, MissingExtra, UsageError
 from lstn.formats.plan_file import Flavour
-from lstn.imports import install_line, require
+from lstn.imports import require
+from lstn.install import install_line
 from lstn.machine.gpu import Gpu, find_gpus
 
 

@@ -19,7 +19,6 @@ from lstn.cli.serve import serve
 from lstn.cli.study import study
 from lstn.cli.train import train
 from lstn.errors import LstnError, MissingExtra
-from lstn.imports import install_line
 from lstn.machine.cores import share_cores
 from lstn.machine.version import __version__
 from lstn.terminal import hush_warnings, messages, printable
@@ -90,6 +89,8 @@ def main() -> NoReturn:
         if package not in _IN_EXTRAS:
             _fail_internally(error, debug=debug)
         extras = next((_EXTRAS_OF[word] for word in sys.argv[1:] if word in _EXTRAS_OF), "train")
+        from lstn.install import install_line
+
         _fail(MissingExtra(f"{package} is not installed", hint=f"run: {install_line(extras)}"), debug=debug)
     except OSError as error:
         _fail_outside(error, debug=debug)

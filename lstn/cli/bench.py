@@ -17,7 +17,7 @@ from lstn.formats.outputs import BENCH, TRACE, check_outputs, files_of, wanted_o
 from lstn.formats.plan_file import read_header
 from lstn.machine.cores import within_cores
 from lstn.machine.gpu import Device
-from lstn.scenario import Scenario
+from lstn.machine.scenario import Scenario
 from lstn.terminal import note, printable
 
 if TYPE_CHECKING:

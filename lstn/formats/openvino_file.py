@@ -18,6 +18,10 @@ from lstn.formats.plan_file import Tensor
 
 _REBUILD = "make both again with: lstn export --engine openvino"
 
+CPU_SETTINGS = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "f32"}
+"""OpenVINO as lstn runs it, and verifies what it exports. Without the last, a CPU that has bfloat16 computes float32
+models in it."""
+
 _MAX_BYTES = 64 << 20
 """DenseNet-201 in int8 comes to 5 MB."""
 

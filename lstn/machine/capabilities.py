@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from lstn.formats.plan_file import RTX_TARGETS, Flavour
-from lstn.imports import install_line
+from lstn.install import install_line
 from lstn.machine.gpu import Gpu
 
 _CUDA = "CUDAExecutionProvider"

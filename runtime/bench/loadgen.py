@@ -13,8 +13,8 @@ import numpy as np
 
 from lstn.errors import DeviceError, LstnError
 from lstn.imports import require
+from lstn.machine.scenario import Scenario
 from lstn.runtime.engines.base import Engine
-from lstn.scenario import Scenario
 
 _SAMPLES = 64
 """Images in memory that LoadGen draws from."""

@@ -10,7 +10,8 @@ from lstn.formats.onnx_file import read_model
 from lstn.formats.onnx_session import CUDA, OnnxSession
 from lstn.formats.plan_file import Tensor
 from lstn.images import Pixels
-from lstn.imports import install_line, require
+from lstn.imports import require
+from lstn.install import install_line
 from lstn.machine.gpu import Device, find_gpus
 from lstn.runtime.engines.base import Engine, Prediction, check_pixels, check_prediction
 from lstn.terminal import warn

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.errors import ArtifactError, DeviceError
-from lstn.formats.openvino_file import read_pair
+from lstn.formats.openvino_file import CPU_SETTINGS, read_pair
 from lstn.images import Pixels
 from lstn.imports import require
 from lstn.runtime.engines.base import Engine, Prediction, check_pixels, check_prediction
@@ -47,7 +47,7 @@ class OpenVinoGraph:
         ov = require("openvino", extra="openvino")
         self._path = path
         self._core: Any = ov.Core()
-        self._settings = {"PERFORMANCE_HINT": "LATENCY", "NUM_STREAMS": "1", "INFERENCE_PRECISION_HINT": "f32"}
+        self._settings = dict(CPU_SETTINGS)
         if threads is not None:
             self._settings["INFERENCE_NUM_THREADS"] = str(threads)
         self._compiled: dict[tuple[tuple[int, ...], ...], Any] = {}

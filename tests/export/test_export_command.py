@@ -14,7 +14,7 @@ from small_models import Exported
 from lstn.export.tensorrt.build_progress import Progress
 from lstn.files import sha256_of
 from lstn.formats.plan_file import read_sidecar
-from lstn.imports import install_line
+from lstn.install import install_line
 from lstn.machine.gpu import Gpu
 from lstn.nn.checkpoint import Training, write_checkpoint
 

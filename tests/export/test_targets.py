@@ -7,7 +7,7 @@ import pytest
 from lstn.errors import DeviceError, MissingExtra, UsageError
 from lstn.export.tensorrt.targets import choose_targets, own_gpu
 from lstn.formats.plan_file import RTX_TARGETS, Flavour
-from lstn.imports import install_line
+from lstn.install import install_line
 from lstn.machine.gpu import Gpu
 
 ADA = Gpu("NVIDIA RTX 4090", "sm89", 24_000)

@@ -119,10 +119,20 @@ def test_a_model_in_training_mode_is_refused(exported_lstn: Exported) -> None:
         onnx_from_torch(model.train(), contract)
 
 
+class _Sampler(torch.nn.Module):
+    def __init__(self, options: dict[str, str | bool]) -> None:
+        super().__init__()
+        self.options = options
+
+    def forward(self, images: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
+        return F.grid_sample(images, grid, **self.options)  # type: ignore[arg-type]
+
+
 class _Broken(torch.nn.Module):
     def __init__(self, **sampler: str | bool) -> None:
         super().__init__()
         self.sampler = sampler
+        self.transformer = _Sampler(sampler)
 
     def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         images = pixels.to(torch.float32).permute(0, 3, 1, 2)
@@ -130,7 +140,7 @@ class _Broken(torch.nn.Module):
         if not self.sampler:  # what no exporter can trace
             return (images.mean((2, 3)) if images.sum().item() > 0 else images.amax((2, 3))), theta
         grid = images[:, :2].permute(0, 2, 3, 1)
-        return F.grid_sample(images, grid, **self.sampler).mean((2, 3)), theta  # type: ignore[arg-type]
+        return self.transformer(images, grid).mean((2, 3)), theta
 
 
 _CONTRACT = Contract(Loc.LSTN, "cnn", (8, 8), ("a", "b", "c"))

@@ -9,7 +9,7 @@ from command import RunLstn
 
 from lstn.cli import train as train_command
 from lstn.errors import LstnError, UsageError
-from lstn.imports import install_line
+from lstn.install import install_line
 
 COMMANDS = (
     *("train", "study", "export", "calibrate", "evaluate", "infer", "serve"),

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from lstn import imports
-from lstn.imports import install_line
+from lstn import install
+from lstn.install import install_line
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -24,8 +24,8 @@ class Distribution:
 
 def installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, note: str | None) -> None:
     """Let lstn be a package of site-packages, with pip's note of where it came from."""
-    monkeypatch.setattr(imports, "__file__", str(tmp_path / "site-packages" / "lstn" / "imports.py"))
-    monkeypatch.setattr(imports, "distribution", lambda name: Distribution(note))
+    monkeypatch.setattr(install, "__file__", str(tmp_path / "site-packages" / "lstn" / "install.py"))
+    monkeypatch.setattr(install, "distribution", lambda name: Distribution(note))
 
 
 def test_in_a_checkout_it_is_its_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -63,5 +63,5 @@ def test_not_installed_at_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     def gone(name: str) -> None:
         raise importlib.metadata.PackageNotFoundError(name)
 
-    monkeypatch.setattr(imports, "distribution", gone)
+    monkeypatch.setattr(install, "distribution", gone)
     assert install_line("trt") == "pip install 'lstn[trt]'"

@@ -5,7 +5,7 @@ import sys
 import pytest
 from command import RunLstn
 
-from lstn.imports import install_line
+from lstn.install import install_line
 from lstn.machine.capabilities import abilities, conflicts
 from lstn.machine.gpu import Gpu
 

@@ -227,5 +227,5 @@ def test_several_processes_would_train_the_same(
 def test_a_file_where_the_folder_should_be_is_one_line(run_lstn: RunLstn, tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     ran = run_lstn("study", "--out", tmp_path / "out")
-    assert ran.code == 1
-    assert ran.err.startswith(f"error: cannot make {tmp_path / 'out'}: ")
+    assert ran.code == 2
+    assert ran.err.startswith(f"error: --out {tmp_path / 'out'}: a file")

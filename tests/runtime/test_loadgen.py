@@ -10,10 +10,10 @@ from lstn.contract import Contract, Loc
 from lstn.errors import DeviceError, LstnError, MissingExtra
 from lstn.images import Pixels
 from lstn.machine.gpu import Device
+from lstn.machine.scenario import Scenario
 from lstn.runtime.bench.loadgen import read_summary, run_load
 from lstn.runtime.engines.base import Prediction
 from lstn.runtime.engines.opening import open_engine
-from lstn.scenario import Scenario
 from lstn.testing import FakeEngine
 
 CONTRACT = Contract(Loc.NONE, "cnn", (8, 8), ("ant", "bee", "cat", "dog"))
@@ -70,7 +70,7 @@ def test_without_loadgen_the_error_names_the_extra(monkeypatch: pytest.MonkeyPat
     monkeypatch.setitem(sys.modules, "mlperf_loadgen", None)
     with pytest.raises(MissingExtra) as caught:
         run_load(counting(), Scenario.OFFLINE, seconds=0.05, batch=4, seed=0)
-    assert "lstn[loadgen]" in caught.value.hint
+    assert "[loadgen]" in caught.value.hint
 
 
 def test_the_command_prints_the_flag_and_why(run_lstn: RunLstn, tiny: Tiny) -> None:

@@ -214,7 +214,7 @@ def test_what_does_not_fit_is_refused_before_ray_starts(
         assert ran.code == 2
         assert message in ran.err
     ran = run_lstn("infer", images, "--engine", tiny.path, "--format", "parquet")
-    assert "--format parquet: only with --ray" in ran.err
+    assert "parquet is written with --ray only" in ran.err
 
 
 def test_a_model_that_the_nodes_cannot_open_is_one_line(

@@ -10,7 +10,7 @@ from fake_machine import L4, found, put_cuda, rewrite
 
 from lstn.errors import ArtifactError, DeviceError, LstnError, MissingExtra, UsageError
 from lstn.formats.plan_file import Flavour, read_header, sidecar_path
-from lstn.imports import install_line
+from lstn.install import install_line
 from lstn.machine.gpu import Device, Gpu, find_gpus
 from lstn.runtime.engines.cuda_opening import open_cuda
 from lstn.runtime.engines.opening import open_engine

@@ -227,7 +227,7 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("--loc-lr-scale", 0), "dead", "theta is still where it began, for every image", 9),
         (("--loc-lr-scale", 0, "--theta", "crop"), "dead", "theta is still where it began, for every image", 9),
         (("--loc-lr-scale", 300), "runaway", "is outside of the frame", 1),
-        (("--loc-lr-scale", 0.3, "--loc", "lstn"), "live", "", None),
+        (("--loc-lr-scale", 3, "--loc", "lstn"), "live", "", None),
     ],
 )
 def test_a_run_says_it_in_its_log_its_metrics_and_to_the_doctor(

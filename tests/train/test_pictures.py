@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from lstn.data.dataset import open_data
 from lstn.evaluation.scores import Scores
-from lstn.imports import install_line
+from lstn.install import install_line
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.train.run_state import LAST
 from lstn.train.watch.fonts import drawable

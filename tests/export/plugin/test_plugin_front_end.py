@@ -18,7 +18,7 @@ import pytest
 from lstn.errors import MissingExtra
 from lstn.export.plugin.aot import register_plugin
 from lstn.export.plugin.kernel import BLOCK, count_blocks
-from lstn.imports import install_line
+from lstn.install import install_line
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = {"10.9.0.34": "tensorrt-cu12-bindings", "11.4.0.106": "tensorrt-cu13-bindings"}
