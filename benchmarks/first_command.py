@@ -13,7 +13,6 @@ model.
 import argparse
 import json
 import resource
-import signal
 import subprocess
 import sys
 import tempfile
@@ -62,7 +61,7 @@ def every_model() -> tuple[str, ...]:
 def train(model: str, folder: Path, device: str, *, until_above_chance: bool) -> dict[str, Any]:
     """Run the command in `folder`, and return what came of it.
 
-    until_above_chance: stop it, as Ctrl-C does, after the first epoch that is above chance
+    until_above_chance: stop it after the first epoch that is above chance
     """
     command = ["lstn", "train", "--loc", "lstn", "--model", model, "--device", device]
     began, cpu_began = time.perf_counter(), _children_cpu_s()
@@ -76,7 +75,7 @@ def train(model: str, folder: Path, device: str, *, until_above_chance: bool) ->
             if first_line_s is None and (folder / "log").stat().st_size:
                 first_line_s = round(time.perf_counter() - began, 1)
             if until_above_chance and (rows := _epochs(folder)) and not _at_chance(rows):
-                process.send_signal(signal.SIGINT)
+                process.terminate()  # not Ctrl-C, which a process in the background of a shell ignores
                 process.wait()
     epochs = _epochs(folder)
     if not epochs:
