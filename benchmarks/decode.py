@@ -7,7 +7,8 @@
 
 PHOTOS/*/<class>/* are photos in folders by class, such as Caltech-101. They are enlarged to 3 and 12 million pixels,
 the longer side across: Lanczos, half of the fine detail of another photo tiled over it, and noise of 6 levels, saved as
-JPEG of quality 90. A 12-million-pixel one has about 3.5 MB, as a phone's has.
+JPEG of quality 90. A 12-million-pixel one has about 3.5 MB, as a phone's has. Every second one says in its EXIF block
+that it is to be turned, as a phone's does that was held upright.
 
 - Speed: what `lstn infer` does once it has started, of the tree COMMIT and of this one, on the same photos in turn.
 - Pixels: this tree's decode against the whole JPEG resized, at the sizes of the usual models.
@@ -29,7 +30,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import ExifTags, Image, ImageOps
 from result_files import machine_of, versions_of, write_result
 
 from lstn.images import Pixels, decode
@@ -108,8 +109,8 @@ def page_of(result: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def enlarged(path: Path, detail: Path, size: tuple[int, int], rng: np.random.Generator) -> bytes:
-    """Return a photo at `size`, the longer side across or down as it has it, as a JPEG."""
+def enlarged(path: Path, detail: Path, size: tuple[int, int], rng: np.random.Generator, *, turned: bool) -> bytes:
+    """Return a photo at `size`, the longer side across or down as it has it, as a JPEG; or stored turned, to be turned."""
     with Image.open(path) as photo:
         across = photo.width >= photo.height
         large = photo.convert("RGB").resize(size if across else size[::-1], Image.Resampling.LANCZOS)
@@ -121,14 +122,17 @@ def enlarged(path: Path, detail: Path, size: tuple[int, int], rng: np.random.Gen
     times = [-(-want // have) for want, have in zip(values.shape, fine.shape, strict=False)]
     values += DETAIL * np.tile(fine, times)[: values.shape[0], : values.shape[1], None]
     buffer = io.BytesIO()
-    Image.fromarray(values.clip(0, 255).astype(np.uint8)).save(buffer, "JPEG", quality=QUALITY)
+    picture, exif = Image.fromarray(values.clip(0, 255).astype(np.uint8)), Image.Exif()
+    if turned:
+        picture, exif[ExifTags.Base.Orientation] = picture.transpose(Image.Transpose.ROTATE_90), 6
+    picture.save(buffer, "JPEG", quality=QUALITY, exif=exif)
     return buffer.getvalue()
 
 
 def enlarged_all(photos: list[Path], size: tuple[int, int]) -> Iterator[bytes]:
     """Yield every photo enlarged, with the detail of the one before it."""
     for number, path in enumerate(photos):
-        yield enlarged(path, photos[number - 1], size, np.random.default_rng(number))
+        yield enlarged(path, photos[number - 1], size, np.random.default_rng(number), turned=number % 2 == 1)
 
 
 DRIVER = """
@@ -193,7 +197,7 @@ def driver(tree: Path, given: list[str]) -> subprocess.Popen[str]:
 def whole(data: bytes, hw: tuple[int, int]) -> Pixels:
     """Decode all of a JPEG, and resize it as `lstn.images` does."""
     with Image.open(io.BytesIO(data)) as image:
-        return np.asarray(image.convert("RGB").resize(hw[::-1], Image.Resampling.BILINEAR))
+        return np.asarray(ImageOps.exif_transpose(image).convert("RGB").resize(hw[::-1], Image.Resampling.BILINEAR))
 
 
 def difference_of(photos: list[Path], name: str, hw: tuple[int, int]) -> dict[str, Any]:
