@@ -110,7 +110,7 @@ def page_of(result: Mapping[str, Any]) -> str:
 
 
 def enlarged(path: Path, detail: Path, size: tuple[int, int], rng: np.random.Generator, *, turned: bool) -> bytes:
-    """Return a photo at `size`, the longer side across or down as it has it, as a JPEG; or stored turned, to be turned."""
+    """Return a photo at `size`, its longer side across or down as it has it, as a JPEG; `turned`: stored turned."""
     with Image.open(path) as photo:
         across = photo.width >= photo.height
         large = photo.convert("RGB").resize(size if across else size[::-1], Image.Resampling.LANCZOS)
