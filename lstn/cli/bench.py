@@ -63,7 +63,7 @@ def bench(
         typer.Option("--json", "--save", metavar="FILE", help="Write everything there, every sample included."),
     ] = None,
     against: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Fail if a latency grew since this run, which --save kept.")
+        Path | None, typer.Option(metavar="FILE", help="Fail if a latency grew since this run, which --json kept.")
     ] = None,
     tolerance: Annotated[
         float, typer.Option(metavar="SHARE", min=0, help="How much a latency may grow, beyond its interval.")
@@ -101,7 +101,7 @@ def bench(
         raise UsageError("--trace: only a profile can be traced", hint="add --profile")
     if scenario is not None:
         if json_ is not None or against is not None or profile:
-            what = "leave out --save, --against and --profile"
+            what = "leave out --json, --against and --profile"
             raise UsageError("--scenario keeps nothing, compares nothing and profiles nothing", hint=what)
         _run_loads(files, setup, scenario)
         return
@@ -123,7 +123,7 @@ def bench(
 
 
 def _check_outputs(files: Sequence[Path], json_: Path | None, trace: Path | None, against: Path | None) -> None:
-    outputs = (wanted_output("--save", json_, BENCH), wanted_output("--trace", trace, TRACE))
+    outputs = (wanted_output("--json", json_, BENCH), wanted_output("--trace", trace, TRACE))
     check_outputs(
         outputs, inputs=[*(each for file in files for each in files_of(file)), *([against] if against else [])]
     )

@@ -29,7 +29,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Kept:
-    """A run that `lstn bench --save` kept: samples in ms by file name and batch size."""
+    """A run that `lstn bench --json` kept: samples in ms by file name and batch size."""
 
     path: Path
     samples: Mapping[tuple[str, int], Milliseconds]
@@ -84,10 +84,10 @@ def _read(kept: Path) -> Mapping[str, Any]:
                 raise ValueError("a result without samples")
         run["setup"].get("device")
     except OSError as error:
-        raise UsageError(f"{kept}: {error.strerror or error}", hint="keep a run with: lstn bench --save") from error
+        raise UsageError(f"{kept}: {error.strerror or error}", hint="keep a run with: lstn bench --json") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ArtifactError(
-            f"{kept}: not a run of lstn bench ({error!r:.100})", hint="keep one with: lstn bench --save"
+            f"{kept}: not a run of lstn bench ({error!r:.100})", hint="keep one with: lstn bench --json"
         ) from error
     return dict(run)
 

@@ -94,7 +94,7 @@ def test_a_kept_run_is_not_replaced_by_the_run_that_is_compared_with_it(run_lstn
     before = snapshot()
     ran = run_lstn("bench", "model.onnx", "--seconds", "0.1", "--against", "kept.json", "--save", "kept.json")
     assert ran.code == 2
-    assert "--save kept.json: this command reads that file" in ran.err
+    assert "--json kept.json: this command reads that file" in ran.err
     assert snapshot() == before
 
 

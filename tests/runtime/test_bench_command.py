@@ -215,8 +215,8 @@ class TestProfile:
         ("options", "told"),
         [
             (("--trace", "t.json"), "error: --trace: only a profile can be traced\n  add --profile\n"),
-            (("--profile", "--scenario", "offline"), "leave out --save, --against and --profile"),
-            (("--profile", "--trace", "x.json", "--save", "./x.json"), "--save x.json and --trace x.json are one file"),
+            (("--profile", "--scenario", "offline"), "leave out --json, --against and --profile"),
+            (("--profile", "--trace", "x.json", "--save", "./x.json"), "--json x.json and --trace x.json are one file"),
         ],
     )
     def test_options_that_exclude_each_other_are_refused(
