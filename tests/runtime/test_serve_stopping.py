@@ -14,7 +14,7 @@ from serving import until
 from tiny import Tiny
 
 from lstn.errors import LstnError
-from lstn.runtime.serving.stopping import StopSignals, leaving_behind
+from lstn.runtime.serving.stopping import leaving_behind
 
 SLOW = """
 import os
