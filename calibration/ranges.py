@@ -9,10 +9,12 @@ from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
+from typing import Annotated, TypeAlias
 
 import numpy as np
 import onnx
 from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
+from msgspec import Meta
 from onnxruntime.quantization.calibrate import (
     CalibraterBase,
     CalibrationDataReader,
@@ -31,6 +33,7 @@ from lstn.formats.node_names import part_of
 from lstn.images import Pixels
 from lstn.machine.memory import batch_of
 from lstn.precision import RangeMethod
+from lstn.reading.checked_json import Count, Natural, read_bytes, read_text
 from lstn.terminal import warn
 from lstn.waiting import worked, working
 
@@ -41,6 +44,7 @@ _BATCH = 8
 _MAX_BYTES = 16 << 20
 _LARGEST = float(np.finfo(np.float32).max)
 
+_Bound: TypeAlias = Annotated[float, Meta(ge=-_LARGEST, le=_LARGEST)]
 
 _METHODS = {
     RangeMethod.MINMAX: (CalibrationMethod.MinMax, {}),
@@ -60,10 +64,10 @@ class Ranges:
 
     onnx_sha256: str
     method: RangeMethod
-    images: int
-    seed: int
+    images: Count
+    seed: Natural
     data: str
-    tensors: dict[str, tuple[float, float]]
+    tensors: dict[str, tuple[_Bound, _Bound]]
 
     def for_quantizer(self) -> TensorsData:
         """Return the ranges as ONNX Runtime's quantizer takes them."""
@@ -167,28 +171,15 @@ class _OneBatch(CalibrationDataReader):  # type: ignore[misc]  # of an untyped p
 
 def _read(cache: Path, wanted: Ranges, onnx_file: Path) -> Ranges:
     hint = "remove it, and the ranges are measured again"
-    if cache.stat().st_size > _MAX_BYTES:
-        raise ArtifactError(f"{cache}: larger than {_MAX_BYTES >> 20} MiB", hint=hint)
-    try:
-        fields = json.loads(cache.read_bytes())
-        tensors = {str(name): (float(low), float(high)) for name, (low, high) in fields["tensors"].items()}
-        found = Ranges(
-            onnx_sha256=str(fields["onnx_sha256"]),
-            method=RangeMethod(fields["method"]),
-            images=int(fields["images"]),
-            seed=int(fields["seed"]),
-            data=str(fields["data"]),
-            tensors=tensors,
-        )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-        raise ArtifactError(f"{cache}: damaged ranges ({error!r:.200})", hint=hint) from error
+    data = read_bytes(cache, most=_MAX_BYTES, what="a cache of ranges", hint=hint)
+    found = read_text(data, Ranges, source=str(cache), what="ranges", hint=hint)
     for field, what in _BELONGS.items():
         ours, theirs = getattr(wanted, field), getattr(found, field)
         if ours != theirs:
             raise ArtifactError(f"{cache}: ranges of another {what} ({theirs!s:.12}, not {ours!s:.12})", hint=hint)
-    if broken := [name for name, (low, high) in tensors.items() if not -_LARGEST <= low <= high <= _LARGEST]:
+    if broken := [name for name, (low, high) in found.tensors.items() if low > high]:
         raise ArtifactError(f"{cache}: damaged ranges ({broken[0]:.80} has none)", hint=hint)
-    if lost := sorted(_wanted_tensors(onnx_file) - set(tensors)):
+    if lost := sorted(_wanted_tensors(onnx_file) - set(found.tensors)):
         raise ArtifactError(f"{cache}: damaged ranges ({lost[0]:.80} is missing)", hint=hint)
     return found
 

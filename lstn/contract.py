@@ -1,13 +1,15 @@
 """Contract: what a model is, as one frozen value that every artifact carries, so that no command asks again."""
 
 import json
-import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import Enum
-from typing import Any
+from typing import Annotated, Any, TypeAlias
+
+from msgspec import Meta
 
 from lstn.errors import ArtifactError, UsageError
+from lstn.reading.checked_json import Finite, Positive, checked, damaged, parsed
 
 METADATA_KEY = "lstn"
 """Where the contract lives: an ONNX file's metadata_props and a checkpoint's header both use this key."""
@@ -28,6 +30,14 @@ MAX_LABELS, MAX_NAME = 100_000, 200
 """Classes of a model, and characters of a class's or a backbone's name."""
 
 MAX_ITERATIONS = 8
+
+_SINCE = {"theta": 2, "iterations": 3, "at": 3}
+"""Fields that a contract of version 1 lacks, and the first version that has them."""
+
+_Side: TypeAlias = Annotated[int, Meta(ge=1, le=_MAX_SIDE)]
+_Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
+_Labels: TypeAlias = Annotated[tuple[_Name, ...], Meta(min_length=1, max_length=MAX_LABELS)]
+_Iterations: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_ITERATIONS)]
 
 
 class Loc(str, Enum):
@@ -80,42 +90,41 @@ class Contract:
     """
 
     loc: Loc
-    backbone: str
-    image_hw: tuple[int, int]
-    labels: tuple[str, ...]
-    mean: tuple[float, float, float] = IMAGENET_MEAN
-    std: tuple[float, float, float] = IMAGENET_STD
+    backbone: _Name
+    image_hw: tuple[_Side, _Side]
+    labels: _Labels
+    mean: tuple[Finite, Finite, Finite] = IMAGENET_MEAN
+    std: tuple[Positive, Positive, Positive] = IMAGENET_STD
     theta: ThetaForm = ThetaForm.AFFINE
-    iterations: int = 1
+    iterations: _Iterations = 1
     at: At = At.INPUT
 
     def to_json(self) -> str:
         """Return the contract as one JSON string, in the oldest version that can say it."""
-        fields = asdict(self) | {"loc": self.loc.value}
-        newest = {"iterations": fields.pop("iterations"), "at": self.at.value}
+        told = asdict(self) | {"loc": self.loc.value}
+        newest = {"iterations": told.pop("iterations"), "at": self.at.value}
         bounds = {"theta": self.theta.value}
-        del fields["theta"], fields["at"]
+        del told["theta"], told["at"]
         if self.loc not in PAPER_LOCS or self.iterations > 1 or self.at is not At.INPUT:
-            fields |= {"version": 3} | bounds | newest
+            told |= {"version": 3} | bounds | newest
         elif self.theta is not ThetaForm.AFFINE:
-            fields |= {"version": 2} | bounds
+            told |= {"version": 2} | bounds
         else:
-            fields |= {"version": 1}
-        return json.dumps(fields, ensure_ascii=False)
+            told |= {"version": 1}
+        return json.dumps(told, ensure_ascii=False)
 
     @staticmethod
-    def checked(fields: Mapping[str, object]) -> "Contract":
+    def checked(given: Mapping[str, object]) -> "Contract":
         """Make a contract of values that a program gives: names for enums, and any sequences.
 
-        fields: every field of a contract, by its name
+        given: every field of a contract, by its name
 
         Raises:
             UsageError: a value that no contract allows.
         """
-        plain = {name: list(value) if isinstance(value, (tuple, list)) else value for name, value in fields.items()}
         try:
-            return _of_fields(plain)
-        except (TypeError, ValueError, OverflowError) as error:
+            return checked(parsed(json.dumps(dict(given), default=float)), Contract)
+        except (ValueError, TypeError) as error:
             raise UsageError(f"no model can be so: {error}") from error
 
     @staticmethod
@@ -128,71 +137,21 @@ class Contract:
         if len(text) > _MAX_JSON:
             raise ArtifactError(f"{source}: its contract is {len(text)} characters long, more than {_MAX_JSON}")
         try:
-            fields = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ArtifactError(f"{source}: its contract is not JSON ({error})") from error
-        if not isinstance(fields, dict):
-            raise ArtifactError(f"{source}: its contract is not a JSON object")
-        if fields.get("version") not in range(1, VERSION + 1):
+            given = checked(parsed(text), dict[str, Any])
+        except ValueError as error:
+            raise damaged(source, "contract", error) from error
+        version = given.get("version")
+        if type(version) is not int or not 1 <= version <= VERSION:
             raise ArtifactError(
-                f"{source}: contract version {fields.get('version')!r}, this lstn reads up to version {VERSION}",
+                f"{source}: contract version {version!r:.80}, this lstn reads up to version {VERSION}",
                 hint="export it again with this version of lstn",
             )
         try:
-            version = fields["version"]
-            known = fields if version > 2 else fields | {"iterations": 1, "at": At.INPUT.value}
-            contract = _of_fields(known if version > 1 else known | {"theta": ThetaForm.AFFINE.value})
+            names = [each.name for each in fields(Contract) if version >= _SINCE.get(each.name, 1)]
+            known = {name: value for name, value in given.items() if name in names}
+            contract = checked(known, Contract, required=names)
             if contract.loc not in PAPER_LOCS and version < 3:
                 raise ValueError(f"version {version} knows no loc {contract.loc.value}")
             return contract
-        except (KeyError, TypeError, ValueError, OverflowError) as error:
-            what = f"{error.args[0]!r} is missing" if isinstance(error, KeyError) else str(error)
-            raise ArtifactError(f"{source}: its contract is damaged: {what}") from error
-
-
-def _of_fields(fields: Mapping[str, Any]) -> Contract:
-    return Contract(
-        loc=Loc(fields["loc"]),
-        backbone=_name(fields["backbone"]),
-        image_hw=_image_hw(fields["image_hw"]),
-        labels=_labels(fields["labels"]),
-        mean=_three_floats(fields["mean"]),
-        std=_three_floats(fields["std"], positive=True),
-        theta=ThetaForm(fields["theta"]),
-        iterations=_iterations(fields["iterations"]),
-        at=At(fields["at"]),
-    )
-
-
-def _name(value: object) -> str:
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_NAME:
-        raise ValueError(f"{value!r:.80} is not a name")
-    return value
-
-
-def _image_hw(value: object) -> tuple[int, int]:
-    match value:
-        case [int(height), int(width)] if 0 < height <= _MAX_SIDE and 0 < width <= _MAX_SIDE:
-            return height, width
-    raise ValueError(f"image_hw {value!r:.80} is not two sizes between 1 and {_MAX_SIDE}")
-
-
-def _iterations(value: object) -> int:
-    if type(value) is not int or not 1 <= value <= MAX_ITERATIONS:
-        raise ValueError(f"iterations {value!r:.80}, expected 1 to {MAX_ITERATIONS}")
-    return value
-
-
-def _labels(value: object) -> tuple[str, ...]:
-    if not isinstance(value, list) or not 0 < len(value) <= MAX_LABELS:
-        raise ValueError(f"labels are not a list of 1 to {MAX_LABELS} names")
-    return tuple(_name(label) for label in value)
-
-
-def _three_floats(value: object, *, positive: bool = False) -> tuple[float, float, float]:
-    if not isinstance(value, list) or len(value) != 3:
-        raise ValueError(f"{value!r:.80} is not three numbers")
-    r, g, b = (float(number) for number in value)
-    if not all(math.isfinite(number) and (number > 0 or not positive) for number in (r, g, b)):
-        raise ValueError(f"{value!r:.80} holds a number out of range")
-    return r, g, b
+        except ValueError as error:
+            raise damaged(source, "contract", error) from error

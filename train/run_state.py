@@ -2,12 +2,12 @@
 
 import json
 import math
-import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import torch
+from msgspec import Meta
 from safetensors.torch import save
 from torch import Tensor
 
@@ -15,19 +15,29 @@ from lstn.contract import Contract
 from lstn.errors import ArtifactError
 from lstn.files import write_bytes
 from lstn.health.run_files import LAST as LAST
-from lstn.health.run_health import Epoch, health, number, share
+from lstn.health.run_health import Epoch, epoch_of
 from lstn.nn.checkpoint import read_tensors
 from lstn.nn.classifier import Classifier
+from lstn.reading.checked_json import Magnitude, Natural, checked, parsed
 from lstn.train.options import Options
 
 _KEY = "lstn.state"
 _WARPS = "warps"
-_FIELDS: dict[str, type] = {"options": str, "history": list, "scaler": dict, "identity": str}
-_OPTIONAL: dict[str, Any] = {"contract": "", "threads": 0}
-"""What runs from before there were recipes lack, and what stands in for it."""
-_MOST, _MOST_INT = sys.float_info.max, 2**31 - 1
+_MOST_INT = 2**31 - 1
 _SLOTS = {"step", "exp_avg", "exp_avg_sq"}
 """What Adam keeps of a weight that has had a gradient."""
+
+
+@dataclass(slots=True)
+class _Rest:
+    """What a state holds beside tensors. Runs from before there were recipes lack what has a default."""
+
+    options: str
+    history: list[Any]
+    scaler: dict[str, Annotated[int, Meta(ge=0, le=_MOST_INT)] | Magnitude]
+    identity: str
+    contract: str = ""
+    threads: Natural = 0
 
 
 @dataclass(slots=True)
@@ -85,7 +95,7 @@ def read_options(path: Path) -> Options:
         ArtifactError: not the state of a run.
     """
     _, rest = _read(path)
-    return Options.from_json(rest["options"], source=str(path))
+    return Options.from_json(rest.options, source=str(path))
 
 
 def read_identity(path: Path) -> str:
@@ -94,7 +104,7 @@ def read_identity(path: Path) -> str:
     Raises:
         ArtifactError: not the state of a run.
     """
-    return str(_read(path)[1]["identity"])
+    return _read(path)[1].identity
 
 
 def restore(path: Path, run: Run, *, shown: int) -> None:
@@ -106,20 +116,20 @@ def restore(path: Path, run: Run, *, shown: int) -> None:
         ArtifactError: not the state of a run with this model, or its data set has changed since.
     """
     tensors, rest = _read(path)
-    _check_labels(path, rest["contract"], run.contract)
+    _check_labels(path, rest.contract, run.contract)
     try:
         run.model.load_state_dict(_below("model.", tensors))
         _restore_optimizer(run.optimizer, tensors)
-        _restore_scaler(run.scaler, rest["scaler"])
+        _restore_scaler(run.scaler, rest.scaler)
     except (RuntimeError, KeyError, ValueError) as error:
         first = str(error).splitlines()[-1].strip()
         raise ArtifactError(f"{path}: the state of another model ({first:.200})") from error
-    if rest["identity"] != run.identity:
+    if rest.identity != run.identity:
         raise ArtifactError(
             f"{path}: the data set is not the one that this run began with, or it began when names alone were compared",
             hint="put the images back as they were, or start a new run",
         )
-    run.history, run.threads = rest["history"], rest["threads"]
+    run.history, run.threads = rest.history, rest.threads
     if _WARPS in tensors:
         warps = tensors[_WARPS]
         if warps.shape[1:] != (shown, 2, 3) or len(warps) > len(run.history):
@@ -172,38 +182,20 @@ def _restore_scaler(scaler: torch.amp.GradScaler, found: dict[str, Any]) -> None
     own = scaler.state_dict()
     if {name: type(value) for name, value in found.items()} != {name: type(value) for name, value in own.items()}:
         raise ValueError("its loss scaler has other fields")
-    for value in found.values():
-        number(value, _MOST_INT if type(value) is int else _MOST)
     scaler.load_state_dict(found)
 
 
-def _epoch(row: dict[str, Any], place: int) -> Epoch:
-    if type(row["epoch"]) is not int or row["epoch"] != place:
-        raise ValueError(f"epoch {place} is called {row['epoch']!r:.40}")
-    whole = Epoch(
-        epoch=place,
-        train_loss=number(row["train_loss"], _MOST),
-        train_accuracy=number(row["train_accuracy"], 1.001),  # a sum of shares may be a rounding error over 1
-        val_loss=number(row["val_loss"], _MOST),
-        val_accuracy=share(row["val_accuracy"]),
-        seconds=number(row["seconds"], _MOST),
-    )
-    if "chance" in row:
-        whole["chance"] = share(row["chance"])
-    if "transformer" in row:
-        whole["transformer"] = health(row["transformer"])
-    return whole
-
-
-def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def _read(path: Path) -> tuple[dict[str, Tensor], _Rest]:
     tensors, metadata = read_tensors(path)
+    what, hint = "state of a training run", "resume a folder under runs/"
+    if _KEY not in metadata:
+        raise ArtifactError(f"{path}: not the {what}", hint=hint)
     try:
-        rest = json.loads(metadata[_KEY])
-        known = {name: rest[name] for name in _FIELDS} | {name: rest.get(name, of) for name, of in _OPTIONAL.items()}
-        for name, kind in (_FIELDS | {name: type(of) for name, of in _OPTIONAL.items()}).items():
-            if type(known[name]) is not kind:
-                raise ValueError(f"its {name} are no {kind.__name__}")
-        known["history"] = [_epoch(row, place) for place, row in enumerate(known["history"], 1)]
-        return tensors, known
-    except (KeyError, ValueError, TypeError, OverflowError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not the state of a training run", hint="resume a folder under runs/") from error
+        rest = checked(parsed(metadata[_KEY]), _Rest)
+        rest.history = [epoch_of(row) for row in rest.history]
+        for place, row in enumerate(rest.history, 1):
+            if row["epoch"] != place:
+                raise ValueError(f"epoch {place} is called {row['epoch']!r:.40}")
+        return tensors, rest
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not the {what}, or damaged ({error!s:.300})", hint=hint) from error

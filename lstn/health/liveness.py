@@ -4,6 +4,7 @@ import math
 from typing import Literal, TypeAlias, TypedDict
 
 from lstn.contract import Contract, Loc, ThetaForm
+from lstn.reading.checked_json import Count, Magnitude, Share
 
 State: TypeAlias = Literal["live", "starting", "idle", "dead", "runaway"]
 """starting: too early to say; idle: theta doesn't depend on the image, though it could; the rest is what it says."""
@@ -64,15 +65,15 @@ class Vitals(TypedDict):
     accuracy_swapped:  the same with the theta of another image
     """
 
-    images: int
-    gradient_share: float | None
-    spread_px: float
-    displacement_px: float
-    moved_px: float
-    outside_share: float
-    accuracy: float
-    accuracy_identity: float
-    accuracy_swapped: float
+    images: Count
+    gradient_share: Share | None
+    spread_px: Magnitude
+    displacement_px: Magnitude
+    moved_px: Magnitude
+    outside_share: Share
+    accuracy: Share
+    accuracy_identity: Share
+    accuracy_swapped: Share
 
 
 class Health(Vitals):

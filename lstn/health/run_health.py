@@ -1,31 +1,30 @@
 """Health of a training run, read from its metrics.jsonl: above all whether its transformer is alive."""
 
-import json
-import sys
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
-from typing import Any, TypedDict, get_args
+from typing import Annotated, Any, TypedDict
+
+from msgspec import Meta
 
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.health.chance import FEWEST_EPOCHS, at_chance, chance_cure, chance_warning
 from lstn.health.liveness import Health, State
+from lstn.reading.checked_json import Count, Magnitude, Share, checked, parsed, read_bytes
 
 METRICS = "metrics.jsonl"
 _MODELS = (".onnx", ".plan", ".xml", ".safetensors")
 
 _MOST_BYTES = 64 << 20
-_STATES = frozenset(get_args(State))
-_SHARES = ("outside_share", "accuracy", "accuracy_identity", "accuracy_swapped")
 
 
 class _Figures(TypedDict):
-    epoch: int
-    train_loss: float
-    train_accuracy: float
-    val_loss: float
-    val_accuracy: float
-    seconds: float
+    epoch: Count
+    train_loss: Magnitude
+    train_accuracy: Annotated[float, Meta(ge=0, le=1.001)]  # a sum of shares may be a rounding error over 1
+    val_loss: Magnitude
+    val_accuracy: Share
+    seconds: Magnitude
 
 
 class Epoch(_Figures, total=False):
@@ -35,8 +34,15 @@ class Epoch(_Figures, total=False):
     transformer: how it was after the epoch; not there without one
     """
 
-    chance: float
+    chance: Share
     transformer: Health
+
+
+@dataclass(frozen=True, slots=True)
+class _Ended:
+    """The last line of a run that has ended; other lines lack this."""
+
+    test_accuracy: Share | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +89,11 @@ def diagnose(run: Path) -> Diagnosis:
         raise UsageError(
             f"{path}: no such file", hint="name the folder of a run that has finished an epoch, such as runs/NAME"
         )
-    if path.stat().st_size > _MOST_BYTES:
-        raise ArtifactError(f"{path}: larger than {_MOST_BYTES >> 20} MiB, so no metrics of lstn")
+    data = read_bytes(path, most=_MOST_BYTES, what="the metrics of a run")
     try:
-        rows = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-        return _diagnosis([row for row in rows if "epoch" in row], rows[-1])
-    except (ValueError, KeyError, TypeError, IndexError, OverflowError, RecursionError) as error:
-        raise ArtifactError(f"{path}: not the metrics of a run of lstn, or damaged ({error!r:.120})") from error
+        return _diagnosis(data.splitlines())
+    except ValueError as error:
+        raise ArtifactError(f"{path}: not the metrics of a run of lstn, or damaged ({error!s:.300})") from error
 
 
 def finished_epochs(run: Path) -> int:
@@ -128,59 +132,36 @@ def describe(found: Diagnosis, run: Path) -> list[str]:
     ]
 
 
-def _diagnosis(epochs: list[dict[str, Any]], last: dict[str, Any]) -> Diagnosis:
-    numbers = [_count(row["epoch"]) for row in epochs]
-    accuracies = [share(row["val_accuracy"]) for row in epochs]
-    best = accuracies.index(max(accuracies))
-    watched = [health(row["transformer"]) if "transformer" in row else None for row in epochs]
-    now, at_best = watched[-1], watched[best]
+def _diagnosis(lines: list[bytes]) -> Diagnosis:
+    rows = [checked(parsed(line), dict[str, Any]) for line in lines]
+    epochs = [epoch_of(row) for row in rows if "epoch" in row]
+    if not epochs:
+        raise ValueError("no epoch")
+    best = max(epochs, key=lambda row: row["val_accuracy"])
+    watched = [row.get("transformer") for row in epochs]
+    now, at_best = watched[-1], best.get("transformer")
     same = list(takewhile(lambda each: each and now and each["state"] == now["state"], reversed(watched)))
     return Diagnosis(
         epochs=len(epochs),
-        best_epoch=numbers[best],
-        best_accuracy=accuracies[best],
-        test_accuracy=share(last["test_accuracy"]) if "test_accuracy" in last else None,
+        best_epoch=best["epoch"],
+        best_accuracy=best["val_accuracy"],
+        test_accuracy=checked(rows[-1], _Ended).test_accuracy,
         transformer=now,
-        since=numbers[-len(same)] if same else None,
+        since=epochs[-len(same)]["epoch"] if same else None,
         at_best=at_best["state"] if at_best else None,
-        chance=share(epochs[best]["chance"]) if "chance" in epochs[best] else None,
+        chance=best.get("chance"),
     )
 
 
-def health(found: dict[str, Any]) -> Health:
-    """Check what a run says of its transformer.
+def epoch_of(row: object) -> Epoch:
+    """Check what a run says of an epoch, and add what an older lstn didn't say.
 
     Raises:
-        ValueError, KeyError, TypeError, OverflowError: it is damaged.
+        ValueError: it is damaged.
     """
-    gradient = found["gradient_share"]
-    if found["state"] not in _STATES:
-        raise ValueError(f"{found['state']!r:.40} is not a state")
-    displacement = number(found["displacement_px"], sys.float_info.max)
-    outside, accuracy, identity, swapped = (share(found[name]) for name in _SHARES)
-    return Health(
-        images=_count(found["images"]),
-        gradient_share=None if gradient is None else share(gradient),
-        spread_px=number(found["spread_px"], sys.float_info.max),
-        displacement_px=displacement,
-        moved_px=number(found.get("moved_px", displacement), sys.float_info.max),
-        outside_share=outside,
-        accuracy=accuracy,
-        accuracy_identity=identity,
-        accuracy_swapped=swapped,
-        state=found["state"],
-        warning=str(found["warning"]),
-        cure=str(found["cure"]),
-    )
-
-
-def share(value: object) -> float:
-    """Return `value`, a number within 0..1.
-
-    Raises:
-        ValueError: it is none.
-    """
-    return number(value, 1.0)
+    if isinstance(row, dict) and isinstance(seen := row.get("transformer"), dict):
+        row = row | {"transformer": {"moved_px": seen.get("displacement_px")} | seen}
+    return checked(row, Epoch)
 
 
 def number(value: object, most: float) -> float:
@@ -192,9 +173,3 @@ def number(value: object, most: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
         raise ValueError(f"{value!r:.40} is out of range")
     return float(value)
-
-
-def _count(value: object) -> int:
-    if type(value) is not int or value < 1:
-        raise ValueError(f"{value!r:.40} is not a count")
-    return value

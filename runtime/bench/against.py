@@ -1,17 +1,21 @@
 """Regression check of `lstn bench`: has anything become slower than in a saved run, beyond doubt and tolerance?"""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
+from msgspec import Meta
 
 from lstn.errors import ArtifactError, UsageError
 from lstn.interval import Interval
+from lstn.reading.checked_json import Count, Positive, read_bytes, read_text
 from lstn.runtime.bench.latency import RESAMPLES, Milliseconds, draw_stretches
 from lstn.runtime.bench.timed_engines import VERSION, BenchResult, BenchSetup
+
+_MAX_BYTES = 1 << 30
+"""A kept run holds every sample: 20 bytes each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +29,26 @@ class Change:
     def slower(self, tolerance: float) -> bool:
         """Whether all of the interval lies beyond the tolerance, a share such as 0.05."""
         return self.ratio.low > 1 + tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class _Versioned:
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    path: Annotated[str, Meta(min_length=1)]
+    batch: Count
+    samples_ms: Annotated[list[Positive], Meta(min_length=1)]
+
+
+@dataclass(frozen=True, slots=True)
+class _BenchRun:
+    """What of a kept run is read."""
+
+    setup: dict[str, Any]
+    results: list[_Timed]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -44,13 +68,12 @@ def read_kept(path: Path, engines: Sequence[Path], setup: BenchSetup) -> Kept:
     """
     before = _read(path)
     for what, now in (("device", setup.device.value), ("threads", setup.threads)):
-        if (then := before["setup"].get(what)) != now:
+        if (then := before.setup.get(what)) != now:
             raise UsageError(
                 f"{path} was timed with {what} {then}, this run with {now}", hint="repeat one of them like the other"
             )
     samples = {
-        (Path(str(each["path"])).name, each["batch"]): np.array(each["samples_ms"], dtype=np.float64)
-        for each in before["results"]
+        (Path(each.path).name, each.batch): np.array(each.samples_ms, dtype=np.float64) for each in before.results
     }
     for name in ((engine.name, batch) for engine in engines for batch in setup.batches):
         if name not in samples:
@@ -74,22 +97,15 @@ def compare_with(kept: Kept, results: Sequence[BenchResult], setup: BenchSetup) 
     ]
 
 
-def _read(kept: Path) -> Mapping[str, Any]:
-    try:
-        run = json.loads(kept.read_text(encoding="utf-8"))
-        if run["version"] != VERSION:
-            raise ArtifactError(f"{kept}: version {run['version']}, this lstn reads version {VERSION}")
-        for each in run["results"]:
-            if not (each["path"] and each["batch"] and min(each["samples_ms"]) > 0):
-                raise ValueError("a result without samples")
-        run["setup"].get("device")
-    except OSError as error:
-        raise UsageError(f"{kept}: {error.strerror or error}", hint="keep a run with: lstn bench --json") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ArtifactError(
-            f"{kept}: not a run of lstn bench ({error!r:.100})", hint="keep one with: lstn bench --json"
-        ) from error
-    return dict(run)
+def _read(kept: Path) -> _BenchRun:
+    hint = "keep one with: lstn bench --json"
+    if not kept.is_file():
+        raise UsageError(f"{kept}: no such file", hint=hint)
+    data = read_bytes(kept, most=_MAX_BYTES, what="a run of lstn bench", hint=hint)
+    version = read_text(data, _Versioned, source=str(kept), what="run of lstn bench", hint=hint).version
+    if version != VERSION:
+        raise ArtifactError(f"{kept}: version {version}, this lstn reads version {VERSION}")
+    return read_text(data, _BenchRun, source=str(kept), what="run of lstn bench", hint=hint)
 
 
 def _ratio(now: Milliseconds, then: Milliseconds, seed: int) -> Interval:

@@ -22,6 +22,7 @@ from lstn.formats.openvino_file import read_pair
 from lstn.formats.plan_file import read_sidecar
 from lstn.imports import require
 from lstn.machine.lock import locked
+from lstn.reading.checked_json import checked, parsed, read_bytes, read_text
 
 Fields: TypeAlias = dict[str, Any]
 """One row as JSON has it; see `lstn.runtime.inference.rows.fields_of`."""
@@ -32,7 +33,7 @@ PART_ROWS = 10_000
 PART_S = 30.0
 """Seconds after which a part is written with the rows that there are: what a killed run loses at most."""
 
-_RUN = "run.json"
+_RUN, _MAX_RUN = "run.json", 1 << 20
 _SUFFIXES = {"json": ".jsonl", "parquet": ".parquet"}
 
 
@@ -49,6 +50,14 @@ class ResultRun:
     onnx_sha256: str
     top: int
     format: str
+
+
+@dataclass(frozen=True, slots=True)
+class _PartRow:
+    """What of a row is read again."""
+
+    path: str
+    error: str | None = None
 
 
 def run_of(engine: Path, *, top: int, format_: str) -> ResultRun:
@@ -158,11 +167,9 @@ def open_parts(folder: Path, run: ResultRun) -> Iterator[Parts]:
 
 
 def _check_same(folder: Path, run: ResultRun) -> None:
-    path = folder / _RUN
-    try:
-        found = ResultRun(**json.loads(path.read_bytes()))
-    except (OSError, ValueError, TypeError) as error:
-        raise ArtifactError(f"{path}: damaged ({error!r:.200})", hint="name a new folder with --output") from error
+    path, hint = folder / _RUN, "name a new folder with --output"
+    data = read_bytes(path, most=_MAX_RUN, what="a run of lstn infer", hint=hint)
+    found = read_text(data, ResultRun, source=str(path), what="run", hint=hint, exactly=True)
     if found != run:
         differing = {name: value for name, value in asdict(found).items() if value != getattr(run, name)}
         told = ", ".join(f"{name} {value}, not {getattr(run, name)}" for name, value in differing.items())
@@ -185,8 +192,9 @@ def _read(part: Path) -> Iterator[tuple[str, bool]]:
                 yield str(row["path"]), row["error"] is not None
         else:
             with part.open("rb") as lines:
-                for row in map(json.loads, lines):
-                    yield str(row["path"]), "error" in row
+                for line in lines:
+                    row = checked(parsed(line), _PartRow)
+                    yield row.path, row.error is not None
     except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's own are ValueErrors and OSErrors
         raise ArtifactError(f"{part}: damaged part", hint="delete it; its images are computed again") from error
 

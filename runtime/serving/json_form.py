@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from lstn.reading.checked_json import parsed as parsed_json
 from lstn.runtime.serving.access import MAX_JSON_BYTES
 from lstn.runtime.serving.parameters import (
     ALL_BINARY,
@@ -140,8 +141,8 @@ def parsed(text: bytes) -> dict[str, Any]:
     if not text.strip():
         raise Refusal(Reason.INVALID, "the request is empty; expected JSON or an image file")
     try:
-        return as_object(json.loads(text), "the request")
-    except (ValueError, RecursionError) as error:
+        return as_object(parsed_json(text), "the request")
+    except ValueError as error:
         raise Refusal(Reason.INVALID, "the request is not JSON") from error
 
 

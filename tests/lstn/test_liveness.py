@@ -185,20 +185,22 @@ def test_a_checkpoint_from_before_it_was_watched_has_no_state(tmp_path: Path) ->
         '"epoch"',
         "null",
         '{"epoch": 1}',
-        '{"epoch": 1, "val_accuracy": "high"}',
-        '{"epoch": 1e999, "val_accuracy": 0.5}',
-        '{"epoch": 0, "val_accuracy": 0.5}',
-        '{"epoch": 1, "val_accuracy": true}',
-        json.dumps({"epoch": 1, "val_accuracy": 0.5, "transformer": {**row(1, 0.5)["transformer"], "images": 1e999}}),
-        json.dumps(
-            {"epoch": 1, "val_accuracy": 0.5, "transformer": {**row(1, 0.5)["transformer"], "spread_px": 1e999}}
+        *(
+            json.dumps(row(1, 0.5) | change)
+            for change in (
+                {"val_accuracy": "high"},
+                {"val_accuracy": True},
+                {"val_accuracy": float("nan")},
+                {"epoch": float("inf")},
+                {"epoch": 0},
+                {"transformer": {}},
+                {"transformer": 7},
+                *(
+                    {"transformer": row(1, 0.5)["transformer"] | wrong}
+                    for wrong in ({"images": 1e999}, {"spread_px": 1e999}, {"moved_px": 10**400}, {"state": "asleep"})
+                ),
+            )
         ),
-        json.dumps(
-            {"epoch": 1, "val_accuracy": 0.5, "transformer": {**row(1, 0.5)["transformer"], "moved_px": 10**400}}
-        ),
-        '{"epoch": 1, "val_accuracy": NaN}',
-        '{"epoch": 1, "val_accuracy": 0.5, "transformer": {}}',
-        '{"epoch": 1, "val_accuracy": 0.5, "transformer": 7}',
         "[" * 100_000,
     ],
 )

@@ -1,12 +1,11 @@
 """The runs of a study, as their folders tell: one file for each, that nothing need be computed for again."""
 
 import json
-import math
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, TypeAlias
 
 from lstn.contract import Loc
 from lstn.data.splits import spaced
@@ -15,6 +14,9 @@ from lstn.evaluation.disturb import Disturbance, Kind
 from lstn.files import write_text
 from lstn.health.liveness import State
 from lstn.interval import Interval, mean_interval
+from lstn.reading.checked_json import Count, Finite, Natural, Share, checked, damaged, parsed, read_bytes
+
+_MAX_BYTES = 16 << 20
 
 CELL = "cell.json"
 """What a finished run of a study leaves in its folder."""
@@ -42,6 +44,9 @@ SHOWN = 6
 
 _ORDER = {loc: number for number, loc in enumerate(Loc)}
 
+_Row: TypeAlias = tuple[Finite, Finite, Finite]
+ThetaMatrix: TypeAlias = tuple[_Row, _Row]
+
 
 @dataclass(frozen=True, slots=True)
 class StudyCell:
@@ -59,17 +64,17 @@ class StudyCell:
     """
 
     loc: Loc
-    seed: int
-    best_epoch: int
-    accuracy: float
-    test_images: int
-    seconds: float
-    parameters: int
+    seed: Natural
+    best_epoch: Count
+    accuracy: Share
+    test_images: Natural
+    seconds: Finite
+    parameters: Natural
     state: State | None
-    curve: tuple[float, ...]
-    plain: float
-    disturbed: tuple[float, ...]
-    theta: tuple[tuple[tuple[float, ...], ...], ...] | None
+    curve: tuple[Share, ...]
+    plain: Share
+    disturbed: tuple[Share, ...]
+    theta: tuple[ThetaMatrix, ...] | None
 
     @property
     def error(self) -> float:
@@ -180,13 +185,13 @@ def read_cell(folder: Path) -> StudyCell:
     Raises:
         ArtifactError: damaged, or written by another version.
     """
-    path = folder / CELL
+    path, hint = folder / CELL, "delete it, and it is made again"
     try:
-        cell = _cell_of(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise ArtifactError(f"{path}: damaged ({error!r:.100})", hint="delete it, and it is made again") from error
+        cell = _cell_of(parsed(read_bytes(path, most=_MAX_BYTES, what="a run of a study", hint=hint)))
+    except ValueError as error:
+        raise damaged(path, "run of a study", error, hint=hint) from error
     if len(cell.disturbed) != len(SWEEP):
-        raise ArtifactError(f"{path}: of another version of lstn", hint="delete it, and it is made again")
+        raise ArtifactError(f"{path}: of another version of lstn", hint=hint)
     return cell
 
 
@@ -196,48 +201,10 @@ def study_of(summary: dict[str, Any]) -> Study:
     return Study(summary["settings"], tuple(dict.fromkeys(cell.loc for cell in cells)), cells)
 
 
-def _cell_of(fields: dict[str, Any]) -> StudyCell:
-    kinds = {
-        "loc": Loc(fields["loc"]),
-        "accuracy": _share(fields["accuracy"]),
-        "seconds": _finite(fields["seconds"]),
-        "curve": tuple(map(_share, fields["curve"])),
-        "plain": _share(fields["plain"]),
-        "disturbed": tuple(map(_share, fields["disturbed"])),
-    }
-    counts = {name: _natural(fields[name]) for name in ("seed", "best_epoch", "test_images", "parameters")}
-    cell = StudyCell(**fields | kinds | counts | {"theta": _matrices(fields["theta"])})
-    if not 1 <= cell.best_epoch <= len(cell.curve):
-        raise ValueError(f"best of {len(cell.curve)} epochs: {cell.best_epoch}")
-    if cell.state is not None and cell.state not in get_args(State):
-        raise ValueError(f"no state is called {cell.state!r:.40}")
+def _cell_of(fields: object) -> StudyCell:
+    cell = checked(fields, StudyCell, exactly=True)
+    if cell.best_epoch > len(cell.curve):
+        raise ValueError(f"best_epoch: expected one of {len(cell.curve)}, found {cell.best_epoch}")
     if cell.theta is not None and len(cell.theta) != min(cell.test_images, SHOWN):
-        raise ValueError(f"theta of {len(cell.theta)} images")
+        raise ValueError(f"theta: expected {min(cell.test_images, SHOWN)} images, found {len(cell.theta)}")
     return cell
-
-
-def _matrices(theta: Any) -> tuple[tuple[tuple[float, ...], ...], ...] | None:
-    if theta is None:
-        return None
-    matrices = tuple(tuple(tuple(map(_finite, row)) for row in matrix) for matrix in theta)
-    if any([len(row) for row in matrix] != [3, 3] for matrix in matrices):
-        raise ValueError("a theta that is not 2 x 3")
-    return matrices
-
-
-def _share(value: Any) -> float:
-    if not 0 <= (share := _finite(value)) <= 1:
-        raise ValueError(f"{share} is not within 0..1")
-    return share
-
-
-def _finite(value: Any) -> float:
-    if not math.isfinite(number := float(value)):
-        raise ValueError(f"{number} is not a number")
-    return number
-
-
-def _natural(value: Any) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{value!r:.80} is not a count")
-    return value

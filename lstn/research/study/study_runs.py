@@ -171,7 +171,7 @@ def _sweep(checkpoint: Path, test: Split, device: torch.device) -> tuple[float, 
 
 
 @torch.no_grad()
-def _theta(model: Classifier, test: Split) -> tuple[tuple[tuple[float, ...], ...], ...]:
+def _theta(model: Classifier, test: Split) -> tuple[ThetaMatrix, ...]:
     """Return theta of the shown test images, (n, 2, 3)."""
     pixels = np.stack([test[index][0] for index in spaced(len(test), SHOWN)])
     _, theta = model.eval().transform(torch.from_numpy(pixels))
