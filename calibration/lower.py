@@ -10,7 +10,7 @@ from lstn.calibration.half import half_model
 from lstn.calibration.kept_layers import LAYERS, all_kept, layer_names, lowered_nodes
 from lstn.calibration.quantize import quantized_model
 from lstn.calibration.ranges import Ranges
-from lstn.contract import METADATA_KEY, Contract
+from lstn.contract import Contract
 from lstn.errors import ArtifactError
 from lstn.formats.onnx_file import read_model
 from lstn.precision import Precision
@@ -45,7 +45,7 @@ def load_float32(path: Path) -> tuple[Contract, onnx.ModelProto]:
 def lowered_model(
     model: onnx.ModelProto, precision: Precision, kept: frozenset[str], ranges: Ranges | None
 ) -> onnx.ModelProto:
-    """Return `model` with all layers but `kept` in lower precision; contract, inputs and outputs stay what they are.
+    """Return `model` with all layers but `kept` in lower precision; metadata, inputs and outputs stay what they are.
 
     kept:   layers that stay float32, as `lstn.calibration.kept_layers.kept_layers` returns them
     ranges: for int8 and fp8
@@ -58,8 +58,7 @@ def lowered_model(
     if not any(node.op_type in LAYERS for node in model.graph.node if node.name in names):
         raise all_kept()
     lowered = half_model(model, precision, kept) if ranges is None else quantized_model(model, precision, kept, ranges)
-    contract = next(entry.value for entry in model.metadata_props if entry.key == METADATA_KEY)
     del lowered.metadata_props[:]
-    lowered.metadata_props.add(key=METADATA_KEY, value=contract)
+    lowered.metadata_props.extend(model.metadata_props)
     lowered.producer_name, lowered.producer_version = model.producer_name, model.producer_version
     return lowered

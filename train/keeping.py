@@ -7,9 +7,10 @@ from pathlib import Path
 from lstn.data.dataset import DataSet
 from lstn.errors import ArtifactError
 from lstn.files import write_text
+from lstn.formats.training_record import Training
 from lstn.health.run_health import METRICS, Epoch
 from lstn.nn.backbones import FOREIGN
-from lstn.nn.checkpoint import CHECKPOINT, Checkpoint, Training, load_checkpoint, write_checkpoint
+from lstn.nn.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, write_checkpoint
 from lstn.train.options import Options
 from lstn.train.run_state import LAST, Run, write_state
 

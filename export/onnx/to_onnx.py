@@ -19,6 +19,7 @@ from lstn.export.plugin.node import fuse_sampler
 from lstn.files import replacing
 from lstn.formats.node_names import ModelPart, layer_of, part_of
 from lstn.formats.onnx_file import MAX_BYTES
+from lstn.formats.training_record import TRAINING_KEY, Training
 from lstn.images import Pixels
 
 OPSET = 18
@@ -38,13 +39,22 @@ _BESIDE_WEIGHTS = 16 << 20
 _SAMPLER = {"mode": b"bilinear", "padding_mode": b"zeros", "align_corners": 0}
 
 
-def write_onnx(model: nn.Module, path: Path, contract: Contract, images: Pixels, *, fused: bool = False) -> Agreement:
+def write_onnx(
+    model: nn.Module,
+    path: Path,
+    contract: Contract,
+    images: Pixels,
+    *,
+    fused: bool = False,
+    training: Training | None = None,
+) -> Agreement:
     """Export `model` to `path`, and compare the two on `images` before the file gets its name.
 
     model:  in evaluation mode, on the CPU; pixels (N, H, W, 3) uint8 -> logits (N, K) float32, and theta (N, 2, 3)
             float32 unless the contract's loc is NONE
     images: (N, H, W, 3) uint8 RGB of the contract's size, at least one
     fused:  write grid and sampler as one node, `lstn::AffineGridSample`, and what it computes beside it
+    training: what the model was trained on, for later commands; None if nobody knows
 
     The same weights make the same bytes. Whatever goes wrong, a file that stood at `path` before still does.
 
@@ -54,12 +64,15 @@ def write_onnx(model: nn.Module, path: Path, contract: Contract, images: Pixels,
         LstnError: the model can't be exported, or the file can't be written.
     """
     with replacing(path) as temporary:
-        temporary.write_bytes(onnx_from_torch(model, contract, fused=fused).SerializeToString(deterministic=True))
+        proto = onnx_from_torch(model, contract, fused=fused, training=training)
+        temporary.write_bytes(proto.SerializeToString(deterministic=True))
         return verify_onnx(temporary, model, contract, images)
 
 
-def onnx_from_torch(model: nn.Module, contract: Contract, *, fused: bool = False) -> onnx.ModelProto:
-    """Trace `model` into one ONNX graph with a dynamic batch, which carries the contract and its own weights.
+def onnx_from_torch(
+    model: nn.Module, contract: Contract, *, fused: bool = False, training: Training | None = None
+) -> onnx.ModelProto:
+    """Trace `model` into one ONNX graph with a dynamic batch, which carries contract, training record and weights.
 
     The exporter folds each BatchNorm that follows a convolution into its weights; DenseNet's other half, which
     precede one and follow a concatenation, stay.
@@ -95,7 +108,10 @@ def onnx_from_torch(model: nn.Module, contract: Contract, *, fused: bool = False
             hint="lstn --debug export … shows where",
         ) from error
     assert program is not None  # it is None without dynamo
-    return _finished(program.model_proto, contract, fused=fused)
+    finished = _finished(program.model_proto, contract, fused=fused)
+    if training is not None:
+        finished.metadata_props.add(key=TRAINING_KEY, value=training.to_json())
+    return finished
 
 
 def _check_asked(contract: Contract, *, fused: bool) -> None:

@@ -49,7 +49,7 @@ def write_openvino(onnx_file: Path, xml: Path, images: Pixels) -> tuple[Record, 
     model = _read(ov, onnx_file)
     precision = _precision(model, onnx_file)
     unknown = secrets.token_hex(32)  # the hash of weights that aren't written yet, and in nobody's labels
-    record = Record(contract, unknown, sha256_of(onnx_file), ov.__version__, precision)
+    record = Record(contract, unknown, sha256_of(onnx_file), ov.__version__, precision, onnx.training)
     _describe(model, record)
     with replacing(bin_path(xml)) as weights, TemporaryDirectory(dir=xml.parent, prefix=f".{xml.name}.") as folder:
         written = Path(folder) / "model.xml"

@@ -46,7 +46,7 @@ def write_plan(
         KeyboardInterrupt: Ctrl-C.
     """
     check_tuning(settings)
-    contract, _ = read_model(onnx_file)
+    contract, onnx = read_model(onnx_file)
     check_size(contract, settings.profiles)
     if settings.log_file is not None:
         check_outputs([OutputFile(settings.log_file, LOG, "--build-log"), *plan_outputs(plan)], inputs=[onnx_file])
@@ -68,6 +68,7 @@ def write_plan(
             hardware_compatible=settings.tuning.hardware_compatible,
             version_compatible=settings.tuning.version_compatible,
             dla_core=settings.tuning.dla_core,
+            training=onnx.training,
         )
         write_text(sidecar_path(plan), sidecar.to_json())
     return sidecar

@@ -36,7 +36,7 @@ def calibrate(
         typer.Option(
             metavar="DATA",
             help="As in lstn train: ranges come from its training images, the cost from its validation images.",
-            show_default="the run's",
+            show_default="what the model was trained on",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path(),
@@ -89,7 +89,7 @@ def calibrate(
             metavar="N",
             min=0,
             help="Of the data set's splits and the images drawn.",
-            show_default="the run's; else 0 if no split depends on it",
+            show_default="the model's own; else 0 if no split depends on it",
         ),
     ] = None,
 ) -> None:
@@ -99,12 +99,10 @@ def calibrate(
     logits, and how far the warps move in pixels.
     """
     from lstn.calibration.calibrating import CalibrationSettings, calibrate, checked, lowered_outputs
+    from lstn.data.trained_on import data_and_seed
+    from lstn.formats.inspection import training_of
 
     ready = source is not None and source.suffix == ".onnx"
-    if ready and data is None:
-        raise UsageError(
-            f"{source} doesn't say what it was trained on", hint="add --data digits, or --data folder:PATH"
-        )
     if not precision.quantized and (images != _IMAGES or ranges is not RangeMethod.MINMAX):
         raise UsageError("--images and --ranges are for int8 and fp8: half precision needs no ranges")
     onnx_file = source if source is not None and ready else out / "model.onnx"
@@ -114,8 +112,8 @@ def calibrate(
     )
     settings = CalibrationSettings(
         precision=precision,
-        data=str(data),
-        seed=seed,
+        data="",
+        seed=None,
         images=images,
         method=ranges,
         keep=None if keep is None else tuple(keep),
@@ -124,15 +122,16 @@ def calibrate(
         max_drift_px=max_drift_px,
         force=force,
     )
+    checkpoint = None
     if not ready:
         say_loading(f"lowering {source or 'the newest run'} to {precision.value}")
         from lstn.nn.checkpoint import load_checkpoint
 
         checkpoint = load_checkpoint(checkpoint_of(source))
-        training = checkpoint.training
-        settings = replace(
-            settings, data=training.data if data is None else data, seed=training.seed if seed is None else seed
-        )
+    training = training_of(onnx_file) if checkpoint is None else checkpoint.training
+    named, drawn = data_and_seed(source, training, data, seed)
+    settings = replace(settings, data=named, seed=drawn)
+    if checkpoint is not None:
         checked(checkpoint.contract, checkpoint.layers, settings)
         export_onnx(checkpoint, onnx_file)
     show(calibrate(onnx_file, out, settings), settings)

@@ -15,7 +15,7 @@ from lstn.formats.outputs import EVALUATION, PAGE, check_outputs, files_of, want
 from lstn.health.run_files import checkpoint_of
 from lstn.machine.gpu import Device
 from lstn.machine.memory import batch_of
-from lstn.terminal import note, note_once, warn
+from lstn.terminal import note, note_once
 from lstn.waiting import say_loading, working
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from lstn.data.splits import AnySplit
     from lstn.evaluation.disturb import Disturbance
     from lstn.evaluation.measuring import Classify, Evaluation
-    from lstn.nn.checkpoint import Training
+    from lstn.formats.training_record import Training
 
 _BATCH = 64
 _PIPE_WIDTH = 100
@@ -44,7 +44,7 @@ def evaluate(
         typer.Option(
             metavar="DATA",
             help="As in lstn train, or new images: a folder may have fewer classes than the model.",
-            show_default="a run's own",
+            show_default="what the model was trained on",
         ),
     ] = None,
     split: Annotated[
@@ -75,7 +75,7 @@ def evaluate(
             metavar="N",
             min=0,
             help="Of the data set's splits or drawing.",
-            show_default="a run's own; else 0 if no split depends on it",
+            show_default="the model's own; else 0 if no split depends on it",
         ),
     ] = None,
 ) -> None:
@@ -84,21 +84,19 @@ def evaluate(
     Shows top-1, top-5, the worst classes and the most frequent confusions. --rotate, --scale and --shift repeat this on
     images changed by known amounts, bilinear and black outside, one change at a time.
     """
+    from lstn.data.trained_on import split_to_test
     from lstn.evaluation.measuring import Evaluation, page, report, score
 
     wanted = {"rotate": rotate, "scale": scale, "shift": shift}
     disturbances = tuple(each for name, text in wanted.items() for each in _disturbances(name, text))
     outputs = (wanted_output("--json", json_, EVALUATION), wanted_output("--html", html, PAGE))
     check_outputs(outputs, inputs=files_of(file))
-    with _opened(file, data, seed, device) as (contract, named, data_set, own, classify, most):
+    with _opened(file, data, seed, device) as (contract, named, data_set, training, classify, most):
         batch = batch_of(contract.image_hw, min(most, _BATCH))
         if data_set.found:
             note_once(data_set.found)
-        chosen = split or _default_split(data_set, own=own)
+        chosen = split or split_to_test(training, data_set, named)
         images = data_set.split(chosen)
-        if split is None and chosen == "all":
-            warn(f"all {len(images)} images are taken as test images of {named}: if the model was trained on some of "
-                 "them, add --split test and the --seed of its training")  # fmt: skip
         with working(f"classifying {len(images):,} images of {named}", len(images)) as advance:
             plain, *others = score(classify, images, contract.labels, disturbances, batch=batch, advance=advance)
     sweeps = tuple(zip(disturbances, others, strict=True))
@@ -111,11 +109,6 @@ def evaluate(
     if html is not None:
         write_text(html, page(evaluation))
         note(f"report: {html}")
-
-
-def _default_split(data: "DataSet", *, own: bool) -> "AnySplit":
-    """All of a folder that lstn would divide by a seed, which means nothing for images that nothing was trained on."""
-    return "all" if data.whole and "test" in data.by_seed and not own else "test"
 
 
 def _disturbances(name: str, text: str) -> Iterator["Disturbance"]:
@@ -136,10 +129,11 @@ def _disturbances(name: str, text: str) -> Iterator["Disturbance"]:
 @contextmanager
 def _opened(
     file: Path, data: str | None, seed: int | None, device: Device
-) -> Iterator[tuple["Contract", str, "DataSet", bool, "Classify", int]]:
-    """Yield the model's contract, the data set's name and images, whether it is known to have been trained on them,
-    pixels -> logits, and how many images that takes."""
+) -> Iterator[tuple["Contract", str, "DataSet", "Training | None", "Classify", int]]:
+    """Yield the model's contract, the data set's name and images, what the model was trained on, pixels -> logits, and
+    how many images that takes."""
     from lstn.data.dataset import open_data_of
+    from lstn.data.trained_on import data_and_seed
 
     if file.is_dir() or file.suffix == ".safetensors":
         say_loading(f"evaluating {file}")
@@ -147,27 +141,19 @@ def _opened(
         from lstn.nn.device import choose_device
 
         opened = open_checkpoint(checkpoint_of(file), choose_device(device.value))
-        named = opened.training.data if data is None else data
-        own_seed = opened.training.seed if seed is None else seed
-        images = open_data_of(opened.contract, named, seed=own_seed)
-        yield opened.contract, named, images, _is_own(opened.training, named, images), opened.classify, _BATCH
+        named, drawn = data_and_seed(file, opened.training, data, seed)
+        images = open_data_of(opened.contract, named, seed=drawn)
+        yield opened.contract, named, images, opened.training, opened.classify, _BATCH
         return
-    if data is None:
-        raise UsageError(f"{file} doesn't say what it was trained on", hint="add --data digits, or --data folder:PATH")
+    from lstn.formats.inspection import training_of
     from lstn.runtime.engines.opening import open_engine
 
-    with open_engine(file, device=device, spin=False) as engine:
-        images = open_data_of(engine.contract, data, seed=seed)
-        yield engine.contract, data, images, False, lambda pixels: engine.infer(pixels).logits, engine.max_batch
-
-
-def _is_own(training: "Training", named: str, images: "DataSet") -> bool:
-    """Say whether a checkpoint was trained on these images, under this name or another."""
-    from lstn.data.dataset import located
-
-    if located(training.data) == located(named):
-        return True
-    return "train" in images.by_seed and bool(training.images) and images.train.fingerprint == training.images
+    opening = open_engine(file, device=device, spin=False)
+    training = training_of(file)
+    named, drawn = data_and_seed(file, training, data, seed)
+    with opening as engine:
+        images = open_data_of(engine.contract, named, seed=drawn)
+        yield engine.contract, named, images, training, lambda pixels: engine.infer(pixels).logits, engine.max_batch
 
 
 def _show(evaluation: "Evaluation") -> None:

@@ -20,6 +20,7 @@ from lstn.cli.export_elsewhere import export_script, export_triton, refuse_gaps
 from lstn.cli.export_plan import export_plan, look_ahead
 from lstn.cli.export_run import export_onnx
 from lstn.errors import LstnError, UsageError
+from lstn.formats.inspection import training_of
 from lstn.formats.outputs import check_folder, check_outputs
 from lstn.formats.plan_file import Flavour
 from lstn.health.run_files import checkpoint_of
@@ -29,7 +30,7 @@ from lstn.waiting import say_loading, working
 
 if TYPE_CHECKING:
     from lstn.calibration.calibrating import CalibrationSettings
-    from lstn.nn.checkpoint import Training
+    from lstn.formats.training_record import Training
 
 _DEFAULT_BATCH = "1,8,32"
 
@@ -178,14 +179,18 @@ def export(
     )
     if triton is not None:
         check_folder("--triton", triton)
-    training = None
-    if not ready:
+    if ready:
+        training, lowering = training_of(onnx_file), None
+        if training is not None and precision is not None:
+            lowering = _lowering(precision, training, force=force)
+    else:
         training, lowering = _export_run(run, onnx_file, precision, fused=sampler is Sampler.FUSED, force=force)
-        if lowering is not None:
-            onnx_file = _lower(onnx_file, out, lowering)
+    float32_file = onnx_file
+    if lowering is not None:
+        onnx_file = _lower(onnx_file, out, lowering)
     if engine is ExportFormat.ONNX or script:
         if precision is not None and not script:
-            compare_speed(out / "model.onnx", onnx_file, precision)
+            compare_speed(float32_file, onnx_file, precision)
         if settings is not None:  # --script
             export_script(onnx_file, settings)
         elif triton is not None:
@@ -199,7 +204,7 @@ def export(
         if settings is None:
             _export_openvino(onnx_file, made, training)
             if precision is not None:
-                compare_speed(out / "model.onnx", made, precision)
+                compare_speed(float32_file, made, precision)
         else:
             export_plan(onnx_file, made, settings)
     except KeyboardInterrupt:
@@ -208,7 +213,7 @@ def export(
         raise typer.Exit(130) from None
     except LstnError as error:
         _warn_of_stale(out, onnx_file)
-        if ready:
+        if ready and lowering is None:
             raise
         instead = f"run it here with: lstn infer images/ --engine {onnx_file}"
         hint = f"{instead}; {error.hint}" if error.hint else instead
@@ -227,12 +232,18 @@ def _export_run(
     checkpoint, settings = load_checkpoint(checkpoint_of(run)), None
     training = checkpoint.training
     if precision is not None:
-        from lstn.calibration.calibrating import CalibrationSettings, checked
+        from lstn.calibration.calibrating import checked
 
-        settings = CalibrationSettings(precision=precision, data=training.data, seed=training.seed, force=force)
+        settings = _lowering(precision, training, force=force)
         checked(checkpoint.contract, checkpoint.layers, settings)
     export_onnx(checkpoint, onnx_file, fused=fused)
     return training, settings
+
+
+def _lowering(precision: Precision, training: "Training", *, force: bool) -> "CalibrationSettings":
+    from lstn.calibration.calibrating import CalibrationSettings
+
+    return CalibrationSettings(precision=precision, data=training.data, seed=training.seed, force=force)
 
 
 def _lower(onnx_file: Path, out: Path, settings: "CalibrationSettings") -> Path:
@@ -244,7 +255,7 @@ def _lower(onnx_file: Path, out: Path, settings: "CalibrationSettings") -> Path:
 
 
 def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") -> None:
-    """Compare on images of the data set in `training`; an ONNX file alone, which doesn't know its own, gets digits."""
+    """Compare on images that the model was trained on; an ONNX file of lstn 0.1, which doesn't say, gets digits."""
     from lstn.export.onnx.verify_onnx import sample_images
     from lstn.export.openvino.to_openvino import write_openvino
     from lstn.formats.onnx_file import read_model

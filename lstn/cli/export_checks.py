@@ -4,6 +4,7 @@ from enum import Enum
 from pathlib import Path
 
 from lstn.errors import UsageError
+from lstn.formats.inspection import training_of
 from lstn.formats.outputs import LOG, ONNX, SCRIPT, OutputFile, openvino_outputs, plan_outputs
 from lstn.formats.plan_file import Flavour
 from lstn.precision import Precision, RangeMethod
@@ -58,7 +59,7 @@ def refuse_run(run: Path | None, engine: ExportFormat, sampler: Sampler, triton:
 
 def refuse_precision(precision: Precision, engine: ExportFormat, targets: tuple[str, ...], run: Path | None) -> None:
     """Refuse what the engine can't run, or what can't be lowered here."""
-    if run is not None and run.suffix == ".onnx":
+    if run is not None and run.suffix == ".onnx" and training_of(run) is None:
         raise UsageError(
             f"--precision: {run} doesn't say what it was trained on",
             hint=f"use: lstn calibrate {run} --precision {precision.value} --data digits, or --data folder:PATH",

@@ -27,5 +27,7 @@ def export_onnx(
         note(f"  likely cure: {chance_cure()}")
     images = sample_images(training.data, contract.image_hw, seed=training.seed)
     with working(f"exporting {contract.loc.value} + {contract.backbone}, and comparing with PyTorch"):
-        agreement = write_onnx(checkpoint.model, onnx_file, contract, images, fused=fused)
+        agreement = write_onnx(
+            checkpoint.model, onnx_file, contract, images, fused=fused, training=training if training.data else None
+        )
     tell(f"{onnx_file}  {file_size(onnx_file)}  {agreement.images} images against PyTorch: {agreement}")

@@ -1,17 +1,21 @@
 """Inspection of a file: contract, inputs, outputs and content, read with the standard library alone."""
 
-import json
 import math
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated, Any
+
+from msgspec import Meta
 
 from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.formats.onnx_file import read_onnx
 from lstn.formats.openvino_file import bin_path, check_weights, read_xml
 from lstn.formats.plan_file import MAGIC, Sidecar, Tensor, read_header, read_sidecar
+from lstn.formats.training_record import TRAINING_KEY, Training
+from lstn.reading.checked_json import Natural, checked, parsed
 from lstn.terminal import file_size
 
 _MAX_HEADER = 64 << 20
@@ -24,10 +28,20 @@ _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
 
 @dataclass(frozen=True, slots=True)
+class _StoredTensor:
+    """A tensor in a safetensors header."""
+
+    dtype: str
+    shape: Annotated[tuple[Annotated[int, Meta(ge=0, lt=_MAX_ELEMENTS)], ...], Meta(max_length=_MAX_DIMENSIONS)]
+    data_offsets: tuple[Natural, Natural]
+
+
+@dataclass(frozen=True, slots=True)
 class Inspection:
     """What a file says of itself.
 
     facts:     name -> value, in the order to show them
+    training:  what it was trained on; None if the file doesn't say
     operators: how often each occurs, for an ONNX or OpenVINO model
     problem:   what is wrong with the file although it can be read this far, or None
     """
@@ -39,6 +53,7 @@ class Inspection:
     outputs: tuple[Tensor, ...] = ()
     operators: Mapping[str, int] = field(default_factory=dict)
     problem: LstnError | None = None
+    training: Training | None = None
 
 
 def inspect_file(path: Path) -> Inspection:
@@ -71,6 +86,22 @@ def inspect_file(path: Path) -> Inspection:
         ) from error
 
 
+def training_of(path: Path) -> Training | None:
+    """Return what the model in a file was trained on; None if the file doesn't say.
+
+    Raises:
+        UsageError, ArtifactError: what `inspect_file` raises, or finds to be wrong with the file.
+    """
+    found = inspect_file(path)
+    if found.problem is not None:
+        raise found.problem
+    return found.training
+
+
+def _told(training: Training | None) -> dict[str, str]:
+    return {} if training is None else {"training": training.to_json()[:500]}
+
+
 def _part_of(path: Path) -> str:
     """Return the hint for a file that stands beside what it belongs to."""
     if path.name.endswith(".plan.json"):
@@ -89,7 +120,9 @@ def _onnx(path: Path) -> Inspection:
     facts = {"opset": str(onnx.opset), "written by": onnx.producer or "unknown", "size": file_size(path)}
     constants = sorted(onnx.constants.items(), key=lambda entry: -entry[1])
     facts["constants"] = ", ".join(f"{count} {dtype}" for dtype, count in constants) or "none"
-    return Inspection("ONNX model", onnx.contract, facts, onnx.inputs, onnx.outputs, onnx.operators, problem)
+    facts |= _told(onnx.training)
+    tensors = onnx.inputs, onnx.outputs
+    return Inspection("ONNX model", onnx.contract, facts, *tensors, onnx.operators, problem, onnx.training)
 
 
 def _openvino(path: Path) -> Inspection:
@@ -98,12 +131,14 @@ def _openvino(path: Path) -> Inspection:
     if file.record is not None:
         facts = {"built by": f"OpenVINO {file.record.version}", "precision": file.record.precision} | facts
         facts |= {"SHA-256 of weights": file.record.bin_sha256, "of ONNX file": file.record.onnx_sha256}
-    contract, problem = None if file.record is None else file.record.contract, None
+        facts |= _told(file.record.training)
+    contract, training = (None, None) if file.record is None else (file.record.contract, file.record.training)
+    problem = None
     try:
         check_weights(path, file)
     except ArtifactError as error:
         problem = error
-    return Inspection(kind, contract, facts, file.inputs, file.outputs, file.operators, problem)
+    return Inspection(kind, contract, facts, file.inputs, file.outputs, file.operators, problem, training)
 
 
 def _plan(path: Path) -> Inspection:
@@ -125,7 +160,8 @@ def _plan(path: Path) -> Inspection:
         facts["built by"] += " and runs with newer ones"
     if sidecar.dla_core is not None:
         facts["DLA core"] = str(sidecar.dla_core)
-    return Inspection(kind, sidecar.contract, facts, sidecar.inputs, sidecar.outputs)
+    facts |= _told(sidecar.training)
+    return Inspection(kind, sidecar.contract, facts, sidecar.inputs, sidecar.outputs, training=sidecar.training)
 
 
 def _gpus(sidecar: Sidecar) -> str:
@@ -147,16 +183,17 @@ def _checkpoint(path: Path) -> Inspection:
         "parameters": f"{sum(weights):,}",
         "dtypes": ", ".join(sorted({dtype for dtype, _ in tensors.values()})),
         "size": file_size(path),
-        **{name.removeprefix(f"{METADATA_KEY}."): str(value)[:500] for name, value in metadata.items()},
+        **{name.removeprefix(f"{METADATA_KEY}."): value[:500] for name, value in metadata.items()},
     }
     problem = cut
     if contract is None:
         problem = ArtifactError(f"{path}: no contract, so it wasn't written by lstn", hint="make one with: lstn train")
-    read = None if contract is None else Contract.from_json(str(contract), source=str(path))
-    return Inspection("checkpoint", read, facts, problem=problem)
+    read = None if contract is None else Contract.from_json(contract, source=str(path))
+    training = None if TRAINING_KEY not in metadata else Training.from_json(metadata[TRAINING_KEY], source=str(path))
+    return Inspection("checkpoint", read, facts, problem=problem, training=training)
 
 
-def _safetensors_header(path: Path) -> tuple[dict[str, tuple[str, int]], dict[str, object], int]:
+def _safetensors_header(path: Path) -> tuple[dict[str, tuple[str, int]], dict[str, str], int]:
     """Return name -> (dtype, number of elements), the metadata, and how many bytes are missing at the file's end."""
     damaged = ArtifactError(f"{path}: not a safetensors file, or its header is damaged")
     try:
@@ -164,26 +201,11 @@ def _safetensors_header(path: Path) -> tuple[dict[str, tuple[str, int]], dict[st
             (length,) = struct.unpack("<Q", file.read(8))
             if length > _MAX_HEADER:
                 raise damaged
-            header = json.loads(file.read(length))
-        metadata = dict(header.pop("__metadata__", {}))
-        tensors = {name: (str(each["dtype"]), _elements(each["shape"])) for name, each in header.items()}
-        end = max((int(each["data_offsets"][1]) for each in header.values()), default=0)
-        return tensors, metadata, max(0, 8 + length + end - path.stat().st_size)
-    except (
-        OSError,
-        struct.error,
-        ValueError,
-        KeyError,
-        TypeError,
-        OverflowError,
-        AttributeError,
-        IndexError,
-        RecursionError,
-    ) as error:
+            header = checked(parsed(file.read(length)), dict[str, Any])
+        metadata = checked(header.pop("__metadata__", {}), dict[str, str])
+        tensors = checked(header, dict[str, _StoredTensor])
+        end = max((each.data_offsets[1] for each in tensors.values()), default=0)
+        sizes = {name: (each.dtype, math.prod(each.shape)) for name, each in tensors.items()}
+        return sizes, metadata, max(0, 8 + length + end - path.stat().st_size)
+    except (OSError, struct.error, ValueError) as error:
         raise damaged from error
-
-
-def _elements(shape: list[int]) -> int:
-    if len(shape) > _MAX_DIMENSIONS or not all(isinstance(size, int) and 0 <= size < _MAX_ELEMENTS for size in shape):
-        raise ValueError(f"no shape: {shape!r:.80}")
-    return math.prod(shape)

@@ -18,6 +18,7 @@ from typing import TypeAlias
 from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError
 from lstn.formats.plan_file import Tensor
+from lstn.formats.training_record import TRAINING_KEY, Training
 
 MAX_BYTES = (1 << 31) - 1
 """A protobuf message can't be larger, and a model is to stay one file."""
@@ -72,6 +73,7 @@ class OnnxFile:
     """What an ONNX file says of itself.
 
     contract:  None for a file that lstn didn't write
+    training:  what it was trained on; None if the file doesn't say
     inputs, outputs: of the graph; a shape holds -1 where a size is left open
     operators: how often each occurs, nested graphs included; `domain::name` outside ONNX's own domain
     nodes:     of the graph itself, in its order
@@ -80,6 +82,7 @@ class OnnxFile:
     """
 
     contract: Contract | None
+    training: Training | None
     producer: str
     opset: int
     inputs: tuple[Tensor, ...]
@@ -149,10 +152,11 @@ class _ProtobufReader:
         if not graphs:
             raise ValueError("it holds no graph")
         metadata = {_text(pair.get(1, _EMPTY)): _text(pair.get(2, _EMPTY)) for pair in pairs}
-        contract = metadata.get(METADATA_KEY)
+        contract, training = metadata.get(METADATA_KEY), metadata.get(TRAINING_KEY)
         self._walk(data, "ModelProto", 0, counted=False)
         return OnnxFile(
             contract=None if contract is None else Contract.from_json(contract, source=self._source),
+            training=None if training is None else Training.from_json(training, source=self._source),
             producer="".join(_text(value) for value in self._all(data, 2)),
             opset=self._opset(data),
             inputs=self._tensors(graphs[-1], 11),

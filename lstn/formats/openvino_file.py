@@ -15,6 +15,8 @@ from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError
 from lstn.files import sha256_of
 from lstn.formats.plan_file import Tensor
+from lstn.formats.training_record import Training, unfolded
+from lstn.reading.checked_json import checked, damaged, parsed, read_bytes
 
 _REBUILD = "make both again with: lstn export --engine openvino"
 
@@ -45,6 +47,7 @@ class Record:
 
     version:   of the OpenVINO that wrote it
     precision: the lowest that values have: fp32, fp16, bf16 or int8
+    training:  what the model was trained on, or None
     """
 
     contract: Contract
@@ -52,10 +55,12 @@ class Record:
     onnx_sha256: str
     version: str
     precision: str
+    training: Training | None = None
 
     def to_json(self) -> str:
-        """Return the record as JSON; the contract stays the one string that it is everywhere."""
-        return json.dumps(asdict(self) | {"contract": self.contract.to_json()})
+        """Return the record as JSON; contract and training stay the strings that they are everywhere."""
+        texts = {"contract": self.contract.to_json(), "training": self.training and self.training.to_json()}
+        return json.dumps(asdict(self) | texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +90,7 @@ def read_xml(path: Path) -> OpenVinoFile:
         ArtifactError: unreadable, too large, no OpenVINO model, cut off, or with a damaged record or contract.
     """
     try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_BYTES + 1)
-        if len(data) > _MAX_BYTES:
-            raise ArtifactError(f"{path}: larger than {_MAX_BYTES >> 20} MiB; the .xml of a model holds no weights")
-        return _XmlReader(str(path)).read(data)
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror or error}") from error
+        return _XmlReader(str(path)).read(read_bytes(path, most=_MAX_BYTES, what="a model without its weights"))
     except (ValueError, ExpatError) as error:
         raise ArtifactError(
             f"{path}: not an OpenVINO model, or cut off ({error})", hint="make one with: lstn export --engine openvino"
@@ -221,13 +220,6 @@ class _XmlReader:
 
 def _record(text: str, source: str) -> Record:
     try:
-        fields = json.loads(text)
-        return Record(
-            contract=Contract.from_json(str(fields["contract"]), source=source),
-            bin_sha256=str(fields["bin_sha256"]),
-            onnx_sha256=str(fields["onnx_sha256"]),
-            version=str(fields["version"]),
-            precision=str(fields["precision"]),
-        )
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ArtifactError(f"{source}: its metadata is damaged ({error!r:.200})", hint=_REBUILD) from error
+        return checked(unfolded(parsed(text), source=source), Record)
+    except ValueError as error:
+        raise damaged(source, "metadata", error, hint=_REBUILD) from error

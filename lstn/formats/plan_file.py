@@ -2,13 +2,18 @@
 
 import json
 import struct
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from enum import Enum
 from pathlib import Path
+from typing import Annotated
+
+from msgspec import Meta
 
 from lstn.contract import Contract
 from lstn.errors import ArtifactError
 from lstn.files import sha256_of
+from lstn.formats.training_record import Training, unfolded
+from lstn.reading.checked_json import Count, checked, damaged, parsed, read_bytes
 
 _HEADER_BYTES = 64
 _MAX_SIDECAR = 8 << 20
@@ -67,6 +72,7 @@ class Sidecar:
     hardware_compatible: runs on other GPUs from Ampere on too
     version_compatible:  runs with newer versions of TensorRT too; such a plan holds code for the host
     dla_core:            the DLA that runs part of it, or None
+    training:            what the model was trained on, or None
     """
 
     contract: Contract
@@ -75,14 +81,15 @@ class Sidecar:
     flavour: Flavour
     version: str
     targets: tuple[str, ...]
-    profiles: tuple[tuple[int, int, int], ...]
+    profiles: Annotated[tuple[tuple[Count, Count, Count], ...], Meta(min_length=1)]
     precision: str
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     gpu: str = ""
     hardware_compatible: bool = False
     version_compatible: bool = False
-    dla_core: int | None = None
+    dla_core: Annotated[int, Meta(ge=0, lt=_MAX_DLA_CORES)] | None = None
+    training: Training | None = None
 
     @property
     def batch(self) -> tuple[int, int, int]:
@@ -99,8 +106,13 @@ class Sidecar:
         )
 
     def to_json(self) -> str:
-        """Return the sidecar as indented JSON; the contract stays the one string that it is everywhere."""
-        return json.dumps(asdict(self) | {"contract": self.contract.to_json(), "flavour": self.flavour.value}, indent=1)
+        """Return the sidecar as indented JSON; contract and training stay the strings that they are everywhere."""
+        texts = {"contract": self.contract.to_json(), "training": self.training and self.training.to_json()}
+        return json.dumps(asdict(self) | texts | {"flavour": self.flavour.value}, indent=1)
+
+
+_REQUIRED = {each.name for each in fields(Sidecar)} - {"training"}
+"""Sidecars of lstn 0.1 have no training record."""
 
 
 def runs_compatible_plans(target: str) -> bool:
@@ -147,18 +159,9 @@ def read_sidecar(plan: Path) -> Sidecar:
         ArtifactError: no sidecar, a damaged one, or one that describes other bytes.
     """
     path = sidecar_path(plan)
-    try:
-        with path.open("rb") as file:
-            data = file.read(_MAX_SIDECAR + 1)
-    except FileNotFoundError as error:
-        raise ArtifactError(
-            f"{path}: missing, and it says what {plan.name} is", hint="keep the two files together"
-        ) from error
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror or error}") from error
-    if len(data) > _MAX_SIDECAR:
-        raise ArtifactError(f"{path}: larger than {_MAX_SIDECAR >> 20} MiB")
-    sidecar = _parse(data, path)
+    if not path.exists():
+        raise ArtifactError(f"{path}: missing, and it says what {plan.name} is", hint="keep the two files together")
+    sidecar = _parse(read_bytes(path, most=_MAX_SIDECAR, what="a sidecar"), path)
     if sidecar.plan_sha256 != sha256_of(plan):
         raise ArtifactError(
             f"{path}: describes another plan, or {plan.name} is damaged (its SHA-256 differs)",
@@ -169,53 +172,10 @@ def read_sidecar(plan: Path) -> Sidecar:
 
 def _parse(data: bytes, path: Path) -> Sidecar:
     try:
-        fields = json.loads(data)
-        contract = Contract.from_json(str(fields["contract"]), source=str(path))
-        return Sidecar(
-            contract=contract,
-            plan_sha256=str(fields["plan_sha256"]),
-            onnx_sha256=str(fields["onnx_sha256"]),
-            flavour=Flavour(fields["flavour"]),
-            version=str(fields["version"]),
-            targets=tuple(str(target) for target in fields["targets"]),
-            profiles=_profiles(fields["profiles"]),
-            precision=str(fields["precision"]),
-            inputs=_tensors(fields["inputs"]),
-            outputs=_tensors(fields["outputs"]),
-            gpu=str(fields["gpu"]),
-            hardware_compatible=fields["hardware_compatible"] is True,
-            version_compatible=fields["version_compatible"] is True,
-            dla_core=_dla_core(fields["dla_core"]),
-        )
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise ArtifactError(
-            f"{path}: damaged sidecar ({error!r})", hint="rebuild the plan with: lstn export"
-        ) from error
-
-
-def _profiles(rows: list[list[int]]) -> tuple[tuple[int, int, int], ...]:
-    profiles = []
-    for row in rows:
-        low, optimum, high = (int(size) for size in row)
-        if not 1 <= low <= optimum <= high:
-            raise ValueError(f"no profile: {row!r:.80}")
-        profiles.append((low, optimum, high))
-    if not profiles:
-        raise ValueError("no profile")
-    return tuple(profiles)
-
-
-def _dla_core(core: int | None) -> int | None:
-    if core is not None and int(core) not in range(_MAX_DLA_CORES):
-        raise ValueError(f"no DLA core: {core!r:.80}")
-    return None if core is None else int(core)
-
-
-def _tensors(rows: list[dict[str, object]]) -> tuple[Tensor, ...]:
-    tensors = []
-    for row in rows:
-        shape = row["shape"]
-        if not isinstance(shape, list):
-            raise TypeError("a tensor's shape is not a list")
-        tensors.append(Tensor(str(row["name"]), str(row["dtype"]), tuple(int(size) for size in shape)))
-    return tuple(tensors)
+        sidecar = checked(unfolded(parsed(data), source=str(path)), Sidecar, required=_REQUIRED)
+        for low, optimum, high in sidecar.profiles:
+            if not low <= optimum <= high:
+                raise ValueError(f"profiles: expected sizes in ascending order, found {low}, {optimum}, {high}")
+    except ValueError as error:
+        raise damaged(path, "sidecar", error, hint="rebuild the plan with: lstn export") from error
+    return sidecar

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from lstn.imports import lazily
 
 if TYPE_CHECKING:
+    from lstn.formats.training_record import Training
     from lstn.nn.backbones import BACKBONES
-    from lstn.nn.checkpoint import Checkpoint, Training, load_checkpoint, save_checkpoint
+    from lstn.nn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from lstn.nn.classifier import Classifier
     from lstn.nn.forms import BOUNDS
     from lstn.nn.localizers import LOCALIZERS, Localizer, build_localizer
@@ -42,8 +43,9 @@ if not TYPE_CHECKING:
     __getattr__, __dir__ = lazily(
         __name__,
         {
+            "lstn.formats.training_record": "Training",
             "lstn.nn.backbones": "BACKBONES",
-            "lstn.nn.checkpoint": "Checkpoint Training load_checkpoint save_checkpoint",
+            "lstn.nn.checkpoint": "Checkpoint load_checkpoint save_checkpoint",
             "lstn.nn.classifier": "Classifier",
             "lstn.nn.forms": "BOUNDS",
             "lstn.nn.localizers": "LOCALIZERS Localizer build_localizer",

@@ -1,7 +1,6 @@
 """Checkpoints: weights and the contract in one safetensors file. Nothing is ever unpickled."""
 
-import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -12,33 +11,9 @@ from torch import nn
 from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError, UsageError
 from lstn.files import write_bytes
+from lstn.formats.training_record import TRAINING_KEY, Training
 from lstn.health.run_files import CHECKPOINT as CHECKPOINT
-from lstn.health.run_health import share
 from lstn.nn.classifier import Classifier
-
-_TRAINING_KEY = "lstn.training"
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """How the weights came about.
-
-    data:         the data set, as `--data` names it
-    seed:         what the data set was drawn with
-    epoch:        the epoch that the weights are of
-    val_accuracy: share of the validation images classified rightly, 0..1
-    parts:        how the images were divided into splits, in words
-    images:       the fingerprint of the training images; empty for older checkpoints
-    chance:       the validation accuracy up to which a model is at chance, 0..1; None in files of an older lstn
-    """
-
-    data: str
-    seed: int
-    epoch: int
-    val_accuracy: float
-    parts: str = ""
-    images: str = ""
-    chance: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +36,7 @@ class Checkpoint:
 
 def write_checkpoint(path: Path, model: Classifier, contract: Contract, training: Training) -> None:
     """Write weights (named as in `model.state_dict()`), contract and history to `path`, whole or not at all."""
-    metadata = {METADATA_KEY: contract.to_json(), _TRAINING_KEY: json.dumps(asdict(training))}
+    metadata = {METADATA_KEY: contract.to_json(), TRAINING_KEY: training.to_json()}
     write_bytes(path, save(_contiguous(model.state_dict()), metadata))
 
 
@@ -89,19 +64,7 @@ def load_checkpoint(path: str | Path, backbone: nn.Module | None = None) -> Chec
     path = Path(path)
     weights, metadata = read_tensors(path)
     contract = Contract.from_json(_entry(metadata, METADATA_KEY, path), source=str(path))
-    try:
-        fields = json.loads(_entry(metadata, _TRAINING_KEY, path))
-        training = Training(
-            str(fields["data"]),
-            _natural(fields["seed"]),
-            int(fields["epoch"]),
-            float(fields["val_accuracy"]),
-            str(fields.get("parts", "")),
-            str(fields.get("images", "")),
-            None if fields.get("chance") is None else share(fields["chance"]),
-        )
-    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
-        raise ArtifactError(f"{path}: damaged header ({error!r})") from error
+    training = Training.from_json(_entry(metadata, TRAINING_KEY, path), source=str(path))
     try:
         if backbone is None:
             with torch.device("meta"):  # a contract that asks for more than the file holds is to cost no memory
@@ -141,12 +104,6 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         raise ArtifactError(f"{path}: {error.strerror or error}") from error
     except SafetensorError as error:
         raise ArtifactError(f"{path}: not a safetensors file, or cut off ({error})") from error
-
-
-def _natural(value: object) -> int:
-    if not isinstance(value, int) or value < 0:
-        raise ValueError(f"{value!r:.80} is not a seed")
-    return value
 
 
 def _entry(metadata: dict[str, str], key: str, path: Path) -> str:

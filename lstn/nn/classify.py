@@ -8,8 +8,9 @@ import torch
 
 from lstn.contract import Contract
 from lstn.evaluation.measuring import Classify
+from lstn.formats.training_record import Training
 from lstn.images import Pixels
-from lstn.nn.checkpoint import Training, load_checkpoint
+from lstn.nn.checkpoint import load_checkpoint
 
 
 @dataclass(frozen=True, slots=True)

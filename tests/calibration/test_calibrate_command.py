@@ -1,6 +1,7 @@
 """`lstn calibrate`, and `lstn export --precision`, from the words typed to the files left."""
 
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -19,6 +20,7 @@ from lstn.contract import LOGITS, METADATA_KEY, PIXELS, Contract, Loc
 from lstn.data.dataset import open_data
 from lstn.export.onnx.to_onnx import onnx_from_torch
 from lstn.export.onnx.verify_onnx import sample_images
+from lstn.formats.inspection import training_of
 from lstn.formats.onnx_file import read_onnx
 from lstn.formats.onnx_session import OnnxSession
 from lstn.interval import Interval
@@ -156,13 +158,30 @@ def test_a_run_brings_its_own_data_and_its_own_split(run_lstn: RunLstn) -> None:
     assert ranges["data"] == fingerprints[0] != fingerprints[1]
     assert ranges["seed"] == 7
     assert "against PyTorch" in ran.out
-    again = ("calibrate", "model.onnx", "--data", "folder:photos", "--images", "32", "--out", "again")
-    ran = run_lstn(*again)  # the file alone doesn't say which images it was trained on
+    again = ("calibrate", "model.onnx", "--images", "32", "--out", "again")
+    assert run_lstn(*again).code == 0  # the exported file says what it was trained on
+    assert json.loads(Path("again/model.minmax.ranges.json").read_text()) == ranges
+    assert training_of(Path("again/model.int8.onnx")) == Training("folder:photos", 7, 1, 0.5)
+    older = onnx.load("model.onnx")  # one of lstn 0.1 doesn't
+    del older.metadata_props[1:]
+    onnx.save(older, "model.onnx")
+    shutil.rmtree("again")
+    ran = run_lstn(*again)
+    assert (ran.code, "doesn't say what it was trained on" in ran.err) == (2, True)
+    again += ("--data", "folder:photos")
+    ran = run_lstn(*again)
     assert ran.code == 2
     assert "error: --data folder:photos is split by a seed" in ran.err
     assert not Path("again").exists()
     assert run_lstn(*again, "--seed", 7).code == 0
-    assert json.loads(Path("again/model.minmax.ranges.json").read_text()) == ranges
+    assert json.loads(Path("again/model.minmax.ranges.json").read_text())["data"] == ranges["data"]
+
+
+def test_an_older_onnx_file_is_lowered_by_calibrate_alone(run_lstn: RunLstn) -> None:
+    ran = run_lstn("export", "model.onnx", "--engine", "openvino", "--precision", "int8")
+    assert ran.code == 2
+    assert "--precision: model.onnx doesn't say what it was trained on" in ran.err
+    assert "use: lstn calibrate model.onnx --precision int8 --data digits" in ran.err
 
 
 def test_auto_prints_the_path_it_took(run_lstn: RunLstn) -> None:
@@ -197,7 +216,7 @@ def test_nothing_kept_is_said_and_a_model_without_a_warp_has_no_bound_on_it(run_
     ("arguments", "code", "said"),
     [
         (("model.onnx",), 2, "doesn't say what it was trained on"),
-        (("missing.onnx", *DIGITS), 1, "missing.onnx: No such file"),
+        (("missing.onnx", *DIGITS), 2, "missing.onnx: no such file"),
         (("model.onnx", "--data", "folder:nowhere"), 2, "nowhere: no such folder"),
         (("model.onnx", *DIGITS[:2], "--images", "7"), 1, "7 images to calibrate on, at least 8"),
         (("model.onnx", *DIGITS, "--precision", "fp16"), 2, "--images and --ranges are for int8 and fp8"),
@@ -293,7 +312,6 @@ def test_export_lowers_on_the_way(run_lstn: RunLstn, digits_run: Path) -> None:
         (("--engine", "onnx", "--precision", "fp8"), "--engine onnx doesn't run fp8", "--engine trt or trt-rtx"),
         (("--engine", "openvino", "--precision", "fp8"), "--engine openvino doesn't run fp8", "trt-rtx"),
         (("--engine", "trt-rtx", "--target", "sm86,sm89", "--precision", "fp8"), "sm86 has no fp8", "int8"),
-        (("model.onnx", "--engine", "trt-rtx", "--target", "sm89", "--precision", "int8"), "trained on", "calibrate"),
     ],
 )
 def test_a_precision_that_the_target_refuses_is_refused_first(

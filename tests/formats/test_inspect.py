@@ -18,6 +18,9 @@ from lstn.files import sha256_of
 from lstn.formats.inspection import inspect_file
 from lstn.formats.openvino_file import Record, bin_path
 from lstn.formats.plan_file import sidecar_path
+from lstn.formats.training_record import TRAINING_KEY, Training
+
+TRAINING = Training("folder:/photos", 3, 1, 0.75, images="ab12")
 
 
 @pytest.fixture
@@ -28,7 +31,7 @@ def checkpoint(tiny: Tiny, tmp_path: Path) -> Path:
         "norm.num_batches_tracked": np.zeros((), np.int64),
         "head.bias": np.zeros(5, np.float32),
     }
-    metadata = {METADATA_KEY: tiny.contract.to_json(), "lstn.training": '{"epoch": 3}'}
+    metadata = {METADATA_KEY: tiny.contract.to_json(), TRAINING_KEY: TRAINING.to_json()}
     path = tmp_path / "checkpoint.safetensors"
     path.write_bytes(save(tensors, metadata))
     return path
@@ -40,7 +43,8 @@ def test_a_checkpoint(checkpoint: Path, tiny: Tiny) -> None:
     assert found.facts["tensors"] == "4"
     assert found.facts["parameters"] == str(4 * 27 + 5)
     assert found.facts["dtypes"] == "F32, I64"
-    assert found.facts["training"] == '{"epoch": 3}'
+    assert found.training == TRAINING
+    assert json.loads(found.facts["training"])["seed"] == 3
 
 
 def test_a_checkpoint_cut_off_is_told_how_much_is_missing(checkpoint: Path) -> None:

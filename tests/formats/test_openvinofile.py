@@ -12,9 +12,10 @@ from lstn.errors import ArtifactError
 from lstn.files import sha256_of
 from lstn.formats.openvino_file import Record, bin_path, read_pair, read_xml
 from lstn.formats.plan_file import Tensor
+from lstn.formats.training_record import Training
 
 CONTRACT = Contract(Loc.LSTN, "cnn", (8, 6), ("ant", 'b"<&>é\n', "\u202e"))
-RECORD = Record(CONTRACT, "0" * 64, "1" * 64, "2026.4.1", "int8")
+RECORD = Record(CONTRACT, "0" * 64, "1" * 64, "2026.4.1", "int8", Training("folder:/photos", 3, 1, 0.75))
 
 LAYERS = """
   <layer id="0" name="pixels" type="Parameter" version="opset1">
@@ -100,9 +101,9 @@ def test_whatever_has_a_document_type_is_refused(pair: Path, head: str) -> None:
         (document(None, layers=LAYERS.replace("<dim>8</dim>", "<dim>8</dim>" * 40)), "dimensions"),
         (document(None, layers=LAYERS.replace('"Parameter"', '"&nothing;"')), "undefined entity"),
         (document(RECORD.to_json()).replace("</rt_info>", "<lstn value='{}'/></rt_info>"), "says twice what it is"),
-        (document("[]"), "metadata is damaged"),
-        (document("{}"), "metadata is damaged"),
-        (document("[" * 100_000), "metadata is damaged"),
+        (document("[]"), "damaged metadata"),
+        (document("{}"), "damaged metadata"),
+        (document("[" * 100_000), "damaged metadata"),
         (document(json.dumps(json.loads(RECORD.to_json()) | {"contract": "{}"})), "contract version"),
     ],
 )

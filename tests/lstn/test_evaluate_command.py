@@ -17,6 +17,7 @@ from tiny import SIDE, MakeTiny, Tiny
 
 from lstn.data.dataset import Split, open_data
 from lstn.formats.openvino_file import bin_path
+from lstn.formats.training_record import TRAINING_KEY, Training
 from lstn.images import decode
 
 LABELS = ("ant", "bee", "cat", "dog")
@@ -152,6 +153,29 @@ def test_an_engine_needs_to_be_told_a_seed_that_decides_what_is_tested(
     assert run_lstn(*given, "--seed", 1).code == 0
     split = open_data(f"folder:{folder / 'train'}", image_hw=(SIDE, SIDE), seed=1).test
     assert json.loads(kept.read_text())["top1"] == top1_by_hand(tiny, split)
+
+
+def test_an_engine_that_says_what_it_was_trained_on_is_not_tested_on_it(
+    make_tiny: MakeTiny, folder: Path, tmp_path: Path, run_lstn: RunLstn
+) -> None:
+    photos = folder / "train"
+    own = open_data(f"folder:{photos}", image_hw=(SIDE, SIDE), seed=5)
+    record = Training(f"folder:{photos}", 5, 1, 0.5, images=own.train.fingerprint)
+    tiny = make_tiny(edit=lambda model: model.metadata_props.add(key=TRAINING_KEY, value=record.to_json()))
+    (tmp_path / "elsewhere").mkdir()
+    moved = photos.rename(tmp_path / "elsewhere" / "moved")
+    kept = tmp_path / "kept.json"
+    ran = run_lstn("evaluate", tiny.path, "--data", f"folder:{moved}", "--json", kept)
+    assert ran.code == 0
+    assert f"only the 4 test images of folder:{moved} are tested" in ran.err
+    found = json.loads(kept.read_text())
+    assert (found["split"], found["images"]) == ("test", 4)
+    assert found["top1"] == top1_by_hand(tiny, open_data(f"folder:{moved}", image_hw=(SIDE, SIDE), seed=5).test)
+    ran = run_lstn("evaluate", tiny.path)
+    assert (ran.code, f"{photos}: no such folder" in ran.err) == (2, True)
+    moved.rename(photos)
+    assert run_lstn("evaluate", tiny.path, "--json", kept).code == 0
+    assert json.loads(kept.read_text()) == found | {"data": f"folder:{photos}"}
 
 
 def top1_by_hand(tiny: Tiny, split: Split) -> float:

@@ -1,0 +1,54 @@
+"""What a model was trained on: the images that a command takes by default, and which of a folder it may test."""
+
+from pathlib import Path
+
+from lstn.data.dataset import located
+from lstn.data.splits import AnySplit, DataSet
+from lstn.errors import UsageError
+from lstn.formats.training_record import Training
+from lstn.terminal import note, warn
+
+
+def data_and_seed(
+    file: Path | None, training: Training | None, data: str | None, seed: int | None
+) -> tuple[str, int | None]:
+    """Return the data set and the seed that a command works with: those that were typed, or else the model's own.
+
+    training: the record in `file`, None where it has none
+
+    Raises:
+        UsageError: nothing was typed, and the file doesn't say.
+    """
+    own = training if training is not None and training.data else None
+    if data is None and own is None:
+        raise UsageError(
+            f"{file or 'the run'} doesn't say what it was trained on", hint="add --data digits, or --data folder:PATH"
+        )
+    return data if data is not None or own is None else own.data, seed if seed is not None or own is None else own.seed
+
+
+def split_to_test(training: Training | None, data: DataSet, named: str) -> AnySplit:
+    """Return what of a data set is tested by default, and say which images these are if lstn divides the folder.
+
+    Of the folder that the model was trained on, its test images alone, which its seed tells from the others, under
+    whatever name the folder is now. Of any other folder all images, because it was not divided for anybody.
+
+    named: the data set, as `--data` names it
+    """
+    if not (data.whole and "test" in data.by_seed):
+        return "test"
+    if training is None or not training.data:
+        warn(f"all {len(data.split('all'))} images are taken as test images of {named}: if the model was trained on "
+             "some of them, add --split test and the --seed of its training")  # fmt: skip
+        return "all"
+    same = bool(training.images) and data.train.fingerprint == training.images
+    if not same and located(training.data) != located(named):
+        note(f"all {len(data.split('all'))} images of {named} are tested; the model was trained on {training.data}, "
+             "which is another set")  # fmt: skip
+        return "all"
+    if training.images and not same:
+        warn(f"{named} is not as it was at training, or the seed is another: some of its {len(data.test)} test images "
+             "may have been trained on")  # fmt: skip
+    else:
+        note(f"only the {len(data.test)} test images of {named} are tested; the model was trained on the others")
+    return "test"
