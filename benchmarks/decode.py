@@ -33,9 +33,11 @@ import numpy as np
 from PIL import ExifTags, Image, ImageOps
 from result_files import machine_of, versions_of, write_result
 
+from lstn.data.splits import spaced
 from lstn.images import Pixels, decode
 from lstn.interval import Interval, mean_interval
 from lstn.machine.cores import usable_cores
+from lstn.report.table import markdown_table
 
 SIZES = {"12 Mpx": (4000, 3000), "3 Mpx": (2048, 1536)}
 TARGETS = ((224, 224), (112, 112))
@@ -59,7 +61,7 @@ def main() -> None:
     photos = sorted(arguments.photos.glob("*/*/*.jpg"))
     setting = {"engine": arguments.engine.stem, "count": arguments.count, "rounds": arguments.rounds}
     speed = {
-        name: speed_of(photos[:: len(photos) // arguments.count][: arguments.count], size, arguments)
+        name: speed_of([photos[index] for index in spaced(len(photos), arguments.count)], size, arguments)
         for name, size in SIZES.items()
     }
     print(speed, flush=True)
@@ -71,9 +73,21 @@ def main() -> None:
     write_result(arguments.out, result, page_of(result))
 
 
+def _intervals(each: dict[str, Any]) -> list[Interval]:
+    return [Interval(**each[key]) for key in ("ratio", "cpu_ratio")]
+
+
 def page_of(result: Mapping[str, Any]) -> str:
     """Return the result in Markdown."""
     accuracy = result["accuracy"]
+    speeds = [
+        (name, *(f"{np.median(each[when]):.1f}" for when in ("before", "now")), *_intervals(each))
+        for name, each in result["speed"].items()
+    ]
+    pixels = [
+        (each["photos"], f"{each['side']} x {each['side']}", f"{each['mean']:.2f}", each["largest"])
+        for each in result["pixels"]
+    ]
     lines = [
         "# What decoding JPEGs at a smaller scale gains and costs",
         "",
@@ -83,22 +97,11 @@ def page_of(result: Mapping[str, Any]) -> str:
         f"Images/s of `lstn infer` with {result['engine']} at 224 x 224, {result['count']} photos a turn, against the",
         f"commit before, {result['rounds']} pairs of turns; means and 95 % intervals of the paired ratios:",
         "",
-        "| photos | images/s before | now | ratio | ratio of CPU time |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for name, each in result["speed"].items():
-        ratio, cpu = (Interval(**each[key]) for key in ("ratio", "cpu_ratio"))
-        lines.append(f"| {name} | {np.median(each['before']):.1f} | {np.median(each['now']):.1f} | {ratio} | {cpu} |")
-    lines += [
+        markdown_table(("photos", "images/s before", "now", "ratio", "ratio of CPU time"), speeds),
         "",
         f"Pixels, 0 to 255, against the whole JPEG resized, {COMPARED} photos:",
         "",
-        "| photos | model takes | mean difference | largest |",
-        "|---|---:|---:|---:|",
-        *(
-            f"| {each['photos']} | {each['side']} x {each['side']} | {each['mean']:.2f} | {each['largest']} |"
-            for each in result["pixels"]
-        ),
+        markdown_table(("photos", "model takes", "mean difference", "largest"), pixels),
         "",
         f"Accuracy on {accuracy['photos']} photos of 3 Mpx in {accuracy['classes']} classes (features of a pretrained",
         f"EfficientNet-Lite0): {100 * accuracy['whole']:.2f} % decoded whole, {100 * accuracy['scaled']:.2f} % at a",
@@ -202,7 +205,7 @@ def whole(data: bytes, hw: tuple[int, int]) -> Pixels:
 
 def difference_of(photos: list[Path], name: str, hw: tuple[int, int]) -> dict[str, Any]:
     """Return the mean and the largest difference between both ways of decoding."""
-    chosen = photos[:: len(photos) // COMPARED][:COMPARED]
+    chosen = [photos[index] for index in spaced(len(photos), COMPARED)]
     differences = [np.abs(decode(data, hw) - whole(data, hw).astype(int)) for data in enlarged_all(chosen, SIZES[name])]
     mean, largest = float(np.mean(differences)), int(np.max(differences))
     return {"photos": name, "side": hw[0], "mean": mean, "largest": largest}

@@ -32,6 +32,7 @@ from lstn.health.run_files import checkpoint_of
 from lstn.machine.environment import describe_environment
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.precision import Precision, RangeMethod
+from lstn.report.table import markdown_table
 from lstn.runtime.bench.race import Entrant, Race, TimedCall, run_race
 from lstn.runtime.engines.opening import open_engine
 
@@ -129,10 +130,9 @@ def lines_of(model: Mapping[str, Any]) -> Iterator[str]:
     """Lay one model out as a table of Markdown."""
     yield f"## {model['model']}"
     yield ""
-    yield "| precision | engine | time, 95 % interval | times as fast as fp32 in ONNX Runtime |"
-    yield "|---|---|---|---|"
-    for row in model["times"]:
-        yield f"| {row['precision']} | {row['engine']} | {interval(row['ms'])} ms | {interval(row['speedup'])} |"
+    columns = ("precision", "engine", "time, 95 % interval", "times as fast as fp32 in ONNX Runtime")
+    rows = [(r["precision"], r["engine"], f"{interval(r['ms'])} ms", interval(r["speedup"])) for r in model["times"]]
+    yield markdown_table(columns, rows, words=2)
     yield ""
     yield f"Load at the start {model['load']}; each was timed for about {model['seconds']:g} s."
     yield ""

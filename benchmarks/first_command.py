@@ -24,6 +24,7 @@ from result_files import machine_of, versions_of, write_result
 
 from lstn.health.chance import at_chance
 from lstn.health.run_health import METRICS
+from lstn.report.table import markdown_table
 
 MODELS = ("effnet-b0", "resnet-18", "densenet-121", "vgg-11", "zfnet", "googlenet", "cnn")
 
@@ -95,6 +96,9 @@ def train(model: str, folder: Path, device: str, *, until_above_chance: bool) ->
     }
 
 
+COLUMNS = ("model", "epochs", "validation", "test", "minutes", "CPU minutes", "first line after", "transformer")
+
+
 def page_of(result: dict[str, Any]) -> str:
     """Return the table in Markdown."""
     how = (
@@ -108,18 +112,25 @@ def page_of(result: dict[str, Any]) -> str:
         f"`lstn train --loc lstn --model MODEL --device cpu` as typed; {how}. Made by "
         "`python benchmarks/first_command.py`.",
         "",
-        "| model | epochs | validation | test | minutes | CPU minutes | first line after | transformer |",
-        "|---|---|---|---|---|---|---|---|",
+        markdown_table(COLUMNS, map(_cells, result["rows"])),
+        "",
+        f"{result['cpu']}; {versions_of(result)}.",
+        "",
     ]
-    for row in result["rows"]:
-        test = "" if row["test_accuracy"] is None else f"{row['test_accuracy']:.1%}"
-        chance = " (at chance)" if row["at_chance"] else ""
-        first = "" if row["first_line_s"] is None else f"{row['first_line_s']:.0f} s"
-        lines.append(
-            f"| {row['model']} | {row['epochs']} | {row['val_accuracy']:.1%}{chance} | {test} | {row['minutes']:.1f} | "
-            f"{row['cpu_minutes']:.1f} | {first} | {row['transformer']} |"
-        )
-    return "\n".join([*lines, "", f"{result['cpu']}; {versions_of(result)}.", ""])
+    return "\n".join(lines)
+
+
+def _cells(row: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        row["model"],
+        row["epochs"],
+        f"{row['val_accuracy']:.1%}" + " (at chance)" * row["at_chance"],
+        "" if row["test_accuracy"] is None else f"{row['test_accuracy']:.1%}",
+        f"{row['minutes']:.1f}",
+        f"{row['cpu_minutes']:.1f}",
+        "" if row["first_line_s"] is None else f"{row['first_line_s']:.0f} s",
+        row["transformer"],
+    )
 
 
 def _epochs(folder: Path) -> list[dict[str, Any]]:

@@ -13,6 +13,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from lstn.report.table import markdown_table
+
 FOLDER = Path(__file__).parents[1] / "results" / "claims"
 HTML, JSON = FOLDER / "claims.html", FOLDER / "claims.json"
 COMMAND = ["claims", "--model", "resnet-18,effnet-b0", "--batch", "1,8", "--html", str(HTML), "--json", str(JSON)]
@@ -55,7 +57,7 @@ def summary(report: dict[str, Any]) -> str:
         if name in libraries
     )
     rows = [
-        f"| {line['claim']} | {line['where'] or 'counted'} | **{line['verdict']}** | {line['figure']} |"
+        (line["claim"], line["where"] or "counted", f"**{line['verdict']}**", line["figure"])
         for line in report["verdicts"]
     ]
     lines = [
@@ -68,9 +70,7 @@ def summary(report: dict[str, Any]) -> str:
         "![Time of each transformer against its FLOPs](flops-and-time.svg)",
         "![Localizer, grid and sampler of each transformer](parts.svg)",
         "",
-        "| claim | where | verdict | figure |",
-        "|---|---|---|---|",
-        *rows,
+        markdown_table(("claim", "where", "verdict", "figure"), rows, words=4),
         "",
         "The whole report, peers and costs included: [claims.html](claims.html); every raw sample: "
         "[claims.json](claims.json). Made with `python benchmarks/keep_claims.py`.",

@@ -12,7 +12,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from lstn.report.table import Table
+from lstn.report.table import Table, markdown_table
 from lstn.research.study.study_results import Study, study_of
 from lstn.research.study.study_tables import error_table, pair_table
 
@@ -48,8 +48,7 @@ def tables_of(summary: dict[str, object]) -> str:
 
 def in_markdown(table: Table) -> str:
     """Return a table and its note."""
-    rule = ["---" if index < table.words else "---:" for index in range(len(table.columns))]
-    rows = "\n".join(f"| {' | '.join(row)} |" for row in (table.columns, rule, *table.rows))
+    rows = markdown_table(table.columns, table.rows, words=table.words)
     return f"{rows}\n\n{table.note}\n" if table.note else f"{rows}\n"
 
 

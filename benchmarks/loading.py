@@ -24,6 +24,7 @@ from torchvision.transforms import v2
 from lstn.data.folders import FolderSplit
 from lstn.images import readable_suffixes
 from lstn.machine.cores import usable_cores
+from lstn.report.table import markdown_table
 from lstn.train import loading
 from lstn.train.loading import Images, batches
 
@@ -71,7 +72,8 @@ def page_of(result: dict[str, Any]) -> str:
     """Return the result in Markdown."""
     rates = result["images_per_s"]
     ratios = {name: [a / b for a, b in zip(own, rates[THEIRS], strict=True)] for name, own in rates.items()}
-    rows = [f"| {name} | {statistics.median(own):.0f} | {spread(ratios[name], 2)} |" for name, own in rates.items()]
+    rows = [(name, f"{statistics.median(own):.0f}", spread(ratios[name], 2)) for name, own in rates.items()]
+    columns = ("", "images/s, median", "times ImageFolder's, paired by round: median (least to most)")
     side, every = result["image_size"], len(rates[THEIRS])
     lines = [
         "# How fast images reach a training step",
@@ -80,9 +82,7 @@ def page_of(result: dict[str, Any]) -> str:
         f"{result['batch']} a batch, {result['workers']} workers, {every} rounds in turn.",
         f"Of every 97th image, {result['different']} differ between the two.",
         "",
-        "| | images/s, median | times ImageFolder's, paired by round: median (least to most) |",
-        "|---|---:|---:|",
-        *rows,
+        markdown_table(columns, rows),
         "",
         f"{result['cpu']}, {result['cores']} cores, {versions_of(result)}.",
     ]

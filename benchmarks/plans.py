@@ -37,6 +37,7 @@ from lstn.machine.environment import describe_environment
 from lstn.nn.backbones import backbone_named
 from lstn.nn.classifier import Classifier
 from lstn.precision import Precision, RangeMethod
+from lstn.report.table import markdown_table
 
 BACKBONES = "cnn,resnet-18,effnet-b0,densenet-121"
 LOCS = "stn,vstn,lstn"
@@ -158,18 +159,25 @@ def line_of(row: Mapping[str, object]) -> str:
     return f"{what}: {row['error'] or row['weighted']} plan {row['plan_bytes']} bytes in {row['seconds']} s"
 
 
+def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
+    return (
+        row["loc"],
+        row["backbone"],
+        row["precision"],
+        row["sampler"],
+        f"{row['onnx_bytes'] / 1e6:.1f} MB",
+        "runs" if row["onnx_runtime"] else "no kernels",
+        f"{row['plan_bytes'] / 1e6:.1f} MB" if row["plan_bytes"] else f"not built: {row['error']:.80}",
+        f"{row['seconds']:.1f} s",
+        ", ".join(f"{count} {kind}" for kind, count in sorted(row["weighted"].items())),
+    )
+
+
 def page_of(result: Mapping[str, Any]) -> str:
     """Return the page: one row for each plan."""
-    lines = [HEAD, f"| {' | '.join(COLUMNS)} |", "|" + "---|" * len(COLUMNS)]
-    for row in result["rows"]:
-        counts = ", ".join(f"{count} {kind}" for kind, count in sorted(row["weighted"].items()))
-        plan = f"{row['plan_bytes'] / 1e6:.1f} MB" if row["plan_bytes"] else f"not built: {row['error']:.80}"
-        lines.append(
-            f"| {row['loc']} | {row['backbone']} | {row['precision']} | {row['sampler']} "
-            f"| {row['onnx_bytes'] / 1e6:.1f} MB | {'runs' if row['onnx_runtime'] else 'no kernels'} "
-            f"| {plan} | {row['seconds']:.1f} s | {counts} |"
-        )
-    lines += [
+    lines = [
+        HEAD,
+        markdown_table(COLUMNS, map(_cells, result["rows"]), words=len(COLUMNS)),
         "",
         f"{versions_of(result)}; {result['cpu']}, two shared cores. Made with `python benchmarks/plans.py`.",
         "",

@@ -21,6 +21,7 @@ from lstn.cli.export_run import export_onnx
 from lstn.health.run_files import checkpoint_of
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.precision import Precision
+from lstn.report.table import markdown_table
 
 KEEPS = ("head", "localizer")
 COLUMNS = (
@@ -96,18 +97,22 @@ def lines_of(model: Mapping[str, Any]) -> Iterator[str]:
     first = model["costs"][0]
     yield f"float32: top-1 {percent(first['top1']['reference'])} of {first['images']} validation images."
     yield ""
-    yield f"| {' | '.join(COLUMNS)} |"
-    yield "|" + "---|" * len(COLUMNS)
-    for cost in model["costs"]:
-        drift, changed = cost["drift"], cost["changed"]
-        kept = f"{cost['keep']}{' (default)' if cost['default'] else ''}"
-        yield (
-            f"| {cost['precision']} | {kept} | {percent(cost['top1']['lowered'])} | {percent(cost['agreement'])} "
-            f"| {drift['p99_px']:.3f} px | {drift['max_px']:.3f} px "
-            f"| {percent(changed['warp'])} / {percent(changed['backbone'])} "
-            f"| {', '.join(node.partition('/')[0] for node in cost['blamed'])} |"
-        )
+    yield markdown_table(COLUMNS, map(_cells, model["costs"]), words=2)
     yield ""
+
+
+def _cells(cost: Mapping[str, Any]) -> tuple[str, ...]:
+    drift, changed = cost["drift"], cost["changed"]
+    return (
+        cost["precision"],
+        f"{cost['keep']}{' (default)' if cost['default'] else ''}",
+        percent(cost["top1"]["lowered"]),
+        percent(cost["agreement"]),
+        f"{drift['p99_px']:.3f} px",
+        f"{drift['max_px']:.3f} px",
+        f"{percent(changed['warp'])} / {percent(changed['backbone'])}",
+        ", ".join(node.partition("/")[0] for node in cost["blamed"]),
+    )
 
 
 def page_of(result: Mapping[str, Any]) -> str:

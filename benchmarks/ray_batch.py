@@ -10,7 +10,7 @@ bound for two engines. IMAGES holds 512 images more than are counted.
 
 import argparse
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from importlib.metadata import version
 from itertools import islice
@@ -25,6 +25,7 @@ from lstn.data.listing import Skipped, images_below
 from lstn.images import USUAL
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
+from lstn.report.table import markdown_table
 from lstn.runtime.engines.opening import open_engine
 from lstn.runtime.inference.predict import predict
 from lstn.runtime.ray.ray_infer import open_pool
@@ -39,9 +40,9 @@ HEAD = """# What Ray costs on one machine
 
 `lstn infer --ray local` against a plain `lstn infer` on the same JPEG files, in turns; images/s after the first 512, by
 when both have started. Medians, from the lowest to the highest round; each ratio is of two runs next to each other.
+"""
 
-| model | images | plain | Ray | Ray / plain |
-|---|---|---|---|---|"""
+COLUMNS = ("model", "images", "plain", "Ray", "Ray / plain")
 
 
 class Clock:
@@ -111,13 +112,13 @@ def page_of(result: dict[str, Any]) -> str:
         f"\n{result['cpu']}, {result['cores']} cores, {versions_of(result)}. Made with "
         "`python benchmarks/ray_batch.py IMAGES MODEL.onnx…`."
     )
-    return page_of_models(HEAD, (lines_of(model, result["count"]) for model in result["models"]), foot)
+    table = markdown_table(COLUMNS, (_cells(model, result["count"]) for model in result["models"]))
+    return page_of_models(HEAD, [[table]], foot)
 
 
-def lines_of(model: dict[str, Any], count: int) -> Iterator[str]:
-    """Lay one model out as a row of Markdown."""
+def _cells(model: dict[str, Any], count: int) -> tuple[object, ...]:
     alone, ray = (spread(model["images_per_s"][name], 0) for name in ("plain", "ray"))
-    yield f"| {model['model']} | {count} | {alone} | {ray} | {spread(model['ratios'], 2)} |"
+    return model["model"], count, alone, ray, spread(model["ratios"], 2)
 
 
 def plain(model: Path, images: Sequence[Path]) -> float:

@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import starmap
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from serve_process import MODEL, resident_mb, serving
 from lstn.images import decode
 from lstn.machine.cores import usable_cores
 from lstn.machine.environment import describe_environment
+from lstn.report.table import markdown_table
 from lstn.runtime.engines.opening import open_engine
 
 SIZES = (1, 1, 2, 4)
@@ -263,27 +265,39 @@ def lines_of(model: dict[str, Any]) -> Iterator[str]:
     yield ""
     yield f"Direct, batches of {BATCH}: {pixels} images/s of pixels, {files} of JPEG files."
     yield ""
-    yield f"| closed loop, {model['clients']} clients | images/s | of direct | p50 | p99 | batches by size, last |"
-    yield "|---|---|---|---|---|---|"
-    for kind, rounds in model["closed"].items():
-        rate, share = (spread([found[name] for found in rounds], places) for name, places in CLOSED)
-        p50, p99 = (float(np.median([found[name] for found in rounds])) for name in ("p50_ms", "p99_ms"))
-        sizes = ", ".join(f"≤{float(bound):g}: {count}" for bound, count in rounds[-1]["batches"].items() if count)
-        yield f"| {kind} | {rate} | {share} | {p50:.0f} ms | {p99:.0f} ms | {sizes} |"
+    loop = f"closed loop, {model['clients']} clients"
+    columns = (loop, "images/s", "of direct", "p50", "p99", "batches by size, last")
+    yield markdown_table(columns, starmap(_closed, model["closed"].items()))
     yield ""
-    yield "| open loop, of capacity | sent | answered | refused | else | images/s | p50 | p99 | queue takes | memory |"
-    yield "|---|---|---|---|---|---|---|---|---|---|"
-    for found in model["open"]:
-        told = Counter(found["told"])
-        refused = told["503"] + told["StatusCode.RESOURCE_EXHAUSTED"]
-        rest = sum(told.values()) - told["answered"] - refused
-        memory = found["memory_mb"][len(found["memory_mb"]) // 10 :] or [float("nan")]
-        yield (
-            f"| {found['share']} | {found['sent']} | {told['answered']} | {refused} | {rest} | {found['images_s']:.0f} "
-            f"| {found['p50_ms']:.0f} ms | {found['p99_ms']:.0f} ms | {1000 * QUEUE / found['images_s']:.0f} ms "
-            f"| {min(memory):.0f} to {max(memory):.0f} MB |"
-        )
+    columns = ("open loop, of capacity", "sent", "answered", "refused", "else", "images/s", "p50", "p99", "queue takes",
+               "memory")  # fmt: skip
+    yield markdown_table(columns, map(_open, model["open"]))
     yield ""
+
+
+def _closed(kind: str, rounds: list[dict[str, Any]]) -> tuple[str, ...]:
+    rate, share = (spread([found[name] for found in rounds], places) for name, places in CLOSED)
+    p50, p99 = (f"{np.median([found[name] for found in rounds]):.0f} ms" for name in ("p50_ms", "p99_ms"))
+    sizes = ", ".join(f"≤{float(bound):g}: {count}" for bound, count in rounds[-1]["batches"].items() if count)
+    return kind, rate, share, p50, p99, sizes
+
+
+def _open(found: dict[str, Any]) -> tuple[object, ...]:
+    told = Counter(found["told"])
+    refused = told["503"] + told["StatusCode.RESOURCE_EXHAUSTED"]
+    memory = found["memory_mb"][len(found["memory_mb"]) // 10 :] or [float("nan")]
+    return (
+        found["share"],
+        found["sent"],
+        told["answered"],
+        refused,
+        sum(told.values()) - told["answered"] - refused,
+        f"{found['images_s']:.0f}",
+        f"{found['p50_ms']:.0f} ms",
+        f"{found['p99_ms']:.0f} ms",
+        f"{1000 * QUEUE / found['images_s']:.0f} ms",
+        f"{min(memory):.0f} to {max(memory):.0f} MB",
+    )
 
 
 def page_of(result: dict[str, Any]) -> str:

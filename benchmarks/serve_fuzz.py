@@ -28,6 +28,7 @@ from serve_cases import Case, case_of
 from serve_process import MODEL, resident_mb, serving
 
 from lstn.images import Pixels
+from lstn.report.table import markdown_table
 from lstn.runtime.engines.opening import open_engine
 
 WAIT_S = 20.0
@@ -218,9 +219,7 @@ def page_of(result: dict[str, Any]) -> str:
         "good ones with something wrong, such as JSON and protobuf whose fields are replaced, headers that contradict",
         "the body, and damaged pictures of ten formats.",
         "",
-        "| answered with | requests |",
-        "|---|---|",
-        *(f"| {told} | {count} |" for told, count in result["told"].items()),
+        markdown_table(("answered with", "requests"), result["told"].items()),
         "",
         "Silence is for HTTP requests that were never finished. Wrong (500, INTERNAL, UNKNOWN, a traceback, a path, no",
         f"answer, or a wrong one to a good request in between): **{len(result['wrong'])}**. The server's memory was",

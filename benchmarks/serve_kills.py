@@ -33,6 +33,7 @@ from result_files import machine_of, versions_of, write_result
 from serve_process import MODEL, Server, started
 
 from lstn.images import Pixels
+from lstn.report.table import markdown_table
 from lstn.runtime.engines.opening import open_engine
 
 WAIT_S = 30.0
@@ -266,6 +267,21 @@ def page_of(result: dict[str, Any]) -> str:
     for words, count in told.items():
         heard[re.sub(r"; last error.*| \(recvmsg.*", "", words)] += count if words not in ("answered", "wrong") else 0
     rest = ", ".join(f"{words}: {count}" for words, count in heard.most_common() if count)
+    refused = result["held"] - result["held_answered"] - sum(result["lost"].values())
+    counts = [
+        ("requests", sum(told.values())),
+        ("answered right", told.get("answered", 0)),
+        ("answered wrong", result["wrong"]),
+        (f"clients that waited for more than {WAIT_S:g} s", result["slow"] + result["hanging"]),
+        ("requests that the server had when SIGTERM came", result["held"]),
+        ("of these answered", result["held_answered"]),
+        ("of these refused in the server's own words", refused),
+        ("of these lost", sum(result["lost"].values())),
+        ("longest time from SIGTERM to the end", f"{result['longest_stop_s']:.1f} s"),
+        ("ended by SIGTERM itself while Python was starting", result["too_early"]),
+        ("exit codes after SIGTERM other than 0", sum(result["codes"].values())),
+        ("words on standard error", len(result["words"])),
+    ]
     lines = [
         "# `lstn serve`, killed under load",
         "",
@@ -274,21 +290,7 @@ def page_of(result: dict[str, Any]) -> str:
         f"over HTTP and half over gRPC, for 1 to {MOST_IMAGES} images, as pixels or as files. Every answer was",
         "compared with the engine's own.",
         "",
-        "| | |",
-        "|---|---|",
-        f"| requests | {sum(told.values())} |",
-        f"| answered right | {told.get('answered', 0)} |",
-        f"| answered wrong | {result['wrong']} |",
-        f"| clients that waited for more than {WAIT_S:g} s | {result['slow'] + result['hanging']} |",
-        f"| requests that the server had when SIGTERM came | {result['held']} |",
-        f"| of these answered | {result['held_answered']} |",
-        f"| of these refused in the server's own words | "
-        f"{result['held'] - result['held_answered'] - sum(result['lost'].values())} |",
-        f"| of these lost | {sum(result['lost'].values())} |",
-        f"| longest time from SIGTERM to the end | {result['longest_stop_s']:.1f} s |",
-        f"| ended by SIGTERM itself while Python was starting | {result['too_early']} |",
-        f"| exit codes after SIGTERM other than 0 | {sum(result['codes'].values())} |",
-        f"| words on standard error | {len(result['words'])} |",
+        markdown_table(("", ""), counts),
         "",
         f"What the others heard, nearly all while no server was there: {rest}.",
         "",

@@ -22,6 +22,7 @@ from typing import Any
 from result_files import machine_of, spread, versions_of, write_result
 
 from lstn.machine.cores import usable_cores
+from lstn.report.table import markdown_table
 
 CASES = (("cnn", 48), ("resnet-18", 64), ("effnet-b0", 224))
 SPINNING = 2
@@ -162,20 +163,19 @@ def answer_of(process: subprocess.Popen[str]) -> tuple[int, float, int]:
     return int(steps), float(took), int(threads)
 
 
-def row_of(case: dict[str, Any]) -> str:
+def row_of(case: dict[str, Any]) -> list[str]:
     """Return a case as a row: steps a minute of each setting, and ours against the best of the others."""
     rates = case["rates"]
     others = [name for name in SETTINGS if name != OURS]
     best = max(others, key=lambda name: statistics.median(rates[name]))
     ratios = [ours / other for ours, other in zip(rates[OURS], rates[best], strict=True)]
-    cells = [
+    return [
         f"{case['model']}, {case['side']} px",
         "busy" if case["busy"] else f"as it was, load {case['load']:.1f}",
         *(f"{statistics.median(rates[name]):.3g}" for name in SETTINGS),
         str(case["threads"][OURS]),
         f"{spread(ratios, 2)}, {best}",
     ]
-    return f"| {' | '.join(cells)} |"
 
 
 def page_of(result: dict[str, Any]) -> str:
@@ -188,9 +188,7 @@ def page_of(result: dict[str, Any]) -> str:
         f"{result['seconds']:g} s; L-STN in front of each model. Busy: {result['spinning']} other processes spin. "
         "Ratios are paired by round: median (least to most), against the setting with the highest median.",
         "",
-        f"| {' | '.join(heads)} |",
-        f"|---|---|{'---:|' * (len(heads) - 3)}---|",
-        *map(row_of, result["cases"]),
+        markdown_table(heads, map(row_of, result["cases"]), words=2),
         "",
         f"{result['cpu']}, {result['cores']} cores, {versions_of(result)}.",
     ]

@@ -8,10 +8,24 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Protocol, TypeVar
 
 from lstn.errors import LstnError
 
+
+class Hashing(Protocol):
+    """What `hashlib` makes."""
+
+    def update(self, data: bytes, /) -> None:
+        """Read some more bytes."""
+
+
+HashT = TypeVar("HashT", bound=Hashing)
+
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+_MANY = 100
+"""Files that are written out one by one; of more, the whole system's are, which is faster."""
 
 
 @contextmanager
@@ -38,6 +52,25 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@contextmanager
+def filling(folder: Path) -> Iterator[Path]:
+    """Yield an empty folder beside `folder`; rename it to `folder` when the block ends well, remove it otherwise.
+
+    Parent folders are made. All that is in it is on the disk before it gets its name.
+
+    Raises:
+        OSError: it can't be made or written out, or there is something in `folder` by then.
+    """
+    temporary = temporary_beside(folder)
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        _flush_all_to_disk(temporary)
+        temporary.rename(folder)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def temporary_beside(path: Path) -> Path:
@@ -79,11 +112,24 @@ def write_text(path: Path, text: str) -> None:
 
 def sha256_of(path: Path) -> str:
     """Return the hexadecimal SHA-256 of a file, read in pieces."""
-    digest = hashlib.sha256()
+    return hashed(path, hashlib.sha256()).hexdigest()
+
+
+def hashed(path: Path, digest: HashT) -> HashT:
+    """Return `digest`, of `hashlib`, after it has read a file in pieces."""
     with path.open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)
-    return digest.hexdigest()
+    return digest
+
+
+def _flush_all_to_disk(folder: Path) -> None:
+    inside = list(folder.rglob("*"))
+    if len(inside) > _MANY and hasattr(os, "sync"):
+        os.sync()
+        return
+    for path in inside:
+        _flush_to_disk(path)
 
 
 def _flush_to_disk(path: Path) -> None:

@@ -1,13 +1,12 @@
 """A run's folder: made at once with the state to resume from, or not at all."""
 
 import glob
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lstn.errors import LstnError, UsageError
-from lstn.files import leftovers, remove_leftovers, temporary_beside
+from lstn.files import filling, leftovers, remove_leftovers
 from lstn.train.run_state import LAST
 
 
@@ -24,20 +23,16 @@ def claimed(folder: Path) -> Iterator[Path]:
     """
     if _taken(folder):
         raise _refused(folder)
-    making = temporary_beside(folder)
     try:
-        making.mkdir(parents=True)
-        yield making
-        if not _taken(folder):
-            remove_leftovers(folder)
-        making.rename(folder)
+        with filling(folder) as making:
+            yield making
+            if not _taken(folder):
+                remove_leftovers(folder)
         remove_leftovers(folder.parent, of=glob.escape(folder.name))  # now that nobody else can get it any more
     except OSError as error:
         if _taken(folder):
             raise _refused(folder) from error
         raise LstnError(f"cannot make {folder}: {error.strerror}", hint="start from another folder") from error
-    finally:
-        shutil.rmtree(making, ignore_errors=True)
 
 
 def _taken(folder: Path) -> bool:

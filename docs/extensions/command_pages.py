@@ -10,6 +10,7 @@ from sphinx.application import Sphinx
 from sphinx.config import Config
 
 from lstn.cli.app import app as lstn
+from lstn.report.table import markdown_table
 
 FOLDER = Path(__file__).parents[1] / "reference" / "commands"
 
@@ -28,9 +29,9 @@ def write_pages(_app: Sphinx, _config: Config) -> None:
 
 def index_of(commands: dict[str, click.Command]) -> str:
     """Return the page that lists the commands, each with its summary."""
-    rows = [f"| [`lstn {name}`]({name}.md) | {escaped(summary_of(command))} |" for name, command in commands.items()]
+    rows = [(f"[`lstn {name}`]({name}.md)", escaped(summary_of(command))) for name, command in commands.items()]
     toctree = ["```{toctree}", ":hidden:", *commands, "```"]
-    lines = ["# Commands", "", "| command | what it does |", "|---|---|", *rows, "", *toctree, "", ALL, ""]
+    lines = ["# Commands", "", markdown_table(("command", "what it does"), rows, words=2), "", *toctree, "", ALL, ""]
     return "\n".join(lines)
 
 

@@ -7,8 +7,6 @@
 Fields are those of model_config.proto in triton-inference-server/common.
 """
 
-import os
-import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,6 +15,7 @@ from pathlib import Path
 
 from lstn.contract import LOGITS, Contract
 from lstn.errors import ArtifactError, LstnError, UsageError
+from lstn.files import filling
 from lstn.formats.onnx_file import read_model
 from lstn.formats.plan_file import Flavour, Sidecar, Tensor, read_sidecar, sidecar_path
 from lstn.terminal import printable
@@ -77,11 +76,11 @@ def write_triton(model: Path, repository: Path) -> Path:
         if folder.exists():
             _check_same(folder, texts)
             version = _next_version(folder)
-            with _new_folder(folder / str(version)) as temporary:
+            with filling(folder / str(version)) as temporary:
                 _copy(model, temporary)
             return folder / str(version)
         fresh = not repository.exists()
-        with _new_folder(repository if fresh else folder) as temporary:
+        with filling(repository if fresh else folder) as temporary:
             made = temporary / name if fresh else temporary
             (made / "1").mkdir(parents=True)
             for file, text in texts.items():
@@ -227,24 +226,6 @@ def _copy(model: Path, version: Path) -> None:
     shutil.copyfile(model, copied)
     if model.suffix == ".plan":
         shutil.copyfile(sidecar_path(model), sidecar_path(copied))
-
-
-@contextmanager
-def _new_folder(path: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `path`, which gets that name when the block ends well and is removed otherwise."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.mkdir(parents=True)
-        yield temporary
-        for file in temporary.rglob("*"):  # else a power cut could leave the name on empty files
-            descriptor = os.open(file, os.O_RDONLY)
-            try:
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-        temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ import numpy.typing as npt
 from PIL import __version__ as pillow_version
 
 from lstn.errors import ImageError, LstnError
+from lstn.files import hashed
 from lstn.images import MAX_BYTES, Pixels, decode
 from lstn.machine.caches import cache_folder, read_cache, write_cache
 from lstn.waiting import worked
@@ -98,11 +99,7 @@ def _holds(known: _Digests, digest: bytes) -> bool:
 
 
 def _digest_of(path: Path) -> bytes:
-    digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.digest()
+    return hashed(path, hashlib.blake2b(digest_size=DIGEST_BYTES)).digest()
 
 
 def _recalled(kept_at: Path, paths: Sequence[Path], image_hw: tuple[int, int]) -> list[Checked]:

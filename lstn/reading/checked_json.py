@@ -116,10 +116,10 @@ def _explained(message: str, value: object) -> str:
     name = place.removeprefix(".")
     if missing := re.fullmatch(r"Object missing required field (\w+)", problem):
         return f"{'.'.join(filter(None, (name, missing[1])))!r} is missing"
-    wanted = problem.partition(", got ")[0]
+    wanted = problem.partition(", got ")[0].replace("Invalid enum", "unknown").replace("array", "list")
     wanted = wanted[0].lower() + wanted[1:]
     found = list(_found(place, value))
-    shown = f", found {found[0]!r:.80}" if found and "invalid enum" not in wanted else ""
+    shown = f", found {found[0]!r:.80}" if found and "unknown value" not in wanted else ""
     return f"{name}: {wanted}{shown}" if name else f"{wanted}{shown}"
 
 

@@ -1,6 +1,6 @@
-"""A table: one value that a terminal and a web page both draw."""
+"""A table: one value that a terminal and a web page both draw, and Markdown's spelling of one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,20 @@ class Table:
     words: int = 1
     note: str = ""
     styles: tuple[str, ...] = ()
+
+
+def markdown_table(columns: Sequence[object], rows: Iterable[Sequence[object]], *, words: int = 1) -> str:
+    """Return a table in Markdown, without a line break at its end.
+
+    words: how many columns hold words, which stand left; numbers stand right
+    """
+    rule = ["---" if index < words else "---:" for index in range(len(columns))]
+    lines = [f"| {' | '.join(map(_markdown_cell, cells))} |" for cells in (columns, *rows)]
+    return "\n".join([lines[0], f"|{'|'.join(rule)}|", *lines[1:]])
+
+
+def _markdown_cell(cell: object) -> str:
+    return " ".join(str(cell).replace("|", "\\|").split())
 
 
 def print_table(console: "Console", table: Table) -> None:

@@ -10,7 +10,7 @@ from msgspec import Meta
 
 from lstn.errors import ArtifactError, UsageError
 from lstn.interval import Interval
-from lstn.reading.checked_json import Count, Positive, read_bytes, read_text
+from lstn.reading.checked_json import Count, Positive, checked, parsed, read_bytes
 from lstn.runtime.bench.latency import RESAMPLES, Milliseconds, draw_stretches
 from lstn.runtime.bench.timed_engines import VERSION, BenchResult, BenchSetup
 
@@ -102,10 +102,13 @@ def _read(kept: Path) -> _BenchRun:
     if not kept.is_file():
         raise UsageError(f"{kept}: no such file", hint=hint)
     data = read_bytes(kept, most=_MAX_BYTES, what="a run of lstn bench", hint=hint)
-    version = read_text(data, _Versioned, source=str(kept), what="run of lstn bench", hint=hint).version
-    if version != VERSION:
-        raise ArtifactError(f"{kept}: version {version}, this lstn reads version {VERSION}")
-    return read_text(data, _BenchRun, source=str(kept), what="run of lstn bench", hint=hint)
+    try:
+        found = parsed(data)
+        if (version := checked(found, _Versioned).version) != VERSION:
+            raise ArtifactError(f"{kept}: version {version}, this lstn reads version {VERSION}")
+        return checked(found, _BenchRun)
+    except ValueError as error:
+        raise ArtifactError(f"{kept}: not a run of lstn bench, or damaged ({error!s:.300})", hint=hint) from error
 
 
 def _ratio(now: Milliseconds, then: Milliseconds, seed: int) -> Interval:

@@ -237,7 +237,7 @@ def test_a_plan_is_built_of_an_onnx_file_alone(
 
 def test_an_onnx_file_that_is_none(run_lstn: RunLstn) -> None:
     ran = run_lstn("export", "none.onnx", "--engine", "trt-rtx", "--target", "sm89")
-    assert (ran.code, said(ran)[0]) == (1, "error: none.onnx: No such file or directory")
+    assert (ran.code, said(ran)[0]) == (2, "error: none.onnx: no such file")
 
 
 def test_a_data_set_that_is_gone_is_told(run_lstn: RunLstn, exported_lstn: Exported) -> None:

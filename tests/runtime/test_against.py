@@ -85,7 +85,7 @@ def test_the_command_gates(run_lstn: RunLstn, tiny: Tiny, tmp_path: Path) -> Non
     assert "1 of 1 grew slower" in slower.err
     missing = run_lstn(*quick, "--against", tmp_path / "none.json")
     assert missing.code == 2
-    assert "none.json: No such file" in missing.err
+    assert "none.json: no such file" in missing.err
 
 
 @pytest.mark.parametrize(("kept", "says"), [("gone.json", "no such file"), ("wrong.json", "not a run of lstn bench")])

@@ -5,11 +5,7 @@ not at all: it is filled under another name, and renamed.
 """
 
 import errno
-import os
-import secrets
-import shutil
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
@@ -19,6 +15,7 @@ from lstn.data.published.published_files import Published, require_files
 from lstn.data.published.unpacking import unpack_caltech101, unpack_cifar10, unpack_gtsrb, unpack_svhn
 from lstn.data.splits import DataSet
 from lstn.errors import DataError
+from lstn.files import filling
 from lstn.terminal import note
 
 Unpack: TypeAlias = Callable[[tuple[Path, ...], Path], None]
@@ -124,28 +121,14 @@ def unpacked(name: str, root: Path) -> Path:
 
 
 def _fill(folder: Path, files: tuple[Path, ...], unpack: Unpack) -> None:
-    temporary = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}.tmp")
     try:
-        temporary.mkdir(parents=True)
-        unpack(files, temporary)
-        if hasattr(os, "sync"):  # without this, a power cut can leave empty files in a folder with its final name
-            os.sync()
-        _rename(temporary, folder)
+        with filling(folder) as temporary:
+            unpack(files, temporary)
     except OSError as error:
+        if folder.is_dir():  # another process, which unpacked the same files, was quicker
+            return
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         raise DataError(
             f"cannot unpack into {folder}: {error.strerror or error}",
             hint="free some space there" if full else "choose another place with --data-root, and put the files there",
         ) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _rename(temporary: Path, folder: Path) -> None:
-    """Give the folder its name, unless another process, which unpacked the same files, was quicker."""
-    with suppress(FileExistsError):
-        try:
-            temporary.rename(folder)
-        except OSError as error:
-            if error.errno != errno.ENOTEMPTY:
-                raise

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lstn.errors import DataError
+from lstn.files import hashed
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +53,7 @@ def md5_of(path: Path) -> str:
     Raises:
         DataError: it can't be read.
     """
-    digest = hashlib.md5(usedforsecurity=False)
     try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
+        return hashed(path, hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror or error}") from error
-    return digest.hexdigest()

@@ -17,12 +17,14 @@ from lstn.evaluation.measuring import score
 from lstn.nn.checkpoint import CHECKPOINT
 from lstn.nn.classifier import Classifier
 from lstn.nn.classify import open_checkpoint
+from lstn.reading.checked_json import checked
 from lstn.research.study.study_results import (
     CELL,
     SHOWN,
     SWEEP,
     SWEPT_IMAGES,
     StudyCell,
+    ThetaMatrix,
     folder_of,
     read_cell,
     runs_in,
@@ -176,4 +178,4 @@ def _theta(model: Classifier, test: Split) -> tuple[ThetaMatrix, ...]:
     pixels = np.stack([test[index][0] for index in spaced(len(test), SHOWN)])
     _, theta = model.eval().transform(torch.from_numpy(pixels))
     assert theta is not None  # asked for models with a transformer only
-    return tuple(tuple(tuple(map(float, row)) for row in matrix) for matrix in theta)
+    return checked(theta.tolist(), tuple[ThetaMatrix, ...])
