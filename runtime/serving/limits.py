@@ -1,4 +1,4 @@
-"""What a request may cost the server: sizes and times."""
+"""Limits of a request to the server: sizes and times."""
 
 from lstn.images import MAX_PIXELS
 
