@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstn.reading.checked_json import parsed as parsed_json
-from lstn.runtime.serving.access import MAX_JSON_BYTES
+from lstn.runtime.serving.limits import MAX_JSON_BYTES
 from lstn.runtime.serving.parameters import (
     ALL_BINARY,
     BINARY,
