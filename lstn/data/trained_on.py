@@ -19,12 +19,13 @@ def data_and_seed(
     Raises:
         UsageError: nothing was typed, and the file doesn't say.
     """
-    own = training if training is not None and training.data else None
-    if data is None and own is None:
+    if training is not None and training.data:
+        return training.data if data is None else data, training.seed if seed is None else seed
+    if data is None:
         raise UsageError(
             f"{file or 'the run'} doesn't say what it was trained on", hint="add --data digits, or --data folder:PATH"
         )
-    return data if data is not None or own is None else own.data, seed if seed is not None or own is None else own.seed
+    return data, seed
 
 
 def split_to_test(training: Training | None, data: DataSet, named: str) -> AnySplit:
