@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lstn.errors import LstnError
-from lstn.files import replacing, sha256_of, write_bytes
+from lstn.files import filling, hashed, replacing, sha256_of, write_bytes
 
 
 def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -65,3 +65,36 @@ def test_a_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     with pytest.raises(LstnError, match="cannot write"):
         write_bytes(tmp_path / "taken" / "file", b"")
+
+
+def test_a_folder_is_whole_or_absent(tmp_path: Path) -> None:
+    folder = tmp_path / "a" / "made"
+
+    def fill(*, fails: bool, again: bool = False) -> None:
+        with filling(folder) as temporary:
+            (temporary / "inside").mkdir()
+            for number in range(150 if fails else 3):
+                (temporary / "inside" / str(number)).write_text("x")
+            assert folder.exists() is again
+            if fails:
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        fill(fails=True)
+    assert list((tmp_path / "a").iterdir()) == []
+    fill(fails=False)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["made"]
+    assert len(list((folder / "inside").iterdir())) == 3
+    with pytest.raises(OSError, match="made"):  # of two that make the same, the second doesn't replace the first
+        fill(fails=False, again=True)
+    assert [path.name for path in (tmp_path / "a").iterdir()] == ["made"]
+
+
+def test_a_file_is_hashed_by_any_algorithm(tmp_path: Path) -> None:
+    data = os.urandom((1 << 20) + 7)
+    (tmp_path / "x").write_bytes(data)
+    assert sha256_of(tmp_path / "x") == hashlib.sha256(data).hexdigest()
+    assert (
+        hashed(tmp_path / "x", hashlib.blake2b(digest_size=16)).digest()
+        == hashlib.blake2b(data, digest_size=16).digest()
+    )

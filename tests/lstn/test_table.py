@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
-from lstn.report.table import Table, print_table
+from lstn.report.table import Table, markdown_table, print_table
 
 NAME = "a-model-with-a-rather-long-name.onnx"
 
@@ -52,3 +52,14 @@ def test_no_cell_is_lost(rows: list[tuple[str, str, str]], width: int) -> None:
     for row in rows:
         for cell in row:
             assert "".join(cell.split()) in text
+
+
+def test_markdown_keeps_every_cell_in_its_column() -> None:
+    drawn = markdown_table(("name", "a", "b"), [("x|y", 1, "two\nlines"), ("", 2.5, None)])
+    assert drawn.splitlines() == [
+        "| name | a | b |",
+        "|---|---:|---:|",
+        r"| x\|y | 1 | two lines |",
+        "|  | 2.5 | None |",
+    ]
+    assert markdown_table(("a", "b"), [], words=2).splitlines() == ["| a | b |", "|---|---|"]
