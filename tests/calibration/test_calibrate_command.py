@@ -18,7 +18,6 @@ from lstn.cli.calibrate_report import compare_speed
 from lstn.contract import LOGITS, METADATA_KEY, PIXELS, Contract, Loc
 from lstn.data.dataset import open_data
 from lstn.export.onnx.to_onnx import onnx_from_torch
-from lstn.export.onnx.verify_onnx import sample_images
 from lstn.formats.onnx_file import read_onnx
 from lstn.formats.onnx_session import OnnxSession
 from lstn.interval import Interval
