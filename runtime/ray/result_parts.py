@@ -151,10 +151,10 @@ def open_parts(folder: Path, run: ResultRun) -> Iterator[Parts]:
         folder.mkdir(parents=True, exist_ok=True)
         others = [name for name in os.listdir(folder) if not name.startswith(".")]  # noqa: PTH208 - names only
     except OSError as error:
-        raise LstnError(f"--output {folder}: {error.strerror}", hint="name a folder to write to") from error
+        raise LstnError(f"--out {folder}: {error.strerror}", hint="name a folder to write to") from error
     with locked(folder):
         if others and _RUN not in others:
-            raise UsageError(f"--output {folder}: holds other files, no results", hint="name a new folder")
+            raise UsageError(f"--out {folder}: holds other files, no results", hint="name a new folder")
         if set(others) > {_RUN}:
             _check_same(folder, run)
         else:  # nothing yet, or what a run left that ended before its first row
@@ -167,13 +167,13 @@ def open_parts(folder: Path, run: ResultRun) -> Iterator[Parts]:
 
 
 def _check_same(folder: Path, run: ResultRun) -> None:
-    path, hint = folder / _RUN, "name a new folder with --output"
+    path, hint = folder / _RUN, "name a new folder with --out"
     data = read_bytes(path, most=_MAX_RUN, what="a run of lstn infer", hint=hint)
     found = read_text(data, ResultRun, source=str(path), what="run", hint=hint, exactly=True)
     if found != run:
         differing = {name: value for name, value in asdict(found).items() if value != getattr(run, name)}
         told = ", ".join(f"{name} {value}, not {getattr(run, name)}" for name, value in differing.items())
-        raise UsageError(f"--output {folder}: holds the results of another run: {told}", hint="name a new folder")
+        raise UsageError(f"--out {folder}: holds the results of another run: {told}", hint="name a new folder")
 
 
 def _number_of(part: Path) -> int:

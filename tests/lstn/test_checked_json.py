@@ -108,7 +108,7 @@ def test_a_file_is_no_larger_than_it_may_be(tmp_path: Path) -> None:
     path.write_bytes(bytes(1 << 20))
     assert len(read_bytes(path, most=1 << 20, what="a thing")) == 1 << 20
     path.write_bytes(bytes((1 << 20) + 1))
-    with pytest.raises(ArtifactError, match="larger than 1 MiB, so it is not a thing$"):
+    with pytest.raises(ArtifactError, match=r"larger than 1 MiB, so it is not a thing$"):
         read_bytes(path, most=1 << 20, what="a thing")
     with pytest.raises(ArtifactError, match=r"gone.json: No such file"):
         read_bytes(tmp_path / "gone.json", most=1, what="a thing")
