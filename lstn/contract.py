@@ -37,7 +37,7 @@ _SINCE = {"theta": 2, "iterations": 3, "at": 3}
 _Side: TypeAlias = Annotated[int, Meta(ge=1, le=_MAX_SIDE)]
 _Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 _Labels: TypeAlias = Annotated[tuple[_Name, ...], Meta(min_length=1, max_length=MAX_LABELS)]
-_Iterations: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_ITERATIONS)]
+Iterations: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_ITERATIONS)]
 
 
 class Loc(str, Enum):
@@ -96,7 +96,7 @@ class Contract:
     mean: tuple[Finite, Finite, Finite] = IMAGENET_MEAN
     std: tuple[Positive, Positive, Positive] = IMAGENET_STD
     theta: ThetaForm = ThetaForm.AFFINE
-    iterations: _Iterations = 1
+    iterations: Iterations = 1
     at: At = At.INPUT
 
     def to_json(self) -> str:

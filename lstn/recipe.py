@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from lstn.contract import ThetaForm
+from lstn.reading.checked_json import Count, Magnitude, Natural
 
 RecipeName: TypeAlias = Literal["paper", "robust"]
 
@@ -24,15 +25,15 @@ class Recipe:
                    depth: short ones learn faster without. 0: all of it, however short
     """
 
-    batch_size: int
-    patience: int
-    lr: float
-    loc_lr_scale: float
-    warmup_epochs: float = 0.0
+    batch_size: Count
+    patience: Count
+    lr: Magnitude
+    loc_lr_scale: Magnitude
+    warmup_epochs: Magnitude = 0.0
     cosine: bool = False
     theta: ThetaForm = ThetaForm.AFFINE
-    in_frame: float = 0.0
-    dropout_images: int = 0
+    in_frame: Magnitude = 0.0
+    dropout_images: Natural = 0
 
 
 RECIPES: dict[RecipeName, Recipe] = {

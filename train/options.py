@@ -1,31 +1,19 @@
 """Options of a run: the choices that its weights depend on, kept in its folder so that it can be resumed."""
 
 import json
-import math
-import sys
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
-from typing import Any, Literal, TypeAlias, get_args, get_type_hints
+from typing import Annotated, Any, Literal, TypeAlias
 
-from lstn.contract import MAX_ITERATIONS, At, Loc, ThetaForm
+from msgspec import Meta
+
+from lstn.contract import At, Iterations, Loc
 from lstn.errors import ArtifactError
-from lstn.health.run_health import number
+from lstn.reading.checked_json import Count, Natural, checked, parsed
 from lstn.recipe import Recipe
 from lstn.train.augment import Augment
 
 TrainingPrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 """Arithmetic of the backbone in training; the transformer always computes in float32."""
-
-_RANGES: dict[str, tuple[int, float]] = {
-    "batch_size": (1, math.inf),
-    "patience": (1, math.inf),
-    "epochs": (1, math.inf),
-    "image_size": (8, 4096),
-    "dropout_images": (0, math.inf),
-    "iterations": (1, MAX_ITERATIONS),
-    "seed": (0, 2**63 - 1),
-}
-"""Least and most of every integer, as `lstn train` takes them."""
 
 _GONE = ("weight_decay", "clip_norm")
 """Numbers that recipes until 0.1 had, and that no command could set: only runs that had 0 go on as they were."""
@@ -48,12 +36,12 @@ class Options:
     model: str
     data: str
     weights: str
-    image_size: int
-    epochs: int
+    image_size: Annotated[int, Meta(ge=8, le=4096)]
+    epochs: Count
     precision: TrainingPrecision
-    seed: int
+    seed: Natural
     augment: Augment = "none"
-    iterations: int = 1
+    iterations: Iterations = 1
     at: At = At.INPUT
 
     @property
@@ -79,32 +67,12 @@ class Options:
             ArtifactError: written by another version of lstn, or damaged.
         """
         try:
-            given = json.loads(text)
+            given = checked(parsed(text), dict[str, Any])
             given.pop("ema_epochs", None)  # of averaged weights, which runs until 0.1 could keep beside their own
             if any(given.pop(name, 0) for name in _GONE):
                 raise ValueError(f"trained with {' or '.join(_GONE)}")
-            kinds = {"theta": ThetaForm(given.get("theta", ThetaForm.AFFINE)), "at": At(given.get("at", At.INPUT))}
-            given |= kinds | {"loc": Loc(given["loc"])}
-            recipe = Recipe(**{name: given.pop(name) for name in get_type_hints(Recipe) if name in given})
-            options = Options(recipe=recipe, **given)
-            _check_all(recipe, get_type_hints(Recipe))
-            _check_all(options, get_type_hints(Options))
-            return options
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
-            raise ArtifactError(f"{source}: can't be resumed by this version of lstn ({error!r:.200})") from error
-
-
-def _check_all(made: Recipe | Options, hints: Mapping[str, Any]) -> None:
-    for name, kind in hints.items():
-        _check(name, getattr(made, name), kind)
-
-
-def _check(name: str, value: object, kind: Any) -> None:
-    if kind is float:
-        number(value, sys.float_info.max)
-        return
-    least, most = _RANGES.get(name, (0, 0))
-    words = get_args(kind)
-    right = value in words if words else type(value) is kind
-    if not right or (isinstance(value, int) and kind is int and not least <= value <= most):
-        raise ValueError(f"{name} is {value!r:.80}")
+            names = {each.name for each in fields(Recipe)}
+            recipe = checked({name: given.pop(name) for name in names & set(given)}, Recipe)
+            return checked(given | {"recipe": recipe}, Options, exactly=True)
+        except ValueError as error:
+            raise ArtifactError(f"{source}: can't be resumed by this version of lstn ({error!s:.200})") from error

@@ -162,14 +162,3 @@ def epoch_of(row: object) -> Epoch:
     if isinstance(row, dict) and isinstance(seen := row.get("transformer"), dict):
         row = row | {"transformer": {"moved_px": seen.get("displacement_px")} | seen}
     return checked(row, Epoch)
-
-
-def number(value: object, most: float) -> float:
-    """Return `value`, a number within 0..most.
-
-    Raises:
-        ValueError: it is none.
-    """
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= most:
-        raise ValueError(f"{value!r:.40} is out of range")
-    return float(value)
