@@ -65,8 +65,8 @@ def test_a_plain_install_asks_for_nothing_heavy(wheel: zipfile.ZipFile) -> None:
         for line in wheel.read(metadata).decode().splitlines()
         if line.startswith("Requires-Dist:") and "extra ==" not in line
     ]
-    assert len(plain) == 4
-    assert {"numpy", "pillow", "rich", "typer"} == {line.split()[1].split(">")[0] for line in plain}
+    assert len(plain) == 5
+    assert {"msgspec", "numpy", "pillow", "rich", "typer"} == {line.split()[1].split(">")[0] for line in plain}
     assert any(name.startswith("tensorrt<") or name.startswith("tensorrt>") for name in required)
 
 

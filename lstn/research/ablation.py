@@ -20,6 +20,7 @@ from lstn.errors import UsageError
 from lstn.health.run_health import METRICS
 from lstn.interval import Interval, mean_interval
 from lstn.recipe import RECIPES, Recipe
+from lstn.report.table import markdown_table
 from lstn.train.loop import fit
 from lstn.train.options import Options
 from lstn.train.run_state import LAST, read_options
@@ -108,6 +109,9 @@ def rows_of(accuracies: dict[str, list[float]]) -> list[dict[str, Any]]:
     return rows
 
 
+_COLUMNS = ("variant", "by seed", "mean", "gain", "larger than its standard error")
+
+
 def page_of(result: dict[str, Any]) -> str:
     """Return the table in Markdown."""
     recipe = result["recipe"]
@@ -121,16 +125,16 @@ def page_of(result: dict[str, Any]) -> str:
         "localizer, one epoch's warm-up, and cosine.",
         "Gain: of the option, paired by seed, with its 95 % interval; of `paper`, of all that it does otherwise.",
         "",
-        "| variant | by seed | mean | gain | larger than its standard error |",
-        "|---|---|---|---|---|",
+        markdown_table(_COLUMNS, [_cells(row) for row in result["rows"] if row["accuracies"]], words=2),
     ]
-    for row in result["rows"]:
-        if not row["accuracies"]:
-            continue
-        gain = str(Interval(row["gain"], row["low"], row["high"])) if "gain" in row else ""
-        helps = {True: "yes", False: "no", None: ""}[row.get("helps")]
-        accuracies = ", ".join(f"{one:.2f}" for one in row["accuracies"])
-        lines.append(
-            f"| {row['variant']} | {accuracies} | {statistics.fmean(row['accuracies']):.2f} | {gain} | {helps} |"
-        )
     return "\n".join(lines) + "\n"
+
+
+def _cells(row: dict[str, Any]) -> tuple[str, ...]:
+    return (
+        row["variant"],
+        ", ".join(f"{one:.2f}" for one in row["accuracies"]),
+        f"{statistics.fmean(row['accuracies']):.2f}",
+        str(Interval(row["gain"], row["low"], row["high"])) if "gain" in row else "",
+        {True: "yes", False: "no", None: ""}[row.get("helps")],
+    )
