@@ -1,4 +1,4 @@
-"""What a model was trained on: the images that a command takes by default, and which of a folder it may test."""
+"""Data set of a trained model: what a command takes by default, and which images of a folder it may test."""
 
 from pathlib import Path
 
