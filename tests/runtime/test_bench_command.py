@@ -15,6 +15,7 @@ from lstn.cli.bench_layers import _show as show_breakdown
 from lstn.cli.bench_table import race_table
 from lstn.files import sha256_of
 from lstn.machine.gpu import Device
+from lstn.report.table import print_table
 from lstn.runtime.bench.layer_places import Layer
 from lstn.runtime.bench.layer_times import Breakdown, Call, Span, summarize_calls
 from lstn.runtime.bench.timed_engines import BenchSetup, bench
