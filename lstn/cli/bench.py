@@ -42,7 +42,9 @@ def bench(
         ),
     ] = None,
     batch: Annotated[str, typer.Option(metavar="N,…", help="Images a call; one comparison for each.")] = "1",
-    seconds: Annotated[float, typer.Option(metavar="S", min=0.1, help="To time each file at each batch size.")] = 5.0,
+    seconds: Annotated[
+        float, typer.Option(metavar="S", min=0.1, max=3600, help="To time each file at each batch size.")
+    ] = 5.0,
     device: Annotated[Device, typer.Option(help="Where ONNX models run.")] = Device.AUTO,
     threads: Annotated[
         int | None,
