@@ -214,10 +214,12 @@ def _show(study: "Study") -> None:
     from rich.console import Console
 
     from lstn.report.table import print_table
-    from lstn.research.study.study_tables import error_table, pair_table
+    from lstn.research.study.study_tables import error_table, follow_table, pair_table
 
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _PIPE_WIDTH
     print_table(console, error_table(study))
     print_table(console, pair_table(study))
+    if (follow := follow_table(study)).rows:
+        print_table(console, follow)

@@ -13,10 +13,12 @@ from small_models import warping_model
 
 from lstn.contract import Contract, Loc, ThetaForm
 from lstn.data.dataset import open_data
+from lstn.data.splits import spaced
+from lstn.evaluation.moving import measure_follow
 from lstn.health.liveness import judged
 from lstn.nn.classifier import Classifier
 from lstn.nn.transformer import Transformer
-from lstn.train.watch.probe import FEWEST, GRADIENT_IMAGES, MOST, Probe, outside_share
+from lstn.train.watch.probe import FEWEST, FEWEST_MOVED, GRADIENT_IMAGES, MOST, Probe, outside_share
 
 HW = (48, 48)
 CONTRACT = Contract(Loc.LSTN, "cnn", HW, tuple("0123456789"))
@@ -79,6 +81,36 @@ def test_the_figures_are_those_of_a_plain_loop_over_the_images(probe: Probe, mod
         right = sum(int(model.backbone(warped[n : n + 1]).argmax()) == int(probe.labels[n]) for n in range(40))
         assert seen[name] == pytest.approx(right / 40), name  # type: ignore[literal-required]
     assert len({seen["accuracy"], seen["accuracy_identity"], seen["accuracy_swapped"]}) == 3
+
+
+def test_follow_is_that_of_the_localizer_alone(probe: Probe, model: Classifier) -> None:
+    seen = probe.examine(model)["follow"]
+    wanted = measure_follow(
+        lambda pixels: model(torch.from_numpy(pixels))[1].detach().numpy(), _FirstMoved(probe), CONTRACT, batch=5
+    )
+    assert wanted is not None
+    assert seen is not None
+    assert seen["images"] == FEWEST_MOVED
+    for kind in ("rotation", "scale", "shift"):
+        assert seen[kind]["value"] == pytest.approx(wanted[kind]["value"], abs=1e-3), kind  # type: ignore[literal-required]
+
+
+class _FirstMoved:
+    """The images of a probe that are moved, as a split."""
+
+    fingerprint = "moved"
+
+    def __init__(self, probe: Probe) -> None:
+        self.pixels = probe.pixels[spaced(len(probe.pixels), FEWEST_MOVED)].numpy()
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return self.pixels[index], 0
+
+    def redrawn(self, epoch: int) -> "_FirstMoved":
+        return self
 
 
 def test_the_gradient_is_the_one_that_training_would_see(probe: Probe, model: Classifier) -> None:
@@ -164,7 +196,7 @@ def saturated(model: Classifier) -> None:
         (exploded, "runaway", "outside of the frame", "lower --loc-lr-scale"),
         (blew_up, "runaway", "100% of what it samples is outside", "bounded theta"),
         (left_the_frame, "runaway", "100% of what it samples is outside", "bounded theta"),
-        (lambda model: None, "live", "", ""),
+        (lambda model: None, "not following", "follows rotation", "--augment affine"),
     ],
 )
 def test_every_way_to_lose_a_transformer_is_told(
