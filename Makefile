@@ -9,8 +9,7 @@ EXTRAS ?= train,tensorboard,export,calibrate,runtime,openvino,loadgen,trt-rtx,se
 BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 
-# Each in a run of its own: a worker that had gone through all of them died now and then where it started a process,
-# why is not known.
+# Each in a run of its own: a worker that has gone through all of them carries every library there is.
 SUITES := tests/runtime tests/train tests/nn tests/research tests/export tests/calibration "tests/lstn tests/data tests/formats tests/machine" "tests --ignore-glob=tests/*/*"
 
 .PHONY: setup demo test browser lint docs bench gpu-check clean

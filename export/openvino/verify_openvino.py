@@ -24,6 +24,7 @@ from lstn.export.onnx.verify_onnx import (
 from lstn.formats.openvino_file import CPU_SETTINGS
 from lstn.images import Pixels
 from lstn.imports import require
+from lstn.machine.signal_stack import signal_stack_kept
 from lstn.warp import drift_px
 
 INT8_LOGIT_TOLERANCE = 3 / 127
@@ -97,7 +98,8 @@ def _outputs(model: Any, contract: Contract, images: Pixels) -> Outputs:
     names = [LOGITS] if contract.loc is Loc.NONE else [LOGITS, THETA]
     batches: list[list[npt.NDArray[np.float32]]] = []
     try:
-        compiled = ov.Core().compile_model(model, "CPU", CPU_SETTINGS)
+        with signal_stack_kept():
+            compiled = ov.Core().compile_model(model, "CPU", CPU_SETTINGS)
         for pixels in batched(images):
             answers = compiled({PIXELS: pixels})
             batches.append([answers[name].copy() for name in names])

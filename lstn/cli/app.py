@@ -6,32 +6,13 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from lstn.cli.bench import bench
-from lstn.cli.calibrate import calibrate
-from lstn.cli.claims import claims
-from lstn.cli.doctor import doctor
-from lstn.cli.evaluate import evaluate
-from lstn.cli.export import export
-from lstn.cli.infer import infer
-from lstn.cli.inspect import inspect
+from lstn.cli.commands import STYLE, CommandGroup
 from lstn.cli.misuse import is_misuse, usage_error
-from lstn.cli.serve import serve
-from lstn.cli.study import study
-from lstn.cli.train import train
 from lstn.errors import LstnError, MissingExtra
 from lstn.machine.cores import share_cores
-from lstn.machine.version import __version__
 from lstn.terminal import hush_warnings, messages, printable
 
-app = typer.Typer(
-    name="lstn",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
-for command in (train, study, evaluate, export, calibrate, infer, serve, bench, claims, inspect, doctor):
-    app.command()(command)
+app = typer.Typer(name="lstn", cls=CommandGroup, no_args_is_help=True, **STYLE)
 
 _IN_EXTRAS = frozenset(
     {"torch", "torchvision", "safetensors", "matplotlib", "onnx", "onnxconverter_common", "onnxscript"}
@@ -49,6 +30,8 @@ _EXTRAS_OF = {
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from lstn.machine.version import __version__
+
         typer.echo(f"lstn {__version__}")
         raise typer.Exit
 

@@ -25,8 +25,8 @@ def at_chance(accuracy: float, level: float | None) -> bool:
 def chance_warning(accuracy: float) -> str:
     """Return what to say of a model at chance."""
     return (
-        f"validation accuracy {accuracy:.1%} is at chance: no better than the commonest class for every image, so this "
-        "model is of no use"
+        f"validation accuracy {accuracy:.1%} is at chance: always answering the commonest class may do as well, so "
+        "this model is of no use"
     )
 
 

@@ -19,6 +19,7 @@ from lstn.errors import ArtifactError, DeviceError
 from lstn.formats.openvino_file import CPU_SETTINGS, read_pair
 from lstn.images import Pixels
 from lstn.imports import require
+from lstn.machine.signal_stack import signal_stack_kept
 from lstn.runtime.engines.base import Engine, Prediction, check_pixels, check_prediction
 from lstn.runtime.engines.onnxruntime_engine import MAX_BATCH, check_onnx, check_tensors
 
@@ -67,7 +68,9 @@ class OpenVinoGraph:
             if shapes not in self._compiled:
                 model = self._model.clone()
                 model.reshape({name: list(array.shape) for name, array in feeds.items()})
-                self._compiled[shapes] = self._core.compile_model(model, "CPU", self._settings).create_infer_request()
+                with signal_stack_kept():
+                    compiled = self._core.compile_model(model, "CPU", self._settings)
+                self._compiled[shapes] = compiled.create_infer_request()
             request = self._compiled[shapes]
             request.infer(feeds, share_inputs=True)
             answers = [(port.get_names(), request.get_tensor(port).data.copy()) for port in request.model_outputs]

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from lstn.imports import require
-from lstn.runtime.serving.access import MAX_BODY_BYTES, Certificate
+from lstn.runtime.serving.access import Certificate
 from lstn.runtime.serving.descriptions import config_of, index_of, metadata_of, statistics_of
+from lstn.runtime.serving.limits import MAX_BODY_BYTES
 from lstn.runtime.serving.messages import SERVICE, messages
 from lstn.runtime.serving.parameters import (
     ALL_BINARY,

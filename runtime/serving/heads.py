@@ -5,7 +5,7 @@ import json
 from http import HTTPStatus
 from typing import Any
 
-from lstn.runtime.serving.access import MAX_HEAD_BYTES, READ_TIMEOUT_S, WRITE_TIMEOUT_S
+from lstn.runtime.serving.limits import MAX_HEAD_BYTES, READ_TIMEOUT_S, WRITE_TIMEOUT_S
 
 _LINGER_BYTES = 16 * MAX_HEAD_BYTES
 """What is taken in of a head that was refused already."""

@@ -5,7 +5,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 
-from lstn.runtime.serving.access import MAX_BODY_BYTES, READ_TIMEOUT_S
+from lstn.runtime.serving.limits import MAX_BODY_BYTES, READ_TIMEOUT_S
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.registry import ModelRegistry
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lstn.runtime.serving.access import MAX_JSON_BYTES
+from lstn.runtime.serving.limits import MAX_JSON_BYTES
 from lstn.runtime.serving.parameters import (
     ALL_BINARY,
     BINARY,

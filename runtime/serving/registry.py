@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import Mapping
 
 from lstn.errors import LstnError
-from lstn.runtime.serving.access import MAX_HELD_BYTES, Guard
+from lstn.runtime.serving.access import Guard
+from lstn.runtime.serving.limits import MAX_HELD_BYTES
 from lstn.runtime.serving.metrics import Metrics
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.request import VERSION, Output, Request

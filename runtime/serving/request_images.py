@@ -10,7 +10,7 @@ from PIL import Image
 
 from lstn.errors import ImageError
 from lstn.images import Pixels, decode
-from lstn.runtime.serving.access import MAX_DECODED_PIXELS
+from lstn.runtime.serving.limits import MAX_DECODED_PIXELS
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.request import ELEMENT_LENGTH, Input
 

@@ -1,3 +1,4 @@
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -207,3 +208,35 @@ def test_images_are_classified_from_an_xml(tiny: Tiny, make_xml: MakeXml, tmp_pa
         "infer", tmp_path / "image.png", "--engine", tmp_path / "model.xml", "--format", "csv", "--output", path
     )
     assert (ran.code, "this command reads that file" in ran.err) == (2, True)
+
+
+CLOSED_ELSEWHERE = """
+import os, signal, sys, threading
+from contextlib import ExitStack
+from pathlib import Path
+import numpy as np
+from lstn.runtime.engines.openvino_engine import open_openvino
+
+opened = ExitStack()
+engine = opened.enter_context(open_openvino(Path(sys.argv[1]), threads=1))
+engine.infer(np.zeros((1, *engine.contract.image_hw, 3), np.uint8))
+del engine
+
+def close():
+    global opened
+    opened.close()
+    del opened
+
+thread = threading.Thread(target=close)
+thread.start()
+thread.join()
+signal.signal(signal.SIGTERM, lambda *_: print("handled"))
+os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+
+def test_a_signal_after_another_thread_closed_the_engine_is_handled(tiny: Tiny) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", CLOSED_ELSEWHERE, tiny.path], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "handled\n", "")

@@ -21,7 +21,7 @@ from tiny import SIDE, Tiny
 from tiny_fixtures import LABELS
 
 from lstn.evaluation.answer import softmax
-from lstn.runtime.serving.access import MAX_BODY_BYTES, MAX_HEAD_BYTES
+from lstn.runtime.serving.limits import MAX_BODY_BYTES, MAX_HEAD_BYTES
 
 INFER, PREDICT = "/v2/models/model/infer", "/v1/models/model:predict"
 FORM = "application/x-www-form-urlencoded"

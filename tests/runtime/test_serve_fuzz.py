@@ -16,7 +16,7 @@ from serving import Server, random_pixels
 from tiny import Tiny
 
 from lstn.runtime.serving import heads
-from lstn.runtime.serving.access import MAX_HEAD_BYTES
+from lstn.runtime.serving.limits import MAX_HEAD_BYTES
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 BUFFERED = 30 << 20

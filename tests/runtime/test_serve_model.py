@@ -14,10 +14,11 @@ from lstn.contract import Contract, Loc
 from lstn.errors import ArtifactError, LstnError
 from lstn.images import Pixels
 from lstn.runtime.engines.base import Engine, Prediction
-from lstn.runtime.serving.access import MAX_HELD_BYTES, Guard
+from lstn.runtime.serving.access import Guard
 from lstn.runtime.serving.descriptions import metadata_of
 from lstn.runtime.serving.fairlock import FairLock
 from lstn.runtime.serving.generation import Batching
+from lstn.runtime.serving.limits import MAX_HELD_BYTES
 from lstn.runtime.serving.metrics import Metrics
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.registry import ModelRegistry

@@ -156,7 +156,7 @@ def test_what_all_evaluate_is_what_the_first_one_keeps(data: str, tmp_path: Path
     """With BatchNorm, whose running statistics are each process's own."""
     script = tmp_path / "normalised.py"
     script.write_text(NORMALISED)
-    given = (str(script), data, str(tmp_path), str(Path(__file__).parent))
+    given = (str(script), data, str(tmp_path), str(Path(__file__).parents[1] / "support"))
     done = ran(tmp_path, *TORCHRUN_ITSELF, "--nproc-per-node", "2", *given)
     assert done.returncode == 0, done.stderr
     images = Images(open_data(data, image_hw=(32, 32)).val)

@@ -45,7 +45,7 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     write_libraries(folder, version.partition(".")[0])
     paths = {"LD_LIBRARY_PATH": folder, "PYTHONPATH": f"{folder}{os.pathsep}{ROOT}"}
     ended = subprocess.run(
-        [sys.executable, str(Path(__file__).with_name("front_end.py")), str(folder / "told.json")],
+        [sys.executable, str(ROOT / "tests/support/front_end.py"), str(folder / "told.json")],
         env=os.environ | {name: str(value) for name, value in paths.items()},
         capture_output=True,
         text=True,

@@ -1,0 +1,70 @@
+"""The commands by name. Each is imported when it is asked for, so `lstn --help` waits for none of them."""
+
+from collections.abc import Iterator, MutableMapping
+from importlib import import_module
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+COMMANDS = {
+    "train": "Train a classifier with a transformer.",
+    "study": "Compare localizers fairly.",
+    "evaluate": "Measure accuracy on test images.",
+    "export": "Write model.onnx, a plan or OpenVINO files.",
+    "calibrate": "Lower the precision and report its cost.",
+    "infer": "Classify images.",
+    "serve": "Answer requests over HTTP and gRPC.",
+    "bench": "Compare how fast models are.",
+    "claims": "Check the L-STN paper's numbers and claims.",
+    "inspect": "Show what a model file is.",
+    "doctor": "Show what this machine or a run can do.",
+}
+"""Name -> the first line of its docstring. `lstn.cli.NAME` has a function of the same name."""
+
+STYLE: dict[str, Any] = {
+    "pretty_exceptions_enable": False,
+    "rich_markup_mode": None,
+    "context_settings": {"help_option_names": ["-h", "--help"]},
+}
+
+
+class LazyCommands(MutableMapping[str, Any]):
+    """COMMANDS, each made of its function when it is looked up."""
+
+    def __init__(self) -> None:
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            if name not in COMMANDS:
+                raise KeyError(name)
+            single = typer.Typer(add_completion=False, **STYLE)
+            single.command(name)(getattr(import_module(f"lstn.cli.{name}"), name))
+            self._made[name] = typer.main.get_command(single)
+        return self._made[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+    def __setitem__(self, name: str, command: Any) -> None:
+        self._made[name] = command
+
+    def __delitem__(self, name: str) -> None:
+        del self._made[name]
+
+
+class CommandGroup(TyperGroup):
+    """`lstn`, whose help lists the commands without importing them."""
+
+    def __init__(self, **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = LazyCommands()
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write every command with its summary."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
