@@ -16,7 +16,7 @@ from lstn.evaluation.disturb import UNITS as MOVE_UNITS
 from lstn.evaluation.disturb import Disturbance
 from lstn.evaluation.moving import Locate
 from lstn.evaluation.scores import Scores, Tally, class_table, confusion_table, wilson
-from lstn.health.follow import UNITS, Follow, judged_kinds
+from lstn.health.follow import UNITS, Follow, judged_kinds, shown
 from lstn.images import Pixels
 from lstn.interval import Interval
 from lstn.machine.cores import usable_cores
@@ -121,8 +121,8 @@ def follow_table(follow: Follow) -> Table:
     rows = [
         (
             name,
-            f"{each['value']:.2f}",
-            f"{each['low']:.2f} to {each['high']:.2f}",
+            shown(each["value"]),
+            f"{shown(each['low'])} to {shown(each['high'])}",
             f"{each['residual']:.2g}{UNITS[name]}",
         )
         for name, each in judged_kinds(follow)

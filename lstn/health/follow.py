@@ -44,13 +44,13 @@ def follows(found: Follow) -> bool:
 
 def brief(found: Follow) -> str:
     """Return it in a few words: `rotation 0.82, scale 0.90, shift 0.97`."""
-    return ", ".join(f"{name} {_said(each['value'])}" for name, each in judged_kinds(found))
+    return ", ".join(f"{name} {shown(each['value'])}" for name, each in judged_kinds(found))
 
 
 def in_detail(found: Follow) -> str:
     """Return it with its intervals and residuals."""
     parts = [
-        f"{name} {_said(each['value'])} ({_said(each['low'])} to {_said(each['high'])}; the rest "
+        f"{name} {shown(each['value'])} ({shown(each['low'])} to {shown(each['high'])}; the rest "
         f"{each['residual']:.2g}{UNITS[name]})"
         for name, each in judged_kinds(found)
     ]
@@ -82,5 +82,6 @@ def _followed_of(found: Any) -> Followed:
     return Followed(value=value, low=low, high=high, residual=residual)
 
 
-def _said(value: float) -> str:
+def shown(value: float) -> str:
+    """Return a follow in two decimals."""
     return f"{value + 0.0:.2f}".replace("-0.00", "0.00")

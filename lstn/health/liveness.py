@@ -116,7 +116,8 @@ def _verdict(seen: Vitals, contract: Contract, starting: bool) -> tuple[State, s
         return (
             "not following",
             f"of a moved object its window follows {brief(seen['follow'])}, where 1 is all of the move and 0 is none",
-            "start a new run with more --epochs and --augment affine; if it stays so, compare with --loc none",
+            "start a new run with more --epochs, and with --augment affine if it has none yet; if it stays so, the "
+            "objects may lie alike in all images: compare with --loc none",
         )
     if cut_off:
         return "dead", f"{seen['gradient_share']:.1e} of the gradient reaches the localizer", _reconnect(contract)
