@@ -104,20 +104,18 @@ def most_images(image: Pixels, wanted: int) -> int:
 def moved(pixels: Pixels, move: Disturbance, index: int) -> Pixels:
     """Move picture number `index` (H, W, 3), bilinear; its content goes on outside of it as a mirror image.
 
-    A black border would be a second object to follow: it turns with the picture, whatever is in it.
+    A black border would be a second thing to follow, which moves with the picture whatever is in it. Seen: an L-STN
+    trained with --augment affine on traffic signs followed 0.08 of shifts with a black border, and 0.00 like this.
     """
     height, width = pixels.shape[:2]
     border = max(height, width) // 2  # an oblong picture that is turned needs it on all sides
-    wide = np.pad(pixels, ((border, border), (border, border), (0, 0)), mode=BORDER)
+    wide = np.pad(pixels, ((border, border), (border, border), (0, 0)), mode="symmetric")
     to_unit = np.array([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
     to_pixels = np.array([[width / 2, 0, width / 2 + border], [0, height / 2, height / 2 + border]])
     matrix = np.vstack([move.theta((height, width), index).astype(np.float64), [0, 0, 1]])
     data = (to_pixels @ matrix @ to_unit).ravel().tolist()
     size = (width, height)
     return np.asarray(Image.fromarray(wide).transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR))
-
-
-BORDER = "symmetric"
 
 
 def _pairs(kind: Kind, count: int) -> list[tuple[Disturbance, Disturbance]]:
