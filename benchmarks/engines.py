@@ -23,8 +23,8 @@ from lstn.calibration.calibrating import DEFAULT_KEEP, IMAGES
 from lstn.calibration.kept_layers import kept_layers, layer_names
 from lstn.calibration.lower import lowered_model
 from lstn.calibration.ranges import Ranges, ranges_of
-from lstn.cli.export_run import export_onnx
 from lstn.data.dataset import open_data
+from lstn.export.onnx.from_checkpoint import export_onnx
 from lstn.export.onnx.verify_onnx import sample_images
 from lstn.export.openvino.to_openvino import write_openvino
 from lstn.formats.onnx_file import read_model

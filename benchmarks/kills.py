@@ -16,7 +16,7 @@ import signal
 import sys
 import time
 from contextlib import suppress
-from dataclasses import asdict, replace
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -26,17 +26,16 @@ import torch
 from lstn.contract import Loc, ThetaForm
 from lstn.health.run_health import Epoch
 from lstn.nn.checkpoint import CHECKPOINT, read_tensors
-from lstn.train.loop import Watcher, fit
+from lstn.recipe import RECIPES
+from lstn.train.loop import fit
 from lstn.train.options import Options
-from lstn.train.recipes import RECIPES
 from lstn.train.run_state import LAST
+from lstn.train.watch.watcher import Watcher
 
 RECIPE = replace(
     RECIPES["paper"],
-    weight_decay=0.01,
     warmup_epochs=1.5,
     cosine=True,
-    clip_norm=1.0,
     theta=ThetaForm.SIMILARITY,
     in_frame=0.1,
     patience=99,
@@ -56,7 +55,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     arguments = parser.parse_args()
     options = Options(
-        **asdict(RECIPE),
+        recipe=RECIPE,
         loc=arguments.loc,
         model="cnn",
         data="digits",

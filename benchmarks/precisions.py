@@ -17,7 +17,7 @@ from result_files import machine_of, page_of_models, versions_of, write_result
 
 from lstn.calibration.calibrating import DEFAULT_KEEP, CalibrationSettings, calibrate
 from lstn.calibration.lowering_cost import LoweringCost
-from lstn.cli.export_run import export_onnx
+from lstn.export.onnx.from_checkpoint import export_onnx
 from lstn.health.run_files import checkpoint_of
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.precision import Precision

@@ -20,13 +20,12 @@ from typing import Any
 
 from result_files import machine_of, page_of_models, spread, versions_of, write_result
 
-from lstn.cli.infer_format import batch_size
 from lstn.data.listing import Skipped, images_below
 from lstn.images import USUAL
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
 from lstn.runtime.engines.opening import open_engine
-from lstn.runtime.inference.predict import predict
+from lstn.runtime.inference.predict import batch_size, predict
 from lstn.runtime.ray.ray_infer import open_pool
 from lstn.runtime.ray.result_parts import Fields, Parts, run_of
 
@@ -125,7 +124,9 @@ def plain(model: Path, images: Sequence[Path]) -> float:
     clock = Clock()
     with open_engine(model, spin=False) as engine:
         workers = min(MAX_WORKERS, usable_cores())
-        rows = predict(engine, images, batch=batch_size(None, engine, model), top=1, workers=workers)
+        rows = predict(
+            engine, images, batch=batch_size(None, engine.contract, engine.max_batch, model), top=1, workers=workers
+        )
         with closing(rows):
             for batch in rows:
                 clock.count(len(batch))
@@ -138,7 +139,7 @@ def on_ray(model: Path, images: Sequence[Path]) -> float:
     with TemporaryDirectory() as folder, open_pool("local", model, device=Device.AUTO, threads=None) as pool:
         parts = TimedParts(Path(folder), run_of(model, top=1, format_="json"))
         parts.clock = clock
-        size = batch_size(None, pool, model)
+        size = batch_size(None, pool.contract, pool.max_batch, model)
         pool.infer([str(path) for path in images], parts, batch=size, top=1, workers=None, reading=USUAL)
         parts.flush()
     return clock.images_per_s(unearned=IN_WORK)

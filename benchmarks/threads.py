@@ -41,15 +41,16 @@ MEASURING = 8 * math.ceil(math.log2(max(2, CORES))) + 1
 
 CHILD = """
 import sys, tempfile, time
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 from lstn.machine.cores import share_cores
 share_cores()
 import torch
 from lstn.contract import Loc
-from lstn.train.loop import Watcher, fit
+from lstn.train.loop import fit
 from lstn.train.options import Options
-from lstn.train.recipes import RECIPES
+from lstn.train.watch.watcher import Watcher
+from lstn.recipe import RECIPES
 model, side, warm = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 steps, began, seconds, last, latest = 0, time.perf_counter(), 0.0, 1, 0.0
 
@@ -66,8 +67,10 @@ def step(epoch, seen, loss, accuracy):
         began = now
     last, latest = epoch, now
 
-given = {"loc": Loc.LSTN, "model": model, "data": "digits", "weights": "", "image_size": side, "epochs": 1000}
-options = Options(**asdict(RECIPES["robust"]) | given | {"precision": "fp32", "seed": 0, "patience": 1000})
+options = Options(
+    recipe=replace(RECIPES["robust"], patience=1000), loc=Loc.LSTN, model=model, data="digits", weights="",
+    image_size=side, epochs=1000, precision="fp32", seed=0,
+)
 watcher = Watcher(lambda outlook: None, step, lambda row, best: None)
 with tempfile.TemporaryDirectory() as folder:
     fit(options, Path(folder) / "run", device=torch.device("cpu"), workers=0, watcher=watcher, resume=False)

@@ -67,6 +67,15 @@ class CalibrationSettings:
     max_drift_px: float | None = None
     force: bool = False
 
+    def check(self) -> None:
+        """Check that what is asked for has a meaning for this precision.
+
+        Raises:
+            UsageError: images or a method for ranges, of which there are none.
+        """
+        if not self.precision.quantized and (self.images != IMAGES or self.method is not RangeMethod.MINMAX):
+            raise UsageError("--images and --ranges are for int8 and fp8: half precision needs no ranges")
+
 
 @dataclass(frozen=True, slots=True)
 class Calibrated:

@@ -141,15 +141,15 @@ class _Search:
         return self._drops[key]
 
     def rank(self) -> dict[str, float]:
-        """Return layer -> noise of lowering it alone, the noisiest first."""
+        """Return layer -> noise of lowering it alone, the noisiest first; what all classes share changes no answer."""
         few = spaced(len(self._pixels), PROBE_IMAGES)
         probe, exact = self._pixels[few], self._reference[few].astype(np.float64)
-        power = float(np.square(exact - exact.mean(axis=1, keepdims=True)).mean()) or 1.0
+        power = _power(exact) or 1.0
         noise = {}
         for layer in worked("lowering each layer alone", self._free, len(self._free)):
             alone = self._always | (frozenset(self._free) - {layer})
             logits = self._logits(emulated(self._lower(alone), self._precision), probe)
-            noise[layer] = float(np.square(logits - exact).mean()) / power
+            noise[layer] = _power(logits - exact) / power
         return dict(sorted(noise.items(), key=lambda entry: -entry[1]))
 
     def found(self, noise: dict[str, float], kept: tuple[str, ...]) -> Outcome:
@@ -168,3 +168,7 @@ def _batches(pixels: Pixels) -> Iterator[Pixels]:
     batch = batch_of((pixels.shape[1], pixels.shape[2]), _BATCH)
     for start in range(0, len(pixels), batch):
         yield pixels[start : start + batch]
+
+
+def _power(logits: npt.NDArray[np.float64]) -> float:
+    return float(np.square(logits - logits.mean(axis=1, keepdims=True)).mean())

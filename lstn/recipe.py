@@ -16,10 +16,8 @@ class Recipe:
     patience:      stop after this many epochs without a better validation accuracy
     lr:            Adam's learning rate
     loc_lr_scale:  the localizer's learning rate, as a share of `lr`
-    weight_decay:  decoupled (Loshchilov & Hutter 2019), on weights; biases, theta's above all, are left alone
     warmup_epochs: over which the learning rate rises from nothing
     cosine:        let the learning rate fall to nothing by the last epoch
-    clip_norm:     scale gradients down to this norm over all weights; 0 for as they are
     theta:         what the transformer can do
     in_frame:      weight of the penalty for corners outside of the frame, in nats per squared half side
     dropout_images: trainings of fewer images, over all epochs, use their share of the backbone's dropout and stochastic
@@ -30,10 +28,8 @@ class Recipe:
     patience: int
     lr: float
     loc_lr_scale: float
-    weight_decay: float = 0.0
     warmup_epochs: float = 0.0
     cosine: bool = False
-    clip_norm: float = 0.0
     theta: ThetaForm = ThetaForm.AFFINE
     in_frame: float = 0.0
     dropout_images: int = 0
@@ -53,7 +49,7 @@ RECIPES: dict[RecipeName, Recipe] = {
         dropout_images=1_000_000,
     ),
 }
-"""The rest of a recipe's choices stay off until an ablation shows that they help (benchmarks/ablation.py)."""
+"""The rest of a recipe's choices stay off until an ablation shows that they help (`lstn.research.ablation`)."""
 
 DEFAULT_RECIPE: RecipeName = "robust"
 

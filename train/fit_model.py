@@ -1,21 +1,22 @@
 """Training of a model that a program made: `lstn train`, for programs."""
 
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 from lstn.errors import UsageError
 from lstn.health.run_health import Epoch
-from lstn.machine.cores import usable_cores
+from lstn.machine.cores import decoders
 from lstn.nn.classifier import Classifier
 from lstn.nn.device import choose_device
+from lstn.recipe import RECIPES, Recipe
 from lstn.train.augment import Augment
-from lstn.train.loop import SILENT, TrainingResult
 from lstn.train.loop import fit as fit_run
 from lstn.train.options import Options
-from lstn.train.recipes import RECIPES, Recipe
 from lstn.train.run_state import LAST, read_options
+from lstn.train.tested import TrainingResult
+from lstn.train.watch.watcher import SILENT
 
 
 def fit(
@@ -40,7 +41,7 @@ def fit(
     model:    trained in place, from the weights that it has
     data:     as `lstn train --data` names it, or the Path of a folder of images; its classes are the model's labels
     folder:   made for the run; after every epoch it holds the best checkpoint, metrics.jsonl and the state
-    recipe:   paper, robust, or choices of your own: replace(lstn.train.recipes.RECIPES["robust"], lr=0.01)
+    recipe:   paper, robust, or choices of your own: replace(lstn.recipe.RECIPES["robust"], lr=0.01)
     augment:  none, affine or standard: how training images are changed at random
     device:   auto, cpu, cuda or cuda:N; the model is moved there, and back
     resume:   go on with the run in `folder`, whose recipe, data and seed then hold, up to `epochs`
@@ -66,7 +67,7 @@ def fit(
         options,
         folder,
         device=choose_device(device),
-        workers=min(usable_cores(), 8),
+        workers=decoders(None),
         watcher=replace(SILENT, epoch=lambda epoch, best: on_epoch(epoch)),
         resume=resume,
         given=model,
@@ -86,7 +87,7 @@ def _options(model: Classifier, data: str, epochs: int, recipe: Recipe | str, au
         recipe = known[recipe]
     contract = model.contract
     return Options(
-        **asdict(replace(recipe, theta=contract.theta)),
+        recipe=replace(recipe, theta=contract.theta),
         loc=contract.loc,
         model=contract.backbone,
         data=data,

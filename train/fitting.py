@@ -1,7 +1,6 @@
 """One epoch of fitting: batches -> steps of the optimizer."""
 
 import math
-from collections.abc import Callable
 from copy import deepcopy
 
 import torch
@@ -14,13 +13,11 @@ from lstn.nn.classifier import Classifier
 from lstn.recipe import RECIPES
 from lstn.train.distributed import ALONE, Shares, World
 from lstn.train.loading import ImageBatch
+from lstn.train.optimizer import outside, set_rate
 from lstn.train.options import Options, TrainingPrecision
-from lstn.train.recipes import outside, set_rate
 from lstn.train.run_state import Run
 from lstn.train.threads import Threads
-
-OnStep = Callable[[int, int, float, float], None]
-"""Called after every batch with the epoch, images seen in it, mean loss and accuracy so far."""
+from lstn.train.watch.watcher import OnStep
 
 _AMP = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -94,15 +91,15 @@ def train_epoch(
     network: `run.model` as it trains, perhaps wrapped
     """
     assert isinstance(loader.batch_sampler, Shares)
-    sizes = loader.batch_sampler.sizes()
+    sizes, in_frame = loader.batch_sampler.sizes(), options.recipe.in_frame
     run.model.train()
     seen, loss_sum, right = 0, 0.0, 0.0
     for index, (size, (pixels, labels)) in enumerate(threads.over(zip(sizes, loader, strict=True))):
-        set_rate(run.optimizer, options, number - 1 + (index + 0.5) / len(sizes), options.epochs)
+        set_rate(run.optimizer, options.recipe, number - 1 + (index + 0.5) / len(sizes), options.epochs)
         pixels, labels = pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
         logits, theta = network(pixels)
         entropy = F.cross_entropy(logits.float(), labels)
-        loss = entropy + options.in_frame * outside(theta) if options.in_frame and theta is not None else entropy
+        loss = entropy + in_frame * outside(theta) if in_frame and theta is not None else entropy
         # Shares may differ by an image: each counts by what it holds, so that the mean over processes is the batch's.
         counts = len(labels) / (1 if world.shared(size) else world.size)
         hits = (logits.argmax(1) == labels).double().sum() * (counts / len(labels))
@@ -110,31 +107,28 @@ def train_epoch(
         value, entropy_sum, hit_count = world.sum(of_batch)
         if not math.isfinite(value):
             raise world.told(diverged(run, value / size, number, options))
-        _descend(run, loss * (counts * world.size / size), options)
+        _descend(run, loss * (counts * world.size / size))
         seen, loss_sum, right = seen + size, loss_sum + entropy_sum, right + hit_count
         step(number, seen, loss_sum / seen, right / seen)
     return loss_sum / seen, right / seen
 
 
-def _descend(run: Run, loss: Tensor, options: Options) -> None:
+def _descend(run: Run, loss: Tensor) -> None:
     """Take one step down the gradient of `loss`, which this leaves in place for whoever looks at it."""
     run.optimizer.zero_grad(set_to_none=True)
     run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
-    if options.clip_norm:
-        run.scaler.unscale_(run.optimizer)
-        nn.utils.clip_grad_norm_(run.model.parameters(), options.clip_norm)
     run.scaler.step(run.optimizer)
     run.scaler.update()
 
 
 def diverged(run: Run, loss: float, number: int, options: Options) -> TrainingError:
     """Return what to say of a loss that is no number: what is kept, and what to change."""
-    best = run.best
+    best, recipe = run.best, options.recipe
     kept = f"the checkpoint of epoch {best['epoch']} is kept" if best else "no epoch was finished before"
-    cures = [f"--lr {min(options.lr / 10, RECIPES['robust'].lr):g}"]  # a tenth of 1e30 is as wrong
-    if options.loc_lr_scale > 0.1 and run.model.transformer is not None:
+    cures = [f"--lr {min(recipe.lr / 10, RECIPES['robust'].lr):g}"]  # a tenth of 1e30 is as wrong
+    if recipe.loc_lr_scale > 0.1 and run.model.transformer is not None:
         cures.append("--loc-lr-scale 0.1")
-    if options.theta is ThetaForm.AFFINE and run.model.transformer is not None:
+    if recipe.theta is ThetaForm.AFFINE and run.model.transformer is not None:
         cures.append(f"--theta {ThetaForm.SIMILARITY.value}, which can't run away")
     if options.precision != "fp32":
         cures.append("--precision fp32")

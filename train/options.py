@@ -3,14 +3,15 @@
 import json
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal, TypeAlias, get_args, get_type_hints
 
 from lstn.contract import MAX_ITERATIONS, At, Loc, ThetaForm
 from lstn.errors import ArtifactError
 from lstn.health.run_health import number
+from lstn.recipe import Recipe
 from lstn.train.augment import Augment
-from lstn.train.recipes import Recipe
 
 TrainingPrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 """Arithmetic of the backbone in training; the transformer always computes in float32."""
@@ -26,9 +27,12 @@ _RANGES: dict[str, tuple[int, float]] = {
 }
 """Least and most of every integer, as `lstn train` takes them."""
 
+_GONE = ("weight_decay", "clip_norm")
+"""Numbers that recipes until 0.1 had, and that no command could set: only runs that had 0 go on as they were."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Options(Recipe):
+class Options:
     """Every choice that changes the weights: a recipe, and what it is applied to.
 
     model:      a name in BACKBONES
@@ -39,6 +43,7 @@ class Options(Recipe):
     iterations, at: of the transformer, as in `Contract`
     """
 
+    recipe: Recipe
     loc: Loc
     model: str
     data: str
@@ -51,9 +56,20 @@ class Options(Recipe):
     iterations: int = 1
     at: At = At.INPUT
 
+    @property
+    def image_hw(self) -> tuple[int, int]:
+        """Height and width of the input, in pixels."""
+        return self.image_size, self.image_size
+
+    def values(self) -> dict[str, object]:
+        """Return every choice by its name, the recipe's among them, as JSON says it."""
+        named = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "recipe"}
+        words = {"loc": self.loc.value, "theta": self.recipe.theta.value, "at": self.at.value}
+        return asdict(self.recipe) | named | words
+
     def to_json(self) -> str:
         """Return the options as one JSON string."""
-        return json.dumps(asdict(self) | {"loc": self.loc.value, "theta": self.theta.value, "at": self.at.value})
+        return json.dumps(self.values())
 
     @staticmethod
     def from_json(text: str, *, source: str) -> "Options":
@@ -65,14 +81,22 @@ class Options(Recipe):
         try:
             given = json.loads(text)
             given.pop("ema_epochs", None)  # of averaged weights, which runs until 0.1 could keep beside their own
+            if any(given.pop(name, 0) for name in _GONE):
+                raise ValueError(f"trained with {' or '.join(_GONE)}")
             kinds = {"theta": ThetaForm(given.get("theta", ThetaForm.AFFINE)), "at": At(given.get("at", At.INPUT))}
-            options = Options(**given | kinds | {"loc": Loc(given["loc"])})
-            hints = get_type_hints(Options)
-            for each in fields(Options):
-                _check(each.name, getattr(options, each.name), hints[each.name])
+            given |= kinds | {"loc": Loc(given["loc"])}
+            recipe = Recipe(**{name: given.pop(name) for name in get_type_hints(Recipe) if name in given})
+            options = Options(recipe=recipe, **given)
+            _check_all(recipe, get_type_hints(Recipe))
+            _check_all(options, get_type_hints(Options))
             return options
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
             raise ArtifactError(f"{source}: can't be resumed by this version of lstn ({error!r:.200})") from error
+
+
+def _check_all(made: Recipe | Options, hints: Mapping[str, Any]) -> None:
+    for name, kind in hints.items():
+        _check(name, getattr(made, name), kind)
 
 
 def _check(name: str, value: object, kind: Any) -> None:

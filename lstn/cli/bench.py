@@ -1,7 +1,6 @@
 """`lstn bench`."""
 
 import json
-import re
 from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
@@ -9,8 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lstn.cli.batch_sizes import batch_sizes
 from lstn.cli.bench_layers import check_profiled, profile_results, write_trace
 from lstn.cli.engine_choice import chosen_engines
+from lstn.cli.old_spellings import renamed
+from lstn.cli.screen import results
 from lstn.errors import LstnError, UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import BENCH, TRACE, check_outputs, files_of, wanted_output
@@ -21,17 +23,13 @@ from lstn.machine.scenario import Scenario
 from lstn.terminal import note, printable
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from lstn.machine.environment import Environment
     from lstn.report.table import Table
     from lstn.runtime.bench.against import Kept
     from lstn.runtime.bench.layer_times import Breakdown
     from lstn.runtime.bench.timed_engines import BenchResult, BenchSetup
 
-_BATCHES = re.compile(r"[1-9][0-9]{0,5}(,[1-9][0-9]{0,5})*")
 _FEW_ROUNDS = 100
-_PIPE_WIDTH = 100
 _NARROW, _TINY = 76, 52
 
 
@@ -60,8 +58,9 @@ def bench(
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of images, order and intervals.")] = 0,
     json_: Annotated[
         Path | None,
-        typer.Option("--json", "--save", metavar="FILE", help="Write everything there, every sample included."),
+        typer.Option("--json", metavar="FILE", help="Write everything there, every sample included."),
     ] = None,
+    save: Annotated[Path | None, typer.Option(metavar="FILE", hidden=True, help="As --json.")] = None,
     against: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Fail if a latency grew since this run, which --json kept.")
     ] = None,
@@ -84,13 +83,12 @@ def bench(
     all alike. The last column compares medians with the first file's; its 95 % interval is a paired bootstrap.
     With --against, the exit code is 1 if the whole interval of a median is beyond the old one and the tolerance.
     """
-    from lstn.machine.environment import describe_environment
-    from lstn.runtime.bench.against import read_kept
     from lstn.runtime.bench.timed_engines import BenchSetup
-    from lstn.runtime.bench.timed_engines import bench as run_bench
     from lstn.runtime.engines.onnxruntime_engine import resolve_device
 
-    batches, files = _batches(batch), chosen_engines(files)
+    if save is not None:
+        renamed("--save", "--json")
+    json_, batches, files = json_ or save, batch_sizes(batch), chosen_engines(files)
     if any(path.suffix.lower() == ".onnx" for path in files):
         device = resolve_device(device)
     setup = BenchSetup(batches, seconds, seed, device, threads, spin=len(files) == 1)
@@ -99,27 +97,44 @@ def bench(
         check_profiled(files, device)
     elif trace is not None:
         raise UsageError("--trace: only a profile can be traced", hint="add --profile")
-    if scenario is not None:
-        if json_ is not None or against is not None or profile:
-            what = "leave out --json, --against and --profile"
-            raise UsageError("--scenario keeps nothing, compares nothing and profiles nothing", hint=what)
-        _run_loads(files, setup, scenario)
+    if scenario is None:
+        _race(files, setup, json_, against, tolerance, trace, profile=profile)
         return
+    if json_ is not None or against is not None or profile:
+        what = "leave out --json, --against and --profile"
+        raise UsageError("--scenario keeps nothing, compares nothing and profiles nothing", hint=what)
+    _run_loads(files, setup, scenario)
+
+
+def _race(
+    files: Sequence[Path],
+    setup: "BenchSetup",
+    json_: Path | None,
+    against: Path | None,
+    tolerance: float,
+    trace: Path | None,
+    *,
+    profile: bool,
+) -> None:
+    from lstn.machine.environment import describe_environment
+    from lstn.runtime.bench.against import read_kept
+    from lstn.runtime.bench.timed_engines import bench as run_bench
+
     kept = None if against is None else read_kept(against, files, setup)
     environment = describe_environment()
     breakdowns: list[Breakdown] = []
-    results = run_bench(files, setup, tell=lambda text: note(printable(text)))  # a spinner would take part in the race
+    measured = run_bench(files, setup, tell=lambda text: note(printable(text)))  # a spinner would take part in the race
     with ExitStack() as writing:  # whichever of them can't be written, the others keep the measurement
         if trace is not None:
             writing.callback(write_trace, trace, breakdowns)
         if json_ is not None:
-            writing.callback(_save, json_, results, setup, environment, breakdowns if profile else None)
-        _show(results, environment, setup.device)
+            writing.callback(_save, json_, measured, setup, environment, breakdowns if profile else None)
+        _show(measured, environment, setup.device)
         if profile:
-            for breakdown in profile_results(results, setup, _console()):
+            for breakdown in profile_results(measured, setup, results()):
                 breakdowns.append(breakdown)
     if kept is not None:
-        _compare(kept, results, setup, tolerance)
+        _compare(kept, measured, setup, tolerance)
 
 
 def _check_outputs(files: Sequence[Path], json_: Path | None, trace: Path | None, against: Path | None) -> None:
@@ -176,36 +191,20 @@ def _run_loads(files: Sequence[Path], setup: "BenchSetup", scenario: Scenario) -
             typer.echo(f"  {line}")
 
 
-def _batches(text: str) -> tuple[int, ...]:
-    plain = text.replace(" ", "")
-    if not _BATCHES.fullmatch(plain):
-        raise UsageError(f"--batch {text!r:.60}: expected numbers of images", hint="for example: --batch 1,8")
-    return tuple(dict.fromkeys(int(number) for number in plain.split(",")))
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
-    return console
-
-
-def _show(results: Sequence["BenchResult"], environment: "Environment", device: Device) -> None:
+def _show(measured: Sequence["BenchResult"], environment: "Environment", device: Device) -> None:
     from lstn.report.table import print_table
 
-    console = _console()
-    console.print(_where(results, environment, device), style="dim", markup=False)
-    print_table(console, _table(results, console.width))
-    for result in results:
+    console = results()
+    console.print(_where(measured, environment, device), style="dim", markup=False)
+    print_table(console, _table(measured, console.width))
+    for result in measured:
         if result.gpu_ms is not None:
             figure = f"{result.gpu_ms:.3f} ms on the GPU, without copies"
             console.print(f"{printable(str(result.path))} at batch {result.batch}: {figure}", style="dim", markup=False)
         if result.energy is not None:
             figure = f"{result.energy.joules_per_image:.3g} J an image, all that the {result.energy.of} used"
             console.print(f"{printable(str(result.path))} at batch {result.batch}: {figure}", style="dim", markup=False)
-    if any(result.latency.rounds < _FEW_ROUNDS for result in results):
+    if any(result.latency.rounds < _FEW_ROUNDS for result in measured):
         note(f"p99 of fewer than {_FEW_ROUNDS} rounds is little more than the slowest one; use more --seconds")
 
 

@@ -2,19 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lstn.cli.calibrate_report import compare_speed, show
-from lstn.cli.export_run import export_onnx
 from lstn.errors import UsageError
 from lstn.formats.outputs import ONNX, OutputFile, check_outputs
 from lstn.health.run_files import checkpoint_of
 from lstn.precision import Precision, RangeMethod
 from lstn.waiting import say_loading
 
-_IMAGES = 512
+if TYPE_CHECKING:
+    from lstn.calibration.calibrating import CalibrationSettings
 
 
 def calibrate(
@@ -42,7 +42,7 @@ def calibrate(
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path(),
     images: Annotated[
         int, typer.Option(metavar="N", min=1, help="int8, fp8: training images to measure ranges on.")
-    ] = _IMAGES,
+    ] = 512,
     ranges: Annotated[
         RangeMethod, typer.Option(help="int8, fp8: what of a tensor's values is represented.")
     ] = RangeMethod.MINMAX,
@@ -98,23 +98,15 @@ def calibrate(
     Writes model.PRECISION.onnx, from which lstn export builds plans, and its cost as JSON and as a page: accuracy,
     logits, and how far the warps move in pixels.
     """
-    from lstn.calibration.calibrating import CalibrationSettings, calibrate, checked, lowered_outputs
+    from lstn.calibration.calibrating import CalibrationSettings
 
-    ready = source is not None and source.suffix == ".onnx"
-    if ready and data is None:
+    if source is not None and source.suffix == ".onnx" and data is None:
         raise UsageError(
             f"{source} doesn't say what it was trained on", hint="add --data digits, or --data folder:PATH"
         )
-    if not precision.quantized and (images != _IMAGES or ranges is not RangeMethod.MINMAX):
-        raise UsageError("--images and --ranges are for int8 and fp8: half precision needs no ranges")
-    onnx_file = source if source is not None and ready else out / "model.onnx"
-    made = [] if ready else [OutputFile(onnx_file, ONNX)]
-    check_outputs(
-        [*made, *lowered_outputs(onnx_file, out, precision, ranges)], inputs=[] if source is None else [source]
-    )
     settings = CalibrationSettings(
         precision=precision,
-        data=str(data),
+        data=data or "",
         seed=seed,
         images=images,
         method=ranges,
@@ -124,16 +116,36 @@ def calibrate(
         max_drift_px=max_drift_px,
         force=force,
     )
-    if not ready:
-        say_loading(f"lowering {source or 'the newest run'} to {precision.value}")
-        from lstn.nn.checkpoint import load_checkpoint
+    settings.check()
+    _lower(source, out, settings)
 
-        checkpoint = load_checkpoint(checkpoint_of(source))
-        training = checkpoint.training
-        settings = replace(
-            settings, data=training.data if data is None else data, seed=training.seed if seed is None else seed
-        )
-        checked(checkpoint.contract, checkpoint.layers, settings)
-        export_onnx(checkpoint, onnx_file)
+
+def _lower(source: Path | None, out: Path, settings: "CalibrationSettings") -> None:
+    """Lower an ONNX file, or a run that is exported first and brings its own data and seed."""
+    from lstn.calibration.calibrating import calibrate, lowered_outputs
+
+    ready = source is not None and source.suffix == ".onnx"
+    onnx_file = source if source is not None and ready else out / "model.onnx"
+    lowered = lowered_outputs(onnx_file, out, settings.precision, settings.method)
+    made = [] if ready else [OutputFile(onnx_file, ONNX)]
+    check_outputs([*made, *lowered], inputs=[] if source is None else [source])
+    if not ready:
+        settings = _export(source, onnx_file, settings)
     show(calibrate(onnx_file, out, settings), settings)
-    compare_speed(onnx_file, lowered_outputs(onnx_file, out, precision, ranges)[0].path, precision)
+    compare_speed(onnx_file, lowered[0].path, settings.precision)
+
+
+def _export(source: Path | None, onnx_file: Path, settings: "CalibrationSettings") -> "CalibrationSettings":
+    """Export a run, and return the settings with the data and seed that it was trained with, where none are given."""
+    say_loading(f"lowering {source or 'the newest run'} to {settings.precision.value}")
+    from lstn.calibration.calibrating import checked
+    from lstn.export.onnx.from_checkpoint import export_onnx
+    from lstn.nn.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(checkpoint_of(source))
+    training = checkpoint.training
+    seed = training.seed if settings.seed is None else settings.seed
+    settings = replace(settings, data=settings.data or training.data, seed=seed)
+    checked(checkpoint.contract, checkpoint.layers, settings)
+    export_onnx(checkpoint, onnx_file, tell=typer.echo)
+    return settings

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from lstn.cli.screen import results
 from lstn.errors import LstnError
 from lstn.machine.gpu import Device
 from lstn.precision import Precision
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from lstn.calibration.calibrating import Calibrated, CalibrationSettings
     from lstn.calibration.sensitivity import Outcome
 
-_PIPE_WIDTH = 100
 _MOST_NAMED = 8
 _RACE_S, _SLOWER = 0.7, 1.05
 _WITHOUT_ONNX_RUNTIME = {Precision.BF16: "TensorRT and OpenVINO", Precision.FP8: "TensorRT"}
@@ -26,13 +26,9 @@ _WITHOUT_ONNX_RUNTIME = {Precision.BF16: "TensorRT and OpenVINO", Precision.FP8:
 
 def show(made: "Calibrated", settings: "CalibrationSettings") -> None:
     """Print what a calibration cost, how its layers were chosen, and what it wrote."""
-    from rich.console import Console
-
     from lstn.calibration.cost_report import print_costs
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
+    console = results()
     if made.search is not None:
         _print_search(console, made.search, made, settings)
     print_costs(console, {settings.precision.value: made.cost})

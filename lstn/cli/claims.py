@@ -1,6 +1,5 @@
 """`lstn claims`."""
 
-import re
 import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
@@ -9,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lstn.cli.batch_sizes import batch_sizes
+from lstn.cli.screen import results
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import CLAIMS, PAGE, check_outputs, files_of, wanted_output
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
     from lstn.research.claims.claims_report import ClaimsReport
 
-_PIPE_WIDTH = 120
-_BATCHES = re.compile(r"[1-9][0-9]{0,5}(,[1-9][0-9]{0,5})*")
 _COLOURS = {Verdict.HOLDS: "green", Verdict.FAILS: "red", Verdict.NOISE: "yellow"}
 
 
@@ -73,7 +72,7 @@ def claims(
     parts of those. The 95 % interval of a ratio of times decides whether a claim holds, does not hold, or is below the
     noise here. docs/how-to/claims.md says how.
     """
-    console = _console()
+    console = results()
     if tables:
         if files or html or json_ or image_size:
             raise UsageError(
@@ -85,7 +84,7 @@ def claims(
     outputs = (wanted_output("--html", html, PAGE), wanted_output("--json", json_, CLAIMS))
     check_outputs(outputs, inputs=[each for file in files or [] for each in files_of(file)])
     names = tuple(dict.fromkeys(model.replace(" ", "").split(",")))
-    setup = ClaimsRequest(names, image_size, _batches(batch), threads or None, engine, peers, seconds, seed)
+    setup = ClaimsRequest(names, image_size, batch_sizes(batch), threads or None, engine, peers, seconds, seed)
     report = _measure(files or [], setup)
     if json_ is not None:
         write_text(json_, report.to_json())
@@ -117,22 +116,6 @@ def _measure(files: Sequence[Path], setup: ClaimsRequest) -> "ClaimsReport":
         list(compare(count_costs, count_rows)), timed_races, count_costs, setup, environment
     )
     return report
-
-
-def _batches(text: str) -> tuple[int, ...]:
-    plain = text.replace(" ", "")
-    if not _BATCHES.fullmatch(plain):
-        raise UsageError(f"--batch {text!r:.60}: expected numbers of images", hint="for example: --batch 1,8")
-    return tuple(dict.fromkeys(int(number) for number in plain.split(",")))
-
-
-def _console() -> "Console":
-    from rich.console import Console
-
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
-    return console
 
 
 def _show(console: "Console", report: "ClaimsReport") -> None:

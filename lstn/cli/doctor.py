@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lstn.cli.old_spellings import OldJson, Printed, PrintedOption, wants_json
+from lstn.cli.screen import results, show_facts
 from lstn.health.run_files import run_folder
 from lstn.health.run_health import describe, diagnose
 from lstn.machine.capabilities import Ability, abilities, conflicts
@@ -28,39 +30,49 @@ def doctor(
         Path | None,
         typer.Argument(metavar="RUN", help="A run's folder, to be looked at instead.", show_default=False),
     ] = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
+    format_: PrintedOption = Printed.TEXT,
+    json_: OldJson = False,
 ) -> None:
     """Show what this machine or a run can do.
 
     Says what is missing for everything that this machine cannot do. With RUN, says how that training goes, and whether
     its transformer is alive.
     """
+    as_json = wants_json(format_, json_)
     if run is not None:
-        folder = run_folder(run)
-        found_in_run = diagnose(folder)
-        lines = [json.dumps(asdict(found_in_run), indent=1)] if json_ else describe(found_in_run, folder)
-        for line in lines:
-            typer.echo(line if json_ else printable(line))
+        _show_run(run_folder(run), as_json=as_json)
         return
-    from rich.console import Console
-
-    from lstn.machine.environment import LIBRARIES, describe_environment, find_providers
+    from lstn.machine.environment import describe_environment, find_providers
 
     environment = describe_environment()
     providers, problem = find_providers()
     able = abilities(environment.libraries, environment.gpus, providers)
     problems = [*conflicts(environment.libraries), *([problem] if problem else [])]
-    if json_:
+    if as_json:
         found = {"environment": asdict(environment), "providers": providers}
         typer.echo(json.dumps(found | {"abilities": [asdict(each) for each in able], "problems": problems}, indent=1))
         return
-    console = Console(highlight=False)
+    console = results()
     _show_machine(console, environment)
     _show_abilities(console, able)
+    _show_libraries(console, environment, providers)
+    for each in problems:
+        warn(each)
+
+
+def _show_run(folder: Path, *, as_json: bool) -> None:
+    found = diagnose(folder)
+    for line in [json.dumps(asdict(found), indent=1)] if as_json else describe(found, folder):
+        typer.echo(line if as_json else printable(line))
+
+
+def _show_libraries(console: "Console", environment: "Environment", providers: Sequence[str]) -> None:
+    from lstn.machine.environment import LIBRARIES
+
     present = [f"{name} {version}" for name, version in environment.libraries.items() if name != "lstn"]
     either = {"onnxruntime", "onnxruntime-gpu"} if providers else set()
     absent = [name for name in LIBRARIES if name not in environment.libraries and name not in either]
-    _show_facts(
+    show_facts(
         console,
         {
             "libraries": ", ".join(present),
@@ -68,14 +80,12 @@ def doctor(
             "providers": ", ".join(name.removesuffix("ExecutionProvider") for name in providers) or "none",
         },
     )
-    for problem in problems:
-        warn(problem)
 
 
 def _show_machine(console: "Console", environment: "Environment") -> None:
     gpus = [f"{gpu.name}, {gpu.target}, {gpu.memory_mib} MiB" for gpu in environment.gpus]
     driver = f"driver {environment.driver}" if environment.driver else "no NVIDIA driver"
-    _show_facts(
+    show_facts(
         console,
         {
             "lstn": f"{__version__}, Python {environment.python}, {environment.system}",
@@ -102,13 +112,3 @@ def _show_abilities(console: "Console", able: Sequence[Ability]) -> None:
             why.append(f"\n{each.cure}", style="not dim")
         table.add_row(mark, *([each.command, why] if beside else [Text(f"{each.command}\n").append(why)]))
     console.print(Padding(table, (1, 0)))
-
-
-def _show_facts(console: "Console", facts: dict[str, str]) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table.grid(padding=(0, 2), pad_edge=False)
-    for name, value in facts.items():
-        table.add_row(Text(name, style="dim"), Text(value))
-    console.print(table)

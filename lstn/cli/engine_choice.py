@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-from lstn.cli.export_run import export_onnx
 from lstn.errors import UsageError
 from lstn.formats.outputs import ONNX, OPENVINO, PLAN, OutputFile, check_outputs, is_ours
 from lstn.health.run_files import CHECKPOINT, RUNS, checkpoint_of
@@ -54,8 +53,9 @@ def _exported(checkpoint: Path) -> Path:
         note(f"engine: {onnx_file}")
         return onnx_file
     say_loading(f"making {onnx_file}")
+    from lstn.export.onnx.from_checkpoint import export_onnx
     from lstn.nn.checkpoint import load_checkpoint
 
     check_outputs([OutputFile(onnx_file, ONNX)])
-    export_onnx(load_checkpoint(checkpoint), onnx_file, tell=note)
+    export_onnx(load_checkpoint(checkpoint), onnx_file)
     return onnx_file

@@ -2,13 +2,14 @@
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lstn.cli.screen import results
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import EVALUATION, PAGE, check_outputs, files_of, wanted_output
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from lstn.warp import Theta
 
 _BATCH = 64
-_PIPE_WIDTH = 100
 _MOST_CLASSES, _WORST = 50, 5
 """Rows of a terminal's tables; a page and --json have every class."""
 
@@ -87,13 +87,33 @@ def evaluate(
     Shows top-1, top-5, the worst classes and the most frequent confusions. --rotate, --scale and --shift repeat this on
     images changed by known amounts, bilinear and black outside, one change at a time.
     """
-    from lstn.evaluation.measuring import Evaluation, page, report, score
-    from lstn.evaluation.moving import measure_follow
+    from lstn.evaluation.measuring import page, report
 
     wanted = {"rotate": rotate, "scale": scale, "shift": shift}
     disturbances = tuple(each for name, text in wanted.items() for each in _disturbances(name, text))
     outputs = (wanted_output("--json", json_, EVALUATION), wanted_output("--html", html, PAGE))
     check_outputs(outputs, inputs=files_of(file))
+    evaluation = _measured(file, data, split, seed, device, disturbances)
+    _show(evaluation)
+    if json_ is not None:
+        write_text(json_, json.dumps(report(evaluation), ensure_ascii=False) + "\n")
+        note(f"every figure: {json_}")
+    if html is not None:
+        write_text(html, page(evaluation))
+        note(f"report: {html}")
+
+
+def _measured(
+    file: Path,
+    data: str | None,
+    split: "AnySplit | None",
+    seed: int | None,
+    device: Device,
+    disturbances: Sequence["Disturbance"],
+) -> "Evaluation":
+    from lstn.evaluation.measuring import Evaluation, score
+    from lstn.evaluation.moving import measure_follow
+
     with _opened(file, data, seed, device) as (contract, named, data_set, own, model, most):
         batch = batch_of(contract.image_hw, min(most, _BATCH))
         if data_set.found:
@@ -108,14 +128,7 @@ def evaluate(
         follow = None if model.locate is None else measure_follow(model.locate, images, contract, batch=batch)
     sweeps = tuple(zip(disturbances, others, strict=True))
     tested: AnySplit = "val" if chosen == "test" and data_set.test_is_val else chosen
-    evaluation = Evaluation(str(file), named, tested, contract, plain, sweeps, follow)
-    _show(evaluation)
-    if json_ is not None:
-        write_text(json_, json.dumps(report(evaluation), ensure_ascii=False) + "\n")
-        note(f"every figure: {json_}")
-    if html is not None:
-        write_text(html, page(evaluation))
-        note(f"report: {html}")
+    return Evaluation(str(file), named, tested, contract, plain, sweeps, follow)
 
 
 def _default_split(data: "DataSet", *, own: bool) -> "AnySplit":
@@ -188,15 +201,11 @@ def _is_own(training: "Training", named: str, images: "DataSet") -> bool:
 
 
 def _show(evaluation: "Evaluation") -> None:
-    from rich.console import Console
-
     from lstn.evaluation.measuring import accuracy_table, follow_table
     from lstn.evaluation.scores import class_table, confusion_table
     from lstn.report.table import print_table
 
-    console = Console(highlight=False)
-    if not console.is_terminal:
-        console.width = _PIPE_WIDTH
+    console = results()
     print_table(console, accuracy_table(evaluation))
     if evaluation.follow is not None:
         print_table(console, follow_table(evaluation.follow))

@@ -1,19 +1,11 @@
-"""Formats of the rows of `lstn infer`, and how many images one call of the engine gets."""
+"""Formats of the rows of `lstn infer`."""
 
 import sys
 from enum import Enum
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lstn.errors import UsageError
 from lstn.formats.outputs import ROWS_CSV, ROWS_JSON, ROWS_JSONL, ROWS_TABLE
-from lstn.machine.memory import batch_of
-
-if TYPE_CHECKING:
-    from lstn.runtime.engines.base import Engine
-    from lstn.runtime.ray.ray_infer import Pool
-
-_DEFAULT_BATCH = 32
 
 
 class Format(str, Enum):
@@ -53,14 +45,3 @@ def row_format(wanted: Format | None, output: Path | None) -> Format:
     if output is not None:
         return _BY_SUFFIX.get(suffix, Format.CSV)
     return Format.TABLE if sys.stdout.isatty() else Format.CSV
-
-
-def batch_size(wanted: int | None, opened: "Engine | Pool", engine: Path) -> int:
-    """Return how many images a call of the engine is given.
-
-    Raises:
-        UsageError: it takes fewer than `wanted`.
-    """
-    if wanted is not None and wanted > opened.max_batch:
-        raise UsageError(f"--batch {wanted}: {engine} takes {opened.max_batch} images at most")
-    return wanted or batch_of(opened.contract.image_hw, min(opened.max_batch, _DEFAULT_BATCH))

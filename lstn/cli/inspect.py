@@ -1,20 +1,18 @@
 """`lstn inspect`."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
+from lstn.cli.old_spellings import OldJson, Printed, PrintedOption, wants_json
+from lstn.cli.screen import results, show_facts
 from lstn.contract import At, Contract, ThetaForm
 from lstn.formats.inspection import Inspection, inspect_file
 from lstn.formats.plan_file import Tensor
 from lstn.health.run_files import checkpoint_of
-from lstn.terminal import printable
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 _SHOWN_LABELS = 12
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
@@ -25,7 +23,8 @@ def inspect(
     file: Annotated[
         Path, typer.Argument(help="A run, a checkpoint, model.onnx, model.xml or model.plan.", metavar="FILE|RUN")
     ],
-    json_: Annotated[bool, typer.Option("--json", help="Print all of it as JSON.")] = False,
+    format_: PrintedOption = Printed.TEXT,
+    json_: OldJson = False,
 ) -> None:
     """Show what a model file is.
 
@@ -33,7 +32,7 @@ def inspect(
     The exit code is 1 if something is wrong with the file.
     """
     found = inspect_file(checkpoint_of(file) if file.is_dir() else file)
-    if json_:
+    if wants_json(format_, json_):
         typer.echo(json.dumps(_values(found), indent=1))
     else:
         _show(found)
@@ -54,21 +53,19 @@ def _values(found: Inspection) -> dict[str, object]:
 
 
 def _show(found: Inspection) -> None:
-    from rich.console import Console
-
-    console = Console(highlight=False)
+    console = results()
     console.print(found.kind, style="bold", markup=False)
     if found.contract is not None:
-        _print_facts(console, _contract_facts(found.contract))
+        show_facts(console, _contract_facts(found.contract))
         console.print()
     tensors = {"input": found.inputs, "output": found.outputs}
     shapes = {kind: "\n".join(_shape(tensor) for tensor in each) for kind, each in tensors.items() if each}
-    _print_facts(console, {**found.facts, **shapes})
+    show_facts(console, {**found.facts, **shapes})
     if found.operators:
         console.print()
         total = sum(found.operators.values())
         ranked = sorted(found.operators.items(), key=lambda item: (-item[1], item[0]))
-        _print_facts(console, {"operators": str(total), **{name: str(count) for name, count in ranked}}, right=True)
+        show_facts(console, {"operators": str(total), **{name: str(count) for name, count in ranked}}, right=True)
 
 
 def _contract_facts(contract: Contract) -> dict[str, str]:
@@ -101,16 +98,3 @@ def _numbers(values: Sequence[float]) -> str:
 def _shape(tensor: Tensor) -> str:
     sizes = ", ".join("N" if size == -1 else str(size) for size in tensor.shape)
     return f"{tensor.name} {_DTYPES.get(tensor.dtype, tensor.dtype.lower())} ({sizes})"
-
-
-def _print_facts(console: "Console", facts: Mapping[str, str], *, right: bool = False) -> None:
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table.grid(padding=(0, 2), pad_edge=False)
-    table.add_column(overflow="fold")
-    table.add_column(overflow="fold", justify="right" if right else "left")
-    for name, value in facts.items():
-        lines = "\n".join(printable(line) for line in value.split("\n"))
-        table.add_row(Text(printable(name), style="dim"), Text(lines))
-    console.print(table)

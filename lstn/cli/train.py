@@ -1,25 +1,22 @@
 """`lstn train`."""
 
-import math
-import signal
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, fields, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from types import FrameType
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lstn.cli.ctrl_c import stopping
+from lstn.cli.recipe_options import InFrame, LocRate, Rate, ThetaOption
 from lstn.cli.train_report import report, watching
-from lstn.contract import CONTROLS, MAX_ITERATIONS, At, Loc, ThetaForm
+from lstn.contract import MAX_ITERATIONS, At, Loc
 from lstn.errors import UsageError
 from lstn.health.run_files import RUNS, run_folder
-from lstn.health.run_health import finished_epochs
-from lstn.machine.cores import usable_cores, within_cores
+from lstn.machine.cores import decoders, within_cores
 from lstn.recipe import DEFAULT_RECIPE, by_recipe
-from lstn.terminal import messages, note
+from lstn.terminal import messages
 from lstn.waiting import say_loading
 
 if TYPE_CHECKING:
@@ -30,44 +27,6 @@ if TYPE_CHECKING:
 
 MAX_SEED = 2**63 - 1
 """torch and NumPy both take it."""
-
-_MAY_CHANGE = frozenset(
-    {"resume", "data", "epochs", "patience", "workers", "device", "tensorboard", "compile_backbone"}
-)
-"""Options that a resumed run may be given: the rest would make it another run. Of data the contents are compared."""
-
-
-Rate = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        help="Adam's learning rate.",
-        show_default=f"{by_recipe('lr')}; robust: less for VGG, AlexNet and ZFNet, more for cnn",
-    ),
-]
-LocRate = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        help="The localizer's learning rate, as a share of --lr.",
-        show_default=by_recipe("loc_lr_scale"),
-    ),
-]
-ThetaOption = Annotated[
-    ThetaForm | None,
-    typer.Option(
-        help="What the transformer can do; all but affine are bounded.",
-        show_default=by_recipe("theta"),
-    ),
-]
-InFrame = Annotated[
-    float | None,
-    typer.Option(
-        min=0,
-        help="Weight of the penalty for corners outside of the frame.",
-        show_default=by_recipe("in_frame"),
-    ),
-]
 
 
 def train(
@@ -165,123 +124,85 @@ def train(
     docs/how-to/training.md explains all of this.
     """
     say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
+    from lstn.train.choosing import ChosenNetwork, RecipeChanges, check_localizer, choose_options
+
+    network = ChosenNetwork(loc=loc, model=model, weights=weights, iterations=iterations, at=at)
+    changes = RecipeChanges(
+        batch_size=batch_size, patience=patience, lr=lr, loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame
+    )
+    with _joined(device) as (world, where):
+        with world.together():
+            check_localizer(loc, changes)
+            options = choose_options(
+                recipe,
+                changes,
+                network,
+                data=data,
+                data_root=data_root,
+                augment=augment,
+                image_size=image_size,
+                epochs=epochs,
+                precision=precision,
+                seed=seed,
+            )
+            options, folder = _placed(options, name, resume, _typed(context))
+        _fit(options, folder, world, where, workers, resume=bool(resume), compiled=compile_backbone, board=tensorboard)
+
+
+def _typed(context: typer.Context) -> frozenset[str]:
+    """Return the names of the options that somebody gave, whatever their values."""
+    sources = {name: context.get_parameter_source(name) for name in context.params}
+    return frozenset(name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE")
+
+
+def _placed(options: "Options", name: str, resume: Path | None, given: frozenset[str]) -> tuple["Options", Path]:
+    """Return the options and the folder of a new run, or of the one that goes on."""
+    if resume is None:
+        return options, _named_folder(name or f"{options.loc.value}-{options.model}-{datetime.now():%Y%m%d-%H%M%S}")
+    from lstn.train.choosing import resumed
+
+    folder = run_folder(resume)
+    return resumed(folder, options, given), folder
+
+
+def _fit(
+    options: "Options",
+    folder: Path,
+    world: "World",
+    device: "torch.device",
+    workers: int | None,
+    *,
+    resume: bool,
+    compiled: bool,
+    board: bool,
+) -> None:
+    from lstn.train.choosing import chosen_by_the_set
     from lstn.train.loop import fit
     from lstn.train.watch.board import Board
 
-    with _joined(device) as (world, chosen):
-        with world.together():
-            _check_localizer(context, loc)
-            options = chosen_options(context, {})
-            if resume:
-                resume = run_folder(resume)
-                options = _resumed(context, resume, options)
-            folder = resume or _named_folder(name or f"{loc.value}-{model}-{datetime.now():%Y%m%d-%H%M%S}")
-        folder = Path(world.first(str(folder)))
-        with (
-            stopping(folder, f"lstn train --resume {folder}"),
-            watching(options, Board(folder) if tensorboard else None, _of_set(context, options)) as watcher,
-        ):
-            result = fit(
-                options,
-                folder,
-                device=chosen,
-                workers=min(usable_cores(), 8) if workers is None else workers,
-                watcher=watcher,
-                resume=resume is not None,
-                world=world,
-                compiled=compile_backbone,
-            )
-        if world.rank == 0:
-            report(result, options)
-
-
-def chosen_options(context: typer.Context, fixed: Mapping[str, object]) -> "Options":
-    """Return what the command line asks for: the recipe, and every option that was given or has a default of its own.
-
-    fixed: what the command has no option for
-    """
-    from lstn.data.dataset import rooted, usual
-    from lstn.train.options import Options
-    from lstn.train.recipes import recipe_for
-
-    given = {each.name: value for each in fields(Options) if (value := context.params.get(each.name)) is not None}
-    for name, value in given.items():
-        if isinstance(value, float) and not math.isfinite(value):
-            option = f"--{name.replace('_', '-')}"
-            raise UsageError(f"{option} {value} is not a number to train with", hint="give a finite number")
-    from lstn.data.dataset import located
-
-    root = context.params["data_root"]
-    given["data"] = located(given["data"]) if root is None else rooted(given["data"], root)
-    of_set = usual(given["data"])
-    defaults = {"image_size": usual_size(given["model"], of_set.image_size), "epochs": of_set.epochs}
-    return Options(**asdict(recipe_for(context.params["recipe"], given["model"])) | defaults | given | dict(fixed))
-
-
-def _check_localizer(context: typer.Context, loc: Loc) -> None:
-    """Of theta the contract knows, and `fit` says; these two stand in every recipe, and only here they were asked for.
-
-    Raises:
-        UsageError: they are to fit a localizer where none is fitted.
-    """
-    for name in ("loc_lr_scale", "in_frame"):
-        if context.params[name] is not None and loc in (Loc.NONE, *CONTROLS):
-            raise UsageError(
-                f"a run of loc {loc.value} trains no localizer", hint=f"leave out --{name.replace('_', '-')}"
-            )
-
-
-def usual_size(model: str, of_set: int | None) -> int:
-    """Return the side of images in pixels: the set's, if it has one and the backbone takes it; or the backbone's.
-
-    Larger images than a set has hold no more of it, and cost time with their area.
-    """
-    from lstn.nn.backbones import backbone_named
-
-    backbone = backbone_named(model)
-    return backbone.image_size if of_set is None else max(of_set, backbone.smallest)
-
-
-def _of_set(context: typer.Context, options: "Options") -> str:
-    """Return what to say of choices that the set made, so that nobody takes them for the backbone's; empty if none."""
-    from lstn.data.dataset import usual
-    from lstn.nn.backbones import backbone_named
-
-    asked = [name for name in ("image_size", "epochs") if context.params[name] is not None]
-    if asked or usual(options.data).image_size is None:
-        return ""
-    side, made_for = options.image_size, backbone_named(options.model).image_size
-    name = options.data.partition(":")[0]
-    return (
-        f"{name}: images of {side} x {side} pixels ({options.model} was made for {made_for}), {options.epochs} epochs; "
-        "--image-size and --epochs change that"
-    )
+    folder = Path(world.first(str(folder)))
+    with (
+        stopping(folder, f"lstn train --resume {folder}"),
+        watching(options, Board(folder) if board else None, chosen_by_the_set(options)) as watcher,
+    ):
+        result = fit(
+            options,
+            folder,
+            device=device,
+            workers=decoders(workers),
+            watcher=watcher,
+            resume=resume,
+            world=world,
+            compiled=compiled,
+        )
+    if world.rank == 0:
+        report(result, options)
 
 
 def _named_folder(name: str) -> Path:
     if name in (".", "..") or Path(name).name != name:
         raise UsageError(f"{name!r} can't name a run", hint="a run is one folder under runs/; give its name alone")
     return RUNS / name
-
-
-def _resumed(context: typer.Context, folder: Path, given: "Options") -> "Options":
-    """The run's own options, with what the command line may change about them."""
-    from lstn.train.run_state import LAST, read_options
-
-    if not (folder / LAST).is_file():
-        raise UsageError(f"{folder}: no {LAST} here, so this is not a run", hint="start one with: lstn train")
-    stored = read_options(folder / LAST)
-    sources = {name: context.get_parameter_source(name) for name in context.params}
-    typed = {name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE"}
-    for name in sorted(typed - _MAY_CHANGE - {"data_root"}):  # a data root is part of the data's name
-        if name in ("name", "recipe") or getattr(given, name) != getattr(stored, name):
-            option = "--" + name.replace("_", "-")
-            has = f"; {folder} has {value}" if (value := getattr(stored, name, None)) is not None else ""
-            raise UsageError(
-                f"{option} can't change in a run that is resumed{has}",
-                hint=f"leave {option} out, or start a new run",
-            )
-    return replace(stored, **{name: getattr(given, name) for name in ("data", "epochs", "patience") if name in typed})
 
 
 @contextmanager
@@ -295,26 +216,3 @@ def _joined(device_name: str) -> Iterator[tuple["World", "torch.device"]]:
             yield world, device
         finally:
             messages().quiet = False
-
-
-@contextmanager
-def stopping(folder: Path, how_to_go_on: str) -> Iterator[None]:
-    """Turn Ctrl-C and SIGTERM into one line that says what is kept of `folder`, if there is anything in it."""
-    previous = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    except KeyboardInterrupt:
-        begun = folder.is_dir() and any(folder.iterdir())
-        kept = f"stopped; every finished epoch is kept. Go on with: {how_to_go_on}"
-        note(kept if begun else "stopped before training began")
-        if finished := finished_epochs(folder):
-            note(f"for test figures and pictures of the best epoch so far: {how_to_go_on} --epochs {finished}")
-        raise typer.Exit(130) from None
-    finally:
-        with suppress(OSError):
-            folder.rmdir()  # of a run that never began; a folder with a file in it stays
-        signal.signal(signal.SIGTERM, previous)
-
-
-def _interrupt(_number: int, _frame: FrameType | None) -> None:
-    raise KeyboardInterrupt

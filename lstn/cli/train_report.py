@@ -9,20 +9,22 @@ from typing import TYPE_CHECKING
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
+from lstn.cli.screen import bar_of
 from lstn.health.chance import FEWEST_EPOCHS, FEWEST_STEPS, at_chance, chance_cure, chance_warning
 from lstn.health.follow import brief
 from lstn.machine.cores import usable_cores
-from lstn.terminal import messages, note, warn
+from lstn.terminal import note, warn
 from lstn.waiting import duration, telling
 
 if TYPE_CHECKING:
     from lstn.health.liveness import Health
     from lstn.health.run_health import Epoch
     from lstn.images import Pixels
-    from lstn.train.loop import Outlook, TrainingResult, Watcher
     from lstn.train.options import Options
     from lstn.train.pace import Pace
+    from lstn.train.tested import TrainingResult
     from lstn.train.watch.board import Board
+    from lstn.train.watch.watcher import Outlook, Watcher
     from lstn.warp import Colour, Theta
 
 _WORST = 3
@@ -46,14 +48,14 @@ _COLUMNS = (
 
 
 @contextmanager
-def watching(options: "Options", board: "Board | None", opening: str = "") -> Iterator["Watcher"]:
+def watching(options: "Options", board: "Board | None" = None, opening: str = "") -> Iterator["Watcher"]:
     """Yield what shows how the run goes: what begins, the time left, and a line for every epoch.
 
     opening: what a new run says first; empty for nothing
     """
-    from lstn.train.loop import Watcher
+    from lstn.train.watch.watcher import Watcher
 
-    with Progress(*_COLUMNS, console=messages(), transient=True, disable=not messages().is_terminal) as progress:
+    with bar_of(*_COLUMNS) as progress:
         task = progress.add_task("", total=None, epoch="1", loss=0.0, accuracy=0.0, left="")
         shown = _Shown(progress, task, options, board, opening)
         try:
@@ -97,7 +99,7 @@ class _Shown:
         place = f"the CPU, {usable_cores()} cores" if outlook.device == "cpu" else outlook.device
         note(
             f"{self._options.loc.value} + {self._options.model}, {outlook.parameters:,} parameters, on {place}: "
-            f"{outlook.images:,} training images in {outlook.steps:,} steps of {self._options.batch_size}, "
+            f"{outlook.images:,} training images in {outlook.steps:,} steps of {self._options.recipe.batch_size}, "
             f"{'1 epoch' if epochs == 1 else f'at most {epochs} epochs'}"
         )
 
@@ -175,7 +177,7 @@ class _Shown:
         if at_chance(row["val_accuracy"], row.get("chance")) and not self._told_chance:
             self._told_chance = True
             warn(chance_warning(row["val_accuracy"]))
-            note(f"  likely cure: {chance_cure(self._options.lr, self._options.weights)}")
+            note(f"  likely cure: {chance_cure(self._options.recipe.lr, self._options.weights)}")
 
     def _warn_of(self, transformer: "Health") -> None:
         """Say it when it begins, and not in every epoch that it lasts; the cure tells one trouble from another."""
@@ -220,7 +222,7 @@ def report(result: "TrainingResult", options: "Options") -> None:
     )
     if at_chance(result.best["val_accuracy"], result.best.get("chance")):
         warn(chance_warning(result.best["val_accuracy"]))
-        note(f"  likely cure: {chance_cure(options.lr, options.weights)}")
+        note(f"  likely cure: {chance_cure(options.recipe.lr, options.weights)}")
 
 
 TEST = "test.json"

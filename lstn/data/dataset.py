@@ -107,6 +107,15 @@ def located(spec: str) -> str:
     return f"{_PREFIX}{_folder(spec).absolute()}" if spec.startswith(_PREFIX) else spec
 
 
+def named(spec: str, root: Path | None) -> str:
+    """Return `spec` as a run keeps it: the same from every working folder, and with the root of its files, if given.
+
+    Raises:
+        UsageError: a root, and this set has no files below one, or names its own.
+    """
+    return located(spec) if root is None else rooted(spec, root)
+
+
 @dataclass(frozen=True, slots=True)
 class Usual:
     """What a data set is trained with unless the user says otherwise.

@@ -19,7 +19,7 @@ from lstn.evaluation.scores import Scores, Tally, class_table, confusion_table, 
 from lstn.health.follow import UNITS, Follow, judged_kinds, shown
 from lstn.images import Pixels
 from lstn.interval import Interval
-from lstn.machine.cores import usable_cores
+from lstn.machine.cores import decoders
 from lstn.report.charts import Point, lines
 from lstn.report.table import Table
 from lstn.report.web_page import figure, section, table_section, whole_page
@@ -82,7 +82,7 @@ def score(
         ArtifactError: a logit is not finite.
     """
     tallies = [Tally(labels) for _ in range(1 + len(disturbances))]
-    with ThreadPoolExecutor(min(8, usable_cores())) as pool:
+    with ThreadPoolExecutor(decoders(None)) as pool:
         every = range(len(images)) if chosen is None else chosen
         for start in range(0, len(every), batch):
             numbers = [int(number) for number in every[start : start + batch]]

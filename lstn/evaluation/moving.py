@@ -109,7 +109,7 @@ def moved(pixels: Pixels, move: Disturbance, index: int) -> Pixels:
     """
     height, width = pixels.shape[:2]
     border = max(height, width) // 2  # an oblong picture that is turned needs it on all sides
-    wide = np.pad(pixels, ((border, border), (border, border), (0, 0)), mode="symmetric")
+    wide: Pixels = np.pad(pixels, [(border, border), (border, border), (0, 0)], mode="symmetric")
     to_unit = np.array([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
     to_pixels = np.array([[width / 2, 0, width / 2 + border], [0, height / 2, height / 2 + border]])
     matrix = np.vstack([move.theta((height, width), index).astype(np.float64), [0, 0, 1]])

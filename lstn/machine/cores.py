@@ -12,8 +12,7 @@ CGROUP = Path("/sys/fs/cgroup")
 _SPINS = "1000"
 """Some 10 microseconds; left to itself it is 300,000 of them (libgomp's env.c)."""
 
-
-_MOST_PER_CORE = 8
+_MOST_PER_CORE, _MOST_DECODERS = 8, 8
 
 
 def usable_cores() -> int:
@@ -21,6 +20,11 @@ def usable_cores() -> int:
     # taskset, or a container's cpuset, may allow fewer than there are
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     return min(cores, core_quota() or cores)
+
+
+def decoders(asked: int | None) -> int:
+    """Return how many threads or processes decode images: as many as are asked for, else one for each core, up to 8."""
+    return min(usable_cores(), _MOST_DECODERS) if asked is None else asked
 
 
 def within_cores(count: int | None) -> int | None:

@@ -10,12 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
-from lstn.errors import ImageError
+from lstn.contract import Contract, Loc
+from lstn.errors import ImageError, UsageError
 from lstn.evaluation.answer import Guess, leading, softmax
 from lstn.images import USUAL, Pixels, Reading, decode
+from lstn.machine.memory import batch_of
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.inference.sources import decode_url
 from lstn.warp import Theta
+
+_USUAL_BATCH = 32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -32,6 +36,27 @@ class ResultRow:
     theta: Theta | None = None
     pixels: Pixels | None = None
     error: str = ""
+
+
+def batch_size(wanted: int | None, contract: Contract, max_batch: int, engine: Path) -> int:
+    """Return how many images a call of the engine is given: `wanted`, or as many as it takes and memory holds.
+
+    Raises:
+        UsageError: it takes fewer than `wanted`.
+    """
+    if wanted is not None and wanted > max_batch:
+        raise UsageError(f"--batch {wanted}: {engine} takes {max_batch} images at most")
+    return wanted or batch_of(contract.image_hw, min(max_batch, _USUAL_BATCH))
+
+
+def check_warps(contract: Contract, engine: Path) -> None:
+    """Check that there are warps to be drawn.
+
+    Raises:
+        UsageError: the model has no transformer.
+    """
+    if contract.loc is Loc.NONE:
+        raise UsageError(f"--warps: {engine} has no transformer; it was trained with --loc none")
 
 
 def predict(

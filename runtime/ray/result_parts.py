@@ -142,10 +142,10 @@ def open_parts(folder: Path, run: ResultRun) -> Iterator[Parts]:
         folder.mkdir(parents=True, exist_ok=True)
         others = [name for name in os.listdir(folder) if not name.startswith(".")]  # noqa: PTH208 - names only
     except OSError as error:
-        raise LstnError(f"--output {folder}: {error.strerror}", hint="name a folder to write to") from error
+        raise LstnError(f"--out {folder}: {error.strerror}", hint="name a folder to write to") from error
     with locked(folder):
         if others and _RUN not in others:
-            raise UsageError(f"--output {folder}: holds other files, no results", hint="name a new folder")
+            raise UsageError(f"--out {folder}: holds other files, no results", hint="name a new folder")
         if set(others) > {_RUN}:
             _check_same(folder, run)
         else:  # nothing yet, or what a run left that ended before its first row
@@ -162,11 +162,11 @@ def _check_same(folder: Path, run: ResultRun) -> None:
     try:
         found = ResultRun(**json.loads(path.read_bytes()))
     except (OSError, ValueError, TypeError) as error:
-        raise ArtifactError(f"{path}: damaged ({error!r:.200})", hint="name a new folder with --output") from error
+        raise ArtifactError(f"{path}: damaged ({error!r:.200})", hint="name a new folder with --out") from error
     if found != run:
         differing = {name: value for name, value in asdict(found).items() if value != getattr(run, name)}
         told = ", ".join(f"{name} {value}, not {getattr(run, name)}" for name, value in differing.items())
-        raise UsageError(f"--output {folder}: holds the results of another run: {told}", hint="name a new folder")
+        raise UsageError(f"--out {folder}: holds the results of another run: {told}", hint="name a new folder")
 
 
 def _number_of(part: Path) -> int:

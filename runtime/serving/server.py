@@ -20,7 +20,6 @@ from lstn.runtime.serving.access import Certificate, Guard
 from lstn.runtime.serving.fairlock import FairLock
 from lstn.runtime.serving.generation import Batching
 from lstn.runtime.serving.grpc_service import add_port, new_server
-from lstn.runtime.serving.heads import connection_class
 from lstn.runtime.serving.http_app import HttpApp
 from lstn.runtime.serving.metrics import Metrics
 from lstn.runtime.serving.registry import ModelRegistry
@@ -134,10 +133,12 @@ async def _close(
 
 def _web_server(registry: ModelRegistry, settings: ServerSettings) -> Any:
     uvicorn: Any = require("uvicorn", extra="serve")
+    from lstn.runtime.serving.heads import Connection
+
     certificate = settings.certificate
     config = uvicorn.Config(
         HttpApp(registry),
-        http=connection_class(),
+        http=Connection,
         ws="none",
         lifespan="off",
         interface="asgi3",

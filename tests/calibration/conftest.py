@@ -2,10 +2,15 @@ from pathlib import Path
 
 import pytest
 from hand_made import LABELS, ArraySplit, Edit, MeasureByHand, make_model, random_split, save, untouched
+from small_models import exported_model, warping_model
+from tiny_fixtures import run_lstn
 
 from lstn.calibration.drift import measure
 from lstn.calibration.lowering_cost import LoweringCost
 from lstn.contract import Loc
+from lstn.nn.checkpoint import Training, write_checkpoint
+
+__all__ = ["run_lstn"]
 
 
 @pytest.fixture
@@ -27,3 +32,21 @@ def measure_by_hand(tmp_path: Path) -> MeasureByHand:
         return measure(reference, lowered, chosen, **options)
 
     return run
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Stand in a folder with a float32 model.onnx."""
+    monkeypatch.chdir(tmp_path)
+    Path("model.onnx").write_bytes(exported_model(Loc.LSTN).SerializeToString())
+    return tmp_path
+
+
+@pytest.fixture
+def digits_run(folder: Path) -> Path:
+    """A run under ./runs that was trained on the embedded digits."""
+    model, contract = warping_model(Loc.LSTN)
+    checkpoint = Path("runs", "first", "checkpoint.safetensors")
+    checkpoint.parent.mkdir(parents=True)
+    write_checkpoint(checkpoint, model, contract, Training("digits", 0, 1, 0.5))
+    return checkpoint

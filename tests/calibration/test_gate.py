@@ -59,3 +59,9 @@ def test_warps_may_move_by_a_fiftieth_of_the_side(cost: LoweringCost) -> None:
     assert beyond(outside, max_drift_px=side) == ""
     assert beyond(within, max_drift_px=0.001).endswith("more than --max-drift-px 0.001")
     assert beyond(replace(outside, drift=None)) == ""
+
+
+def test_every_bound_is_named(cost: LoweringCost) -> None:
+    side = max(cost.contract.image_hw)
+    worse = replace(cost, agreement=0.5, drift=Drift(0.0, side, side), top1=Accuracy(1.0, 0.5))
+    assert [reason in beyond(worse) for reason in ("accuracy falls", "another answer", "the warps move")] == [True] * 3

@@ -17,8 +17,9 @@ from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
 from lstn.precision import Precision
 
-EQUALLY = float("inf")
-"""Moves all logits of an image alike: much noise, and no other answer."""
+EQUALLY, THRICE = float("inf"), float("-inf")
+"""Moves all logits of an image alike: no noise, since it changes no answer; makes them larger: noise, and no other
+answer."""
 
 FREE = ("backbone.features.0", "backbone.features.3", "backbone.classifier.2")
 
@@ -57,9 +58,14 @@ class Damage:
         result = onnx.ModelProto()
         result.CopyFrom(self.model)
         for weight in result.graph.initializer:
-            layer = weight.name.removesuffix(".weight")
+            layer, _, part = weight.name.rpartition(".")
             if layer in self.sizes and layer not in kept:
                 values = numpy_helper.to_array(weight)
+                if self.sizes[layer] == THRICE:
+                    weight.CopyFrom(numpy_helper.from_array(3 * values, weight.name))
+                    continue
+                if part == "bias":
+                    continue
                 if self.sizes[layer] == EQUALLY:
                     values = values + np.float32(2)
                     weight.CopyFrom(numpy_helper.from_array(values, weight.name))
@@ -110,10 +116,18 @@ def test_none_of_the_layers_kept_can_be_left_out() -> None:
 
 
 def test_a_noisy_layer_that_costs_nothing_is_given_back() -> None:
-    sizes = {FREE[0]: 1e-6, FREE[1]: 3.0, FREE[2]: EQUALLY}
+    sizes = {FREE[0]: 1e-6, FREE[1]: 0.5, FREE[2]: THRICE}
     outcome, always, drop = search(sizes, 1.0)
     assert drop(frozenset({FREE[2]})) > 1.0
     assert next(iter(outcome.noise)) == FREE[2]
+    assert outcome.kept - always == {FREE[1]}
+
+
+def test_what_all_classes_share_is_no_noise() -> None:
+    """By how much each logit moves, the classifier would come first."""
+    outcome, always, _ = search({FREE[0]: 1e-6, FREE[1]: 3.0, FREE[2]: EQUALLY}, 1.0)
+    assert next(iter(outcome.noise)) == FREE[1]
+    assert outcome.noise[FREE[2]] < 1e-6
     assert outcome.kept - always == {FREE[1]}
 
 

@@ -230,7 +230,7 @@ def test_the_command_shows_all_three(run_lstn: RunLstn, plan: Path, tiny: Tiny, 
         ran = run_lstn("inspect", path)
         assert (ran.code, ran.err) == (0, "")
         assert all(word in ran.out for word in (*words, "localizer  lstn", "4: ant, bee, cat, dog"))
-        assert json.loads(run_lstn("inspect", path, "--json").out)["contract"]["loc"] == "lstn"
+        assert json.loads(run_lstn("inspect", path, "--format", "json").out)["contract"]["loc"] == "lstn"
 
 
 def test_the_command_shows_what_it_can_and_fails(run_lstn: RunLstn, plan: Path) -> None:

@@ -1,11 +1,13 @@
 """The command line as a whole: what an error looks like, and what a command must not load."""
 
+import json
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from command import RunLstn
+from tiny import Tiny
 
 from lstn.cli import train as train_command
 from lstn.cli.commands import COMMANDS
@@ -113,8 +115,31 @@ def test_any_error_is_one_line_and_a_hint(
     assert "Traceback" in run_lstn("--debug", "train").err
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["doctor"], ["doctor", "--json"]])
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["doctor"], ["doctor", "--format", "json"]])
 def test_a_full_disk_behind_the_output_is_one_line(arguments: list[str]) -> None:
     with Path("/dev/full").open("w") as full:
         ran = subprocess.run([sys.executable, "-m", "lstn", *arguments], stdout=full, stderr=subprocess.PIPE, text=True)
     assert (ran.returncode, ran.stderr) == (1, "error: output: No space left on device\n")
+
+
+def test_old_spellings_work_and_say_the_new_one(run_lstn: RunLstn, tiny: Tiny, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.json"
+    for old, new, said in (
+        (("doctor", "--json"), ("doctor", "--format", "json"), "--json is spelt --format json now"),
+        (("inspect", tiny.path, "--json"), ("inspect", tiny.path, "--format", "json"), "--json is spelt --format json"),
+    ):
+        before, after = run_lstn(*old), run_lstn(*new)
+        assert before.code == after.code == 0
+        assert json.loads(before.out).keys() == json.loads(after.out).keys()
+        assert said in before.err
+        assert "spelt" not in after.err
+    ran = run_lstn("bench", tiny.path, "--seconds", "0.1", "--save", kept)
+    assert ran.code == 0
+    assert "--save is spelt --json now" in ran.err
+    assert json.loads(kept.read_text())["setup"]["batches"] == [1]
+
+
+def test_the_folder_of_a_cluster_is_not_the_file_of_a_machine(run_lstn: RunLstn, tiny: Tiny, tmp_path: Path) -> None:
+    ran = run_lstn("infer", tmp_path, "--engine", tiny.path, "--out", tmp_path / "rows")
+    assert ran.code == 2
+    assert "--out: only with --ray" in ran.err

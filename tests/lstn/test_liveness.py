@@ -170,7 +170,7 @@ def test_the_doctor_tells_since_when_and_what_the_checkpoint_is(tmp_path: Path, 
     assert len(lines) == 8
     ended = written(tmp_path / "run", *rows, {"best_epoch": 2, "test_loss": 1.0, "test_accuracy": 0.875})
     assert diagnose(ended).test_accuracy == 0.875
-    told = json.loads(run_lstn("doctor", run / "metrics.jsonl", "--json").out)
+    told = json.loads(run_lstn("doctor", run / "metrics.jsonl", "--format", "json").out)
     assert told["transformer"]["state"] == "dead"
     assert told["since"] == 4
 

@@ -103,7 +103,7 @@ def test_the_onnx_file_beside_a_checkpoint_is_taken_while_it_is_the_younger_one(
     engine = make_tiny("model.onnx").path.rename(run / "model.onnx")
     made: list[Path] = []
     monkeypatch.setattr(
-        "lstn.cli.engine_choice.export_onnx", lambda checkpoint, onnx_file, tell: made.append(onnx_file)
+        "lstn.export.onnx.from_checkpoint.export_onnx", lambda checkpoint, onnx_file: made.append(onnx_file)
     )
     monkeypatch.setattr("lstn.nn.checkpoint.load_checkpoint", lambda path: path)
     assert chosen_engine(run) == chosen_engine(run / CHECKPOINT) == chosen_engine(None) == run / "model.onnx"

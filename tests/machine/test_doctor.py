@@ -122,7 +122,7 @@ def test_the_command_fits_the_terminal(run_lstn: RunLstn, monkeypatch: pytest.Mo
 
 
 def test_the_command_speaks_json(run_lstn: RunLstn) -> None:
-    found = json.loads(run_lstn("doctor", "--json").out)
+    found = json.loads(run_lstn("doctor", "--format", "json").out)
     assert {"environment", "providers", "abilities", "problems"} == set(found)
     assert {each["command"]: each["ready"] for each in found["abilities"]}["lstn infer --engine model.onnx"]
 

@@ -12,7 +12,8 @@ from lstn.nn.backbones import BACKBONES
 from lstn.nn.classifier import Classifier
 from lstn.nn.starts import classifier_of, scale_dropout, start_weights
 from lstn.recipe import RECIPES
-from lstn.train.recipes import dropout_share, recipe_for
+from lstn.train.choosing import recipe_for
+from lstn.train.optimizer import dropout_share
 
 SMALL = ("cnn", "effnet-b0", "paper-effnet-b0", "resnet-18", "densenet-121", "googlenet", "zfnet")
 

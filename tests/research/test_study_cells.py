@@ -23,9 +23,11 @@ from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
 from lstn.research.study.study_results import CELL, SWEEP, StudyCell, read_cell
 from lstn.research.study.study_runs import finished_cells, train_cell
 from lstn.train.fitting import forward
-from lstn.train.loop import TrainingResult, Watcher, fit
+from lstn.train.loop import fit
 from lstn.train.options import Options
 from lstn.train.run_state import LAST, read_options
+from lstn.train.tested import TrainingResult
+from lstn.train.watch.watcher import Watcher
 
 
 @contextmanager
@@ -119,7 +121,7 @@ def test_a_run_goes_on_with_its_own_options_alone(few: str, tmp_path: Path) -> N
             ({"in_frame": 0.5}, "in frame 0.0, and this study says 0.5"),
         ):
             with pytest.raises(UsageError, match=f"none-0 was trained with {says}"):
-                finished_cells(tmp_path, replace(given, loc=Loc.STN, **changes))  # type: ignore[arg-type]
+                finished_cells(tmp_path, options(few, **{"loc": Loc.STN, "epochs": 1} | changes))
         (tmp_path / "none-0" / CELL).unlink(missing_ok=True)
     assert finished_cells(tmp_path, given) == []
 
@@ -127,7 +129,7 @@ def test_a_run_goes_on_with_its_own_options_alone(few: str, tmp_path: Path) -> N
 def test_theta_is_that_of_runs_with_a_localizer(few: str, tmp_path: Path) -> None:
     given = options(few, loc=Loc.NONE, epochs=1, theta=ThetaForm.CROP)
     made = {loc: cell_of(replace(given, loc=loc), tmp_path) for loc in (Loc.NONE, Loc.STN, Loc.IDENTITY, Loc.DEAD)}
-    found = {loc: read_options(tmp_path / f"{loc.value}-0" / LAST).theta for loc in made}
+    found = {loc: read_options(tmp_path / f"{loc.value}-0" / LAST).recipe.theta for loc in made}
     assert found == {
         Loc.NONE: ThetaForm.AFFINE,
         Loc.STN: ThetaForm.CROP,
@@ -136,7 +138,7 @@ def test_theta_is_that_of_runs_with_a_localizer(few: str, tmp_path: Path) -> Non
     }
     assert {cell.loc: cell for cell in finished_cells(tmp_path, given)} == made
     with pytest.raises(UsageError, match=r"-0 was trained with theta crop, and this study says affine"):
-        finished_cells(tmp_path, replace(given, theta=ThetaForm.AFFINE))
+        finished_cells(tmp_path, replace(given, recipe=replace(given.recipe, theta=ThetaForm.AFFINE)))
 
 
 def test_a_finished_run_on_other_images_is_not_compared(run_lstn: RunLstn, few: str, tmp_path: Path) -> None:

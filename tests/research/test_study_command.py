@@ -14,9 +14,9 @@ from short_runs import CPU, SILENT, assert_same_weights, weights_of
 
 from lstn.contract import Loc, ThetaForm
 from lstn.nn.checkpoint import CHECKPOINT
+from lstn.recipe import RECIPES
 from lstn.research.study.study_results import CELL
 from lstn.train.loop import fit
-from lstn.train.recipes import RECIPES
 from lstn.train.run_state import LAST, read_options
 
 SMALL = ("--image-size", 32, "--epochs", 2, "--batch-size", 32, "--workers", 0)
@@ -149,7 +149,7 @@ def test_options_override_the_recipe_and_are_told(run_lstn: RunLstn, few: str, t
     small = ("--data", few, "--locs", "none,stn", "--no-controls", "--seeds", 1, *SMALL, "--out", out)
     ran = run_lstn("study", *small, *given)
     assert ran.code == 0, ran.err
-    kept = read_options(out / "stn-0" / LAST)
+    kept = read_options(out / "stn-0" / LAST).recipe
     assert (kept.lr, kept.loc_lr_scale, kept.theta, kept.in_frame) == (0.002, usual, ThetaForm.SIMILARITY, 0.5)
     recipe = json.loads((out / "study.json").read_text())["settings"]["recipe"]
     wanted = (

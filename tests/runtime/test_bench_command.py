@@ -158,7 +158,7 @@ class TestProfile:
         self, run_lstn: RunLstn, make_tiny: MakeTiny, tmp_path: Path
     ) -> None:
         path, kept, trace = make_tiny(edit=name_nodes).path, tmp_path / "bench.json", tmp_path / "trace.json"
-        ran = run_lstn("bench", path, "--batch", "1,4", "--profile", "--trace", trace, "--save", kept, *QUICK)
+        ran = run_lstn("bench", path, "--batch", "1,4", "--profile", "--trace", trace, "--json", kept, *QUICK)
         assert ran.code == 0
         places = [ran.out.index(text) for text in ("under ONNX Runtime's profiler", "part ", "other", "layer ")]
         assert places == sorted(places)
@@ -184,15 +184,15 @@ class TestProfile:
         assert f"export {tiny.path} again" in " ".join(ran.out.split())
 
     def test_without_it_nothing_is_profiled(self, run_lstn: RunLstn, tiny: Tiny, tmp_path: Path) -> None:
-        ran = run_lstn("bench", tiny.path, "--save", tmp_path / "bench.json", *QUICK)
+        ran = run_lstn("bench", tiny.path, "--json", tmp_path / "bench.json", *QUICK)
         assert "profil" not in ran.out + ran.err
         assert "profiles" not in json.loads((tmp_path / "bench.json").read_text())
 
-    @pytest.mark.parametrize("spoilt", ["--trace", "--save"])
+    @pytest.mark.parametrize("spoilt", ["--trace", "--json"])
     def test_what_cant_be_written_any_more_costs_no_measurement(
         self, run_lstn: RunLstn, tiny: Tiny, tmp_path: Path, spoilt: str, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        files = {"--trace": tmp_path / "trace.json", "--save": tmp_path / "bench.json"}
+        files = {"--trace": tmp_path / "trace.json", "--json": tmp_path / "bench.json"}
         other = next(path for option, path in files.items() if option != spoilt)
         files[spoilt] = tmp_path / "gone" / "out.json"
         options = [word for pair in files.items() for word in pair]
@@ -216,7 +216,7 @@ class TestProfile:
         [
             (("--trace", "t.json"), "error: --trace: only a profile can be traced\n  add --profile\n"),
             (("--profile", "--scenario", "offline"), "leave out --json, --against and --profile"),
-            (("--profile", "--trace", "x.json", "--save", "./x.json"), "--json x.json and --trace x.json are one file"),
+            (("--profile", "--trace", "x.json", "--json", "./x.json"), "--json x.json and --trace x.json are one file"),
         ],
     )
     def test_options_that_exclude_each_other_are_refused(

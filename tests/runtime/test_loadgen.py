@@ -78,4 +78,4 @@ def test_the_command_prints_the_flag_and_why(run_lstn: RunLstn, tiny: Tiny) -> N
     assert ran.code == 0, ran.err
     assert re.match(re.escape(str(tiny.path)) + r": (IN)?VALID by LoadGen, server\n", ran.out)
     assert re.search(r"\n  Min queries satisfied: (Yes|NO)\n", ran.out)
-    assert run_lstn("bench", tiny.path, "--scenario", "server", "--save", "x.json").code == 2
+    assert run_lstn("bench", tiny.path, "--scenario", "server", "--json", "x.json").code == 2

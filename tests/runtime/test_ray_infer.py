@@ -74,7 +74,7 @@ def test_the_answers_are_those_of_a_run_without_ray(
 ) -> None:
     wanted = plain(run_lstn, images, tiny, tmp_path / "plain.json")
     command = ["infer", images / "0", f"{images}/[12]/*.png", images / "0", "--engine", tiny.path, "--top", 2]
-    command += ["--ray", cluster.address, "--batch", 4, "--output", tmp_path / "rows"]
+    command += ["--ray", cluster.address, "--batch", 4, "--out", tmp_path / "rows"]
     ran = run_apart(*command)
     assert_same(by_path(rows_in(tmp_path / "rows")), wanted)
     assert ran.code == 1
@@ -92,7 +92,7 @@ def test_a_cluster_started_here_ends_with_the_run(images: Path, tiny: Tiny, tmp_
     output, urls = tmp_path / "rows", tmp_path / "list.txt"
     mark = f"LSTN_TEST={tmp_path}"
     urls.write_text("".join(f"file://{path}\n" for path in sorted((images / "2").iterdir())) + "gone.png\n")
-    words = [urls, "--engine", tiny.path, "--ray", "local", "--output", output, "--format", "parquet"]
+    words = [urls, "--engine", tiny.path, "--ray", "local", "--out", output, "--format", "parquet"]
     ran = subprocess.run(
         [sys.executable, "-m", "lstn", "infer", *map(str, words)],
         capture_output=True,
@@ -134,7 +134,7 @@ def test_a_driver_killed_in_the_middle_is_taken_up(
 ) -> None:
     wanted = plain(run_lstn, images, tiny, tmp_path / "plain.json")
     output = tmp_path / "rows"
-    words = ["infer", images, "--engine", tiny.path, "--ray", cluster.address, "--batch", 1, "--output", output]
+    words = ["infer", images, "--engine", tiny.path, "--ray", cluster.address, "--batch", 1, "--out", output]
     words = [str(word) for word in [*words, "--top", 2]]
     script = "import sys, time, lstn.runtime.ray.result_parts as parts; parts.PART_ROWS = 20; add = parts.Parts.add\n"
     script += "parts.Parts.add = lambda self, rows: (time.sleep(0.1), add(self, rows))[1]\n"
@@ -179,7 +179,7 @@ def test_a_failure_on_a_node_is_one_line_and_keeps_what_there_is(
         model.graph.output[0].type.tensor_type.shape.dim[1].ClearField("dim_value")
 
     wrong = make_tiny("wrong.onnx", edit=lose_a_label)
-    ran = run_apart("infer", images, "--engine", wrong.path, "--ray", cluster.address, "--output", tmp_path / "wrong")
+    ran = run_apart("infer", images, "--engine", wrong.path, "--ray", cluster.address, "--out", tmp_path / "wrong")
     assert ran.code == 1
     assert ran.err.startswith("error: wrong.onnx: answered ")
     assert len(ran.err.splitlines()) == 2
@@ -192,7 +192,7 @@ def test_a_failure_on_a_node_is_one_line_and_keeps_what_there_is(
 
 @pytest.mark.parametrize("address", ["127.0.0.1:9", "ray://127.0.0.1:10001", "nonsense"])
 def test_no_cluster_is_one_line(images: Path, tiny: Tiny, tmp_path: Path, address: str) -> None:
-    ran = run_apart("infer", images, "--engine", tiny.path, "--ray", address, "--output", tmp_path / "rows")
+    ran = run_apart("infer", images, "--engine", tiny.path, "--ray", address, "--out", tmp_path / "rows")
     assert ran.code == 2
     assert ran.err.startswith(f"error: --ray {address}: ")
     assert len(ran.err.splitlines()) == 2
@@ -202,12 +202,16 @@ def test_what_does_not_fit_is_refused_before_ray_starts(
     run_lstn: RunLstn, images: Path, tiny: Tiny, make_tiny: MakeTiny, tmp_path: Path
 ) -> None:
     command = ("infer", images, "--engine", tiny.path, "--ray", "local")
-    output = ("--output", tmp_path / "rows")
+    output = ("--out", tmp_path / "rows")
     for options, message in [
-        ((), "--ray needs --output"),
+        ((), "--ray needs --out"),
         ((*output, "--format", "csv"), "--format csv: not with --ray"),
         ((*output, "--warps", tmp_path / "warps"), "--warps: not with --ray"),
-        (("--output", images), "holds other files"),
+        (
+            ("--output", images),
+            "--output is spelt --out with --ray now; the old spelling is to go with the next release\n"
+            f"error: --out {images}: holds other files",
+        ),
         ((tmp_path / "nowhere", *output), "nowhere: no such file or folder"),
     ]:
         ran = run_lstn(*command, *options)
@@ -222,7 +226,7 @@ def test_a_model_that_the_nodes_cannot_open_is_one_line(
 ) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(tiny.path.read_bytes()[:-7])
-    output = ("--ray", cluster.address, "--output", tmp_path / "rows")
+    output = ("--ray", cluster.address, "--out", tmp_path / "rows")
     ran = run_apart("infer", images, "--engine", broken, *output)
     assert ran.code == 1
     assert ran.err.startswith("error: broken.onnx: ")

@@ -121,7 +121,7 @@ def test_what_is_no_result_is_refused(tmp_path: Path) -> None:
     (tmp_path / "holiday.jpg").touch()
     with pytest.raises(UsageError, match="other files"), open_parts(tmp_path, RUN):
         pass
-    with pytest.raises(LstnError, match="--output"), open_parts(tmp_path / "holiday.jpg", RUN):
+    with pytest.raises(LstnError, match="--out"), open_parts(tmp_path / "holiday.jpg", RUN):
         pass
 
 

@@ -94,7 +94,7 @@ def answering(body: bytes = b"") -> Iterator[int]:
         await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", length)]})
         await send({"type": "http.response.body", "body": body})
 
-    config = uvicorn.Config(app, http=heads.connection_class(), lifespan="off", log_config=None, log_level="critical")
+    config = uvicorn.Config(app, http=heads.Connection, lifespan="off", log_config=None, log_level="critical")
     web = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=lambda: asyncio.run(web.serve([listening])))

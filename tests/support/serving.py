@@ -129,3 +129,8 @@ def files_input(client: ModuleType, files: list[bytes]) -> Any:
 
 def body_of(inputs: object, **fields: object) -> bytes:
     return json.dumps({"inputs": inputs, **fields}).encode()
+
+
+def outputs_of(answer: bytes) -> dict[str, Any]:
+    """Return the arrays of an answer in JSON by their names."""
+    return {each["name"]: np.reshape(each["data"], each["shape"]) for each in json.loads(answer)["outputs"]}

@@ -1,21 +1,25 @@
 """Runs of seconds, and what they leave compared."""
 
 from pathlib import Path
+from typing import get_type_hints
 
 import torch
 
 from lstn.contract import Loc
 from lstn.health.run_health import Epoch
 from lstn.nn.checkpoint import read_tensors
-from lstn.train.loop import TrainingResult, Watcher, fit
+from lstn.recipe import Recipe
+from lstn.train.loop import fit
 from lstn.train.options import Options
 from lstn.train.run_state import LAST
+from lstn.train.tested import TrainingResult
+from lstn.train.watch.watcher import SILENT
 
 CPU = torch.device("cpu")
-SILENT = Watcher(lambda outlook: None, lambda *figures: None, lambda row, best: None)
 
 
 def options(data: str, **changes: object) -> Options:
+    """changes: of the options or of their recipe"""
     chosen: dict[str, object] = {
         "loc": Loc.LSTN,
         "model": "cnn",
@@ -30,7 +34,9 @@ def options(data: str, **changes: object) -> Options:
         "precision": "fp32",
         "seed": 0,
     }
-    return Options(**chosen | changes)  # type: ignore[arg-type]
+    chosen |= changes
+    recipe = Recipe(**{name: chosen.pop(name) for name in get_type_hints(Recipe) if name in chosen})  # type: ignore[arg-type]
+    return Options(recipe=recipe, **chosen)  # type: ignore[arg-type]
 
 
 def run(given: Options, folder: Path, *, resume: bool = False) -> TrainingResult:

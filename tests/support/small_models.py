@@ -73,10 +73,14 @@ def exported_model(loc: Loc, backbone: str = "cnn") -> onnx.ModelProto:
     return result
 
 
-def undecided(loc: Loc) -> onnx.ModelProto:
-    """Export a model whose answer hangs on the image: untrained as it is, its bias alone would decide."""
+def undecided(loc: Loc, images: Pixels | None = None) -> onnx.ModelProto:
+    """Export a model whose answer hangs on the image: untrained as it is, its bias alone would decide.
+
+    images: on which it is undecided; digits, unless given
+    """
     model = exported_model(loc)
-    images = sample_images("digits", (SIDE, SIDE), seed=0, count=60)
+    if images is None:
+        images = sample_images("digits", (SIDE, SIDE), seed=0, count=60)
     mean = OnnxSession(model.SerializeToString()).run({PIXELS: images}, [LOGITS])[0].mean(axis=0)
     bias = next(weight for weight in model.graph.initializer if weight.name == "backbone.classifier.2.bias")
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) - mean, bias.name))

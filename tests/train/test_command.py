@@ -18,10 +18,10 @@ from lstn.cli.train import MAX_SEED, train
 from lstn.data.dataset import Usual, usual
 from lstn.errors import LstnError
 from lstn.nn.checkpoint import load_checkpoint
-from lstn.train.loop import Outlook, Watcher
+from lstn.recipe import RECIPES
 from lstn.train.options import Options
-from lstn.train.recipes import RECIPES
 from lstn.train.run_state import read_options
+from lstn.train.watch.watcher import Outlook, Watcher
 
 SMALL = ("--model", "cnn", "--image-size", "32", "--name", "a")
 
@@ -87,8 +87,8 @@ def test_options_override_the_recipe(data: str, run_lstn: RunLstn) -> None:
     assert run_lstn("train", *given, *SMALL).code == 0
     options = read_options(Path("runs/a/last.safetensors"))
     paper = RECIPES["paper"]
-    assert (options.lr, options.theta.value, options.in_frame) == (0.01, "crop", 0.2)
-    assert (options.loc_lr_scale, options.batch_size) == (paper.loc_lr_scale, paper.batch_size)
+    assert (options.recipe.lr, options.recipe.theta.value, options.recipe.in_frame) == (0.01, "crop", 0.2)
+    assert (options.recipe.loc_lr_scale, options.recipe.batch_size) == (paper.loc_lr_scale, paper.batch_size)
     assert load_checkpoint(Path("runs/a/checkpoint.safetensors")).contract.theta.value == "crop"
     refused = run_lstn("train", "--resume", "runs/a", "--recipe", "paper")
     assert refused.code == 2

@@ -20,8 +20,8 @@ from lstn.errors import UsageError
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.train.distributed import ALONE, Shares, World, joined
 from lstn.train.loading import Images
-from lstn.train.loop import evaluate
 from lstn.train.run_state import LAST
+from lstn.train.tested import evaluate
 
 SMALL = ("--model", "cnn", "--image-size", "32", "--loc", "stn", "--batch-size", "10", "--recipe", "robust")
 TORCHRUN_ITSELF = (sys.executable, "-m", "torch.distributed.run")

@@ -13,7 +13,7 @@ import lstn
 from lstn.errors import DataError
 from lstn.nn import Classifier, load_checkpoint
 from lstn.nn.checkpoint import CHECKPOINT
-from lstn.train.recipes import RECIPES
+from lstn.recipe import RECIPES
 
 CLASSES = ("blue", "green", "red")
 

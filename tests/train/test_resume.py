@@ -34,8 +34,9 @@ def test_a_run_stopped_after_an_epoch_ends_with_the_same_weights(data: str, tmp_
 KILLED = """
 import sys
 from pathlib import Path
-from lstn.train.loop import Watcher, fit
+from lstn.train.loop import fit
 from lstn.train.options import Options
+from lstn.train.watch.watcher import Watcher
 import torch
 step = lambda epoch, seen, loss, accuracy: print(epoch, seen, flush=True)
 watcher = Watcher(lambda outlook: None, step, lambda row, best: None)
@@ -46,8 +47,7 @@ fit(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, res
 
 
 EVERYTHING: dict[str, object] = {
-    "weight_decay": 0.01, "warmup_epochs": 1.5, "cosine": True, "clip_norm": 1.0, "in_frame": 0.1,
-    "theta": ThetaForm.SIMILARITY,
+    "warmup_epochs": 1.5, "cosine": True, "in_frame": 0.1, "theta": ThetaForm.SIMILARITY,
 }  # fmt: skip
 
 

@@ -21,9 +21,10 @@ from lstn.errors import ArtifactError, LstnError
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors, write_checkpoint
 from lstn.train import keeping
 from lstn.train.loading import Images
-from lstn.train.loop import describe, evaluate, start
 from lstn.train.options import Options
+from lstn.train.preparing import describe, start
 from lstn.train.run_state import LAST, read_options, restore
+from lstn.train.tested import evaluate
 
 KEY = "lstn.state"
 
@@ -228,6 +229,7 @@ def test_whatever_stands_in_a_state_it_goes_on_or_is_refused(
     save_file(tensors, folder / LAST, {KEY: json.dumps(rest)})
     with suppress(LstnError):
         asked = read_options(folder / LAST)
-        asked = replace(asked, epochs=min(asked.epochs, 3), batch_size=min(asked.batch_size, 48))
+        recipe = replace(asked.recipe, batch_size=min(asked.recipe.batch_size, 48))
+        asked = replace(asked, epochs=min(asked.epochs, 3), recipe=recipe)
         ended = run(asked, folder, resume=True)
         assert load_checkpoint(folder / CHECKPOINT).training.epoch == ended.best["epoch"]

@@ -118,17 +118,13 @@ class Contenders:
         return engine_run(self._onnx(loc), pixels, self._setup.threads)
 
     def _part(self, name: str, piece: "Piece", batch: int, engine: ComparedEngine) -> "Open":
-        from lstn.export.onnx.exported_parts import write_part
-
         if engine is ComparedEngine.TORCH:
             return self._torch(piece.module, piece.example(batch), compiled=False)
         height, width = self.image_hw
         path = self._folder / f"{name.replace(' ', '-')}-{height}x{width}.onnx"
         if not path.exists():
             self._tell(f"exporting {name}")
-            write_part(piece.module, path, inputs=piece.inputs, outputs=piece.outputs, example=piece.example(2))
-        feeds = {key: tensor.numpy() for key, tensor in zip(piece.inputs, piece.example(batch), strict=True)}
-        return partial(_graph_run, path, engine, feeds, self._setup.threads)
+        return part_run(piece, path, engine, batch, self._setup.threads)
 
     def _torch(self, module: Any, inputs: tuple[Any, ...], *, compiled: bool) -> "Open":
         """Every sitting uses the one that was compiled: doing it again takes a minute."""
@@ -186,6 +182,16 @@ def random_pixels(batch: int, image_hw: tuple[int, int], seed: int) -> Pixels:
 def engine_run(path: Path, pixels: Pixels, threads: int | None) -> "Open":
     """Return what opens an engine file, an ONNX file on the CPU, to infer `pixels` again and again."""
     return partial(_engine_run, path, pixels, threads)
+
+
+def part_run(piece: "Piece", path: Path, engine: ComparedEngine, batch: int, threads: int | None) -> "Open":
+    """Return what opens `piece`, in `path` or exported there, to run `batch` images again and again."""
+    from lstn.export.onnx.exported_parts import write_part
+
+    if not path.exists():
+        write_part(piece.module, path, inputs=piece.inputs, outputs=piece.outputs, example=piece.example(2))
+    feeds = {key: tensor.numpy() for key, tensor in zip(piece.inputs, piece.example(batch), strict=True)}
+    return partial(_graph_run, path, engine, feeds, threads)
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Training for a study: every localizer with every seed, each in a folder of its own, and what each came to."""
 
-import json
 from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from dataclasses import replace
@@ -29,9 +28,11 @@ from lstn.research.study.study_results import (
     runs_in,
     write_cell,
 )
-from lstn.train.loop import Watcher, describe, fit, identity
+from lstn.train.loop import fit
 from lstn.train.options import Options
+from lstn.train.preparing import describe, identity
 from lstn.train.run_state import LAST, read_identity, read_options
+from lstn.train.watch.watcher import Watcher
 
 _BATCH = 64
 
@@ -46,9 +47,9 @@ def check_models(options: Options, locs: Iterable[Loc]) -> None:
         UsageError: images too small for the backbone, or for a localizer.
     """
     for loc in locs:
-        image_hw = (options.image_size, options.image_size)
+        theta = _of_run(options, loc, 0).recipe.theta
         with torch.device("meta"):
-            Classifier(Contract(loc, options.model, image_hw, ("any",), theta=_of_run(options, loc, 0).theta))
+            Classifier(Contract(loc, options.model, options.image_hw, ("any",), theta=theta))
 
 
 def finished_cells(out: Path, options: Options) -> list[StudyCell]:
@@ -128,8 +129,9 @@ def train_cell(
 
 def _of_run(options: Options, loc: Loc, seed: int) -> Options:
     """What has no localizer has no theta to bound."""
-    theta = ThetaForm.AFFINE if loc in (Loc.NONE, Loc.IDENTITY) else options.theta
-    return replace(options, loc=loc, seed=seed, theta=theta)
+    recipe = options.recipe
+    bounded = replace(recipe, theta=ThetaForm.AFFINE) if loc in (Loc.NONE, Loc.IDENTITY) else recipe
+    return replace(options, loc=loc, seed=seed, recipe=bounded)
 
 
 def _check_same(folder: Path, wanted: Options) -> None:
@@ -137,9 +139,9 @@ def _check_same(folder: Path, wanted: Options) -> None:
 
     By name, so that of a changed budget the epochs are told, and not the patience that follows from them.
     """
-    found, asked = (json.loads(each.to_json()) for each in (read_options(folder / LAST), wanted))
+    found, asked = read_options(folder / LAST).values(), wanted.values()
     for name, value in sorted(asked.items()):
-        if found[name] != value and not (name == "data" and located(found[name]) == located(value)):
+        if found[name] != value and not (name == "data" and located(str(found[name])) == located(str(value))):
             raise UsageError(
                 f"{folder} was trained with {name.replace('_', ' ')} {found[name]}, and this study says {value}",
                 hint="give the same options as before, or another --out",
@@ -156,7 +158,7 @@ def _check_images(folder: Path, options: Options, data: DataSet) -> None:
 
 
 def _data(options: Options) -> DataSet:
-    return open_data(options.data, image_hw=(options.image_size, options.image_size), seed=options.seed)
+    return open_data(options.data, image_hw=options.image_hw, seed=options.seed)
 
 
 def _sweep(opened: Classifying, test: Split) -> tuple[float, list[float]]:

@@ -1,26 +1,20 @@
-"""A checkpoint -> model.onnx, for every command that starts from a run."""
+"""A checkpoint -> model.onnx, verified on images of the set that it was trained on."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-import typer
-
+from lstn.export.onnx.to_onnx import write_onnx
+from lstn.export.onnx.verify_onnx import sample_images
 from lstn.health.chance import at_chance, chance_cure, chance_warning
+from lstn.nn.checkpoint import Checkpoint
 from lstn.terminal import file_size, note, warn
 from lstn.waiting import working
 
-if TYPE_CHECKING:
-    from lstn.nn.checkpoint import Checkpoint
-
 
 def export_onnx(
-    checkpoint: "Checkpoint", onnx_file: Path, *, fused: bool = False, tell: Callable[[str], None] = typer.echo
+    checkpoint: Checkpoint, onnx_file: Path, *, fused: bool = False, tell: Callable[[str], None] = note
 ) -> None:
     """Export a checkpoint, and tell how it compares with PyTorch."""
-    from lstn.export.onnx.to_onnx import write_onnx
-    from lstn.export.onnx.verify_onnx import sample_images
-
     contract, training = checkpoint.contract, checkpoint.training
     if at_chance(training.val_accuracy, training.chance):
         warn(chance_warning(training.val_accuracy))

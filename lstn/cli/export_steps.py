@@ -1,0 +1,193 @@
+"""Steps of `lstn export` after its options: model.onnx, what is made of it, and what is said of each file."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from lstn.cli.calibrate_report import compare_speed, show
+from lstn.cli.screen import phases
+from lstn.errors import LstnError
+from lstn.formats.export_choice import ExportFormat, Sampler
+from lstn.formats.outputs import (
+    LOG,
+    ONNX,
+    SCRIPT,
+    OutputFile,
+    check_folder,
+    check_outputs,
+    openvino_outputs,
+    plan_outputs,
+)
+from lstn.formats.plan_file import sidecar_path
+from lstn.health.run_files import checkpoint_of
+from lstn.precision import RangeMethod
+from lstn.terminal import file_size, note, warn
+from lstn.waiting import say_loading, working
+
+if TYPE_CHECKING:
+    from lstn.export.export_request import ExportRequest
+    from lstn.export.tensorrt.tuning import BuildSettings
+    from lstn.nn.checkpoint import Training
+
+
+def check_writable_outputs(asked: "ExportRequest", build_log: Path | None) -> None:
+    """Check, before anything is made, that all files that `lstn export` is going to write may be written."""
+    outputs = [] if asked.ready else [OutputFile(asked.onnx_file, ONNX)]
+    stem = asked.onnx_file.stem
+    if asked.precision is not None:
+        from lstn.calibration.calibrating import lowered_outputs
+
+        outputs += lowered_outputs(asked.onnx_file, asked.folder, asked.precision, RangeMethod.MINMAX)
+        stem = outputs[1].path.stem
+    if build_log is not None:
+        outputs.append(OutputFile(build_log, LOG, "--build-log"))
+    if asked.script:
+        outputs.append(OutputFile(asked.onnx_file.with_name(f"{stem}.trtexec.sh"), SCRIPT))
+    elif asked.engine is ExportFormat.OPENVINO:
+        outputs += openvino_outputs(asked.folder / f"{stem}.xml")
+    elif asked.engine is not ExportFormat.ONNX:
+        outputs += plan_outputs(asked.folder / f"{stem}.plan")
+    check_outputs(outputs, inputs=[] if asked.run is None else [asked.run])
+    if asked.triton is not None:
+        check_folder("--triton", asked.triton)
+
+
+def make_onnx(asked: "ExportRequest") -> tuple[Path, "Training | None"]:
+    """Export a run, and lower it if that was asked for; return the ONNX file, and what the run was trained on.
+
+    How it is to be lowered is checked first.
+    """
+    onnx_file = asked.onnx_file
+    if asked.ready:
+        return onnx_file, None
+    say_loading(f"exporting {asked.run or 'the newest run'}")
+    from lstn.export.onnx.from_checkpoint import export_onnx
+    from lstn.nn.checkpoint import load_checkpoint
+
+    checkpoint, fused = load_checkpoint(checkpoint_of(asked.run)), asked.sampler is Sampler.FUSED
+    training = checkpoint.training
+    if asked.precision is None:
+        export_onnx(checkpoint, onnx_file, fused=fused, tell=typer.echo)
+        return onnx_file, training
+    from lstn.calibration.calibrating import CalibrationSettings, calibrate, checked
+
+    settings = CalibrationSettings(precision=asked.precision, data=training.data, seed=training.seed, force=asked.force)
+    checked(checkpoint.contract, checkpoint.layers, settings)
+    export_onnx(checkpoint, onnx_file, fused=fused, tell=typer.echo)
+    made = calibrate(onnx_file, asked.folder, settings)
+    show(made, settings)
+    return made.onnx, training
+
+
+def finish_onnx(asked: "ExportRequest", onnx_file: Path, settings: "BuildSettings | None") -> None:
+    """Make what needs no engine here: a script that builds the plan elsewhere, or Triton's copy of the ONNX file."""
+    if asked.precision is not None and not asked.script:
+        compare_speed(asked.folder / "model.onnx", onnx_file, asked.precision)
+    if settings is not None:
+        _export_script(onnx_file, settings)
+    elif asked.triton is not None:
+        _export_triton(onnx_file, asked.triton)
+    _warn_of_stale(asked.folder, onnx_file)
+
+
+def build_engine(
+    asked: "ExportRequest",
+    onnx_file: Path,
+    training: "Training | None",
+    settings: "BuildSettings | None",
+    obstacle: LstnError | None,
+) -> None:
+    """Build a plan, or with no settings an OpenVINO model.
+
+    obstacle: what this machine lacks for it
+
+    Raises:
+        LstnError: it can't be built here; it says that the ONNX file is there, and how that is run.
+    """
+    made = asked.folder / f"{onnx_file.stem}.{'xml' if settings is None else 'plan'}"
+    try:
+        if obstacle is not None:
+            raise obstacle
+        if settings is None:
+            _export_openvino(onnx_file, made, training)
+            if asked.precision is not None:
+                compare_speed(asked.folder / "model.onnx", made, asked.precision)
+        else:
+            _export_plan(onnx_file, made, settings)
+    except KeyboardInterrupt:
+        note(f"stopped; {onnx_file} is whole, and a {made} from before is as it was")
+        _warn_of_stale(asked.folder, onnx_file)
+        raise typer.Exit(130) from None
+    except LstnError as error:
+        _warn_of_stale(asked.folder, onnx_file)
+        if asked.ready:
+            raise
+        instead = f"run it here with: lstn infer images/ --engine {onnx_file}"
+        hint = f"{instead}; {error.hint}" if error.hint else instead
+        raise type(error)(f"{onnx_file} is written and checked; {error.message}", hint=hint) from error
+    if asked.triton is not None:
+        _export_triton(made, asked.triton)
+
+
+def _export_plan(onnx_file: Path, plan: Path, settings: "BuildSettings") -> None:
+    from lstn.export.tensorrt.to_plan import write_plan
+
+    with phases(f"building for {', '.join(settings.targets)}") as report:
+        made = write_plan(onnx_file, plan, settings, report=report)
+    what = f"{made.flavour.product} {made.version}, {made.precision}, {', '.join(made.targets)}"
+    typer.echo(f"{plan}  {file_size(plan)}  {what}, batch {made.batches}")
+    sidecar = sidecar_path(plan)
+    typer.echo(f"{sidecar}  {file_size(sidecar)}  what {plan.name} is; keep the two together")
+    if (log := settings.log_file) is not None:
+        typer.echo(f"{log}  {file_size(log)}  what TensorRT said of the build")
+
+
+def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") -> None:
+    """Compare on images of the data set in `training`; an ONNX file alone, which doesn't know its own, gets digits."""
+    from lstn.export.onnx.verify_onnx import sample_images
+    from lstn.export.openvino.to_openvino import write_openvino
+    from lstn.formats.onnx_file import read_model
+    from lstn.formats.openvino_file import bin_path
+
+    data, seed = ("digits", 0) if training is None else (training.data, training.seed)
+    images = sample_images(data, read_model(onnx_file)[0].image_hw, seed=seed)
+    with working(f"writing {xml} and comparing"):
+        record, agreement = write_openvino(onnx_file, xml, images)
+    what = f"OpenVINO {record.version.partition('-')[0]}, {record.precision}"
+    kind = "images" if training else "embedded digits, because its own images are not known,"
+    typer.echo(f"{xml}  {file_size(xml)}  {what}, {agreement.images} {kind} against {onnx_file.name}: {agreement}")
+    weights = bin_path(xml)
+    typer.echo(f"{weights}  {file_size(weights)}  the weights of {xml.name}; keep the two together")
+
+
+def _export_script(onnx_file: Path, settings: "BuildSettings") -> None:
+    """Write the script that builds the plan on the device, and print what it does."""
+    from lstn.export.plugin import FUSED
+    from lstn.export.tensorrt.trtexec import script_path, write_script
+
+    onnx = write_script(onnx_file, profiles=settings.profiles, tuning=settings.tuning)
+    script = script_path(onnx_file)
+    typer.echo(f"{script}  {file_size(script)}  builds {onnx_file.stem}.plan with trtexec; copy both to the device")
+    if FUSED in onnx.operators:
+        note("trtexec can't compile the fused sampler, and takes the operators that it stands for")
+    if settings.tuning.dla_core is not None:  # as its source says (sampleEngines.cpp); 11 has no such flags any more
+        note("trtexec of TensorRT 10 adds float16 flags for a DLA, which a typed model refuses; take that of 11.4.1")
+
+
+def _export_triton(model: Path, repository: Path) -> None:
+    from lstn.export.triton.to_triton import write_triton
+
+    version = write_triton(model, repository)
+    typer.echo(f"{version}  serve it with: tritonserver --model-repository={repository}")
+
+
+def _warn_of_stale(out: Path, onnx_file: Path) -> None:
+    """An older plan stays, since it may be in use and what built it may be far away; but not in silence."""
+    from lstn.export.openvino import to_openvino
+    from lstn.export.tensorrt import to_plan
+
+    plan, xml = (out / f"{onnx_file.stem}.{suffix}" for suffix in ("plan", "xml"))
+    for made, is_stale in ((plan, to_plan.is_stale), (xml, to_openvino.is_stale)):
+        if onnx_file.is_file() and is_stale(made, onnx_file):
+            warn(f"{made} was built from another model than {onnx_file}; build it again, or remove it")

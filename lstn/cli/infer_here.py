@@ -1,0 +1,137 @@
+"""`lstn infer` on this machine: images -> rows, and pictures of the warps."""
+
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, TextIO
+
+from lstn.cli.engine_choice import chosen_engine
+from lstn.cli.infer_format import KINDS, Format, row_format
+from lstn.cli.infer_request import InferRequest
+from lstn.cli.screen import results
+from lstn.errors import LstnError, UsageError
+from lstn.files import replacing
+from lstn.formats.outputs import OutputFile, check_folder, check_outputs, files_of
+from lstn.machine.cores import decoders, within_cores
+from lstn.terminal import messages, note
+from lstn.waiting import working
+
+if TYPE_CHECKING:
+    from lstn.runtime.inference.predict import ResultRow
+    from lstn.runtime.inference.rows import Write
+    from lstn.warp import Colour
+
+
+def infer_here(paths: list[str], asked: InferRequest) -> None:
+    """Answer the images that `paths` stand for.
+
+    Raises:
+        UsageError: an option that can't be followed here.
+        LstnError: an image has no answer, or the engine can't be opened.
+    """
+    from lstn.runtime.engines.opening import open_engine
+    from lstn.runtime.inference.predict import batch_size, check_warps, predict
+    from lstn.warp import outside_of
+
+    if asked.out is not None:
+        raise UsageError("--out: only with --ray, whose results are a folder", hint="name a file with --output")
+    within_cores(asked.threads)
+    within_cores(asked.workers)
+    wanted = row_format(asked.format_, asked.output)
+    images = _listed(paths)
+    engine = chosen_engine(asked.engine)
+    _check_places(paths, images, engine, asked, wanted)
+    # The decoders want the cores that ONNX Runtime's threads would spin on: measured, a quarter more images/s without.
+    with open_engine(engine, device=asked.device, threads=asked.threads, spin=False) as opened:
+        if asked.warps is not None:
+            check_warps(opened.contract, engine)
+        size, workers = batch_size(asked.batch, opened.contract, opened.max_batch, engine), decoders(asked.workers)
+        started = time.perf_counter()
+        rows = predict(opened, images, batch=size, top=asked.top, workers=workers, reading=asked.reading)
+        labels = opened.contract.labels
+        with closing(rows), _sink(wanted, asked.output, labels, images, asked.top) as write:
+            failed = _write_all(rows, write, asked.warps, outside_of(opened.contract.mean))
+    took = time.perf_counter() - started
+    goal = f" -> {asked.output}" if asked.output else ""
+    note(f"{len(images)} images in {took:.1f} s, {len(images) / took:.0f} images/s{goal}")
+    if failed:
+        raise LstnError(f"{failed} of {len(images)} images have no answer", hint="the error in their rows says why")
+
+
+def _listed(paths: list[str]) -> list[Path | str]:
+    """Return the images that `paths` stand for, and say what was left out."""
+    from lstn.data.listing import Skipped
+    from lstn.runtime.inference.sources import is_url, list_images
+
+    skipped = Skipped()
+    images = [name if is_url(name) else Path(name) for name in list_images(paths, skipped)]
+    if left_out := skipped.describe():
+        note(left_out)
+    return images
+
+
+def _check_places(
+    paths: list[str], images: Sequence[Path | str], engine: Path, asked: InferRequest, wanted: Format
+) -> None:
+    if asked.output is not None:
+        read = [*files_of(engine), *(image for image in images if isinstance(image, Path))]
+        check_outputs([OutputFile(asked.output, KINDS[wanted], "--output")], inputs=read)
+    if asked.warps is not None:
+        check_folder("--warps", asked.warps, [Path(path) for path in paths])
+
+
+def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None, outside: "Colour") -> int:
+    """Return how many rows hold an error."""
+    from lstn.runtime.inference.warp_pictures import save_warp
+
+    done = failed = 0
+    for rows in batches:
+        write(rows)
+        for row in rows:
+            done += 1
+            failed += bool(row.error)
+            if warps is not None:
+                save_warp(row, warps, outside, number=done)
+    return failed
+
+
+@contextmanager
+def _sink(
+    wanted: Format, output: Path | None, labels: Sequence[str], images: Sequence[Path | str], top: int
+) -> Iterator["Write"]:
+    """Yield what writes the rows of one batch and moves the progress bar on."""
+    from lstn.runtime.inference.rows import csv_rows, json_lines, json_rows, table_rows
+
+    with _destination(output) as stream:
+        console = results(stream)
+        on_screen = output is None and console.is_terminal
+        # A bar lives below rich's own output only, so the table brings its console; other rows on a screen go without.
+        bar = console if on_screen and wanted is Format.TABLE else messages()
+        writers: dict[Format, Callable[[], AbstractContextManager[Write]]] = {
+            Format.TABLE: lambda: table_rows(console, labels=labels, paths=images),
+            Format.JSON: lambda: json_rows(stream),
+            Format.JSONL: lambda: json_lines(stream),
+            Format.CSV: lambda: csv_rows(stream, top=min(top, len(labels))),
+        }
+        hidden = on_screen and bar is not console
+        with (
+            writers[wanted]() as write,
+            working(f"classifying {len(images):,} images", len(images), console=bar, hidden=hidden) as advance,
+        ):
+
+            def write_and_advance(rows: Sequence["ResultRow"]) -> None:
+                write(rows)
+                advance(len(rows))
+
+            yield write_and_advance
+
+
+@contextmanager
+def _destination(output: Path | None) -> Iterator[TextIO]:
+    if output is None:
+        yield sys.stdout
+        return
+    with replacing(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+        yield stream

@@ -1,0 +1,28 @@
+"""What `lstn infer` was asked for, on this machine or on a Ray cluster."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lstn.cli.infer_format import Format
+from lstn.machine.gpu import Device
+
+if TYPE_CHECKING:
+    from lstn.images import Reading
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InferRequest:
+    """The options of `lstn infer`, as typed; None: not given. output: a file; out: a folder, on a cluster."""
+
+    engine: Path | None
+    output: Path | None
+    out: Path | None
+    format_: Format | None
+    top: int
+    warps: Path | None
+    batch: int | None
+    device: Device
+    threads: int | None
+    workers: int | None
+    reading: "Reading"

@@ -1,0 +1,170 @@
+"""Choices of a run: what a user said, what recipe and data set say otherwise, and what a resumed run keeps."""
+
+import math
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from lstn.contract import CONTROLS, At, Loc, ThetaForm
+from lstn.data.dataset import named, usual
+from lstn.errors import UsageError
+from lstn.nn.backbones import backbone_named
+from lstn.recipe import RECIPES, Recipe, RecipeName
+from lstn.train.augment import Augment
+from lstn.train.options import Options, TrainingPrecision
+from lstn.train.run_state import LAST, read_options
+
+_MAY_CHANGE = frozenset({"data", "epochs", "patience"})
+"""Options of a resumed run that may be others: the rest make it another run. Of data the contents are compared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeChanges:
+    """What a user asks for in the place of a recipe's own choices; None leaves a choice to the recipe."""
+
+    batch_size: int | None = None
+    patience: int | None = None
+    lr: float | None = None
+    loc_lr_scale: float | None = None
+    theta: ThetaForm | None = None
+    in_frame: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChosenNetwork:
+    """What is trained, as in `Options`."""
+
+    loc: Loc
+    model: str
+    weights: str = ""
+    iterations: int = 1
+    at: At = At.INPUT
+
+
+def recipe_for(name: RecipeName, model: str, changes: RecipeChanges = RecipeChanges()) -> Recipe:
+    """Return a recipe with the learning rate for this backbone, and with what is to be otherwise.
+
+    The paper's has one learning rate for all backbones.
+
+    Raises:
+        UsageError: no such backbone, or a number that isn't finite.
+    """
+    for option, value in (("lr", changes.lr), ("loc_lr_scale", changes.loc_lr_scale), ("in_frame", changes.in_frame)):
+        if value is not None and not math.isfinite(value):
+            raise UsageError(f"{option_of(option)} {value} is not a number to train with", hint="give a finite number")
+    own = RECIPES[name]
+    rate = own.lr if name == "paper" else own.lr * backbone_named(model).rate
+    return replace(
+        own,
+        batch_size=own.batch_size if changes.batch_size is None else changes.batch_size,
+        patience=own.patience if changes.patience is None else changes.patience,
+        lr=rate if changes.lr is None else changes.lr,
+        loc_lr_scale=own.loc_lr_scale if changes.loc_lr_scale is None else changes.loc_lr_scale,
+        theta=own.theta if changes.theta is None else changes.theta,
+        in_frame=own.in_frame if changes.in_frame is None else changes.in_frame,
+    )
+
+
+def choose_options(
+    recipe: RecipeName,
+    changes: RecipeChanges,
+    network: ChosenNetwork,
+    *,
+    data: str,
+    data_root: Path | None,
+    augment: Augment,
+    image_size: int | None,
+    epochs: int | None,
+    precision: TrainingPrecision,
+    seed: int = 0,
+) -> Options:
+    """Return the options of a run, whose budget the data set chooses where the user doesn't.
+
+    Raises:
+        UsageError: no such backbone, or the set has no files below a data root.
+    """
+    spec = named(data, data_root)
+    side, length = usual_budget(spec, network.model)
+    return Options(
+        recipe=recipe_for(recipe, network.model, changes),
+        loc=network.loc,
+        model=network.model,
+        data=spec,
+        weights=network.weights,
+        image_size=side if image_size is None else image_size,
+        epochs=length if epochs is None else epochs,
+        precision=precision,
+        seed=seed,
+        augment=augment,
+        iterations=network.iterations,
+        at=network.at,
+    )
+
+
+def usual_budget(spec: str, model: str) -> tuple[int, int]:
+    """Return the side of images in pixels, and the epochs, of a run of which nobody says them.
+
+    The side is the set's, if it has one and the backbone takes it; or the backbone's. Larger images than a set has hold
+    no more of it, and cost time with their area.
+    """
+    of_set, backbone = usual(spec), backbone_named(model)
+    side = backbone.image_size if of_set.image_size is None else max(of_set.image_size, backbone.smallest)
+    return side, of_set.epochs
+
+
+def chosen_by_the_set(options: Options) -> str:
+    """Return what to say of a budget that is the set's, so that nobody takes it for the backbone's; else nothing."""
+    own = (options.image_size, options.epochs) == usual_budget(options.data, options.model)
+    if usual(options.data).image_size is None or not own:
+        return ""
+    side, made_for = options.image_size, backbone_named(options.model).image_size
+    name = options.data.partition(":")[0]
+    return (
+        f"{name}: images of {side} x {side} pixels ({options.model} was made for {made_for}), {options.epochs} epochs; "
+        "--image-size and --epochs change that"
+    )
+
+
+def check_localizer(loc: Loc, changes: RecipeChanges) -> None:
+    """Check that what is to fit a localizer has one; every recipe has these two, so this is about what was asked for.
+
+    Raises:
+        UsageError: it hasn't.
+    """
+    for name, value in (("loc_lr_scale", changes.loc_lr_scale), ("in_frame", changes.in_frame)):
+        if value is not None and loc in (Loc.NONE, *CONTROLS):
+            raise UsageError(f"a run of loc {loc.value} trains no localizer", hint=f"leave out {option_of(name)}")
+
+
+def resumed(folder: Path, given: Options, typed: Collection[str]) -> Options:
+    """Return the options of the run in `folder`, with what may change about them.
+
+    given: what the command line says, or has as its defaults
+    typed: names of the options that somebody gave
+
+    Raises:
+        UsageError: no run is there, or what was given would make it another one.
+    """
+    if not (folder / LAST).is_file():
+        raise UsageError(f"{folder}: no {LAST} here, so this is not a run", hint="start one with: lstn train")
+    stored = read_options(folder / LAST)
+    before, now = stored.values(), given.values()
+    for name in sorted({"name", "recipe", *now} - _MAY_CHANGE & set(typed)):
+        if name not in now or now[name] != before[name]:
+            option = option_of(name)
+            has = f"; {folder} has {before[name]}" if name in before else ""
+            raise UsageError(
+                f"{option} can't change in a run that is resumed{has}",
+                hint=f"leave {option} out, or start a new run",
+            )
+    return replace(
+        stored,
+        data=given.data if "data" in typed else stored.data,
+        epochs=given.epochs if "epochs" in typed else stored.epochs,
+        recipe=replace(stored.recipe, patience=given.recipe.patience) if "patience" in typed else stored.recipe,
+    )
+
+
+def option_of(name: str) -> str:
+    """Return the option of the command line by which a choice is made."""
+    return f"--{name.replace('_', '-')}"

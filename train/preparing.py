@@ -1,0 +1,192 @@
+"""Preparation of a run: its data set, model, optimizer and folder, checked before the first epoch."""
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaForm
+from lstn.data.dataset import DataSet, Split, check_labels, open_data
+from lstn.errors import UsageError
+from lstn.files import remove_leftovers
+from lstn.machine.lock import locked
+from lstn.nn.classifier import Classifier
+from lstn.nn.device import check_compiler
+from lstn.nn.pretrained import load_backbone_weights
+from lstn.nn.starts import scale_dropout, start_weights
+from lstn.terminal import note, note_once
+from lstn.train.distributed import World
+from lstn.train.downloads import download
+from lstn.train.fitting import Network, check_step
+from lstn.train.keeping import mend
+from lstn.train.optimizer import dropout_share, make_optimizer
+from lstn.train.options import Options
+from lstn.train.run_folder import claimed
+from lstn.train.run_state import LAST, Run, restore, write_state
+from lstn.train.step_memory import check_memory
+from lstn.train.watch.probe import Probe
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """Where a run is computed and kept. workers: processes that decode images; world: the processes that share it."""
+
+    folder: Path
+    device: torch.device
+    workers: int
+    world: World
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A run that stands before its next epoch. network: the run's model as it trains; probe: of its transformer."""
+
+    options: Options
+    at: Workplace
+    data: DataSet
+    run: Run
+    network: nn.Module
+    probe: Probe | None
+
+    @property
+    def steps(self) -> int:
+        """Steps of the optimizer in an epoch."""
+        return -(-len(self.data.train) // self.options.recipe.batch_size)
+
+
+@contextmanager
+def prepared(
+    options: Options, at: Workplace, *, resume: bool, compiled: bool, given: Classifier | None
+) -> Iterator[Prepared]:
+    """Yield a run as it was left, or as it begins; its folder is locked until the end of the `with`.
+
+    Each process says what is wrong before any of them goes on to the next step.
+
+    Raises: what `lstn.train.loop.fit` does before its first epoch.
+    """
+    world = at.world
+    with ExitStack() as held:
+        with world.together():
+            if compiled:
+                check_compiler()
+            if world.rank == 0:  # and before the others, who then find the set unpacked and its images checked
+                download(options.data)
+                data = opened(options, given)
+        with world.together():
+            if world.rank > 0:
+                data = opened(options, given)
+            run = _begun(options, at, data, given)
+            if options.weights and not resume:
+                fresh = load_backbone_weights(run.model.backbone, options.model, options.weights)
+                note(f"{options.model} starts from {options.weights}" + (f"; new: {', '.join(fresh)}" if fresh else ""))
+            probe = _probe(options, run.contract, data)
+        with world.together():
+            world.same("the data set", run.identity)
+            if world.rank == 0:
+                _take_folder(at.folder, run, options, held, resume=resume)
+        with world.together():
+            _check_shared(at)
+            if resume:
+                restore(at.folder / LAST, run, shown=len(probe.shown()) if probe else 0)
+                if world.rank == 0:
+                    mend(run, at.folder, options, data)
+        network = world.wrapped(Network(run.model, options.precision, compiled=compiled), at.device)
+        if given is None:
+            scale_dropout(run.model.backbone, dropout_share(options.recipe, options.epochs * len(data.train)))
+        yield Prepared(options, at, data, run, network, probe)
+
+
+def _begun(options: Options, at: Workplace, data: DataSet, given: Classifier | None) -> Run:
+    """Make the run, once it is known that a step of it can be taken."""
+    contract, batch = describe(options, data, given), options.recipe.batch_size
+    step = min(batch, len(data.train))
+    if given is None:  # of a network that isn't lstn's nobody knows what it takes
+        check_memory(contract, step, at.device)
+    run = start(options, contract, at.device, (data.train, data.val, data.test), given)
+    if batch < 2 * at.world.size > 2:
+        raise UsageError(f"a batch of {batch} is too small for {at.world.size} processes, of 2 images each")
+    check_step(contract, step, given)
+    return run
+
+
+def _probe(options: Options, contract: Contract, data: DataSet) -> Probe | None:
+    """Return what looks at the transformer after every epoch, if there is one that learns."""
+    if options.loc in (Loc.NONE, Loc.IDENTITY):
+        return None
+    return Probe(data.val, contract, training_images=len(data.train), batch_size=options.recipe.batch_size)
+
+
+def _take_folder(folder: Path, run: Run, options: Options, held: ExitStack, *, resume: bool) -> None:
+    """Make the run's folder, or clear up in it; `held` keeps it locked."""
+    if not resume:
+        with claimed(folder) as claim:
+            write_state(claim / LAST, run, options)  # so that a run killed in its first epoch can be resumed too
+    held.enter_context(locked(folder))
+    if resume:
+        remove_leftovers(folder)
+
+
+def _check_shared(at: Workplace) -> None:
+    if not (at.folder / LAST).is_file():
+        raise UsageError(
+            f"process {at.world.rank} sees no {at.folder / LAST}", hint="machines need one folder in common"
+        )
+
+
+def opened(options: Options, given: Classifier | None = None) -> DataSet:
+    """Open the data set with all three splits: a broken test set is to be known before training."""
+    image_hw = options.image_hw if given is None else given.contract.image_hw
+    data = open_data(options.data, image_hw=image_hw, seed=options.seed)
+    if data.found:
+        note_once(data.found)
+    _ = data.train, data.val, data.test
+    return data
+
+
+def describe(options: Options, data: DataSet, given: Classifier | None = None) -> Contract:
+    """Return what the model is, or will be.
+
+    Weights trained on ImageNet want its normalisation, others the data set's own.
+    """
+    if given is not None:
+        check_labels(given.contract, data, options.data)
+        return given.contract
+    theta, how = options.recipe.theta, (options.iterations, options.at)
+    if options.loc in (Loc.NONE, Loc.IDENTITY) and (theta, *how) != (ThetaForm.AFFINE, 1, At.INPUT):
+        raise UsageError(
+            f"a model of loc {options.loc.value} has no localizer", hint="leave out --theta, --iterations and --at"
+        )
+    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if options.weights else (data.mean, data.std)
+    contract = Contract(options.loc, options.model, options.image_hw, data.labels, mean, std, theta, *how)
+    # What can't be read back, such as labels too long together, is to be known before the first epoch.
+    return Contract.from_json(contract.to_json(), source=f"--data {options.data}")
+
+
+def start(
+    options: Options,
+    contract: Contract,
+    device: torch.device,
+    splits: Sequence[Split],
+    given: Classifier | None = None,
+) -> Run:
+    """Make the model, the optimizer and the loss scaler as they are before the first epoch."""
+    torch.manual_seed(options.seed)
+    if given is None:
+        model = Classifier(contract)
+        start_weights(model.backbone, options.seed)
+        # Convolutions are fastest so, on a CPU too; pixels arrive so, and what the sampler warps then goes on so.
+        model = model.to(device).to(memory_format=torch.channels_last)
+    else:  # a network that isn't lstn's may call `view` on what it computes
+        model = given.to(device)
+    scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
+    return Run(model, make_optimizer(model, options.recipe), scaler, identity(contract, splits), contract)
+
+
+def identity(contract: Contract, splits: Sequence[Split]) -> str:
+    """Return the SHA-256 of what a run may not change while it lasts: the model and the images."""
+    parts = [contract.to_json(), *(split.fingerprint for split in splits)]
+    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

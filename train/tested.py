@@ -1,0 +1,107 @@
+"""Measuring a model that is trained: after every epoch on the validation images, and at the end on the test images."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from lstn.contract import Contract
+from lstn.data.dataset import Split
+from lstn.evaluation.scores import Scores, Tally
+from lstn.health.run_health import Epoch
+from lstn.images import Pixels
+from lstn.nn.checkpoint import CHECKPOINT
+from lstn.nn.classifier import Classifier
+from lstn.train.distributed import ALONE, World
+from lstn.train.fitting import forward
+from lstn.train.keeping import load_best, write_metrics
+from lstn.train.loading import Images, batches
+from lstn.train.preparing import Prepared
+from lstn.warp import Theta
+
+
+@dataclass(frozen=True, slots=True)
+class TrainingResult:
+    """What a finished run came to: the best epoch's model on the CPU, and how good it is; accuracies 0..1.
+
+    test_is_val: there are no test images, and the validation images that chose the epoch are tested
+    shown, warps: a few validation images (n, H, W, 3), and their theta (n, 2, 3) after every epoch; None and nothing
+                  without a transformer
+    """
+
+    checkpoint: Path
+    model: Classifier
+    contract: Contract
+    val: Split
+    history: tuple[Epoch, ...]
+    best: Epoch
+    test_accuracy: float
+    test_images: int
+    test_is_val: bool
+    scores: Scores
+    shown: Pixels | None
+    warps: tuple[Theta, ...]
+
+
+@torch.no_grad()
+def evaluate(
+    model: Classifier,
+    images: Images,
+    batch_size: int,
+    workers: int,
+    device: torch.device,
+    world: World = ALONE,
+    tally: Tally | None = None,
+    classes: Tensor | None = None,
+) -> tuple[float, float]:
+    """Return the mean loss (nats) and the accuracy (0..1) in float32, as the exported model computes.
+
+    `tally` counts the answers that this process computes; to `classes` (K,) int64 the images of each class are added,
+    over all processes.
+    """
+    model.eval()
+    loss_sum, right = 0.0, 0
+    loader = batches(images, batch_size=batch_size, workers=workers, shuffle_seed=None, device=device, world=world)
+    for pixels, labels in loader:
+        logits = forward(model, pixels.to(device), "fp32").cpu()
+        loss_sum += float(F.cross_entropy(logits, labels, reduction="sum"))
+        right += int((logits.argmax(1) == labels).sum())
+        if tally is not None:
+            tally.add(logits.numpy(), labels.numpy())
+        if classes is not None:
+            classes += torch.bincount(labels, minlength=len(classes))
+    if classes is not None:
+        classes.copy_(torch.tensor(world.sum(classes.to(device))))
+    loss_sum, hits = world.sum(torch.tensor([loss_sum, right], dtype=torch.float64, device=device))
+    return loss_sum / len(images), hits / len(images)
+
+
+def finish(going: Prepared) -> TrainingResult:
+    """Test the best checkpoint, once, on images that chose nothing."""
+    at, run, data = going.at, going.run, going.data
+    best = run.best
+    assert best is not None  # a run has at least one epoch
+    checkpoint = load_best(at.folder, run)
+    test = Images(data.test)
+    tally, model = Tally(data.labels), checkpoint.model.to(at.device)
+    loss, accuracy = evaluate(model, test, going.options.recipe.batch_size, at.workers, at.device, at.world, tally)
+    tally.merge(at.world.others(tally))
+    if at.world.rank == 0:
+        write_metrics(at.folder, run.history, best_epoch=best["epoch"], test_loss=loss, test_accuracy=accuracy)
+    warps = tuple(theta.numpy() for theta in run.warps)
+    return TrainingResult(
+        checkpoint=at.folder / CHECKPOINT,
+        model=model.cpu(),
+        contract=run.contract,
+        val=data.val,
+        history=tuple(run.history),
+        best=best,
+        test_accuracy=accuracy,
+        test_images=len(test),
+        test_is_val=data.test_is_val,
+        scores=tally.scores(),
+        shown=going.probe.shown() if going.probe else None,
+        warps=warps,
+    )
