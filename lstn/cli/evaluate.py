@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from lstn.data.dataset import DataSet
     from lstn.data.splits import AnySplit
     from lstn.evaluation.disturb import Disturbance
-    from lstn.evaluation.measuring import Classify, Evaluation
+    from lstn.evaluation.measuring import Answering, Evaluation
+    from lstn.images import Pixels
     from lstn.nn.checkpoint import Training
+    from lstn.runtime.engines.base import Engine
+    from lstn.warp import Theta
 
 _BATCH = 64
 _MOST_CLASSES, _WORST = 50, 5
@@ -109,8 +112,9 @@ def _measured(
     disturbances: Sequence["Disturbance"],
 ) -> "Evaluation":
     from lstn.evaluation.measuring import Evaluation, score
+    from lstn.evaluation.moving import measure_follow
 
-    with _opened(file, data, seed, device) as (contract, named, data_set, own, classify, most):
+    with _opened(file, data, seed, device) as (contract, named, data_set, own, model, most):
         batch = batch_of(contract.image_hw, min(most, _BATCH))
         if data_set.found:
             note_once(data_set.found)
@@ -120,10 +124,11 @@ def _measured(
             warn(f"all {len(images)} images are taken as test images of {named}: if the model was trained on some of "
                  "them, add --split test and the --seed of its training")  # fmt: skip
         with working(f"classifying {len(images):,} images of {named}", len(images)) as advance:
-            plain, *others = score(classify, images, contract.labels, disturbances, batch=batch, advance=advance)
+            plain, *others = score(model.classify, images, contract.labels, disturbances, batch=batch, advance=advance)
+        follow = None if model.locate is None else measure_follow(model.locate, images, contract, batch=batch)
     sweeps = tuple(zip(disturbances, others, strict=True))
     tested: AnySplit = "val" if chosen == "test" and data_set.test_is_val else chosen
-    return Evaluation(str(file), named, tested, contract, plain, sweeps)
+    return Evaluation(str(file), named, tested, contract, plain, sweeps, follow)
 
 
 def _default_split(data: "DataSet", *, own: bool) -> "AnySplit":
@@ -149,9 +154,9 @@ def _disturbances(name: str, text: str) -> Iterator["Disturbance"]:
 @contextmanager
 def _opened(
     file: Path, data: str | None, seed: int | None, device: Device
-) -> Iterator[tuple["Contract", str, "DataSet", bool, "Classify", int]]:
+) -> Iterator[tuple["Contract", str, "DataSet", bool, "Answering", int]]:
     """Yield the model's contract, the data set's name and images, whether it is known to have been trained on them,
-    pixels -> logits, and how many images that takes."""
+    what it answers, and to how many images at once."""
     from lstn.data.dataset import open_data_of
 
     if file.is_dir() or file.suffix == ".safetensors":
@@ -163,7 +168,7 @@ def _opened(
         named = opened.training.data if data is None else data
         own_seed = opened.training.seed if seed is None else seed
         images = open_data_of(opened.contract, named, seed=own_seed)
-        yield opened.contract, named, images, _is_own(opened.training, named, images), opened.classify, _BATCH
+        yield opened.contract, named, images, _is_own(opened.training, named, images), opened.answering, _BATCH
         return
     if data is None:
         raise UsageError(f"{file} doesn't say what it was trained on", hint="add --data digits, or --data folder:PATH")
@@ -171,7 +176,19 @@ def _opened(
 
     with open_engine(file, device=device, spin=False) as engine:
         images = open_data_of(engine.contract, data, seed=seed)
-        yield engine.contract, data, images, False, lambda pixels: engine.infer(pixels).logits, engine.max_batch
+        yield engine.contract, data, images, False, _answering(engine), engine.max_batch
+
+
+def _answering(engine: "Engine") -> "Answering":
+    from lstn.contract import Loc
+    from lstn.evaluation.measuring import Answering
+
+    def locate(pixels: "Pixels") -> "Theta":
+        theta = engine.infer(pixels).theta
+        assert theta is not None  # its contract has a localizer
+        return theta
+
+    return Answering(lambda pixels: engine.infer(pixels).logits, None if engine.contract.loc is Loc.NONE else locate)
 
 
 def _is_own(training: "Training", named: str, images: "DataSet") -> bool:
@@ -184,12 +201,14 @@ def _is_own(training: "Training", named: str, images: "DataSet") -> bool:
 
 
 def _show(evaluation: "Evaluation") -> None:
-    from lstn.evaluation.measuring import accuracy_table
+    from lstn.evaluation.measuring import accuracy_table, follow_table
     from lstn.evaluation.scores import class_table, confusion_table
     from lstn.report.table import print_table
 
     console = results()
     print_table(console, accuracy_table(evaluation))
+    if evaluation.follow is not None:
+        print_table(console, follow_table(evaluation.follow))
     print_table(console, class_table(evaluation.scores, _MOST_CLASSES))
     if (worst := confusion_table(evaluation.scores, _WORST)).rows:
         print_table(console, worst)

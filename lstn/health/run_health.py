@@ -10,6 +10,7 @@ from typing import Any, TypedDict, get_args
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import what_is
 from lstn.health.chance import FEWEST_EPOCHS, at_chance, chance_cure, chance_warning
+from lstn.health.follow import follow_of, in_detail
 from lstn.health.liveness import Health, State
 
 METRICS = "metrics.jsonl"
@@ -119,6 +120,8 @@ def describe(found: Diagnosis, run: Path) -> list[str]:
         lines.append(f"  the checkpoint is of epoch {found.best_epoch}, when it was {found.at_best}")
     share = seen["gradient_share"]
     reaches = "no weight has a gradient any more" if share is None else f"{share:.2g} of its norm reaches the localizer"
+    if seen["follow"] is not None:
+        lines.append(f"follow of known moves, 0 to 1: {in_detail(seen['follow'])}")
     return [
         *lines,
         f"gradient: {reaches}",
@@ -169,6 +172,7 @@ def health(found: dict[str, Any]) -> Health:
         accuracy=accuracy,
         accuracy_identity=identity,
         accuracy_swapped=swapped,
+        follow=follow_of(found["follow"]) if found.get("follow") is not None else None,
         state=found["state"],
         warning=str(found["warning"]),
         cure=str(found["cure"]),

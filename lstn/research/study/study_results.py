@@ -13,6 +13,7 @@ from lstn.data.splits import spaced
 from lstn.errors import ArtifactError
 from lstn.evaluation.disturb import Disturbance, Kind
 from lstn.files import write_text
+from lstn.health.follow import Follow, follow_of, judged_kinds
 from lstn.health.liveness import State
 from lstn.interval import Interval, mean_interval
 
@@ -56,6 +57,7 @@ class StudyCell:
     plain:       accuracy of the swept test images as they are, 0..1
     disturbed:   and under each of SWEEP
     theta:       of the shown test images, (n, 2, 3); None without a transformer
+    follow:      how much of known moves of test images the transformer follows; None without one, or of an older lstn
     """
 
     loc: Loc
@@ -70,6 +72,7 @@ class StudyCell:
     plain: float
     disturbed: tuple[float, ...]
     theta: tuple[tuple[tuple[float, ...], ...], ...] | None
+    follow: Follow | None = None
 
     @property
     def error(self) -> float:
@@ -107,6 +110,11 @@ class Study:
         gains = [other[cell.seed] - cell.error for cell in self.of(loc) if cell.seed in other]
         interval = interval_of(gains)
         return None if interval is None else (interval, len(gains))
+
+    def follow(self, loc: Loc, kind: str) -> Interval | None:
+        """Return the mean follow of a kind of move over seeds; None where no run has it."""
+        found = [dict(judged_kinds(cell.follow)) for cell in self.of(loc) if cell.follow is not None]
+        return interval_of([kinds[kind]["value"] for kinds in found if kind in kinds])
 
     def curve(self, loc: Loc) -> dict[float, Interval]:
         """Return epoch -> mean validation error in per cent, for a few epochs spread over all."""
@@ -206,7 +214,9 @@ def _cell_of(fields: dict[str, Any]) -> StudyCell:
         "disturbed": tuple(map(_share, fields["disturbed"])),
     }
     counts = {name: _natural(fields[name]) for name in ("seed", "best_epoch", "test_images", "parameters")}
-    cell = StudyCell(**fields | kinds | counts | {"theta": _matrices(fields["theta"])})
+    follow = fields.get("follow")
+    maybe = {"theta": _matrices(fields["theta"]), "follow": None if follow is None else follow_of(follow)}
+    cell = StudyCell(**fields | kinds | counts | maybe)
     if not 1 <= cell.best_epoch <= len(cell.curve):
         raise ValueError(f"best of {len(cell.curve)} epochs: {cell.best_epoch}")
     if cell.state is not None and cell.state not in get_args(State):
