@@ -24,8 +24,11 @@ if TYPE_CHECKING:
     from lstn.data.dataset import DataSet
     from lstn.data.splits import AnySplit
     from lstn.evaluation.disturb import Disturbance
-    from lstn.evaluation.measuring import Classify, Evaluation
+    from lstn.evaluation.measuring import Answering, Evaluation
     from lstn.formats.training_record import Training
+    from lstn.images import Pixels
+    from lstn.runtime.engines.base import Engine
+    from lstn.warp import Theta
 
 _BATCH = 64
 _MOST_CLASSES, _WORST = 50, 5
@@ -110,18 +113,20 @@ def _measured(
 ) -> "Evaluation":
     from lstn.data.trained_on import split_to_test
     from lstn.evaluation.measuring import Evaluation, score
+    from lstn.evaluation.moving import measure_follow
 
-    with _opened(file, data, seed, device) as (contract, named, data_set, training, classify, most):
+    with _opened(file, data, seed, device) as (contract, named, data_set, training, model, most):
         batch = batch_of(contract.image_hw, min(most, _BATCH))
         if data_set.found:
             note_once(data_set.found)
         chosen = split or split_to_test(training, data_set, named)
         images = data_set.split(chosen)
         with working(f"classifying {len(images):,} images of {named}", len(images)) as advance:
-            plain, *others = score(classify, images, contract.labels, disturbances, batch=batch, advance=advance)
+            plain, *others = score(model.classify, images, contract.labels, disturbances, batch=batch, advance=advance)
+        follow = None if model.locate is None else measure_follow(model.locate, images, contract, batch=batch)
     sweeps = tuple(zip(disturbances, others, strict=True))
     tested: AnySplit = "val" if chosen == "test" and data_set.test_is_val else chosen
-    return Evaluation(str(file), named, tested, contract, plain, sweeps)
+    return Evaluation(str(file), named, tested, contract, plain, sweeps, follow)
 
 
 def _disturbances(name: str, text: str) -> Iterator["Disturbance"]:
@@ -142,9 +147,9 @@ def _disturbances(name: str, text: str) -> Iterator["Disturbance"]:
 @contextmanager
 def _opened(
     file: Path, data: str | None, seed: int | None, device: Device
-) -> Iterator[tuple["Contract", str, "DataSet", "Training | None", "Classify", int]]:
-    """Yield the model's contract, the data set's name and images, what the model was trained on, pixels -> logits, and
-    how many images that takes."""
+) -> Iterator[tuple["Contract", str, "DataSet", "Training | None", "Answering", int]]:
+    """Yield the model's contract, the data set's name and images, what the model was trained on, what it answers, and
+    to how many images at once."""
     from lstn.data.dataset import open_data_of
     from lstn.data.trained_on import data_and_seed
 
@@ -156,7 +161,7 @@ def _opened(
         opened = open_checkpoint(checkpoint_of(file), choose_device(device.value))
         named, drawn = data_and_seed(file, opened.training, data, seed)
         images = open_data_of(opened.contract, named, seed=drawn)
-        yield opened.contract, named, images, opened.training, opened.classify, _BATCH
+        yield opened.contract, named, images, opened.training, opened.answering, _BATCH
         return
     from lstn.formats.inspection import training_of
     from lstn.runtime.engines.opening import open_engine
@@ -166,16 +171,30 @@ def _opened(
     named, drawn = data_and_seed(file, training, data, seed)
     with opening as engine:
         images = open_data_of(engine.contract, named, seed=drawn)
-        yield engine.contract, named, images, training, lambda pixels: engine.infer(pixels).logits, engine.max_batch
+        yield engine.contract, named, images, training, _answering(engine), engine.max_batch
+
+
+def _answering(engine: "Engine") -> "Answering":
+    from lstn.contract import Loc
+    from lstn.evaluation.measuring import Answering
+
+    def locate(pixels: "Pixels") -> "Theta":
+        theta = engine.infer(pixels).theta
+        assert theta is not None  # its contract has a localizer
+        return theta
+
+    return Answering(lambda pixels: engine.infer(pixels).logits, None if engine.contract.loc is Loc.NONE else locate)
 
 
 def _show(evaluation: "Evaluation") -> None:
-    from lstn.evaluation.measuring import accuracy_table
+    from lstn.evaluation.measuring import accuracy_table, follow_table
     from lstn.evaluation.scores import class_table, confusion_table
     from lstn.report.table import print_table
 
     console = results()
     print_table(console, accuracy_table(evaluation))
+    if evaluation.follow is not None:
+        print_table(console, follow_table(evaluation.follow))
     print_table(console, class_table(evaluation.scores, _MOST_CLASSES))
     if (worst := confusion_table(evaluation.scores, _WORST)).rows:
         print_table(console, worst)

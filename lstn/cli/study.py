@@ -129,8 +129,10 @@ def _make(out: Path, data: str) -> None:
 
 def _show(study: "Study") -> None:
     from lstn.report.table import print_table
-    from lstn.research.study.study_tables import error_table, pair_table
+    from lstn.research.study.study_tables import error_table, follow_table, pair_table
 
     console = results()
     print_table(console, error_table(study))
     print_table(console, pair_table(study))
+    if (follow := follow_table(study)).rows:
+        print_table(console, follow)

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from lstn.cli.screen import bar_of
 from lstn.health.chance import FEWEST_EPOCHS, FEWEST_STEPS, at_chance, chance_cure, chance_warning
+from lstn.health.follow import brief
 from lstn.machine.cores import usable_cores
 from lstn.terminal import note, warn
 from lstn.waiting import duration, telling
@@ -153,6 +154,8 @@ class _Shown:
     def epoch(self, row: "Epoch", best: "Epoch") -> None:
         figures = f"loss {row['train_loss']:.3f}  accuracy {row['train_accuracy']:6.1%}"
         figures += f"  validation {row['val_accuracy']:6.1%}  {row['seconds']:5.1f} s"
+        if "transformer" in row and (follow := row["transformer"]["follow"]) is not None:
+            figures += f"  follows {brief(follow)}"
         note(f"epoch {row['epoch']:3d}/{self._options.epochs}  {figures}{'  best' if row is best else ''}")
         if self._pace is not None:
             self._pace.epoch(row["seconds"])

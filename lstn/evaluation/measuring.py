@@ -12,8 +12,11 @@ from lstn.contract import Contract
 from lstn.data.dataset import Split
 from lstn.data.splits import AnySplit
 from lstn.errors import ArtifactError
-from lstn.evaluation.disturb import UNITS, Disturbance
+from lstn.evaluation.disturb import UNITS as MOVE_UNITS
+from lstn.evaluation.disturb import Disturbance
+from lstn.evaluation.moving import Locate
 from lstn.evaluation.scores import Scores, Tally, class_table, confusion_table, wilson
+from lstn.health.follow import UNITS, Follow, judged_kinds, shown
 from lstn.images import Pixels
 from lstn.interval import Interval
 from lstn.machine.cores import decoders
@@ -23,6 +26,15 @@ from lstn.report.web_page import figure, section, table_section, whole_page
 
 Classify: TypeAlias = Callable[[Pixels], npt.NDArray[np.float32]]
 """(N, H, W, 3) uint8 -> logits (N, K) float32."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answering:
+    """What a model answers, whatever computes it: pixels -> logits, and pixels -> theta if it has a transformer."""
+
+    classify: Classify
+    locate: Locate | None
+
 
 _KINDS: dict[AnySplit, str] = {
     "train": "training images",
@@ -39,6 +51,7 @@ class Evaluation:
     source: the model's file
     data:   the data set, as `--data` names it
     split:  which of its images: by default those for testing, or, if there are none, those for validation
+    follow: how much of known moves of these images the transformer follows; None without one
     """
 
     source: str
@@ -47,6 +60,7 @@ class Evaluation:
     contract: Contract
     scores: Scores
     disturbed: tuple[tuple[Disturbance, Scores], ...]
+    follow: Follow | None = None
 
 
 def score(
@@ -98,8 +112,26 @@ def accuracy_table(evaluation: Evaluation) -> Table:
     note = f"{evaluation.scores.images} {_KINDS[evaluation.split]} of {evaluation.data}."
     if evaluation.disturbed:
         used = dict.fromkeys(each.kind for each, _ in evaluation.disturbed)
-        note += " " + "; ".join(f"{kind.value}: {UNITS[kind]}" for kind in used) + "."
+        note += " " + "; ".join(f"{kind.value}: {MOVE_UNITS[kind]}" for kind in used) + "."
     return Table(f"{evaluation.source}: accuracy", columns, tuple(rows), 1, note)
+
+
+def follow_table(follow: Follow) -> Table:
+    """Return a row for each kind of move: how much of it the transformer follows."""
+    rows = [
+        (
+            name,
+            shown(each["value"]),
+            f"{shown(each['low'])} to {shown(each['high'])}",
+            f"{each['residual']:.2g}{UNITS[name]}",
+        )
+        for name, each in judged_kinds(follow)
+    ]
+    note = (
+        f"{follow['images']} images, each turned, scaled and shifted by known amounts. 1: the window moves with the "
+        "object; 0: it ignores the move. The rest is what the window moves otherwise, root mean square."
+    )
+    return Table("Follow of known moves", ("move", "follow", "95 % interval", "the rest"), tuple(rows), 1, note)
 
 
 def describe(disturbance: Disturbance) -> str:
@@ -116,7 +148,8 @@ def report(evaluation: Evaluation) -> dict[str, Any]:
     model = {"file": evaluation.source, "loc": contract.loc.value, "backbone": contract.backbone}
     interval = _summary(evaluation.scores)["top1_interval"]
     whole = evaluation.scores.to_dict() | {"top1_interval": interval}
-    return {**model, "data": evaluation.data, "split": evaluation.split, **whole, "disturbed": sweeps}
+    follow = {} if evaluation.follow is None else {"follow": evaluation.follow}
+    return {**model, "data": evaluation.data, "split": evaluation.split, **whole, "disturbed": sweeps, **follow}
 
 
 def page(evaluation: Evaluation) -> str:
@@ -125,6 +158,8 @@ def page(evaluation: Evaluation) -> str:
     sections = [table_section(accuracy_table(evaluation))]
     if curves := _curves(evaluation):
         sections.append(section("Accuracy against the disturbance", f'<div class="pictures">{curves}</div>'))
+    if evaluation.follow is not None:
+        sections.append(table_section(follow_table(evaluation.follow)))
     if (worst := confusion_table(scores, 20)).rows:
         sections.append(table_section(worst))
     sections.append(table_section(class_table(scores)))
@@ -142,7 +177,7 @@ def _curves(evaluation: Evaluation) -> str:
         among.setdefault(kind.leaves, evaluation.scores)
         style = evaluation.contract.loc.value
         points = [Point(amount, wilson(each.right, each.images), style, "") for amount, each in among.items()]
-        curve = lines({"": points}, x_title=f"{kind.value}: {UNITS[kind]}", y_title="top-1 %")
+        curve = lines({"": points}, x_title=f"{kind.value}: {MOVE_UNITS[kind]}", y_title="top-1 %")
         figures.append(figure(curve, f"Top-1 accuracy against {kind.value}; bars are 95 % intervals."))
     return "".join(figures)
 

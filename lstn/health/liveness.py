@@ -4,10 +4,12 @@ import math
 from typing import Literal, TypeAlias, TypedDict
 
 from lstn.contract import Contract, Loc, ThetaForm
+from lstn.health.follow import Follow, brief, follows
 from lstn.reading.checked_json import Count, Magnitude, Share
 
-State: TypeAlias = Literal["live", "starting", "idle", "dead", "runaway"]
-"""starting: too early to say; idle: theta doesn't depend on the image, though it could; the rest is what it says."""
+State: TypeAlias = Literal["live", "starting", "not following", "idle", "dead", "runaway"]
+"""starting: too early to say; idle: theta doesn't depend on the image, though it could; not following: it does, but not
+on where and how the object lies, so that a moved object stays moved in the crop; the rest is what it says."""
 
 LEAST_GRADIENT = 1e-3
 """Share of the gradient's norm below which the localizer isn't trained.
@@ -63,6 +65,8 @@ class Vitals(TypedDict):
     accuracy:          share of these images that is classified rightly, 0..1
     accuracy_identity: the same with the identity for theta
     accuracy_swapped:  the same with the theta of another image
+    follow:            how much of known moves of an image its window follows; None where too few images or an older
+                       lstn didn't measure it
     """
 
     images: Count
@@ -74,6 +78,7 @@ class Vitals(TypedDict):
     accuracy: Share
     accuracy_identity: Share
     accuracy_swapped: Share
+    follow: Follow | None
 
 
 class Health(Vitals):
@@ -103,10 +108,18 @@ def _verdict(seen: Vitals, contract: Contract, starting: bool) -> tuple[State, s
         return "runaway", f"corners are {seen['displacement_px']:.0f} pixels from the image's on average", bounded
     useless = seen["spread_px"] < IDENTICAL_PX and _changes_nothing(seen)
     cut_off = seen["gradient_share"] is not None and seen["gradient_share"] < LEAST_GRADIENT
-    if seen["spread_px"] >= LEAST_SPREAD_PX and not useless and not cut_off:
+    moves = seen["spread_px"] >= LEAST_SPREAD_PX and not useless and not cut_off
+    if moves and (seen["follow"] is None or follows(seen["follow"])):
         return "live", "", ""
     if starting:
         return "starting", "", ""
+    if moves and seen["follow"] is not None:
+        return (
+            "not following",
+            f"of a moved object its window follows {brief(seen['follow'])}, where 1 is all of the move and 0 is none",
+            "start a new run with more --epochs and a higher --loc-lr-scale; if it stays so, --augment affine trains "
+            "the backbone on moved objects instead, and --loc none shows what the transformer is worth",
+        )
     if cut_off:
         return "dead", f"{seen['gradient_share']:.1e} of the gradient reaches the localizer", _reconnect(contract)
     if seen["spread_px"] >= LEAST_SPREAD_PX:

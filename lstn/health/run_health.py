@@ -8,7 +8,9 @@ from typing import Annotated, Any, TypedDict
 from msgspec import Meta
 
 from lstn.errors import ArtifactError, LstnError, UsageError
+from lstn.files import what_is
 from lstn.health.chance import FEWEST_EPOCHS, at_chance, chance_cure, chance_warning
+from lstn.health.follow import in_detail
 from lstn.health.liveness import Health, State
 from lstn.reading.checked_json import Count, Magnitude, Share, checked, parsed, read_bytes
 
@@ -87,7 +89,7 @@ def diagnose(run: Path) -> Diagnosis:
         raise UsageError(f"{run} is not a run", hint=f"see what it is with: lstn inspect {run}; doctor looks at runs")
     if not path.is_file():
         raise UsageError(
-            f"{path}: no such file", hint="name the folder of a run that has finished an epoch, such as runs/NAME"
+            f"{path}: {what_is(path)}", hint="name the folder of a run that has finished an epoch, such as runs/NAME"
         )
     data = read_bytes(path, most=_MOST_BYTES, what="the metrics of a run")
     try:
@@ -122,6 +124,8 @@ def describe(found: Diagnosis, run: Path) -> list[str]:
         lines.append(f"  the checkpoint is of epoch {found.best_epoch}, when it was {found.at_best}")
     share = seen["gradient_share"]
     reaches = "no weight has a gradient any more" if share is None else f"{share:.2g} of its norm reaches the localizer"
+    if seen["follow"] is not None:
+        lines.append(f"follow of known moves, 0 to 1: {in_detail(seen['follow'])}")
     return [
         *lines,
         f"gradient: {reaches}",
@@ -160,5 +164,5 @@ def epoch_of(row: object) -> Epoch:
         ValueError: it is damaged.
     """
     if isinstance(row, dict) and isinstance(seen := row.get("transformer"), dict):
-        row = row | {"transformer": {"moved_px": seen.get("displacement_px")} | seen}
+        row = row | {"transformer": {"moved_px": seen.get("displacement_px"), "follow": None} | seen}
     return checked(row, Epoch)

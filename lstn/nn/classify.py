@@ -7,19 +7,22 @@ import numpy as np
 import torch
 
 from lstn.contract import Contract
-from lstn.evaluation.measuring import Classify
+from lstn.evaluation.measuring import Answering
+from lstn.evaluation.moving import Locate
 from lstn.formats.training_record import Training
 from lstn.images import Pixels
 from lstn.nn.checkpoint import load_checkpoint
+from lstn.nn.classifier import Classifier
+from lstn.warp import Theta
 
 
 @dataclass(frozen=True, slots=True)
 class Classifying:
-    """A checkpoint's contract, where it comes from, and pixels -> logits by it."""
+    """A checkpoint's contract, where it comes from, and what it answers."""
 
     contract: Contract
     training: Training
-    classify: Classify
+    answering: Answering
 
 
 def open_checkpoint(path: Path, device: torch.device) -> Classifying:
@@ -37,4 +40,18 @@ def open_checkpoint(path: Path, device: torch.device) -> Classifying:
         logits = answer if isinstance(answer, torch.Tensor) else answer[0]
         return np.asarray(logits.cpu().numpy())
 
-    return Classifying(checkpoint.contract, checkpoint.training, classify)
+    locate = None if model.transformer is None else locator(model)
+    return Classifying(checkpoint.contract, checkpoint.training, Answering(classify, locate))
+
+
+def locator(model: Classifier) -> Locate:
+    """Return pixels -> theta by a model with a transformer, as it is when it is asked; the backbone isn't computed."""
+    transformer = model.transformer
+    assert transformer is not None
+
+    @torch.no_grad()
+    def locate(pixels: Pixels) -> Theta:
+        frames = model.frames(model.normalise(torch.from_numpy(pixels).to(model.scale.device)))
+        return np.asarray(transformer.localize(frames, model.look).float().cpu().numpy())
+
+    return locate

@@ -62,6 +62,10 @@ def test_it_says_what_a_plain_loop_would(tiny: Tiny, folder: Path, tmp_path: Pat
     assert 0 <= low < found["top1"] < high <= 1
     assert f"{100 * found['top1']:.2f}" in ran.out
     assert found["disturbed"] == []
+    assert found["follow"]["images"] == IMAGES
+    for kind in ("rotation", "scale", "shift"):
+        assert found["follow"][kind]["low"] <= found["follow"][kind]["value"] <= found["follow"][kind]["high"]
+        assert f"{found['follow'][kind]['value'] + 0.0:.2f}".removeprefix("-") in ran.out
 
 
 def test_disturbed_images_are_what_they_are_called(
@@ -322,7 +326,8 @@ def test_the_page_opens_without_an_error_and_without_overflow(
     assert browser.messages() == []
     assert browser.run("return document.documentElement.scrollWidth") == width
     headings = browser.run("return [...document.querySelectorAll('h2')].map(each => each.textContent)")
-    wanted = ["Accuracy", "Accuracy against the disturbance", "Worst confusions", "Every class, worst first"]
+    wanted = ["Accuracy", "Accuracy against the disturbance", "Follow of known moves"]
+    wanted += ["Worst confusions", "Every class, worst first"]
     assert [heading.split(": ")[-1].capitalize() for heading in headings] == wanted
     assert "<b>dog" in browser.run("return document.body.textContent")
     assert browser.run("return document.querySelectorAll('svg').length") == 2

@@ -15,9 +15,16 @@ from hypothesis import strategies as st
 
 from lstn.contract import Contract, Loc, ThetaForm
 from lstn.errors import ArtifactError
+from lstn.health.follow import Follow, Followed
 from lstn.health.liveness import STARTING_STEPS, Health, Vitals
 from lstn.health.liveness import judged as judged_for
 from lstn.health.run_health import describe, diagnose
+
+
+def following(*values: float, noise: float = 0.05, rotation: bool = True) -> Follow:
+    kinds = [Followed(value=each, low=each - noise, high=each + noise, residual=1.0) for each in values]
+    return Follow(images=64, rotation=kinds[0] if rotation else None, scale=kinds[1], shift=kinds[2])
+
 
 LIVE = Vitals(
     images=40,
@@ -29,6 +36,7 @@ LIVE = Vitals(
     accuracy=0.8,
     accuracy_identity=0.4,
     accuracy_swapped=0.45,
+    follow=following(0.62, 0.71, 0.93),
 )
 
 
@@ -39,13 +47,13 @@ def judged(
     return judged_for(vitals, contract, epoch=epoch, steps=steps)
 
 
-def seen(**changes: float | None) -> Vitals:
+def seen(**changes: float | Follow | None) -> Vitals:
     """The live one, changed; where theta is affine it begins at the identity."""
     moved = {"moved_px": changes["displacement_px"]} if "displacement_px" in changes else {}
     return Vitals(**LIVE | moved | changes)  # type: ignore[typeddict-item]
 
 
-SEEN: dict[str, tuple[dict[str, float | None], str]] = {
+SEEN: dict[str, tuple[dict[str, float | Follow | None], str]] = {
     "digits, lstn, the end": ({}, "live"),
     "digits, lstn, epoch 1": ({"spread_px": 0.17, "displacement_px": 0.72, "gradient_share": 0.66}, "live"),
     "GTSRB, lstn, epoch 1": ({"spread_px": 0.20, "displacement_px": 1.18, "gradient_share": 0.52}, "live"),
@@ -64,8 +72,15 @@ SEEN: dict[str, tuple[dict[str, float | None], str]] = {
     ),
     "worse without it by a third": ({"spread_px": 0.25, "accuracy_identity": 0.8, "accuracy_swapped": 0.5}, "live"),
     "far from it, and no better": ({"accuracy_identity": 0.8, "accuracy_swapped": 0.8}, "live"),
+    "follows shifts alone": ({"follow": following(0.01, -0.03, 0.4)}, "live"),
+    "follows turns alone": ({"follow": following(0.3, 0.0, 0.0)}, "live"),
+    "follows nothing": ({"follow": following(0.01, 0.02, 0.09)}, "not following"),
+    "follows by chance": ({"follow": following(0.3, 0.2, -0.3, noise=0.5)}, "not following"),
+    "a crop that follows nothing": ({"follow": following(0.9, 0.0, 0.0, rotation=False)}, "not following"),
+    "never measured": ({"follow": None}, "live"),
+    "follows nothing, and is cut off": ({"follow": following(0, 0, 0), "gradient_share": 0.0}, "dead"),
 }
-"""Real runs at 64 pixels, but for the last seven."""
+"""Real runs at 64 pixels, but for the last fourteen."""
 
 
 @pytest.mark.parametrize("name", SEEN)
@@ -82,19 +97,23 @@ VITALS = st.builds(
     displacement_px=PX,
     moved_px=PX,
     outside_share=st.sampled_from([0.0, 0.9]),
+    follow=st.sampled_from([None, following(0.0, 0.0, 0.0), following(0.9, 0.9, 0.9)]),
 )
 
 
-@given(VITALS, st.integers(1, 9), st.integers(1, 999), st.sampled_from(list(Loc)), st.sampled_from(list(ThetaForm)))
+WATCHED = [loc for loc in Loc if loc not in (Loc.NONE, Loc.IDENTITY)]
+
+
+@given(VITALS, st.integers(1, 9), st.integers(1, 999), st.sampled_from(WATCHED), st.sampled_from(list(ThetaForm)))
 def test_whatever_is_wrong_has_a_cure_that_is_another_run_and_what_is_right_has_none(
     vitals: Vitals, epoch: int, steps: int, loc: Loc, theta: ThetaForm
 ) -> None:
     found = judged(vitals, epoch=epoch, steps=steps, loc=loc, theta=theta)
-    bad = found["state"] in ("dead", "idle", "runaway")
+    bad = found["state"] in ("dead", "idle", "runaway", "not following")
     assert bool(found["warning"]) == bool(found["cure"]) == bad
     if found["state"] == "starting":
         assert epoch <= 2 or steps < STARTING_STEPS
-    words = found["cure"].replace(",", "").replace(";", "").split()
+    words = found["cure"].replace("--augment affine", "").replace(",", "").replace(";", "").split()
     assert loc.value not in [word for flag, word in pairwise(words) if flag == "--loc"]
     assert theta.value not in words
     assert "bound" not in found["cure"] or ("--theta" in words) == (theta is ThetaForm.AFFINE)
@@ -147,7 +166,8 @@ def test_the_doctor_tells_since_when_and_what_the_checkpoint_is(tmp_path: Path, 
     assert lines[1] == "transformer: dead since epoch 4: theta is the same for every image"
     assert lines[2].startswith("  likely cure: the localizer's hidden units have died")
     assert lines[3] == "  the checkpoint is of epoch 2, when it was live"
-    assert len(lines) == 7
+    assert lines[4].startswith("follow of known moves, 0 to 1: rotation 0.62 (0.57 to 0.67; the rest 1°), scale 0.71")
+    assert len(lines) == 8
     ended = written(tmp_path / "run", *rows, {"best_epoch": 2, "test_loss": 1.0, "test_accuracy": 0.875})
     assert diagnose(ended).test_accuracy == 0.875
     told = json.loads(run_lstn("doctor", run / "metrics.jsonl", "--format", "json").out)
@@ -156,11 +176,22 @@ def test_the_doctor_tells_since_when_and_what_the_checkpoint_is(tmp_path: Path, 
 
 
 def test_metrics_of_an_older_lstn_are_read(tmp_path: Path) -> None:
-    """They don't say how far the window has moved from where it began, which was the identity."""
+    """They don't say how far the window has moved from where it began, which was the identity, nor what it follows."""
     old = row(1, 0.5)
     del old["transformer"]["moved_px"]
-    found = diagnose(written(tmp_path / "run", old)).transformer
-    assert found == row(1, 0.5)["transformer"]
+    del old["transformer"]["follow"]
+    found = diagnose(written(tmp_path / "run", old))
+    assert found.transformer == row(1, 0.5)["transformer"] | {"follow": None}
+    assert not [line for line in describe(found, tmp_path) if "follow" in line or "None" in line]
+
+
+def test_a_transformer_that_follows_nothing_is_named_with_its_cure(tmp_path: Path) -> None:
+    run = written(tmp_path / "run", row(3, 0.9, follow=following(0.01, 0.02, 0.0)))
+    lines = describe(diagnose(run), run)
+    assert lines[1].startswith(
+        "transformer: not following since epoch 3: of a moved object its window follows rotation"
+    )
+    assert "--augment affine" in lines[2]
 
 
 def test_a_run_without_a_transformer_has_little_to_say(tmp_path: Path) -> None:
@@ -197,7 +228,13 @@ def test_a_checkpoint_from_before_it_was_watched_has_no_state(tmp_path: Path) ->
                 {"transformer": 7},
                 *(
                     {"transformer": row(1, 0.5)["transformer"] | wrong}
-                    for wrong in ({"images": 1e999}, {"spread_px": 1e999}, {"moved_px": 10**400}, {"state": "asleep"})
+                    for wrong in (
+                        {"images": 1e999},
+                        {"spread_px": 1e999},
+                        {"moved_px": 10**400},
+                        {"state": "asleep"},
+                        {"follow": 0.5},
+                    )
                 ),
             )
         ),

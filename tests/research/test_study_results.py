@@ -14,6 +14,7 @@ from scipy import stats
 from lstn.contract import CONTROLS, Loc
 from lstn.errors import ArtifactError
 from lstn.evaluation.disturb import Kind
+from lstn.health.follow import Follow, Followed
 from lstn.health.liveness import State
 from lstn.interval import mean_interval
 from lstn.research.study.study_results import (
@@ -30,10 +31,15 @@ from lstn.research.study.study_results import (
     whole_study,
     write_cell,
 )
-from lstn.research.study.study_tables import error_table, pair_table
+from lstn.research.study.study_tables import error_table, follow_table, pair_table
 
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 LOCS = (Loc.NONE, Loc.STN, Loc.LSTN, *CONTROLS)
+
+
+def following(value: float) -> Follow:
+    kind = Followed(value=value, low=value - 0.1, high=value + 0.1, residual=2.0)
+    return Follow(images=64, rotation=kind, scale=kind, shift=kind)
 
 
 def cell(loc: Loc, seed: int, accuracy: float, **changes: object) -> StudyCell:
@@ -50,6 +56,7 @@ def cell(loc: Loc, seed: int, accuracy: float, **changes: object) -> StudyCell:
         plain=accuracy,
         disturbed=tuple(accuracy - 0.01 * number for number in range(len(SWEEP))),
         theta=None if loc is Loc.NONE else (IDENTITY,) * SHOWN,
+        follow=None if loc is Loc.NONE else following(0.5 + seed / 10),
     )
     return replace(made, **changes)  # type: ignore[arg-type]
 
@@ -117,9 +124,18 @@ def test_a_row_for_each_localizer_that_has_run() -> None:
     rows = {row[0]: row for row in error_table(some_study(*cells)).rows}
     assert list(rows) == ["none", "stn", "lstn", "identity (control)", "dead (control)"]
     assert rows["lstn"][3] == "10.00 9.00"
-    assert [rows[name][5] for name in rows] == ["", "2 of 2", "2 of 2", "", "1 of 5"]
+    assert [rows[name][5] for name in rows] == ["", "2 of 2", "2 of 2", "", "1 of 6"]
     assert rows["none"][4] == ""
     assert rows["lstn"][4] == "0.000 (0.000 to 0.000)"
+
+
+def test_follow_is_a_mean_over_seeds_and_older_runs_have_none() -> None:
+    cells = [cell(Loc.NONE, 0, 0.9), *(cell(Loc.LSTN, seed, 0.9) for seed in range(3))]
+    cells += [cell(Loc.STN, 0, 0.9, follow=None), cell(Loc.DEAD, 0, 0.9, follow={**following(0.1), "rotation": None})]
+    rows = {row[0]: row[1:] for row in follow_table(some_study(*cells)).rows}
+    assert rows["lstn"] == ("3", *["0.60 (0.35 to 0.85)"] * 3)
+    assert rows["dead (control)"] == ("1", "", "0.10", "0.10")
+    assert set(rows) == {"lstn", "dead (control)"}
 
 
 def test_one_run_is_a_study_too() -> None:
@@ -159,6 +175,14 @@ def test_a_cell_survives_its_file(tmp_path: Path) -> None:
         assert read_cell(tmp_path) == each
 
 
+def test_a_cell_from_before_follow_was_measured_is_read(tmp_path: Path) -> None:
+    write_cell(tmp_path, cell(Loc.STN, 0, 0.5))
+    fields = json.loads((tmp_path / CELL).read_text())
+    del fields["follow"]
+    (tmp_path / CELL).write_text(json.dumps(fields))
+    assert read_cell(tmp_path) == cell(Loc.STN, 0, 0.5, follow=None)
+
+
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"loc": "nowhere"}', "[" * 5000])
 def test_a_damaged_cell_is_one_line(text: str, tmp_path: Path) -> None:
     (tmp_path / CELL).write_text(text)
@@ -187,6 +211,8 @@ def test_a_damaged_cell_is_one_line(text: str, tmp_path: Path) -> None:
         {"curve": ["x"]},
         {"disturbed": [2.0] * len(SWEEP)},
         {"state": "asleep"},
+        {"follow": {}},
+        {"follow": 0.5},
         {"state": ["live"]},
         {"theta": [[1, 0, 0]]},
         {"theta": [[[1, 0, 0], [0, "x", 0]]] * SHOWN},

@@ -13,10 +13,13 @@ from small_models import warping_model
 
 from lstn.contract import Contract, Loc, ThetaForm
 from lstn.data.dataset import open_data
+from lstn.data.splits import spaced
+from lstn.evaluation.moving import measure_follow
+from lstn.health.follow import brief
 from lstn.health.liveness import judged
 from lstn.nn.classifier import Classifier
 from lstn.nn.transformer import Transformer
-from lstn.train.watch.probe import FEWEST, GRADIENT_IMAGES, MOST, Probe, outside_share
+from lstn.train.watch.probe import FEWEST, FEWEST_MOVED, GRADIENT_IMAGES, MOST, Probe, outside_share
 
 HW = (48, 48)
 CONTRACT = Contract(Loc.LSTN, "cnn", HW, tuple("0123456789"))
@@ -79,6 +82,36 @@ def test_the_figures_are_those_of_a_plain_loop_over_the_images(probe: Probe, mod
         right = sum(int(model.backbone(warped[n : n + 1]).argmax()) == int(probe.labels[n]) for n in range(40))
         assert seen[name] == pytest.approx(right / 40), name  # type: ignore[literal-required]
     assert len({seen["accuracy"], seen["accuracy_identity"], seen["accuracy_swapped"]}) == 3
+
+
+def test_follow_is_that_of_the_localizer_alone(probe: Probe, model: Classifier) -> None:
+    seen = probe.examine(model)["follow"]
+    wanted = measure_follow(
+        lambda pixels: model(torch.from_numpy(pixels))[1].detach().numpy(), _FirstMoved(probe), CONTRACT, batch=5
+    )
+    assert wanted is not None
+    assert seen is not None
+    assert seen["images"] == FEWEST_MOVED
+    for kind in ("rotation", "scale", "shift"):
+        assert seen[kind]["value"] == pytest.approx(wanted[kind]["value"], abs=1e-3), kind  # type: ignore[literal-required]
+
+
+class _FirstMoved:
+    """The images of a probe that are moved, as a split."""
+
+    fingerprint = "moved"
+
+    def __init__(self, probe: Probe) -> None:
+        self.pixels = probe.pixels[spaced(len(probe.pixels), FEWEST_MOVED)].numpy()
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        return self.pixels[index], 0
+
+    def redrawn(self, epoch: int) -> "_FirstMoved":
+        return self
 
 
 def test_the_gradient_is_the_one_that_training_would_see(probe: Probe, model: Classifier) -> None:
@@ -164,7 +197,7 @@ def saturated(model: Classifier) -> None:
         (exploded, "runaway", "outside of the frame", "lower --loc-lr-scale"),
         (blew_up, "runaway", "100% of what it samples is outside", "bounded theta"),
         (left_the_frame, "runaway", "100% of what it samples is outside", "bounded theta"),
-        (lambda model: None, "live", "", ""),
+        (lambda model: None, "not following", "follows rotation", "--augment affine"),
     ],
 )
 def test_every_way_to_lose_a_transformer_is_told(
@@ -233,11 +266,10 @@ def in_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("--loc-lr-scale", 0), "dead", "theta is still where it began, for every image", 9),
         (("--loc-lr-scale", 0, "--theta", "crop"), "dead", "theta is still where it began, for every image", 9),
         (("--loc-lr-scale", 300), "runaway", "is outside of the frame", 1),
-        (("--loc-lr-scale", 3, "--loc", "lstn"), "live", "", None),
     ],
 )
 def test_a_run_says_it_in_its_log_its_metrics_and_to_the_doctor(
-    options: tuple[object, ...], state: str, says: str, first: int | None, data: str, run_lstn: RunLstn
+    options: tuple[object, ...], state: str, says: str, first: int, data: str, run_lstn: RunLstn
 ) -> None:
     ran = run_lstn("train", "--loc", "stn", "--data", data, "--epochs", 10, *SMALL, *options)
     rows = [json.loads(line) for line in Path("runs/a/metrics.jsonl").read_text().splitlines()][:-1]
@@ -247,9 +279,6 @@ def test_a_run_says_it_in_its_log_its_metrics_and_to_the_doctor(
     assert says in rows[-1]["transformer"]["warning"]
     assert f"transformer: {state}" in doctor
     assert says in doctor
-    if first is None:
-        assert told == []
-        return
     assert len(told) == 1  # once, and not in every epoch
     assert says in told[0]
     assert [bool(row["transformer"]["warning"]) for row in rows] == [row["epoch"] >= first for row in rows]
@@ -257,6 +286,17 @@ def test_a_run_says_it_in_its_log_its_metrics_and_to_the_doctor(
     assert lines[lines.index(told[0]) - 1].startswith(f"epoch   {first}/10")
     assert f"likely cure: {rows[-1]['transformer']['cure']}" in ran.err
     assert "likely cure: " in doctor
+
+
+@pytest.mark.usefixtures("in_a_folder")
+def test_every_epoch_says_what_the_window_follows(data: str, run_lstn: RunLstn) -> None:
+    ran = run_lstn("train", "--loc", "lstn", "--data", data, "--epochs", 2, *SMALL, "--loc-lr-scale", 3)
+    rows = [json.loads(line) for line in Path("runs/a/metrics.jsonl").read_text().splitlines()][:-1]
+    epochs = [line for line in ran.err.splitlines() if line.startswith("epoch ")]
+    assert len(epochs) == len(rows) == 2
+    for line, row in zip(epochs, rows, strict=True):
+        assert f"  follows {brief(row['transformer']['follow'])}" in line
+    assert "follow of known moves, 0 to 1: rotation" in run_lstn("doctor", "runs/a").out
 
 
 @pytest.mark.usefixtures("in_a_folder")

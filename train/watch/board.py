@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lstn.health.follow import judged_kinds
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.imports import require
@@ -43,6 +44,9 @@ class Board:
             for name, value in row["transformer"].items():
                 if isinstance(value, float):
                     writer.add_scalar(f"transformer/{name}", value, number)
+            if (follow := row["transformer"]["follow"]) is not None:
+                for name, followed in judged_kinds(follow):
+                    writer.add_scalar(f"follow/{name}", followed["value"], number)
         writer.flush()
 
     def warped(self, number: int, pixels: Pixels, theta: Theta, outside: Colour) -> None:

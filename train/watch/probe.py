@@ -11,9 +11,12 @@ from torch import Tensor, nn
 from lstn.contract import Contract
 from lstn.data.dataset import Split
 from lstn.data.splits import spaced
+from lstn.evaluation.moving import MovedPictures, most_images
+from lstn.health.follow import Follow
 from lstn.health.liveness import Vitals
 from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
+from lstn.nn.classify import locator
 from lstn.nn.forms import BOUNDS
 from lstn.nn.transformer import affine_grid, compose
 from lstn.warp import Theta, corners_px
@@ -30,6 +33,13 @@ GRADIENT_IMAGES = 32
 
 SHOWN = 8
 """Of them, how many are drawn, the same ones in every epoch."""
+
+FEWEST_MOVED, MOST_MOVED, SHARE_MOVED = 24, 64, 100
+"""Of them, how many are moved to see what the window follows: a hundredth of the training images, within these bounds.
+
+Each goes through the localizer six times, forward, where a training image goes through the whole network forward and
+back.
+"""
 
 _MOST_BYTES = 64 << 20
 """Of pixels, so that huge images don't take the memory."""
@@ -53,6 +63,7 @@ class Probe:
         self.labels = torch.tensor([label for _, label in chosen])
         self._batch_size = min(max(batch_size, 16), count)
         self._first = first_theta(contract)
+        self._moved = self._to_move(contract, training_images)
 
     def shown(self) -> Pixels:
         """Return the images that are drawn, (n, H, W, 3) uint8."""
@@ -87,7 +98,17 @@ class Probe:
             accuracy=right[0],
             accuracy_identity=right[1],
             accuracy_swapped=right[2],
+            follow=self._follow(model),
         )
+
+    def _to_move(self, contract: Contract, training_images: int) -> MovedPictures | None:
+        pixels = np.asarray(self.pixels.numpy())
+        most = min(max(FEWEST_MOVED, training_images // SHARE_MOVED), MOST_MOVED)
+        chosen = spaced(len(pixels), most_images(pixels[0], most))
+        return MovedPictures(pixels[chosen], contract) if len(chosen) > 1 else None
+
+    def _follow(self, model: Classifier) -> Follow | None:
+        return self._moved.follow(locator(model), batch=self._batch_size) if self._moved is not None else None
 
     @torch.no_grad()
     def _classify(self, model: Classifier) -> tuple[Theta, list[float]]:

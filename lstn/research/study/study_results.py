@@ -12,6 +12,7 @@ from lstn.data.splits import spaced
 from lstn.errors import ArtifactError
 from lstn.evaluation.disturb import Disturbance, Kind
 from lstn.files import write_text
+from lstn.health.follow import Follow, judged_kinds
 from lstn.health.liveness import State
 from lstn.interval import Interval, mean_interval
 from lstn.reading.checked_json import Count, Finite, Natural, Share, checked, damaged, parsed, read_bytes
@@ -61,6 +62,7 @@ class StudyCell:
     plain:       accuracy of the swept test images as they are, 0..1
     disturbed:   and under each of SWEEP
     theta:       of the shown test images, (n, 2, 3); None without a transformer
+    follow:      how much of known moves of test images the transformer follows; None without one, or of an older lstn
     """
 
     loc: Loc
@@ -75,6 +77,7 @@ class StudyCell:
     plain: Share
     disturbed: tuple[Share, ...]
     theta: tuple[ThetaMatrix, ...] | None
+    follow: Follow | None = None
 
     @property
     def error(self) -> float:
@@ -112,6 +115,11 @@ class Study:
         gains = [other[cell.seed] - cell.error for cell in self.of(loc) if cell.seed in other]
         interval = interval_of(gains)
         return None if interval is None else (interval, len(gains))
+
+    def follow(self, loc: Loc, kind: str) -> Interval | None:
+        """Return the mean follow of a kind of move over seeds; None where no run has it."""
+        found = [dict(judged_kinds(cell.follow)) for cell in self.of(loc) if cell.follow is not None]
+        return interval_of([kinds[kind]["value"] for kinds in found if kind in kinds])
 
     def curve(self, loc: Loc) -> dict[float, Interval]:
         """Return epoch -> mean validation error in per cent, for a few epochs spread over all."""

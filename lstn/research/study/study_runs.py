@@ -13,9 +13,10 @@ from lstn.data.dataset import DataSet, Split, located, open_data
 from lstn.data.splits import spaced
 from lstn.errors import ArtifactError, TrainingError, UsageError
 from lstn.evaluation.measuring import score
+from lstn.evaluation.moving import measure_follow
 from lstn.nn.checkpoint import CHECKPOINT
 from lstn.nn.classifier import Classifier
-from lstn.nn.classify import open_checkpoint
+from lstn.nn.classify import Classifying, open_checkpoint
 from lstn.reading.checked_json import checked
 from lstn.research.study.study_results import (
     CELL,
@@ -106,7 +107,9 @@ def train_cell(
         ) from error
     best = result.best
     test = _data(options).test
-    plain, disturbed = _sweep(folder / CHECKPOINT, test, device)
+    opened = open_checkpoint(folder / CHECKPOINT, device)
+    plain, disturbed = _sweep(opened, test)
+    locate = opened.answering.locate
     cell = StudyCell(
         loc=options.loc,
         seed=options.seed,
@@ -120,6 +123,7 @@ def train_cell(
         plain=plain,
         disturbed=tuple(disturbed),
         theta=_theta(result.model, test) if options.loc is not Loc.NONE else None,
+        follow=measure_follow(locate, test, opened.contract, batch=_BATCH) if locate is not None else None,
     )
     write_cell(folder, cell)
     return cell
@@ -159,11 +163,10 @@ def _data(options: Options) -> DataSet:
     return open_data(options.data, image_hw=options.image_hw, seed=options.seed)
 
 
-def _sweep(checkpoint: Path, test: Split, device: torch.device) -> tuple[float, list[float]]:
+def _sweep(opened: Classifying, test: Split) -> tuple[float, list[float]]:
     """Return the accuracy, 0..1, on some test images as they are, and under each of SWEEP."""
-    opened = open_checkpoint(checkpoint, device)
     plain, *others = score(
-        opened.classify,
+        opened.answering.classify,
         test,
         opened.contract.labels,
         SWEEP,

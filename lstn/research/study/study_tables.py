@@ -3,6 +3,7 @@
 from itertools import combinations
 
 from lstn.contract import CONTROLS, Loc
+from lstn.health.follow import UNITS
 from lstn.interval import Interval
 from lstn.report.table import Table
 from lstn.research.study.study_results import Study
@@ -35,8 +36,22 @@ def error_table(study: Study) -> Table:
     )  # fmt: skip
     images = study.cells[0].test_images if study.cells else 0
     note = f"{images} test images. Mean over seeds with its 95 % interval (Student's t); points below none: paired by "
-    note += "seed, so above 0 is fewer errors. Alive: transformers whose theta followed the image in the tested epoch."
+    note += "seed, so above 0 is fewer errors. Alive: transformers that were live in the tested epoch."
     return Table("Test error by localizer", columns, tuple(rows), 1, note)
+
+
+def follow_table(study: Study) -> Table:
+    """Return a row for each localizer whose follow was measured: how much of known moves its window follows."""
+    rows = []
+    for loc in study.locs:
+        found = {name: study.follow(loc, name) for name in UNITS}
+        seeds = sum(cell.follow is not None for cell in study.of(loc))
+        if seeds:
+            shown = ["" if each is None else _said(each, seeds) for each in found.values()]
+            rows.append((_name(loc), str(seeds), *shown))
+    note = "1: the window moves with the object; 0: it ignores the move. Mean over seeds with its 95 % interval. "
+    note += "Empty: this theta cannot turn."
+    return Table("Follow of known moves of test images", ("localizer", "seeds", *UNITS), tuple(rows), 1, note)
 
 
 def pair_table(study: Study) -> Table:
