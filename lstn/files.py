@@ -40,6 +40,15 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def what_is(path: Path) -> str:
+    """Say what stands at `path` where a regular file is wanted and none is."""
+    if path.is_dir():
+        return "a folder"
+    if path.exists():
+        return "not a regular file"
+    return "a link that leads nowhere" if path.is_symlink() else "no such file"
+
+
 def temporary_beside(path: Path) -> Path:
     """Return a name that nothing has yet, hidden, in the folder of `path`."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")

@@ -208,8 +208,8 @@ def _read(path: Path, name: str) -> bytes:
     try:
         with os.fdopen(_open_regular(path), "rb") as file:
             data = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise ImageError(f"{name}: {error.strerror or error}") from error
+    except (OSError, ValueError) as error:  # of a zero byte in a name, the latter
+        raise ImageError(f"{name}: {getattr(error, 'strerror', None) or error}") from error
     if len(data) > MAX_BYTES:
         raise ImageError(f"{name}: larger than {MAX_BYTES >> 20} MiB")
     return data

@@ -3,12 +3,15 @@
 `import lstn` imports this module, so what only an error needs is imported in its function.
 """
 
+import os
 import sys
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from types import ModuleType
 
 from lstn.errors import MissingExtra
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # else ONNX Runtime reports to its maker; it looks when imported
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> tuple[Callable[[str], object], Callable[[], list[str]]]:

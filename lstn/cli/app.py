@@ -1,13 +1,16 @@
 """The `lstn` command: its subcommands, and the one place where an error becomes a line and an exit code."""
 
+import errno
 import io
+import os
 import sys
+from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
 
 from lstn.cli.commands import STYLE, CommandGroup
-from lstn.cli.misuse import is_misuse, usage_error
+from lstn.cli.misuse import is_misuse, refuse_empty, usage_error
 from lstn.errors import LstnError, MissingExtra
 from lstn.machine.cores import share_cores
 from lstn.terminal import hush_warnings, messages, printable
@@ -54,12 +57,14 @@ def main() -> NoReturn:
     debug = "--debug" in sys.argv[1:]
     if not debug:
         hush_warnings()
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):  # a name that isn't text, or that the terminal's encoding lacks, is escaped
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     share_cores()
     try:
         try:
+            refuse_empty(sys.argv[1:])
             code = app(standalone_mode=False)
         finally:
             sys.stdout.flush()  # here a failure becomes a line; at Python's end it would become a traceback
@@ -85,6 +90,13 @@ def main() -> NoReturn:
         _show_help_alone(error)
         _fail(usage_error(error), debug=debug)
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _open_closed_streams() -> None:
+    """Open what was closed before the start, as by `>&-`, on the null device: else the next file takes its place."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - to the end
 
 
 def _show_help_alone(error: Exception) -> None:
@@ -114,7 +126,8 @@ def _fail_outside(error: OSError, *, debug: bool) -> NoReturn:
         sys.exit(1)
     if error.errno is None:  # a library's own, such as ctypes'
         _fail_internally(error, debug=debug)
-    _fail(LstnError(f"{error.filename or 'output'}: {error.strerror}"), debug=debug)
+    unnamed = "the current folder" if error.errno == errno.ENOENT else "output"
+    _fail(LstnError(f"{error.filename or unnamed}: {error.strerror}"), debug=debug)
 
 
 def _fail_internally(error: Exception, *, debug: bool) -> NoReturn:

@@ -10,6 +10,7 @@ import typer
 
 from lstn.cli.batch_sizes import batch_sizes
 from lstn.cli.bench_layers import check_profiled, profile_results, write_trace
+from lstn.cli.bench_table import race_table
 from lstn.cli.engine_choice import chosen_engines
 from lstn.cli.old_spellings import renamed
 from lstn.cli.screen import results
@@ -24,13 +25,11 @@ from lstn.terminal import note, printable
 
 if TYPE_CHECKING:
     from lstn.machine.environment import Environment
-    from lstn.report.table import Table
     from lstn.runtime.bench.against import Kept
     from lstn.runtime.bench.layer_times import Breakdown
     from lstn.runtime.bench.timed_engines import BenchResult, BenchSetup
 
 _FEW_ROUNDS = 100
-_NARROW, _TINY = 76, 52
 
 
 def bench(
@@ -43,7 +42,9 @@ def bench(
         ),
     ] = None,
     batch: Annotated[str, typer.Option(metavar="N,…", help="Images a call; one comparison for each.")] = "1",
-    seconds: Annotated[float, typer.Option(metavar="S", min=0.1, help="To time each file at each batch size.")] = 5.0,
+    seconds: Annotated[
+        float, typer.Option(metavar="S", min=0.1, max=3600, help="To time each file at each batch size.")
+    ] = 5.0,
     device: Annotated[Device, typer.Option(help="Where ONNX models run.")] = Device.AUTO,
     threads: Annotated[
         int | None,
@@ -196,7 +197,7 @@ def _show(measured: Sequence["BenchResult"], environment: "Environment", device:
 
     console = results()
     console.print(_where(measured, environment, device), style="dim", markup=False)
-    print_table(console, _table(measured, console.width))
+    print_table(console, race_table(measured, console.width))
     for result in measured:
         if result.gpu_ms is not None:
             figure = f"{result.gpu_ms:.3f} ms on the GPU, without copies"
@@ -222,46 +223,3 @@ def _libraries(engine: Path) -> tuple[str, ...]:
     if engine.suffix.lower() == ".plan":
         return (read_header(engine).flavour.module.replace("_", "-"),)
     return ("openvino",) if engine.suffix.lower() == ".xml" else ("onnxruntime", "onnxruntime-gpu")
-
-
-def _table(results: Sequence["BenchResult"], width: int) -> "Table":
-    """Times in ms. A narrow terminal goes without what --json keeps anyway."""
-    from lstn.report.table import Table
-
-    wide = width >= _NARROW
-    headings = ("batch", "p50 ms", *(("p90",) if wide else ()), "p99", *(("images/s",) if wide else ()))
-    if width < _TINY:
-        headings = ("batch", "p50 ms")
-    rows, styles = [], []
-    for previous, result in zip([None, *results], results, strict=False):
-        latency = result.latency
-        if previous is not None and previous.batch != result.batch:
-            rows.append(("",) * (len(headings) + 2))
-            styles.append("")
-        cells = {
-            "batch": str(result.batch),
-            "p50 ms": f"{latency.p50_ms:.3f}",
-            "p90": f"{latency.p90_ms:.3f}",
-            "p99": f"{latency.p99_ms:.3f}",
-            "images/s": f"{result.images_per_s:.1f}",
-        }
-        rows.append((printable(str(result.path)), *(cells[heading] for heading in headings), _against(result)))
-        styles.append(_colour(result))
-    return Table("", ("model", *headings, "time, first = 1"), tuple(rows), styles=tuple(styles))
-
-
-def _against(result: "BenchResult") -> str:
-    if result.ratio is None:
-        return "1"
-    value, low, high = (
-        f"{number:.3f}" if number < 10 else f"{number:.1f}"
-        for number in (result.ratio.value, result.ratio.low, result.ratio.high)
-    )
-    return f"{value}  {low} to {high}"
-
-
-def _colour(result: "BenchResult") -> str:
-    """Green or red only where the interval leaves no doubt."""
-    if result.ratio is None or result.ratio.low <= 1 <= result.ratio.high:
-        return ""
-    return "green" if result.ratio.high < 1 else "red"

@@ -73,18 +73,18 @@ def claims(
     noise here. docs/how-to/claims.md says how.
     """
     console = results()
+    names = tuple(dict.fromkeys(model.replace(" ", "").split(",")))
+    setup = ClaimsRequest(names, image_size, batch_sizes(batch), threads or None, engine, peers, seconds, seed)
     if tables:
-        if files or html or json_ or image_size:
+        if files or html or json_ or setup != ClaimsRequest():
             raise UsageError(
-                "--tables only counts and prints: FILE, --html, --json and --image-size are for measuring",
+                "--tables only counts and prints: FILE and all other options are for measuring",
                 hint="leave out the one or the other",
             )
         _print_tables(console)
         return
     outputs = (wanted_output("--html", html, PAGE), wanted_output("--json", json_, CLAIMS))
     check_outputs(outputs, inputs=[each for file in files or [] for each in files_of(file)])
-    names = tuple(dict.fromkeys(model.replace(" ", "").split(",")))
-    setup = ClaimsRequest(names, image_size, batch_sizes(batch), threads or None, engine, peers, seconds, seed)
     report = _measure(files or [], setup)
     if json_ is not None:
         write_text(json_, report.to_json())

@@ -1,6 +1,7 @@
 """Misuse of the command line: the parser's errors, worded like every other error."""
 
 import re
+from collections.abc import Sequence
 from difflib import get_close_matches
 
 from lstn.errors import UsageError
@@ -8,6 +9,7 @@ from lstn.errors import UsageError
 _INVALID = re.compile(r"Invalid value for '([^']+)'(?: \([^)]*\))?: (.*)", re.DOTALL)
 _NOT_ONE_OF = re.compile(r"(?:Value error, )?'(.*)' is not one of (.*?)\.?", re.DOTALL)
 _UNKNOWN = re.compile(r"No such (option|command):? '?([^' ]+?)'?\.?(?: .*)?", re.DOTALL)
+_OPTION_IS_EMPTY = re.compile(r"--[a-z-]+=")
 _WORDS = {
     r"Value error, ": "",
     r"Input should be a valid (\w+), unable to parse .*": r"expected a valid \1",
@@ -21,6 +23,18 @@ _WORDS = {
 def is_misuse(error: Exception) -> bool:
     """Whether the parser raised it. Typer doesn't say in public what it raises, and older versions raise Click's."""
     return callable(getattr(error, "format_message", None)) and hasattr(error, "exit_code")
+
+
+def refuse_empty(words: Sequence[str]) -> None:
+    """Refuse an empty word, which would mean the current folder as a path, and as a name or as weights none at all.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for before, word in zip(("lstn", *words), words, strict=False):
+        if not word or _OPTION_IS_EMPTY.fullmatch(word):
+            hint = "give one, or leave it out; a variable of the shell that isn't set is empty"
+            raise UsageError(f"{before if not word else word[:-1]} '': expected a value", hint=hint)
 
 
 def usage_error(error: Exception) -> UsageError:

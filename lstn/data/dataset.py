@@ -159,6 +159,8 @@ def require_test(spec: str) -> None:
 
 
 def _folder(spec: str) -> Path:
+    if spec == _PREFIX:
+        raise UsageError("folder: names no folder", hint="expected folder:PATH; the current folder is folder:.")
     return Path(spec[len(_PREFIX) :]).expanduser()
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError, LstnError, UsageError
+from lstn.files import what_is
 from lstn.formats.onnx_file import read_onnx
 from lstn.formats.openvino_file import bin_path, check_weights, read_xml
 from lstn.formats.plan_file import MAGIC, Sidecar, Tensor, read_header, read_sidecar
@@ -49,7 +50,7 @@ def inspect_file(path: Path) -> Inspection:
         ArtifactError: it can't be read, is damaged, or is none of the four.
     """
     if not path.is_file():
-        raise UsageError(f"{path}: {'a folder' if path.is_dir() else 'no such file'}", hint="name a file")
+        raise UsageError(f"{path}: {what_is(path)}", hint="name a file")
     try:
         with path.open("rb") as file:
             head = file.read(9)

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from lstn.errors import LstnError, UsageError
+from lstn.files import what_is
 from lstn.health.run_health import METRICS
 from lstn.terminal import note
 
@@ -40,7 +41,7 @@ def checkpoint_of(run: Path | None) -> Path:
         raise UsageError(f"{run}: no {CHECKPOINT} here, so this is not a run", hint=f"name a run's folder; {_TRAIN}")
     near = RUNS / run
     hint = f"did you mean {near}?" if near.exists() else f"name a run's folder or a checkpoint; {_TRAIN}"
-    raise UsageError(f"{run}: no such file", hint=hint)
+    raise UsageError(f"{run}: {what_is(run)}", hint=hint)
 
 
 def _newest() -> Path:

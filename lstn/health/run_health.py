@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, TypedDict, get_args
 
 from lstn.errors import ArtifactError, LstnError, UsageError
+from lstn.files import what_is
 from lstn.health.chance import FEWEST_EPOCHS, at_chance, chance_cure, chance_warning
 from lstn.health.follow import follow_of, in_detail
 from lstn.health.liveness import Health, State
@@ -82,7 +83,7 @@ def diagnose(run: Path) -> Diagnosis:
         raise UsageError(f"{run} is not a run", hint=f"see what it is with: lstn inspect {run}; doctor looks at runs")
     if not path.is_file():
         raise UsageError(
-            f"{path}: no such file", hint="name the folder of a run that has finished an epoch, such as runs/NAME"
+            f"{path}: {what_is(path)}", hint="name the folder of a run that has finished an epoch, such as runs/NAME"
         )
     if path.stat().st_size > _MOST_BYTES:
         raise ArtifactError(f"{path}: larger than {_MOST_BYTES >> 20} MiB, so no metrics of lstn")

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from lstn.errors import ArtifactError, LstnError, UsageError
-from lstn.files import sha256_of
+from lstn.files import sha256_of, what_is
 from lstn.nn.backbones import BACKBONES, backbone_named
 from lstn.nn.starts import classifier_of
 
@@ -88,7 +88,7 @@ def _named_file(weights: str) -> Path:
             f"{weights}: not a file of weights", hint=f"use {IMAGENET}, or a .safetensors, .pth or .pt file"
         )
     if not path.is_file():
-        raise UsageError(f"{weights}: no such file", hint=f"use {IMAGENET} for torchvision's weights")
+        raise UsageError(f"{weights}: {what_is(path)}", hint=f"use {IMAGENET} for torchvision's weights")
     return path
 
 

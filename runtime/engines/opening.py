@@ -6,6 +6,7 @@ from pathlib import Path
 
 from lstn.errors import UsageError
 from lstn.evaluation.answer import Classification
+from lstn.files import what_is
 from lstn.images import Picture
 from lstn.machine.cores import core_quota
 from lstn.machine.gpu import Device
@@ -34,7 +35,9 @@ def open_engine(
     path, device = Path(path), _device_named(device)
     if not path.exists():
         unbuilt = path.suffix.lower() == ".plan" and path.with_suffix(".onnx").is_file()
-        raise UsageError(f"{path}: no such file", hint=instead(path) if unbuilt else "make a model with: lstn export")
+        raise UsageError(
+            f"{path}: {what_is(path)}", hint=instead(path) if unbuilt else "make a model with: lstn export"
+        )
     try:
         str(path).encode()
     except UnicodeEncodeError as error:

@@ -143,3 +143,27 @@ def test_the_folder_of_a_cluster_is_not_the_file_of_a_machine(run_lstn: RunLstn,
     ran = run_lstn("infer", tmp_path, "--engine", tiny.path, "--out", tmp_path / "rows")
     assert ran.code == 2
     assert "--out: only with --ray" in ran.err
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_closed_output_does_not_end_a_command(closed: str) -> None:
+    ran = subprocess.run(
+        ["sh", "-c", f'"$0" -m lstn doctor {closed}', sys.executable], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, "")
+
+
+def test_a_current_folder_that_is_gone_is_named(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    program = f"import os; os.rmdir({str(gone)!r}); from lstn.__main__ import main; main()"
+    ran = subprocess.run(
+        [sys.executable, "-c", program, "doctor"], cwd=gone, capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (1, "error: the current folder: No such file or directory\n")
+
+
+def test_onnx_runtime_is_told_not_to_report(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    program = "import os, lstn; print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "1\n"

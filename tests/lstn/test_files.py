@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from lstn.errors import LstnError
-from lstn.files import replacing, sha256_of, write_bytes
+from lstn.files import replacing, sha256_of, what_is, write_bytes
 
 
 def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -65,3 +65,13 @@ def test_a_folder_that_is_a_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "taken").touch()
     with pytest.raises(LstnError, match="cannot write"):
         write_bytes(tmp_path / "taken" / "file", b"")
+
+
+def test_what_stands_where_a_file_is_wanted_is_said_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "stray").symlink_to("nothing")
+    os.mkfifo(tmp_path / "pipe")
+    assert what_is(tmp_path) == "a folder"
+    assert what_is(tmp_path / "pipe") == "not a regular file"
+    assert what_is(tmp_path / "loop") == what_is(tmp_path / "stray") == "a link that leads nowhere"
+    assert what_is(tmp_path / "nothing") == "no such file"

@@ -171,3 +171,8 @@ def test_a_format_whose_suffix_is_listed_decodes(kind: str) -> None:
 def test_a_missing_file_is_an_image_error(tmp_path: Path) -> None:
     with pytest.raises(ImageError, match="No such file"):
         decode(tmp_path / "gone.png", (8, 8))
+
+
+def test_a_zero_byte_in_a_name_is_an_error_of_that_image() -> None:
+    with pytest.raises(ImageError, match="null byte"):
+        decode(Path("a\0b.png"), (8, 8))

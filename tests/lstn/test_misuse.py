@@ -62,3 +62,35 @@ def test_any_words_of_the_parser_become_a_usage_error(words: str) -> None:
         assert is_misuse(error)
         assert isinstance(usage_error(error), UsageError)
     assert not is_misuse(ValueError(words))
+
+
+@pytest.mark.parametrize(
+    ("words", "before"),
+    [
+        (["infer", ""], "infer"),
+        (["infer", "a.png", "--engine", ""], "--engine"),
+        (["train", "--weights", ""], "--weights"),
+        (["train", "--weights="], "--weights"),
+        (["evaluate", "x", "--rotate", ""], "--rotate"),
+        ([""], "lstn"),
+    ],
+)
+def test_an_empty_word_is_refused_and_never_means_the_current_folder(
+    run_lstn: RunLstn, words: list[str], before: str
+) -> None:
+    ran = run_lstn(*words)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err.startswith(f"error: {before} '': expected a value\n")
+
+
+def test_a_folder_of_no_name_is_not_the_current_one(run_lstn: RunLstn) -> None:
+    ran = run_lstn("train", "--model", "cnn", "--data", "folder:")
+    assert ran.code == 2
+    assert "error: folder: names no folder\n" in ran.err
+
+
+@pytest.mark.parametrize("seconds", ["inf", "1e300", "nan"])
+def test_a_bench_without_an_end_is_refused(run_lstn: RunLstn, seconds: str) -> None:
+    ran = run_lstn("bench", "model.onnx", "--seconds", seconds)
+    assert ran.code == 2
+    assert ran.err.startswith("error: --seconds: expected ")

@@ -208,8 +208,20 @@ def test_files_that_differ_in_more_than_the_localizer_are_refused(make_tiny: Mak
     assert "both have localizer stn" in ran.err
 
 
-@pytest.mark.parametrize("arguments", [("--json", "a.json"), ("--html", "a.html"), ("--image-size", "64"), ("a.onnx",)])
-def test_tables_refuse_what_they_would_ignore(arguments: tuple[str, ...], run_lstn: RunLstn) -> None:
-    ran = run_lstn("claims", "--tables", *arguments)
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        "--json a.json",
+        "--html a.html",
+        "--image-size 64",
+        "--model cnn",
+        "--batch 8",
+        "--threads 2",
+        "--seed 1",
+        "a.onnx",
+    ],
+)
+def test_tables_refuse_what_they_would_ignore(arguments: str, run_lstn: RunLstn) -> None:
+    ran = run_lstn("claims", "--tables", *arguments.split())
     assert ran.code == 2
     assert "--tables only counts and prints" in ran.err

@@ -49,8 +49,8 @@ def check_fairness(out: Path) -> None:
     for seed in range(2):
         assert_same_weights(backbone_of(out / f"none-{seed}"), backbone_of(out / f"dead-{seed}"))  # type: ignore[arg-type]
     alone = read_options(out / "lstn-1" / LAST)
-    assert (alone.patience, alone.epochs, alone.seed, alone.loc) == (2, 2, 1, Loc.LSTN)
-    assert (alone.batch_size, alone.image_size, alone.model, alone.data) == (32, 32, "cnn", "digits")
+    assert (alone.recipe.patience, alone.epochs, alone.seed, alone.loc) == (2, 2, 1, Loc.LSTN)
+    assert (alone.recipe.batch_size, alone.image_size, alone.model, alone.data) == (32, 32, "cnn", "digits")
     fit(alone, out.parent / "alone", device=CPU, workers=0, watcher=SILENT, resume=False)
     assert_same_weights(weights_of(out.parent / "alone", CHECKPOINT), weights_of(out / "lstn-1", CHECKPOINT))
 

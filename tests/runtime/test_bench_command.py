@@ -11,8 +11,8 @@ from fake_tensorrt import ROW_MS
 from rich.console import Console
 from tiny import MakeTiny, Tiny
 
-from lstn.cli.bench import _table
 from lstn.cli.bench_layers import _show as show_breakdown
+from lstn.cli.bench_table import race_table
 from lstn.files import sha256_of
 from lstn.machine.gpu import Device
 from lstn.report.table import print_table
@@ -136,7 +136,7 @@ def test_the_table_fits_the_terminal_and_cuts_no_number(make_tiny: MakeTiny, wid
     results = bench(paths, setup(batches=(1, 8)), tell=lambda text: None)
     stream = io.StringIO()
     console = Console(file=stream, width=width)
-    print_table(console, _table(results, console.width))
+    print_table(console, race_table(results, console.width))
     lines = stream.getvalue().splitlines()
     assert all(len(line) <= width or line in map(str, paths) for line in lines)
     assert all(any(str(path) in line for line in lines) for path in paths)

@@ -49,11 +49,11 @@ class ClaimsRequest:
     seconds:    about how long each entrant is timed at each batch size
     """
 
-    models: tuple[str, ...]
-    image_size: int | None
-    batches: tuple[int, ...]
-    threads: int | None
-    engine: ComparedEngine
-    peers: bool
-    seconds: float
-    seed: int
+    models: tuple[str, ...] = ("resnet-18",)
+    image_size: int | None = None
+    batches: tuple[int, ...] = (1,)
+    threads: int | None = 1
+    engine: ComparedEngine = ComparedEngine.ONNXRUNTIME
+    peers: bool = True
+    seconds: float = 6.0
+    seed: int = 0

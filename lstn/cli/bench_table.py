@@ -1,0 +1,54 @@
+"""The table of `lstn bench`: every model's times, and how they compare with the first one's."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from lstn.report.table import Table
+from lstn.terminal import printable
+
+if TYPE_CHECKING:
+    from lstn.runtime.bench.timed_engines import BenchResult
+
+_NARROW, _TINY = 76, 52
+"""Columns of a terminal below which only the most important figures are shown."""
+
+
+def race_table(results: Sequence["BenchResult"], width: int) -> Table:
+    """Times in ms. A narrow terminal goes without what --json keeps anyway."""
+    wide = width >= _NARROW
+    headings = ("batch", "p50 ms", *(("p90",) if wide else ()), "p99", *(("images/s",) if wide else ()))
+    if width < _TINY:
+        headings = ("batch", "p50 ms")
+    rows, styles = [], []
+    for previous, result in zip([None, *results], results, strict=False):
+        latency = result.latency
+        if previous is not None and previous.batch != result.batch:
+            rows.append(("",) * (len(headings) + 2))
+            styles.append("")
+        cells = {
+            "batch": str(result.batch),
+            "p50 ms": f"{latency.p50_ms:.3f}",
+            "p90": f"{latency.p90_ms:.3f}",
+            "p99": f"{latency.p99_ms:.3f}",
+            "images/s": f"{result.images_per_s:.1f}",
+        }
+        rows.append((printable(str(result.path)), *(cells[heading] for heading in headings), _against(result)))
+        styles.append(_colour(result))
+    return Table("", ("model", *headings, "time, first = 1"), tuple(rows), styles=tuple(styles))
+
+
+def _against(result: "BenchResult") -> str:
+    if result.ratio is None:
+        return "1"
+    value, low, high = (
+        f"{number:.3f}" if number < 10 else f"{number:.1f}"
+        for number in (result.ratio.value, result.ratio.low, result.ratio.high)
+    )
+    return f"{value}  {low} to {high}"
+
+
+def _colour(result: "BenchResult") -> str:
+    """Green or red only where the interval leaves no doubt."""
+    if result.ratio is None or result.ratio.low <= 1 <= result.ratio.high:
+        return ""
+    return "green" if result.ratio.high < 1 else "red"
