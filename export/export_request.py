@@ -1,4 +1,4 @@
-"""What an export is to make, and what is refused before anything is made."""
+"""The request of an export, and the refusals that come before anything is made."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -196,15 +196,17 @@ def _show(measured: Sequence["BenchResult"], environment: "Environment", device:
     from lstn.report.table import print_table
 
     console = results()
-    console.print(_where(measured, environment, device), style="dim", markup=False)
+    console.print(_where(measured, environment, device), style="dim", markup=False, soft_wrap=True)
     print_table(console, race_table(measured, console.width))
     for result in measured:
         if result.gpu_ms is not None:
             figure = f"{result.gpu_ms:.3f} ms on the GPU, without copies"
-            console.print(f"{printable(str(result.path))} at batch {result.batch}: {figure}", style="dim", markup=False)
+            text = f"{printable(str(result.path))} at batch {result.batch}: {figure}"
+            console.print(text, style="dim", markup=False, soft_wrap=True)
         if result.energy is not None:
             figure = f"{result.energy.joules_per_image:.3g} J an image, all that the {result.energy.of} used"
-            console.print(f"{printable(str(result.path))} at batch {result.batch}: {figure}", style="dim", markup=False)
+            text = f"{printable(str(result.path))} at batch {result.batch}: {figure}"
+            console.print(text, style="dim", markup=False, soft_wrap=True)
     if any(result.latency.rounds < _FEW_ROUNDS for result in measured):
         note(f"p99 of fewer than {_FEW_ROUNDS} rounds is little more than the slowest one; use more --seconds")
 

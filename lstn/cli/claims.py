@@ -123,7 +123,7 @@ def _show(console: "Console", report: "ClaimsReport") -> None:
 
     from lstn.report.table import print_table
 
-    console.print(report.where, style="dim", markup=False)
+    console.print(report.where, style="dim", markup=False, soft_wrap=True)
     console.print()
     claim = ""
     for line in report.lines:

@@ -1,4 +1,4 @@
-"""What `lstn infer` was asked for, on this machine or on a Ray cluster."""
+"""The request of `lstn infer`, on this machine or on a Ray cluster."""
 
 from dataclasses import dataclass
 from pathlib import Path

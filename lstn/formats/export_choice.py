@@ -1,4 +1,4 @@
-"""What `lstn export` can make of a checkpoint, as its options name it."""
+"""The formats and samplers that `lstn export` offers, as its options name them."""
 
 from enum import Enum
 
