@@ -13,7 +13,7 @@ from lstn.cli.bench_layers import check_profiled, profile_results, write_trace
 from lstn.cli.bench_table import race_table
 from lstn.cli.engine_choice import chosen_engines
 from lstn.cli.old_spellings import renamed
-from lstn.cli.screen import results
+from lstn.cli.screen import results, show_sentence
 from lstn.errors import LstnError, UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import BENCH, TRACE, check_outputs, files_of, wanted_output
@@ -196,17 +196,17 @@ def _show(measured: Sequence["BenchResult"], environment: "Environment", device:
     from lstn.report.table import print_table
 
     console = results()
-    console.print(_where(measured, environment, device), style="dim", markup=False, soft_wrap=True)
+    show_sentence(console, _where(measured, environment, device), style="dim")
     print_table(console, race_table(measured, console.width))
     for result in measured:
         if result.gpu_ms is not None:
             figure = f"{result.gpu_ms:.3f} ms on the GPU, without copies"
             text = f"{printable(str(result.path))} at batch {result.batch}: {figure}"
-            console.print(text, style="dim", markup=False, soft_wrap=True)
+            show_sentence(console, text, style="dim")
         if result.energy is not None:
             figure = f"{result.energy.joules_per_image:.3g} J an image, all that the {result.energy.of} used"
             text = f"{printable(str(result.path))} at batch {result.batch}: {figure}"
-            console.print(text, style="dim", markup=False, soft_wrap=True)
+            show_sentence(console, text, style="dim")
     if any(result.latency.rounds < _FEW_ROUNDS for result in measured):
         note(f"p99 of fewer than {_FEW_ROUNDS} rounds is little more than the slowest one; use more --seconds")
 

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from lstn.cli.screen import show_sentence
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.machine.gpu import Device
@@ -79,7 +80,7 @@ def _show(breakdown: "Breakdown", alone_ms: float, console: "Console") -> None:
         f"the faster {len(breakdown.calls)} of {breakdown.ran} calls: {breakdown.call_ms:.3f} ms each "
         f"({alone_ms:.3f} without the profiler), of which its layers explain {breakdown.explained:.1%}"
     )
-    console.print(about, style="dim", markup=False, soft_wrap=True)
+    show_sentence(console, about, style="dim")
     print_table(console, _parts_table(breakdown))
     print_table(console, _layers_table(breakdown, narrow=console.width < _NARROW))
     added = sum(row.share for row in breakdown.layers)
@@ -87,10 +88,10 @@ def _show(breakdown: "Breakdown", alone_ms: float, console: "Console") -> None:
         what = (
             f"the machine was busy: taken one by one, the layers add up to {added:.1%} of a call; repeat it when quiet"
         )
-        console.print(what, style="yellow", markup=False, soft_wrap=True)
+        show_sentence(console, what, style="yellow")
     if breakdown.share_of(OTHER) > _MOST * breakdown.explained:
         what = f"most of the time is in layers that don't say where in the model they are: export {name} again"
-        console.print(what, style="yellow", markup=False, soft_wrap=True)
+        show_sentence(console, what, style="yellow")
 
 
 def _parts_table(breakdown: "Breakdown") -> "Table":

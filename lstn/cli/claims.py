@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstn.cli.batch_sizes import batch_sizes
-from lstn.cli.screen import results
+from lstn.cli.screen import results, show_sentence
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import CLAIMS, PAGE, check_outputs, files_of, wanted_output
@@ -123,7 +123,7 @@ def _show(console: "Console", report: "ClaimsReport") -> None:
 
     from lstn.report.table import print_table
 
-    console.print(report.where, style="dim", markup=False, soft_wrap=True)
+    show_sentence(console, report.where, style="dim")
     console.print()
     claim = ""
     for line in report.lines:

@@ -28,6 +28,11 @@ def results(stream: TextIO | None = None) -> "Console":
     return console
 
 
+def show_sentence(console: "Console", text: str, *, style: str = "") -> None:
+    """Print a sentence: folded at words for a terminal, and for a file in one line, so that no path is cut."""
+    console.print(text, style=style, markup=False, soft_wrap=console.width >= FILE_WIDTH)
+
+
 def show_facts(console: "Console", facts: Mapping[str, str], *, right: bool = False) -> None:
     """Print names beside their values, which may be of several lines. right: values stand right, as numbers do."""
     from rich.table import Table
