@@ -1,4 +1,4 @@
-"""What an export is to make, and what is refused before anything is made."""
+"""An export as it was asked for, and what is refused before anything is made."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What Ctrl-C and SIGTERM do to a run: one line that says what is kept, and how to go on."""
+"""Ctrl-C and SIGTERM in a run: one line that says what is kept, and how to go on."""
 
 import signal
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""What `lstn infer` was asked for, on this machine or on a Ray cluster."""
+"""The options of `lstn infer`, the same on this machine and on a Ray cluster."""
 
 from dataclasses import dataclass
 from pathlib import Path

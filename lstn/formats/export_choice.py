@@ -1,4 +1,4 @@
-"""What `lstn export` can make of a checkpoint, as its options name it."""
+"""Kinds of files that `lstn export` can make, as its options name them."""
 
 from enum import Enum
 
