@@ -167,7 +167,7 @@ def test_a_place_that_cannot_be_written_is_found_before_anything_is_timed(
     ("arguments", "says"),
     [
         (["--batch", "0"], "expected numbers of images"),
-        (["--model", ""], "there is no model called ''"),
+        (["--model", ",cnn"], "there is no model called ''"),
         (["--engine", "cudnn"], "expected one of onnxruntime, openvino, torch"),
         (["missing.onnx"], "missing.onnx: no such file"),
     ],
