@@ -73,6 +73,6 @@ class Options:
                 raise ValueError(f"trained with {' or '.join(_GONE)}")
             names = {each.name for each in fields(Recipe)}
             recipe = checked({name: given.pop(name) for name in names & set(given)}, Recipe)
-            return checked(given | {"recipe": recipe}, Options, exactly=True)
+            return checked({"recipe": recipe} | given, Options, exactly=True)
         except ValueError as error:
             raise ArtifactError(f"{source}: can't be resumed by this version of lstn ({error!s:.200})") from error
