@@ -198,7 +198,7 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_end(data: str, tmp_path: P
     ("arguments", "says"),
     [
         (("--locs", "none,stm"), "--locs: no localizer is called 'stm'"),
-        (("--locs", ""), "--locs: no localizer is called ''"),
+        (("--locs", ",stn"), "--locs: no localizer is called ''"),
         (("--locs", "stn,stn"), "--locs stn,stn: one is named twice"),
         (("--model", "resnet-19"), "there is no model called 'resnet-19'"),
         (("--data", "folder:nowhere"), "nowhere"),
