@@ -128,8 +128,8 @@ def follow_table(follow: Follow) -> Table:
         for name, each in judged_kinds(follow)
     ]
     note = (
-        f"{follow['images']} images, each turned, scaled and shifted by known amounts. 1: the window moves with the "
-        "object; 0: it ignores the move. The rest is what the window moves otherwise, root mean square."
+        f"{follow['images']} images, each turned, scaled and shifted by known amounts. 1: the crop moves with the "
+        "object; 0: it ignores the move. The rest is what the crop moves otherwise, root mean square."
     )
     return Table("Follow of known moves", ("move", "follow", "95 % interval", "the rest"), tuple(rows), 1, note)
 

@@ -1,8 +1,8 @@
-"""Follow: how much of a known move of the picture a transformer's window follows, without labels. Free of torch.
+"""Follow: how much of a known move of the picture a transformer's crop follows, without labels. Free of torch.
 
 Each picture is turned, scaled and shifted by a known amount, once one way and once the other. theta maps crop to
 picture coordinates, so a transformer that follows perfectly answers M theta to a picture whose content moved by M: the
-window's angle, size and centre change exactly as M says. Follow is the regression slope of that change on the known
+crop's angle, size and centre change exactly as M says. Follow is the regression slope of that change on the known
 one, a vector for shifts:
 
     follow = sum(known * answered) / sum(known * known), each the difference between a move and its opposite
@@ -11,7 +11,7 @@ one, a vector for shifts:
 1 - E|answered - known|^2 / E|known|^2, can't tell that from noise: the localizer's own noise adds to every error, and
 where it exceeds a small move the share is negative. A slope keeps its mean, and the noise is the residual. Opposite
 moves cancel whatever blur or the picture's border do to theta either way. Angles, ratios of sizes and centres don't
-depend on the window's size, so a window that shrinks doesn't follow better or worse.
+depend on the crop's size, so a crop that shrinks doesn't follow better or worse.
 """
 
 import math
@@ -48,7 +48,7 @@ _SMALLEST = 1 / 3
 _STEP = math.sqrt(2)
 """Of sizes, around a circle of 1. Not the golden ratio, which is that of the directions: each would have one size."""
 _WILDEST = 2.0
-"""Largest slope of one picture, either way: a window that collapsed may answer with any. Cut alike on both sides, noise
+"""Largest slope of one picture, either way: a crop that collapsed may answer with any. Cut alike on both sides, noise
 around 0 stays at 0."""
 
 _LEAST_AREA = 1e-9
@@ -147,7 +147,7 @@ def _followed(name: str, content: npt.NDArray[np.float64], answered: Theta, imag
 
 
 def _change(name: str, theta: npt.NDArray[np.float64], image_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """Return how each window differs from the next one, (2 N, 2, 3) -> (N, 1 or 2), in units of `residual`."""
+    """Return how each crop differs from the next one, (2 N, 2, 3) -> (N, 1 or 2), in units of `residual`."""
     height, width = image_hw
     theta = np.where(np.isfinite(theta).all((1, 2), keepdims=True), theta, 0.0)
     if name == "shift":
@@ -161,9 +161,9 @@ def _change(name: str, theta: npt.NDArray[np.float64], image_hw: tuple[int, int]
 
 
 def _angle(theta: npt.NDArray[np.float64], ratio: float) -> npt.NDArray[np.float64]:
-    """Return how each window is turned, (N, 2, 3) -> (N,) degrees: by the nearest rotation, in square pixels.
+    """Return how each crop is turned, (N, 2, 3) -> (N,) degrees: by the nearest rotation, in square pixels.
 
-    Turned on by R, it is turned by exactly the angle of R more, whatever its shear. Mirrored windows too, whose angle
+    Turned on by R, it is turned by exactly the angle of R more, whatever its shear. Mirrored crops too, whose angle
     is that of the nearest reflection.
     """
     a, b, c, d = theta[:, 0, 0], theta[:, 0, 1] * ratio, theta[:, 1, 0] / ratio, theta[:, 1, 1]

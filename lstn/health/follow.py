@@ -1,4 +1,4 @@
-"""Follow as runs and reports say it: how much of a known move of the picture a transformer's window follows."""
+"""Follow as runs and reports say it: how much of a known move of the picture a transformer's crop follows."""
 
 from typing import TypedDict
 
@@ -11,7 +11,7 @@ class Followed(TypedDict):
     value:     0: ignores the move; 1: follows it; noise may take it a little outside
     low, high: 95 % interval over pictures
     residual:  root mean square of what the slope doesn't explain, in one answer: degrees for rotation, per cent of the
-               window's side for scale, pixels of the input for shift
+               crop's side for scale, pixels of the input for shift
     """
 
     value: Finite

@@ -44,7 +44,7 @@ PICTURES = ellipses()
 
 
 def by_moments(turn: float = 1.0, grow: float = 1.0, go: float = 1.0, side: float = 3.0) -> Callable[[Pixels], Theta]:
-    """A localizer that follows these shares of a move, whose window is about `side` times the ellipse's width."""
+    """A localizer that follows these shares of a move, whose crop is about `side` times the ellipse's width."""
 
     def locate(pixels: Pixels) -> Theta:
         light = pixels[..., 0].astype(float)
@@ -83,7 +83,7 @@ def values(found: Follow) -> list[float]:
     return [found[name]["value"] for name in KINDS]  # type: ignore[literal-required]
 
 
-def test_a_constant_window_follows_exactly_nothing() -> None:
+def test_a_constant_crop_follows_exactly_nothing() -> None:
     found = measured(constant)
     assert values(found) == [0.0, 0.0, 0.0]
     assert all(found[name]["residual"] == 0.0 for name in KINDS)  # type: ignore[literal-required]
@@ -93,7 +93,7 @@ def test_a_constant_window_follows_exactly_nothing() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**32 - 1))
-def test_a_window_that_moves_as_the_content_does_follows_exactly_whatever_its_shape(seed: int) -> None:
+def test_a_crop_that_moves_as_the_content_does_follows_exactly_whatever_its_shape(seed: int) -> None:
     """Sheared, mirrored, tiny or huge: the answers are the known moves themselves, times any matrix of each picture."""
     rng = np.random.default_rng(seed)
     any_theta = rng.normal(0, 10 ** rng.uniform(-2, 1), (COUNT, 2, 3))
@@ -107,7 +107,7 @@ def test_a_window_that_moves_as_the_content_does_follows_exactly_whatever_its_sh
     found = MOVED.follow(lambda pixels: np.stack([next(left) for _ in pixels]).astype(np.float32), batch=16)
     assert values(found)[0] == pytest.approx(1, abs=1e-4)
     assert values(found)[1] == pytest.approx(1, abs=1e-3)
-    # A shift of the picture moves every window's centre alike, but float32 knows a far centre less exactly.
+    # A shift of the picture moves every crop's centre alike, but float32 knows a far centre less exactly.
     assert values(found)[2] == pytest.approx(1, abs=1e-3)
 
 
@@ -126,7 +126,7 @@ def test_kinds_are_told_apart(only: int) -> None:
 
 
 @pytest.mark.parametrize("side", [0.3, 1.0, 6.0])
-def test_the_windows_size_is_of_no_account(side: float) -> None:
+def test_the_crops_size_is_of_no_account(side: float) -> None:
     assert values(measured(by_moments(0.5, 0.5, 0.5, side))) == pytest.approx([0.5, 0.5, 0.5], abs=0.01)
 
 
