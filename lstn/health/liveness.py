@@ -65,7 +65,7 @@ class Vitals(TypedDict):
     accuracy:          share of these images that is classified rightly, 0..1
     accuracy_identity: the same with the identity for theta
     accuracy_swapped:  the same with the theta of another image
-    follow:            how much of known moves of an image its window follows; None where too few images or an older
+    follow:            how much of known moves of an image its crop follows; None where too few images or an older
                        lstn didn't measure it
     """
 
@@ -116,7 +116,7 @@ def _verdict(seen: Vitals, contract: Contract, starting: bool) -> tuple[State, s
     if moves and seen["follow"] is not None:
         return (
             "not following",
-            f"of a moved object its window follows {brief(seen['follow'])}, where 1 is all of the move and 0 is none",
+            f"of a moved object its crop follows {brief(seen['follow'])}, where 1 is all of the move and 0 is none",
             "start a new run with more --epochs and a higher --loc-lr-scale; if it stays so, --augment affine trains "
             "the backbone on moved objects instead, and --loc none shows what the transformer is worth",
         )

@@ -35,7 +35,7 @@ SHOWN = 8
 """Of them, how many are drawn, the same ones in every epoch."""
 
 FEWEST_MOVED, MOST_MOVED, SHARE_MOVED = 24, 64, 100
-"""Of them, how many are moved to see what the window follows: a hundredth of the training images, within these bounds.
+"""Of them, how many are moved to see what the crop follows: a hundredth of the training images, within these bounds.
 
 Each goes through the localizer six times, forward, where a training image goes through the whole network forward and
 back.

@@ -41,7 +41,7 @@ def error_table(study: Study) -> Table:
 
 
 def follow_table(study: Study) -> Table:
-    """Return a row for each localizer whose follow was measured: how much of known moves its window follows."""
+    """Return a row for each localizer whose follow was measured: how much of known moves its crop follows."""
     rows = []
     for loc in study.locs:
         found = {name: study.follow(loc, name) for name in UNITS}
@@ -49,7 +49,7 @@ def follow_table(study: Study) -> Table:
         if seeds:
             shown = ["" if each is None else _said(each, seeds) for each in found.values()]
             rows.append((_name(loc), str(seeds), *shown))
-    note = "1: the window moves with the object; 0: it ignores the move. Mean over seeds with its 95 % interval. "
+    note = "1: the crop moves with the object; 0: it ignores the move. Mean over seeds with its 95 % interval. "
     note += "Empty: this theta cannot turn."
     return Table("Follow of known moves of test images", ("localizer", "seeds", *UNITS), tuple(rows), 1, note)
 
