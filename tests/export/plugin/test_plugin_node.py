@@ -17,7 +17,7 @@ from host_kernels import ROOT, torch_answer
 from onnx import TensorProto, helper
 from small_models import SIDE, Exported, ExportOnce, warping_model
 
-from lstn.contract import THETA, Loc
+from lstn.contract import METADATA_KEY, THETA, Loc
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.export.onnx.to_onnx import onnx_from_torch, write_onnx
 from lstn.export.onnx.verify_onnx import verify_onnx
@@ -240,7 +240,10 @@ class TestTheCommand:
         ran = run_lstn("export", "--sampler", "fused")
         assert ran.code == 0
         assert "images against PyTorch" in ran.out
-        assert Path("model.onnx").read_bytes() == fused_stn.path.read_bytes()
+        written, expected = onnx.load("model.onnx"), onnx.load(fused_stn.path)
+        assert written.graph == expected.graph
+        said = {entry.key: entry.value for entry in written.metadata_props}
+        assert said[METADATA_KEY] == fused_stn.contract.to_json()
 
     def test_tensorrt_for_rtx_builds_from_it(self, run_lstn: RunLstn) -> None:
         ran = run_lstn("export", "--sampler", "fused", "--engine", "trt-rtx", "--target", "sm89")
