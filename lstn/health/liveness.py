@@ -58,9 +58,9 @@ class Vitals(TypedDict):
 
     images:            how many
     gradient_share:    norm of the loss's gradient to the localizer over that to all weights, 0..1; None if all are 0
-    spread_px:         root mean square distance of the window's corners from their mean over images, in input pixels
-    displacement_px:   mean distance of the window's corners from the image's, in input pixels
-    moved_px:          mean distance of the window's corners from where they began, in input pixels
+    spread_px:         root mean square distance of the crop's corners from their mean over images, in input pixels
+    displacement_px:   mean distance of the crop's corners from the image's, in input pixels
+    moved_px:          mean distance of the crop's corners from where they began, in input pixels
     outside_share:     share of the output that is sampled outside of the frame, 0..1
     accuracy:          share of these images that is classified rightly, 0..1
     accuracy_identity: the same with the identity for theta
@@ -102,7 +102,7 @@ def _verdict(seen: Vitals, contract: Contract, starting: bool) -> tuple[State, s
     bounded = f"start a new run with a lower --loc-lr-scale{_TIGHTER[contract.theta]}"
     if seen["outside_share"] > MOST_OUTSIDE:
         return "runaway", f"{seen['outside_share']:.0%} of what it samples is outside of the frame", bounded
-    # A window within the frame can't be that far from it, and neither can one of two or three times the frame's size:
+    # A crop within the frame can't be that far from it, and neither can one of two or three times the frame's size:
     # single images have left, whatever the others do.
     if seen["displacement_px"] > math.hypot(*contract.image_hw):
         return "runaway", f"corners are {seen['displacement_px']:.0f} pixels from the image's on average", bounded

@@ -129,7 +129,7 @@ def describe(found: Diagnosis, run: Path) -> list[str]:
     return [
         *lines,
         f"gradient: {reaches}",
-        f"window: {seen['displacement_px']:.2f} px from the image's corners on average, {seen['spread_px']:.2f} px "
+        f"crop: {seen['displacement_px']:.2f} px from the image's corners on average, {seen['spread_px']:.2f} px "
         f"spread over images, {seen['outside_share']:.1%} of it outside of the frame",
         f"accuracy on {seen['images']} validation images: {seen['accuracy']:.1%}; with the identity for theta "
         f"{seen['accuracy_identity']:.1%}, with the theta of another image {seen['accuracy_swapped']:.1%}",

@@ -74,6 +74,6 @@ def _warps(study: Study, images: Sequence[Pixels], outside: Colour) -> str:
         buffer = io.BytesIO()
         sheet.save(buffer, format="png", optimize=True)
         data = base64.b64encode(buffer.getvalue()).decode()
-        what = f"{loc.value}, seed {cell.seed}: test images with the window that theta chose, and what it shows"
+        what = f"{loc.value}, seed {cell.seed}: test images with the quadrilateral that theta chose, and the crop"
         figures.append(figure(f'<img src="data:image/png;base64,{data}" alt="{escape(what)}">', f"{what}."))
     return "".join(figures)
