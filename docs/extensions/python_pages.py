@@ -5,7 +5,7 @@ import inspect
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -75,8 +75,15 @@ def defined(paragraph: list[str]) -> list[str]:
     return found
 
 
+def leave_out_bounds(_app: Sphinx, obj: Any, _bound_method: bool) -> None:
+    """Show `Annotated[str, bounds]` as str in a signature: the bounds are for the readers of files."""
+    if any("Annotated" in repr(hint) for hint in getattr(obj, "__annotations__", {}).values()):
+        obj.__annotations__ = get_type_hints(obj)
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     """Register with Sphinx."""
     app.connect("config-inited", write_page, priority=100)
     app.connect("autodoc-process-docstring", list_fields)
+    app.connect("autodoc-before-process-signature", leave_out_bounds)
     return {"parallel_read_safe": True}
