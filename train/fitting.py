@@ -16,6 +16,7 @@ from lstn.train.loading import ImageBatch
 from lstn.train.optimizer import outside, set_rate
 from lstn.train.options import Options, TrainingPrecision
 from lstn.train.run_state import Run
+from lstn.train.supervision import pose_loss
 from lstn.train.threads import Threads
 from lstn.train.watch.watcher import OnStep
 
@@ -94,12 +95,14 @@ def train_epoch(
     sizes, in_frame = loader.batch_sampler.sizes(), options.recipe.in_frame
     run.model.train()
     seen, loss_sum, right = 0, 0.0, 0.0
-    for index, (size, (pixels, labels)) in enumerate(threads.over(zip(sizes, loader, strict=True))):
+    for index, (size, (pixels, labels, poses)) in enumerate(threads.over(zip(sizes, loader, strict=True))):
         set_rate(run.optimizer, options.recipe, number - 1 + (index + 0.5) / len(sizes), options.epochs)
         pixels, labels = pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
         logits, theta = network(pixels)
         entropy = F.cross_entropy(logits.float(), labels)
         loss = entropy + in_frame * outside(theta) if in_frame and theta is not None else entropy
+        if options.supervise and theta is not None:
+            loss = loss + options.supervise * pose_loss(theta, poses.to(device, non_blocking=True), size, world)
         # Shares may differ by an image: each counts by what it holds, so that the mean over processes is the batch's.
         counts = len(labels) / (1 if world.shared(size) else world.size)
         hits = (logits.argmax(1) == labels).double().sum() * (counts / len(labels))

@@ -1,6 +1,6 @@
 """A split of images -> batches of tensors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -12,29 +12,32 @@ from torch.utils.data import DataLoader, Dataset
 from lstn.data.checking import KEPT_BYTES
 from lstn.data.dataset import Split
 from lstn.data.folders import FolderSplit
+from lstn.data.poses import pose_of
 from lstn.errors import LstnError, TrainingError
 from lstn.images import Pixels
 from lstn.train.augment import Augmentation
 from lstn.train.distributed import ALONE, Shares, World
 
-ImageBatch = tuple[Tensor, Tensor]
-"""pixels (N, H, W, 3) uint8, labels (N,) int64."""
+ImageBatch = tuple[Tensor, Tensor, Tensor]
+"""pixels (N, H, W, 3) uint8, labels (N,) int64, true poses (N, 2, 3) float32, not a number where they are not known."""
 
 
 class Images(Dataset[ImageBatch]):
     """A split for torch's loader: read once and held in memory, if it is small and not drawn anew for every epoch.
 
     augment: what happens to the images on their way into a batch
+    posed:   ask the split for the true poses of its objects; else none is known
     """
 
-    def __init__(self, split: Split, augment: Augmentation | None = None) -> None:
+    def __init__(self, split: Split, augment: Augmentation | None = None, *, posed: bool = False) -> None:
         self._split = split
+        self._posed = posed
         self._augment = None if augment is None or augment.idle else augment
         self._epoch = 0
         self._kept: ImageBatch | None = None
         drawn = split.redrawn(1) is not split
         if not drawn and len(split) * split[0][0].nbytes <= KEPT_BYTES:
-            self._kept = _read_all(split)
+            self._kept = *_read_all(split), self._poses(range(len(split)))
 
     def at(self, epoch: int) -> "Images":
         """Return the images as training sees them in `epoch`. What is held in memory is shared."""
@@ -52,8 +55,8 @@ class Images(Dataset[ImageBatch]):
         return len(self._split)
 
     def __getitem__(self, index: int) -> ImageBatch:
-        pixels, labels = self._batch([index])
-        return pixels[0], labels[0]
+        pixels, labels, poses = self._batch([index])
+        return pixels[0], labels[0], poses[0]
 
     def __getitems__(self, indices: list[int]) -> ImageBatch | LstnError:
         """Return the batch of these images. An error is returned too: torch would bring it back with a traceback."""
@@ -65,9 +68,20 @@ class Images(Dataset[ImageBatch]):
     def _batch(self, indices: list[int]) -> ImageBatch:
         if self._kept is None:
             pixels, labels = _stack([self._split[index] for index in indices])
+            poses = self._poses(indices)
         else:
-            pixels, labels = (kept[indices] for kept in self._kept)
-        return (pixels if self._augment is None else self._augment(pixels, indices, self._epoch)), labels
+            pixels, labels, poses = (kept[indices] for kept in self._kept)
+        if self._augment is not None:
+            pixels, poses = self._augment(pixels, poses, indices, self._epoch)
+        return pixels, labels, poses
+
+    def _poses(self, indices: Sequence[int]) -> Tensor:
+        """The true poses of these images, (N, 2, 3)."""
+        found = torch.full((len(indices), 2, 3), torch.nan)
+        for place, index in enumerate(indices if self._posed else ()):
+            if (pose := pose_of(self._split, index)) is not None:
+                found[place] = torch.from_numpy(pose.theta)
+        return found
 
 
 class Loader(DataLoader[ImageBatch]):
@@ -127,7 +141,7 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _read_all(split: Split) -> ImageBatch:
+def _read_all(split: Split) -> tuple[Tensor, Tensor]:
     if isinstance(split, FolderSplit) and split.pixels is not None:
         return torch.from_numpy(split.pixels), torch.tensor([label for _, label in split.files])
     first, _ = split[0]
@@ -143,6 +157,6 @@ def _read_all(split: Split) -> ImageBatch:
     return torch.from_numpy(pixels), torch.from_numpy(labels)
 
 
-def _stack(rows: list[tuple[Pixels, int]]) -> ImageBatch:
+def _stack(rows: list[tuple[Pixels, int]]) -> tuple[Tensor, Tensor]:
     pixels, labels = zip(*rows, strict=True)
     return torch.from_numpy(np.stack(pixels)), torch.tensor(labels)

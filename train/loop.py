@@ -63,7 +63,7 @@ def train_epochs(going: Prepared, watcher: Watcher) -> None:
     watcher.started(_outlook(going))
     threads = threads_here(at.device, run.threads)
     augment = Augmentation(options.augment, image_hw=run.contract.image_hw, mirrors=data.mirrors, seed=options.seed)
-    train, val = Images(data.train, augment), Images(data.val)
+    train, val = Images(data.train, augment, posed=options.supervise > 0), Images(data.val)
     while len(run.history) < options.epochs and run.flat_epochs < options.recipe.patience:
         row = _epoch(going, train, val, threads, watcher.step)
         run.history.append(row)

@@ -37,6 +37,7 @@ LIVE = Vitals(
     accuracy_identity=0.4,
     accuracy_swapped=0.45,
     follow=following(0.62, 0.71, 0.93),
+    pose=None,
 )
 
 
@@ -180,6 +181,7 @@ def test_metrics_of_an_older_lstn_are_read(tmp_path: Path) -> None:
     old = row(1, 0.5)
     del old["transformer"]["moved_px"]
     del old["transformer"]["follow"]
+    del old["transformer"]["pose"]
     found = diagnose(written(tmp_path / "run", old))
     assert found.transformer == row(1, 0.5)["transformer"] | {"follow": None}
     assert not [line for line in describe(found, tmp_path) if "follow" in line or "None" in line]

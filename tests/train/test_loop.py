@@ -124,7 +124,7 @@ def test_a_step_is_penalised_as_by_hand(data: str, folder: Path, monkeypatch: py
     contract = load_checkpoint(folder / CHECKPOINT).contract
     torch.manual_seed(0)
     model = Classifier(contract)
-    pixels, labels = next(iter(batches(Images(opened.train), batch_size=48, workers=0, shuffle_seed=1, device=CPU)))
+    pixels, labels, _ = next(iter(batches(Images(opened.train), batch_size=48, workers=0, shuffle_seed=1, device=CPU)))
     logits, theta = model.train()(pixels)
     corners = torch.cat([theta @ torch.tensor([x, y, 1.0]) for x in (-1.0, 1.0) for y in (-1.0, 1.0)])
     squared_distance = (corners - corners.clamp(-1, 1)).square().sum(1)
@@ -221,7 +221,7 @@ def test_batches_cover_every_image_once_and_repeat_by_seed(data: str) -> None:
 
     def order(seed: int | None) -> list[bytes]:
         loader = batches(images, batch_size=7, workers=0, shuffle_seed=seed, device=CPU)
-        return [image.numpy().tobytes() for pixels, _ in loader for image in pixels]
+        return [image.numpy().tobytes() for pixels, _, _ in loader for image in pixels]
 
     assert order(3) == order(3) != order(4)
     assert sorted(order(3)) == sorted(order(None))
@@ -231,7 +231,7 @@ def test_batches_cover_every_image_once_and_repeat_by_seed(data: str) -> None:
 def test_a_last_batch_of_one_is_left_out_of_training_only(data: str) -> None:
     images = Images(open_data(data, image_hw=(32, 32)).train)
     sizes = {
-        seed: [len(labels) for _, labels in batches(images, batch_size=47, workers=0, shuffle_seed=seed, device=CPU)]
+        seed: [len(labels) for _, labels, _ in batches(images, batch_size=47, workers=0, shuffle_seed=seed, device=CPU)]
         for seed in (0, None)
     }
     assert sizes == {0: [47], None: [47, 1]}
