@@ -1,6 +1,7 @@
 """Boxes of objects in image files, as tables name them: ROOT/boxes.csv, or GTSRB's own GT-*.csv in class folders."""
 
 import math
+import os
 import unicodedata
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -75,7 +76,7 @@ def _inside(box: Box, width: int, height: int) -> bool:
 
 def tables_of(root: Path, files: Sequence[Path]) -> list[Path]:
     """Return the tables of boxes for these image files: ROOT/boxes.csv; or else GT-*.csv beside them."""
-    if (root / BOXES).exists():
+    if os.path.lexists(root / BOXES):  # a lost link too, which is for the reader to refuse
         return [root / BOXES]
     return [table for folder in sorted({file.parent for file in files}) for table in sorted(folder.glob(_GTSRB))]
 
