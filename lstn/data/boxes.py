@@ -76,7 +76,8 @@ def _inside(box: Box, width: int, height: int) -> bool:
 
 def tables_of(root: Path, files: Sequence[Path]) -> list[Path]:
     """Return the tables of boxes for these image files: ROOT/boxes.csv; or else GT-*.csv beside them."""
-    if os.path.lexists(root / BOXES):  # a lost link too, which is for the reader to refuse
+    # A folder of that name is a class. A lost link counts, and is for the reader to refuse.
+    if os.path.lexists(root / BOXES) and not (root / BOXES).is_dir():
         return [root / BOXES]
     return [table for folder in sorted({file.parent for file in files}) for table in sorted(folder.glob(_GTSRB))]
 

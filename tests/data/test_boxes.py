@@ -201,10 +201,6 @@ def test_a_huge_table_is_refused_before_it_is_read(root: Path, monkeypatch: pyte
         opened(root)
 
 
-def a_folder(path: Path) -> None:
-    path.mkdir()
-
-
 def a_pipe(path: Path) -> None:
     os.mkfifo(path)
 
@@ -213,7 +209,7 @@ def a_lost_link(path: Path) -> None:
     path.symlink_to("nowhere")
 
 
-@pytest.mark.parametrize("make", [a_folder, a_pipe, a_lost_link])
+@pytest.mark.parametrize("make", [a_pipe, a_lost_link])
 def test_what_is_no_file_is_refused_and_not_waited_for(root: Path, make: Callable[[Path], None]) -> None:
     make(root / "boxes.csv")
     with pytest.raises(DataError, match=r"boxes\.csv: not a regular file"):
