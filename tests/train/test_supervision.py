@@ -6,15 +6,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from boxed_spots import boxed_copy
+from command import RunLstn
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from short_runs import assert_same_weights, options, run, weights_of, without_time
 
-from lstn.contract import Loc, ThetaForm
+from lstn.contract import Contract, Loc, ThetaForm
 from lstn.data.dataset import open_data
 from lstn.data.poses import pose_from_box
 from lstn.errors import ArtifactError, UsageError
+from lstn.nn.classifier import Classifier
 from lstn.train.distributed import World
+from lstn.train.fit_model import fit as fit_model
 from lstn.train.loading import Images
 from lstn.train.options import Options
 from lstn.train.supervision import check_posed, check_supervise, corner_squares, pose_loss
@@ -95,15 +99,8 @@ def test_a_set_without_poses_is_refused_before_anything_is_trained(data: str, tm
 
 
 @pytest.fixture
-def boxed(data: str) -> str:
-    """The spots, with a box for each second training image: the brightest pixel's surroundings."""
-    root = Path(data.removeprefix("folder:"))
-    rows = ["path,x1,y1,x2,y2,degrees"]
-    for index, (path, _) in enumerate(open_data(data, image_hw=(32, 32)).train.files):  # type: ignore[attr-defined]
-        if index % 2 == 0:
-            rows.append(f"{path.relative_to(root).as_posix()},{4 + index % 5},6,{20 + index % 5},24,{index}")
-    (root / "boxes.csv").write_text("\n".join(rows) + "\n")
-    return data
+def boxed(data: str, tmp_path: Path) -> str:
+    return boxed_copy(data, tmp_path / "boxed")
 
 
 def test_boxes_reach_the_batches(boxed: str) -> None:
@@ -140,9 +137,6 @@ def test_supervision_draws_theta_to_the_pose(tmp_path: Path, form: ThetaForm) ->
     """Digits, of which the pose is known: after a few steps theta is nearer to it than before, in every form."""
     split = open_data("digits", image_hw=(32, 32)).train
     torch.manual_seed(0)
-    from lstn.contract import Contract
-    from lstn.nn.classifier import Classifier
-
     model = Classifier(Contract(Loc.STN, "cnn", (32, 32), tuple("0123456789"), theta=form)).train()
     pixels, _, poses = Images(split, posed=True).__getitems__(list(range(32)))
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
@@ -163,3 +157,34 @@ def test_old_options_have_no_supervision() -> None:
     text = given.to_json().replace(', "supervise": 0.0', "").replace('"supervise": 0.0, ', "")
     assert "supervise" not in text
     assert Options.from_json(text, source="old") == given
+
+
+REFUSED = {
+    "negative": (("--supervise", "-1"), "--supervise"),
+    "infinite": (("--supervise", "inf"), "--supervise inf is not a weight"),
+    "no number": (("--supervise", "nan"), "--supervise nan is not a weight"),
+    "no localizer": (("--supervise", "1", "--loc", "none"), "a run of loc none trains no localizer"),
+    "a control": (("--supervise", "1", "--loc", "dead"), "a run of loc dead trains no localizer"),
+    "no poses": (("--supervise", "1"), "--supervise needs true poses"),
+}
+
+
+@pytest.mark.parametrize(("given", "says"), REFUSED.values(), ids=REFUSED)
+def test_the_command_refuses_it_in_one_line(
+    run_lstn: RunLstn, data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: tuple[str, ...], says: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    ran = run_lstn("train", "--data", data, "--model", "cnn", "--image-size", "32", *given)
+    assert ran.code == 2
+    assert says in ran.err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_program_trains_its_own_network_on_boxes(boxed: str, tmp_path: Path) -> None:
+    labels = open_data(boxed, image_hw=(32, 32)).labels
+    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 32 * 32, len(labels)))
+    model = Classifier.around(network, labels=labels, image_hw=(32, 32))
+    result = fit_model(model, boxed, tmp_path / "own", epochs=1, supervise=0.5)
+    assert len(result.history) == 1
+    with pytest.raises(UsageError, match="not a weight"):
+        fit_model(model, boxed, tmp_path / "wrong", epochs=1, supervise=-1.0)
