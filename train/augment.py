@@ -1,6 +1,6 @@
 """Training images changed at random, through torchvision: the same change for one seed, epoch and image, always."""
 
-from typing import Any, Literal, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -72,17 +72,25 @@ class Augmentation:
         return changed.permute(1, 2, 0), whole
 
 
-class _Mirrored(v2.RandomHorizontalFlip):
-    """torchvision's, which decides before it asks for parameters."""
+class _Step(Protocol):
+    """A transform of torchvision: draws its parameters, and changes an image (3, H, W) by them."""
 
-    def make_params(self, flat_inputs: list[Any]) -> dict[str, Any]:
-        return {"mirrored": bool(torch.rand(1) < self.p)}
+    def make_params(self, flat_inputs: list[Any], /) -> dict[str, Any]: ...
 
-    def transform(self, inpt: Any, params: dict[str, Any]) -> Any:
-        return super().transform(inpt, params) if params["mirrored"] else inpt
+    def transform(self, inpt: Any, params: dict[str, Any], /) -> Any: ...
 
 
-def _steps(kind: Augment, image_hw: tuple[int, int], mirrors: bool) -> tuple[v2.Transform, ...]:
+class _Mirrored:
+    """torchvision's RandomHorizontalFlip, which has no parameters to look at."""
+
+    def make_params(self, flat_inputs: list[Any], /) -> dict[str, Any]:
+        return {"mirrored": bool(torch.rand(1) < 0.5)}
+
+    def transform(self, inpt: Any, params: dict[str, Any], /) -> Any:
+        return inpt.flip(-1) if params["mirrored"] else inpt
+
+
+def _steps(kind: Augment, image_hw: tuple[int, int], mirrors: bool) -> tuple[_Step, ...]:
     """(3, H, W) uint8 -> (3, H, W) uint8, each."""
     if kind == "none":
         return ()
@@ -94,7 +102,7 @@ def _steps(kind: Augment, image_hw: tuple[int, int], mirrors: bool) -> tuple[v2.
     return (crop, _Mirrored()) if mirrors else (crop,)
 
 
-def _move(step: v2.Transform, params: dict[str, Any], image_hw: tuple[int, int]) -> Move:
+def _move(step: _Step, params: dict[str, Any], image_hw: tuple[int, int]) -> Move:
     """Return where a step takes a point (x, y, 1) of the image, in pixels.
 
     torchvision can move points itself (KeyPoints), but not yet into a reflected border, and by whole pixels' centres

@@ -65,8 +65,8 @@ def pose_error(theta: Theta, poses: Theta, labels: Sequence[int], image_hw: tupl
     return PoseError(
         images=int(known.sum()),
         rotation_deg=_residual_rotation(answered, true, np.asarray(labels)[known], image_hw[1] / image_hw[0]),
-        centre_px=_bounded(np.median(away)),
-        centre_share=_bounded(np.median(away / sides)),
+        centre_px=_bounded(float(np.median(away))),
+        centre_share=_bounded(float(np.median(away / sides))),
         overlap=float(np.mean([_overlap(crop, pose) for crop, pose in zip(answered, true, strict=True)])),
     )
 
@@ -119,5 +119,5 @@ def _area(polygon: npt.NDArray[np.float64]) -> float:
     return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
 
 
-def _bounded(value: np.floating[npt.NBitBase]) -> float:
-    return float(min(np.nan_to_num(value, nan=_BEYOND), _BEYOND))
+def _bounded(value: float) -> float:
+    return min(value, _BEYOND) if np.isfinite(value) else _BEYOND

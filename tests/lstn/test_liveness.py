@@ -18,6 +18,7 @@ from lstn.errors import ArtifactError
 from lstn.health.follow import Follow, Followed
 from lstn.health.liveness import STARTING_STEPS, Health, Vitals
 from lstn.health.liveness import judged as judged_for
+from lstn.health.pose_error import PoseError
 from lstn.health.run_health import describe, diagnose
 
 
@@ -174,6 +175,15 @@ def test_the_doctor_tells_since_when_and_what_the_checkpoint_is(tmp_path: Path, 
     told = json.loads(run_lstn("doctor", run / "metrics.jsonl", "--format", "json").out)
     assert told["transformer"]["state"] == "dead"
     assert told["since"] == 4
+
+
+def test_crops_are_compared_with_true_poses_where_they_are_known(tmp_path: Path) -> None:
+    pose = PoseError(images=30, rotation_deg=4.25, centre_px=1.5, centre_share=0.0625, overlap=0.8125)
+    run = written(tmp_path / "run", row(3, 0.9, pose=pose))
+    (line,) = [each for each in describe(diagnose(run), run) if "true poses" in each]
+    assert line == (
+        "crops against 30 true poses: turned by 4.2°, 1.5 px (6.2% of the object's side) off centre, overlap 0.81"
+    )
 
 
 def test_metrics_of_an_older_lstn_are_read(tmp_path: Path) -> None:
