@@ -88,6 +88,10 @@ def train(
     ] = At.INPUT,
     in_frame: InFrame = None,
     equivariance: Equivariance = None,
+    supervise: Annotated[
+        float,
+        typer.Option(min=0, help="Weight of the distance between theta and the true pose, where a set knows it."),
+    ] = 0.0,
     epochs: Annotated[
         int | None,
         typer.Option(min=1, help="Train at most this many epochs.", show_default="25; 5 of the embedded digits"),
@@ -144,6 +148,7 @@ def train(
                 epochs=epochs,
                 precision=precision,
                 seed=seed,
+                supervise=supervise,
             )
             options, folder = _placed(options, name, resume, _typed(context))
         _fit(options, folder, world, where, workers, resume=bool(resume), compiled=compile_backbone, board=tensorboard)

@@ -16,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageChops
 
+from lstn.data.poses import Pose, pose_from_box
 from lstn.images import Pixels
 
 DIGIT_LABELS = tuple("0123456789")
@@ -76,16 +77,21 @@ class Digits:
 
     def __getitem__(self, index: int) -> tuple[Pixels, int]:
         number = _PART[self.split][index]
-        rng = np.random.default_rng([self.seed, number, self.epoch])
-        return draw(number, self.image_hw, rng), int(_load()[1][number])
+        return draw(number, self.image_hw, self._rng(number)), int(_load()[1][number])
+
+    def pose(self, index: int) -> Pose:
+        """Where the digit's 20 x 20 box is."""
+        centre, side, angle = _posed(self.image_hw, self._rng(_PART[self.split][index]))
+        return pose_from_box(centre, (side, side), -np.rad2deg(angle), self.image_hw)
+
+    def _rng(self, number: int) -> np.random.Generator:
+        return np.random.default_rng([self.seed, number, self.epoch])
 
 
 def draw(number: int, image_hw: tuple[int, int], rng: np.random.Generator) -> Pixels:
     """Draw digit `number` with a random pose among clutter, (H, W, 3) uint8 RGB."""
     rasters, _ = _load()
-    angle = np.deg2rad(rng.uniform(-ROTATION_DEG, ROTATION_DEG))
-    side = min(image_hw) * _DIGIT_SIDE * rng.uniform(*SCALE)
-    centre = _place(image_hw, rng, SHIFT)
+    centre, side, angle = _posed(image_hw, rng)
     canvas = _paste(rasters[number], image_hw, centre, side, angle)
     for other in rng.integers(len(rasters), size=_CLUTTER):
         top, left = rng.integers(RASTER - _CLUTTER_CELLS + 1, size=2)
@@ -101,6 +107,13 @@ def unpack(packed: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
     return np.stack([packed >> 4, packed & 15], axis=-1).reshape(*packed.shape[:2], -1)
 
 
+def _posed(image_hw: tuple[int, int], rng: np.random.Generator) -> tuple[tuple[float, float], float, float]:
+    """The first that is drawn of an image: the digit's centre (x, y) and side in pixels, and its clockwise turn."""
+    angle = np.deg2rad(rng.uniform(-ROTATION_DEG, ROTATION_DEG))
+    side = min(image_hw) * _DIGIT_SIDE * rng.uniform(*SCALE)
+    return _place(image_hw, rng, SHIFT), side, angle
+
+
 def _place(image_hw: tuple[int, int], rng: np.random.Generator, shift: float) -> tuple[float, float]:
     """A centre (x, y) in pixels, at most `shift` of the canvas away from its middle."""
     height, width = image_hw
@@ -110,7 +123,7 @@ def _place(image_hw: tuple[int, int], rng: np.random.Generator, shift: float) ->
 def _paste(
     raster: npt.NDArray[np.uint8], image_hw: tuple[int, int], centre: tuple[float, float], side: float, angle: float
 ) -> Image.Image:
-    """Draw a square raster of gray levels 0..15 on black: `side` pixels wide, turned by `angle`, around `centre`."""
+    """Draw a square raster of gray levels 0..15 on black, `side` pixels wide, turned clockwise around `centre`."""
     cells = raster.shape[0]
     padded = np.zeros((cells + 4, cells + 4), np.uint8)
     padded[2:-2, 2:-2] = raster * np.uint8(17)

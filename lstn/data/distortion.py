@@ -9,6 +9,7 @@ with pixel centres at halves.
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache
 from typing import TypeAlias
 
@@ -24,6 +25,32 @@ Points: TypeAlias = npt.NDArray[np.float64]
 Distortion: TypeAlias = Callable[[Gray, Gray, np.random.Generator], Gray]
 """A digit (28, 28), all digits of its split (N, 28, 28), and what decides -> the canvas."""
 
+
+@dataclass(frozen=True, slots=True)
+class Placement:
+    """Where the square frame of a digit lies on a square canvas.
+
+    side:    of the canvas, in pixels
+    degrees: how far the frame is turned counter-clockwise around the canvas' middle
+    scale:   how many times as large it is then
+    shift:   by how many pixels (x, y) it is moved then
+    """
+
+    side: int
+    degrees: float = 0.0
+    scale: float = 1.0
+    shift: tuple[float, float] = (0.0, 0.0)
+
+    def on_canvas(self, points: Points, frame_side: int) -> Points:
+        """Return where points (..., 2) of a frame of this side lie on the canvas, (..., 2)."""
+        turned = (points - frame_side / 2) @ _turn(-self.degrees).T * self.scale
+        placed: Points = turned + self.side / 2 + np.asarray(self.shift)
+        return placed
+
+
+Placing: TypeAlias = Callable[[int, np.random.Generator], Placement]
+"""The side of a digit's frame, and what decides -> where the digit lies: the first that a distortion draws."""
+
 R_DEG = 90.0
 RTS_DEG, RTS_SCALE, RTS_SIDE = 45.0, (0.7, 1.2), 42
 WARP_SCALE = (0.75, 1.0)
@@ -34,7 +61,12 @@ CLUTTER_SIDE, PATCHES, PATCH_SIDE = 60, 6, 6
 
 def rotate(digit: Gray, _others: Gray, rng: np.random.Generator) -> Gray:
     """R: turned around the middle by up to 90 degrees either way, uniformly; (28, 28)."""
-    return similar(digit, len(digit), degrees=rng.uniform(-R_DEG, R_DEG))
+    return similar(digit, place_rotated(len(digit), rng))
+
+
+def place_rotated(side: int, rng: np.random.Generator) -> Placement:
+    """Return how R places a digit."""
+    return Placement(side, degrees=rng.uniform(-R_DEG, R_DEG))
 
 
 def rotate_scale_translate(digit: Gray, _others: Gray, rng: np.random.Generator) -> Gray:
@@ -43,14 +75,15 @@ def rotate_scale_translate(digit: Gray, _others: Gray, rng: np.random.Generator)
     Decided here: the three are uniform, and the digit's 28 x 28 frame, before it is turned and scaled, stays on the
     canvas.
     """
-    room = (RTS_SIDE - len(digit)) / 2
-    return similar(
-        digit,
-        RTS_SIDE,
-        degrees=rng.uniform(-RTS_DEG, RTS_DEG),
-        scale=rng.uniform(*RTS_SCALE),
-        shift=rng.uniform(-room, room, 2),
-    )
+    return similar(digit, place_rts(len(digit), rng))
+
+
+def place_rts(side: int, rng: np.random.Generator) -> Placement:
+    """Return how RTS places a digit."""
+    room = (RTS_SIDE - side) / 2
+    degrees, scale = rng.uniform(-RTS_DEG, RTS_DEG), rng.uniform(*RTS_SCALE)
+    x, y = rng.uniform(-room, room, 2).tolist()
+    return Placement(RTS_SIDE, degrees, scale, (x, y))
 
 
 def project(digit: Gray, _others: Gray, rng: np.random.Generator) -> Gray:
@@ -89,7 +122,7 @@ def clutter(digit: Gray, others: Gray, rng: np.random.Generator) -> Gray:
     """
     side = len(digit)
     canvas = np.zeros((CLUTTER_SIDE, CLUTTER_SIDE), np.uint8)
-    top, left = rng.integers(CLUTTER_SIDE - side + 1, size=2)
+    top, left = _clutter_corner(side, rng)
     canvas[top : top + side, left : left + side] = digit
     sources = rng.integers(len(others), size=PATCHES)
     within = rng.integers(side - PATCH_SIDE + 1, size=(PATCHES, 2))
@@ -101,6 +134,19 @@ def clutter(digit: Gray, others: Gray, rng: np.random.Generator) -> Gray:
     return canvas
 
 
+def place_cluttered(side: int, rng: np.random.Generator) -> Placement:
+    """Return where the cluttered set places a digit."""
+    top, left = _clutter_corner(side, rng)
+    room = (CLUTTER_SIDE - side) / 2
+    return Placement(CLUTTER_SIDE, shift=(left - room, top - room))
+
+
+def _clutter_corner(side: int, rng: np.random.Generator) -> tuple[int, int]:
+    """Top and left of a digit among clutter."""
+    top, left = rng.integers(CLUTTER_SIDE - side + 1, size=2).tolist()
+    return top, left
+
+
 DISTORTIONS: dict[str, Distortion] = {
     "r": rotate,
     "rts": rotate_scale_translate,
@@ -110,20 +156,22 @@ DISTORTIONS: dict[str, Distortion] = {
 }
 """What stands behind `mnist-` -> how it is drawn. The order is part of the seeds: add at the end."""
 
+PLACEMENTS: dict[str, Placing] = {"r": place_rotated, "rts": place_rts, "cluttered": place_cluttered}
+"""Those of them that leave a digit's shape as it is. No affine crop undoes the others."""
 
-def similar(
-    image: Gray,
-    side: int,
-    *,
-    degrees: float = 0.0,
-    scale: float = 1.0,
-    shift: npt.ArrayLike = (0.0, 0.0),
-) -> Gray:
-    """Draw a square image on a canvas of `side`: turned counter-clockwise and scaled around the canvas' middle, then
-    shifted by (x, y) pixels."""
+
+def similar(image: Gray, at: Placement) -> Gray:
+    """Draw a square image on a canvas, where the placement says."""
+    turn = _turn(at.degrees) / at.scale
+    points = (pixel_centres(at.side) - at.side / 2 - np.asarray(at.shift)) @ turn.T
+    return sample(image, points + len(image) / 2)
+
+
+def _turn(degrees: float) -> Points:
+    """From what is turned counter-clockwise by so much to what it was, (2, 2)."""
     angle = np.deg2rad(degrees)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) / scale  # y points down
-    return sample(image, (pixel_centres(side) - side / 2 - np.asarray(shift)) @ turn.T + len(image) / 2)
+    turn: Points = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])  # y points down
+    return turn
 
 
 def bend(image: Gray, moved: Points, *, scale: float = 1.0) -> Gray:

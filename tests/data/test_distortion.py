@@ -7,7 +7,7 @@ from scipy.interpolate import RBFInterpolator
 from scipy.ndimage import map_coordinates
 
 from lstn.data import distortion
-from lstn.data.distortion import DISTORTIONS, bend, homography, sample, similar
+from lstn.data.distortion import DISTORTIONS, Placement, bend, homography, sample, similar
 
 RNG = np.random.default_rng(7)
 DIGIT = np.pad(RNG.integers(0, 256, (20, 20)), 4).astype(np.uint8)
@@ -20,14 +20,14 @@ def levels(a: npt.NDArray[np.uint8], b: npt.NDArray[np.uint8]) -> int:
 
 @pytest.mark.parametrize("quarters", [-1, 0, 1, 2, 3])
 def test_quarter_turns_are_those_of_numpy(quarters: int) -> None:
-    assert levels(similar(DIGIT, 28, degrees=90 * quarters), np.rot90(DIGIT, quarters)) == 0
+    assert levels(similar(DIGIT, Placement(28, degrees=90 * quarters)), np.rot90(DIGIT, quarters)) == 0
 
 
 def test_whole_pixel_shifts_and_doubling_move_pixels_unchanged() -> None:
-    canvas = similar(DIGIT, 42, shift=(5, -3))
+    canvas = similar(DIGIT, Placement(42, shift=(5, -3)))
     assert levels(canvas[4:32, 12:40], DIGIT) == 0
     assert canvas.sum() == DIGIT.sum()
-    halved = similar(np.kron(DIGIT, np.ones((2, 2), np.uint8)), 28, scale=0.5)
+    halved = similar(np.kron(DIGIT, np.ones((2, 2), np.uint8)), Placement(28, scale=0.5))
     assert levels(halved, DIGIT) == 0
 
 

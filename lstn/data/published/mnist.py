@@ -14,7 +14,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lstn.data.distortion import CLUTTER_SIDE, DISTORTIONS, RTS_SIDE, Distortion
+from lstn.data.distortion import CLUTTER_SIDE, DISTORTIONS, PLACEMENTS, RTS_SIDE, Distortion, Placement
+from lstn.data.poses import Pose, pose_from_box
 from lstn.data.published.published_files import Published, require_files
 from lstn.data.splits import DataSet, SplitName
 from lstn.errors import DataError
@@ -43,6 +44,9 @@ MNIST_FILES = tuple(
 )
 
 _SIDE = 28
+_BOX = 20
+"""Side of the box that each digit fitted, before it was placed in its frame by its centre of mass."""
+
 _MAX_IMAGES = 100_000
 _VAL_SHARE = 6
 """Of the training file's images the last sixth, 10,000, is for validation, as is the custom."""
@@ -89,12 +93,21 @@ class MnistSplit:
             image = image.resize((self.image_hw[1], self.image_hw[0]), Image.Resampling.BILINEAR)
         return np.asarray(image.convert("RGB")), int(self._labels[number])
 
+    def pose(self, index: int) -> Pose | None:
+        """Where the box is that the digit fits; None where the digit is not only placed but warped."""
+        number = range(len(self))[index]
+        if not self.distortion:
+            return _boxed(self._images[number], Placement(_SIDE))
+        place = PLACEMENTS.get(self.distortion)
+        return None if place is None else _boxed(self._images[number], place(_SIDE, self._rng(number)))
+
     def _distorted(self, draw: Distortion, number: int) -> _Gray:
+        return draw(self._images[number], self._images, self._rng(number))
+
+    def _rng(self, number: int) -> np.random.Generator:
         part = ("train", "val", "test").index(self.split)
         kind = tuple(DISTORTIONS).index(self.distortion)
-        return draw(
-            self._images[number], self._images, np.random.default_rng([self.seed, number, self.epoch, part, kind])
-        )
+        return np.random.default_rng([self.seed, number, self.epoch, part, kind])
 
     @property
     def fingerprint(self) -> str:
@@ -138,6 +151,14 @@ def open_mnist_files(root: Path) -> tuple[tuple[_Gray, _Gray], tuple[_Gray, _Gra
     """
     require_files("mnist", MNIST_FILES, root)
     return _load(root, "train"), _load(root, "t10k")
+
+
+def _boxed(digit: _Gray, at: Placement) -> Pose:
+    """Return the pose of the box around the middle of a digit's ink (28, 28)."""
+    rows, columns = (np.flatnonzero(digit.any(axis)) for axis in (1, 0))
+    middle = [(line[0] + line[-1] + 1) / 2 if len(line) else _SIDE / 2 for line in (columns, rows)]
+    x, y = at.on_canvas(np.array(middle), _SIDE).tolist()
+    return pose_from_box((x, y), (_BOX * at.scale, _BOX * at.scale), at.degrees, (at.side, at.side))
 
 
 @lru_cache(maxsize=4)
