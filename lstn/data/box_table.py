@@ -78,7 +78,8 @@ def read_table(path: Path) -> BoxTable:
                 rows.append(_row(names, values, f"{path}, row {reader.line_num}"))
     except csv.Error as error:
         raise DataError(
-            f"{path}, row {reader.line_num}: not a row of a .csv file ({error})", hint="repair the row, or save it anew"
+            f"{path}, row {reader.line_num}: not a row of a .csv file ({error})",
+            hint="repair the row, or save the table again",
         ) from error
     return BoxTable(tuple(rows))
 
