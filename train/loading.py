@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -17,24 +17,49 @@ from lstn.errors import LstnError, TrainingError
 from lstn.images import Pixels
 from lstn.train.augment import Augmentation
 from lstn.train.distributed import ALONE, Shares, World
+from lstn.train.equivariance import Moves
 
-ImageBatch = tuple[Tensor, Tensor, Tensor]
-"""pixels (N, H, W, 3) uint8, labels (N,) int64, true poses (N, 2, 3) float32, not a number where they are not known."""
+
+class ImageBatch(NamedTuple):
+    """A batch, or a single image without the first axis.
+
+    pixels: (N, H, W, 3) uint8
+    labels: (N,) int64
+    moves:  (N, 2, 3) float32, where they are drawn (`lstn.train.equivariance`)
+    poses:  (N, 2, 3) float32, where they are asked for; not a number of images whose pose is not known
+    """
+
+    pixels: Tensor
+    labels: Tensor
+    moves: Tensor | None = None
+    poses: Tensor | None = None
+
+    def to(self, device: torch.device) -> "ImageBatch":
+        """Return the batch on another device."""
+        pixels, labels = (each.to(device, non_blocking=True) for each in (self.pixels, self.labels))
+        moves, poses = (
+            None if each is None else each.to(device, non_blocking=True) for each in (self.moves, self.poses)
+        )
+        return ImageBatch(pixels, labels, moves, poses)
 
 
 class Images(Dataset[ImageBatch]):
     """A split for torch's loader: read once and held in memory, if it is small and not drawn anew for every epoch.
 
     augment: what happens to the images on their way into a batch
-    posed:   ask the split for the true poses of its objects; else none is known
+    moves:   draws how each is moved for `lstn.train.equivariance`
+    posed:   ask the split for the true poses of its objects
     """
 
-    def __init__(self, split: Split, augment: Augmentation | None = None, *, posed: bool = False) -> None:
+    def __init__(
+        self, split: Split, augment: Augmentation | None = None, moves: Moves | None = None, *, posed: bool = False
+    ) -> None:
         self._split = split
+        self._moves = moves
         self._posed = posed
         self._augment = None if augment is None or augment.idle else augment
         self._epoch = 0
-        self._kept: ImageBatch | None = None
+        self._kept: tuple[Tensor, Tensor, Tensor] | None = None
         drawn = split.redrawn(1) is not split
         if not drawn and len(split) * split[0][0].nbytes <= KEPT_BYTES:
             self._kept = *_read_all(split), self._poses(range(len(split)))
@@ -55,8 +80,9 @@ class Images(Dataset[ImageBatch]):
         return len(self._split)
 
     def __getitem__(self, index: int) -> ImageBatch:
-        pixels, labels, poses = self._batch([index])
-        return pixels[0], labels[0], poses[0]
+        pixels, labels, moves, poses = self._batch([index])
+        rest = (None if each is None else each[0] for each in (moves, poses))
+        return ImageBatch(pixels[0], labels[0], *rest)
 
     def __getitems__(self, indices: list[int]) -> ImageBatch | LstnError:
         """Return the batch of these images. An error is returned too: torch would bring it back with a traceback."""
@@ -73,10 +99,11 @@ class Images(Dataset[ImageBatch]):
             pixels, labels, poses = (kept[indices] for kept in self._kept)
         if self._augment is not None:
             pixels, poses = self._augment(pixels, poses, indices, self._epoch)
-        return pixels, labels, poses
+        moves = None if self._moves is None else self._moves(indices, self._epoch)
+        return ImageBatch(pixels, labels, moves, poses if self._posed else None)
 
     def _poses(self, indices: Sequence[int]) -> Tensor:
-        """The true poses of these images, (N, 2, 3)."""
+        """The true poses of these images, (N, 2, 3), not a number where they are not asked for or not known."""
         found = torch.full((len(indices), 2, 3), torch.nan)
         for place, index in enumerate(indices if self._posed else ()):
             if (pose := pose_of(self._split, index)) is not None:

@@ -35,7 +35,7 @@ def read(images: Images, workers: int, seed: int | None = 3) -> list[tuple[bytes
     loader = batches(images, batch_size=5, workers=workers, shuffle_seed=seed, device=CPU)
     return [
         (image.numpy().tobytes(), int(label))
-        for pixels, labels, _ in loader
+        for pixels, labels, *_ in loader
         for image, label in zip(pixels, labels, strict=True)
     ]
 
@@ -101,7 +101,7 @@ def test_drawn_images_are_drawn_anew_for_every_epoch_and_by_any_worker_alike() -
     split = open_data("digits", image_hw=(20, 20)).train
     images = Images(split)
     assert not images.in_memory
-    pixels, label, _ = images.at(3)[7]
+    pixels, label, *_ = images.at(3)[7]
     assert np.array_equal(pixels.numpy(), split.redrawn(3)[7][0])
     assert int(label) == split[7][1]
 
