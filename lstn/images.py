@@ -5,6 +5,8 @@ import io
 import os
 import stat
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -110,10 +112,31 @@ def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "", r
     data = without_metadata(_read(source, name) if isinstance(source, Path) else source)
     if reading.truncated:
         data = ended(data)
+    with _opened(data, reading, name) as image:
+        return _fitted(image, data, image_hw, reading, name)
+
+
+def shown_hw(path: Path) -> tuple[int, int]:
+    """Return height and width of an image file as it is shown, turned as its EXIF block says, in pixels.
+
+    Raises:
+        ImageError: the file can't be read, or is not an image.
+    """
+    data = without_metadata(_read(path, str(path)))
+    with _opened(data, USUAL, str(path)) as image:
+        if image.format == "TIFF":  # turns itself when it is loaded, and its orientation is gone afterwards
+            image.load()
+        width, height = image.size
+        return (width, height) if _orientation(image) >= _TRANSPOSED else (height, width)
+
+
+@contextmanager
+def _opened(data: bytes, reading: Reading, name: str) -> Iterator[Image.Image]:
+    """Open an image; what Pillow finds wrong with it while it is open ends in an ImageError."""
     _let_pillow_open(reading.max_pixels)
     try:
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
-            return _fitted(image, data, image_hw, reading, name)
+            yield image
     except ImageError:
         raise
     except UnsurePixels as error:
