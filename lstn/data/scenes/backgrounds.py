@@ -122,10 +122,10 @@ def with_grain(picture: Image.Image, rng: np.random.Generator) -> Image.Image:
     piece = _grain().crop((left, top, left + wide, top + high))
     if piece.size != picture.size:
         piece = piece.resize(picture.size, Image.Resampling.NEAREST)
-    return Image.blend(picture, Image.merge("RGB", (piece, piece, piece)), _GRAIN)
+    return Image.blend(picture, piece, _GRAIN)
 
 
 @cache
 def _grain() -> Image.Image:
     values = np.random.default_rng(_DRAWN_SEED).integers(0, 86, (3, _GRAIN_SIDE, _GRAIN_SIDE)).sum(axis=0)
-    return Image.fromarray(values.astype(np.uint8))
+    return Image.fromarray(values.astype(np.uint8)).convert("RGB")
