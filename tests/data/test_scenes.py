@@ -18,9 +18,9 @@ from lstn.data.poses import Pose, pose_from_box
 from lstn.data.scenes.backgrounds import DRAWN, DrawnBackgrounds, with_grain
 from lstn.data.scenes.cut_objects import CutObjects
 from lstn.data.scenes.digit_objects import DigitObjects
-from lstn.data.scenes.kept import Kept
 from lstn.data.scenes.open_scenes import SCENE_SIDE
 from lstn.data.scenes.painting import Stamp, _contrasting, _luma, paint, piece_of
+from lstn.data.scenes.picture_cache import PictureCache
 from lstn.data.scenes.placing import SIZE, TURN_DEG
 from lstn.data.scenes.scene_split import SceneSplit
 from lstn.data.scenes.sign_outlines import sign_mask
@@ -194,7 +194,7 @@ def test_a_picture_larger_than_the_sheet_of_grain_gets_grain_too() -> None:
 
 
 def test_a_cache_holds_no_more_than_it_may() -> None:
-    kept, made = Kept(3 * 4 * 100), []
+    kept, made = PictureCache(3 * 4 * 100), []
 
     def make(name: int) -> Image.Image:
         return kept.get(name, lambda: made.append(name) or Image.new("RGB", (10, 10)))  # type: ignore[func-returns-value]

@@ -8,7 +8,7 @@ import numpy as np
 from PIL import Image
 
 from lstn.data.scenes.clutter import draw_clutter
-from lstn.data.scenes.kept import Kept
+from lstn.data.scenes.picture_cache import PictureCache
 from lstn.data.splits import SPLIT_NAMES, SplitName
 from lstn.images import decode, shown_hw
 
@@ -53,7 +53,7 @@ class DrawnBackgrounds:
 
     def __init__(self, split: SplitName) -> None:
         self._split = split
-        self._kept = Kept(_KEPT_BYTES)
+        self._kept = PictureCache(_KEPT_BYTES)
 
     def __len__(self) -> int:
         return DRAWN[self._split]
@@ -80,7 +80,7 @@ class PhotoBackgrounds:
     def __init__(self, files: tuple[Path, ...], fingerprint: str) -> None:
         self.fingerprint = fingerprint
         self._files = files
-        self._kept = Kept(_KEPT_BYTES)
+        self._kept = PictureCache(_KEPT_BYTES)
 
     def __len__(self) -> int:
         return len(self._files)

@@ -11,8 +11,8 @@ from PIL import Image
 
 from lstn.data.folders import FolderSplit
 from lstn.data.poses import pose_of
-from lstn.data.scenes.kept import Kept
 from lstn.data.scenes.painting import Stamp
+from lstn.data.scenes.picture_cache import PictureCache
 from lstn.images import Pixels, decode, shown_hw
 
 _LONGEST = 256
@@ -45,7 +45,7 @@ class CutObjects:
 
     def __init__(self, images: FolderSplit, outline: Outline | None = None) -> None:
         self._images, self._outline = images, outline
-        self._kept = Kept(_KEPT_BYTES)
+        self._kept = PictureCache(_KEPT_BYTES)
 
     def __len__(self) -> int:
         return len(self._images)

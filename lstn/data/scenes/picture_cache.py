@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 from PIL import Image
 
 
-class Kept:
+class PictureCache:
     """Pictures by key. Several threads may ask; a copy in another process starts empty."""
 
     def __init__(self, most_bytes: int) -> None:
@@ -16,8 +16,8 @@ class Kept:
         self._pictures: OrderedDict[Hashable, Image.Image] = OrderedDict()
         self._lock = threading.Lock()
 
-    def __reduce__(self) -> tuple[type["Kept"], tuple[int]]:
-        return Kept, (self._most_bytes,)
+    def __reduce__(self) -> tuple[type["PictureCache"], tuple[int]]:
+        return PictureCache, (self._most_bytes,)
 
     def get(self, key: Hashable, make: Callable[[], Image.Image]) -> Image.Image:
         """Return the picture of this key, made if it isn't there. Nobody may change it."""
