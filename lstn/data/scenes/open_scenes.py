@@ -96,10 +96,12 @@ def _scenes(
 
 
 def _check_apart(objects: Path, backgrounds: Path) -> None:
-    if not backgrounds.is_dir():
-        raise UsageError(
-            f"{backgrounds}: no such folder of backgrounds", hint="scenes:OBJECTS,BACKGROUNDS expects two folders"
-        )
+    for folder, what in ((objects, "objects"), (backgrounds, "backgrounds")):
+        if not folder.is_dir():
+            raise UsageError(
+                f"{folder}: no such folder of {what}",
+                hint="scenes:OBJECTS,BACKGROUNDS expects two folders; if they were moved, name them again with --data",
+            )
     one, other = objects.resolve(), backgrounds.resolve()
     if one == other or one in other.parents or other in one.parents:
         how = "are the same folder" if one == other else "lie one in the other"
