@@ -21,6 +21,8 @@ class Recipe:
     cosine:        let the learning rate fall to nothing by the last epoch
     theta:         what the transformer can do
     in_frame:      weight of the penalty for corners outside of the frame, in nats per squared half side
+    equivariance:  weight of the second loss, by which the crop of a moved picture has to move along
+                   (`lstn.train.equivariance`), in nats per squared half side
     dropout_images: trainings of fewer images, over all epochs, use their share of the backbone's dropout and stochastic
                    depth: short ones learn faster without. 0: all of it, however short
     """
@@ -33,6 +35,7 @@ class Recipe:
     cosine: bool = False
     theta: ThetaForm = ThetaForm.AFFINE
     in_frame: Magnitude = 0.0
+    equivariance: Magnitude = 0.0
     dropout_images: Natural = 0
 
 

@@ -19,15 +19,28 @@ _MAY_CHANGE = frozenset({"data", "epochs", "patience"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TransformerChanges:
+    """What a user asks for, of how the transformer is fitted; None leaves a choice to the recipe."""
+
+    loc_lr_scale: float | None = None
+    theta: ThetaForm | None = None
+    in_frame: float | None = None
+    equivariance: float | None = None
+
+    def numbers(self) -> dict[str, float]:
+        """Return the numbers that were asked for, by the names of their choices."""
+        named = {name: getattr(self, name) for name in ("loc_lr_scale", "in_frame", "equivariance")}
+        return {name: value for name, value in named.items() if value is not None}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RecipeChanges:
     """What a user asks for in the place of a recipe's own choices; None leaves a choice to the recipe."""
 
     batch_size: int | None = None
     patience: int | None = None
     lr: float | None = None
-    loc_lr_scale: float | None = None
-    theta: ThetaForm | None = None
-    in_frame: float | None = None
+    transformer: TransformerChanges = TransformerChanges()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +62,10 @@ def recipe_for(name: RecipeName, model: str, changes: RecipeChanges = RecipeChan
     Raises:
         UsageError: no such backbone, or a number that isn't finite.
     """
-    for option, value in (("lr", changes.lr), ("loc_lr_scale", changes.loc_lr_scale), ("in_frame", changes.in_frame)):
-        if value is not None and not math.isfinite(value):
+    asked = changes.transformer
+    numbers = asked.numbers() | ({} if changes.lr is None else {"lr": changes.lr})
+    for option, value in numbers.items():
+        if not math.isfinite(value):
             raise UsageError(f"{option_of(option)} {value} is not a number to train with", hint="give a finite number")
     own = RECIPES[name]
     rate = own.lr if name == "paper" else own.lr * backbone_named(model).rate
@@ -58,10 +73,11 @@ def recipe_for(name: RecipeName, model: str, changes: RecipeChanges = RecipeChan
         own,
         batch_size=own.batch_size if changes.batch_size is None else changes.batch_size,
         patience=own.patience if changes.patience is None else changes.patience,
-        lr=rate if changes.lr is None else changes.lr,
-        loc_lr_scale=own.loc_lr_scale if changes.loc_lr_scale is None else changes.loc_lr_scale,
-        theta=own.theta if changes.theta is None else changes.theta,
-        in_frame=own.in_frame if changes.in_frame is None else changes.in_frame,
+        theta=own.theta if asked.theta is None else asked.theta,
+        lr=numbers.get("lr", rate),
+        loc_lr_scale=numbers.get("loc_lr_scale", own.loc_lr_scale),
+        in_frame=numbers.get("in_frame", own.in_frame),
+        equivariance=numbers.get("equivariance", own.equivariance),
     )
 
 
@@ -126,13 +142,13 @@ def chosen_by_the_set(options: Options) -> str:
 
 
 def check_localizer(loc: Loc, changes: RecipeChanges) -> None:
-    """Check that what is to fit a localizer has one; every recipe has these two, so this is about what was asked for.
+    """Check that what is to fit a localizer has one; every recipe has these, so this is about what was asked for.
 
     Raises:
         UsageError: it hasn't.
     """
-    for name, value in (("loc_lr_scale", changes.loc_lr_scale), ("in_frame", changes.in_frame)):
-        if value is not None and loc in (Loc.NONE, *CONTROLS):
+    for name in changes.transformer.numbers():
+        if loc in (Loc.NONE, *CONTROLS):
             raise UsageError(f"a run of loc {loc.value} trains no localizer", hint=f"leave out {option_of(name)}")
 
 

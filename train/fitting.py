@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from lstn.contract import Contract, ThetaForm
 from lstn.errors import TrainingError, UsageError
 from lstn.nn.classifier import Classifier
-from lstn.recipe import RECIPES
+from lstn.recipe import RECIPES, Recipe
 from lstn.train.distributed import ALONE, Shares, World
+from lstn.train.equivariance import move, unfollowed
 from lstn.train.loading import ImageBatch
 from lstn.train.optimizer import outside, set_rate
 from lstn.train.options import Options, TrainingPrecision
@@ -23,7 +24,7 @@ _AMP = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Network(nn.Module):
-    """A model as it trains: pixels (N, H, W, 3) uint8 -> logits (N, K) in `precision`, theta (N, 2, 3) or None.
+    """A model as it trains: pixels (N, H, W, 3) uint8 -> logits (N, K) in `precision`, and thetas (N, 2, 3) or None.
 
     compiled: hand the backbone, or what of it comes after the warp, to torch.compile; the rest takes too little of the
               time for that
@@ -36,14 +37,31 @@ class Network(nn.Module):
         # Here and not in the model: evaluation and probe, in other modes and sizes, would each have it compiled anew.
         self._classify = torch.compile(model.classify) if compiled else model.classify
 
-    def forward(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Only the backbone runs in a lower precision.
+    def forward(self, pixels: Tensor, moves: Tensor | None = None) -> tuple[Tensor, Tensor | None, Tensor | None]:
+        """Return logits, theta, and with `moves` (N, 2, 3) the theta of the moved images.
 
-        Coordinates in half precision would be 0.1 pixel coarse at 224, so the transformer stays outside.
+        Only the backbone runs in a lower precision. Coordinates in half precision would be 0.1 pixel coarse at 224, so
+        the transformer stays outside.
         """
-        frames, theta = self.model.transform(pixels)
+        of_moved = None
+        if moves is None:
+            frames, theta = self.model.transform(pixels)
+        else:
+            frames, theta, of_moved = self._with_moved(pixels, moves)
         with torch.autocast(pixels.device.type, _AMP[self.precision], enabled=self.precision != "fp32"):
-            return self._classify(frames), theta
+            return self._classify(frames), theta, of_moved
+
+    def _with_moved(self, pixels: Tensor, moves: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the warped frames and the theta of images, and the theta of the moved ones.
+
+        The localizer sees all at once: its BatchNorm normalises moved images as it does the others.
+        """
+        model, transformer = self.model, self.model.transformer
+        assert transformer is not None  # no other model is trained with moves
+        images = model.normalise(pixels)
+        frames = model.frames(torch.cat([images, move(images, moves)]))
+        theta, of_moved = transformer.localize(frames, model.look).chunk(2)
+        return transformer.warp(frames[: len(images)], theta), theta, of_moved
 
 
 def forward(model: Classifier, pixels: Tensor, precision: TrainingPrecision) -> Tensor:
@@ -91,15 +109,15 @@ def train_epoch(
     network: `run.model` as it trains, perhaps wrapped
     """
     assert isinstance(loader.batch_sampler, Shares)
-    sizes, in_frame = loader.batch_sampler.sizes(), options.recipe.in_frame
+    sizes = loader.batch_sampler.sizes()
     run.model.train()
     seen, loss_sum, right = 0, 0.0, 0.0
-    for index, (size, (pixels, labels)) in enumerate(threads.over(zip(sizes, loader, strict=True))):
+    for index, (size, batch) in enumerate(threads.over(zip(sizes, loader, strict=True))):
         set_rate(run.optimizer, options.recipe, number - 1 + (index + 0.5) / len(sizes), options.epochs)
-        pixels, labels = pixels.to(device, non_blocking=True), labels.to(device, non_blocking=True)
-        logits, theta = network(pixels)
+        pixels, labels, moves = batch = batch.to(device)
+        logits, theta, of_moved = network(pixels, moves)
         entropy = F.cross_entropy(logits.float(), labels)
-        loss = entropy + in_frame * outside(theta) if in_frame and theta is not None else entropy
+        loss = entropy + _of_theta(options.recipe, batch, theta, of_moved)
         # Shares may differ by an image: each counts by what it holds, so that the mean over processes is the batch's.
         counts = len(labels) / (1 if world.shared(size) else world.size)
         hits = (logits.argmax(1) == labels).double().sum() * (counts / len(labels))
@@ -111,6 +129,17 @@ def train_epoch(
         seen, loss_sum, right = seen + size, loss_sum + entropy_sum, right + hit_count
         step(number, seen, loss_sum / seen, right / seen)
     return loss_sum / seen, right / seen
+
+
+def _of_theta(recipe: Recipe, batch: ImageBatch, theta: Tensor | None, of_moved: Tensor | None) -> Tensor | float:
+    """Return what a step's loss has beside the labels': of where the crops lie."""
+    loss: Tensor | float = 0.0
+    if recipe.in_frame and theta is not None:
+        loss = recipe.in_frame * outside(theta)
+    if theta is not None and of_moved is not None and batch.moves is not None:
+        height, width = batch.pixels.shape[1:3]
+        loss = loss + recipe.equivariance * unfollowed(theta, of_moved, batch.moves, width / height)
+    return loss
 
 
 def _descend(run: Run, loss: Tensor) -> None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,22 +16,35 @@ from lstn.errors import LstnError, TrainingError
 from lstn.images import Pixels
 from lstn.train.augment import Augmentation
 from lstn.train.distributed import ALONE, Shares, World
+from lstn.train.equivariance import Moves
 
-ImageBatch = tuple[Tensor, Tensor]
-"""pixels (N, H, W, 3) uint8, labels (N,) int64."""
+
+class ImageBatch(NamedTuple):
+    """pixels (N, H, W, 3) uint8, labels (N,) int64, and where they are drawn, moves (N, 2, 3) float32."""
+
+    pixels: Tensor
+    labels: Tensor
+    moves: Tensor | None = None
+
+    def to(self, device: torch.device) -> "ImageBatch":
+        """Return the batch on another device."""
+        pixels, labels = (each.to(device, non_blocking=True) for each in (self.pixels, self.labels))
+        return ImageBatch(pixels, labels, None if self.moves is None else self.moves.to(device, non_blocking=True))
 
 
 class Images(Dataset[ImageBatch]):
     """A split for torch's loader: read once and held in memory, if it is small and not drawn anew for every epoch.
 
     augment: what happens to the images on their way into a batch
+    moves:   draws how each is moved for `lstn.train.equivariance`
     """
 
-    def __init__(self, split: Split, augment: Augmentation | None = None) -> None:
+    def __init__(self, split: Split, augment: Augmentation | None = None, moves: Moves | None = None) -> None:
         self._split = split
+        self._moves = moves
         self._augment = None if augment is None or augment.idle else augment
         self._epoch = 0
-        self._kept: ImageBatch | None = None
+        self._kept: tuple[Tensor, Tensor] | None = None
         drawn = split.redrawn(1) is not split
         if not drawn and len(split) * split[0][0].nbytes <= KEPT_BYTES:
             self._kept = _read_all(split)
@@ -52,8 +65,8 @@ class Images(Dataset[ImageBatch]):
         return len(self._split)
 
     def __getitem__(self, index: int) -> ImageBatch:
-        pixels, labels = self._batch([index])
-        return pixels[0], labels[0]
+        pixels, labels, moves = self._batch([index])
+        return ImageBatch(pixels[0], labels[0], None if moves is None else moves[0])
 
     def __getitems__(self, indices: list[int]) -> ImageBatch | LstnError:
         """Return the batch of these images. An error is returned too: torch would bring it back with a traceback."""
@@ -67,7 +80,9 @@ class Images(Dataset[ImageBatch]):
             pixels, labels = _stack([self._split[index] for index in indices])
         else:
             pixels, labels = (kept[indices] for kept in self._kept)
-        return (pixels if self._augment is None else self._augment(pixels, indices, self._epoch)), labels
+        if self._augment is not None:
+            pixels = self._augment(pixels, indices, self._epoch)
+        return ImageBatch(pixels, labels, None if self._moves is None else self._moves(indices, self._epoch))
 
 
 class Loader(DataLoader[ImageBatch]):
@@ -127,7 +142,7 @@ def _as_it_is(batch: Any) -> Any:
     return batch
 
 
-def _read_all(split: Split) -> ImageBatch:
+def _read_all(split: Split) -> tuple[Tensor, Tensor]:
     if isinstance(split, FolderSplit) and split.pixels is not None:
         return torch.from_numpy(split.pixels), torch.tensor([label for _, label in split.files])
     first, _ = split[0]
@@ -143,6 +158,6 @@ def _read_all(split: Split) -> ImageBatch:
     return torch.from_numpy(pixels), torch.from_numpy(labels)
 
 
-def _stack(rows: list[tuple[Pixels, int]]) -> ImageBatch:
+def _stack(rows: list[tuple[Pixels, int]]) -> tuple[Tensor, Tensor]:
     pixels, labels = zip(*rows, strict=True)
     return torch.from_numpy(np.stack(pixels)), torch.tensor(labels)

@@ -13,6 +13,7 @@ from lstn.nn.classifier import Classifier
 from lstn.terminal import note
 from lstn.train.augment import Augmentation
 from lstn.train.distributed import ALONE, World
+from lstn.train.equivariance import Moves
 from lstn.train.fitting import diverged, train_epoch
 from lstn.train.keeping import keep
 from lstn.train.loading import Images, batches
@@ -63,7 +64,8 @@ def train_epochs(going: Prepared, watcher: Watcher) -> None:
     watcher.started(_outlook(going))
     threads = threads_here(at.device, run.threads)
     augment = Augmentation(options.augment, image_hw=run.contract.image_hw, mirrors=data.mirrors, seed=options.seed)
-    train, val = Images(data.train, augment), Images(data.val)
+    moves = Moves(run.contract.image_hw, options.seed) if options.recipe.equivariance and going.probe else None
+    train, val = Images(data.train, augment, moves), Images(data.val)
     while len(run.history) < options.epochs and run.flat_epochs < options.recipe.patience:
         row = _epoch(going, train, val, threads, watcher.step)
         run.history.append(row)

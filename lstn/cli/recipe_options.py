@@ -38,3 +38,11 @@ InFrame = Annotated[
         show_default=by_recipe("in_frame"),
     ),
 ]
+Equivariance = Annotated[
+    float | None,
+    typer.Option(
+        min=0,
+        help="Weight of the loss by which a moved picture's crop has to move along.",
+        show_default=by_recipe("equivariance"),
+    ),
+]

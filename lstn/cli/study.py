@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lstn.cli.ctrl_c import stopping
-from lstn.cli.recipe_options import InFrame, LocRate, Rate, ThetaOption
+from lstn.cli.recipe_options import Equivariance, InFrame, LocRate, Rate, ThetaOption
 from lstn.cli.screen import results
 from lstn.cli.train_report import watching
 from lstn.contract import CONTROLS, Loc
@@ -55,6 +55,7 @@ def study(
     loc_lr_scale: LocRate = None,
     theta: ThetaOption = None,
     in_frame: InFrame = None,
+    equivariance: Equivariance = None,
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone in training.")
     ] = "fp32",
@@ -80,10 +81,11 @@ def study(
     say_loading(f"comparing {locs} on {data}")
     from lstn.nn.device import choose_device
     from lstn.research.study.studying import PAGE, RESULTS, run_study, study_request
-    from lstn.train.choosing import ChosenNetwork, RecipeChanges, choose_options
+    from lstn.train.choosing import ChosenNetwork, RecipeChanges, TransformerChanges, choose_options
 
     chosen = _locs(locs, controls=controls)
-    changes = RecipeChanges(batch_size=batch_size, lr=lr, loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame)
+    how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
+    changes = RecipeChanges(batch_size=batch_size, lr=lr, transformer=how)
     options = choose_options(
         recipe,
         changes,

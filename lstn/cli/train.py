@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lstn.cli.ctrl_c import stopping
-from lstn.cli.recipe_options import InFrame, LocRate, Rate, ThetaOption
+from lstn.cli.recipe_options import Equivariance, InFrame, LocRate, Rate, ThetaOption
 from lstn.cli.train_report import report, watching
 from lstn.contract import MAX_ITERATIONS, At, Loc
 from lstn.errors import UsageError
@@ -60,7 +60,7 @@ def train(
     ] = None,
     recipe: Annotated[
         Literal["paper", "robust"],
-        typer.Option(help="How weights are fitted; the options down to --in-frame override it."),
+        typer.Option(help="How weights are fitted; the options down to --equivariance override it."),
     ] = DEFAULT_RECIPE,
     patience: Annotated[
         int | None,
@@ -88,6 +88,7 @@ def train(
         At, typer.Option(help="What is warped: the image, or the feature map behind the backbone's first layers.")
     ] = At.INPUT,
     in_frame: InFrame = None,
+    equivariance: Equivariance = None,
     epochs: Annotated[
         int | None,
         typer.Option(min=1, help="Train at most this many epochs.", show_default="25; embedded digits: 5, scenes 10"),
@@ -125,12 +126,11 @@ def train(
     docs/how-to/training.md explains all of this.
     """
     say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
-    from lstn.train.choosing import ChosenNetwork, RecipeChanges, check_localizer, choose_options
+    from lstn.train.choosing import ChosenNetwork, RecipeChanges, TransformerChanges, check_localizer, choose_options
 
     network = ChosenNetwork(loc=loc, model=model, weights=weights, iterations=iterations, at=at)
-    changes = RecipeChanges(
-        batch_size=batch_size, patience=patience, lr=lr, loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame
-    )
+    how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
+    changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, transformer=how)
     with _joined(device) as (world, where):
         with world.together():
             check_localizer(loc, changes)

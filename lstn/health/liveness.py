@@ -117,8 +117,8 @@ def _verdict(seen: Vitals, contract: Contract, starting: bool) -> tuple[State, s
         return (
             "not following",
             f"of a moved object its crop follows {brief(seen['follow'])}, where 1 is all of the move and 0 is none",
-            "start a new run with more --epochs and a higher --loc-lr-scale; if it stays so, --augment affine trains "
-            "the backbone on moved objects instead, and --loc none shows what the transformer is worth",
+            "start a new run with --equivariance 10, which trains it to follow, or with a higher --loc-lr-scale and "
+            "more --epochs; --loc none shows what the transformer is worth",
         )
     if cut_off:
         return "dead", f"{seen['gradient_share']:.1e} of the gradient reaches the localizer", _reconnect(contract)

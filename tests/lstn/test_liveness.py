@@ -189,7 +189,7 @@ def test_a_transformer_that_follows_nothing_is_named_with_its_cure(tmp_path: Pat
     run = written(tmp_path / "run", row(3, 0.9, follow=following(0.01, 0.02, 0.0)))
     lines = describe(diagnose(run), run)
     assert lines[1].startswith("transformer: not following since epoch 3: of a moved object its crop follows rotation")
-    assert "--augment affine" in lines[2]
+    assert "--equivariance 10" in lines[2]
 
 
 def test_a_run_without_a_transformer_has_little_to_say(tmp_path: Path) -> None:

@@ -116,6 +116,8 @@ def test_a_recipe_is_there_for_every_name() -> None:
         (("--loc", "none", "--theta", "crop"), "loc none has no localizer"),
         (("--loc", "none", "--in-frame", "0.5"), "loc none trains no localizer"),
         (("--loc", "none", "--loc-lr-scale", "7"), "loc none trains no localizer"),
+        (("--loc", "none", "--equivariance", "1"), "loc none trains no localizer"),
+        (("--equivariance", "inf"), "equivariance inf is not a number to train with"),
         (("--loc", "identity", "--in-frame", "0"), "loc identity trains no localizer"),
         (("--loc", "dead", "--loc-lr-scale", "0.1"), "loc dead trains no localizer"),
         (("--lr", "inf"), "--lr inf is not a number"),

@@ -34,7 +34,7 @@ def read(images: Images, workers: int, seed: int | None = 3) -> list[tuple[bytes
     loader = batches(images, batch_size=5, workers=workers, shuffle_seed=seed, device=CPU)
     return [
         (image.numpy().tobytes(), int(label))
-        for pixels, labels in loader
+        for pixels, labels, _ in loader
         for image, label in zip(pixels, labels, strict=True)
     ]
 

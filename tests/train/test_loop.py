@@ -15,6 +15,7 @@ from lstn.errors import DataError, TrainingError, UsageError
 from lstn.health.run_health import METRICS
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.nn.classifier import Classifier
+from lstn.train.equivariance import Moves, unfollowed
 from lstn.train.fitting import check_step, forward
 from lstn.train.loading import Images, batches
 from lstn.train.loop import fit
@@ -124,12 +125,35 @@ def test_a_step_is_penalised_as_by_hand(data: str, folder: Path, monkeypatch: py
     contract = load_checkpoint(folder / CHECKPOINT).contract
     torch.manual_seed(0)
     model = Classifier(contract)
-    pixels, labels = next(iter(batches(Images(opened.train), batch_size=48, workers=0, shuffle_seed=1, device=CPU)))
+    pixels, labels, _ = next(iter(batches(Images(opened.train), batch_size=48, workers=0, shuffle_seed=1, device=CPU)))
     logits, theta = model.train()(pixels)
     corners = torch.cat([theta @ torch.tensor([x, y, 1.0]) for x in (-1.0, 1.0) for y in (-1.0, 1.0)])
     squared_distance = (corners - corners.clamp(-1, 1)).square().sum(1)
     (torch.nn.functional.cross_entropy(logits, labels) + 2.0 * squared_distance.mean() / 2).backward()
-    trained = load_checkpoint(folder / CHECKPOINT).model
+    assert_adams_first_step(model, load_checkpoint(folder / CHECKPOINT).model)
+
+
+def test_a_step_with_moved_images_is_as_by_hand(data: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The localizer sees the images and the moved ones at once; the backbone only the images' crops."""
+    monkeypatch.setattr("lstn.train.preparing.start_weights", lambda *_: None)
+    run(options(data, epochs=1, batch_size=48, equivariance=3.0), folder)
+    contract = load_checkpoint(folder / CHECKPOINT).contract
+    torch.manual_seed(0)
+    model = Classifier(contract).train()
+    images = Images(open_data(data, image_hw=(32, 32)).train, moves=Moves((32, 32), seed=0)).at(1)
+    pixels, labels, moves = next(iter(batches(images, batch_size=48, workers=0, shuffle_seed=1, device=CPU)))
+    seen = model.normalise(pixels)
+    grid = torch.nn.functional.affine_grid(moves, list(seen.shape), align_corners=False)
+    moved = torch.nn.functional.grid_sample(seen, grid, padding_mode="reflection", align_corners=False)
+    theta, of_moved = model.transformer.localizer(torch.cat([seen, moved])).chunk(2)
+    logits = model.classify(model.transformer.warp(seen, theta))
+    entropy = torch.nn.functional.cross_entropy(logits, labels)
+    (entropy + 3.0 * unfollowed(theta, of_moved, moves, 1.0)).backward()
+    assert_adams_first_step(model, load_checkpoint(folder / CHECKPOINT).model)
+
+
+def assert_adams_first_step(model: Classifier, trained: Classifier) -> None:
+    """`trained` is `model` after one step down the gradients that `model` has."""
     for (name, weight), after in zip(model.named_parameters(), trained.parameters(), strict=True):
         rate = 0.002 * (0.1 if name.startswith("transformer") else 1)
         grad = weight.grad
@@ -221,7 +245,7 @@ def test_batches_cover_every_image_once_and_repeat_by_seed(data: str) -> None:
 
     def order(seed: int | None) -> list[bytes]:
         loader = batches(images, batch_size=7, workers=0, shuffle_seed=seed, device=CPU)
-        return [image.numpy().tobytes() for pixels, _ in loader for image in pixels]
+        return [image.numpy().tobytes() for pixels, *_ in loader for image in pixels]
 
     assert order(3) == order(3) != order(4)
     assert sorted(order(3)) == sorted(order(None))
@@ -231,7 +255,7 @@ def test_batches_cover_every_image_once_and_repeat_by_seed(data: str) -> None:
 def test_a_last_batch_of_one_is_left_out_of_training_only(data: str) -> None:
     images = Images(open_data(data, image_hw=(32, 32)).train)
     sizes = {
-        seed: [len(labels) for _, labels in batches(images, batch_size=47, workers=0, shuffle_seed=seed, device=CPU)]
+        seed: [len(labels) for _, labels, _ in batches(images, batch_size=47, workers=0, shuffle_seed=seed, device=CPU)]
         for seed in (0, None)
     }
     assert sizes == {0: [47], None: [47, 1]}

@@ -123,11 +123,12 @@ def test_options_from_before_recipes_mean_none_of_it() -> None:
     options = Options.from_json(json.dumps(OLD), source="test")
     assert options.recipe.theta is ThetaForm.AFFINE
     assert (options.recipe.warmup_epochs, options.recipe.in_frame, options.recipe.cosine) == (0, 0, False)
+    assert options.recipe.equivariance == 0
     assert Options.from_json(options.to_json(), source="test") == options
 
 
 def test_options_survive_json() -> None:
-    fields = OLD | {"theta": "crop", "in_frame": 0.5, "cosine": True}
+    fields = OLD | {"theta": "crop", "in_frame": 0.5, "cosine": True, "equivariance": 0.2}
     options = Options.from_json(json.dumps(fields), source="test")
     assert options.recipe.theta is ThetaForm.CROP
     assert Options.from_json(options.to_json(), source="test") == options

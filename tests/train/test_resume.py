@@ -48,6 +48,7 @@ fit(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, res
 
 EVERYTHING: dict[str, object] = {
     "warmup_epochs": 1.5, "cosine": True, "in_frame": 0.1, "theta": ThetaForm.SIMILARITY,
+    "equivariance": 0.5,
 }  # fmt: skip
 
 

@@ -117,6 +117,7 @@ def _recipe(fitted: Recipe, name: RecipeName) -> str:
         "--lr": (fitted.lr, usual.lr),
         "--loc-lr-scale": (fitted.loc_lr_scale, usual.loc_lr_scale),
         "--in-frame": (fitted.in_frame, usual.in_frame),
+        "--equivariance": (fitted.equivariance, usual.equivariance),
     }
     words = [f"{option} {value:g}" for option, (value, own) in numbers.items() if value != own]
     words += [f"--theta {fitted.theta.value}"] if fitted.theta is not usual.theta else []
