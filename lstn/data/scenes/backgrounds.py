@@ -32,8 +32,9 @@ _GRAIN_SIDE, _GRAIN = 1024, 0.06
 class Backgrounds(Protocol):
     """Pictures that show no object."""
 
-    turns: tuple[Image.Transpose | None, ...]
-    """What a picture may be changed by and still look like one."""
+    @property
+    def turns(self) -> tuple[Image.Transpose | None, ...]:
+        """What a picture may be changed by and still look like one."""
 
     def __len__(self) -> int:
         """Return the number of pictures."""
@@ -49,7 +50,7 @@ class Backgrounds(Protocol):
 class DrawnBackgrounds:
     """Clutter that is drawn, a stock for each split, which does not depend on the seed of a run."""
 
-    turns = (None, *Image.Transpose)
+    turns: tuple[Image.Transpose | None, ...] = (None, *Image.Transpose)
 
     def __init__(self, split: SplitName) -> None:
         self._split = split
@@ -75,7 +76,7 @@ class PhotoBackgrounds:
     fingerprint: a hash of what is in them, in their order
     """
 
-    turns = (None, Image.Transpose.FLIP_LEFT_RIGHT)
+    turns: tuple[Image.Transpose | None, ...] = (None, Image.Transpose.FLIP_LEFT_RIGHT)
 
     def __init__(self, files: tuple[Path, ...], fingerprint: str) -> None:
         self.fingerprint = fingerprint

@@ -117,4 +117,5 @@ def _soft(wide: int, high: int, fade: float) -> npt.NDArray[np.uint8]:
     x = np.abs((np.arange(wide) + 0.5) * 2 / wide - 1)
     y = np.abs((np.arange(high) + 0.5) * 2 / high - 1)[:, None]
     far = (x**_ROUND + y**_ROUND) ** (1 / _ROUND)
-    return np.rint(255 * np.clip((1 - far) / fade, 0, 1)).astype(np.uint8)
+    opacity: npt.NDArray[np.uint8] = np.rint(255 * np.clip((1 - far) / fade, 0, 1)).astype(np.uint8)
+    return opacity

@@ -126,7 +126,11 @@ def _photos(folder: Path) -> dict[SplitName, PhotoBackgrounds]:
             hint=f"scenes need {_FEWEST} backgrounds or more, and look alike with few",
         )
     order, tenth = sorted(found), max(1, round(len(found) / 10))
-    parts = {"train": order[2 * tenth :], "val": order[:tenth], "test": order[tenth : 2 * tenth]}
+    parts: dict[SplitName, list[bytes]] = {
+        "train": order[2 * tenth :],
+        "val": order[:tenth],
+        "test": order[tenth : 2 * tenth],
+    }
     return {
         split: PhotoBackgrounds(tuple(found[each] for each in part), hashlib.sha256(b"".join(part)).hexdigest())
         for split, part in parts.items()
