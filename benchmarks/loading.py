@@ -102,7 +102,7 @@ def batches_of(images: Images, seed: int, workers: int) -> DataLoader:
 
 def count(loader: DataLoader) -> int:
     """Run one epoch, and return the number of its images."""
-    return sum(len(labels) for _, labels, _ in loader)
+    return sum(len(labels) for _, labels, *_ in loader)
 
 
 def measure(passes: dict[str, Callable[[int], int]], rounds: int) -> dict[str, list[float]]:

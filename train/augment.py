@@ -1,8 +1,9 @@
 """Training images changed at random, through torchvision: the same change for one seed, epoch and image, always."""
 
-from typing import Literal, TypeAlias, get_args
+from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 from torchvision.transforms import v2
@@ -15,6 +16,9 @@ affine:   turned by up to 15 degrees, shifted by up to a tenth of the side, scal
 standard: a crop of the image with a reflected border of an eighth of its side, mirrored half of the time where the
           classes allow it (He et al. 2016, section 4.2: 4 pixels of border on CIFAR-10's 32)
 """
+
+Move: TypeAlias = npt.NDArray[np.float64]
+"""(3, 3): where the content of an image moves, from the image to the changed one."""
 
 _TURN_DEG, _SHIFT, _SCALE = 15.0, 0.1, (0.9, 1.1)
 _BORDER = 1 / 8
@@ -33,39 +37,109 @@ class Augmentation:
         if kind not in get_args(Augment):
             raise UsageError(f"unknown augmentation {kind!r}", hint=f"use {', '.join(get_args(Augment))}")
         self._seed = seed
-        self._transform = _transform(kind, image_hw, mirrors)
+        self._steps = _steps(kind, image_hw, mirrors)
 
-    def __call__(self, pixels: Tensor, indices: list[int], epoch: int) -> Tensor:
-        """Change images (N, H, W, 3) uint8, which have these numbers in their split, as is due in `epoch`."""
-        if self._transform is None:
-            return pixels
+    def __call__(self, pixels: Tensor, poses: Tensor, indices: list[int], epoch: int) -> tuple[Tensor, Tensor]:
+        """Change images (N, H, W, 3) uint8, which have these numbers in their split, as is due in `epoch`.
+
+        poses (N, 2, 3) float32, of the objects in them, are moved along; a pose that is no number stays none.
+        """
+        if not self._steps:
+            return pixels, poses
         # torchvision draws from the global generator, which dropout draws from as well.
         before = torch.get_rng_state()
         try:
-            return torch.stack([self._changed(image, n, epoch) for image, n in zip(pixels, indices, strict=True)])
+            changed = [self._changed(image, n, epoch) for image, n in zip(pixels, indices, strict=True)]
         finally:
             torch.set_rng_state(before)
+        moved = torch.stack([torch.from_numpy(move) for _, move in changed]) @ _square(poses)
+        return torch.stack([image for image, _ in changed]), _unmirrored(moved[:, :2].float())
 
     @property
     def idle(self) -> bool:
         """Whether images stay as they are."""
-        return self._transform is None
+        return not self._steps
 
-    def _changed(self, image: Tensor, index: int, epoch: int) -> Tensor:
+    def _changed(self, image: Tensor, index: int, epoch: int) -> tuple[Tensor, Move]:
         key = np.random.SeedSequence([self._seed, epoch, index]).generate_state(1, np.uint64)
         torch.default_generator.manual_seed(int(key[0] >> np.uint64(1)))
-        assert self._transform is not None
-        changed: Tensor = self._transform(image.permute(2, 0, 1))
-        return changed.permute(1, 2, 0)
+        changed, whole = image.permute(2, 0, 1), np.eye(3)
+        for step in self._steps:
+            params = step.make_params([changed])
+            height, width = changed.shape[1:]
+            whole = _unit(_move(step, params, (height, width)), (height, width)) @ whole
+            changed = step.transform(changed, params)
+        return changed.permute(1, 2, 0), whole
 
 
-def _transform(kind: Augment, image_hw: tuple[int, int], mirrors: bool) -> v2.Transform | None:
-    """(3, H, W) uint8 -> (3, H, W) uint8."""
+class _Step(Protocol):
+    """A transform of torchvision: draws its parameters, and changes an image (3, H, W) by them."""
+
+    def make_params(self, flat_inputs: list[Any], /) -> dict[str, Any]: ...
+
+    def transform(self, inpt: Any, params: dict[str, Any], /) -> Any: ...
+
+
+class _Mirrored:
+    """torchvision's RandomHorizontalFlip, which has no parameters to look at."""
+
+    def make_params(self, flat_inputs: list[Any], /) -> dict[str, Any]:
+        return {"mirrored": bool(torch.rand(1) < 0.5)}
+
+    def transform(self, inpt: Any, params: dict[str, Any], /) -> Any:
+        return inpt.flip(-1) if params["mirrored"] else inpt
+
+
+def _steps(kind: Augment, image_hw: tuple[int, int], mirrors: bool) -> tuple[_Step, ...]:
+    """(3, H, W) uint8 -> (3, H, W) uint8, each."""
     if kind == "none":
-        return None
+        return ()
     if kind == "affine":
-        return v2.RandomAffine(_TURN_DEG, (_SHIFT, _SHIFT), _SCALE, interpolation=v2.InterpolationMode.BILINEAR)
+        return (v2.RandomAffine(_TURN_DEG, (_SHIFT, _SHIFT), _SCALE, interpolation=v2.InterpolationMode.BILINEAR),)
     height, width = image_hw
     border = [max(1, round(width * _BORDER)), max(1, round(height * _BORDER))]
     crop = v2.RandomCrop(image_hw, padding=border, padding_mode="reflect")
-    return v2.Compose([crop, v2.RandomHorizontalFlip()]) if mirrors else crop
+    return (crop, _Mirrored()) if mirrors else (crop,)
+
+
+def _move(step: _Step, params: dict[str, Any], image_hw: tuple[int, int]) -> Move:
+    """Return where a step takes a point (x, y, 1) of the image, in pixels.
+
+    torchvision can move points itself (KeyPoints), but not yet into a reflected border, and by whole pixels' centres
+    in one step and their edges in another.
+    """
+    height, width = image_hw
+    if isinstance(step, v2.RandomAffine):
+        angle, middle = np.deg2rad(params["angle"]), np.array([width, height]) / 2
+        cos, sin = params["scale"] * np.cos(angle), params["scale"] * np.sin(angle)
+        turn = np.array([[cos, -sin], [sin, cos]])
+        return _matrix(turn, middle + params["translate"] - turn @ middle)
+    if isinstance(step, v2.RandomCrop):
+        left, top = (params["padding"][side] for side in (0, 1)) if params["needs_pad"] else (0, 0)
+        return _matrix(np.eye(2), np.array([left - params["left"], top - params["top"]]))
+    assert isinstance(step, _Mirrored)
+    return _matrix(np.diag([-1.0, 1.0]), np.array([width, 0.0])) if params["mirrored"] else np.eye(3)
+
+
+def _matrix(linear: Move, shift: Move) -> Move:
+    return np.vstack([np.column_stack([linear, shift]), [0.0, 0.0, 1.0]])
+
+
+def _unit(move: Move, image_hw: tuple[int, int]) -> Move:
+    """From pixels to -1..1 over the whole image, before and after."""
+    height, width = image_hw
+    to_pixels = np.array([[width / 2, 0, width / 2], [0, height / 2, height / 2], [0, 0, 1]])
+    unit: Move = np.linalg.inv(to_pixels) @ move @ to_pixels
+    return unit
+
+
+def _square(poses: Tensor) -> Tensor:
+    last = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand(len(poses), 1, 3)
+    return torch.cat([poses.double(), last], dim=1)
+
+
+def _unmirrored(poses: Tensor) -> Tensor:
+    """Exchange left and right of mirrored crops: of a mirrored image the crop is upright, and not mirrored back."""
+    mirrored = poses[:, 0, 0] * poses[:, 1, 1] < poses[:, 0, 1] * poses[:, 1, 0]
+    across = torch.where(mirrored[:, None, None], -poses[:, :, :1], poses[:, :, :1])
+    return torch.cat([across, poses[:, :, 1:]], dim=2)

@@ -13,6 +13,7 @@ from lstn.recipe import RECIPES, Recipe, RecipeName
 from lstn.train.augment import Augment
 from lstn.train.options import Options, TrainingPrecision
 from lstn.train.run_state import LAST, read_options
+from lstn.train.supervision import check_supervise
 
 _MAY_CHANGE = frozenset({"data", "epochs", "patience"})
 """Options of a resumed run that may be others: the rest make it another run. Of data the contents are compared."""
@@ -93,12 +94,14 @@ def choose_options(
     epochs: int | None,
     precision: TrainingPrecision,
     seed: int = 0,
+    supervise: float = 0.0,
 ) -> Options:
     """Return the options of a run, whose budget the data set chooses where the user doesn't.
 
     Raises:
-        UsageError: no such backbone, or the set has no files below a data root.
+        UsageError: no such backbone, the set has no files below a data root, or there is nothing to supervise.
     """
+    check_supervise(network.loc, supervise)
     spec = named(data, data_root)
     side, length = usual_budget(spec, network.model)
     return Options(
@@ -114,6 +117,7 @@ def choose_options(
         augment=augment,
         iterations=network.iterations,
         at=network.at,
+        supervise=supervise,
     )
 
 

@@ -15,6 +15,7 @@ from lstn.train.augment import Augment
 from lstn.train.loop import fit as fit_run
 from lstn.train.options import Options
 from lstn.train.run_state import LAST, read_options
+from lstn.train.supervision import check_supervise
 from lstn.train.tested import TrainingResult
 from lstn.train.watch.watcher import SILENT
 
@@ -27,6 +28,7 @@ def fit(
     epochs: int = 25,
     recipe: Recipe | str = "robust",
     augment: Augment = "none",
+    supervise: float = 0.0,
     seed: int = 0,
     device: str = "auto",
     resume: bool = False,
@@ -44,6 +46,7 @@ def fit(
     recipe:   paper, robust, or choices of your own: replace(lstn.recipe.RECIPES["robust"], lr=0.01)
     augment:  none, affine or standard: how training images are changed at random
     device:   auto, cpu, cuda or cuda:N; the model is moved there, and back
+    supervise: weight of the distance between theta and the true poses that the data set knows
     resume:   go on with the run in `folder`, whose recipe, data and seed then hold, up to `epochs`
     on_epoch: hears every finished epoch: its losses (nats), accuracies (0..1), seconds, and the transformer's health
 
@@ -58,8 +61,9 @@ def fit(
     if (folder / LAST).is_file() != resume:
         found = "no run to go on with" if resume else "a run already"
         raise UsageError(f"{folder}: there is {found}", hint=f"choose another folder, or pass resume={not resume}")
+    check_supervise(model.contract.loc, supervise)
     spec = f"folder:{data}" if isinstance(data, Path) else data
-    options = _options(model, spec, epochs, recipe, augment, seed)
+    options = replace(_options(model, spec, epochs, recipe, augment, seed), supervise=supervise)
     if resume:
         options = replace(read_options(folder / LAST), epochs=epochs)
     before = model.scale.device

@@ -1,6 +1,6 @@
 """A split of images -> batches of tensors."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset
 from lstn.data.checking import KEPT_BYTES
 from lstn.data.dataset import Split
 from lstn.data.folders import FolderSplit
+from lstn.data.poses import pose_of
 from lstn.errors import LstnError, TrainingError
 from lstn.images import Pixels
 from lstn.train.augment import Augmentation
@@ -20,16 +21,24 @@ from lstn.train.equivariance import Moves
 
 
 class ImageBatch(NamedTuple):
-    """pixels (N, H, W, 3) uint8, labels (N,) int64, and where they are drawn, moves (N, 2, 3) float32."""
+    """Images as one step takes them.
+
+    pixels: (N, H, W, 3) uint8
+    labels: (N,) int64
+    poses:  true ones, (N, 2, 3) float32, not a number where they are not known
+    moves:  (N, 2, 3) float32, if any are drawn
+    """
 
     pixels: Tensor
     labels: Tensor
+    poses: Tensor
     moves: Tensor | None = None
 
     def to(self, device: torch.device) -> "ImageBatch":
         """Return the batch on another device."""
-        pixels, labels = (each.to(device, non_blocking=True) for each in (self.pixels, self.labels))
-        return ImageBatch(pixels, labels, None if self.moves is None else self.moves.to(device, non_blocking=True))
+        pixels, labels, poses = (each.to(device, non_blocking=True) for each in self[:3])
+        moves = None if self.moves is None else self.moves.to(device, non_blocking=True)
+        return ImageBatch(pixels, labels, poses, moves)
 
 
 class Images(Dataset[ImageBatch]):
@@ -37,17 +46,21 @@ class Images(Dataset[ImageBatch]):
 
     augment: what happens to the images on their way into a batch
     moves:   draws how each is moved for `lstn.train.equivariance`
+    posed:   ask the split for the true poses of its objects; else none is known
     """
 
-    def __init__(self, split: Split, augment: Augmentation | None = None, moves: Moves | None = None) -> None:
+    def __init__(
+        self, split: Split, augment: Augmentation | None = None, moves: Moves | None = None, *, posed: bool = False
+    ) -> None:
         self._split = split
         self._moves = moves
+        self._posed = posed
         self._augment = None if augment is None or augment.idle else augment
         self._epoch = 0
-        self._kept: tuple[Tensor, Tensor] | None = None
+        self._kept: tuple[Tensor, Tensor, Tensor] | None = None
         drawn = split.redrawn(1) is not split
         if not drawn and len(split) * split[0][0].nbytes <= KEPT_BYTES:
-            self._kept = _read_all(split)
+            self._kept = *_read_all(split), self._poses(range(len(split)))
 
     def at(self, epoch: int) -> "Images":
         """Return the images as training sees them in `epoch`. What is held in memory is shared."""
@@ -65,8 +78,8 @@ class Images(Dataset[ImageBatch]):
         return len(self._split)
 
     def __getitem__(self, index: int) -> ImageBatch:
-        pixels, labels, moves = self._batch([index])
-        return ImageBatch(pixels[0], labels[0], None if moves is None else moves[0])
+        pixels, labels, poses, moves = self._batch([index])
+        return ImageBatch(pixels[0], labels[0], poses[0], None if moves is None else moves[0])
 
     def __getitems__(self, indices: list[int]) -> ImageBatch | LstnError:
         """Return the batch of these images. An error is returned too: torch would bring it back with a traceback."""
@@ -78,11 +91,20 @@ class Images(Dataset[ImageBatch]):
     def _batch(self, indices: list[int]) -> ImageBatch:
         if self._kept is None:
             pixels, labels = _stack([self._split[index] for index in indices])
+            poses = self._poses(indices)
         else:
-            pixels, labels = (kept[indices] for kept in self._kept)
+            pixels, labels, poses = (kept[indices] for kept in self._kept)
         if self._augment is not None:
-            pixels = self._augment(pixels, indices, self._epoch)
-        return ImageBatch(pixels, labels, None if self._moves is None else self._moves(indices, self._epoch))
+            pixels, poses = self._augment(pixels, poses, indices, self._epoch)
+        return ImageBatch(pixels, labels, poses, None if self._moves is None else self._moves(indices, self._epoch))
+
+    def _poses(self, indices: Sequence[int]) -> Tensor:
+        """The true poses of these images, (N, 2, 3)."""
+        found = torch.full((len(indices), 2, 3), torch.nan)
+        for place, index in enumerate(indices if self._posed else ()):
+            if (pose := pose_of(self._split, index)) is not None:
+                found[place] = torch.from_numpy(pose.theta)
+        return found
 
 
 class Loader(DataLoader[ImageBatch]):

@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from lstn.contract import At, Iterations, Loc
 from lstn.errors import ArtifactError
-from lstn.reading.checked_json import Count, Natural, checked, parsed
+from lstn.reading.checked_json import Count, Magnitude, Natural, checked, parsed
 from lstn.recipe import Recipe
 from lstn.train.augment import Augment
 
@@ -29,6 +29,7 @@ class Options:
     image_size: side of the square input, in pixels
     augment:    how training images are changed at random (`lstn.train.augment`)
     iterations, at: of the transformer, as in `Contract`
+    supervise:  weight of the distance between theta and the true pose (`lstn.train.supervision`)
     """
 
     recipe: Recipe
@@ -43,6 +44,7 @@ class Options:
     augment: Augment = "none"
     iterations: Iterations = 1
     at: At = At.INPUT
+    supervise: Magnitude = 0.0
 
     @property
     def image_hw(self) -> tuple[int, int]:

@@ -28,6 +28,7 @@ from lstn.train.options import Options
 from lstn.train.run_folder import claimed
 from lstn.train.run_state import LAST, Run, restore, write_state
 from lstn.train.step_memory import check_memory
+from lstn.train.supervision import check_posed, check_supervise, poses_digest
 from lstn.train.watch.probe import Probe
 
 
@@ -103,6 +104,9 @@ def prepared(
 def _begun(options: Options, at: Workplace, data: DataSet, given: Classifier | None) -> Run:
     """Make the run, once it is known that a step of it can be taken."""
     contract, batch = describe(options, data, given), options.recipe.batch_size
+    if options.supervise:
+        check_supervise(contract.loc, options.supervise)
+        check_posed(data.train, options.data)
     step = min(batch, len(data.train))
     if given is None:  # of a network that isn't lstn's nobody knows what it takes
         check_memory(contract, step, at.device)
@@ -183,10 +187,16 @@ def start(
     else:  # a network that isn't lstn's may call `view` on what it computes
         model = given.to(device)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
-    return Run(model, make_optimizer(model, options.recipe), scaler, identity(contract, splits), contract)
+    same = identity(contract, splits, supervised=options.supervise > 0)
+    return Run(model, make_optimizer(model, options.recipe), scaler, same, contract)
 
 
-def identity(contract: Contract, splits: Sequence[Split]) -> str:
-    """Return the SHA-256 of what a run may not change while it lasts: the model and the images."""
+def identity(contract: Contract, splits: Sequence[Split], *, supervised: bool = False) -> str:
+    """Return the SHA-256 of what a run may not change while it lasts: the model and the images.
+
+    supervised: and the true poses of the training images, which come first
+    """
     parts = [contract.to_json(), *(split.fingerprint for split in splits)]
+    if supervised:
+        parts.append(poses_digest(splits[0]))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

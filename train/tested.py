@@ -64,7 +64,7 @@ def evaluate(
     model.eval()
     loss_sum, right = 0.0, 0
     loader = batches(images, batch_size=batch_size, workers=workers, shuffle_seed=None, device=device, world=world)
-    for pixels, labels, _ in loader:
+    for pixels, labels, *_ in loader:
         logits = forward(model, pixels.to(device), "fp32").cpu()
         loss_sum += float(F.cross_entropy(logits, labels, reduction="sum"))
         right += int((logits.argmax(1) == labels).sum())

@@ -114,6 +114,7 @@ def _measured(
     from lstn.data.trained_on import split_to_test
     from lstn.evaluation.measuring import Evaluation, score
     from lstn.evaluation.moving import measure_follow
+    from lstn.evaluation.posing import measure_pose
 
     with _opened(file, data, seed, device) as (contract, named, data_set, training, model, most):
         batch = batch_of(contract.image_hw, min(most, _BATCH))
@@ -124,9 +125,10 @@ def _measured(
         with working(f"classifying {len(images):,} images of {named}", len(images)) as advance:
             plain, *others = score(model.classify, images, contract.labels, disturbances, batch=batch, advance=advance)
         follow = None if model.locate is None else measure_follow(model.locate, images, contract, batch=batch)
+        pose = None if model.locate is None else measure_pose(model.locate, images, batch=batch)
     sweeps = tuple(zip(disturbances, others, strict=True))
     tested: AnySplit = "val" if chosen == "test" and data_set.test_is_val else chosen
-    return Evaluation(str(file), named, tested, contract, plain, sweeps, follow)
+    return Evaluation(str(file), named, tested, contract, plain, sweeps, follow, pose)
 
 
 def _disturbances(name: str, text: str) -> Iterator["Disturbance"]:
@@ -187,7 +189,7 @@ def _answering(engine: "Engine") -> "Answering":
 
 
 def _show(evaluation: "Evaluation") -> None:
-    from lstn.evaluation.measuring import accuracy_table, follow_table
+    from lstn.evaluation.measuring import accuracy_table, follow_table, pose_table
     from lstn.evaluation.scores import class_table, confusion_table
     from lstn.report.table import print_table
 
@@ -195,6 +197,8 @@ def _show(evaluation: "Evaluation") -> None:
     print_table(console, accuracy_table(evaluation))
     if evaluation.follow is not None:
         print_table(console, follow_table(evaluation.follow))
+    if evaluation.pose is not None:
+        print_table(console, pose_table(evaluation.pose))
     print_table(console, class_table(evaluation.scores, _MOST_CLASSES))
     if (worst := confusion_table(evaluation.scores, _WORST)).rows:
         print_table(console, worst)

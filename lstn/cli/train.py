@@ -89,6 +89,10 @@ def train(
     ] = At.INPUT,
     in_frame: InFrame = None,
     equivariance: Equivariance = None,
+    supervise: Annotated[
+        float,
+        typer.Option(min=0, help="Weight of the distance between theta and the true pose, where a set knows it."),
+    ] = 0.0,
     epochs: Annotated[
         int | None,
         typer.Option(min=1, help="Train at most this many epochs.", show_default="25; embedded digits: 5, scenes 10"),
@@ -145,6 +149,7 @@ def train(
                 epochs=epochs,
                 precision=precision,
                 seed=seed,
+                supervise=supervise,
             )
             options, folder = _placed(options, name, resume, _typed(context))
         _fit(options, folder, world, where, workers, resume=bool(resume), compiled=compile_backbone, board=tensorboard)

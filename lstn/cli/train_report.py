@@ -12,6 +12,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn
 from lstn.cli.screen import bar_of
 from lstn.health.chance import FEWEST_EPOCHS, FEWEST_STEPS, at_chance, chance_cure, chance_warning
 from lstn.health.follow import brief
+from lstn.health.pose_error import brief_pose
 from lstn.machine.cores import usable_cores
 from lstn.terminal import note, warn
 from lstn.waiting import duration, telling
@@ -156,6 +157,8 @@ class _Shown:
         figures += f"  validation {row['val_accuracy']:6.1%}  {row['seconds']:5.1f} s"
         if "transformer" in row and (follow := row["transformer"]["follow"]) is not None:
             figures += f"  follows {brief(follow)}"
+        if "transformer" in row and (pose := row["transformer"]["pose"]) is not None:
+            figures += f"  {brief_pose(pose)}"
         note(f"epoch {row['epoch']:3d}/{self._options.epochs}  {figures}{'  best' if row is best else ''}")
         if self._pace is not None:
             self._pace.epoch(row["seconds"])

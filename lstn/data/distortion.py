@@ -43,8 +43,9 @@ class Placement:
 
     def on_canvas(self, points: Points, frame_side: int) -> Points:
         """Return where points (..., 2) of a frame of this side lie on the canvas, (..., 2)."""
-        turned: Points = (points - frame_side / 2) @ _turn(-self.degrees).T * self.scale
-        return turned + self.side / 2 + np.asarray(self.shift)
+        turned = (points - frame_side / 2) @ _turn(-self.degrees).T * self.scale
+        placed: Points = turned + self.side / 2 + np.asarray(self.shift)
+        return placed
 
 
 Placing: TypeAlias = Callable[[int, np.random.Generator], Placement]

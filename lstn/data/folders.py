@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
+from lstn.data.boxes import Boxes, read_boxes, read_poses, tables_of
 from lstn.data.checking import check_images
 from lstn.data.division import Division, Files, divide, listed, split_files
 from lstn.data.layout import Layout, read_layout
+from lstn.data.poses import Pose
 from lstn.data.splits import SPLIT_NAMES, AnySplit, DataSet, SplitName
 from lstn.errors import DataError, UsageError
 from lstn.images import Pixels, decode
@@ -25,14 +27,16 @@ _KINDS: dict[AnySplit, str] = {"train": "training", "val": "validation", "test":
 class FolderSplit:
     """Image files and their labels, decoded when they are read.
 
-    fingerprint: a hash of what is in the files, in their order, and of their labels
+    fingerprint: a hash of what is in the files, in their order, and of their labels; boxes are not part of it
     pixels:      (N, H, W, 3), where checking the files has decoded all of them and they fit into memory
+    poses:       of the objects in them, where the folder has a table of boxes
     """
 
     files: tuple[tuple[Path, int], ...]
     image_hw: tuple[int, int]
     fingerprint: str
     pixels: Pixels | None = None
+    poses: tuple[Pose | None, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -42,6 +46,10 @@ class FolderSplit:
         if self.pixels is not None:
             return self.pixels[index].copy(), label
         return decode(path, self.image_hw), label
+
+    def pose(self, index: int) -> Pose | None:
+        """Where the box is that the folder's table names."""
+        return self.poses[index] if self.poses else None
 
     def redrawn(self, epoch: int) -> "FolderSplit":
         """Files stay what they are."""
@@ -61,7 +69,8 @@ def open_folder(
 
     Without val/, a tenth of every class in train/ is held back for it. Without test/, the validation images are tested,
     with a warning. `labels` are the classes of a model that was trained: the folder may then have fewer, and only some
-    of the splits. Without them the folder is to be trained on.
+    of the splits. Without them the folder is to be trained on. A table of boxes, if there is one, says where
+    the objects are (`lstn.data.boxes`).
 
     Raises:
         UsageError: no such folder.
@@ -74,6 +83,7 @@ def open_folder(
         )
     layout = read_layout(root)
     divided = divide(layout, labels or layout.labels, seed, lenient=labels is not None)
+    boxes, boxed = _boxes(layout)
     unread = layout.skipped.describe_unread()
     single = "a single class: there is nothing to distinguish it from" if len(divided.labels) == 1 else ""
     for line in (*layout.warnings, *(f"{root}: {line}" for line in (unread, single) if line)):
@@ -86,7 +96,7 @@ def open_folder(
                 lost = f"no {root / 'test'}"
                 warn(f"{lost}: the validation images are tested, and these chose the epoch, which flatters it")
             split = "val"
-        return _readable(split_files(divided, split), split, divided.labels, image_hw)
+        return _readable(split_files(divided, split), split, divided.labels, image_hw, boxes)
 
     return DataSet(
         divided.labels,
@@ -95,9 +105,21 @@ def open_folder(
         parts=parts or divided.parts,
         by_seed=divided.by_seed,
         test_is_val=untested,
-        open_all=lambda: _readable(split_files(divided, "all"), "all", divided.labels, image_hw),
-        found=_found(layout, divided, lenient=labels is not None),
+        open_all=lambda: _readable(split_files(divided, "all"), "all", divided.labels, image_hw, boxes),
+        found="; ".join(filter(None, (_found(layout, divided, lenient=labels is not None), boxed))),
     )
+
+
+def _boxes(layout: Layout) -> tuple[Boxes, str]:
+    """Read the tables of boxes that a folder has; return the boxes, and how many images have one, in words."""
+    classes = (*layout.splits.values(), layout.whole)
+    files = [file for each in classes for listed_files in each.values() for file in listed_files]
+    tables = tables_of(layout.root, files if layout.skipped.unread[".csv"] else [])
+    if not tables:
+        return {}, ""
+    boxes = read_boxes(tables, layout.root, files)
+    layout.skipped.was_read([table for table in tables if table.parent != layout.root])
+    return boxes, f"boxes for {len(boxes)} of {len(files)} images"
 
 
 def _found(layout: Layout, divided: Division, *, lenient: bool) -> str:
@@ -115,7 +137,9 @@ def _found(layout: Layout, divided: Division, *, lenient: bool) -> str:
     return "; ".join(filter(None, (line, layout.skipped.describe_rest())))
 
 
-def _readable(files: Files, split: AnySplit, labels: tuple[str, ...], image_hw: tuple[int, int]) -> FolderSplit:
+def _readable(
+    files: Files, split: AnySplit, labels: tuple[str, ...], image_hw: tuple[int, int], boxes: Boxes
+) -> FolderSplit:
     """Decode every image once, so that a broken one is known before the first epoch and not in the middle of it."""
     checked, pixels = check_images([path for path, _ in files], image_hw, f"{_KINDS[split]} images".strip())
     broken = [each.broken for each in checked if each.broken]
@@ -135,4 +159,6 @@ def _readable(files: Files, split: AnySplit, labels: tuple[str, ...], image_hw: 
         warn(f"{len(broken)} of {len(files)} {split} images are broken and left out: {listed}")
         pixels = None if pixels is None else np.ascontiguousarray(pixels[good])
     digest = hashlib.sha256(b"".join(b"%d %b" % (files[index][1], checked[index].digest) for index in good))
-    return FolderSplit(tuple(files[index] for index in good), image_hw, digest.hexdigest(), pixels)
+    whole = tuple(files[index] for index in good)
+    poses = read_poses([path for path, _ in whole], boxes) if boxes else ()
+    return FolderSplit(whole, image_hw, digest.hexdigest(), pixels, poses)

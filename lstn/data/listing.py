@@ -2,7 +2,7 @@
 
 import os
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -76,6 +76,12 @@ class Skipped:
             return True
         self.unread[suffix or "without a suffix"] += 1
         return False
+
+    def was_read(self, paths: Sequence[Path]) -> None:
+        """Take back that these files are not read: something else than an image was expected in them."""
+        for suffix in {path.suffix.lower() for path in paths} & set(self.unread):
+            self.unread[suffix] -= sum(path.suffix.lower() == suffix for path in paths)
+            self.unread += Counter()  # only what is left
 
     def describe_unread(self) -> str:
         """Return one line about the files that are not read, with what to do; nothing if there are none."""

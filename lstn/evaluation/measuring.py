@@ -17,6 +17,7 @@ from lstn.evaluation.disturb import Disturbance
 from lstn.evaluation.moving import Locate
 from lstn.evaluation.scores import Scores, Tally, class_table, confusion_table, wilson
 from lstn.health.follow import UNITS, Follow, judged_kinds, shown
+from lstn.health.pose_error import PoseError
 from lstn.images import Pixels
 from lstn.interval import Interval
 from lstn.machine.cores import decoders
@@ -52,6 +53,7 @@ class Evaluation:
     data:   the data set, as `--data` names it
     split:  which of its images: by default those for testing, or, if there are none, those for validation
     follow: how much of known moves of these images the transformer follows; None without one
+    pose:   how far its crops are from the true poses of these images; None without one, or where no pose is known
     """
 
     source: str
@@ -61,6 +63,7 @@ class Evaluation:
     scores: Scores
     disturbed: tuple[tuple[Disturbance, Scores], ...]
     follow: Follow | None = None
+    pose: PoseError | None = None
 
 
 def score(
@@ -134,6 +137,22 @@ def follow_table(follow: Follow) -> Table:
     return Table("Follow of known moves", ("move", "follow", "95 % interval", "the rest"), tuple(rows), 1, note)
 
 
+def pose_table(pose: PoseError) -> Table:
+    """Return how far the crops are from the true poses, a row for each figure."""
+    rows = [
+        ("centre error, median", f"{pose['centre_px']:.2f} px"),
+        ("the same, of the object's side", f"{pose['centre_share']:.1%}"),
+        ("overlap of crop and object, mean", f"{pose['overlap']:.3f}"),
+    ]
+    if pose["rotation_deg"] is not None:
+        rows.insert(0, ("residual rotation, median", f"{pose['rotation_deg']:.1f}°"))
+    note = (
+        f"{pose['images']} images whose true pose is known. Rotation is without the slant that a class has in all of "
+        "its crops. Overlap is the intersection over the union."
+    )
+    return Table("Crops against true poses", ("", "error"), tuple(rows), 1, note)
+
+
 def describe(disturbance: Disturbance) -> str:
     """Return what a table calls a disturbance, such as `rotate 30`."""
     return f"{disturbance.kind.value} {disturbance.amount:g}"
@@ -149,7 +168,8 @@ def report(evaluation: Evaluation) -> dict[str, Any]:
     interval = _summary(evaluation.scores)["top1_interval"]
     whole = evaluation.scores.to_dict() | {"top1_interval": interval}
     follow = {} if evaluation.follow is None else {"follow": evaluation.follow}
-    return {**model, "data": evaluation.data, "split": evaluation.split, **whole, "disturbed": sweeps, **follow}
+    pose = {} if evaluation.pose is None else {"pose": evaluation.pose}
+    return {**model, "data": evaluation.data, "split": evaluation.split, **whole, "disturbed": sweeps, **follow, **pose}
 
 
 def page(evaluation: Evaluation) -> str:
@@ -160,6 +180,8 @@ def page(evaluation: Evaluation) -> str:
         sections.append(section("Accuracy against the disturbance", f'<div class="pictures">{curves}</div>'))
     if evaluation.follow is not None:
         sections.append(table_section(follow_table(evaluation.follow)))
+    if evaluation.pose is not None:
+        sections.append(table_section(pose_table(evaluation.pose)))
     if (worst := confusion_table(scores, 20)).rows:
         sections.append(table_section(worst))
     sections.append(table_section(class_table(scores)))

@@ -156,11 +156,11 @@ def _change(name: str, theta: npt.NDArray[np.float64], image_hw: tuple[int, int]
     if name == "scale":
         area = np.maximum(np.abs(np.linalg.det(theta[:, :, :2])), _LEAST_AREA)
         return np.asarray(50 * np.log(area[::2] / area[1::2]))[:, None]
-    angle = _angle(theta, width / height)
+    angle = angle_deg(theta, width / height)
     return np.asarray((angle[::2] - angle[1::2] + 180) % 360 - 180)[:, None]
 
 
-def _angle(theta: npt.NDArray[np.float64], ratio: float) -> npt.NDArray[np.float64]:
+def angle_deg(theta: npt.NDArray[np.float64], ratio: float) -> npt.NDArray[np.float64]:
     """Return how each crop is turned, (N, 2, 3) -> (N,) degrees: by the nearest rotation, in square pixels.
 
     Turned on by R, it is turned by exactly the angle of R more, whatever its shear. Mirrored crops too, whose angle

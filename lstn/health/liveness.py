@@ -5,6 +5,7 @@ from typing import Literal, TypeAlias, TypedDict
 
 from lstn.contract import Contract, Loc, ThetaForm
 from lstn.health.follow import Follow, brief, follows
+from lstn.health.pose_error import PoseError
 from lstn.reading.checked_json import Count, Magnitude, Share
 
 State: TypeAlias = Literal["live", "starting", "not following", "idle", "dead", "runaway"]
@@ -67,6 +68,7 @@ class Vitals(TypedDict):
     accuracy_swapped:  the same with the theta of another image
     follow:            how much of known moves of an image its crop follows; None where too few images or an older
                        lstn didn't measure it
+    pose:              how far the crops are from the true poses; None where the set knows none
     """
 
     images: Count
@@ -79,6 +81,7 @@ class Vitals(TypedDict):
     accuracy_identity: Share
     accuracy_swapped: Share
     follow: Follow | None
+    pose: PoseError | None
 
 
 class Health(Vitals):

@@ -12,6 +12,7 @@ from lstn.files import what_is
 from lstn.health.chance import FEWEST_EPOCHS, at_chance, chance_cure, chance_warning
 from lstn.health.follow import in_detail
 from lstn.health.liveness import Health, State
+from lstn.health.pose_error import brief_pose
 from lstn.reading.checked_json import Count, Magnitude, Share, checked, parsed, read_bytes
 
 METRICS = "metrics.jsonl"
@@ -126,6 +127,8 @@ def describe(found: Diagnosis, run: Path) -> list[str]:
     reaches = "no weight has a gradient any more" if share is None else f"{share:.2g} of its norm reaches the localizer"
     if seen["follow"] is not None:
         lines.append(f"follow of known moves, 0 to 1: {in_detail(seen['follow'])}")
+    if seen["pose"] is not None:
+        lines.append(f"crops against {seen['pose']['images']} true poses: {brief_pose(seen['pose'])}")
     return [
         *lines,
         f"gradient: {reaches}",
@@ -164,5 +167,5 @@ def epoch_of(row: object) -> Epoch:
         ValueError: it is damaged.
     """
     if isinstance(row, dict) and isinstance(seen := row.get("transformer"), dict):
-        row = row | {"transformer": {"moved_px": seen.get("displacement_px"), "follow": None} | seen}
+        row = row | {"transformer": {"moved_px": seen.get("displacement_px"), "follow": None, "pose": None} | seen}
     return checked(row, Epoch)

@@ -1,6 +1,7 @@
 """`lstn evaluate` as a user types it, on engines."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -47,6 +48,29 @@ def test_it_says_what_a_plain_loop_would(tiny: Tiny, folder: Path, tmp_path: Pat
     for kind in ("rotation", "scale", "shift"):
         assert found["follow"][kind]["low"] <= found["follow"][kind]["value"] <= found["follow"][kind]["high"]
         assert f"{found['follow'][kind]['value'] + 0.0:.2f}".removeprefix("-") in ran.out
+
+
+def test_an_engines_crops_are_compared_with_the_boxes_of_a_folder(
+    tiny: Tiny, folder: Path, tmp_path: Path, run_lstn: RunLstn
+) -> None:
+    boxed = tmp_path / "boxed"
+    shutil.copytree(folder, boxed)
+    files = sorted((boxed / "test").rglob("*.png"))[::2]
+    wide, high = Image.open(files[0]).size
+    rows = [f"{file.relative_to(boxed).as_posix()},1,2,{wide},{high}" for file in files]
+    (boxed / "boxes.csv").write_text("\n".join(["path,x1,y1,x2,y2", *rows]))
+    kept, page = tmp_path / "kept.json", tmp_path / "page.html"
+    ran = run_lstn("evaluate", tiny.path, "--data", f"folder:{boxed}", "--json", kept, "--html", page)
+    assert ran.code == 0
+    found = json.loads(kept.read_text())["pose"]
+    assert found["images"] == len(files)
+    assert 0 < found["overlap"] <= 1
+    for text in (ran.out, page.read_text()):
+        assert "true poses" in text
+        assert f"{found['centre_px']:.2f} px" in text
+    plain = run_lstn("evaluate", tiny.path, "--data", f"folder:{folder}", "--json", kept)
+    assert "true poses" not in plain.out
+    assert "pose" not in json.loads(kept.read_text())
 
 
 def test_disturbed_images_are_what_they_are_called(

@@ -18,6 +18,7 @@ from lstn.errors import ArtifactError
 from lstn.health.follow import Follow, Followed
 from lstn.health.liveness import STARTING_STEPS, Health, Vitals
 from lstn.health.liveness import judged as judged_for
+from lstn.health.pose_error import PoseError
 from lstn.health.run_health import describe, diagnose
 
 
@@ -37,6 +38,7 @@ LIVE = Vitals(
     accuracy_identity=0.4,
     accuracy_swapped=0.45,
     follow=following(0.62, 0.71, 0.93),
+    pose=None,
 )
 
 
@@ -175,11 +177,21 @@ def test_the_doctor_tells_since_when_and_what_the_checkpoint_is(tmp_path: Path, 
     assert told["since"] == 4
 
 
+def test_crops_are_compared_with_true_poses_where_they_are_known(tmp_path: Path) -> None:
+    pose = PoseError(images=30, rotation_deg=4.25, centre_px=1.5, centre_share=0.0625, overlap=0.8125)
+    run = written(tmp_path / "run", row(3, 0.9, pose=pose))
+    (line,) = [each for each in describe(diagnose(run), run) if "true poses" in each]
+    assert line == (
+        "crops against 30 true poses: turned by 4.2°, 1.5 px (6.2% of the object's side) off centre, overlap 0.81"
+    )
+
+
 def test_metrics_of_an_older_lstn_are_read(tmp_path: Path) -> None:
     """They don't say how far the window has moved from where it began, which was the identity, nor what it follows."""
     old = row(1, 0.5)
     del old["transformer"]["moved_px"]
     del old["transformer"]["follow"]
+    del old["transformer"]["pose"]
     found = diagnose(written(tmp_path / "run", old))
     assert found.transformer == row(1, 0.5)["transformer"] | {"follow": None}
     assert not [line for line in describe(found, tmp_path) if "follow" in line or "None" in line]

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from boxed_spots import boxed_copy
 from hypothesis import given
 from hypothesis import strategies as st
 from published_sets import write_cifar10
@@ -136,6 +137,16 @@ def test_figures_are_of_all_images(two: Path) -> None:
     for mine, theirs in zip(one, both, strict=True):
         for name in ("train_loss", "train_accuracy", "val_loss", "val_accuracy", "test_loss", "test_accuracy"):
             assert mine.get(name) == pytest.approx(theirs.get(name), abs=1e-4)
+
+
+def test_true_poses_count_alike_in_shares_that_know_more_or_fewer(data: str, tmp_path: Path) -> None:
+    given = (*SMALL, "--data", boxed_copy(data, tmp_path / "boxed"), "--epochs", "1", "--supervise", "1")
+    for command, name in ((ONE, "one"), (TORCHRUN, "both")):
+        began = ran(tmp_path, *command, *given, "--name", name)
+        assert began.returncode == 0, began.stderr
+    one, both = (read_tensors(tmp_path / "runs" / run / LAST)[0] for run in ("one", "both"))
+    for key in one:
+        torch.testing.assert_close(both[key], one[key], rtol=1e-4, atol=1e-5)
 
 
 NORMALISED = """

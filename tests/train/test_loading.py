@@ -16,6 +16,7 @@ from lstn.train.augment import Augment, Augmentation
 from lstn.train.loading import Images, batches
 
 CPU = torch.device("cpu")
+UNKNOWN = torch.full((1, 2, 3), torch.nan)
 
 
 @pytest.fixture
@@ -34,7 +35,7 @@ def read(images: Images, workers: int, seed: int | None = 3) -> list[tuple[bytes
     loader = batches(images, batch_size=5, workers=workers, shuffle_seed=seed, device=CPU)
     return [
         (image.numpy().tobytes(), int(label))
-        for pixels, labels, _ in loader
+        for pixels, labels, *_ in loader
         for image, label in zip(pixels, labels, strict=True)
     ]
 
@@ -85,7 +86,7 @@ def test_augmenting_leaves_torchs_generator_alone(folder: Path) -> None:
 def test_standard_is_a_crop_of_the_reflected_image_mirrored_only_where_allowed() -> None:
     pixels = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (200, 16, 16, 3)).astype(np.uint8))
     for mirrors in (True, False):
-        changed = augmentation("standard", mirrors=mirrors)(pixels, list(range(200)), 1)
+        changed, _ = augmentation("standard", mirrors=mirrors)(pixels, UNKNOWN.expand(200, 2, 3), list(range(200)), 1)
         mirrored = 0
         for before, after in zip(pixels.numpy(), changed.numpy(), strict=True):
             wide = np.pad(before, ((2, 2), (2, 2), (0, 0)), mode="reflect")
@@ -100,7 +101,7 @@ def test_drawn_images_are_drawn_anew_for_every_epoch_and_by_any_worker_alike() -
     split = open_data("digits", image_hw=(20, 20)).train
     images = Images(split)
     assert not images.in_memory
-    (pixels, label) = images.at(3)[7]
+    pixels, label, *_ = images.at(3)[7]
     assert np.array_equal(pixels.numpy(), split.redrawn(3)[7][0])
     assert int(label) == split[7][1]
 

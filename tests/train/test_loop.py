@@ -125,7 +125,7 @@ def test_a_step_is_penalised_as_by_hand(data: str, folder: Path, monkeypatch: py
     contract = load_checkpoint(folder / CHECKPOINT).contract
     torch.manual_seed(0)
     model = Classifier(contract)
-    pixels, labels, _ = next(iter(batches(Images(opened.train), batch_size=48, workers=0, shuffle_seed=1, device=CPU)))
+    pixels, labels, *_ = next(iter(batches(Images(opened.train), batch_size=48, workers=0, shuffle_seed=1, device=CPU)))
     logits, theta = model.train()(pixels)
     corners = torch.cat([theta @ torch.tensor([x, y, 1.0]) for x in (-1.0, 1.0) for y in (-1.0, 1.0)])
     squared_distance = (corners - corners.clamp(-1, 1)).square().sum(1)
@@ -141,7 +141,7 @@ def test_a_step_with_moved_images_is_as_by_hand(data: str, folder: Path, monkeyp
     torch.manual_seed(0)
     model = Classifier(contract).train()
     images = Images(open_data(data, image_hw=(32, 32)).train, moves=Moves((32, 32), seed=0)).at(1)
-    pixels, labels, moves = next(iter(batches(images, batch_size=48, workers=0, shuffle_seed=1, device=CPU)))
+    pixels, labels, _, moves = next(iter(batches(images, batch_size=48, workers=0, shuffle_seed=1, device=CPU)))
     seen = model.normalise(pixels)
     grid = torch.nn.functional.affine_grid(moves, list(seen.shape), align_corners=False)
     moved = torch.nn.functional.grid_sample(seen, grid, padding_mode="reflection", align_corners=False)
@@ -255,7 +255,9 @@ def test_batches_cover_every_image_once_and_repeat_by_seed(data: str) -> None:
 def test_a_last_batch_of_one_is_left_out_of_training_only(data: str) -> None:
     images = Images(open_data(data, image_hw=(32, 32)).train)
     sizes = {
-        seed: [len(labels) for _, labels, _ in batches(images, batch_size=47, workers=0, shuffle_seed=seed, device=CPU)]
+        seed: [
+            len(labels) for _, labels, *_ in batches(images, batch_size=47, workers=0, shuffle_seed=seed, device=CPU)
+        ]
         for seed in (0, None)
     }
     assert sizes == {0: [47], None: [47, 1]}

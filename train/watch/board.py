@@ -44,6 +44,10 @@ class Board:
             for name, value in row["transformer"].items():
                 if isinstance(value, float):
                     writer.add_scalar(f"transformer/{name}", value, number)
+            if (pose := row["transformer"]["pose"]) is not None:
+                for figure in ("rotation_deg", "centre_px", "overlap"):
+                    if (error := pose[figure]) is not None:
+                        writer.add_scalar(f"pose/{figure}", error, number)
             if (follow := row["transformer"]["follow"]) is not None:
                 for name, followed in judged_kinds(follow):
                     writer.add_scalar(f"follow/{name}", followed["value"], number)

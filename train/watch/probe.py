@@ -12,6 +12,7 @@ from lstn.contract import Contract
 from lstn.data.dataset import Split
 from lstn.data.splits import spaced
 from lstn.evaluation.moving import MovedPictures, most_images
+from lstn.evaluation.posing import known_poses, pose_error
 from lstn.health.follow import Follow
 from lstn.health.liveness import Vitals
 from lstn.images import Pixels
@@ -58,7 +59,9 @@ class Probe:
     def __init__(self, images: Split, contract: Contract, *, training_images: int, batch_size: int) -> None:
         first = images[0][0]
         count = min(len(images), max(FEWEST, training_images // SHARE), MOST, max(1, _MOST_BYTES // first.nbytes))
-        chosen = [images[index] for index in spaced(len(images), count)]
+        numbers = spaced(len(images), count)
+        chosen = [images[index] for index in numbers]
+        self._poses = known_poses(images, numbers)
         self.pixels = torch.from_numpy(np.stack([pixels for pixels, _ in chosen]))
         self.labels = torch.tensor([label for _, label in chosen])
         self._batch_size = min(max(batch_size, 16), count)
@@ -99,6 +102,7 @@ class Probe:
             accuracy_identity=right[1],
             accuracy_swapped=right[2],
             follow=self._follow(model),
+            pose=pose_error(theta, self._poses, self.labels.tolist(), (height, width)),
         )
 
     def _to_move(self, contract: Contract, training_images: int) -> MovedPictures | None:

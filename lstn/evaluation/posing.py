@@ -1,0 +1,123 @@
+"""Error of crops against the true poses of the objects, where a set knows them. Free of torch.
+
+All is measured between two quadrilaterals in the picture: what the crop samples, and what the pose says. Residual
+rotation is the angle between them. A transformer is trained on classes, not on what people call upright, and may turn
+every 7 by the same 10 degrees: that slant is the class's own, and is taken out. It is the circular mean of the class's
+other images, because an image would take a part of its own error out of itself.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lstn.data.poses import pose_of
+from lstn.data.splits import Split, spaced
+from lstn.evaluation.moving import Locate, angle_deg
+from lstn.health.pose_error import PoseError
+from lstn.warp import Theta
+
+MOST_POSED = 1000
+"""Images whose crops are compared with their poses."""
+
+_BEYOND = 1e6
+"""What stands for a distance that went to infinity, which JSON has no number for."""
+
+_CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], float)
+
+
+def measure_pose(locate: Locate, images: Split, *, batch: int) -> PoseError | None:
+    """Measure the crops of `locate` on images whose pose is known, evenly spaced; None if there are none."""
+    known = [(index, pose.theta) for index in range(len(images)) if (pose := pose_of(images, index)) is not None]
+    if not known:
+        return None
+    chosen = [known[place] for place in spaced(len(known), MOST_POSED)]
+    found, labels, image_hw = [], [], images[chosen[0][0]][0].shape[:2]
+    for start in range(0, len(chosen), batch):
+        read = [images[index] for index, _ in chosen[start : start + batch]]
+        found.append(locate(np.stack([pixels for pixels, _ in read])))
+        labels += [label for _, label in read]
+    poses = np.stack([theta for _, theta in chosen])
+    return pose_error(np.concatenate(found), poses, labels, (image_hw[0], image_hw[1]))
+
+
+def known_poses(images: Split, indices: Sequence[int]) -> Theta:
+    """Return the true poses of these images, (N, 2, 3) float32, not a number where they are not known."""
+    poses = np.full((len(indices), 2, 3), np.nan, np.float32)
+    for place, index in enumerate(indices):
+        if (pose := pose_of(images, index)) is not None:
+            poses[place] = pose.theta
+    return poses
+
+
+def pose_error(theta: Theta, poses: Theta, labels: Sequence[int], image_hw: tuple[int, int]) -> PoseError | None:
+    """Compare crops with the poses that are known, both (N, 2, 3); None if no pose is.
+
+    poses: not a number where they are not known
+    """
+    known = np.isfinite(poses).all((1, 2))
+    if not known.any():
+        return None
+    answered, true = theta[known].astype(np.float64), poses[known].astype(np.float64)
+    half = np.array([image_hw[1], image_hw[0]]) / 2
+    away = np.linalg.norm((answered - true)[:, :, 2] * half, axis=1)
+    sides = 2 * np.sqrt(np.abs(np.linalg.det(true[:, :, :2])) * half.prod())
+    return PoseError(
+        images=int(known.sum()),
+        rotation_deg=_residual_rotation(answered, true, np.asarray(labels)[known], image_hw[1] / image_hw[0]),
+        centre_px=_bounded(float(np.median(away))),
+        centre_share=_bounded(float(np.median(away / sides))),
+        overlap=float(np.mean([_overlap(crop, pose) for crop, pose in zip(answered, true, strict=True)])),
+    )
+
+
+def _residual_rotation(
+    answered: npt.NDArray[np.float64], true: npt.NDArray[np.float64], labels: npt.NDArray[np.int64], ratio: float
+) -> float | None:
+    """Return the median angle between crop and pose, each without the mean of its class's other images, in degrees."""
+    finite = np.where(np.isfinite(answered).all((1, 2), keepdims=True), answered, 0.0)
+    turned = np.exp(1j * np.radians(angle_deg(finite, ratio) - angle_deg(true, ratio)))
+    left = []
+    for label in np.unique(labels):
+        of_class = turned[labels == label]
+        if len(of_class) > 1:
+            left.append(np.abs(np.degrees(np.angle(of_class * np.conj(of_class.sum() - of_class)))))
+    return float(np.median(np.concatenate(left))) if left else None
+
+
+def _overlap(crop: npt.NDArray[np.float64], pose: npt.NDArray[np.float64]) -> float:
+    """Return intersection over union of two quadrilaterals, (2, 3) each.
+
+    In the object's own frame, where it is the square of -1..1, in any picture: affine maps keep ratios of areas.
+    """
+    if not np.isfinite(crop).all() or np.abs(crop).max() > _BEYOND:
+        return 0.0
+    inverse = np.linalg.inv(pose[:, :2])
+    own = _CORNERS @ (inverse @ crop[:, :2]).T + inverse @ (crop[:, 2] - pose[:, 2])
+    inside = own
+    for axis in (0, 1):
+        for side in (1.0, -1.0):
+            inside = _clipped(inside, axis, side)
+    both = _area(inside)
+    return float(min(1.0, both / (_area(own) + 4.0 - both)))
+
+
+def _clipped(polygon: npt.NDArray[np.float64], axis: int, side: float) -> npt.NDArray[np.float64]:
+    """Cut a convex polygon (K, 2) off where side * coordinate > 1 (Sutherland and Hodgman 1974)."""
+    kept: list[npt.NDArray[np.float64]] = []
+    beyond = side * polygon[:, axis] - 1
+    for here, there, out, next_out in zip(polygon, np.roll(polygon, -1, 0), beyond, np.roll(beyond, -1), strict=True):
+        if out <= 0:
+            kept.append(here)
+        if (out <= 0) != (next_out <= 0):
+            kept.append(here + (there - here) * out / (out - next_out))
+    return np.array(kept).reshape(-1, 2)
+
+
+def _area(polygon: npt.NDArray[np.float64]) -> float:
+    x, y = polygon[:, 0], polygon[:, 1]
+    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
+
+
+def _bounded(value: float) -> float:
+    return min(value, _BEYOND) if np.isfinite(value) else _BEYOND

@@ -1,0 +1,85 @@
+"""Supervision of the localizer: theta is drawn to the true poses of the images that have one (`--supervise`)."""
+
+import hashlib
+import math
+
+import torch
+from torch import Tensor
+
+from lstn.contract import CONTROLS, Loc
+from lstn.data.poses import pose_of
+from lstn.data.splits import Split
+from lstn.errors import UsageError
+from lstn.train.distributed import ALONE, World
+
+
+def pose_loss(theta: Tensor, poses: Tensor, batch: int, world: World = ALONE) -> Tensor:
+    """Return how far theta (N, 2, 3) is from the true poses (N, 2, 3), a scalar: the mean over the batch's known ones.
+
+    Of an image it is 2 (sqrt(1 + d2) - 1), with d2 the mean squared distance of the corners of pose^-1 theta from the
+    frame's own, in half sides of the object, so that small objects count as much as large ones. Near the pose that is
+    d2. Far away, as an untrained theta is from a small object, it grows like the distance: a square's gradient would
+    drown the others', and a clamped one is nothing.
+
+    poses: not a number where they are not known
+    batch: how many images the batch has over all processes. Shares may know different numbers of poses, and each pose
+           counts alike in the mean over processes that training takes, in which a share counts by its images.
+    """
+    known = poses.isfinite().all(2).all(1)
+    squares = corner_squares(theta, torch.where(known[:, None, None], poses, _frame(theta)))
+    errors = torch.where(known, 2 * ((1 + squares).sqrt() - 1), 0.0).sum()
+    count = known.sum()
+    if world.size > 1 and world.shared(batch):
+        (everywhere,) = world.sum(count[None])
+        return errors / max(everywhere, 1.0) * (batch / len(poses))
+    return errors / count.clamp(min=1)
+
+
+def corner_squares(theta: Tensor, poses: Tensor) -> Tensor:
+    """Return the mean squared distance of the corners of pose^-1 theta from the frame's, (N, 2, 3) twice -> (N,)."""
+    corners = torch.tensor([[-1.0, -1, 1, 1], [-1, 1, -1, 1], [1, 1, 1, 1]], device=theta.device)
+    x, y = ((theta - poses) @ corners).unbind(1)
+    a, b, c, d = (poses[:, row, column, None] for row in (0, 1) for column in (0, 1))
+    across, down = (d * x - b * y) / (a * d - b * c), (a * y - c * x) / (a * d - b * c)
+    return (across.square() + down.square()).mean(1)
+
+
+def check_supervise(loc: Loc, weight: float) -> None:
+    """Check that a weight of the true poses is one, and that there is a localizer to train.
+
+    Raises:
+        UsageError: it isn't, or there is none.
+    """
+    if not (math.isfinite(weight) and weight >= 0):
+        raise UsageError(f"--supervise {weight:g} is not a weight", hint="give 0 for none, or a number such as 1")
+    if weight and loc in (Loc.NONE, *CONTROLS):
+        raise UsageError(f"a run of loc {loc.value} trains no localizer", hint="leave out --supervise")
+
+
+def check_posed(train: Split, data: str) -> None:
+    """Check that a true pose is known of a training image at least.
+
+    Raises:
+        UsageError: it isn't.
+    """
+    if all(pose_of(train, index) is None for index in range(len(train))):
+        raise UsageError(
+            f"--supervise needs true poses, and --data {data} has none of its training images",
+            hint="put a boxes.csv into the folder (path,x1,y1,x2,y2,degrees), or leave out --supervise",
+        )
+
+
+def poses_digest(train: Split) -> str:
+    """Return a hash of the true poses of images that are read from files.
+
+    A set that is drawn draws its poses too, so its fingerprint covers them.
+    """
+    digest = hashlib.sha256()
+    for index in range(len(train) if train.redrawn(1) is train else 0):
+        pose = pose_of(train, index)
+        digest.update(b"-" if pose is None else pose.theta.tobytes())
+    return digest.hexdigest()
+
+
+def _frame(like: Tensor) -> Tensor:
+    return torch.eye(2, 3, device=like.device)
