@@ -115,7 +115,7 @@ def train_epoch(
     seen, loss_sum, right = 0, 0.0, 0.0
     for index, (size, batch) in enumerate(threads.over(zip(sizes, loader, strict=True))):
         set_rate(run.optimizer, options.recipe, number - 1 + (index + 0.5) / len(sizes), options.epochs)
-        pixels, labels, moves = batch = batch.to(device)
+        pixels, labels, moves, _ = batch = batch.to(device)
         logits, theta, of_moved = network(pixels, moves)
         entropy = F.cross_entropy(logits.float(), labels)
         loss = entropy + _of_theta(options.recipe, batch, theta, of_moved)
