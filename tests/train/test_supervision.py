@@ -162,7 +162,7 @@ def test_old_options_have_no_supervision() -> None:
 REFUSED = {
     "negative": (("--supervise", "-1"), "--supervise"),
     "infinite": (("--supervise", "inf"), "--supervise inf is not a weight"),
-    "no number": (("--supervise", "nan"), "--supervise nan is not a weight"),
+    "no number": (("--supervise", "nan"), "--supervise: expected 0 or more"),
     "no localizer": (("--supervise", "1", "--loc", "none"), "a run of loc none trains no localizer"),
     "a control": (("--supervise", "1", "--loc", "dead"), "a run of loc dead trains no localizer"),
     "no poses": (("--supervise", "1"), "--supervise needs true poses"),
