@@ -4,7 +4,7 @@ from pathlib import Path
 
 from torchvision.datasets.utils import download_url
 
-from lstn.data.dataset import set_and_root
+from lstn.data.dataset import FILES_OF, set_and_root
 from lstn.data.published.mnist import MNIST_FILES, MNIST_SETS
 from lstn.data.published.named_sets import NAMED, unpacked
 from lstn.data.published.published_files import Published, md5_of, where_from
@@ -22,7 +22,7 @@ def download(spec: str) -> None:
     named = set_and_root(spec)
     if named is None:
         return
-    name, root = named
+    name, root = FILES_OF.get(named[0], named[0]), named[1]
     if name in NAMED and unpacked(name, root).is_dir():
         return
     files = MNIST_FILES if name in MNIST_SETS else NAMED[name].files

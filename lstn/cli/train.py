@@ -41,7 +41,8 @@ def train(
         str,
         typer.Option(
             help="digits (embedded); cifar10, caltech101, gtsrb, svhn, mnist or a distorted mnist-r, -rts, -p, -e or "
-            "-cluttered (downloaded); or folder:PATH with PATH/{train,val,test}/<class>/*."
+            "-cluttered (downloaded); scenes-digits (embedded), scenes-signs (downloaded) or "
+            "scenes:OBJECTS,BACKGROUNDS; or folder:PATH with PATH/{train,val,test}/<class>/*."
         ),
     ] = "digits",
     data_root: Annotated[
@@ -94,7 +95,7 @@ def train(
     ] = 0.0,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Train at most this many epochs.", show_default="25; 5 of the embedded digits"),
+        typer.Option(min=1, help="Train at most this many epochs.", show_default="25; embedded digits: 5, scenes 10"),
     ] = None,
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone; the transformer stays in fp32.")

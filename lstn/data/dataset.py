@@ -1,4 +1,4 @@
-"""Data sets, free of torch: `digits`, `folder:PATH` or the name of a published set -> classes and splits.
+"""Data sets, free of torch: `digits`, scenes, `folder:PATH` or the name of a published set -> classes and splits.
 
 A split is an indexable sequence of (pixels (H, W, 3) uint8 RGB, label). Training wraps one for loading; export,
 calibration, evaluation and the demo read it as it is.
@@ -13,6 +13,13 @@ from lstn.data.folders import open_folder
 from lstn.data.layout import lists_test
 from lstn.data.published.mnist import MNIST_SETS, MNIST_SIDES, open_mnist
 from lstn.data.published.named_sets import NAMED, open_named
+from lstn.data.scenes.open_scenes import (
+    SCENE_DIGIT_EPOCHS,
+    SCENE_SIDE,
+    open_digit_scenes,
+    open_folder_scenes,
+    open_sign_scenes,
+)
 from lstn.data.splits import DataSet, Split
 from lstn.errors import DataError, UsageError
 from lstn.machine.caches import cache_folder
@@ -33,6 +40,12 @@ __all__ = [
 
 _PREFIX = "folder:"
 
+_SCENES = "scenes:"
+_DIGIT_SCENES, _SIGN_SCENES = "scenes-digits", "scenes-signs"
+
+FILES_OF = {_SIGN_SCENES: "gtsrb"}
+"""Sets that are made of another one's files."""
+
 
 def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0, labels: tuple[str, ...] | None = None) -> DataSet:
     """Open the data set that `--data` names, at the model's input size.
@@ -40,6 +53,8 @@ def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0, labels: tu
     `digits` is embedded (see `lstn.data.digits`); `folder:PATH` reads PATH/{train,val,test}/<class>/*, where validation
     images are tested if there is no test/, with a warning; a folder without these splits, PATH/<class>/*, is split
     80/10/10 per class by `seed` (`lstn.data.folders`).
+    `scenes-digits`, `scenes-signs` and `scenes:OBJECTS,BACKGROUNDS` show one object each, at any place, size and angle
+    (`lstn.data.scenes`).
     NAME or NAME:ROOT is a published set whose files lie below ROOT, by default the user's cache folder: `cifar10`,
     `caltech101`, `gtsrb` and `svhn`, unpacked when they are first opened; `mnist`, and drawn from it `mnist-r`,
     `mnist-rts`, `mnist-p`, `mnist-e` and `mnist-cluttered` (see `lstn.data.distortion`).
@@ -47,7 +62,7 @@ def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0, labels: tu
     labels: the classes of a model that was trained, of which a folder may have fewer; None: to train on
 
     Raises:
-        UsageError: no such data set or folder.
+        UsageError: no such data set or folder; or objects and backgrounds of scenes are not two folders.
         DataError: no classes, an empty class, an unknown class in val or test, too many broken images, or a class
             whose training images all are; the files of a published set aren't there, aren't the official ones, or can't
             be unpacked there.
@@ -65,15 +80,22 @@ def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0, labels: tu
         )
     if spec.startswith(_PREFIX):
         return open_folder(_folder(spec), image_hw, seed, labels=labels)
+    if spec == _DIGIT_SCENES:
+        return open_digit_scenes(image_hw, seed)
+    if spec.startswith(_SCENES):
+        return open_folder_scenes(*_objects_and_backgrounds(spec), image_hw, seed, labels)
     if named := set_and_root(spec):
         name, root = named
+        if name == _SIGN_SCENES:
+            return open_sign_scenes(root, image_hw, seed)
         return open_mnist(name, root, image_hw, seed) if name in MNIST_SETS else open_named(name, root, image_hw)
     here = Path(spec).expanduser()
     raise UsageError(
         f"unknown data set {spec!r}",
         hint=f"for the folder {here}: --data folder:{spec}"
         if here.is_dir()
-        else f"use digits, {', '.join(_names())}, or folder:PATH for images of your own",
+        else f"use digits, {_DIGIT_SCENES}, {', '.join(_names())}, {_SCENES}OBJECTS,BACKGROUNDS, or folder:PATH for "
+        "images of your own",
     )
 
 
@@ -103,7 +125,9 @@ def open_data_of(contract: Contract, spec: str, *, seed: int | None) -> DataSet:
 
 
 def located(spec: str) -> str:
-    """Return `spec` with an absolute path, so that it means the same from every working folder."""
+    """Return `spec` with absolute paths, so that it means the same from every working folder."""
+    if spec.startswith(_SCENES):
+        return _SCENES + ",".join(str(folder.absolute()) for folder in _objects_and_backgrounds(spec))
     return f"{_PREFIX}{_folder(spec).absolute()}" if spec.startswith(_PREFIX) else spec
 
 
@@ -131,7 +155,11 @@ def usual(spec: str) -> Usual:
     """Return what the data set that `--data` names is usually trained with; nothing is opened or checked."""
     if spec == "digits":
         return Usual(DIGIT_SIZE, DIGIT_EPOCHS)
+    if spec == _DIGIT_SCENES:
+        return Usual(SCENE_SIDE, SCENE_DIGIT_EPOCHS)
     named = set_and_root(spec)
+    if spec.startswith(_SCENES) or (named and named[0] == _SIGN_SCENES):
+        return Usual(SCENE_SIDE)
     return Usual(MNIST_SIDES[named[0]]) if named and named[0] in MNIST_SIDES else Usual()
 
 
@@ -154,7 +182,9 @@ def require_test(spec: str) -> None:
     Raises:
         UsageError: a folder with train/ and val/ alone, whose validation images would choose the epoch and test it.
     """
-    if spec.startswith(_PREFIX) and (root := _folder(spec)).is_dir() and not lists_test(root):
+    root = _objects_and_backgrounds(spec)[0] if spec.startswith(_SCENES) else None
+    root = _folder(spec) if spec.startswith(_PREFIX) else root
+    if root is not None and root.is_dir() and not lists_test(root):
         raise UsageError(f"{root}: no test/, and validation images choose the epoch", hint=f"make {root / 'test'}")
 
 
@@ -164,8 +194,26 @@ def _folder(spec: str) -> Path:
     return Path(spec[len(_PREFIX) :]).expanduser()
 
 
+def _objects_and_backgrounds(spec: str) -> tuple[Path, Path]:
+    folders = spec[len(_SCENES) :].split(",")
+    if len(folders) != 2 or not all(folders):
+        raise UsageError(
+            f"{spec}: {len([each for each in folders if each])} folder(s); expected two, with one comma between them",
+            hint=f"{_SCENES}OBJECTS,BACKGROUNDS; for a folder with a comma in its path, make a link without one",
+        )
+    objects, backgrounds = (Path(folder).expanduser() for folder in folders)
+    if any("," in str(folder.absolute()) for folder in (objects, backgrounds)):  # a run keeps whole paths
+        raise UsageError(
+            f"{Path.cwd()}: a comma in the path of this folder", hint="name folders without one in scenes:"
+        )
+    return objects, backgrounds
+
+
 def set_and_root(spec: str) -> tuple[str, Path] | None:
-    """Split NAME or NAME:ROOT into the set's name and the folder of its files; None: no published set is meant."""
+    """Split NAME or NAME:ROOT into the set's name and the folder of its files; None: no published set is meant.
+
+    FILES_OF says whose files a set has that isn't published itself.
+    """
     name, _, root = spec.partition(":")
     if name not in _names():
         return None
@@ -186,4 +234,4 @@ def rooted(spec: str, root: Path) -> str:
 
 
 def _names() -> tuple[str, ...]:
-    return (*NAMED, *MNIST_SETS)
+    return (*NAMED, *MNIST_SETS, _SIGN_SCENES)

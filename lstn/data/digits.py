@@ -136,6 +136,13 @@ def _paste(
     return Image.fromarray(padded).transform(size, Image.Transform.AFFINE, matrix, Image.Resampling.BICUBIC)
 
 
+def digit_rasters(split: Literal["train", "val", "test"]) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
+    """Return the digits of a split, (N, 20, 20) with gray levels 0..15, and their labels (N,)."""
+    rasters, labels = _load()
+    part = _PART[split]
+    return rasters[part.start : part.stop], labels[part.start : part.stop]
+
+
 @cache
 def _load() -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.uint8]]:
     """Rasters (12000, 20, 20) with levels 0..15, and labels (12000,)."""

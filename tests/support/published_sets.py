@@ -73,11 +73,19 @@ def write_caltech101(root: Path, counts: dict[str, int]) -> None:
         outer.writestr("__MACOSX/caltech-101/._101_ObjectCategories.tar.gz", b"\x00")
 
 
+_GTSRB_HEAD = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId"
+
+
 def write_gtsrb(root: Path, classes: int = 3, tracks: int = 5, frames: int = 4, test: int = 6) -> None:
     (root / "gtsrb").mkdir(parents=True)
     with zipfile.ZipFile(root / "gtsrb/GTSRB-Training_fixed.zip", "w") as pack:
         for label in range(classes):
-            pack.writestr(f"GTSRB/Training/{label:05d}/GT-{label:05d}.csv", "Filename;Width\n")
+            rows = "".join(
+                f"{track:05d}_{frame:05d}.ppm;6;6;1;1;4;4;{label}\n"
+                for track in range(tracks)
+                for frame in range(frames)
+            )
+            pack.writestr(f"GTSRB/Training/{label:05d}/GT-{label:05d}.csv", _GTSRB_HEAD + "\n" + rows)
             for track in range(tracks):
                 for frame in range(frames):
                     name = f"GTSRB/Training/{label:05d}/{track:05d}_{frame:05d}.ppm"
@@ -87,8 +95,7 @@ def write_gtsrb(root: Path, classes: int = 3, tracks: int = 5, frames: int = 4, 
             pack.writestr(f"GTSRB/Final_Test/Images/{number:05d}.ppm", image(200 + number, "PPM"))
     rows = [f"{number:05d}.ppm;6;6;1;1;5;5;{number * 7 % classes}\r\n" for number in range(test)]
     with zipfile.ZipFile(root / "gtsrb/GTSRB_Final_Test_GT.zip", "w") as pack:
-        head = "Filename;Width;Height;Roi.X1;Roi.Y1;Roi.X2;Roi.Y2;ClassId\r\n"
-        pack.writestr("GT-final_test.csv", head + "".join(rows))
+        pack.writestr("GT-final_test.csv", _GTSRB_HEAD + "\r\n" + "".join(rows))
 
 
 def write_svhn(root: Path, train: int = 60, test: int = 20, *, compressed: bool = True) -> None:

@@ -87,7 +87,8 @@ def unpack_caltech101(files: tuple[Path, ...], folder: Path) -> None:
 
 def unpack_gtsrb(files: tuple[Path, ...], folder: Path) -> None:
     """Images of training, images of the test, classes of the test. Up to 30 images show one sign from nearer and
-    nearer, a track, which must not be divided: its images are nearly alike."""
+    nearer, a track, which must not be divided: its images are nearly alike. The boxes of all signs go to boxes.csv."""
+    boxes = ["path,x1,y1,x2,y2"]
     pattern = r"GTSRB/Training/000(\d\d/\d{5}_\d{5}\.ppm)"
     with _damage_told(files[0]), zipfile.ZipFile(files[0]) as pack:
         names = sorted(found[1] for member in _listed(pack) if (found := re.fullmatch(pattern, member.filename)))
@@ -95,15 +96,31 @@ def unpack_gtsrb(files: tuple[Path, ...], folder: Path) -> None:
         splits = dict(zip(tracks, divide([t[:2] for t in tracks], {"val": Fraction(1, 5)}, each=True), strict=True))
         for name, data in _zip_members(pack, pattern):
             _save(folder / splits[name.partition("_")[0]] / name, data)
+        for label, data in _zip_members(pack, r"GTSRB/Training/000(\d\d)/GT-\d{5}\.csv"):
+            for row in _annotations(data):
+                if (track := f"{label}/{row['Filename']}".partition("_")[0]) in splits:
+                    boxes.append(_box(f"{splits[track]}/{label}/{row['Filename']}", row))
     with _damage_told(files[2]), zipfile.ZipFile(files[2]) as pack:
-        tables = [data.decode("ascii") for _, data in _zip_members(pack, r"(GT-final_test\.csv)")]
-        rows = csv.DictReader(io.StringIO("".join(tables)), delimiter=";", skipinitialspace=True)
+        rows = [row for _, data in _zip_members(pack, r"(GT-final_test\.csv)") for row in _annotations(data)]
         classes = {row["Filename"]: int(row["ClassId"]) for row in rows}
+        boxes += [_box(f"test/{classes[row['Filename']]:02d}/{row['Filename']}", row) for row in rows]
     with _damage_told(files[1]), zipfile.ZipFile(files[1]) as pack:
         for name, data in _zip_members(pack, r"GTSRB/Final_Test/Images/(\d{5}\.ppm)"):
             _save(folder / "test" / f"{classes[name]:02d}" / name, data)
     if not names or not (folder / "test").is_dir():
         raise DataError(f"{files[0 if not names else 1]}: no GTSRB images in it")
+    _save(folder / "boxes.csv", "\n".join([*boxes, ""]).encode())
+
+
+def _annotations(table: bytes) -> list[dict[str, str]]:
+    """Return the rows of one of GTSRB's tables."""
+    return list(csv.DictReader(io.StringIO(table.decode("ascii")), delimiter=";", skipinitialspace=True))
+
+
+def _box(path: str, row: dict[str, str]) -> str:
+    """Return a line of boxes.csv. The right and lower edges that GTSRB names are those of the box, not its last pixels:
+    so the margins around its signs are equal."""
+    return ",".join([path, *(str(int(row[f"Roi.{name}"])) for name in ("X1", "Y1", "X2", "Y2"))])
 
 
 def unpack_svhn(files: tuple[Path, ...], folder: Path) -> None:

@@ -1,0 +1,1 @@
+"""Scenes: an object at any place, size and angle, in a photograph or in drawn clutter."""

@@ -1,0 +1,149 @@
+"""Data sets of scenes: the embedded digits, traffic signs or a folder's objects, in clutter or in photographs."""
+
+import hashlib
+from collections.abc import Callable
+from pathlib import Path
+
+from lstn.data.checking import Checked, check_images
+from lstn.data.digits import DIGIT_LABELS
+from lstn.data.folders import MAX_BROKEN, FolderSplit, open_folder
+from lstn.data.listing import Skipped, images_below
+from lstn.data.published.named_sets import open_named
+from lstn.data.scenes.backgrounds import Backgrounds, DrawnBackgrounds, PhotoBackgrounds
+from lstn.data.scenes.cut_objects import CutObjects, Outline
+from lstn.data.scenes.digit_objects import DigitObjects
+from lstn.data.scenes.scene_split import SceneObjects, SceneSplit
+from lstn.data.scenes.sign_outlines import sign_mask
+from lstn.data.splits import DataSet, SplitName
+from lstn.errors import DataError, UsageError
+from lstn.terminal import warn
+
+SCENE_SIDE = 224
+"""The side in pixels of a scene, unless the user says another. An object in it is 40 to 112 pixels long."""
+
+SCENE_DIGIT_EPOCHS = 10
+
+_CHECKED_HW = (32, 32)
+"""The size at which files are decoded to find the broken ones."""
+
+_FEWEST = 3
+
+
+def open_digit_scenes(image_hw: tuple[int, int], seed: int) -> DataSet:
+    """Open the embedded digits in drawn clutter."""
+    return DataSet(
+        DIGIT_LABELS,
+        lambda split: SceneSplit(split, DigitObjects(split), DrawnBackgrounds(split), image_hw=image_hw, seed=seed),
+        mirrors=False,
+        parts="10,000, 1,000 and 1,000 digits of MNIST, the last from its test file, in clutter of their own",
+    )
+
+
+def open_sign_scenes(root: Path, image_hw: tuple[int, int], seed: int) -> DataSet:
+    """Open GTSRB's traffic signs, whose files lie below `root`, in drawn clutter.
+
+    Raises:
+        DataError: as for `gtsrb`.
+    """
+    signs = open_named("gtsrb", root, _CHECKED_HW)
+    return _scenes(signs, DrawnBackgrounds, "clutter of their own", image_hw, seed, outline=sign_mask)
+
+
+def open_folder_scenes(
+    objects: Path, backgrounds: Path, image_hw: tuple[int, int], seed: int, labels: tuple[str, ...] | None
+) -> DataSet:
+    """Open the objects of one folder, which is read as by `folder:`, in the photographs of another one.
+
+    The photographs, at any depth, are divided 80/10/10 by a hash of their contents.
+
+    Raises:
+        UsageError: no such folder; one lies in the other, or both are the same.
+        DataError: as for `folder:`; too few photographs, or too many broken ones.
+    """
+    _check_apart(objects, backgrounds)
+    photos = _photos(backgrounds)
+    opened = open_folder(objects, _CHECKED_HW, seed, labels=labels, mirrors=False)
+    photographs = f"{sum(map(len, photos.values()))} photographs of {backgrounds}, divided 80/10/10 by their contents"
+    made = _scenes(opened, lambda split: photos[split], photographs, image_hw, seed)
+    made.found = f"{opened.found}; {photographs}"
+    return made
+
+
+def _scenes(
+    objects: DataSet,
+    backgrounds: Callable[[SplitName], Backgrounds],
+    what: str,
+    image_hw: tuple[int, int],
+    seed: int,
+    *,
+    outline: Outline | None = None,
+) -> DataSet:
+    def open_split(split: SplitName) -> SceneSplit:
+        images = objects.split(split)
+        assert isinstance(images, FolderSplit)
+        cut: SceneObjects = CutObjects(images, outline)
+        return SceneSplit(split, cut, backgrounds(split), image_hw=image_hw, seed=seed)
+
+    return DataSet(
+        objects.labels,
+        open_split,
+        mirrors=False,
+        parts=f"a scene for each object: {objects.parts}; in {what}",
+        by_seed=objects.by_seed,
+        test_is_val=objects.test_is_val,
+        found=objects.found,
+    )
+
+
+def _check_apart(objects: Path, backgrounds: Path) -> None:
+    for folder, what in ((objects, "objects"), (backgrounds, "backgrounds")):
+        if not folder.is_dir():
+            raise UsageError(
+                f"{folder}: no such folder of {what}",
+                hint="scenes:OBJECTS,BACKGROUNDS expects two folders; if they were moved, name them again with --data",
+            )
+    one, other = objects.resolve(), backgrounds.resolve()
+    if one == other or one in other.parents or other in one.parents:
+        how = "are the same folder" if one == other else "lie one in the other"
+        raise UsageError(
+            f"objects ({objects}) and backgrounds ({backgrounds}) {how}",
+            hint="keep them apart: a background must not show an object",
+        )
+
+
+def _photos(folder: Path) -> dict[SplitName, PhotoBackgrounds]:
+    """Divide the photographs, so that none, under whatever name, is in two splits."""
+    skipped = Skipped()
+    files = list(images_below(folder, skipped))
+    checked, _ = check_images(files, _CHECKED_HW, "backgrounds")
+    _warn_of_broken(folder, checked)
+    found = {each.digest: file for file, each in zip(files, checked, strict=True) if not each.broken}
+    if len(found) < _FEWEST:
+        unread = skipped.describe_unread()
+        raise DataError(
+            f"{folder}: {len(found)} different photographs, too few for train, val and test"
+            + (f"; {unread}" if unread else ""),
+            hint=f"scenes need {_FEWEST} backgrounds or more, and look alike with few",
+        )
+    order, tenth = sorted(found), max(1, round(len(found) / 10))
+    parts: dict[SplitName, list[bytes]] = {
+        "train": order[2 * tenth :],
+        "val": order[:tenth],
+        "test": order[tenth : 2 * tenth],
+    }
+    return {
+        split: PhotoBackgrounds(tuple(found[each] for each in part), hashlib.sha256(b"".join(part)).hexdigest())
+        for split, part in parts.items()
+    }
+
+
+def _warn_of_broken(folder: Path, checked: list[Checked]) -> None:
+    broken = [each.broken for each in checked if each.broken]
+    told = "; ".join(broken[:5]) + (f"; and {len(broken) - 5} more" if len(broken) > 5 else "")
+    if len(broken) > MAX_BROKEN * len(checked):
+        raise DataError(
+            f"{folder}: {len(broken)} of {len(checked)} backgrounds are broken, more than {MAX_BROKEN:.0%}: {told}",
+            hint="repair or remove them",
+        )
+    if broken:
+        warn(f"{folder}: {len(broken)} of {len(checked)} backgrounds are broken and left out: {told}")

@@ -1,0 +1,63 @@
+"""Place, size and angle of an object in a scene, drawn at random."""
+
+import math
+from collections.abc import Sequence
+from typing import TypeAlias
+
+import numpy as np
+
+from lstn.data.poses import Pose, pose_from_box
+from lstn.warp import corners_px
+
+SIZE = (0.18, 0.5)
+"""The longer side of an object, as a share of the shorter side of the scene: at least, at most."""
+
+TURN_DEG = 45.0
+"""Largest turn either way. Two objects are then at most 90 degrees apart, so that no 6 looks like a 9, nor the sign
+"keep right", whose arrow is the one of "ahead only" turned by 135 degrees, like another one."""
+
+_TRIES = 50
+
+Rectangle: TypeAlias = tuple[float, float, float, float]
+"""Left, top, right and bottom in pixels, from the outer edges of the picture."""
+
+
+def place(
+    shape: tuple[float, float], image_hw: tuple[int, int], taken: Sequence[Rectangle], rng: np.random.Generator
+) -> Pose | None:
+    """Return the pose of an object that lies wholly in the picture; None where no room was found next to others.
+
+    shape: width and height of the object, in any unit
+    taken: where other objects are
+    """
+    height, width = image_hw
+    for _ in range(_TRIES):
+        grown, turned, across, down = rng.random(4).tolist()
+        scale = (SIZE[0] + grown * (SIZE[1] - SIZE[0])) * min(image_hw) / max(shape)
+        degrees = (2 * turned - 1) * TURN_DEG
+        wide, high = shape[0] * scale, shape[1] * scale
+        cos, sin = math.cos(math.radians(degrees)), abs(math.sin(math.radians(degrees)))
+        reach_x, reach_y = (wide * cos + high * sin) / 2, (wide * sin + high * cos) / 2
+        centre = reach_x + across * (width - 2 * reach_x), reach_y + down * (height - 2 * reach_y)
+        pose = pose_from_box(centre, (wide, high), degrees, image_hw)
+        if not any(_overlap(box_of(pose, image_hw), other) for other in taken):
+            return pose
+    return None
+
+
+def scatter(side: float, image_hw: tuple[int, int], rng: np.random.Generator) -> Pose:
+    """Return the pose of a square fragment of `side` pixels: anywhere, turned by any angle."""
+    height, width = image_hw
+    x, y = (float(place) for place in rng.random(2) * (width, height))
+    return pose_from_box((x, y), (side, side), rng.uniform(-180, 180), image_hw)
+
+
+def box_of(pose: Pose, image_hw: tuple[int, int]) -> Rectangle:
+    """Return the upright box around the object."""
+    corners = corners_px(pose.theta[None], image_hw)[0]
+    (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
+    return left, top, right, bottom
+
+
+def _overlap(one: Rectangle, other: Rectangle) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
