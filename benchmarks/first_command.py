@@ -1,6 +1,6 @@
 """The first command, as a user types it: accuracy on the embedded test digits, and how long it took.
 
-    python benchmarks/first_command.py --out results/first-command/first-command.json
+    python benchmarks/first_command.py --out results/first-command/first_command.json
     python benchmarks/first_command.py --models effnet-b0,cnn --out some.json
     python benchmarks/first_command.py --every --out every.json
 

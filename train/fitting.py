@@ -115,12 +115,12 @@ def train_epoch(
     seen, loss_sum, right = 0, 0.0, 0.0
     for index, (size, batch) in enumerate(threads.over(zip(sizes, loader, strict=True))):
         set_rate(run.optimizer, options.recipe, number - 1 + (index + 0.5) / len(sizes), options.epochs)
-        pixels, labels, _, moves = batch = batch.to(device)
+        pixels, labels, moves, poses = batch = batch.to(device)
         logits, theta, of_moved = network(pixels, moves)
         entropy = F.cross_entropy(logits.float(), labels)
         loss = entropy + _of_theta(options.recipe, batch, theta, of_moved)
-        if options.supervise and theta is not None:
-            loss = loss + options.supervise * pose_loss(theta, batch.poses, size, world)
+        if theta is not None and poses is not None:
+            loss = loss + options.supervise * pose_loss(theta, poses, size, world)
         # Shares may differ by an image: each counts by what it holds, so that the mean over processes is the batch's.
         counts = len(labels) / (1 if world.shared(size) else world.size)
         hits = (logits.argmax(1) == labels).double().sum() * (counts / len(labels))

@@ -21,24 +21,26 @@ from lstn.train.equivariance import Moves
 
 
 class ImageBatch(NamedTuple):
-    """Images as one step takes them.
+    """A batch, or a single image without the first axis.
 
     pixels: (N, H, W, 3) uint8
     labels: (N,) int64
-    poses:  true ones, (N, 2, 3) float32, not a number where they are not known
-    moves:  (N, 2, 3) float32, if any are drawn
+    moves:  (N, 2, 3) float32, where they are drawn (`lstn.train.equivariance`)
+    poses:  (N, 2, 3) float32, where they are asked for; not a number of images whose pose is not known
     """
 
     pixels: Tensor
     labels: Tensor
-    poses: Tensor
     moves: Tensor | None = None
+    poses: Tensor | None = None
 
     def to(self, device: torch.device) -> "ImageBatch":
         """Return the batch on another device."""
-        pixels, labels, poses = (each.to(device, non_blocking=True) for each in self[:3])
-        moves = None if self.moves is None else self.moves.to(device, non_blocking=True)
-        return ImageBatch(pixels, labels, poses, moves)
+        pixels, labels = (each.to(device, non_blocking=True) for each in (self.pixels, self.labels))
+        moves, poses = (
+            None if each is None else each.to(device, non_blocking=True) for each in (self.moves, self.poses)
+        )
+        return ImageBatch(pixels, labels, moves, poses)
 
 
 class Images(Dataset[ImageBatch]):
@@ -46,7 +48,7 @@ class Images(Dataset[ImageBatch]):
 
     augment: what happens to the images on their way into a batch
     moves:   draws how each is moved for `lstn.train.equivariance`
-    posed:   ask the split for the true poses of its objects; else none is known
+    posed:   ask the split for the true poses of its objects
     """
 
     def __init__(
@@ -78,8 +80,9 @@ class Images(Dataset[ImageBatch]):
         return len(self._split)
 
     def __getitem__(self, index: int) -> ImageBatch:
-        pixels, labels, poses, moves = self._batch([index])
-        return ImageBatch(pixels[0], labels[0], poses[0], None if moves is None else moves[0])
+        pixels, labels, moves, poses = self._batch([index])
+        rest = (None if each is None else each[0] for each in (moves, poses))
+        return ImageBatch(pixels[0], labels[0], *rest)
 
     def __getitems__(self, indices: list[int]) -> ImageBatch | LstnError:
         """Return the batch of these images. An error is returned too: torch would bring it back with a traceback."""
@@ -96,10 +99,11 @@ class Images(Dataset[ImageBatch]):
             pixels, labels, poses = (kept[indices] for kept in self._kept)
         if self._augment is not None:
             pixels, poses = self._augment(pixels, poses, indices, self._epoch)
-        return ImageBatch(pixels, labels, poses, None if self._moves is None else self._moves(indices, self._epoch))
+        moves = None if self._moves is None else self._moves(indices, self._epoch)
+        return ImageBatch(pixels, labels, moves, poses if self._posed else None)
 
     def _poses(self, indices: Sequence[int]) -> Tensor:
-        """The true poses of these images, (N, 2, 3)."""
+        """The true poses of these images, (N, 2, 3), not a number where they are not asked for or not known."""
         found = torch.full((len(indices), 2, 3), torch.nan)
         for place, index in enumerate(indices if self._posed else ()):
             if (pose := pose_of(self._split, index)) is not None:

@@ -65,7 +65,8 @@ def train_epochs(going: Prepared, watcher: Watcher) -> None:
     threads = threads_here(at.device, run.threads)
     augment = Augmentation(options.augment, image_hw=run.contract.image_hw, mirrors=data.mirrors, seed=options.seed)
     moves = Moves(run.contract.image_hw, options.seed) if options.recipe.equivariance and going.probe else None
-    train, val = Images(data.train, augment, moves, posed=options.supervise > 0), Images(data.val)
+    train = Images(data.train, augment, moves, posed=options.supervise > 0)
+    val = Images(data.val)
     while len(run.history) < options.epochs and run.flat_epochs < options.recipe.patience:
         row = _epoch(going, train, val, threads, watcher.step)
         run.history.append(row)

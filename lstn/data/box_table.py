@@ -79,7 +79,7 @@ def read_table(path: Path) -> BoxTable:
     except csv.Error as error:
         raise DataError(
             f"{path}, row {reader.line_num}: not a row of a .csv file ({error})",
-            hint="repair the row, or save the file again",
+            hint="repair the row, or save the table again",
         ) from error
     return BoxTable(tuple(rows))
 

@@ -106,9 +106,9 @@ def boxed(data: str, tmp_path: Path) -> str:
 def test_boxes_reach_the_batches(boxed: str) -> None:
     train = open_data(boxed, image_hw=(32, 32)).train
     check_posed(train, boxed)
-    _, _, poses, _ = Images(train, posed=True).__getitems__([0, 1, 2])
+    poses = Images(train, posed=True).__getitems__([0, 1, 2]).poses
     assert poses.isfinite().all(2).all(1).tolist() == [True, False, True]
-    assert not Images(train).__getitems__([0, 2])[2].isfinite().any()
+    assert Images(train).__getitems__([0, 2]).poses is None
 
 
 SUPERVISED: dict[str, object] = {"supervise": 0.5, "augment": "standard", "iterations": 2}
@@ -138,7 +138,7 @@ def test_supervision_draws_theta_to_the_pose(tmp_path: Path, form: ThetaForm) ->
     split = open_data("digits", image_hw=(32, 32)).train
     torch.manual_seed(0)
     model = Classifier(Contract(Loc.STN, "cnn", (32, 32), tuple("0123456789"), theta=form)).train()
-    pixels, _, poses, _ = Images(split, posed=True).__getitems__(list(range(32)))
+    pixels, _, _, poses = Images(split, posed=True).__getitems__(list(range(32)))
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     losses = []
     for _ in range(40):
