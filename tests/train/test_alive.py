@@ -197,7 +197,7 @@ def saturated(model: Classifier) -> None:
         (exploded, "runaway", "outside of the frame", "lower --loc-lr-scale"),
         (blew_up, "runaway", "100% of what it samples is outside", "bounded theta"),
         (left_the_frame, "runaway", "100% of what it samples is outside", "bounded theta"),
-        (lambda model: None, "not following", "follows rotation", "--augment affine"),
+        (lambda model: None, "not following", "follows rotation", "--equivariance 10"),
     ],
 )
 def test_every_way_to_lose_a_transformer_is_told(
