@@ -2,6 +2,7 @@
 
 import math
 import os
+import posixpath
 import unicodedata
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,11 @@ _GTSRB = "GT-*.csv"
 
 _SLACK_PX = 1.0
 """How far a box may reach outside of its picture: tools count the last pixel in or out."""
+
+_LEAST_PX = 1.0
+"""Shortest side of a box. Of a much shorter one nothing could be sampled, or computed in float32."""
+
+_FULL_TURN = 360.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +54,7 @@ class Box:
             raise DataError(
                 f"{self.row}: the box is for a picture of {self.of_wh[0]:g} x {self.of_wh[1]:g} pixels, and the file "
                 f"has {width} x {height}",
-                hint="boxes are in pixels of the file as it is; scale them along with the picture",
+                hint="boxes are in pixels of the picture as it is shown; turn and scale them along with it",
             )
         if not _inside(self, width, height):
             turned = f", turned by {self.degrees:g} degrees," if self.degrees else ""
@@ -65,13 +71,13 @@ Boxes: TypeAlias = Mapping[Path, Box]
 
 
 def _inside(box: Box, width: int, height: int) -> bool:
-    """Of a turned box, whose corners may be empty, the middle decides, and that it fits across the picture."""
+    """Its middle is in the picture. Of a turned box, whose corners may be empty, the sides fit across the picture."""
     x1, y1, x2, y2 = box.corners
-    if not box.degrees:
-        return min(x1, y1) >= -_SLACK_PX and x2 <= width + _SLACK_PX and y2 <= height + _SLACK_PX
-    x, y = (x1 + x2) / 2, (y1 + y2) / 2
-    fits = max(x2 - x1, y2 - y1) <= math.hypot(width, height) + 2 * _SLACK_PX
-    return fits and 0 <= x <= width and 0 <= y <= height
+    if box.degrees:
+        fits = max(x2 - x1, y2 - y1) <= math.hypot(width, height) + 2 * _SLACK_PX
+    else:
+        fits = min(x1, y1) >= -_SLACK_PX and x2 <= width + _SLACK_PX and y2 <= height + _SLACK_PX
+    return fits and 0 <= x1 + x2 <= 2 * width and 0 <= y1 + y2 <= 2 * height
 
 
 def tables_of(root: Path, files: Sequence[Path]) -> list[Path]:
@@ -94,7 +100,11 @@ def read_boxes(tables: Sequence[Path], root: Path, files: Sequence[Path]) -> Box
         below = path.parent.relative_to(root).as_posix()
         table = read_table(path)
         for box, name in _boxes(table):
-            key = _key(name if below == "." else f"{below}/{name}")
+            key = _key(posixpath.join(below, name.replace("\\", "/")))
+            if key.startswith(("/", "../")):
+                raise DataError(
+                    f"{box.row}: {name:.200} is not a path below {root}", hint="write paths from the table's folder on"
+                )
             if (file := known.get(key)) is None:
                 _refuse_lost(path.parent / name, box.row)
             elif file in boxes:
@@ -127,20 +137,24 @@ def _boxes(table: BoxTable) -> list[tuple[Box, str]]:
     found = []
     for row in table.rows:
         x1, y1, x2, y2 = (row.number(name) for name in ("x1", "y1", "x2", "y2"))
-        if not (x1 < x2 and y1 < y2):
+        if min(x2 - x1, y2 - y1) < _LEAST_PX:
+            small = "is smaller than a pixel" if x1 < x2 and y1 < y2 else "has no area"
             raise DataError(
-                f"{row.place}: the box ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) has no area",
-                hint="x1, y1 is its top left corner, and x2, y2 its bottom right one",
+                f"{row.place}: the box ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) {small}",
+                hint="x1, y1 is its top left corner, and x2, y2 its bottom right one, in pixels",
             )
         sized = "width" in row.values and "height" in row.values
         of_wh = (row.number("width"), row.number("height")) if sized else None
         degrees = row.number("degrees") if row.values.get("degrees") else 0.0
+        if abs(degrees) > _FULL_TURN:
+            raise DataError(f"{row.place}: degrees {degrees:g} is more than a full turn", hint="give -360 to 360")
         found.append((Box((x1, y1, x2, y2), degrees, of_wh, row.place), row.values["path"]))
     return found
 
 
 def _key(name: str) -> str:
-    return unicodedata.normalize("NFC", name.replace("\\", "/").removeprefix("./"))
+    """One spelling for each path, by the table's folder: `./a`, `a` and `b/../a` are one."""
+    return unicodedata.normalize("NFC", posixpath.normpath(name.replace("\\", "/")))
 
 
 def _refuse_lost(path: Path, row: str) -> None:
@@ -151,6 +165,6 @@ def _refuse_lost(path: Path, row: str) -> None:
         there = False
     if not there:
         raise DataError(
-            f"{row}: there is no file {path}",
+            f"{row}: there is no file {path!s:.200}",
             hint="write paths from the table's folder on; remove rows of lost files",
         )
