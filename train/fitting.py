@@ -157,7 +157,9 @@ def diverged(run: Run, loss: float, number: int, options: Options) -> TrainingEr
     """Return what to say of a loss that is no number: what is kept, and what to change."""
     best, recipe = run.best, options.recipe
     kept = f"the checkpoint of epoch {best['epoch']} is kept" if best else "no epoch was finished before"
+    weights = {"equivariance": recipe.equivariance, "supervise": options.supervise}
     cures = [f"--lr {min(recipe.lr / 10, RECIPES['robust'].lr):g}"]  # a tenth of 1e30 is as wrong
+    cures += [f"a smaller --{name}" for name, weight in weights.items() if weight > 1]
     if recipe.loc_lr_scale > 0.1 and run.model.transformer is not None:
         cures.append("--loc-lr-scale 0.1")
     if recipe.theta is ThetaForm.AFFINE and run.model.transformer is not None:

@@ -65,7 +65,7 @@ def check_posed(train: Split, data: str) -> None:
     if all(pose_of(train, index) is None for index in range(len(train))):
         raise UsageError(
             f"--supervise needs true poses, and --data {data} has none of its training images",
-            hint="put a boxes.csv into the folder (path,x1,y1,x2,y2,degrees), or leave out --supervise",
+            hint="a boxes.csv directly in the folder (path,x1,y1,x2,y2,degrees) gives its training images poses",
         )
 
 

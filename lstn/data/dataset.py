@@ -131,6 +131,11 @@ def located(spec: str) -> str:
     return f"{_PREFIX}{_folder(spec).absolute()}" if spec.startswith(_PREFIX) else spec
 
 
+def folder_of_images(spec: str) -> str:
+    """Return `spec` with absolute paths; of scenes, the folder that their objects are cut from, as a set of its own."""
+    return f"{_PREFIX}{_objects_and_backgrounds(spec)[0].absolute()}" if spec.startswith(_SCENES) else located(spec)
+
+
 def named(spec: str, root: Path | None) -> str:
     """Return `spec` as a run keeps it: the same from every working folder, and with the root of its files, if given.
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lstn.data.dataset import located
+from lstn.data.dataset import folder_of_images, located
 from lstn.data.splits import AnySplit, DataSet
 from lstn.errors import UsageError
 from lstn.formats.training_record import Training
@@ -43,11 +43,11 @@ def split_to_test(training: Training | None, data: DataSet, named: str) -> AnySp
              "some of them, add --split test and the --seed of its training")  # fmt: skip
         return "all"
     same = bool(training.images) and data.train.fingerprint == training.images
-    if not same and located(training.data) != located(named):
+    if not same and folder_of_images(training.data) != folder_of_images(named):
         note(f"all {len(data.split('all'))} images of {named} are tested; the model was trained on {training.data}, "
              "which is another set")  # fmt: skip
         return "all"
-    if training.images and not same:
+    if training.images and not same and located(training.data) == located(named):
         warn(f"{named} is not as it was at training, or the seed is another: some of its {len(data.test)} test images "
              "may have been trained on")  # fmt: skip
     else:

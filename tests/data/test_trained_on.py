@@ -46,6 +46,15 @@ def test_of_its_own_folder_the_test_images_alone_whatever_it_is_called(
     assert f"only the 2 test images of folder:{moved} are tested" in capsys.readouterr().err
 
 
+def test_of_a_folder_whose_images_stood_in_scenes_the_test_images_alone(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Scenes divide their objects as a folder is divided, by the same seed."""
+    record = replace(record_of(photos), data=f"scenes:{photos},{tmp_path / 'roads'}", images="of the scenes")
+    assert split_to_test(record, opened(photos), f"folder:{photos}") == "test"
+    assert f"only the 2 test images of folder:{photos} are tested" in capsys.readouterr().err
+
+
 def test_of_another_folder_all_images(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
     record = record_of(photos)
     new = photos.with_name("new")
