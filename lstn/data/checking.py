@@ -18,11 +18,14 @@ import numpy as np
 import numpy.typing as npt
 from PIL import __version__ as pillow_version
 
-from lstn.errors import ImageError, LstnError
+from lstn.errors import DataError, ImageError, LstnError
 from lstn.files import hashed
 from lstn.images import MAX_BYTES, Pixels, decode
 from lstn.machine.caches import cache_folder, read_cache, write_cache
 from lstn.waiting import worked
+
+MAX_BROKEN = 0.05
+"""A larger share of images that don't decode is refused."""
 
 KEPT_BYTES = 1 << 30
 """Images that take no more than this as uint8 pixels are kept decoded."""
@@ -161,3 +164,21 @@ def _kept_at(paths: Sequence[Path]) -> Path | None:
         state = (os.fsencode(path.absolute()), status.st_size, status.st_mtime_ns, status.st_ctime_ns)
         digest.update(b"\n%b\0%d %d %d" % state)
     return contents.with_name(f"{digest.hexdigest()[:32]}.bin")
+
+
+def few_broken(checked: Sequence[Checked], what: str, folder: Path | None = None) -> str:
+    """Return which files are broken and left out, in words, or nothing if none is.
+
+    what, folder: how the files are called, and where they lie, if that isn't said otherwise
+
+    Raises:
+        DataError: they are too many to go on without them.
+    """
+    broken = [each.broken for each in checked if each.broken]
+    if not broken:
+        return ""
+    told = "; ".join(broken[:5]) + (f"; and {len(broken) - 5} more" if len(broken) > 5 else "")
+    found = f"{folder}: " * (folder is not None) + f"{len(broken)} of {len(checked)} {what} are broken"
+    if len(broken) > MAX_BROKEN * len(checked):
+        raise DataError(f"{found}, more than {MAX_BROKEN:.0%}: {told}", hint="repair or remove them")
+    return f"{found} and left out: {told}"

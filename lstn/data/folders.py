@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from lstn.data.boxes import Boxes, read_boxes, read_poses, tables_of
-from lstn.data.checking import check_images
+from lstn.data.checking import check_images, few_broken
 from lstn.data.division import Division, Files, divide, listed, split_files
 from lstn.data.layout import Layout, read_layout
 from lstn.data.poses import Pose
@@ -16,9 +16,6 @@ from lstn.data.splits import SPLIT_NAMES, AnySplit, DataSet, SplitName
 from lstn.errors import DataError, UsageError
 from lstn.images import Pixels, decode
 from lstn.terminal import warn, warn_once
-
-MAX_BROKEN = 0.05
-"""A split with a larger share of images that don't decode is refused."""
 
 _KINDS: dict[AnySplit, str] = {"train": "training", "val": "validation", "test": "test", "all": ""}
 
@@ -142,21 +139,15 @@ def _readable(
 ) -> FolderSplit:
     """Decode every image once, so that a broken one is known before the first epoch and not in the middle of it."""
     checked, pixels = check_images([path for path, _ in files], image_hw, f"{_KINDS[split]} images".strip())
-    broken = [each.broken for each in checked if each.broken]
-    listed = "; ".join(broken[:5]) + (f"; and {len(broken) - 5} more" if len(broken) > 5 else "")
-    if len(broken) > MAX_BROKEN * len(files):
-        raise DataError(
-            f"{len(broken)} of {len(files)} {split} images are broken, more than {MAX_BROKEN:.0%}: {listed}",
-            hint="repair or remove them",
-        )
+    broken = few_broken(checked, f"{split} images")
     good = [index for index, each in enumerate(checked) if not each.broken]
     if split == "train" and (empty := {label for _, label in files} - {files[index][1] for index in good}):
         raise DataError(
-            f"class {labels[min(empty)]!r}: every training image is broken: {listed}",
+            f"class {labels[min(empty)]!r}: every training image is broken: {broken}",
             hint="repair them, or remove the class",
         )
     if broken:
-        warn(f"{len(broken)} of {len(files)} {split} images are broken and left out: {listed}")
+        warn(broken)
         pixels = None if pixels is None else np.ascontiguousarray(pixels[good])
     digest = hashlib.sha256(b"".join(b"%d %b" % (files[index][1], checked[index].digest) for index in good))
     whole = tuple(files[index] for index in good)

@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from lstn.data.checking import Checked, check_images
+from lstn.data.checking import check_images, few_broken
 from lstn.data.digits import DIGIT_LABELS
-from lstn.data.folders import MAX_BROKEN, FolderSplit, open_folder
+from lstn.data.folders import FolderSplit, open_folder
 from lstn.data.listing import Skipped, images_below
 from lstn.data.published.named_sets import open_named
 from lstn.data.scenes.backgrounds import Backgrounds, DrawnBackgrounds, PhotoBackgrounds
@@ -116,7 +116,8 @@ def _photos(folder: Path) -> dict[SplitName, PhotoBackgrounds]:
     skipped = Skipped()
     files = list(images_below(folder, skipped))
     checked, _ = check_images(files, _CHECKED_HW, "backgrounds")
-    _warn_of_broken(folder, checked)
+    if broken := few_broken(checked, "backgrounds", folder):
+        warn(broken)
     found = {each.digest: file for file, each in zip(files, checked, strict=True) if not each.broken}
     if len(found) < _FEWEST:
         unread = skipped.describe_unread()
@@ -135,15 +136,3 @@ def _photos(folder: Path) -> dict[SplitName, PhotoBackgrounds]:
         split: PhotoBackgrounds(tuple(found[each] for each in part), hashlib.sha256(b"".join(part)).hexdigest())
         for split, part in parts.items()
     }
-
-
-def _warn_of_broken(folder: Path, checked: list[Checked]) -> None:
-    broken = [each.broken for each in checked if each.broken]
-    told = "; ".join(broken[:5]) + (f"; and {len(broken) - 5} more" if len(broken) > 5 else "")
-    if len(broken) > MAX_BROKEN * len(checked):
-        raise DataError(
-            f"{folder}: {len(broken)} of {len(checked)} backgrounds are broken, more than {MAX_BROKEN:.0%}: {told}",
-            hint="repair or remove them",
-        )
-    if broken:
-        warn(f"{folder}: {len(broken)} of {len(checked)} backgrounds are broken and left out: {told}")
