@@ -81,13 +81,13 @@ def test_what_is_left_is_the_distance_of_corners_of_two_crops_as_large_as_the_pi
 ) -> None:
     """Whatever the size of the crop itself. Sizes are compared by their logarithm, so only small ones are alike."""
     theta = crop(0.4, size, 0.2, -0.1)
-    for turned, zoomed, shifted in ((3 * turn, 0.0, (0.0, 0.0)), (0.0, 0.01 * zoom, (0.0, 0.0)), (0.0, 0.0, (x, y))):
+    for turned, zoomed, shifted in ((3 * turn, 0.0, (0.0, 0.0)), (0.0, 0.05 * zoom, (0.0, 0.0)), (0.0, 0.0, (x, y))):
         answered = crop(0.4 + turned, size * math.exp(zoomed), 0.2 + shifted[0], -0.1 + shifted[1])
         corners = np.array([[a, b] for a in (-1, 1) for b in (-1, 1)], float)
         cos, sin = math.cos(turned), math.sin(turned)
         other = math.exp(zoomed) * corners @ np.array([[cos, -sin], [sin, cos]]).T + shifted
         wanted = np.square(other - corners).sum(1).mean()
-        assert loss(theta, answered, np.eye(2, 3)) == pytest.approx(wanted, abs=2e-3, rel=0.03)
+        assert loss(theta, answered, np.eye(2, 3)) == pytest.approx(wanted, abs=3e-4, rel=0.06)
 
 
 def test_a_crop_that_does_not_move_leaves_all_and_has_a_gradient() -> None:

@@ -17,6 +17,7 @@ from lstn.data.dataset import open_data
 from lstn.data.poses import pose_from_box
 from lstn.errors import ArtifactError, UsageError
 from lstn.nn.classifier import Classifier
+from lstn.train.augment import Augmentation
 from lstn.train.distributed import World
 from lstn.train.fit_model import fit as fit_model
 from lstn.train.loading import Images
@@ -109,6 +110,15 @@ def test_boxes_reach_the_batches(boxed: str) -> None:
     poses = Images(train, posed=True).__getitems__([0, 1, 2]).poses
     assert poses.isfinite().all(2).all(1).tolist() == [True, False, True]
     assert Images(train).__getitems__([0, 2]).poses is None
+
+
+def test_poses_in_a_batch_move_with_the_images() -> None:
+    split = open_data("digits", image_hw=(32, 32)).train
+    turning = Augmentation("affine", image_hw=(32, 32), mirrors=False, seed=0)
+    still, moved = (Images(split, augment, posed=True).__getitems__([0, 1]) for augment in (None, turning))
+    _, wanted = turning(still.pixels, still.poses, [0, 1], 0)
+    assert torch.equal(moved.poses, wanted)
+    assert not torch.equal(moved.poses, still.poses)
 
 
 SUPERVISED: dict[str, object] = {"supervise": 0.5, "augment": "standard", "iterations": 2}
