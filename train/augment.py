@@ -86,7 +86,7 @@ class _Step(Protocol):
 
 
 class _Affine:
-    """torchvision's RandomAffine, which knows no outside but one colour, on an image that goes on as its mirror image."""
+    """torchvision's RandomAffine, but with mirror images outside, where it knows only one colour."""
 
     def __init__(self) -> None:
         self._drawn = v2.RandomAffine(_TURN_DEG, (_SHIFT, _SHIFT), _SCALE)
