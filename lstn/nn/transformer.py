@@ -1,12 +1,13 @@
 """The transformer: localizer + grid + sampler (Jaderberg et al. 2015, section 3; L-STN paper, Figure 1)."""
 
-import math
 from collections.abc import Callable
 from typing import TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import nn
+
+from lstn.warp import taps
 
 Look: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """Images (N, C, H, W) -> what the localizer sees of them, (N, c, h, w)."""
@@ -80,7 +81,7 @@ class Transformer(nn.Module):
         self.frame_hw = frame_hw
         self.iterations = iterations
         self.crop_hw = frame_hw if crop_hw is None else crop_hw
-        self._taps = _taps(frame_hw[0], self.crop_hw[0]), _taps(frame_hw[1], self.crop_hw[1])
+        self._taps = taps(frame_hw[0], self.crop_hw[0]), taps(frame_hw[1], self.crop_hw[1])
 
     def forward(self, images: torch.Tensor, look: Look = _as_they_are) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, C, H, W) float32 -> warped (N, C, H, W) float32, theta (N, 2, 3) float32.
@@ -123,14 +124,6 @@ class DroppedTransformer(Transformer):
     def forward(self, images: torch.Tensor, look: Look = _as_they_are) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, C, H, W) float32 -> the same images, theta (N, 2, 3) float32."""
         return images, self.localize(images, look)
-
-
-def _taps(side: int, of_crop: int) -> int:
-    """Return how many points along an axis make a pixel of the crop, so that at the identity they are 2 pixels apart.
-
-    An object that fills the crop is seldom as large as the picture, and then they are closer.
-    """
-    return max(1, math.ceil(side / (2 * of_crop)))
 
 
 def _pixel_centres(count: int, like: torch.Tensor) -> torch.Tensor:
