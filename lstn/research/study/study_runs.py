@@ -160,7 +160,7 @@ def _check_images(folder: Path, options: Options, data: DataSet) -> None:
 
 
 def _data(options: Options) -> DataSet:
-    return open_data(options.data, image_hw=options.image_hw, seed=options.seed)
+    return open_data(options.data, image_hw=options.image_size, seed=options.seed)
 
 
 def _sweep(opened: Classifying, test: Split) -> tuple[float, list[float]]:

@@ -18,7 +18,7 @@ from lstn.recipe import RECIPES, Recipe, RecipeName
 from lstn.research.study.study_page import page
 from lstn.research.study.study_results import SHOWN, Study, StudyCell, summary, whole_study
 from lstn.research.study.study_runs import check_models, finished_cells, train_cell
-from lstn.train.options import Options
+from lstn.train.options import Options, said
 from lstn.train.watch.watcher import Watcher
 from lstn.warp import CropSampling, outside_of
 
@@ -106,9 +106,9 @@ def settings_of(options: Options, recipe: RecipeName, seeds: int) -> dict[str, s
 
 def _sizes(options: Options) -> str:
     """Say how large images are, and what localizers and backbones get of them where that was chosen."""
-    words = [f"{options.image_size} pixels"]
-    words += [] if options.view is None else [f"localizers see them at {options.view}"]
-    words += [] if options.crop is None else [f"transformers make crops of {options.crop}"]
+    words = [f"{said(options.image_size)} pixels"]
+    words += [] if options.view is None else [f"localizers see them at {said(options.view)}"]
+    words += [] if options.crop is None else [f"transformers make crops of {said(options.crop)}"]
     return ", ".join(words)
 
 
@@ -134,8 +134,7 @@ def _recipe(fitted: Recipe, name: RecipeName) -> str:
 
 def _write(out: Path, study: Study, options: Options) -> None:
     """Write what there is so far: a study takes days, and is looked at before its end."""
-    data = open_data(options.data, image_hw=options.image_hw, seed=options.seed)
+    data = open_data(options.data, image_hw=options.image_size, seed=options.seed)
     images = [data.test[index][0] for index in spaced(len(data.test), SHOWN)]
     write_text(out / RESULTS, json.dumps(summary(study), ensure_ascii=False, indent=1) + "\n")
-    crop_hw = None if options.crop is None else (options.crop, options.crop)
-    write_text(out / PAGE, page(study, images, CropSampling(outside_of(data.mean), crop_hw)))
+    write_text(out / PAGE, page(study, images, CropSampling(outside_of(data.mean), options.crop)))
