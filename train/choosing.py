@@ -14,6 +14,7 @@ from lstn.train.augment import Augment
 from lstn.train.options import Options, TrainingPrecision
 from lstn.train.run_state import LAST, read_options
 from lstn.train.supervision import check_supervise
+from lstn.wording import counted
 
 _MAY_CHANGE = frozenset({"data", "epochs", "patience"})
 """Options of a resumed run that may be others: the rest make it another run. Of data the contents are compared."""
@@ -138,9 +139,10 @@ def chosen_by_the_set(options: Options) -> str:
     if usual(options.data).image_size is None or not own:
         return ""
     side, made_for = options.image_size, backbone_named(options.model).image_size
+    epochs = counted(options.epochs, "epoch")
     name = options.data.partition(":")[0]
     return (
-        f"{name}: images of {side} x {side} pixels ({options.model} was made for {made_for}), {options.epochs} epochs; "
+        f"{name}: images of {side} x {side} pixels ({options.model} was made for {made_for}), {epochs}; "
         "--image-size and --epochs change that"
     )
 

@@ -23,6 +23,7 @@ from lstn.train.tested import TrainingResult, evaluate, finish
 from lstn.train.threads import Threads, threads_here
 from lstn.train.watch.watcher import SILENT, OnStep, Outlook, Watcher
 from lstn.warp import outside_of
+from lstn.wording import counted
 
 
 def fit(
@@ -78,7 +79,7 @@ def train_epochs(going: Prepared, watcher: Watcher) -> None:
         watcher.epoch(row, run.best)
     if len(run.history) < options.epochs:
         epochs, patience = len(run.history), options.recipe.patience
-        note(f"stopped after epoch {epochs}: {patience} epochs without a better validation accuracy")
+        note(f"stopped after epoch {epochs}: {counted(patience, 'epoch')} without a better validation accuracy")
 
 
 def _epoch(going: Prepared, train: Images, val: Images, threads: Threads, step: OnStep) -> Epoch:

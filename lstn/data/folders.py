@@ -16,6 +16,7 @@ from lstn.data.splits import SPLIT_NAMES, AnySplit, DataSet, SplitName
 from lstn.errors import DataError, UsageError
 from lstn.images import Pixels, decode
 from lstn.terminal import warn, warn_once
+from lstn.wording import counted
 
 _KINDS: dict[AnySplit, str] = {"train": "training", "val": "validation", "test": "test", "all": ""}
 
@@ -116,7 +117,7 @@ def _boxes(layout: Layout) -> tuple[Boxes, str]:
         return {}, ""
     boxes = read_boxes(tables, layout.root, files)
     layout.skipped.was_read([table for table in tables if table.parent != layout.root])
-    return boxes, f"boxes for {len(boxes)} of {len(files)} images"
+    return boxes, f"boxes for {len(boxes)} of {counted(len(files), 'image')}"
 
 
 def _found(layout: Layout, divided: Division, *, lenient: bool) -> str:
@@ -124,13 +125,14 @@ def _found(layout: Layout, divided: Division, *, lenient: bool) -> str:
     names: tuple[AnySplit, ...] = ("all",) if lenient and layout.whole else SPLIT_NAMES
     splits = [(_KINDS[split], divided.splits[split]) for split in names if divided.splits.get(split)]
     kind, first = splits[0]
-    counts = listed([f"{len(files)} {kind}".strip() for kind, files in splits])
+    *others, (last, tail) = splits
+    counts = listed([*(f"{len(files)} {what}" for what, files in others), counted(len(tail), f"{last} image".strip())])
     images = Counter(label for _, label in first)
-    line = f"{layout.root}: {len(images)} classes; {counts} images"
+    line = f"{layout.root}: {counted(len(images), 'class')}; {counts}"
     if len(images) > 1:
         smallest = min(images, key=lambda label: (images[label], label))
-        has = f"{images[smallest]} {kind}".strip()
-        line += f"; the smallest class, {divided.labels[smallest]!r:.60}, has {has} images"
+        has = counted(images[smallest], f"{kind} image".strip())
+        line += f"; the smallest class, {divided.labels[smallest]!r:.60}, has {has}"
     return "; ".join(filter(None, (line, layout.skipped.describe_rest())))
 
 
@@ -139,7 +141,7 @@ def _readable(
 ) -> FolderSplit:
     """Decode every image once, so that a broken one is known before the first epoch and not in the middle of it."""
     checked, pixels = check_images([path for path, _ in files], image_hw, f"{_KINDS[split]} images".strip())
-    broken = few_broken(checked, f"{split} images")
+    broken = few_broken(checked, f"{split} image")
     good = [index for index, each in enumerate(checked) if not each.broken]
     if split == "train" and (empty := {label for _, label in files} - {files[index][1] for index in good}):
         raise DataError(

@@ -7,6 +7,7 @@ from lstn.data.splits import AnySplit, DataSet
 from lstn.errors import UsageError
 from lstn.formats.training_record import Training
 from lstn.terminal import note, warn
+from lstn.wording import counted
 
 
 def data_and_seed(
@@ -39,17 +40,21 @@ def split_to_test(training: Training | None, data: DataSet, named: str) -> AnySp
     if not (data.whole and "test" in data.by_seed):
         return "test"
     if training is None or not training.data:
-        warn(f"all {len(data.split('all'))} images are taken as test images of {named}: if the model was trained on "
-             "some of them, add --split test and the --seed of its training")  # fmt: skip
+        warn(f"{_all_of(data, named)}: if the model was trained on some of them, add --split test and the --seed of "
+             "its training")  # fmt: skip
         return "all"
     same = bool(training.images) and data.train.fingerprint == training.images
     if not same and folder_of_images(training.data) != folder_of_images(named):
-        note(f"all {len(data.split('all'))} images of {named} are tested; the model was trained on {training.data}, "
-             "which is another set")  # fmt: skip
+        note(f"{_all_of(data, named)}; the model was trained on {training.data}, which is another set")
         return "all"
     if training.images and not same and located(training.data) == located(named):
-        warn(f"{named} is not as it was at training, or the seed is another: some of its {len(data.test)} test images "
-             "may have been trained on")  # fmt: skip
+        warn(f"{named} is not as it was at training, or the seed is another: some of its "
+             f"{counted(len(data.test), 'test image')} may have been trained on")  # fmt: skip
     else:
-        note(f"only the {len(data.test)} test images of {named} are tested; the model was trained on the others")
+        note(f"{counted(len(data.test), 'image', 'are')} tested, the test images of {named}; the model was trained on "
+             "the others")  # fmt: skip
     return "test"
+
+
+def _all_of(data: DataSet, named: str) -> str:
+    return f"{counted(len(data.split('all')), 'image', 'are')} tested, all of {named}"

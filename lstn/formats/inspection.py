@@ -18,6 +18,7 @@ from lstn.formats.plan_file import MAGIC, Sidecar, Tensor, read_header, read_sid
 from lstn.formats.training_record import TRAINING_KEY, Training
 from lstn.reading.checked_json import Natural, checked, parsed
 from lstn.terminal import file_size
+from lstn.wording import counted
 
 _MAX_HEADER = 64 << 20
 _MAX_DIMENSIONS, _MAX_ELEMENTS = 16, 1 << 48
@@ -173,7 +174,11 @@ def _gpus(sidecar: Sidecar) -> str:
 def _checkpoint(path: Path) -> Inspection:
     """safetensors: u64 little-endian length of a JSON header, the header, then the tensors."""
     tensors, metadata, missing = _safetensors_header(path)
-    cut = ArtifactError(f"{path}: cut off, {missing} bytes are missing", hint="copy it again") if missing else None
+    cut = (
+        ArtifactError(f"{path}: cut off, {counted(missing, 'byte', 'are')} missing", hint="copy it again")
+        if missing
+        else None
+    )
     if _STATE_KEY in metadata:
         facts = {"tensors": str(len(tensors)), "size": file_size(path), "model": "checkpoint.safetensors next to it"}
         return Inspection("state of a training run", None, facts, problem=cut)

@@ -45,7 +45,7 @@ def batch_size(wanted: int | None, contract: Contract, max_batch: int, engine: P
         UsageError: it takes fewer than `wanted`.
     """
     if wanted is not None and wanted > max_batch:
-        raise UsageError(f"--batch {wanted}: {engine} takes {max_batch} images at most")
+        raise UsageError(f"--batch {wanted}: {engine} takes batches of {max_batch} at most")
     return wanted or batch_of(contract.image_hw, min(max_batch, _USUAL_BATCH))
 
 

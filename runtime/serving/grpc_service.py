@@ -24,6 +24,7 @@ from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.registry import EXTENSIONS, SERVER, ModelRegistry
 from lstn.runtime.serving.request import VERSION, Data, Input, Request, Wanted
 from lstn.terminal import warn
+from lstn.wording import counted
 
 _OPEN = ("ServerLive", "ServerReady")
 """What needs no token: probes have none."""
@@ -165,7 +166,7 @@ def _request_of(sent: Any, remaining_s: float | None) -> Request:
     """The deadline is the sooner of the call's own and the parameter `timeout`."""
     raw = list(sent.raw_input_contents)
     if raw and len(raw) != len(sent.inputs):
-        raise Refusal(Reason.INVALID, f"{len(sent.inputs)} inputs with {len(raw)} raw contents")
+        raise Refusal(Reason.INVALID, f"{counted(len(sent.inputs), 'input')} with {len(raw)} raw contents")
     inputs = []
     for index, tensor in enumerate(sent.inputs):
         if raw and tensor.HasField("contents"):

@@ -20,6 +20,7 @@ from lstn.runtime.serving.parameters import (
 )
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.request import VERSION, Data, Input, Output, Request, Wanted
+from lstn.wording import counted
 
 HEADER_LENGTH = b"inference-header-content-length"
 
@@ -105,7 +106,7 @@ def _inputs(tensors: list[Any], behind: memoryview) -> tuple[Input, ...]:
         name = as_text(fields.get("name"), "an input's name")
         inputs.append(Input(name, as_text(fields.get("datatype"), "a datatype"), shape, data))
     if offset != len(behind):
-        raise Refusal(Reason.INVALID, f"the request has {len(behind) - offset} bytes that belong to no input")
+        raise Refusal(Reason.INVALID, f"the request has {counted(len(behind) - offset, 'byte')} of no input")
     return tuple(inputs)
 
 

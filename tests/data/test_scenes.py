@@ -332,7 +332,7 @@ def test_a_spec_means_the_same_from_every_folder(tmp_path: Path, monkeypatch: py
         ("scenes:objects,empty", DataError, "empty: 0 different photographs"),
         ("scenes:objects,two", DataError, "two: 2 different photographs"),
         ("scenes:objects,alike", DataError, "alike: 1 different photographs"),
-        ("scenes:objects,broken", DataError, "broken: 1 of 4 backgrounds are broken"),
+        ("scenes:objects,broken", DataError, "broken: 1 of 4 backgrounds is broken"),
         ("scenes:empty,photos", DataError, "empty: no class folders"),
         ("scenes", UsageError, "unknown data set"),
         ("scenes-digits:x", UsageError, "unknown data set"),

@@ -43,7 +43,7 @@ def test_of_its_own_folder_the_test_images_alone_whatever_it_is_called(
     photos.rename(photos.with_name("moved"))
     moved = photos.with_name("moved")
     assert split_to_test(record, opened(moved), f"folder:{moved}") == "test"
-    assert f"only the 2 test images of folder:{moved} are tested" in capsys.readouterr().err
+    assert f"2 images are tested, the test images of folder:{moved}" in capsys.readouterr().err
 
 
 def test_of_a_folder_whose_images_stood_in_scenes_the_test_images_alone(
@@ -52,7 +52,7 @@ def test_of_a_folder_whose_images_stood_in_scenes_the_test_images_alone(
     """Scenes divide their objects as a folder is divided, by the same seed."""
     record = replace(record_of(photos), data=f"scenes:{photos},{tmp_path / 'roads'}", images="of the scenes")
     assert split_to_test(record, opened(photos), f"folder:{photos}") == "test"
-    assert f"only the 2 test images of folder:{photos} are tested" in capsys.readouterr().err
+    assert f"2 images are tested, the test images of folder:{photos}" in capsys.readouterr().err
 
 
 def test_of_another_folder_all_images(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,7 +62,7 @@ def test_of_another_folder_all_images(photos: Path, capsys: pytest.CaptureFixtur
     Image.new("RGB", HW, (1, 2, 3)).save(new / "left" / "0.png")
     assert split_to_test(record, opened(new), f"folder:{new}") == "all"
     told = capsys.readouterr().err
-    assert f"all 20 images of folder:{new} are tested; the model was trained on folder:{photos}" in told
+    assert f"20 images are tested, all of folder:{new}; the model was trained on folder:{photos}" in told
 
 
 @pytest.mark.parametrize("change", ["an image more", "another seed"])

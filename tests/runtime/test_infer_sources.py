@@ -36,7 +36,7 @@ def test_a_broken_image_is_a_row_and_exit_code_1(run_lstn: RunLstn, tiny: Tiny, 
     assert len(rows) == 21
     assert [row for row in rows if "error" in row] == [{"path": str(folder / "a" / "05b.png"), "error": "not an image"}]
     assert ran.err.count("error:") == 1
-    assert "error: 1 of 21 images have no answer" in ran.err
+    assert "error: no answer for 1 of 21 images" in ran.err
 
 
 def paths_of(ran: Ran) -> list[str]:

@@ -100,7 +100,7 @@ def test_a_body_that_is_no_request_is_the_clients_fault(server: Server, what: st
         (binary("192", b"\0" * 192), "how many of the bytes"),
         (binary(3, b"\4\0\0", name="image", datatype="BYTES", shape=[1]), "ends within an element"),
         (binary(8, b"\xff\xff\xff\xffABCD", name="image", datatype="BYTES", shape=[1]), "ends within an element"),
-        (binary(8, b"\0" * 8, name="image", datatype="BYTES", shape=[1]), "doesn't hold the 1 files"),
+        (binary(8, b"\0" * 8, name="image", datatype="BYTES", shape=[1]), "doesn't hold what its shape says, 1 file"),
         (binary(4, b"\0" * 4, name="image", datatype="BYTES", shape=[1]), "the file is empty"),
         ((b"{}", {"Inference_Header_Content_Length": "3"}), "not a length within the request"),
         ((b"{}", {"Inference_Header_Content_Length": "-1"}), "not a length within the request"),

@@ -17,6 +17,7 @@ from lstn.data.scenes.sign_outlines import sign_mask
 from lstn.data.splits import DataSet, SplitName
 from lstn.errors import DataError, UsageError
 from lstn.terminal import warn
+from lstn.wording import counted
 
 SCENE_SIDE = 224
 """The side in pixels of a scene, unless the user says another. An object in it is 40 to 112 pixels long."""
@@ -63,7 +64,9 @@ def open_folder_scenes(
     _check_apart(objects, backgrounds)
     photos = _photos(backgrounds)
     opened = open_folder(objects, _CHECKED_HW, seed, labels=labels, mirrors=False)
-    photographs = f"{sum(map(len, photos.values()))} photographs of {backgrounds}, divided 80/10/10 by their contents"
+    photographs = (
+        f"{counted(sum(map(len, photos.values())), 'photograph')} of {backgrounds}, divided 80/10/10 by their contents"
+    )
     made = _scenes(opened, lambda split: photos[split], photographs, image_hw, seed)
     made.found = f"{opened.found}; {photographs}"
     return made
@@ -116,13 +119,13 @@ def _photos(folder: Path) -> dict[SplitName, PhotoBackgrounds]:
     skipped = Skipped()
     files = list(images_below(folder, skipped))
     checked, _ = check_images(files, _CHECKED_HW, "backgrounds")
-    if broken := few_broken(checked, "backgrounds", folder):
+    if broken := few_broken(checked, "background", folder):
         warn(broken)
     found = {each.digest: file for file, each in zip(files, checked, strict=True) if not each.broken}
     if len(found) < _FEWEST:
         unread = skipped.describe_unread()
         raise DataError(
-            f"{folder}: {len(found)} different photographs, too few for train, val and test"
+            f"{folder}: {counted(len(found), 'different photograph')}, too few for train, val and test"
             + (f"; {unread}" if unread else ""),
             hint=f"scenes need {_FEWEST} backgrounds or more, and look alike with few",
         )

@@ -15,6 +15,7 @@ from lstn.report.web_page import bullets, figure, section, table_section, whole_
 from lstn.research.study.study_results import SWEPT_IMAGES, Study
 from lstn.research.study.study_tables import error_table, follow_table, pair_table
 from lstn.warp import Colour, contact_sheet, draw_warp
+from lstn.wording import counted
 
 _SIDE = 96
 _ERRORS = "A point for each seed; the bar is the mean with its 95 % interval."
@@ -36,7 +37,7 @@ def page(study: Study, images: Sequence[Pixels], outside: Colour) -> str:
     ]
     if warps := _warps(study, images, outside):
         sections.append(section("What the transformers chose", f'<div class="pictures">{warps}</div>'))
-    where = f"{study.settings['model']} on {study.settings['data']}, {len(study.cells)} runs"
+    where = f"{study.settings['model']} on {study.settings['data']}, {counted(len(study.cells), 'run')}"
     return whole_page("Localizers compared", where, sections)
 
 

@@ -21,6 +21,7 @@ from lstn.research.study.study_runs import check_models, finished_cells, train_c
 from lstn.train.options import Options
 from lstn.train.watch.watcher import Watcher
 from lstn.warp import outside_of
+from lstn.wording import counted
 
 RESULTS, PAGE = "study.json", "study.html"
 
@@ -94,8 +95,8 @@ def settings_of(options: Options, recipe: RecipeName, seeds: int) -> dict[str, s
         "data": published[0] if published else options.data,
         "model": options.model,
         "image size": f"{options.image_size} pixels",
-        "budget": f"{options.epochs} epochs of every run, {fitted.batch_size} images per step, no early stop; the "
-        "epoch with the highest validation accuracy is tested",
+        "budget": f"{counted(options.epochs, 'epoch')} of every run, {counted(fitted.batch_size, 'image')} per step, "
+        "no early stop; the epoch with the highest validation accuracy is tested",
         "recipe": f"{_recipe(fitted, recipe)}: learning rate {fitted.lr:g}, {fitted.loc_lr_scale:g} of it for the "
         "localizer" + _schedule(fitted),
         "augmentation": options.augment,
