@@ -16,7 +16,7 @@ from lstn.train.distributed import ALONE, World
 from lstn.train.equivariance import Moves
 from lstn.train.fitting import diverged, train_epoch
 from lstn.train.keeping import keep
-from lstn.train.loading import Images, batches
+from lstn.train.loading import Images, batches, loaders_watched
 from lstn.train.options import Options
 from lstn.train.preparing import Prepared, Workplace, prepared
 from lstn.train.tested import TrainingResult, evaluate, finish
@@ -51,10 +51,10 @@ def fit(
         UsageError, DataError: options that name nothing, a data set that can't be used, or another process
             trains there.
         DeviceError: it is to be compiled, and there is no C++ compiler.
-        TrainingError: the loss is no number any more.
+        TrainingError: the loss is no number any more, or a process that loads images ended.
     """
     at = Workplace(folder, device, workers, world)
-    with prepared(options, at, resume=resume, compiled=compiled, given=given) as going:
+    with prepared(options, at, resume=resume, compiled=compiled, given=given) as going, loaders_watched(world):
         train_epochs(going, watcher if world.rank == 0 else SILENT)
         return finish(going)
 
