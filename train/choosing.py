@@ -1,7 +1,7 @@
 """Choices of a run: what a user said, what recipe and data set say otherwise, and what a resumed run keeps."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -147,15 +147,19 @@ def chosen_by_the_set(options: Options) -> str:
     )
 
 
-def check_localizer(loc: Loc, changes: RecipeChanges) -> None:
+def check_localizer(locs: Sequence[Loc], changes: RecipeChanges) -> None:
     """Check that what is to fit a localizer has one; every recipe has these, so this is about what was asked for.
 
+    locs: of the runs
+
     Raises:
-        UsageError: it hasn't.
+        UsageError: none of them has one.
     """
+    if any(loc not in (Loc.NONE, *CONTROLS) for loc in locs):
+        return
     for name in changes.transformer.numbers():
-        if loc in (Loc.NONE, *CONTROLS):
-            raise UsageError(f"a run of loc {loc.value} trains no localizer", hint=f"leave out {option_of(name)}")
+        runs = " or ".join(loc.value for loc in locs)
+        raise UsageError(f"a run of loc {runs} trains no localizer", hint=f"leave out {option_of(name)}")
 
 
 def resumed(folder: Path, given: Options, typed: Collection[str]) -> Options:
