@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lstn.data.boxes import Boxes, read_boxes, read_poses, tables_of
+from lstn.data.boxes import Boxes, read_boxes, read_poses, tables_of, warn_of_stray
 from lstn.data.checking import check_images, few_broken
 from lstn.data.division import Division, Files, divide, listed, split_files
 from lstn.data.layout import Layout, read_layout
@@ -28,6 +28,7 @@ class FolderSplit:
     fingerprint: a hash of what is in the files, in their order, and of their labels; boxes are not part of it
     pixels:      (N, H, W, 3), where checking the files has decoded all of them and they fit into memory
     poses:       of the objects in them, where the folder has a table of boxes
+    digests:     what is in each file
     """
 
     files: tuple[tuple[Path, int], ...]
@@ -35,6 +36,7 @@ class FolderSplit:
     fingerprint: str
     pixels: Pixels | None = None
     poses: tuple[Pose | None, ...] = ()
+    digests: tuple[bytes, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -112,6 +114,7 @@ def _boxes(layout: Layout) -> tuple[Boxes, str]:
     """Read the tables of boxes that a folder has; return the boxes, and how many images have one, in words."""
     classes = (*layout.splits.values(), layout.whole)
     files = [file for each in classes for listed_files in each.values() for file in listed_files]
+    warn_of_stray(layout.root, files)
     tables = tables_of(layout.root, files if layout.skipped.unread[".csv"] else [])
     if not tables:
         return {}, ""
@@ -151,7 +154,7 @@ def _readable(
     if broken:
         warn(broken)
         pixels = None if pixels is None else np.ascontiguousarray(pixels[good])
-    digest = hashlib.sha256(b"".join(b"%d %b" % (files[index][1], checked[index].digest) for index in good))
-    whole = tuple(files[index] for index in good)
+    whole, digests = tuple(files[index] for index in good), tuple(checked[index].digest for index in good)
+    both = b"".join(b"%d %b" % (label, digest) for (_, label), digest in zip(whole, digests, strict=True))
     poses = read_poses([path for path, _ in whole], boxes) if boxes else ()
-    return FolderSplit(whole, image_hw, digest.hexdigest(), pixels, poses)
+    return FolderSplit(whole, image_hw, hashlib.sha256(both).hexdigest(), pixels, poses, digests)

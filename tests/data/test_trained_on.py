@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_scenes import photos as backgrounds
 
 from lstn.data.dataset import DataSet, open_data
 from lstn.data.trained_on import data_and_seed, split_to_test
@@ -84,6 +85,20 @@ def test_a_record_without_a_fingerprint_is_known_by_its_name(photos: Path, capsy
     record = replace(record_of(photos), images="")
     assert split_to_test(record, opened(photos), f"folder:{photos}") == "test"
     assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("seed", "warned"), [(SEED, False), (SEED + 1, True)])
+def test_scenes_of_its_own_objects_divided_otherwise_are_told(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int, warned: bool
+) -> None:
+    spec = f"scenes:{photos},{backgrounds(tmp_path / 'roads', 3, seed=9)}"
+    one, other = (open_data(spec, image_hw=HW, seed=each, labels=("left", "right")) for each in (SEED, seed))
+    record = Training(spec, SEED, 1, 0.5, images=one.train.fingerprint)
+    assert split_to_test(record, other, spec) == "test"
+    assert ("2 test images may have been trained on" in capsys.readouterr().err) == warned
+    assert split_to_test(record, other, "scenes:another,one") == "test"
+    assert split_to_test(None, other, spec) == "test"
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("record", [None, Training("", 0, 0, 0.0)])
