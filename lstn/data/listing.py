@@ -101,7 +101,7 @@ class Skipped:
         if self.repeated:
             words.append(f"{counted(self.repeated, 'linked folder', 'are')} listed already")
         if self.irregular:
-            words.append(f"{counted(self.irregular, 'pipe or device')}")
+            words.append(f"{counted(self.irregular, 'special file')} (pipe or device)")
         return f"skipped: {', '.join(words)}" if words else ""
 
     def describe(self) -> str:

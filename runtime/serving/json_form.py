@@ -106,7 +106,9 @@ def _inputs(tensors: list[Any], behind: memoryview) -> tuple[Input, ...]:
         name = as_text(fields.get("name"), "an input's name")
         inputs.append(Input(name, as_text(fields.get("datatype"), "a datatype"), shape, data))
     if offset != len(behind):
-        raise Refusal(Reason.INVALID, f"the request has {counted(len(behind) - offset, 'byte')} of no input")
+        raise Refusal(
+            Reason.INVALID, f"the request has {counted(len(behind) - offset, 'byte')} more than its inputs take"
+        )
     return tuple(inputs)
 
 

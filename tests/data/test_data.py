@@ -203,7 +203,7 @@ def test_a_trained_models_data_has_no_other_classes(tmp_path: Path) -> None:
 
 def test_a_class_of_one_image_cannot_be_split(tmp_path: Path) -> None:
     fill(tmp_path, {"a": 10, "b": 1})
-    with pytest.raises(DataError, match=r"b: 1 image\(s\), too few for train, val and test"):
+    with pytest.raises(DataError, match=r"b: 1 image, too few for train, val and test"):
         open_data(f"folder:{tmp_path}", image_hw=(4, 4))
 
 

@@ -120,7 +120,7 @@ def test_what_was_found_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "train/a/.DS_Store").touch()
     assert open_data(f"folder:{tmp_path}", image_hw=(4, 4)).found == (
         f"{tmp_path}: 2 classes; 19 training, 6 validation and 2 test images; the smallest class, 'b', has 7 training "
-        "images; skipped: 1 hidden or system names (.DS_Store)"
+        "images; skipped: 1 hidden or system name (.DS_Store)"
     )
 
 

@@ -82,7 +82,7 @@ def test_a_spec_means_the_same_from_every_folder(tmp_path: Path, monkeypatch: py
         ("scenes:.,photos", UsageError, "lie one in the other"),
         ("scenes:objects,empty", DataError, "empty: 0 different photographs"),
         ("scenes:objects,two", DataError, "two: 2 different photographs"),
-        ("scenes:objects,alike", DataError, "alike: 1 different photographs"),
+        ("scenes:objects,alike", DataError, "alike: 1 different photograph,"),
         ("scenes:objects,broken", DataError, "broken: 1 of 4 backgrounds is broken"),
         ("scenes:empty,photos", DataError, "empty: no class folders"),
         ("scenes", UsageError, "unknown data set"),

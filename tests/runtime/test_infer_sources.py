@@ -68,7 +68,7 @@ def test_what_a_folder_holds_besides_images_is_said(run_lstn: RunLstn, tiny: Tin
     ran = run_lstn("infer", folder, "--engine", tiny.path)
     assert ran.err.splitlines()[0] == (
         "1 file is not read (1 .heic); convert images of other formats to JPEG or PNG; "
-        "skipped: 1 hidden or system names (__MACOSX), 1 linked folders that are listed already"
+        "skipped: 1 hidden or system name (__MACOSX), 1 linked folder is listed already"
     )
     assert len(paths_of(ran)) == 21
     assert ran.code == 1

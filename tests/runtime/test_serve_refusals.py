@@ -94,7 +94,7 @@ def test_a_body_that_is_no_request_is_the_clients_fault(server: Server, what: st
     ("sent", "told"),
     [
         (binary(192, b"\0" * 191), "how many of the bytes"),
-        (binary(192, b"\0" * 193), "1 bytes that belong to no input"),
+        (binary(192, b"\0" * 193), "1 byte more than its inputs take"),
         (binary(191, b"\0" * 191), "191 bytes, its shape says 192"),
         (binary(-1, b""), "how many of the bytes"),
         (binary("192", b"\0" * 192), "how many of the bytes"),
