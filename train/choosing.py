@@ -54,6 +54,8 @@ class ChosenNetwork:
     weights: str = ""
     iterations: int = 1
     at: At = At.INPUT
+    view: int | None = None
+    crop: int | None = None
 
 
 def recipe_for(name: RecipeName, model: str, changes: RecipeChanges = RecipeChanges()) -> Recipe:
@@ -118,6 +120,8 @@ def choose_options(
         augment=augment,
         iterations=network.iterations,
         at=network.at,
+        view=network.view,
+        crop=network.crop,
         supervise=supervise,
     )
 

@@ -103,4 +103,6 @@ def _options(model: Classifier, data: str, epochs: int, recipe: Recipe | str, au
         augment=augment,
         iterations=contract.iterations,
         at=contract.at,
+        view=None if contract.view_hw is None else max(contract.view_hw),
+        crop=None if contract.crop_hw is None else max(contract.crop_hw),
     )

@@ -6,14 +6,17 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
-from lstn.contract import At, Iterations, Loc
+from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Iterations, Loc
 from lstn.errors import ArtifactError
+from lstn.nn.localizers import usual_view
 from lstn.reading.checked_json import Count, Magnitude, Natural, checked, parsed
 from lstn.recipe import Recipe
 from lstn.train.augment import Augment
 
 TrainingPrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 """Arithmetic of the backbone in training; the transformer always computes in float32."""
+
+_Side: TypeAlias = Annotated[int, Meta(ge=8, le=4096)]
 
 _GONE = ("weight_decay", "clip_norm")
 """Numbers that recipes until 0.1 had, and that no command could set: only runs that had 0 go on as they were."""
@@ -29,6 +32,8 @@ class Options:
     image_size: side of the square input, in pixels
     augment:    how training images are changed at random (`lstn.train.augment`)
     iterations, at: of the transformer, as in `Contract`
+    view, crop: sides in pixels of what the localizer sees and of what the backbone gets; None: the localizer's usual
+                view, and a crop as large as the image
     supervise:  weight of the distance between theta and the true pose (`lstn.train.supervision`)
     """
 
@@ -37,19 +42,43 @@ class Options:
     model: str
     data: str
     weights: str
-    image_size: Annotated[int, Meta(ge=8, le=4096)]
+    image_size: _Side
     epochs: Count
     precision: TrainingPrecision
     seed: Natural
     augment: Augment = "none"
     iterations: Iterations = 1
     at: At = At.INPUT
+    view: _Side | None = None
+    crop: _Side | None = None
     supervise: Magnitude = 0.0
 
     @property
     def image_hw(self) -> tuple[int, int]:
         """Height and width of the input, in pixels."""
         return self.image_size, self.image_size
+
+    def contract(
+        self,
+        labels: tuple[str, ...],
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+    ) -> Contract:
+        """Return what a model trained so is: of these classes, with pixels normalised by `mean` and `std`."""
+        view = usual_view(self.loc, self.image_hw) if self.view is None else (self.view, self.view)
+        return Contract(
+            loc=self.loc,
+            backbone=self.model,
+            image_hw=self.image_hw,
+            labels=labels,
+            mean=mean,
+            std=std,
+            theta=self.recipe.theta,
+            iterations=self.iterations,
+            at=self.at,
+            view_hw=None if view == self.image_hw else view,
+            crop_hw=None if self.crop in (None, self.image_size) else (self.crop, self.crop),
+        )
 
     def values(self) -> dict[str, object]:
         """Return every choice by its name, the recipe's among them, as JSON says it."""

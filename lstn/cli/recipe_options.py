@@ -1,4 +1,4 @@
-"""Options of a recipe, which `lstn train` and `lstn study` share."""
+"""Options of a recipe and of the network, which `lstn train` and `lstn study` share."""
 
 from typing import Annotated
 
@@ -45,4 +45,17 @@ Equivariance = Annotated[
         help="Weight of the loss by which a moved picture's crop has to move along.",
         show_default=by_recipe("equivariance"),
     ),
+]
+View = Annotated[
+    int | None,
+    typer.Option(
+        min=8,
+        max=4096,
+        help="Side at which the localizer sees the image, in pixels.",
+        show_default="the image's; glance: 64 or less",
+    ),
+]
+Crop = Annotated[
+    int | None,
+    typer.Option(min=8, max=4096, help="Side of what the backbone gets, in pixels.", show_default="the image's"),
 ]

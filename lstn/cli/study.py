@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lstn.cli.ctrl_c import stopping
-from lstn.cli.recipe_options import Equivariance, InFrame, LocRate, Rate, ThetaOption
+from lstn.cli.recipe_options import Crop, Equivariance, InFrame, LocRate, Rate, ThetaOption, View
 from lstn.cli.screen import results
 from lstn.cli.train_report import watching
 from lstn.contract import CONTROLS, Loc
@@ -42,6 +42,8 @@ def study(
         int | None,
         typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the set's or the backbone's"),
     ] = None,
+    view: View = None,
+    crop: Crop = None,
     recipe: Annotated[Literal["paper", "robust"], typer.Option(help="How weights are fitted.")] = DEFAULT_RECIPE,
     batch_size: Annotated[
         int | None,
@@ -90,7 +92,7 @@ def study(
     options = choose_options(
         recipe,
         changes,
-        ChosenNetwork(loc=Loc.NONE, model=model),
+        ChosenNetwork(loc=Loc.NONE, model=model, view=view, crop=crop),
         data=data,
         data_root=data_root,
         augment=augment,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lstn.cli.ctrl_c import stopping
-from lstn.cli.recipe_options import Equivariance, InFrame, LocRate, Rate, ThetaOption
+from lstn.cli.recipe_options import Crop, Equivariance, InFrame, LocRate, Rate, ThetaOption, View
 from lstn.cli.train_report import report, watching
 from lstn.contract import MAX_ITERATIONS, At, Loc
 from lstn.errors import UsageError
@@ -87,6 +87,8 @@ def train(
     at: Annotated[
         At, typer.Option(help="What is warped: the image, or the feature map behind the backbone's first layers.")
     ] = At.INPUT,
+    view: View = None,
+    crop: Crop = None,
     in_frame: InFrame = None,
     equivariance: Equivariance = None,
     supervise: Annotated[
@@ -132,7 +134,7 @@ def train(
     say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
     from lstn.train.choosing import ChosenNetwork, RecipeChanges, TransformerChanges, check_localizer, choose_options
 
-    network = ChosenNetwork(loc=loc, model=model, weights=weights, iterations=iterations, at=at)
+    network = ChosenNetwork(loc=loc, model=model, weights=weights, iterations=iterations, at=at, view=view, crop=crop)
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
     changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, transformer=how)
     with _joined(device) as (world, where):

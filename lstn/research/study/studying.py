@@ -20,7 +20,7 @@ from lstn.research.study.study_results import SHOWN, Study, StudyCell, summary, 
 from lstn.research.study.study_runs import check_models, finished_cells, train_cell
 from lstn.train.options import Options
 from lstn.train.watch.watcher import Watcher
-from lstn.warp import outside_of
+from lstn.warp import CropSampling, outside_of
 from lstn.wording import counted
 
 RESULTS, PAGE = "study.json", "study.html"
@@ -94,7 +94,7 @@ def settings_of(options: Options, recipe: RecipeName, seeds: int) -> dict[str, s
     return {
         "data": published[0] if published else options.data,
         "model": options.model,
-        "image size": f"{options.image_size} pixels",
+        "image size": _sizes(options),
         "budget": f"{counted(options.epochs, 'epoch')} of every run, {counted(fitted.batch_size, 'image')} per step, "
         "no early stop; the epoch with the highest validation accuracy is tested",
         "recipe": f"{_recipe(fitted, recipe)}: learning rate {fitted.lr:g}, {fitted.loc_lr_scale:g} of it for the "
@@ -103,6 +103,14 @@ def settings_of(options: Options, recipe: RecipeName, seeds: int) -> dict[str, s
         "precision": options.precision,
         "seeds": f"0 to {seeds - 1}; for one seed, backbones start alike and see the same images in the same order",
     }
+
+
+def _sizes(options: Options) -> str:
+    """Say how large images are, and what localizers and backbones get of them where that was chosen."""
+    words = [f"{options.image_size} pixels"]
+    words += [] if options.view is None else [f"localizers see them at {options.view}"]
+    words += [] if options.crop is None else [f"transformers make crops of {options.crop}"]
+    return ", ".join(words)
 
 
 def _schedule(recipe: Recipe) -> str:
@@ -130,4 +138,5 @@ def _write(out: Path, study: Study, options: Options) -> None:
     data = open_data(options.data, image_hw=options.image_hw, seed=options.seed)
     images = [data.test[index][0] for index in spaced(len(data.test), SHOWN)]
     write_text(out / RESULTS, json.dumps(summary(study), ensure_ascii=False, indent=1) + "\n")
-    write_text(out / PAGE, page(study, images, outside_of(data.mean)))
+    crop_hw = None if options.crop is None else (options.crop, options.crop)
+    write_text(out / PAGE, page(study, images, CropSampling(outside_of(data.mean), crop_hw)))
