@@ -31,12 +31,12 @@ from lstn.report.table import markdown_table
 SIDE = 64
 COUNTS = {"train": 2000, "val": 500, "test": 1000}
 A_CLASS = 20
-TRAIN = "train --model cnn --image-size 64 --epochs 12 --patience 12 --loc-lr-scale 1 --device cpu"
+TRAIN = "train --model cnn --image-size 64 --epochs 12 --patience 12 --device cpu"
 ROWS = {
     "no transformer": (0, "--loc none"),
-    "glance, no boxes": (0, "--loc glance"),
-    f"glance, {A_CLASS} boxes a class": (A_CLASS, "--loc glance --supervise 1"),
-    "glance, all boxes": (COUNTS["train"], "--loc glance --supervise 1"),
+    "glance, no boxes": (0, "--loc glance --loc-lr-scale 1"),
+    f"glance, {A_CLASS} boxes a class": (A_CLASS, "--loc glance --loc-lr-scale 1 --supervise 1"),
+    "glance, all boxes": (COUNTS["train"], "--loc glance --loc-lr-scale 1 --supervise 1"),
 }
 
 

@@ -143,7 +143,7 @@ def _check_shared(at: Workplace) -> None:
 
 def opened(options: Options, given: Classifier | None = None) -> DataSet:
     """Open the data set with all three splits: a broken test set is to be known before training."""
-    image_hw = options.image_hw if given is None else given.contract.image_hw
+    image_hw = options.image_size if given is None else given.contract.image_hw
     data = open_data(options.data, image_hw=image_hw, seed=options.seed)
     if data.found:
         note_once(data.found)

@@ -1,12 +1,24 @@
 """`lstn study`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from lstn.cli.ctrl_c import stopping
-from lstn.cli.recipe_options import Crop, Equivariance, InFrame, LocRate, Rate, ThetaOption, View
+from lstn.cli.recipe_options import (
+    Crop,
+    Equivariance,
+    ImageSize,
+    InFrame,
+    LocRate,
+    Rate,
+    Supervise,
+    ThetaOption,
+    View,
+    size_of,
+)
 from lstn.cli.screen import results
 from lstn.cli.train_report import watching
 from lstn.contract import CONTROLS, Loc
@@ -38,10 +50,7 @@ def study(
         int | None,
         typer.Option(min=1, help="Of every run; none stops early.", show_default="25; 5 of the embedded digits"),
     ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the set's or the backbone's"),
-    ] = None,
+    image_size: ImageSize = None,
     view: View = None,
     crop: Crop = None,
     recipe: Annotated[Literal["paper", "robust"], typer.Option(help="How weights are fitted.")] = DEFAULT_RECIPE,
@@ -58,6 +67,7 @@ def study(
     theta: ThetaOption = None,
     in_frame: InFrame = None,
     equivariance: Equivariance = None,
+    supervise: Supervise = 0.0,
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone in training.")
     ] = "fp32",
@@ -92,15 +102,19 @@ def study(
     options = choose_options(
         recipe,
         changes,
-        ChosenNetwork(loc=Loc.NONE, model=model, view=view, crop=crop),
+        ChosenNetwork(loc=Loc.NONE, model=model, view=size_of("--view", view), crop=size_of("--crop", crop)),
         data=data,
         data_root=data_root,
         augment=augment,
-        image_size=image_size,
+        image_size=size_of("--image-size", image_size),
         epochs=epochs,
         precision=precision,
     )
-    asked, where, count = study_request(options, recipe, chosen, seeds), choose_device(device), decoders(workers)
+    asked, where, count = (
+        study_request(replace(options, supervise=supervise), recipe, chosen, seeds),
+        choose_device(device),
+        decoders(workers),
+    )
     _make(out, options.data)
     with stopping(out, "the same command"), locked(out):
         made = run_study(asked, out, device=where, workers=count, watching=watching, tell=note)
@@ -134,10 +148,11 @@ def _make(out: Path, data: str) -> None:
 
 def _show(study: "Study") -> None:
     from lstn.report.table import print_table
-    from lstn.research.study.study_tables import error_table, follow_table, pair_table
+    from lstn.research.study.study_tables import error_table, follow_table, pair_table, pose_table
 
     console = results()
     print_table(console, error_table(study))
     print_table(console, pair_table(study))
-    if (follow := follow_table(study)).rows:
-        print_table(console, follow)
+    for table in (follow_table(study), pose_table(study)):
+        if table.rows:
+            print_table(console, table)

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lstn.cli.ctrl_c import stopping
-from lstn.cli.recipe_options import Crop, Equivariance, InFrame, LocRate, Rate, ThetaOption, View
+from lstn.cli.recipe_options import (
+    Crop,
+    Equivariance,
+    ImageSize,
+    InFrame,
+    LocRate,
+    Rate,
+    Supervise,
+    ThetaOption,
+    View,
+    size_of,
+)
 from lstn.cli.train_report import report, watching
 from lstn.contract import MAX_ITERATIONS, At, Loc
 from lstn.errors import UsageError
@@ -54,10 +65,7 @@ def train(
         typer.Option(help="Change training images: turn, shift and scale a little; or crop, and mirror where fit."),
     ] = "none",
     weights: Annotated[str, typer.Option(help="Start the backbone from imagenet, or from a FILE of weights.")] = "",
-    image_size: Annotated[
-        int | None,
-        typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the set's or the backbone's"),
-    ] = None,
+    image_size: ImageSize = None,
     recipe: Annotated[
         Literal["paper", "robust"],
         typer.Option(help="How weights are fitted; the options down to --equivariance override it."),
@@ -91,10 +99,7 @@ def train(
     crop: Crop = None,
     in_frame: InFrame = None,
     equivariance: Equivariance = None,
-    supervise: Annotated[
-        float,
-        typer.Option(min=0, help="Weight of the distance between theta and the true pose, where a set knows it."),
-    ] = 0.0,
+    supervise: Supervise = 0.0,
     epochs: Annotated[
         int | None,
         typer.Option(min=1, help="Train at most this many epochs.", show_default="25; embedded digits: 5, scenes 10"),
@@ -134,7 +139,15 @@ def train(
     say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
     from lstn.train.choosing import ChosenNetwork, RecipeChanges, TransformerChanges, check_localizer, choose_options
 
-    network = ChosenNetwork(loc=loc, model=model, weights=weights, iterations=iterations, at=at, view=view, crop=crop)
+    network = ChosenNetwork(
+        loc=loc,
+        model=model,
+        weights=weights,
+        iterations=iterations,
+        at=at,
+        view=size_of("--view", view),
+        crop=size_of("--crop", crop),
+    )
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
     changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, transformer=how)
     with _joined(device) as (world, where):
@@ -147,7 +160,7 @@ def train(
                 data=data,
                 data_root=data_root,
                 augment=augment,
-                image_size=image_size,
+                image_size=size_of("--image-size", image_size),
                 epochs=epochs,
                 precision=precision,
                 seed=seed,

@@ -120,7 +120,7 @@ def _verdict(seen: Vitals, contract: Contract, starting: bool) -> tuple[State, s
         return (
             "not following",
             f"of a moved object its crop follows {brief(seen['follow'])}, where 1 is all of the move and 0 is none",
-            "start a new run with --equivariance 10 --loc-lr-scale 1, which trains it to follow, or with more --epochs; "
+            "start a new run with --equivariance 10 --loc-lr-scale 1, which trains it to follow, or more --epochs; "
             "--loc none shows what the transformer is worth",
         )
     if cut_off:

@@ -50,7 +50,7 @@ def check_fairness(out: Path) -> None:
         assert_same_weights(backbone_of(out / f"none-{seed}"), backbone_of(out / f"dead-{seed}"))  # type: ignore[arg-type]
     alone = read_options(out / "lstn-1" / LAST)
     assert (alone.recipe.patience, alone.epochs, alone.seed, alone.loc) == (2, 2, 1, Loc.LSTN)
-    assert (alone.recipe.batch_size, alone.image_size, alone.model, alone.data) == (32, 32, "cnn", "digits")
+    assert (alone.recipe.batch_size, alone.image_size, alone.model, alone.data) == (32, (32, 32), "cnn", "digits")
     fit(alone, out.parent / "alone", device=CPU, workers=0, watcher=SILENT, resume=False)
     assert_same_weights(weights_of(out.parent / "alone", CHECKPOINT), weights_of(out / "lstn-1", CHECKPOINT))
 
@@ -203,6 +203,8 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_end(data: str, tmp_path: P
         (("--model", "resnet-19"), "there is no model called 'resnet-19'"),
         (("--data", "folder:nowhere"), "nowhere"),
         (("--device", "tpu"), "unknown device 'tpu'"),
+        (("--locs", "none", "--supervise", 1), "a run of loc none trains no localizer"),
+        (("--supervise", "nan"), "--supervise: expected 0 or more"),
         (("--image-size", 16), "images of 16 x 16 pixels are too small for localizer"),
         (
             ("--locs", "none", "--equivariance", 5),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from lstn.contract import Loc
+from lstn.contract import CONTROLS, Loc
 from lstn.data.dataset import open_data, require_test, set_and_root
 from lstn.data.splits import spaced
 from lstn.errors import UsageError
@@ -18,7 +18,8 @@ from lstn.recipe import RECIPES, Recipe, RecipeName
 from lstn.research.study.study_page import page
 from lstn.research.study.study_results import SHOWN, Study, StudyCell, summary, whole_study
 from lstn.research.study.study_runs import check_models, finished_cells, train_cell
-from lstn.train.options import Options
+from lstn.train.options import Options, said
+from lstn.train.supervision import check_supervise
 from lstn.train.watch.watcher import Watcher
 from lstn.warp import CropSampling, outside_of
 from lstn.wording import counted
@@ -46,6 +47,8 @@ def study_request(options: Options, recipe: RecipeName, locs: tuple[Loc, ...], s
         raise UsageError("a study's runs are of one process each", hint="start it without torchrun")
     require_test(options.data)
     check_models(options, locs)
+    if options.supervise:
+        check_supervise(next((loc for loc in locs if loc not in (Loc.NONE, *CONTROLS)), Loc.NONE), options.supervise)
     whole = replace(options, recipe=replace(options.recipe, patience=options.epochs))
     return StudyRequest(whole, recipe, locs, seeds)
 
@@ -101,15 +104,20 @@ def settings_of(options: Options, recipe: RecipeName, seeds: int) -> dict[str, s
         "localizer" + _schedule(fitted),
         "augmentation": options.augment,
         "precision": options.precision,
+        **(
+            {"true poses": f"the loss draws theta to them, with weight {options.supervise:g}"}
+            if options.supervise
+            else {}
+        ),
         "seeds": f"0 to {seeds - 1}; for one seed, backbones start alike and see the same images in the same order",
     }
 
 
 def _sizes(options: Options) -> str:
     """Say how large images are, and what localizers and backbones get of them where that was chosen."""
-    words = [f"{options.image_size} pixels"]
-    words += [] if options.view is None else [f"localizers see them at {options.view}"]
-    words += [] if options.crop is None else [f"transformers make crops of {options.crop}"]
+    words = [f"{said(options.image_size)} pixels"]
+    words += [] if options.view is None else [f"localizers see them at {said(options.view)}"]
+    words += [] if options.crop is None else [f"transformers make crops of {said(options.crop)}"]
     return ", ".join(words)
 
 
@@ -135,8 +143,7 @@ def _recipe(fitted: Recipe, name: RecipeName) -> str:
 
 def _write(out: Path, study: Study, options: Options) -> None:
     """Write what there is so far: a study takes days, and is looked at before its end."""
-    data = open_data(options.data, image_hw=options.image_hw, seed=options.seed)
+    data = open_data(options.data, image_hw=options.image_size, seed=options.seed)
     images = [data.test[index][0] for index in spaced(len(data.test), SHOWN)]
     write_text(out / RESULTS, json.dumps(summary(study), ensure_ascii=False, indent=1) + "\n")
-    crop_hw = None if options.crop is None else (options.crop, options.crop)
-    write_text(out / PAGE, page(study, images, CropSampling(outside_of(data.mean), crop_hw)))
+    write_text(out / PAGE, page(study, images, CropSampling(outside_of(data.mean), options.crop)))
