@@ -145,8 +145,8 @@ def chosen_by_the_set(options: Options) -> str:
     made_for = backbone_named(options.model).image_size
     name = options.data.partition(":")[0]
     return (
-        f"{name}: images of {side} x {side} pixels ({options.model} was made for {made_for}), {counted(epochs, 'epoch')}; "
-        "--image-size and --epochs change that"
+        f"{name}: images of {side} x {side} pixels ({options.model} was made for {made_for}), "
+        f"{counted(epochs, 'epoch')}; --image-size and --epochs change that"
     )
 
 
