@@ -16,8 +16,8 @@ from lstn.calibration.noise import LayerNoise
 from lstn.images import Pixels
 from lstn.report.charts import histogram
 from lstn.report.web_page import bullets, figure, section, table_body, whole_page
+from lstn.report.wording import counted
 from lstn.warp import Theta, corners_px, crop, sampling_of
-from lstn.wording import counted
 
 _SIDE = 160
 """The longer side of a picture in pixels: enough to judge a warp, and ten of them stay small."""

@@ -11,7 +11,7 @@ from lstn.calibration.noise import LayerNoise
 from lstn.contract import Loc
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.report.table import Table, print_table
-from lstn.wording import counted
+from lstn.report.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,7 +1,7 @@
 """Limits on what a lowered model may cost before it is refused."""
 
 from lstn.calibration.lowering_cost import LoweringCost
-from lstn.wording import counted
+from lstn.report.wording import counted
 
 MIN_AGREEMENT = 0.95
 """Share of the images that must get the same answer as in float32."""

@@ -34,9 +34,9 @@ from lstn.images import Pixels
 from lstn.machine.memory import batch_of
 from lstn.precision import RangeMethod
 from lstn.reading.checked_json import Count, Natural, read_bytes, read_text
+from lstn.report.wording import counted
 from lstn.terminal import warn
 from lstn.waiting import worked, working
-from lstn.wording import counted
 
 FEWEST, FEW = 8, 128
 """Fewer images than the first are refused, than the second warned of: the ranges would be those of single images."""

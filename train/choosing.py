@@ -10,11 +10,11 @@ from lstn.data.dataset import named, usual
 from lstn.errors import UsageError
 from lstn.nn.backbones import backbone_named
 from lstn.recipe import RECIPES, Recipe, RecipeName
+from lstn.report.wording import counted
 from lstn.train.augment import Augment
 from lstn.train.options import Options, Size, TrainingPrecision, said
 from lstn.train.run_state import LAST, read_options
 from lstn.train.supervision import check_supervise
-from lstn.wording import counted
 
 _MAY_CHANGE = frozenset({"data", "epochs", "patience"})
 """Options of a resumed run that may be others: the rest make it another run. Of data the contents are compared."""

@@ -10,6 +10,7 @@ from lstn.health.chance import chance_level
 from lstn.health.liveness import judged
 from lstn.health.run_health import Epoch
 from lstn.nn.classifier import Classifier
+from lstn.report.wording import counted
 from lstn.terminal import note
 from lstn.train.augment import Augmentation
 from lstn.train.distributed import ALONE, World
@@ -23,7 +24,6 @@ from lstn.train.tested import TrainingResult, evaluate, finish
 from lstn.train.threads import Threads, threads_here
 from lstn.train.watch.watcher import SILENT, OnStep, Outlook, Watcher
 from lstn.warp import sampling_of
-from lstn.wording import counted
 
 
 def fit(

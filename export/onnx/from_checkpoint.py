@@ -7,9 +7,9 @@ from lstn.export.onnx.to_onnx import write_onnx
 from lstn.export.onnx.verify_onnx import sample_images
 from lstn.health.chance import at_chance, chance_cure, chance_warning
 from lstn.nn.checkpoint import Checkpoint
+from lstn.report.wording import counted
 from lstn.terminal import file_size, note, warn
 from lstn.waiting import working
-from lstn.wording import counted
 
 
 def export_onnx(

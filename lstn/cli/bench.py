@@ -21,8 +21,8 @@ from lstn.formats.plan_file import read_header
 from lstn.machine.cores import within_cores
 from lstn.machine.gpu import Device
 from lstn.machine.scenario import Scenario
+from lstn.report.wording import counted
 from lstn.terminal import note, printable
-from lstn.wording import counted
 
 if TYPE_CHECKING:
     from lstn.machine.environment import Environment

@@ -9,8 +9,8 @@ from lstn.cli.screen import show_sentence
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.machine.gpu import Device
+from lstn.report.wording import counted
 from lstn.terminal import note, printable
-from lstn.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

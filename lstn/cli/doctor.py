@@ -14,8 +14,8 @@ from lstn.health.run_files import run_folder
 from lstn.health.run_health import describe, diagnose
 from lstn.machine.capabilities import Ability, abilities, conflicts
 from lstn.machine.version import __version__
+from lstn.report.wording import counted
 from lstn.terminal import printable, warn
-from lstn.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -16,9 +16,9 @@ from lstn.formats.outputs import EVALUATION, PAGE, check_outputs, files_of, want
 from lstn.health.run_files import checkpoint_of
 from lstn.machine.gpu import Device
 from lstn.machine.memory import batch_of
+from lstn.report.wording import counted
 from lstn.terminal import note, note_once
 from lstn.waiting import say_loading, working
-from lstn.wording import counted
 
 if TYPE_CHECKING:
     from lstn.contract import Contract

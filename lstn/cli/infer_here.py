@@ -15,9 +15,9 @@ from lstn.errors import LstnError, UsageError
 from lstn.files import replacing
 from lstn.formats.outputs import OutputFile, check_folder, check_outputs, files_of
 from lstn.machine.cores import decoders, within_cores
+from lstn.report.wording import counted
 from lstn.terminal import messages, note
 from lstn.waiting import working
-from lstn.wording import counted
 
 if TYPE_CHECKING:
     from lstn.runtime.inference.predict import ResultRow

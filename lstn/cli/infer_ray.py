@@ -7,8 +7,8 @@ from lstn.cli.infer_format import Format
 from lstn.cli.infer_request import InferRequest
 from lstn.cli.old_spellings import renamed
 from lstn.errors import LstnError, UsageError
+from lstn.report.wording import counted
 from lstn.terminal import note
-from lstn.wording import counted
 
 
 def infer_on_ray(address: str, words: list[str], asked: InferRequest) -> None:

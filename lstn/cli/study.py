@@ -93,12 +93,11 @@ def study(
     say_loading(f"comparing {locs} on {data}")
     from lstn.nn.device import choose_device
     from lstn.research.study.studying import PAGE, RESULTS, run_study, study_request
-    from lstn.train.choosing import ChosenNetwork, RecipeChanges, TransformerChanges, check_localizer, choose_options
+    from lstn.train.choosing import ChosenNetwork, RecipeChanges, TransformerChanges, choose_options
 
     chosen = _locs(locs, controls=controls)
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
     changes = RecipeChanges(batch_size=batch_size, lr=lr, transformer=how)
-    check_localizer(chosen, changes)
     options = choose_options(
         recipe,
         changes,
@@ -111,7 +110,7 @@ def study(
         precision=precision,
     )
     asked, where, count = (
-        study_request(replace(options, supervise=supervise), recipe, chosen, seeds),
+        study_request(replace(options, supervise=supervise), recipe, chosen, seeds, changes),
         choose_device(device),
         decoders(workers),
     )

@@ -14,9 +14,9 @@ from lstn.health.chance import FEWEST_EPOCHS, FEWEST_STEPS, at_chance, chance_cu
 from lstn.health.follow import brief
 from lstn.health.pose_error import brief_pose
 from lstn.machine.cores import usable_cores
+from lstn.report.wording import counted
 from lstn.terminal import note, warn
 from lstn.waiting import duration, telling
-from lstn.wording import counted
 
 if TYPE_CHECKING:
     from lstn.health.liveness import Health

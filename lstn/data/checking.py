@@ -22,8 +22,8 @@ from lstn.errors import DataError, ImageError, LstnError
 from lstn.files import hashed
 from lstn.images import MAX_BYTES, Pixels, decode
 from lstn.machine.caches import cache_folder, read_cache, write_cache
+from lstn.report.wording import agreeing, counted
 from lstn.waiting import worked
-from lstn.wording import agreeing, counted
 
 MAX_BROKEN = 0.05
 """A larger share of images that don't decode is refused."""

@@ -23,7 +23,7 @@ from lstn.data.scenes.open_scenes import (
 from lstn.data.splits import DataSet, Split
 from lstn.errors import DataError, UsageError
 from lstn.machine.caches import cache_folder
-from lstn.wording import counted
+from lstn.report.wording import counted
 
 __all__ = [
     "DataSet",

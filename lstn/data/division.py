@@ -9,7 +9,7 @@ from typing import TypeAlias
 from lstn.data.layout import Classes, Layout
 from lstn.data.splits import SPLIT_NAMES, AnySplit, SplitName
 from lstn.errors import DataError
-from lstn.wording import counted
+from lstn.report.wording import counted
 
 Files: TypeAlias = list[tuple[Path, int]]
 """Images and the numbers of their classes."""

@@ -15,8 +15,8 @@ from lstn.data.poses import Pose
 from lstn.data.splits import SPLIT_NAMES, AnySplit, DataSet, SplitName
 from lstn.errors import DataError, UsageError
 from lstn.images import Pixels, decode
+from lstn.report.wording import counted
 from lstn.terminal import warn, warn_once
-from lstn.wording import counted
 
 _KINDS: dict[AnySplit, str] = {"train": "training", "val": "validation", "test": "test", "all": ""}
 

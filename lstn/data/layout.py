@@ -11,7 +11,7 @@ from lstn.contract import MAX_LABELS, MAX_NAME
 from lstn.data.listing import Skipped, images_below, scan
 from lstn.data.splits import SplitName
 from lstn.errors import DataError
-from lstn.wording import counted
+from lstn.report.wording import counted
 
 Classes: TypeAlias = dict[str, list[Path]]
 """Class name, in Unicode's form NFC, -> its image files; both sorted."""

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from lstn.errors import DataError
 from lstn.images import readable_suffixes
-from lstn.wording import counted
+from lstn.report.wording import counted
 
 SYSTEM_NAMES = frozenset(
     {

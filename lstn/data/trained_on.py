@@ -6,8 +6,8 @@ from lstn.data.dataset import folder_of_images, located
 from lstn.data.splits import AnySplit, DataSet
 from lstn.errors import UsageError
 from lstn.formats.training_record import Training
+from lstn.report.wording import counted
 from lstn.terminal import note, warn
-from lstn.wording import counted
 
 
 def data_and_seed(

@@ -24,7 +24,7 @@ from lstn.machine.cores import decoders
 from lstn.report.charts import Point, lines
 from lstn.report.table import Table
 from lstn.report.web_page import figure, section, table_section, whole_page
-from lstn.wording import counted
+from lstn.report.wording import counted
 
 Classify: TypeAlias = Callable[[Pixels], npt.NDArray[np.float32]]
 """(N, H, W, 3) uint8 -> logits (N, K) float32."""

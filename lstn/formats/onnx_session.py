@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from lstn.errors import ArtifactError, DeviceError
 from lstn.imports import require
-from lstn.wording import counted
+from lstn.report.wording import counted
 
 Arrays: TypeAlias = list[npt.NDArray[np.float32]]
 

@@ -14,7 +14,7 @@ from lstn.health.follow import in_detail
 from lstn.health.liveness import Health, State
 from lstn.health.pose_error import brief_pose
 from lstn.reading.checked_json import Count, Magnitude, Share, checked, parsed, read_bytes
-from lstn.wording import counted
+from lstn.report.wording import counted
 
 METRICS = "metrics.jsonl"
 _MODELS = (".onnx", ".plan", ".xml", ".safetensors")

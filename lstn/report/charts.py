@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.interval import Interval
-from lstn.wording import counted
+from lstn.report.wording import counted
 
 WIDTH, HEIGHT = 360, 264
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 14, 40

@@ -26,11 +26,11 @@ from lstn.images import Reading
 from lstn.imports import require
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
+from lstn.report.wording import counted
 from lstn.runtime.inference.sources import absolute
 from lstn.runtime.ray.ray_worker import EngineActor, Opened, RayModel, list_pieces, try_engine
 from lstn.runtime.ray.result_parts import Parts
 from lstn.terminal import note_once, warn
-from lstn.wording import counted
 
 LOCAL = "local"
 """The address that starts a cluster of one node, this machine, for one run."""

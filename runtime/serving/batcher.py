@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from lstn.images import Pixels
+from lstn.report.wording import counted
 from lstn.runtime.engines.base import Prediction
 from lstn.runtime.serving.refusal import Reason, Refusal
-from lstn.wording import counted
 
 
 class Reservation:

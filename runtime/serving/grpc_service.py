@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from lstn.imports import require
+from lstn.report.wording import counted
 from lstn.runtime.serving.access import Certificate
 from lstn.runtime.serving.descriptions import config_of, index_of, metadata_of, statistics_of
 from lstn.runtime.serving.limits import MAX_BODY_BYTES
@@ -24,7 +25,6 @@ from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.registry import EXTENSIONS, SERVER, ModelRegistry
 from lstn.runtime.serving.request import VERSION, Data, Input, Request, Wanted
 from lstn.terminal import warn
-from lstn.wording import counted
 
 _OPEN = ("ServerLive", "ServerReady")
 """What needs no token: probes have none."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstn.reading.checked_json import parsed as parsed_json
+from lstn.report.wording import counted
 from lstn.runtime.serving.limits import MAX_JSON_BYTES
 from lstn.runtime.serving.parameters import (
     ALL_BINARY,
@@ -20,7 +21,6 @@ from lstn.runtime.serving.parameters import (
 )
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.request import VERSION, Data, Input, Output, Request, Wanted
-from lstn.wording import counted
 
 HEADER_LENGTH = b"inference-header-content-length"
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from lstn.wording import agreeing, counted
+from lstn.report.wording import agreeing, counted
 
 
 @pytest.mark.parametrize(

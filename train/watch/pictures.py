@@ -17,9 +17,9 @@ from lstn.files import replacing, write_bytes
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
+from lstn.report.wording import counted
 from lstn.train.watch.fonts import drawable
 from lstn.warp import CropSampling, Theta, contact_sheet, draw_warp
-from lstn.wording import counted
 
 CURVES, WARPS, ANIMATION, CONFUSION = "curves.png", "warps.png", "warps.gif", "confusion.png"
 

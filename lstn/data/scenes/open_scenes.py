@@ -17,8 +17,8 @@ from lstn.data.scenes.scene_split import SceneObjects, SceneSplit
 from lstn.data.scenes.sign_outlines import sign_mask
 from lstn.data.splits import DataSet, SplitName
 from lstn.errors import DataError, UsageError
+from lstn.report.wording import counted
 from lstn.terminal import warn
-from lstn.wording import counted
 
 SCENE_SIDE = 224
 """The side in pixels of a scene, unless the user says another. An object in it is 40 to 112 pixels long."""

@@ -9,11 +9,11 @@ from lstn.interval import Interval
 from lstn.nn.part_costs import PartCosts, transformer
 from lstn.report.charts import Point, bars, lines, scatter
 from lstn.report.web_page import bullets, figure, section, table_section, whole_page
+from lstn.report.wording import counted
 from lstn.research.claims.cost_tables import agreement
 from lstn.research.claims.findings import NAMES, place
 from lstn.research.claims.paper import INCONSISTENCIES
 from lstn.research.claims.verdict import Verdict
-from lstn.wording import counted
 
 if TYPE_CHECKING:
     from lstn.research.claims.claims_report import ClaimsReport

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 from lstn.contract import Loc
 from lstn.nn.part_costs import PartCosts, total
 from lstn.report.table import Table
+from lstn.report.wording import counted
 from lstn.research.claims.claims_request import ClaimsRequest
 from lstn.research.claims.cost_tables import paper_tables, parts_table
 from lstn.research.claims.findings import Line, costs_of, judge, networks_table, peers_table, sums_table
 from lstn.research.claims.paper import CountCosts, PaperCell
 from lstn.research.claims.verdict import DEAD_ZONE
-from lstn.wording import counted
 
 if TYPE_CHECKING:
     from lstn.machine.environment import Environment

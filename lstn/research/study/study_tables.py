@@ -6,8 +6,8 @@ from lstn.contract import CONTROLS, Loc
 from lstn.health.follow import UNITS
 from lstn.interval import Interval
 from lstn.report.table import Table
+from lstn.report.wording import counted
 from lstn.research.study.study_results import Study
-from lstn.wording import counted
 
 _POSE = {
     "rotation_deg": "turned by, degrees",
