@@ -154,7 +154,7 @@ class Slow(Deadly):
 
 
 def test_a_worker_that_dies_is_told() -> None:
-    ended = r"a process that loads images ended \(killed by signal: Killed\); probably memory ran out"
+    ended = "a process that loads images ended.*; probably memory ran out"  # torch doesn't always say how
     with pytest.raises(TrainingError, match=ended) as caught, loaders_watched():
         read(Images(Deadly()), 1)
     assert "--workers 0" in caught.value.hint
