@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from lstn.data.boxes import BOXES
 from lstn.data.folders import open_folder
 from lstn.data.published.published_files import Published, require_files
 from lstn.data.published.unpacking import unpack_caltech101, unpack_cifar10, unpack_gtsrb, unpack_svhn
 from lstn.data.splits import DataSet
 from lstn.errors import DataError
 from lstn.files import filling
-from lstn.terminal import note
+from lstn.terminal import note, warn_once
 
 Unpack: TypeAlias = Callable[[tuple[Path, ...], Path], None]
 """The published files, in order, and an empty folder to fill with {train,val,test}/<class>/<image>.
@@ -27,12 +28,16 @@ Raises DataError for a damaged file, and OSError when the folder can't be writte
 
 @dataclass(frozen=True, slots=True)
 class NamedSet:
-    """A set's files, how they become a folder of images, whether mirroring keeps classes, and how it is divided."""
+    """A set's files, how they become a folder of images, whether mirroring keeps classes, and how it is divided.
+
+    boxed: unpacking writes where the objects are
+    """
 
     files: tuple[Published, ...]
     unpack: Unpack
     mirrors: bool
     parts: str
+    boxed: bool = False
 
 
 _GTSRB = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370/"
@@ -84,6 +89,7 @@ NAMED: dict[str, NamedSet] = {
         unpack_gtsrb,
         mirrors=False,
         parts="a fifth of every class's tracks for validation, seed 0, and the official test",
+        boxed=True,
     ),
     "svhn": NamedSet(
         (
@@ -112,6 +118,10 @@ def open_named(name: str, root: Path, image_hw: tuple[int, int]) -> DataSet:
         files = require_files(name, entry.files, root)
         note(f"unpacking {name} into {folder}")
         _fill(folder, files, entry.unpack)
+    elif entry.boxed and not (folder / BOXES).is_file():
+        warn_once(
+            f"{folder} has no {BOXES}: an earlier lstn unpacked it; remove the folder to have {name} unpacked again"
+        )
     return open_folder(folder, image_hw, 0, mirrors=entry.mirrors, parts=entry.parts)
 
 
