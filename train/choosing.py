@@ -45,6 +45,15 @@ class RecipeChanges:
     transformer: TransformerChanges = TransformerChanges()
 
 
+@dataclass(frozen=True, slots=True)
+class NetworkSizes:
+    """Sizes that a user asks for; None leaves the image's to the data set, and the others as in `Options`."""
+
+    image: Size | None = None
+    view: Size | None = None
+    crop: Size | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenNetwork:
     """What is trained, as in `Options`."""
@@ -54,8 +63,7 @@ class ChosenNetwork:
     weights: str = ""
     iterations: int = 1
     at: At = At.INPUT
-    view: Size | None = None
-    crop: Size | None = None
+    sizes: NetworkSizes = NetworkSizes()
 
 
 def recipe_for(name: RecipeName, model: str, changes: RecipeChanges = RecipeChanges()) -> Recipe:
@@ -93,7 +101,6 @@ def choose_options(
     data: str,
     data_root: Path | None,
     augment: Augment,
-    image_size: Size | None,
     epochs: int | None,
     precision: TrainingPrecision,
     seed: int = 0,
@@ -113,15 +120,15 @@ def choose_options(
         model=network.model,
         data=spec,
         weights=network.weights,
-        image_size=(side, side) if image_size is None else image_size,
+        image_size=(side, side) if network.sizes.image is None else network.sizes.image,
         epochs=length if epochs is None else epochs,
         precision=precision,
         seed=seed,
         augment=augment,
         iterations=network.iterations,
         at=network.at,
-        view=network.view,
-        crop=network.crop,
+        view=network.sizes.view,
+        crop=network.sizes.crop,
         supervise=supervise,
     )
 

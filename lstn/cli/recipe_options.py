@@ -9,6 +9,7 @@ from lstn.errors import UsageError
 from lstn.recipe import by_recipe
 
 if TYPE_CHECKING:
+    from lstn.train.choosing import NetworkSizes
     from lstn.train.options import Size
 
 Rate = Annotated[
@@ -74,12 +75,18 @@ Crop = Annotated[
 ]
 
 
-def size_of(option: str, text: str | None) -> "Size | None":
-    """Read `224` or `240x320`.
+def sizes_of(image_size: str | None, view: str | None, crop: str | None) -> "NetworkSizes":
+    """Read what was said of the sizes, each such as `224` or `240x320`.
 
     Raises:
-        UsageError: it is neither, or no size that images have.
+        UsageError: one is neither, or no size that images have.
     """
+    from lstn.train.choosing import NetworkSizes
+
+    return NetworkSizes(_size("--image-size", image_size), _size("--view", view), _size("--crop", crop))
+
+
+def _size(option: str, text: str | None) -> "Size | None":
     if text is None:
         return None
     from lstn.train.options import LARGEST, SMALLEST

@@ -17,7 +17,7 @@ from lstn.cli.recipe_options import (
     Supervise,
     ThetaOption,
     View,
-    size_of,
+    sizes_of,
 )
 from lstn.cli.screen import results
 from lstn.cli.train_report import watching
@@ -101,19 +101,15 @@ def study(
     options = choose_options(
         recipe,
         changes,
-        ChosenNetwork(loc=Loc.NONE, model=model, view=size_of("--view", view), crop=size_of("--crop", crop)),
+        ChosenNetwork(loc=Loc.NONE, model=model, sizes=sizes_of(image_size, view, crop)),
         data=data,
         data_root=data_root,
         augment=augment,
-        image_size=size_of("--image-size", image_size),
         epochs=epochs,
         precision=precision,
     )
-    asked, where, count = (
-        study_request(replace(options, supervise=supervise), recipe, chosen, seeds, changes),
-        choose_device(device),
-        decoders(workers),
-    )
+    asked = study_request(replace(options, supervise=supervise), recipe, chosen, seeds, changes)
+    where, count = choose_device(device), decoders(workers)
     _make(out, options.data)
     with stopping(out, "the same command"), locked(out):
         made = run_study(asked, out, device=where, workers=count, watching=watching, tell=note)

@@ -19,7 +19,7 @@ from lstn.cli.recipe_options import (
     Supervise,
     ThetaOption,
     View,
-    size_of,
+    sizes_of,
 )
 from lstn.cli.train_report import report, watching
 from lstn.contract import MAX_ITERATIONS, At, Loc
@@ -139,15 +139,8 @@ def train(
     say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
     from lstn.train.choosing import ChosenNetwork, RecipeChanges, TransformerChanges, check_localizer, choose_options
 
-    network = ChosenNetwork(
-        loc=loc,
-        model=model,
-        weights=weights,
-        iterations=iterations,
-        at=at,
-        view=size_of("--view", view),
-        crop=size_of("--crop", crop),
-    )
+    sizes = sizes_of(image_size, view, crop)
+    network = ChosenNetwork(loc=loc, model=model, weights=weights, iterations=iterations, at=at, sizes=sizes)
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
     changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, transformer=how)
     with _joined(device) as (world, where):
@@ -160,7 +153,6 @@ def train(
                 data=data,
                 data_root=data_root,
                 augment=augment,
-                image_size=size_of("--image-size", image_size),
                 epochs=epochs,
                 precision=precision,
                 seed=seed,

@@ -20,6 +20,6 @@ def agreeing(count: int, verb: str) -> str:
 
 
 def _plural(noun: str) -> str:
-    if noun.endswith(_ES):
+    if noun.endswith(_ES) and not noun.endswith("epoch"):  # spoken with a k
         return f"{noun}es"
     return f"{noun[:-1]}ies" if noun.endswith("y") else f"{noun}s"

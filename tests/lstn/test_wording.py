@@ -14,6 +14,7 @@ from lstn.report.wording import agreeing, counted
         (1, "class", "1 class"),
         (3, "class", "3 classes"),
         (2, "batch", "2 batches"),
+        (25, "epoch", "25 epochs"),
         (2, "box", "2 boxes"),
         (2, "copy", "2 copies"),
         (1_000, "file", "1,000 files"),
