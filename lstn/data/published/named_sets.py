@@ -12,6 +12,7 @@ from typing import TypeAlias
 
 from lstn.data.folders import open_folder
 from lstn.data.published.published_files import Published, require_files
+from lstn.data.published.sign_names import SIGN_NAMES
 from lstn.data.published.unpacking import unpack_caltech101, unpack_cifar10, unpack_gtsrb, unpack_svhn
 from lstn.data.splits import DataSet
 from lstn.errors import DataError
@@ -27,12 +28,16 @@ Raises DataError for a damaged file, and OSError when the folder can't be writte
 
 @dataclass(frozen=True, slots=True)
 class NamedSet:
-    """A set's files, how they become a folder of images, whether mirroring keeps classes, and how it is divided."""
+    """A set's files, how they become a folder of images, whether mirroring keeps classes, and how it is divided.
+
+    names: of the classes, in the order of their folders, where these have numbers
+    """
 
     files: tuple[Published, ...]
     unpack: Unpack
     mirrors: bool
     parts: str
+    names: tuple[str, ...] = ()
 
 
 _GTSRB = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370/"
@@ -84,6 +89,7 @@ NAMED: dict[str, NamedSet] = {
         unpack_gtsrb,
         mirrors=False,
         parts="a fifth of every class's tracks for validation, seed 0, and the official test",
+        names=SIGN_NAMES,
     ),
     "svhn": NamedSet(
         (
@@ -100,8 +106,10 @@ read: torchvision reads the other one, which is pickled. The paper says how larg
 which images are in them."""
 
 
-def open_named(name: str, root: Path, image_hw: tuple[int, int]) -> DataSet:
+def open_named(name: str, root: Path, image_hw: tuple[int, int], labels: tuple[str, ...] | None = None) -> DataSet:
     """Open a name in NAMED, unpacking its files below `root` if that hasn't been done.
+
+    labels: the classes of a model that was trained; if they are the set's `names`, the set's classes are called so too
 
     Raises:
         DataError: the files aren't there, aren't the published ones, or can't be unpacked there.
@@ -112,7 +120,10 @@ def open_named(name: str, root: Path, image_hw: tuple[int, int]) -> DataSet:
         files = require_files(name, entry.files, root)
         note(f"unpacking {name} into {folder}")
         _fill(folder, files, entry.unpack)
-    return open_folder(folder, image_hw, 0, mirrors=entry.mirrors, parts=entry.parts)
+    opened = open_folder(folder, image_hw, 0, mirrors=entry.mirrors, parts=entry.parts)
+    if entry.names and labels == entry.names and len(opened.labels) == len(entry.names):
+        opened.labels = entry.names
+    return opened
 
 
 def unpacked(name: str, root: Path) -> Path:
