@@ -35,7 +35,7 @@ def in_tree() -> set[str]:
         for path in (ROOT / folder).rglob("*"):
             inside = path.relative_to(ROOT)
             packed = (".py", ".cu", ".html", ".css", ".js"), ("py.typed", "digits.npz", "paper.json")
-            wanted = path.suffix in packed[0] or path.name in packed[1]
+            wanted = path.suffix in packed[0] or path.name in packed[1] or inside.parts[:2] == ("lstn", "zoo")
             if wanted and inside.parts[:2] not in {("lstn", stage) for stage in STAGES}:
                 files.add(str(inside if folder == "lstn" else Path("lstn") / inside))
     return files
