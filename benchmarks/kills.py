@@ -60,7 +60,7 @@ def main() -> None:
         model="cnn",
         data="digits",
         weights="",
-        image_size=32,
+        image_size=(32, 32),
         epochs=arguments.epochs,
         precision="fp32",
         seed=0,

@@ -70,7 +70,7 @@ def step(epoch, seen, loss, accuracy):
 
 options = Options(
     recipe=replace(RECIPES["robust"], patience=1000), loc=Loc.LSTN, model=model, data="digits", weights="",
-    image_size=side, epochs=1000, precision="fp32", seed=0,
+    image_size=(side, side), epochs=1000, precision="fp32", seed=0,
 )
 watcher = Watcher(lambda outlook: None, step, lambda row, best: None)
 with tempfile.TemporaryDirectory() as folder:

@@ -16,7 +16,7 @@ from lstn.calibration.noise import LayerNoise
 from lstn.images import Pixels
 from lstn.report.charts import histogram
 from lstn.report.web_page import bullets, figure, section, table_body, whole_page
-from lstn.warp import Theta, corners_px, outside_of, warp
+from lstn.warp import Theta, corners_px, crop, sampling_of
 
 _SIDE = 160
 """The longer side of a picture in pixels: enough to judge a warp, and ten of them stay small."""
@@ -97,11 +97,11 @@ def _case(name: str, cost: LoweringCost, case: BadCase) -> str:
     caption = f"Image {images.index[case.place]}: {moved}; {predicted}, {truth}."
     if case.reference_theta is None or case.lowered_theta is None:
         return figure(f'<div class="one">{_picture(case.pixels, "input")}</div>', caption)
-    outside = outside_of(cost.contract.mean)
+    sampling = sampling_of(cost.contract)
     pictures = (
         _windows(case.pixels, case.reference_theta, case.lowered_theta, name),
-        _picture(warp(case.pixels, case.reference_theta, outside), "warped by fp32"),
-        _picture(warp(case.pixels, case.lowered_theta, outside), f"warped by {name}"),
+        _picture(crop(case.pixels, case.reference_theta, sampling), "warped by fp32"),
+        _picture(crop(case.pixels, case.lowered_theta, sampling), f"warped by {name}"),
     )
     return figure(
         f'<div class="three">{"".join(pictures)}</div>', f"{caption} Warped by fp32 (blue), by {name} (dashed)."

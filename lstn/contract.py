@@ -17,9 +17,10 @@ METADATA_KEY = "lstn"
 PIXELS, LOGITS, THETA = "pixels", "logits", "theta"
 """Names of the input and the outputs of every exported model."""
 
-VERSION = 3
+VERSION = 4
 """Version 2 can say what theta is bounded to; version 3 a localizer that isn't the paper's, several iterations, and a
-transformer that isn't in front of everything. A contract is written in the oldest version that can say it."""
+transformer that isn't in front of everything; version 4 the localizer `glance`, and a view and a crop that are smaller
+than the image. A contract is written in the oldest version that can say it."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -31,7 +32,7 @@ MAX_LABELS, MAX_NAME = 100_000, 200
 
 MAX_ITERATIONS = 8
 
-_SINCE = {"theta": 2, "iterations": 3, "at": 3}
+_SINCE = {"theta": 2, "iterations": 3, "at": 3, "view_hw": 4, "crop_hw": 4}
 """Fields that a contract of version 1 lacks, and the first version that has them."""
 
 _Side: TypeAlias = Annotated[int, Meta(ge=1, le=_MAX_SIDE)]
@@ -41,13 +42,14 @@ Iterations: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_ITERATIONS)]
 
 
 class Loc(str, Enum):
-    """The localizer: none, one of the paper's (L-STN paper, Tables 1-3), one on the backbone's own first layers, or a
-    control, which an experiment compares the others with (`lstn.nn.localizers`)."""
+    """The localizer: none, one of the paper's (L-STN paper, Tables 1-3), one for a small view, one on the backbone's
+    own first layers, or a control, which an experiment compares the others with (`lstn.nn.localizers`)."""
 
     NONE = "none"
     STN = "stn"
     VSTN = "vstn"
     LSTN = "lstn"
+    GLANCE = "glance"
     SHARED = "shared"
     IDENTITY = "identity"
     DEAD = "dead"
@@ -55,6 +57,9 @@ class Loc(str, Enum):
 
 PAPER_LOCS = (Loc.NONE, Loc.STN, Loc.VSTN, Loc.LSTN)
 """Those that the paper compares."""
+
+_LOC_SINCE = {Loc.SHARED: 3, Loc.IDENTITY: 3, Loc.DEAD: 3, Loc.GLANCE: 4}
+"""Localizers that a contract of version 1 can't name, and the first version that can."""
 
 CONTROLS = (Loc.IDENTITY, Loc.DEAD)
 """Whose warp is always the identity: trained to be compared with, and of no use otherwise."""
@@ -87,6 +92,8 @@ class Contract:
     theta:    what the transformer can do: any affine matrix, as in the paper, or a bounded one
     iterations: how often the localizer looks, each time at what it chose so far; theta composes them
     at:       what the transformer warps; theta means the same there, for each map spans -1..1
+    view_hw:  height and width at which the localizer sees the input; None: as it is
+    crop_hw:  height and width of what the backbone gets; None: those of the input
     """
 
     loc: Loc
@@ -98,20 +105,31 @@ class Contract:
     theta: ThetaForm = ThetaForm.AFFINE
     iterations: Iterations = 1
     at: At = At.INPUT
+    view_hw: tuple[_Side, _Side] | None = None
+    crop_hw: tuple[_Side, _Side] | None = None
+
+    @property
+    def backbone_hw(self) -> tuple[int, int]:
+        """Height and width of what the backbone gets, in pixels."""
+        return self.image_hw if self.crop_hw is None else self.crop_hw
+
+    @property
+    def plain(self) -> bool:
+        """Whether the transformer is one that the paper has: its localizer looks once, at all of the image."""
+        return self._oldest() < _SINCE["iterations"]
 
     def to_json(self) -> str:
         """Return the contract as one JSON string, in the oldest version that can say it."""
-        told = asdict(self) | {"loc": self.loc.value}
-        newest = {"iterations": told.pop("iterations"), "at": self.at.value}
-        bounds = {"theta": self.theta.value}
-        del told["theta"], told["at"]
-        if self.loc not in PAPER_LOCS or self.iterations > 1 or self.at is not At.INPUT:
-            told |= {"version": 3} | bounds | newest
-        elif self.theta is not ThetaForm.AFFINE:
-            told |= {"version": 2} | bounds
-        else:
-            told |= {"version": 1}
-        return json.dumps(told, ensure_ascii=False)
+        version, told = self._oldest(), asdict(self)
+        first = {name: value for name, value in told.items() if name not in _SINCE}
+        later = {name: told[name] for name, since in _SINCE.items() if since <= version}
+        return json.dumps(first | {"version": version} | later, ensure_ascii=False)
+
+    def _oldest(self) -> int:
+        """Return the oldest version that can say all of it."""
+        usual = {each.name: each.default for each in fields(Contract)}
+        used = [since for name, since in _SINCE.items() if getattr(self, name) != usual[name]]
+        return max([1, _LOC_SINCE.get(self.loc, 1), *used])
 
     @staticmethod
     def checked(given: Mapping[str, object]) -> "Contract":
@@ -150,7 +168,7 @@ class Contract:
             names = [each.name for each in fields(Contract) if version >= _SINCE.get(each.name, 1)]
             known = {name: value for name, value in given.items() if name in names}
             contract = checked(known, Contract, required=names)
-            if contract.loc not in PAPER_LOCS and version < 3:
+            if version < _LOC_SINCE.get(contract.loc, 1):
                 raise ValueError(f"version {version} knows no loc {contract.loc.value}")
             return contract
         except ValueError as error:

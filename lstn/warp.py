@@ -4,13 +4,14 @@ theta (N, 2, 3) maps output coordinates to input coordinates, both from -1 to 1 
 (Jaderberg et al. 2015, equation 1; `align_corners=False`, so -1 is the outer edge of the first pixel).
 """
 
-from typing import TypeAlias
+import math
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image, ImageDraw
 
-from lstn.contract import IMAGENET_MEAN
+from lstn.contract import IMAGENET_MEAN, Contract
 from lstn.images import Pixels
 
 Theta: TypeAlias = npt.NDArray[np.float32]
@@ -49,33 +50,67 @@ def outside_of(mean: tuple[float, float, float]) -> Colour:
 _USUAL = outside_of(IMAGENET_MEAN)
 
 
-def warp(pixels: Pixels, theta: Theta, outside: Colour = _USUAL) -> Pixels:
-    """Sample one image (H, W, 3) at theta (2, 3), bilinear, with one colour outside of it: (H, W, 3) uint8.
+class CropSampling(NamedTuple):
+    """How a model samples pictures. outside: the colour there; crop_hw: of what it makes, None: the picture's size."""
+
+    outside: Colour
+    crop_hw: tuple[int, int] | None = None
+
+
+def sampling_of(contract: Contract) -> CropSampling:
+    """Return how the model of a contract samples pictures."""
+    return CropSampling(outside_of(contract.mean), contract.crop_hw)
+
+
+def taps(side: int, of_crop: int) -> int:
+    """Return how many points along an axis make a pixel of the crop, so that at the identity they are 2 pixels apart.
+
+    Bilinear sampling reads four pixels, and would miss the rest where points are further apart. An object that fills
+    the crop is seldom as large as the picture, and then they are closer.
+    """
+    return max(1, math.ceil(side / (2 * of_crop)))
+
+
+def crop(pixels: Pixels, theta: Theta, sampling: CropSampling) -> Pixels:
+    """Return what the backbone gets of one image (H, W, 3) by theta (2, 3): (h, w, 3) uint8."""
+    size = (pixels.shape[0], pixels.shape[1])
+    hw = size if sampling.crop_hw is None else sampling.crop_hw
+    down, across = (taps(side, of_crop) for side, of_crop in zip(size, hw, strict=True))
+    fine = warp(pixels, theta, sampling.outside, (down * hw[0], across * hw[1]))
+    if down == across == 1:
+        return fine
+    return np.asarray(Image.fromarray(fine).resize((hw[1], hw[0]), Image.Resampling.BOX))
+
+
+def warp(pixels: Pixels, theta: Theta, outside: Colour = _USUAL, crop_hw: tuple[int, int] | None = None) -> Pixels:
+    """Sample one image (H, W, 3) at theta (2, 3), bilinear, with one colour outside of it: (h, w, 3) uint8.
 
     outside: `outside_of` a contract's mean, for what its backbone sees; left out, that of a contract's usual mean
+    crop_hw: h and w; None: those of the image
     """
     height, width = pixels.shape[:2]
+    high, wide = (height, width) if crop_hw is None else crop_hw
     # Pillow wants output pixel -> input pixel; it samples at pixel centres, as `align_corners=False` does.
-    to_unit = np.array([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
+    to_unit = np.array([[2 / wide, 0, -1], [0, 2 / high, -1], [0, 0, 1]])
     to_pixels = np.array([[width / 2, 0, width / 2], [0, height / 2, height / 2]])
     if not np.isfinite(theta).all():
-        return np.full_like(pixels, outside)
+        return np.full((high, wide, 3), outside, np.uint8)
     coefficients = to_pixels @ np.vstack([theta.astype(np.float64), [0, 0, 1]]) @ to_unit
     # A border of that colour makes the edge fade as `padding_mode="zeros"` does; Pillow alone would cut it off hard.
     bordered = np.full((height + 2, width + 2, 3), outside, np.uint8)
     bordered[1:-1, 1:-1] = pixels
     padded = Image.fromarray(bordered)
     coefficients[:, 2] += 1
-    size, data = (width, height), coefficients.ravel().tolist()
+    size, data = (wide, high), coefficients.ravel().tolist()
     bilinear = Image.Resampling.BILINEAR
     return np.asarray(padded.transform(size, Image.Transform.AFFINE, data, bilinear, fillcolor=outside))
 
 
-def draw_warp(pixels: Pixels, theta: Theta, outside: Colour, *, side: int = 224) -> Image.Image:
+def draw_warp(pixels: Pixels, theta: Theta, sampling: CropSampling, *, side: int = 224) -> Image.Image:
     """Draw the input with the sampled quadrilateral on it, beside what the backbone sees. Orange marks its top edge.
 
     pixels (H, W, 3) uint8, theta (2, 3) float32 -> an RGB picture of about 2 x `side` by `side`.
-    outside: what the backbone gets outside of the picture: `outside_of(contract.mean)`
+    sampling: `sampling_of` the model's contract
     """
     height, width = pixels.shape[:2]
     scale = side / max(height, width)
@@ -88,7 +123,7 @@ def draw_warp(pixels: Pixels, theta: Theta, outside: Colour, *, side: int = 224)
         draw = ImageDraw.Draw(before)
         draw.line([*points, points[0]], fill="#00c2ff", width=2)
         draw.line(points[:2], fill="#ff9500", width=4)
-    after = Image.fromarray(warp(pixels, theta, outside)).resize(size, Image.Resampling.BICUBIC)
+    after = Image.fromarray(crop(pixels, theta, sampling)).resize(size, Image.Resampling.BICUBIC)
     picture.paste(before, (0, 0))
     picture.paste(after, (size[0] + 8, 0))
     return picture

@@ -1,5 +1,6 @@
 """Training images changed at random, through torchvision: the same change for one seed, epoch and image, always."""
 
+import math
 from typing import Any, Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
@@ -12,7 +13,8 @@ from lstn.errors import UsageError
 
 Augment: TypeAlias = Literal["none", "affine", "standard"]
 """none:     images as they are
-affine:   turned by up to 15 degrees, shifted by up to a tenth of the side, scaled by 0.9 to 1.1; black outside
+affine:   turned by up to 15 degrees, shifted by up to a tenth of the side, scaled by 0.9 to 1.1; outside the image
+          goes on as a mirror image, for a localizer would follow a black border instead of what is in the picture
 standard: a crop of the image with a reflected border of an eighth of its side, mirrored half of the time where the
           classes allow it (He et al. 2016, section 4.2: 4 pixels of border on CIFAR-10's 32)
 """
@@ -21,6 +23,9 @@ Move: TypeAlias = npt.NDArray[np.float64]
 """(3, 3): where the content of an image moves, from the image to the changed one."""
 
 _TURN_DEG, _SHIFT, _SCALE = 15.0, 0.1, (0.9, 1.1)
+_BEYOND = 0.3
+"""Of the side: how far outside of it a corner of the image can be moved from, by all three together."""
+
 _BORDER = 1 / 8
 
 
@@ -80,6 +85,23 @@ class _Step(Protocol):
     def transform(self, inpt: Any, params: dict[str, Any], /) -> Any: ...
 
 
+class _Affine:
+    """torchvision's RandomAffine, but with mirror images outside, where it knows only one colour."""
+
+    def __init__(self) -> None:
+        self._drawn = v2.RandomAffine(_TURN_DEG, (_SHIFT, _SHIFT), _SCALE)
+
+    def make_params(self, flat_inputs: list[Any], /) -> dict[str, Any]:
+        return dict(self._drawn.make_params(flat_inputs))
+
+    def transform(self, inpt: Any, params: dict[str, Any], /) -> Any:
+        size = list(inpt.shape[-2:])
+        border = [math.ceil(_BEYOND * side) for side in reversed(size)]
+        wide = v2.functional.pad(inpt, border, padding_mode="symmetric")
+        moved = v2.functional.affine(wide, **params, interpolation=v2.InterpolationMode.BILINEAR)
+        return v2.functional.center_crop(moved, size)
+
+
 class _Mirrored:
     """torchvision's RandomHorizontalFlip, which has no parameters to look at."""
 
@@ -95,7 +117,7 @@ def _steps(kind: Augment, image_hw: tuple[int, int], mirrors: bool) -> tuple[_St
     if kind == "none":
         return ()
     if kind == "affine":
-        return (v2.RandomAffine(_TURN_DEG, (_SHIFT, _SHIFT), _SCALE, interpolation=v2.InterpolationMode.BILINEAR),)
+        return (_Affine(),)
     height, width = image_hw
     border = [max(1, round(width * _BORDER)), max(1, round(height * _BORDER))]
     crop = v2.RandomCrop(image_hw, padding=border, padding_mode="reflect")
@@ -109,7 +131,7 @@ def _move(step: _Step, params: dict[str, Any], image_hw: tuple[int, int]) -> Mov
     in one step and their edges in another.
     """
     height, width = image_hw
-    if isinstance(step, v2.RandomAffine):
+    if isinstance(step, _Affine):
         angle, middle = np.deg2rad(params["angle"]), np.array([width, height]) / 2
         cos, sin = params["scale"] * np.cos(angle), params["scale"] * np.sin(angle)
         turn = np.array([[cos, -sin], [sin, cos]])

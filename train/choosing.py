@@ -11,7 +11,7 @@ from lstn.errors import UsageError
 from lstn.nn.backbones import backbone_named
 from lstn.recipe import RECIPES, Recipe, RecipeName
 from lstn.train.augment import Augment
-from lstn.train.options import Options, TrainingPrecision
+from lstn.train.options import Options, Size, TrainingPrecision, said
 from lstn.train.run_state import LAST, read_options
 from lstn.train.supervision import check_supervise
 
@@ -53,6 +53,8 @@ class ChosenNetwork:
     weights: str = ""
     iterations: int = 1
     at: At = At.INPUT
+    view: Size | None = None
+    crop: Size | None = None
 
 
 def recipe_for(name: RecipeName, model: str, changes: RecipeChanges = RecipeChanges()) -> Recipe:
@@ -90,7 +92,7 @@ def choose_options(
     data: str,
     data_root: Path | None,
     augment: Augment,
-    image_size: int | None,
+    image_size: Size | None,
     epochs: int | None,
     precision: TrainingPrecision,
     seed: int = 0,
@@ -110,13 +112,15 @@ def choose_options(
         model=network.model,
         data=spec,
         weights=network.weights,
-        image_size=side if image_size is None else image_size,
+        image_size=(side, side) if image_size is None else image_size,
         epochs=length if epochs is None else epochs,
         precision=precision,
         seed=seed,
         augment=augment,
         iterations=network.iterations,
         at=network.at,
+        view=network.view,
+        crop=network.crop,
         supervise=supervise,
     )
 
@@ -134,10 +138,10 @@ def usual_budget(spec: str, model: str) -> tuple[int, int]:
 
 def chosen_by_the_set(options: Options) -> str:
     """Return what to say of a budget that is the set's, so that nobody takes it for the backbone's; else nothing."""
-    own = (options.image_size, options.epochs) == usual_budget(options.data, options.model)
-    if usual(options.data).image_size is None or not own:
+    side, epochs = usual_budget(options.data, options.model)
+    if usual(options.data).image_size is None or (options.image_size, options.epochs) != ((side, side), epochs):
         return ""
-    side, made_for = options.image_size, backbone_named(options.model).image_size
+    made_for = backbone_named(options.model).image_size
     name = options.data.partition(":")[0]
     return (
         f"{name}: images of {side} x {side} pixels ({options.model} was made for {made_for}), {options.epochs} epochs; "
@@ -172,7 +176,7 @@ def resumed(folder: Path, given: Options, typed: Collection[str]) -> Options:
     for name in sorted({"name", "recipe", *now} - _MAY_CHANGE & set(typed)):
         if name not in now or now[name] != before[name]:
             option = option_of(name)
-            has = f"; {folder} has {before[name]}" if name in before else ""
+            has = f"; {folder} has {_told(before[name])}" if name in before else ""
             raise UsageError(
                 f"{option} can't change in a run that is resumed{has}",
                 hint=f"leave {option} out, or start a new run",
@@ -188,3 +192,7 @@ def resumed(folder: Path, given: Options, typed: Collection[str]) -> Options:
 def option_of(name: str) -> str:
     """Return the option of the command line by which a choice is made."""
     return f"--{name.replace('_', '-')}"
+
+
+def _told(value: object) -> str:
+    return said((int(value[0]), int(value[1]))) if isinstance(value, (tuple, list)) else str(value)

@@ -22,7 +22,7 @@ from lstn.train.preparing import Prepared, Workplace, prepared
 from lstn.train.tested import TrainingResult, evaluate, finish
 from lstn.train.threads import Threads, threads_here
 from lstn.train.watch.watcher import SILENT, OnStep, Outlook, Watcher
-from lstn.warp import outside_of
+from lstn.warp import sampling_of
 
 
 def fit(
@@ -137,7 +137,7 @@ def _examine(going: Prepared, row: Epoch, watcher: Watcher) -> None:
     seen = probe.examine(run.model)
     row["transformer"] = judged(seen, run.contract, epoch=number, steps=number * going.steps)
     run.warps.append(torch.from_numpy(theta := probe.thetas(run.model)))
-    watcher.warped(number, probe.shown(), theta, outside_of(run.contract.mean))
+    watcher.warped(number, probe.shown(), theta, sampling_of(run.contract))
 
 
 def _outlook(going: Prepared) -> Outlook:

@@ -6,14 +6,24 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
-from lstn.contract import At, Iterations, Loc
+from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Iterations, Loc
 from lstn.errors import ArtifactError
+from lstn.nn.localizers import usual_view
 from lstn.reading.checked_json import Count, Magnitude, Natural, checked, parsed
 from lstn.recipe import Recipe
 from lstn.train.augment import Augment
 
 TrainingPrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 """Arithmetic of the backbone in training; the transformer always computes in float32."""
+
+SMALLEST, LARGEST = 8, 4096
+"""Sides of an image, in pixels."""
+
+_Side: TypeAlias = Annotated[int, Meta(ge=SMALLEST, le=LARGEST)]
+Size: TypeAlias = tuple[_Side, _Side]
+"""Height and width in pixels."""
+
+_SIZES = ("image_size", "view", "crop")
 
 _GONE = ("weight_decay", "clip_norm")
 """Numbers that recipes until 0.1 had, and that no command could set: only runs that had 0 go on as they were."""
@@ -26,9 +36,11 @@ class Options:
     model:      a name in BACKBONES
     data:       the data set, as `--data` names it
     weights:    `imagenet`, a file, or empty for a random start
-    image_size: side of the square input, in pixels
+    image_size: of the input
     augment:    how training images are changed at random (`lstn.train.augment`)
     iterations, at: of the transformer, as in `Contract`
+    view, crop: of what the localizer sees, and of what the backbone gets; None: the localizer's usual view, and a crop
+                as large as the image
     supervise:  weight of the distance between theta and the true pose (`lstn.train.supervision`)
     """
 
@@ -37,19 +49,38 @@ class Options:
     model: str
     data: str
     weights: str
-    image_size: Annotated[int, Meta(ge=8, le=4096)]
+    image_size: Size
     epochs: Count
     precision: TrainingPrecision
     seed: Natural
     augment: Augment = "none"
     iterations: Iterations = 1
     at: At = At.INPUT
+    view: Size | None = None
+    crop: Size | None = None
     supervise: Magnitude = 0.0
 
-    @property
-    def image_hw(self) -> tuple[int, int]:
-        """Height and width of the input, in pixels."""
-        return self.image_size, self.image_size
+    def contract(
+        self,
+        labels: tuple[str, ...],
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+        std: tuple[float, float, float] = IMAGENET_STD,
+    ) -> Contract:
+        """Return what a model trained so is: of these classes, with pixels normalised by `mean` and `std`."""
+        view = usual_view(self.loc, self.image_size) if self.view is None else self.view
+        return Contract(
+            loc=self.loc,
+            backbone=self.model,
+            image_hw=self.image_size,
+            labels=labels,
+            mean=mean,
+            std=std,
+            theta=self.recipe.theta,
+            iterations=self.iterations,
+            at=self.at,
+            view_hw=None if view == self.image_size else view,
+            crop_hw=None if self.crop == self.image_size else self.crop,
+        )
 
     def values(self) -> dict[str, object]:
         """Return every choice by its name, the recipe's among them, as JSON says it."""
@@ -73,8 +104,14 @@ class Options:
             given.pop("ema_epochs", None)  # of averaged weights, which runs until 0.1 could keep beside their own
             if any(given.pop(name, 0) for name in _GONE):
                 raise ValueError(f"trained with {' or '.join(_GONE)}")
+            given |= {name: [given[name]] * 2 for name in _SIZES if isinstance(given.get(name), int)}  # until 0.1
             names = {each.name for each in fields(Recipe)}
             recipe = checked({name: given.pop(name) for name in names & set(given)}, Recipe)
             return checked({"recipe": recipe} | given, Options, exactly=True)
         except ValueError as error:
             raise ArtifactError(f"{source}: can't be resumed by this version of lstn ({error!s:.200})") from error
+
+
+def said(size: Size) -> str:
+    """Return a size as a user says it: 224, or 240x320."""
+    return "x".join(str(side) for side in dict.fromkeys(size))

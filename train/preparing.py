@@ -143,7 +143,7 @@ def _check_shared(at: Workplace) -> None:
 
 def opened(options: Options, given: Classifier | None = None) -> DataSet:
     """Open the data set with all three splits: a broken test set is to be known before training."""
-    image_hw = options.image_hw if given is None else given.contract.image_hw
+    image_hw = options.image_size if given is None else given.contract.image_hw
     data = open_data(options.data, image_hw=image_hw, seed=options.seed)
     if data.found:
         note_once(data.found)
@@ -159,13 +159,13 @@ def describe(options: Options, data: DataSet, given: Classifier | None = None) -
     if given is not None:
         check_labels(given.contract, data, options.data)
         return given.contract
-    theta, how = options.recipe.theta, (options.iterations, options.at)
-    if options.loc in (Loc.NONE, Loc.IDENTITY) and (theta, *how) != (ThetaForm.AFFINE, 1, At.INPUT):
+    chosen = (options.recipe.theta, options.iterations, options.at)
+    if options.loc in (Loc.NONE, Loc.IDENTITY) and chosen != (ThetaForm.AFFINE, 1, At.INPUT):
         raise UsageError(
             f"a model of loc {options.loc.value} has no localizer", hint="leave out --theta, --iterations and --at"
         )
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if options.weights else (data.mean, data.std)
-    contract = Contract(options.loc, options.model, options.image_hw, data.labels, mean, std, theta, *how)
+    contract = options.contract(data.labels, mean, std)
     # What can't be read back, such as labels too long together, is to be known before the first epoch.
     return Contract.from_json(contract.to_json(), source=f"--data {options.data}")
 

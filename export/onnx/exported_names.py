@@ -28,13 +28,15 @@ def name_nodes(graph: onnx.GraphProto) -> None:
     seen: Counter[str] = Counter()
     renamed: dict[str, str] = {}
     layer_of_tensor: dict[str, str] = {}
-    of_theta: set[str] = set()
+    of_theta, of_sampler = set[str](), set[str]()
     for node in graph.node:
         layer = _layer(node, weights) or next((layer_of_tensor[i] for i in node.input if i in layer_of_tensor), "")
         if layer in ("", _TRANSFORMER):
-            layer = _unnamed_layer(node, of_theta)
+            layer = _unnamed_layer(node, of_theta, of_sampler)
         if part_of(layer) in (ModelPart.LOCALIZER, ModelPart.GRID):
             of_theta.update(node.output)
+        elif part_of(layer) is ModelPart.SAMPLER:
+            of_sampler.update(node.output)
         layer_of_tensor.update(dict.fromkeys(node.output, layer))
         plain = f"{layer}/{node.op_type}"
         seen[plain] += 1
@@ -68,8 +70,8 @@ def _innermost_module(node: onnx.NodeProto) -> str:
     return ""
 
 
-def _unnamed_layer(node: onnx.NodeProto, of_theta: set[str]) -> str:
-    """Outside of any module's own code lie the normalisation, the grid and the sampler."""
-    if node.op_type == "GridSample":
+def _unnamed_layer(node: onnx.NodeProto, of_theta: set[str], of_sampler: set[str]) -> str:
+    """Outside of any module's own code lie the normalisation, the grid, and the sampler with the mean of its points."""
+    if node.op_type == "GridSample" or of_sampler.intersection(node.input):
         return ModelPart.SAMPLER.value
     return ModelPart.GRID.value if of_theta.intersection(node.input) else ModelPart.INPUT.value

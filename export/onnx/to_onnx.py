@@ -127,6 +127,13 @@ def _check_asked(contract: Contract, *, fused: bool) -> None:
             f"a model that looks {contract.iterations} times has as many samplers, and only one can be fused",
             hint="leave out --sampler",
         )
+    if fused and contract.crop_hw is not None:
+        raise UsageError(
+            "the fused sampler makes crops as large as the image, and this model's are {} x {}".format(
+                *contract.crop_hw
+            ),
+            hint="leave out --sampler",
+        )
 
 
 def _finished(proto: onnx.ModelProto, contract: Contract, *, fused: bool) -> onnx.ModelProto:

@@ -21,7 +21,7 @@ from lstn.waiting import working
 if TYPE_CHECKING:
     from lstn.runtime.inference.predict import ResultRow
     from lstn.runtime.inference.rows import Write
-    from lstn.warp import Colour
+    from lstn.warp import CropSampling
 
 
 def infer_here(paths: list[str], asked: InferRequest) -> None:
@@ -33,7 +33,7 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
     """
     from lstn.runtime.engines.opening import open_engine
     from lstn.runtime.inference.predict import batch_size, check_warps, predict
-    from lstn.warp import outside_of
+    from lstn.warp import sampling_of
 
     if asked.out is not None:
         raise UsageError("--out: only with --ray, whose results are a folder", hint="name a file with --output")
@@ -52,7 +52,7 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
         rows = predict(opened, images, batch=size, top=asked.top, workers=workers, reading=asked.reading)
         labels = opened.contract.labels
         with closing(rows), _sink(wanted, asked.output, labels, images, asked.top) as write:
-            failed = _write_all(rows, write, asked.warps, outside_of(opened.contract.mean))
+            failed = _write_all(rows, write, asked.warps, sampling_of(opened.contract))
     took = time.perf_counter() - started
     goal = f" -> {asked.output}" if asked.output else ""
     note(f"{len(images)} images in {took:.1f} s, {len(images) / took:.0f} images/s{goal}")
@@ -82,7 +82,9 @@ def _check_places(
         check_folder("--warps", asked.warps, [Path(path) for path in paths])
 
 
-def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None, outside: "Colour") -> int:
+def _write_all(
+    batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None, sampling: "CropSampling"
+) -> int:
     """Return how many rows hold an error."""
     from lstn.runtime.inference.warp_pictures import save_warp
 
@@ -93,7 +95,7 @@ def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path
             done += 1
             failed += bool(row.error)
             if warps is not None:
-                save_warp(row, warps, outside, number=done)
+                save_warp(row, warps, sampling, number=done)
     return failed
 
 

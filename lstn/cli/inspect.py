@@ -86,9 +86,16 @@ def _contract_facts(contract: Contract) -> dict[str, str]:
         "localizer": _localizer(contract),
         "backbone": contract.backbone,
         "image": "{} x {} pixels".format(*contract.image_hw),
+        **_other_sizes(contract),
         "mean, std": f"{_numbers(contract.mean)};  {_numbers(contract.std)}",
         "labels": f"{len(contract.labels)}: {labels}",
     }
+
+
+def _other_sizes(contract: Contract) -> dict[str, str]:
+    """Return the sizes of what localizer and backbone get, where they aren't the image's."""
+    sizes = {"localizer sees": contract.view_hw, "crop": contract.crop_hw}
+    return {name: "{} x {} pixels".format(*size) for name, size in sizes.items() if size is not None}
 
 
 def _localizer(contract: Contract) -> str:

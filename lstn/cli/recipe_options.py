@@ -1,11 +1,15 @@
-"""Options of a recipe, which `lstn train` and `lstn study` share."""
+"""Options of a recipe and of the network, which `lstn train` and `lstn study` share."""
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lstn.contract import ThetaForm
+from lstn.errors import UsageError
 from lstn.recipe import by_recipe
+
+if TYPE_CHECKING:
+    from lstn.train.options import Size
 
 Rate = Annotated[
     float | None,
@@ -46,3 +50,42 @@ Equivariance = Annotated[
         show_default=by_recipe("equivariance"),
     ),
 ]
+ImageSize = Annotated[
+    str | None,
+    typer.Option(
+        metavar="S|HxW", help="Input in pixels: a side, or height x width.", show_default="the set's or the backbone's"
+    ),
+]
+View = Annotated[
+    str | None,
+    typer.Option(
+        metavar="S|HxW",
+        help="Size at which the localizer sees the image.",
+        show_default="the image's; glance: 64 or less",
+    ),
+]
+Crop = Annotated[
+    str | None,
+    typer.Option(metavar="S|HxW", help="Size of the crop that the backbone gets.", show_default="the image's"),
+]
+
+
+def size_of(option: str, text: str | None) -> "Size | None":
+    """Read `224` or `240x320`.
+
+    Raises:
+        UsageError: it is neither, or no size that images have.
+    """
+    if text is None:
+        return None
+    from lstn.train.options import LARGEST, SMALLEST
+
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(
+        side.isdecimal() and len(side) < 6 and SMALLEST <= int(side) <= LARGEST for side in sides
+    ):
+        raise UsageError(
+            f"{option} {text!r:.40}: expected a side, or height x width, of {SMALLEST} to {LARGEST} pixels",
+            hint=f"such as {option} 224, or {option} 240x320",
+        )
+    return int(sides[0]), int(sides[-1])

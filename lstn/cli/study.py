@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lstn.cli.ctrl_c import stopping
-from lstn.cli.recipe_options import Equivariance, InFrame, LocRate, Rate, ThetaOption
+from lstn.cli.recipe_options import Crop, Equivariance, ImageSize, InFrame, LocRate, Rate, ThetaOption, View, size_of
 from lstn.cli.screen import results
 from lstn.cli.train_report import watching
 from lstn.contract import CONTROLS, Loc
@@ -38,10 +38,9 @@ def study(
         int | None,
         typer.Option(min=1, help="Of every run; none stops early.", show_default="25; 5 of the embedded digits"),
     ] = None,
-    image_size: Annotated[
-        int | None,
-        typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the set's or the backbone's"),
-    ] = None,
+    image_size: ImageSize = None,
+    view: View = None,
+    crop: Crop = None,
     recipe: Annotated[Literal["paper", "robust"], typer.Option(help="How weights are fitted.")] = DEFAULT_RECIPE,
     batch_size: Annotated[
         int | None,
@@ -89,11 +88,11 @@ def study(
     options = choose_options(
         recipe,
         changes,
-        ChosenNetwork(loc=Loc.NONE, model=model),
+        ChosenNetwork(loc=Loc.NONE, model=model, view=size_of("--view", view), crop=size_of("--crop", crop)),
         data=data,
         data_root=data_root,
         augment=augment,
-        image_size=image_size,
+        image_size=size_of("--image-size", image_size),
         epochs=epochs,
         precision=precision,
     )

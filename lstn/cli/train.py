@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lstn.cli.ctrl_c import stopping
-from lstn.cli.recipe_options import Equivariance, InFrame, LocRate, Rate, ThetaOption
+from lstn.cli.recipe_options import Crop, Equivariance, ImageSize, InFrame, LocRate, Rate, ThetaOption, View, size_of
 from lstn.cli.train_report import report, watching
 from lstn.contract import MAX_ITERATIONS, At, Loc
 from lstn.errors import UsageError
@@ -54,10 +54,7 @@ def train(
         typer.Option(help="Change training images: turn, shift and scale a little; or crop, and mirror where fit."),
     ] = "none",
     weights: Annotated[str, typer.Option(help="Start the backbone from imagenet, or from a FILE of weights.")] = "",
-    image_size: Annotated[
-        int | None,
-        typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the set's or the backbone's"),
-    ] = None,
+    image_size: ImageSize = None,
     recipe: Annotated[
         Literal["paper", "robust"],
         typer.Option(help="How weights are fitted; the options down to --equivariance override it."),
@@ -87,6 +84,8 @@ def train(
     at: Annotated[
         At, typer.Option(help="What is warped: the image, or the feature map behind the backbone's first layers.")
     ] = At.INPUT,
+    view: View = None,
+    crop: Crop = None,
     in_frame: InFrame = None,
     equivariance: Equivariance = None,
     supervise: Annotated[
@@ -132,7 +131,15 @@ def train(
     say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
     from lstn.train.choosing import ChosenNetwork, RecipeChanges, TransformerChanges, check_localizer, choose_options
 
-    network = ChosenNetwork(loc=loc, model=model, weights=weights, iterations=iterations, at=at)
+    network = ChosenNetwork(
+        loc=loc,
+        model=model,
+        weights=weights,
+        iterations=iterations,
+        at=at,
+        view=size_of("--view", view),
+        crop=size_of("--crop", crop),
+    )
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
     changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, transformer=how)
     with _joined(device) as (world, where):
@@ -145,7 +152,7 @@ def train(
                 data=data,
                 data_root=data_root,
                 augment=augment,
-                image_size=image_size,
+                image_size=size_of("--image-size", image_size),
                 epochs=epochs,
                 precision=precision,
                 seed=seed,

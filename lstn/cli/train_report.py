@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from lstn.train.tested import TrainingResult
     from lstn.train.watch.board import Board
     from lstn.train.watch.watcher import Outlook, Watcher
-    from lstn.warp import Colour, Theta
+    from lstn.warp import CropSampling, Theta
 
 _WORST = 3
 """Classes and confusions that are printed; test.json has all."""
@@ -148,8 +148,9 @@ class _Shown:
             f"and what is left {duration(left)} if it doesn't stop early"
         )
         if self._outlook.device == "cpu" and left > _HOURS_S:
-            smaller = self._options.image_size // 2
-            quarter = f"--image-size {smaller} takes a quarter of that; " if smaller >= _SMALLEST else ""
+            half = [side // 2 for side in self._options.image_size]
+            smaller = "x".join(str(side) for side in dict.fromkeys(half))
+            quarter = f"--image-size {smaller} takes a quarter of that; " if min(half) >= _SMALLEST else ""
             warn(f"this run takes hours on a CPU. {quarter}--model cnn, fewer --epochs and a GPU are quicker, too")
 
     def epoch(self, row: "Epoch", best: "Epoch") -> None:
@@ -171,9 +172,9 @@ class _Shown:
         if self._board is not None:
             self._board.epoch(row)
 
-    def warped(self, epoch: int, pixels: "Pixels", theta: "Theta", outside: "Colour") -> None:
+    def warped(self, epoch: int, pixels: "Pixels", theta: "Theta", sampling: "CropSampling") -> None:
         if self._board is not None:
-            self._board.warped(epoch, pixels, theta, outside)
+            self._board.warped(epoch, pixels, theta, sampling)
 
     def _warn_of_chance(self, row: "Epoch") -> None:
         """Say it once, when it is first so."""
@@ -203,19 +204,19 @@ def report(result: "TrainingResult", options: "Options") -> None:
         draw_curves,
         draw_warps,
     )
-    from lstn.warp import outside_of
+    from lstn.warp import sampling_of
 
-    outside = outside_of(result.contract.mean)
+    sampling = sampling_of(result.contract)
     folder, title = result.checkpoint.parent, f"{options.loc.value} + {options.model}"
     draw_curves(folder / CURVES, result.history, title)
     draw_confusion(folder / CONFUSION, result.scores, title)
     write_text(folder / TEST, result.scores.to_json())
     left = [CURVES, CONFUSION, TEST]
     if result.shown is not None:
-        draw_warps(folder / WARPS, result.model, result.val, outside)
+        draw_warps(folder / WARPS, result.model, result.val, sampling)
         left.append(WARPS)
     if result.shown is not None and result.warps:
-        draw_animation(folder / ANIMATION, result.shown, result.warps, outside)
+        draw_animation(folder / ANIMATION, result.shown, result.warps, sampling)
         left.append(ANIMATION)
     _name_the_worst(result)
     accuracy = "test accuracy" if not result.test_is_val else "there are no test images, so validation accuracy"

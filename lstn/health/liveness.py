@@ -120,8 +120,8 @@ def _verdict(seen: Vitals, contract: Contract, starting: bool) -> tuple[State, s
         return (
             "not following",
             f"of a moved object its crop follows {brief(seen['follow'])}, where 1 is all of the move and 0 is none",
-            "start a new run with --equivariance 10, which trains it to follow, or with a higher --loc-lr-scale and "
-            "more --epochs; --loc none shows what the transformer is worth",
+            "start a new run with --equivariance 10 --loc-lr-scale 1, which trains it to follow, or more --epochs; "
+            "--loc none shows what the transformer is worth",
         )
     if cut_off:
         return "dead", f"{seen['gradient_share']:.1e} of the gradient reaches the localizer", _reconnect(contract)
@@ -170,7 +170,7 @@ _TIGHTER = {
 
 
 def _livelier(loc: Loc) -> str:
-    if loc is Loc.LSTN:
+    if loc in (Loc.LSTN, Loc.GLANCE):
         return "start a new run with a lower --loc-lr-scale, or with --loc stn"
     other = "" if loc is Loc.STN else ", or with --loc stn"
     return f"start a new run with --loc lstn, whose BatchNorm keeps them going{other}"

@@ -1,6 +1,7 @@
 """The whole model: pixels -> normalise -> transformer -> backbone -> logits; or the backbone's stem before it."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from torch import nn
@@ -8,7 +9,7 @@ from torch import nn
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaForm
 from lstn.errors import UsageError
 from lstn.nn.backbones import backbone_named, foreign_name
-from lstn.nn.localizers import build_localizer
+from lstn.nn.localizers import build_localizer, usual_view
 from lstn.nn.stems import run, split, stem_shape
 from lstn.nn.transformer import DroppedTransformer, Transformer
 
@@ -40,6 +41,7 @@ class Classifier(nn.Module):
         self.register_buffer("shift", -mean / std, persistent=False)
         self._at = contract.at
         self._stem_seen = contract.loc is Loc.SHARED and contract.at is At.INPUT
+        _check_sizes(contract)
         # The backbone first, so that for one seed it starts alike whatever the localizer; and then in the order of
         # computation, which is that of the weights in a checkpoint.
         backbone = _build_backbone(contract) if backbone is None else backbone
@@ -59,6 +61,8 @@ class Classifier(nn.Module):
         theta: ThetaForm | str = ThetaForm.AFFINE,
         iterations: int = 1,
         at: At | str = At.INPUT,
+        view_hw: tuple[int, int] | None = None,
+        crop_hw: tuple[int, int] | None = None,
     ) -> "Classifier":
         """Put a transformer in front of a network of your own; train, export and run the two like any other.
 
@@ -66,17 +70,20 @@ class Classifier(nn.Module):
 
         The module is used as it is, weights included, and stays yours. Its contract says `module:` and its class.
 
-        backbone:  any module from normalised images (N, 3, H, W) float32 to logits (N, K) float32
+        backbone:  any module from normalised images, or crops, (N, 3, H, W) float32 to logits (N, K) float32
         labels:    one name for each class, in the order of the logits
         mean, std: per RGB channel on the 0..1 scale; pixels are normalised by them before anything else
-        loc, theta, iterations, at: as in `Contract`
+        loc, theta, iterations, at, view_hw, crop_hw: as in `Contract`; without a view, `glance` gets its usual one
 
         Raises:
             UsageError: a value that no contract allows; images too small for the localizer; a backbone that doesn't
                 answer such images with logits of that many labels, or whose first layers lstn would have to know.
         """
         fields = {"loc": loc, "theta": theta, "iterations": iterations, "at": at, "labels": labels, "mean": mean}
-        contract = Contract.checked(fields | {"backbone": foreign_name(backbone), "image_hw": image_hw, "std": std})
+        fields |= {"view_hw": view_hw, "crop_hw": crop_hw, "image_hw": image_hw, "std": std}
+        contract = Contract.checked(fields | {"backbone": foreign_name(backbone)})
+        if view_hw is None:
+            contract = replace(contract, view_hw=usual_view(contract.loc, contract.image_hw))
         model = cls(contract, backbone)
         _check_backbone(backbone, contract)
         return model
@@ -106,7 +113,7 @@ class Classifier(nn.Module):
         return run(split(self.backbone)[0], frames) if self._stem_seen else frames
 
     def classify(self, frames: torch.Tensor) -> torch.Tensor:
-        """Frames, warped or not -> logits (N, K): the backbone, or what of it comes after the stem."""
+        """Frames, warped or of that size -> logits (N, K): the backbone, or what of it comes after the stem."""
         frames = frames.contiguous() if self._foreign else frames
         logits: torch.Tensor = run(split(self.backbone)[1], frames) if self._at is At.STEM else self.backbone(frames)
         return logits
@@ -120,19 +127,20 @@ class Classifier(nn.Module):
 
 def _build_backbone(contract: Contract) -> nn.Module:
     entry = backbone_named(contract.backbone)
-    if min(contract.image_hw) < entry.smallest:
-        height, width = contract.image_hw
+    if min(contract.backbone_hw) < entry.smallest:
+        height, width = contract.backbone_hw
+        what, cure = ("images", "image size") if contract.crop_hw is None else ("crops", "--crop")
         raise UsageError(
-            f"images of {height} x {width} pixels are too small for {contract.backbone}, "
+            f"{what} of {height} x {width} pixels are too small for {contract.backbone}, "
             f"which needs {entry.smallest} x {entry.smallest}",
-            hint="use a larger image size, or another model",
+            hint=f"use a larger {cure}, or another model",
         )
     return entry.factory(len(contract.labels))
 
 
 def _check_backbone(backbone: nn.Module, contract: Contract) -> None:
     """Show the backbone two blank images, as a model that is used would; nothing of it changes."""
-    name, images = type(backbone).__name__, torch.zeros(2, 3, *contract.image_hw)
+    name, images = type(backbone).__name__, torch.zeros(2, 3, *contract.backbone_hw)
     modes = {module: module.training for module in backbone.modules()}
     try:
         with torch.no_grad():
@@ -163,6 +171,29 @@ def _build_transformer(contract: Contract, backbone: nn.Module) -> Transformer |
         what = f"feature maps of {contract.backbone}"
     if contract.at is At.STEM:
         frame_hw = hw[0], hw[1]
-    localizer = build_localizer(contract.loc, (hw[0], hw[1]), contract.theta, channels=channels, what=what)
+    view_hw = contract.view_hw
+    localizer = build_localizer(
+        contract.loc, (hw[0], hw[1]), contract.theta, view_hw=view_hw, channels=channels, what=what
+    )
     kind = DroppedTransformer if contract.loc is Loc.DEAD else Transformer
-    return kind(localizer, frame_hw, contract.iterations)
+    return kind(localizer, frame_hw, contract.iterations, contract.crop_hw)
+
+
+def _check_sizes(contract: Contract) -> None:
+    """Check that there is a localizer which can have a view of its own, and a sampler which can make a crop."""
+    loc, at = contract.loc, contract.at
+    if contract.view_hw is not None and (loc in _VIEWLESS or at is At.STEM):
+        what = "whose transformer warps feature maps" if at is At.STEM else f"of loc {loc.value}"
+        raise UsageError(f"a model {what} has no localizer that looks at the image by itself", hint="leave out --view")
+    if contract.crop_hw is None:
+        return
+    if loc in (Loc.NONE, Loc.DEAD) or at is At.STEM:
+        what = "whose transformer warps feature maps" if at is At.STEM else f"of loc {loc.value}"
+        raise UsageError(f"a model {what} makes no crop of the image", hint="leave out --crop")
+    if any(crop > image for crop, image in zip(contract.crop_hw, contract.image_hw, strict=True)):
+        sizes = "{} x {} pixels is larger than the image, {} x {}".format(*contract.crop_hw, *contract.image_hw)
+        raise UsageError(f"a crop of {sizes}", hint="use a smaller --crop, or a larger --image-size")
+
+
+_VIEWLESS = (Loc.NONE, Loc.SHARED, Loc.IDENTITY)
+"""Localizers that don't look at the image by themselves."""

@@ -1,6 +1,6 @@
 """Localizers: images, or feature maps -> theta, the affine matrix that says where to look."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import count
 
 import torch
@@ -11,19 +11,23 @@ from lstn.errors import UsageError
 from lstn.nn.forms import BOUNDS
 
 HIDDEN = 32
-"""Width of the head's hidden layer, the same in all three localizers."""
+"""Width of the head's hidden layer, the same in all localizers."""
+
+_GLANCE_SIDE, _SMALLEST_VIEW = 64, 8
+"""Pixels: the longest side of a view that nobody chose, and the shortest of any that is proposed."""
 
 
 class Localizer(nn.Module):
     """What it looks at, (N, C, h, w) float32 -> theta (N, 2, 3) float32.
 
-    `features` is one of the stacks below; `head` is flatten -> Linear 32 -> ReLU -> Linear 6, or fewer numbers where
-    theta is bounded. The head's size depends on the size of what it looks at, so a localizer is made for one.
+    `features` is one of the stacks below, perhaps behind the average that makes the view; `head` is flatten ->
+    Linear 32 -> ReLU -> Linear 6, or fewer numbers where theta is bounded. The head's size depends on the size of what
+    it looks at, so a localizer is made for one.
     """
 
-    def __init__(self, features: nn.Sequential, view_hw: tuple[int, int], theta: ThetaForm = ThetaForm.AFFINE) -> None:
+    def __init__(self, features: nn.Sequential, seen_hw: tuple[int, int], theta: ThetaForm = ThetaForm.AFFINE) -> None:
         super().__init__()
-        height, width = (feature_side(features, side) for side in view_hw)
+        height, width = (_side_left(features, side, axis) for axis, side in enumerate(seen_hw))
         bounds = BOUNDS[theta]
         last = nn.Linear(HIDDEN, len(bounds.start))
         # Starting from one warp whatever the image: a random one would hide the object from an untrained backbone.
@@ -57,32 +61,64 @@ class IdentityLocalizer(nn.Module):
 
 def build_localizer(
     loc: Loc,
-    view_hw: tuple[int, int],
+    seen_hw: tuple[int, int],
     theta: ThetaForm = ThetaForm.AFFINE,
     *,
+    view_hw: tuple[int, int] | None = None,
     channels: int = 3,
     what: str = "images",
 ) -> nn.Module:
     """Make the localizer `loc`, any but NONE.
 
-    view_hw, channels: of what it looks at, the image or a feature map, in pixels; `what` calls that in an error
+    seen_hw, channels: of what it is given, the image or a feature map, in pixels; `what` calls that in an error
     theta:             what theta can be
+    view_hw:           the size to which it averages what it is given; None: it looks at that itself
 
     Raises:
-        UsageError: a side is so small that the features would leave nothing of it.
+        UsageError: a side is so small that the features would leave nothing of it, or no multiple of the view's.
     """
     if loc is Loc.IDENTITY:
         return IdentityLocalizer()
     features = LOCALIZERS[loc](channels)
     smallest = next(side for side in count(1) if feature_side(features, side) > 0)
-    if min(view_hw) < smallest:
-        height, width = view_hw
+    height, width = seen_hw if view_hw is None else view_hw
+    if min(height, width) < smallest:
         raise UsageError(
-            f"{what} of {height} x {width} pixels are too small for localizer {loc.value}, "
-            f"which needs {smallest} x {smallest}",
-            hint="use a larger image size, or --loc none",
+            f"{what if view_hw is None else 'views'} of {height} x {width} pixels are too small for localizer "
+            f"{loc.value}, which needs {smallest} x {smallest}",
+            hint="use a larger image size, or --loc none" if view_hw is None else "use a larger --view",
         )
-    return Localizer(features, view_hw, theta)
+    if view_hw is not None and view_hw != seen_hw:
+        features = nn.Sequential(nn.AvgPool2d(_factors(seen_hw, view_hw)), *features)
+    return Localizer(features, seen_hw, theta)
+
+
+def usual_view(loc: Loc, image_hw: tuple[int, int]) -> tuple[int, int] | None:
+    """Return the view of a localizer where nobody says one: at most 64 pixels for `glance`, else None."""
+    if loc is not Loc.GLANCE:
+        return None
+    return next((view for view in _views(image_hw) if max(view) <= _GLANCE_SIDE), None)
+
+
+def _views(image_hw: tuple[int, int]) -> Iterator[tuple[int, int]]:
+    """Yield the sizes that an image can be averaged to, evenly in both directions, from half of it down."""
+    height, width = image_hw
+    for factor in range(2, min(height, width) // _SMALLEST_VIEW + 1):
+        if height % factor == width % factor == 0:
+            yield height // factor, width // factor
+
+
+def _factors(seen_hw: tuple[int, int], view_hw: tuple[int, int]) -> tuple[int, int]:
+    """Return how many pixels become one along each axis."""
+    if any(seen % view for seen, view in zip(seen_hw, view_hw, strict=True)):
+        possible = " or ".join(
+            str(view[0]) if len(set(view)) == 1 else "{} x {}".format(*view) for view in _views(seen_hw)
+        )
+        raise UsageError(
+            "a view of {} x {} pixels can't be averaged from {} x {}".format(*view_hw, *seen_hw),
+            hint=f"choose a --view of {possible}" if possible else "choose an image size that is a multiple of it",
+        )
+    return seen_hw[0] // view_hw[0], seen_hw[1] // view_hw[1]
 
 
 def stn_features(channels: int) -> nn.Sequential:
@@ -117,6 +153,27 @@ def lstn_features(channels: int) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+def glance_features(channels: int) -> nn.Sequential:
+    """Glance: a small view (N, C, h, w) -> (N, 64, h / 4, w / 4), 3,664 parameters of 3 channels.
+
+    A convolution, then two that are depthwise and pointwise (Howard et al. 2017, MobileNet), with stride where there
+    are few channels: its time is that of reading the view. It keeps four times the paper's places of what it found,
+    which is what following a rotation takes (docs/explanation/follow.md).
+    """
+    return nn.Sequential(
+        nn.Conv2d(channels, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True),
+        *_separable(16, 32, 2),
+        *_separable(32, 64, 1),
+    )  # fmt: skip
+
+
+def _separable(channels: int, width: int, stride: int) -> list[nn.Module]:
+    return [
+        nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False), nn.BatchNorm2d(channels),
+        nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
+    ]  # fmt: skip
+
+
 def shared_features(channels: int) -> nn.Sequential:
     """Shared: the backbone's first layers (N, C, h, w) -> (N, 10, h', w'), an STN's second half behind them.
 
@@ -139,6 +196,7 @@ LOCALIZERS: dict[Loc, Callable[[int], nn.Sequential]] = {
     Loc.STN: stn_features,
     Loc.VSTN: vstn_features,
     Loc.LSTN: lstn_features,
+    Loc.GLANCE: glance_features,
     Loc.SHARED: shared_features,
     Loc.DEAD: lstn_features,
 }
@@ -147,9 +205,14 @@ LOCALIZERS: dict[Loc, Callable[[int], nn.Sequential]] = {
 
 def feature_side(features: nn.Sequential, side: int) -> int:
     """Return how many of an image's `side` pixels the features leave, 0 for none."""
+    return _side_left(features, side, axis=0)
+
+
+def _side_left(features: nn.Sequential, side: int, axis: int) -> int:
     for layer in features:
-        if isinstance(layer, (nn.Conv2d, nn.MaxPool2d)):
-            kernel, stride, padding = (_first(value) for value in (layer.kernel_size, layer.stride, layer.padding))
+        if isinstance(layer, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
+            settings = (layer.kernel_size, layer.stride, layer.padding)
+            kernel, stride, padding = (_along(value, axis) for value in settings)
             if side + 2 * padding < kernel:
                 return 0
             side = (side + 2 * padding - kernel) // stride + 1
@@ -160,6 +223,6 @@ def _channels(features: nn.Sequential) -> int:
     return [layer.out_channels for layer in features if isinstance(layer, nn.Conv2d)][-1]
 
 
-def _first(value: int | tuple[int, ...] | str) -> int:
-    """One number of a layer's setting; every kernel, stride and padding here is square."""
-    return int(value[0] if isinstance(value, tuple) else value)
+def _along(value: int | tuple[int, ...] | str, axis: int) -> int:
+    """One number of a layer's setting: of an axis, 0 or 1, where they differ."""
+    return int(value[axis] if isinstance(value, tuple) else value)

@@ -5,7 +5,7 @@ from torch import nn
 
 from lstn.contract import CONTROLS, MAX_ITERATIONS, Loc, ThetaForm
 from lstn.errors import UsageError
-from lstn.nn.localizers import build_localizer
+from lstn.nn.localizers import build_localizer, usual_view
 from lstn.nn.transformer import Transformer
 
 _OWN = tuple(loc for loc in Loc if loc not in (Loc.NONE, Loc.SHARED, *CONTROLS))
@@ -23,15 +23,17 @@ class SpatialTransformer(nn.Module):
     parameters a smaller learning rate, 0.1 to 0.3 of the network's. It computes in float32 under autocast too, for in
     half precision a sampling point is a tenth of a pixel coarse at 224.
 
-    localizer:  stn, vstn or lstn (Tables 1-3 of the L-STN paper), or a module of your own from (N, C, H, W) float32 to
-                theta (N, 2, 3) float32
+    localizer:  stn, vstn or lstn (Tables 1-3 of the L-STN paper), glance, or a module of your own from (N, C, H, W)
+                float32 to theta (N, 2, 3) float32
     image_hw:   height and width of the images, in pixels; a localizer is made for one size
     channels:   C of what is warped
     theta:      affine, similarity or crop: which matrices a localizer of lstn can answer with (`lstn.nn.forms`)
     iterations: how often the localizer looks, each time at what it chose so far
+    view_hw:    the size, in pixels, at which a localizer of lstn sees the images; None: as they are, glance smaller
+    crop_hw:    the size, in pixels, of the result; None: that of the images
 
     Raises:
-        UsageError: no such localizer or form, or images too small for the localizer.
+        UsageError: no such localizer or form, images or a view too small for it, or a crop larger than the images.
     """
 
     def __init__(
@@ -42,6 +44,8 @@ class SpatialTransformer(nn.Module):
         channels: int = 3,
         theta: ThetaForm | str = ThetaForm.AFFINE,
         iterations: int = 1,
+        view_hw: tuple[int, int] | None = None,
+        crop_hw: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         if not 1 <= iterations <= MAX_ITERATIONS:
@@ -53,15 +57,18 @@ class SpatialTransformer(nn.Module):
                 raise UsageError(f"localizer {name!r:.80} can't stand alone, or there is none of that name", hint=hint)
             if theta not in list(ThetaForm):
                 raise UsageError(f"there is no theta {str(theta)!r:.80}", hint=f"choose one of: {', '.join(ThetaForm)}")
-            localizer = build_localizer(Loc(localizer), image_hw, ThetaForm(theta), channels=channels)
-        self.inner = Transformer(localizer, image_hw, iterations)
+            view_hw = usual_view(Loc(localizer), image_hw) if view_hw is None else view_hw
+            localizer = build_localizer(Loc(localizer), image_hw, ThetaForm(theta), view_hw=view_hw, channels=channels)
+        if crop_hw is not None and (crop_hw[0] > image_hw[0] or crop_hw[1] > image_hw[1]):
+            raise UsageError("a crop of {} x {} pixels is larger than the images, {} x {}".format(*crop_hw, *image_hw))
+        self.inner = Transformer(localizer, image_hw, iterations, crop_hw)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) float32 -> warped (N, C, H, W) float32; outside of the image lies zero."""
+        """(N, C, H, W) float32 -> warped (N, C, h, w) float32, of the crop's size; outside of the image lies zero."""
         return self.transform(images)[0]
 
     def transform(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, C, H, W) float32 -> warped (N, C, H, W) float32, theta (N, 2, 3) float32.
+        """(N, C, H, W) float32 -> warped (N, C, h, w) float32, theta (N, 2, 3) float32.
 
         theta maps points of the result to points of the image, both from -1 to 1 over the whole image (Jaderberg et
         al. 2015, equation 1).

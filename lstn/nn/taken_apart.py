@@ -78,15 +78,20 @@ def build_models(backbone: str, image_hw: tuple[int, int], labels: tuple[str, ..
     """
     torch.manual_seed(seed)
     models = {loc: Classifier(Contract(loc, backbone, image_hw, labels)) for loc in PAPER_LOCS}
-    pixels = torch.randint(0, 256, (_SETTLING, *image_hw, 3), dtype=torch.uint8)
     for model in models.values():
         model.backbone = models[Loc.NONE].backbone
-        if model.transformer is not None:
-            last = model.transformer.localizer.get_submodule("head.3")
-            with torch.no_grad():
-                last.get_parameter("bias").copy_(_thetas(1).reshape(6))
-        _settle(model, pixels)
+        make_usual(model)
     return models
+
+
+def make_usual(model: Classifier) -> None:
+    """Make an untrained model cost what a trained one does; see `build_models`. It is in evaluation mode then."""
+    pixels = torch.randint(0, 256, (_SETTLING, *model.contract.image_hw, 3), dtype=torch.uint8)
+    if model.transformer is not None:
+        last = model.transformer.localizer.get_submodule("head.3")
+        with torch.no_grad():
+            last.get_parameter("bias").copy_(_thetas(1).reshape(6))
+    _settle(model, pixels)
 
 
 def default_of(model: Classifier, contract: Contract) -> Classifier:

@@ -7,6 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lstn.warp import taps
+
 Look: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """Images (N, C, H, W) -> what the localizer sees of them, (N, c, h, w)."""
 
@@ -60,16 +62,26 @@ class Transformer(nn.Module):
     """Images, or feature maps -> the same, warped by the affine matrix that the localizer finds for each.
 
     localizer:  maps what it looks at, (N, C, h, w) float32, to theta (N, 2, 3) float32
-    frame_hw:   size of what is warped, and of the result
+    frame_hw:   size of what is warped
     iterations: how often the localizer looks. It is one localizer, which each time sees what was chosen so far, sampled
                 from the images themselves: nothing is blurred twice (Lin and Lucey 2017, IC-STN)
+    crop_hw:    size of the result; None: that of what is warped. Where it is less than half, each of its pixels is the
+                mean of several points, for bilinear sampling reads four pixels and would miss the rest
     """
 
-    def __init__(self, localizer: nn.Module, frame_hw: tuple[int, int], iterations: int = 1) -> None:
+    def __init__(
+        self,
+        localizer: nn.Module,
+        frame_hw: tuple[int, int],
+        iterations: int = 1,
+        crop_hw: tuple[int, int] | None = None,
+    ) -> None:
         super().__init__()
         self.localizer = localizer
         self.frame_hw = frame_hw
         self.iterations = iterations
+        self.crop_hw = frame_hw if crop_hw is None else crop_hw
+        self._taps = taps(frame_hw[0], self.crop_hw[0]), taps(frame_hw[1], self.crop_hw[1])
 
     def forward(self, images: torch.Tensor, look: Look = _as_they_are) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, C, H, W) float32 -> warped (N, C, H, W) float32, theta (N, 2, 3) float32.
@@ -83,12 +95,14 @@ class Transformer(nn.Module):
         """(N, C, H, W) float32 -> theta (N, 2, 3) float32."""
         theta: torch.Tensor = self.localizer(look(images))
         for _ in range(self.iterations - 1):
-            theta = compose(theta, self.localizer(look(self.warp(images, theta))))
+            theta = compose(theta, self.localizer(look(sample(images, affine_grid(theta, self.frame_hw)))))
         return theta
 
     def warp(self, images: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) float32, theta (N, 2, 3) float32 -> (N, C, H, W) float32."""
-        return sample(images, affine_grid(theta, self.frame_hw))
+        """(N, C, H, W) float32, theta (N, 2, 3) float32 -> (N, C, h, w) float32, h x w being `crop_hw`."""
+        (down, across), (height, width) = self._taps, self.crop_hw
+        sampled = sample(images, affine_grid(theta, (down * height, across * width)))
+        return F.avg_pool2d(sampled, (down, across)) if max(down, across) > 1 else sampled
 
 
 class DroppedTransformer(Transformer):
@@ -97,8 +111,14 @@ class DroppedTransformer(Transformer):
     No gradient reaches it, and it says so, or several processes would wait for one.
     """
 
-    def __init__(self, localizer: nn.Module, frame_hw: tuple[int, int], iterations: int = 1) -> None:
-        super().__init__(localizer, frame_hw, iterations)
+    def __init__(
+        self,
+        localizer: nn.Module,
+        frame_hw: tuple[int, int],
+        iterations: int = 1,
+        crop_hw: tuple[int, int] | None = None,
+    ) -> None:
+        super().__init__(localizer, frame_hw, iterations, crop_hw)
         self.requires_grad_(False)
 
     def forward(self, images: torch.Tensor, look: Look = _as_they_are) -> tuple[torch.Tensor, torch.Tensor]:

@@ -5,16 +5,16 @@ from pathlib import Path
 
 from lstn.files import replacing
 from lstn.runtime.inference.predict import ResultRow
-from lstn.warp import Colour, draw_warp
+from lstn.warp import CropSampling, draw_warp
 
 _MAX_STEM = 100
 """Bytes of the image's name that are kept; with number and temporary suffix, every file system takes the result."""
 
 
-def save_warp(row: ResultRow, folder: Path, outside: Colour, *, number: int) -> None:
+def save_warp(row: ResultRow, folder: Path, sampling: CropSampling, *, number: int) -> None:
     """Draw the input and the warped crop of one row side by side, as `folder/000001-name.png`.
 
-    outside: as for `draw_warp`
+    sampling: as for `draw_warp`
 
     The number keeps images of one name in several folders apart. A row with an error, or without theta, has no picture.
 
@@ -25,4 +25,4 @@ def save_warp(row: ResultRow, folder: Path, outside: Colour, *, number: int) -> 
         return
     stem = os.fsdecode(os.fsencode(Path(row.path).stem)[:_MAX_STEM])
     with replacing(folder / f"{number:06d}-{stem}.png") as temporary:
-        draw_warp(row.pixels, row.theta, outside).save(temporary, format="PNG")
+        draw_warp(row.pixels, row.theta, sampling).save(temporary, format="PNG")

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import onnxruntime
+import openvino
 import pytest
 import tensorrt_rtx as rtx
 import torch
@@ -34,16 +35,19 @@ class Placed:
 @pytest.fixture(
     scope="module",
     params=[
-        ("shared", Loc.SHARED, 1, At.INPUT),
-        ("three-looks", Loc.STN, 3, At.INPUT),
-        ("stem", Loc.STN, 1, At.STEM),
-        ("all", Loc.SHARED, 2, At.STEM),
+        ("shared", Loc.SHARED, {}),
+        ("three-looks", Loc.STN, {"iterations": 3}),
+        ("stem", Loc.STN, {"at": At.STEM}),
+        ("all", Loc.SHARED, {"iterations": 2, "at": At.STEM}),
+        ("glance", Loc.GLANCE, {"view": 24}),
+        ("crop", Loc.STN, {"crop": 20}),
+        ("looks-and-crop", Loc.GLANCE, {"view": 16, "crop": 32, "iterations": 2}),
     ],
     ids=lambda param: param[0],
 )
 def placed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Placed:
-    name, loc, iterations, at = request.param
-    model, contract = warping_model(loc, iterations=iterations, at=at)
+    name, loc, changes = request.param
+    model, contract = warping_model(loc, **changes)
     path = tmp_path_factory.mktemp(name) / "model.onnx"
     write_onnx(model, path, contract, sample_images("digits", (SIDE, SIDE), seed=0, count=16))
     return Placed(model, contract, path)
@@ -86,6 +90,19 @@ def test_every_look_has_its_sampler_and_every_node_its_part(placed: Placed) -> N
     assert part_of(makers[THETA].name) in (ModelPart.LOCALIZER, ModelPart.GRID)
     for sampler in samplers:
         assert part_of(makers[sampler.input[1]].name) is ModelPart.GRID
+    means = {part_of(node.name) for node in graph.node if node.op_type == "AveragePool"}
+    of_crop, of_view = placed.contract.crop_hw == (20, 20), placed.contract.view_hw is not None
+    assert means - {ModelPart.BACKBONE} == ({ModelPart.SAMPLER} if of_crop else set()) | (
+        {ModelPart.LOCALIZER} if of_view else set()
+    )
+
+
+def test_openvino_computes_the_same(placed: Placed) -> None:
+    pixels = sample_images("digits", (SIDE, SIDE), seed=2, count=3)
+    compiled = openvino.Core().compile_model(placed.path, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    found = compiled(pixels)
+    for number, wanted in enumerate(answers(placed.path, pixels)):
+        np.testing.assert_allclose(found[number], wanted, rtol=0, atol=2e-4 * np.abs(wanted).max())
 
 
 def test_tensorrt_for_rtx_reads_every_sampler_as_bilinear_and_builds(placed: Placed) -> None:
@@ -109,6 +126,10 @@ def test_one_sampler_is_fused_wherever_it_is(placed: Placed, tmp_path: Path) -> 
         with pytest.raises(UsageError, match="as many samplers, and only one can be fused"):
             write_onnx(placed.model, path, placed.contract, images, fused=True)
         assert not path.exists()
+        return
+    if placed.contract.crop_hw is not None:
+        with pytest.raises(UsageError, match="the fused sampler makes crops as large as the image"):
+            write_onnx(placed.model, path, placed.contract, images, fused=True)
         return
     write_onnx(placed.model, path, placed.contract, images, fused=True)
     for found, wanted in zip(answers(path, images), answers(placed.path, images), strict=True):

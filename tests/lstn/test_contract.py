@@ -96,7 +96,11 @@ def test_a_bound_that_nobody_knows_is_refused(theta: object) -> None:
 
 @pytest.mark.parametrize(
     "newer",
-    [replace(CONTRACT, at=At.STEM), replace(CONTRACT, iterations=2), *(replace(CONTRACT, loc=loc) for loc in Loc)],
+    [
+        replace(CONTRACT, at=At.STEM),
+        replace(CONTRACT, iterations=2),
+        *(replace(CONTRACT, loc=loc) for loc in Loc if loc is not Loc.GLANCE),
+    ],
 )
 def test_only_what_version_3_alone_can_say_is_said_in_it(newer: Contract) -> None:
     """An lstn that knows no version 3 says so, instead of building another network."""
@@ -105,7 +109,29 @@ def test_only_what_version_3_alone_can_say_is_said_in_it(newer: Contract) -> Non
     assert ("at" in fields, "iterations" in fields) == (fields["version"] == 3,) * 2
 
 
-@pytest.mark.parametrize("loc", [Loc.SHARED, *CONTROLS])
+@pytest.mark.parametrize(
+    "newest",
+    [replace(CONTRACT, loc=Loc.GLANCE), replace(CONTRACT, view_hw=(16, 12)), replace(CONTRACT, crop_hw=(32, 24))],
+)
+def test_views_crops_and_glance_are_said_in_version_4(newest: Contract) -> None:
+    fields = json.loads(newest.to_json())
+    assert fields["version"] == 4
+    assert Contract.from_json(newest.to_json(), source="test") == newest
+    assert not newest.plain
+    for field in ("view_hw", "crop_hw"):
+        with pytest.raises(ArtifactError, match=f"'{field}' is missing"):
+            Contract.from_json(json.dumps({key: value for key, value in fields.items() if key != field}), source="test")
+
+
+@pytest.mark.parametrize("field", ["view_hw", "crop_hw"])
+@pytest.mark.parametrize("size", [[0, 4], [4], 4, [4, 9000], [True, 4], "large"])
+def test_sizes_that_no_image_has_are_refused(field: str, size: object) -> None:
+    fields = json.loads(replace(CONTRACT, crop_hw=(32, 24)).to_json()) | {field: size}
+    with pytest.raises(ArtifactError, match="damaged"):
+        Contract.from_json(json.dumps(fields), source="model.onnx")
+
+
+@pytest.mark.parametrize("loc", [Loc.GLANCE, Loc.SHARED, *CONTROLS])
 @pytest.mark.parametrize("older", [CONTRACT, replace(CONTRACT, theta=ThetaForm.CROP)])
 def test_an_older_version_knows_no_newer_localizer(older: Contract, loc: Loc) -> None:
     fields = json.loads(older.to_json()) | {"loc": loc.value}

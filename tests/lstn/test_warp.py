@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,7 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from lstn.warp import BLACK, contact_sheet, corners_px, draw_warp, drift_px, outside_of, warp
+from lstn.contract import Contract, Loc
+from lstn.nn.transformer import Transformer
+from lstn.warp import BLACK, CropSampling, contact_sheet, corners_px, crop, draw_warp, drift_px, sampling_of, warp
 
 IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 
@@ -35,12 +39,15 @@ def test_with_the_colour_of_the_mean_it_is_what_the_backbone_gets(
     shape = (1, 3, 1, 1)
     center, width = torch.tensor(mean).reshape(shape).double(), torch.tensor(std).reshape(shape).double()
     images = (torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255 - center) / width
-    grid = F.affine_grid(torch.from_numpy(theta)[None].double(), list(images.shape), align_corners=False)
-    seen = F.grid_sample(images, grid, align_corners=False)
-    expected = 255 * (seen * width + center)[0].permute(1, 2, 0).numpy()
-    difference = np.abs(warp(pixels, theta, outside_of(mean)) - expected)
-    assert np.quantile(difference, 0.95) <= 2
-    assert np.median(difference) <= 1
+    contract = Contract(Loc.STN, "cnn", hw, ("a",), mean, std)
+    for crop_hw in (None, (max(1, hw[0] // 3), max(1, hw[1] // 2))):
+        seen = Transformer(torch.nn.Identity(), hw, crop_hw=crop_hw).warp(
+            images, torch.from_numpy(theta)[None].double()
+        )
+        expected = 255 * (seen * width + center)[0].permute(1, 2, 0).numpy()
+        difference = np.abs(crop(pixels, theta, sampling_of(replace(contract, crop_hw=crop_hw))) - expected)
+        assert np.quantile(difference, 0.95) <= 2
+        assert np.median(difference) <= 1
 
 
 def test_identity_gives_the_image_back() -> None:
@@ -53,7 +60,7 @@ def test_a_runaway_theta_draws_one_colour_and_does_not_crash(value: float) -> No
     pixels = np.full((8, 8, 3), 255, np.uint8)
     theta = np.full((2, 3), value, np.float32)
     assert warp(pixels, theta, (10, 20, 30)).reshape(-1, 3).tolist() == [[10, 20, 30]] * 64
-    assert draw_warp(pixels, theta, BLACK, side=32).size == (72, 32)
+    assert draw_warp(pixels, theta, CropSampling(BLACK), side=32).size == (72, 32)
 
 
 def test_corners_of_the_identity_are_the_images_own() -> None:
@@ -69,6 +76,6 @@ def test_drift_is_the_corner_that_moved_most() -> None:
 
 
 def test_a_sheet_holds_every_picture() -> None:
-    pictures = [draw_warp(np.zeros((4, 4, 3), np.uint8), IDENTITY, BLACK, side=8) for _ in range(5)]
+    pictures = [draw_warp(np.zeros((4, 4, 3), np.uint8), IDENTITY, CropSampling(BLACK), side=8) for _ in range(5)]
     assert contact_sheet(pictures, columns=2, gap=1).size == (2 * 25 + 1, 3 * 9 + 1)
     assert contact_sheet(pictures[:1], columns=4, gap=1).size == (26, 10)

@@ -50,7 +50,7 @@ def check_fairness(out: Path) -> None:
         assert_same_weights(backbone_of(out / f"none-{seed}"), backbone_of(out / f"dead-{seed}"))  # type: ignore[arg-type]
     alone = read_options(out / "lstn-1" / LAST)
     assert (alone.recipe.patience, alone.epochs, alone.seed, alone.loc) == (2, 2, 1, Loc.LSTN)
-    assert (alone.recipe.batch_size, alone.image_size, alone.model, alone.data) == (32, 32, "cnn", "digits")
+    assert (alone.recipe.batch_size, alone.image_size, alone.model, alone.data) == (32, (32, 32), "cnn", "digits")
     fit(alone, out.parent / "alone", device=CPU, workers=0, watcher=SILENT, resume=False)
     assert_same_weights(weights_of(out.parent / "alone", CHECKPOINT), weights_of(out / "lstn-1", CHECKPOINT))
 

@@ -16,7 +16,7 @@ from PIL import Image
 from tiny import Tiny
 
 from lstn.images import decode
-from lstn.warp import draw_warp, outside_of
+from lstn.warp import draw_warp, sampling_of
 
 
 def expected(tiny: Tiny, path: Path) -> str:
@@ -61,7 +61,7 @@ def test_warps_are_drawn_from_the_engines_theta(run_lstn: RunLstn, tiny: Tiny, f
     with Image.open(warps / names[3]) as picture:
         drawn = np.asarray(picture)
     theta = tiny.theta(pixels[None])[0].astype(np.float32)
-    wanted = np.asarray(draw_warp(pixels, theta, outside_of(tiny.contract.mean)))
+    wanted = np.asarray(draw_warp(pixels, theta, sampling_of(tiny.contract)))
     np.testing.assert_allclose(drawn, wanted, atol=2)
 
 

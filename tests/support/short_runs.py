@@ -35,6 +35,9 @@ def options(data: str, **changes: object) -> Options:
         "seed": 0,
     }
     chosen |= changes
+    for name in {"image_size", "view", "crop"} & chosen.keys():
+        if isinstance(chosen[name], int):
+            chosen[name] = (chosen[name], chosen[name])
     recipe = Recipe(**{name: chosen.pop(name) for name in get_type_hints(Recipe) if name in chosen})  # type: ignore[arg-type]
     return Options(recipe=recipe, **chosen)  # type: ignore[arg-type]
 

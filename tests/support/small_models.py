@@ -33,10 +33,17 @@ class Exported:
 
 
 def warping_model(
-    loc: Loc, backbone: str = "cnn", *, iterations: int = 1, at: At = At.INPUT
+    loc: Loc,
+    backbone: str = "cnn",
+    *,
+    iterations: int = 1,
+    at: At = At.INPUT,
+    view: int | None = None,
+    crop: int | None = None,
 ) -> tuple[Classifier, Contract]:
     """Make a model whose theta depends on the image and is far from the identity, as after training."""
-    contract = Contract(loc, backbone, (SIDE, SIDE), LABELS, iterations=iterations, at=at)
+    sizes = {"view_hw": view and (view, view), "crop_hw": crop and (crop, crop)}
+    contract = Contract(loc, backbone, (SIDE, SIDE), LABELS, iterations=iterations, at=at, **sizes)
     torch.manual_seed(0)
     model = Classifier(contract)
     if model.transformer is not None:

@@ -75,3 +75,15 @@ def test_an_unknown_pose_stays_unknown(kind: Augment) -> None:
         torch.from_numpy(pixels), poses, [5, 6, 7, 8], 1
     )
     assert moved.isfinite().all(2).all(1).tolist() == [True, False, True, True]
+
+
+def test_affine_shows_no_border() -> None:
+    """A localizer would follow one instead of what is in the picture. Every pixel is of the picture's own colours."""
+    pixels = np.full((200, *HW, 3), 200, np.uint8)
+    pixels[:, 0], pixels[:, -1], pixels[:, :, 0], pixels[:, :, -1] = 255, 255, 255, 255
+    unposed = torch.full((200, 2, 3), torch.nan)
+    changed, _ = Augmentation("affine", image_hw=HW, mirrors=False, seed=SEED)(
+        torch.from_numpy(pixels), unposed, list(range(200)), EPOCH
+    )
+    assert int(changed.min()) >= 199
+    assert not torch.equal(changed, torch.from_numpy(pixels))

@@ -210,13 +210,13 @@ def test_the_embedded_digits_have_a_usual_size_and_say_so(
     monkeypatch.setattr("lstn.train.loop.fit", fit)
     ran = run_lstn("train", "--model", model)
     assert said in ran.err
-    assert f"images of {fitted[0].image_size} x" in said
+    assert "images of {} x {}".format(*fitted[0].image_size) in said
     assert fitted[0].epochs == 5
     asked = run_lstn("train", "--model", model, "--image-size", "64", "--epochs", "7")
     assert "was made for" not in asked.err
-    assert (fitted[1].image_size, fitted[1].epochs) == (64, 7)
+    assert (fitted[1].image_size, fitted[1].epochs) == ((64, 64), 7)
     run_lstn("train", "--model", model, "--data", "folder:photos")
-    assert (fitted[2].image_size, fitted[2].epochs) == (224, 25)
+    assert (fitted[2].image_size, fitted[2].epochs) == ((224, 224), 25)
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.train.run_state import LAST
 from lstn.train.watch.fonts import drawable
 from lstn.train.watch.pictures import draw_animation, draw_confusion, draw_sheet
+from lstn.warp import CropSampling
 
 RUN = Path("runs/a")
 SMALL = ("--model", "cnn", "--image-size", "32", "--name", "a", "--recipe", "paper")
@@ -131,11 +132,11 @@ def test_the_animation_shows_the_warp_of_each_epoch() -> None:
     identity = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
     warps = [np.stack([identity * (1 - 0.15 * number)] * 4) for number in range(5)]
     path = Path("warps.gif")
-    draw_animation(path, pixels, warps, GRAY)
+    draw_animation(path, pixels, warps, CropSampling(GRAY))
     frames = frames_of(path)
     assert len(frames) == 5
     for frame, theta in zip(frames, warps, strict=True):
-        drawn = np.asarray(draw_sheet(pixels, theta, GRAY)).astype(int)
+        drawn = np.asarray(draw_sheet(pixels, theta, CropSampling(GRAY))).astype(int)
         errors = [np.abs(other[16:] - drawn).mean() for other in frames]
         assert np.abs(frame[16:] - drawn).mean() == min(errors) < 12  # 128 colours of a palette
     with Image.open(path) as animation:
@@ -146,11 +147,11 @@ def test_a_long_animation_stays_small_and_ends_with_the_last_epoch() -> None:
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (8, 64, 64, 3), dtype=np.uint8)  # noise: the worst case
     thetas = rng.normal(size=(60, 8, 2, 3)).astype(np.float32)
-    draw_animation(Path("warps.gif"), pixels, thetas, GRAY)
+    draw_animation(Path("warps.gif"), pixels, thetas, CropSampling(GRAY))
     frames = frames_of(Path("warps.gif"))
     assert len(frames) == 48
     assert Path("warps.gif").stat().st_size < 6 << 20
-    last = np.asarray(draw_sheet(pixels, thetas[-1], GRAY)).astype(int)
+    last = np.asarray(draw_sheet(pixels, thetas[-1], CropSampling(GRAY))).astype(int)
     others = [np.abs(frame[16:] - last).mean() for frame in frames]
     assert others[-1] == min(others)
 

@@ -10,7 +10,7 @@ from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.imports import require
 from lstn.train.watch.pictures import draw_sheet
-from lstn.warp import Colour, Theta
+from lstn.warp import CropSampling, Theta
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -53,9 +53,9 @@ class Board:
                     writer.add_scalar(f"follow/{name}", followed["value"], number)
         writer.flush()
 
-    def warped(self, number: int, pixels: Pixels, theta: Theta, outside: Colour) -> None:
+    def warped(self, number: int, pixels: Pixels, theta: Theta, sampling: CropSampling) -> None:
         """Log what the transformer does to images (n, H, W, 3) by theta (n, 2, 3) in epoch `number`."""
-        sheet = np.asarray(draw_sheet(pixels, theta, outside))
+        sheet = np.asarray(draw_sheet(pixels, theta, sampling))
         self._at(number).add_image("warps", sheet, number, dataformats="HWC")
 
     def close(self) -> None:

@@ -18,7 +18,7 @@ from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
 from lstn.train.watch.fonts import drawable
-from lstn.warp import Colour, Theta, contact_sheet, draw_warp
+from lstn.warp import CropSampling, Theta, contact_sheet, draw_warp
 
 CURVES, WARPS, ANIMATION, CONFUSION = "curves.png", "warps.png", "warps.gif", "confusion.png"
 
@@ -59,7 +59,7 @@ def draw_curves(path: Path, history: tuple[Epoch, ...], title: str) -> None:
 
 
 @torch.no_grad()
-def draw_warps(path: Path, model: Classifier, images: Split, outside: Colour, *, count: int = 16) -> None:
+def draw_warps(path: Path, model: Classifier, images: Split, sampling: CropSampling, *, count: int = 16) -> None:
     """Draw `count` inputs with the quadrilateral that the transformer chose, each beside the crop that it makes."""
     model.eval()
     pixels = np.stack([images[index][0] for index in spaced(len(images), count)])
@@ -67,25 +67,25 @@ def draw_warps(path: Path, model: Classifier, images: Split, outside: Colour, *,
     if theta is None:
         raise ValueError("a model without a localizer has no warps to draw")
     pairs = zip(pixels, theta.numpy(), strict=True)
-    sheet = contact_sheet([draw_warp(image, matrix, outside, side=112) for image, matrix in pairs])
+    sheet = contact_sheet([draw_warp(image, matrix, sampling, side=112) for image, matrix in pairs])
     with replacing(path) as temporary:
         sheet.save(temporary, format="png")
 
 
-def draw_sheet(pixels: Pixels, theta: Theta, outside: Colour) -> Image.Image:
+def draw_sheet(pixels: Pixels, theta: Theta, sampling: CropSampling) -> Image.Image:
     """Draw images (n, H, W, 3) with their windows and crops by theta (n, 2, 3) in rows, small enough to be animated."""
     pairs = zip(pixels, theta, strict=True)
-    return contact_sheet([draw_warp(image, matrix, outside, side=72) for image, matrix in pairs])
+    return contact_sheet([draw_warp(image, matrix, sampling, side=72) for image, matrix in pairs])
 
 
-def draw_animation(path: Path, pixels: Pixels, warps: Sequence[Theta], outside: Colour) -> None:
+def draw_animation(path: Path, pixels: Pixels, warps: Sequence[Theta], sampling: CropSampling) -> None:
     """Draw how the warps of the same images (n, H, W, 3) change from epoch to epoch: theta (n, 2, 3) for each.
 
     The last epoch stands still for a while before it begins anew.
     """
     last = len(warps)
     shown = [1 + index for index in spaced(last, _FRAMES)]
-    frames = [_frame(draw_sheet(pixels, warps[number - 1], outside), f"epoch {number} of {last}") for number in shown]
+    frames = [_frame(draw_sheet(pixels, warps[number - 1], sampling), f"epoch {number} of {last}") for number in shown]
     # One palette for all and no dithering: what stays the same from frame to frame then costs nothing.
     palette = frames[-1].quantize(_COLOURS, dither=Image.Dither.NONE)
     drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]

@@ -124,12 +124,14 @@ class Probe:
         theta = torch.cat([transformer.localize(batch, model.look) for batch in frames])
         # Half of the images away, for neighbours in a folder are of one class, or pictures of one object.
         other = theta.roll(len(theta) // 2, dims=0)
+        identity = torch.eye(2, 3, device=theta.device).expand_as(theta)
         right = torch.zeros(3, dtype=torch.int64)
         for index, batch in enumerate(frames):
             part = slice(index * self._batch_size, (index + 1) * self._batch_size)
-            for place, used in enumerate((theta[part], None, other[part])):
-                seen = batch if used is None else transformer.warp(batch, used)
-                right[place] += (model.classify(seen).argmax(1).cpu() == self.labels[part]).sum()
+            for place, used in enumerate((theta[part], identity[part], other[part])):
+                right[place] += (
+                    model.classify(transformer.warp(batch, used)).argmax(1).cpu() == self.labels[part]
+                ).sum()
         return np.asarray(theta.float().cpu().numpy()), [int(count) / len(self.labels) for count in right]
 
 

@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
-from lstn.warp import Colour, Theta
+from lstn.warp import CropSampling, Theta
 
 OnStep: TypeAlias = Callable[[int, int, float, float], None]
 """Called after every batch with the epoch, images seen in it, mean loss and accuracy so far."""
@@ -33,7 +33,7 @@ class Watcher:
     started: Callable[[Outlook], None]
     step: OnStep
     epoch: Callable[[Epoch, Epoch], None]
-    warped: Callable[[int, Pixels, Theta, Colour], None] = lambda epoch, pixels, theta, outside: None
+    warped: Callable[[int, Pixels, Theta, CropSampling], None] = lambda epoch, pixels, theta, sampling: None
 
 
 SILENT = Watcher(lambda outlook: None, lambda *figures: None, lambda row, best: None)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lstn.contract import PAPER_LOCS, At, Contract, Loc
+from lstn.contract import PAPER_LOCS, Contract, Loc
 from lstn.errors import UsageError
 from lstn.formats.plan_file import Flavour
 from lstn.imports import require
@@ -89,7 +89,7 @@ def race_files(files: Sequence[Path], setup: ClaimsRequest, *, tell: Callable[[s
     for path in files:
         with open_engine(path, device=Device.CPU if path.suffix == ".onnx" else Device.AUTO, threads=1) as engine:
             contract = engine.contract
-        if contract.loc not in PAPER_LOCS or contract.iterations > 1 or contract.at is not At.INPUT:
+        if not contract.plain:
             raise UsageError(f"{path}: its transformer isn't one of the paper's", hint="time it with: lstn bench")
         if contract.loc in opened:
             raise UsageError(f"{path} and {opened[contract.loc][0]} both have localizer {contract.loc.value}")

@@ -14,13 +14,13 @@ from lstn.report.charts import Point, dots, lines
 from lstn.report.web_page import bullets, figure, section, table_section, whole_page
 from lstn.research.study.study_results import SWEPT_IMAGES, Study
 from lstn.research.study.study_tables import error_table, follow_table, pair_table
-from lstn.warp import Colour, contact_sheet, draw_warp
+from lstn.warp import CropSampling, contact_sheet, draw_warp
 
 _SIDE = 96
 _ERRORS = "A point for each seed; the bar is the mean with its 95 % interval."
 
 
-def page(study: Study, images: Sequence[Pixels], outside: Colour) -> str:
+def page(study: Study, images: Sequence[Pixels], sampling: CropSampling) -> str:
     """Return the page. images: the test images that every cell's theta is of, each (H, W, 3) uint8."""
     errors = dots(
         {loc.value: (loc.value, [cell.error for cell in study.of(loc)], study.error(loc)) for loc in study.locs},
@@ -34,7 +34,7 @@ def page(study: Study, images: Sequence[Pixels], outside: Colour) -> str:
         *([table_section(follow)] if (follow := follow_table(study)).rows else []),
         section("Accuracy against disturbances of the test images", f'<div class="pictures">{_sweeps(study)}</div>'),
     ]
-    if warps := _warps(study, images, outside):
+    if warps := _warps(study, images, sampling):
         sections.append(section("What the transformers chose", f'<div class="pictures">{warps}</div>'))
     where = f"{study.settings['model']} on {study.settings['data']}, {len(study.cells)} runs"
     return whole_page("Localizers compared", where, sections)
@@ -62,7 +62,7 @@ def _sweeps(study: Study) -> str:
     return "".join(figures)
 
 
-def _warps(study: Study, images: Sequence[Pixels], outside: Colour) -> str:
+def _warps(study: Study, images: Sequence[Pixels], sampling: CropSampling) -> str:
     """The first seed's transformers, each on the same images."""
     figures = []
     for loc in study.locs:
@@ -70,7 +70,7 @@ def _warps(study: Study, images: Sequence[Pixels], outside: Colour) -> str:
         if cell is None or cell.theta is None or loc is Loc.IDENTITY:
             continue
         pairs = zip(images, np.array(cell.theta, np.float32), strict=True)
-        sheet = contact_sheet([draw_warp(image, matrix, outside, side=_SIDE) for image, matrix in pairs], columns=2)
+        sheet = contact_sheet([draw_warp(image, matrix, sampling, side=_SIDE) for image, matrix in pairs], columns=2)
         buffer = io.BytesIO()
         sheet.save(buffer, format="png", optimize=True)
         data = base64.b64encode(buffer.getvalue()).decode()

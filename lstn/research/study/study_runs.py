@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lstn.contract import Contract, Loc, ThetaForm
+from lstn.contract import Loc, ThetaForm
 from lstn.data.dataset import DataSet, Split, located, open_data
 from lstn.data.splits import spaced
 from lstn.errors import ArtifactError, TrainingError, UsageError
@@ -49,9 +49,8 @@ def check_models(options: Options, locs: Iterable[Loc]) -> None:
         UsageError: images too small for the backbone, or for a localizer.
     """
     for loc in locs:
-        theta = _of_run(options, loc, 0).recipe.theta
         with torch.device("meta"):
-            Classifier(Contract(loc, options.model, options.image_hw, ("any",), theta=theta))
+            Classifier(_of_run(options, loc, 0).contract(("any",)))
 
 
 def finished_cells(out: Path, options: Options) -> list[StudyCell]:
@@ -130,10 +129,11 @@ def train_cell(
 
 
 def _of_run(options: Options, loc: Loc, seed: int) -> Options:
-    """What has no localizer has no theta to bound."""
-    recipe = options.recipe
-    bounded = replace(recipe, theta=ThetaForm.AFFINE) if loc in (Loc.NONE, Loc.IDENTITY) else recipe
-    return replace(options, loc=loc, seed=seed, recipe=bounded)
+    """Return a run's options: what has no localizer has no bounds and no view, and what samples nothing no crop."""
+    recipe, own = options.recipe, replace(options, loc=loc, seed=seed)
+    if loc in (Loc.NONE, Loc.IDENTITY):
+        own = replace(own, recipe=replace(recipe, theta=ThetaForm.AFFINE), view=None)
+    return replace(own, crop=None) if loc in (Loc.NONE, Loc.DEAD) else own
 
 
 def _check_same(folder: Path, wanted: Options) -> None:
@@ -160,7 +160,7 @@ def _check_images(folder: Path, options: Options, data: DataSet) -> None:
 
 
 def _data(options: Options) -> DataSet:
-    return open_data(options.data, image_hw=options.image_hw, seed=options.seed)
+    return open_data(options.data, image_hw=options.image_size, seed=options.seed)
 
 
 def _sweep(opened: Classifying, test: Split) -> tuple[float, list[float]]:

@@ -18,9 +18,9 @@ from lstn.recipe import RECIPES, Recipe, RecipeName
 from lstn.research.study.study_page import page
 from lstn.research.study.study_results import SHOWN, Study, StudyCell, summary, whole_study
 from lstn.research.study.study_runs import check_models, finished_cells, train_cell
-from lstn.train.options import Options
+from lstn.train.options import Options, said
 from lstn.train.watch.watcher import Watcher
-from lstn.warp import outside_of
+from lstn.warp import CropSampling, outside_of
 
 RESULTS, PAGE = "study.json", "study.html"
 
@@ -93,7 +93,7 @@ def settings_of(options: Options, recipe: RecipeName, seeds: int) -> dict[str, s
     return {
         "data": published[0] if published else options.data,
         "model": options.model,
-        "image size": f"{options.image_size} pixels",
+        "image size": _sizes(options),
         "budget": f"{options.epochs} epochs of every run, {fitted.batch_size} images per step, no early stop; the "
         "epoch with the highest validation accuracy is tested",
         "recipe": f"{_recipe(fitted, recipe)}: learning rate {fitted.lr:g}, {fitted.loc_lr_scale:g} of it for the "
@@ -102,6 +102,14 @@ def settings_of(options: Options, recipe: RecipeName, seeds: int) -> dict[str, s
         "precision": options.precision,
         "seeds": f"0 to {seeds - 1}; for one seed, backbones start alike and see the same images in the same order",
     }
+
+
+def _sizes(options: Options) -> str:
+    """Say how large images are, and what localizers and backbones get of them where that was chosen."""
+    words = [f"{said(options.image_size)} pixels"]
+    words += [] if options.view is None else [f"localizers see them at {said(options.view)}"]
+    words += [] if options.crop is None else [f"transformers make crops of {said(options.crop)}"]
+    return ", ".join(words)
 
 
 def _schedule(recipe: Recipe) -> str:
@@ -126,7 +134,7 @@ def _recipe(fitted: Recipe, name: RecipeName) -> str:
 
 def _write(out: Path, study: Study, options: Options) -> None:
     """Write what there is so far: a study takes days, and is looked at before its end."""
-    data = open_data(options.data, image_hw=options.image_hw, seed=options.seed)
+    data = open_data(options.data, image_hw=options.image_size, seed=options.seed)
     images = [data.test[index][0] for index in spaced(len(data.test), SHOWN)]
     write_text(out / RESULTS, json.dumps(summary(study), ensure_ascii=False, indent=1) + "\n")
-    write_text(out / PAGE, page(study, images, outside_of(data.mean)))
+    write_text(out / PAGE, page(study, images, CropSampling(outside_of(data.mean), options.crop)))

@@ -1,0 +1,128 @@
+"""What a few boxes are worth: digits anywhere in a picture, with boxes of none, of 20 a class, or of all that train.
+
+    python benchmarks/boxes.py [--seeds 3] [--out results/boxes/boxes.json]
+
+Scenes are written as a folder of pictures with a boxes.csv, as a user has them, and `lstn train` and `lstn evaluate`
+read it: 2,000 pictures of 64 pixels to train on, 500 to choose the epoch, 1,000 to test. All test pictures have boxes,
+to measure with. Everything else is the same for one seed.
+"""
+
+import argparse
+import csv
+import json
+import statistics
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from result_files import machine_of, versions_of, write_result
+
+from lstn.data.boxes import BOXES
+from lstn.data.dataset import open_data
+from lstn.data.poses import Pose, pose_of
+from lstn.report.table import markdown_table
+
+SIDE = 64
+COUNTS = {"train": 2000, "val": 500, "test": 1000}
+A_CLASS = 20
+TRAIN = "train --model cnn --image-size 64 --epochs 12 --patience 12 --device cpu"
+ROWS = {
+    "no transformer": (0, "--loc none"),
+    "glance, no boxes": (0, "--loc glance --loc-lr-scale 1"),
+    f"glance, {A_CLASS} boxes a class": (A_CLASS, "--loc glance --loc-lr-scale 1 --supervise 1"),
+    "glance, all boxes": (COUNTS["train"], "--loc glance --loc-lr-scale 1 --supervise 1"),
+}
+
+
+def main() -> None:
+    """Train each row with each seed, and write the table after each."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path("results/boxes/boxes.json"))
+    arguments = parser.parse_args()
+    runs: list[dict[str, Any]] = []
+    for seed in range(arguments.seeds):
+        for name, (boxes, options) in ROWS.items():
+            with TemporaryDirectory() as folder:
+                write_scenes(Path(folder) / "scenes", boxes, seed)
+                runs.append({"row": name, "seed": seed} | trained(Path(folder), options, seed))
+            print(json.dumps(runs[-1]), flush=True)
+            result = machine_of(("torch", "torchvision")) | {"runs": runs}
+            write_result(arguments.out, result, page_of(result))
+
+
+def write_scenes(root: Path, boxes: int, seed: int) -> None:
+    """Write the pictures, and the boxes of so many training pictures of each class, and of all others."""
+    data = open_data("scenes-digits", image_hw=(SIDE, SIDE), seed=seed)
+    rows: list[list[object]] = []
+    for name, split in (("train", data.train), ("val", data.val), ("test", data.test)):
+        posed: Counter[str] = Counter()
+        for index in range(COUNTS[name]):
+            pixels, label = split[index]
+            path = Path(name) / data.labels[label] / f"{index:04}.png"
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(root / path)
+            posed[data.labels[label]] += 1
+            pose = pose_of(split, index)
+            if pose is not None and (name != "train" or posed[data.labels[label]] <= boxes):
+                rows.append([path.as_posix(), *box_of(pose)])
+    with (root / BOXES).open("w", newline="") as file:
+        csv.writer(file).writerows([["path", "x1", "y1", "x2", "y2", "degrees"], *rows])
+
+
+def box_of(pose: Pose) -> Iterator[float]:
+    """Return a pose as a box: left, top, right and bottom in pixels, before it is turned, and the degrees."""
+    turned, centre = SIDE * pose.theta[:, :2].astype(float), SIDE * (pose.theta[:, 2].astype(float) + 1) / 2
+    size = np.linalg.norm(turned, axis=0)
+    yield from (round(float(value), 3) for value in (*(centre - size / 2), *(centre + size / 2)))
+    yield round(float(np.degrees(np.arctan2(-turned[1, 0], turned[0, 0]))), 3)
+
+
+def trained(folder: Path, options: str, seed: int) -> dict[str, Any]:
+    """Train and evaluate in processes of their own, and return what came of it."""
+    lstn = [sys.executable, "-m", "lstn"]
+    words = [*TRAIN.split(), *options.split(), "--data", "folder:scenes", "--seed", str(seed), "--name", "run"]
+    subprocess.run([*lstn, *words], cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    evaluate = ["evaluate", "runs/run/checkpoint.safetensors", "--json", "found.json"]
+    subprocess.run([*lstn, *evaluate], cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    found = json.loads((folder / "found.json").read_text())
+    return {"accuracy": found["top1"], "pose": found.get("pose"), "follow": found.get("follow")}
+
+
+def page_of(result: Mapping[str, Any]) -> str:
+    """Return the page."""
+    rows = []
+    for name in ROWS:
+        runs = [run for run in result["runs"] if run["row"] == name]
+        if runs:
+            poses = [run["pose"] for run in runs if run["pose"]]
+            columns = [[100 * run["accuracy"] for run in runs]]
+            columns += [[pose[key] for pose in poses] for key in ("rotation_deg", "centre_px", "overlap")]
+            rows.append((name, *(told(values, 2 if values and max(values) < 1 else 1) for values in columns)))
+    columns = ("trained with", "accuracy in %", "turned by, degrees", "off centre, px", "overlap")
+    return f"""# What a few boxes are worth
+
+One digit anywhere in a picture of {SIDE} x {SIDE} pixels, 0.18 to 0.5 of its side, turned, in drawn clutter:
+2,000 pictures to train on, 1,000 to test. `lstn {TRAIN}`; the mean over seeds, and from the lowest to the highest.
+
+{markdown_table(columns, rows)}
+
+{result["cpu"]}; {versions_of(result)}. Made with `python benchmarks/boxes.py`.
+"""
+
+
+def told(values: list[float], places: int) -> str:
+    """Return the mean, and from where to where the values go."""
+    if not values:
+        return ""
+    return f"{statistics.mean(values):.{places}f} ({min(values):.{places}f} to {max(values):.{places}f})"
+
+
+if __name__ == "__main__":
+    main()
