@@ -121,10 +121,12 @@ def main() -> None:
 
 
 def lstn(*words: str) -> None:
-    """Run one command, as a user would type it."""
+    """Run one command, as a user would type it; if it fails, so does this script."""
     print(f"$ lstn {' '.join(words)}", flush=True)
     # Of layers this small a second thread makes nothing faster, and on a busy machine it makes all of it wait.
-    subprocess.run([sys.executable, "-m", "lstn", *words], env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
+    ran = subprocess.run([sys.executable, "-m", "lstn", *words], env=os.environ | {"OMP_NUM_THREADS": "1"})
+    if ran.returncode:
+        sys.exit(ran.returncode)
 
 
 def measured(model: Path, data: str) -> dict[str, Any]:
