@@ -50,6 +50,10 @@ Equivariance = Annotated[
         show_default=by_recipe("equivariance"),
     ),
 ]
+Supervise = Annotated[
+    float,
+    typer.Option(min=0, help="Weight of the distance between theta and the true pose, where a set knows it."),
+]
 ImageSize = Annotated[
     str | None,
     typer.Option(

@@ -1,12 +1,24 @@
 """`lstn study`."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from lstn.cli.ctrl_c import stopping
-from lstn.cli.recipe_options import Crop, Equivariance, ImageSize, InFrame, LocRate, Rate, ThetaOption, View, size_of
+from lstn.cli.recipe_options import (
+    Crop,
+    Equivariance,
+    ImageSize,
+    InFrame,
+    LocRate,
+    Rate,
+    Supervise,
+    ThetaOption,
+    View,
+    size_of,
+)
 from lstn.cli.screen import results
 from lstn.cli.train_report import watching
 from lstn.contract import CONTROLS, Loc
@@ -55,6 +67,7 @@ def study(
     theta: ThetaOption = None,
     in_frame: InFrame = None,
     equivariance: Equivariance = None,
+    supervise: Supervise = 0.0,
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone in training.")
     ] = "fp32",
@@ -96,7 +109,11 @@ def study(
         epochs=epochs,
         precision=precision,
     )
-    asked, where, count = study_request(options, recipe, chosen, seeds), choose_device(device), decoders(workers)
+    asked, where, count = (
+        study_request(replace(options, supervise=supervise), recipe, chosen, seeds),
+        choose_device(device),
+        decoders(workers),
+    )
     _make(out, options.data)
     with stopping(out, "the same command"), locked(out):
         made = run_study(asked, out, device=where, workers=count, watching=watching, tell=note)
@@ -130,10 +147,11 @@ def _make(out: Path, data: str) -> None:
 
 def _show(study: "Study") -> None:
     from lstn.report.table import print_table
-    from lstn.research.study.study_tables import error_table, follow_table, pair_table
+    from lstn.research.study.study_tables import error_table, follow_table, pair_table, pose_table
 
     console = results()
     print_table(console, error_table(study))
     print_table(console, pair_table(study))
-    if (follow := follow_table(study)).rows:
-        print_table(console, follow)
+    for table in (follow_table(study), pose_table(study)):
+        if table.rows:
+            print_table(console, table)

@@ -9,7 +9,18 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lstn.cli.ctrl_c import stopping
-from lstn.cli.recipe_options import Crop, Equivariance, ImageSize, InFrame, LocRate, Rate, ThetaOption, View, size_of
+from lstn.cli.recipe_options import (
+    Crop,
+    Equivariance,
+    ImageSize,
+    InFrame,
+    LocRate,
+    Rate,
+    Supervise,
+    ThetaOption,
+    View,
+    size_of,
+)
 from lstn.cli.train_report import report, watching
 from lstn.contract import MAX_ITERATIONS, At, Loc
 from lstn.errors import UsageError
@@ -88,10 +99,7 @@ def train(
     crop: Crop = None,
     in_frame: InFrame = None,
     equivariance: Equivariance = None,
-    supervise: Annotated[
-        float,
-        typer.Option(min=0, help="Weight of the distance between theta and the true pose, where a set knows it."),
-    ] = 0.0,
+    supervise: Supervise = 0.0,
     epochs: Annotated[
         int | None,
         typer.Option(min=1, help="Train at most this many epochs.", show_default="25; embedded digits: 5, scenes 10"),

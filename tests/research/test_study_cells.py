@@ -18,8 +18,10 @@ from short_runs import CPU, SILENT, options
 from lstn.contract import Loc, ThetaForm
 from lstn.data.dataset import open_data
 from lstn.errors import ArtifactError, TrainingError, UsageError
+from lstn.evaluation.posing import measure_pose
 from lstn.images import Pixels
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
+from lstn.nn.classify import open_checkpoint
 from lstn.research.study.study_results import CELL, SWEEP, StudyCell, read_cell
 from lstn.research.study.study_runs import finished_cells, train_cell
 from lstn.train.fitting import forward
@@ -124,6 +126,26 @@ def test_a_run_goes_on_with_its_own_options_alone(few: str, tmp_path: Path) -> N
                 finished_cells(tmp_path, options(few, **{"loc": Loc.STN, "epochs": 1} | changes))
         (tmp_path / "none-0" / CELL).unlink(missing_ok=True)
     assert finished_cells(tmp_path, given) == []
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_true_poses_draw_localizers_alone_and_are_compared_with(tmp_path: Path) -> None:
+    """The same weight for all of a study, and what has no localizer trains without."""
+    given = options("digits", loc=Loc.NONE, image_size=32, epochs=1, supervise=2.0, crop=20)
+    made = {loc: cell_of(replace(given, loc=loc), tmp_path) for loc in (Loc.NONE, Loc.GLANCE, Loc.IDENTITY)}
+    kept = {loc: read_options(tmp_path / f"{loc.value}-0" / LAST) for loc in made}
+    assert {loc: (each.supervise, each.crop) for loc, each in kept.items()} == {
+        Loc.NONE: (0.0, None),
+        Loc.GLANCE: (2.0, (20, 20)),
+        Loc.IDENTITY: (0.0, (20, 20)),
+    }
+    test = open_data("digits", image_hw=(32, 32), seed=0).test
+    locate = open_checkpoint(tmp_path / "glance-0" / CHECKPOINT, CPU).answering.locate
+    assert locate is not None
+    assert made[Loc.GLANCE].pose == measure_pose(locate, test, batch=64)
+    assert made[Loc.GLANCE].pose is not None
+    assert made[Loc.NONE].pose is None
+    assert {cell.loc: cell for cell in finished_cells(tmp_path, given)} == made
 
 
 def test_theta_is_that_of_runs_with_a_localizer(few: str, tmp_path: Path) -> None:

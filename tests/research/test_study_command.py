@@ -203,6 +203,8 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_end(data: str, tmp_path: P
         (("--model", "resnet-19"), "there is no model called 'resnet-19'"),
         (("--data", "folder:nowhere"), "nowhere"),
         (("--device", "tpu"), "unknown device 'tpu'"),
+        (("--locs", "none", "--supervise", 1), "a run of loc none trains no localizer"),
+        (("--supervise", "nan"), "--supervise: expected 0 or more"),
         (("--image-size", 16), "images of 16 x 16 pixels are too small for localizer"),
     ],
 )

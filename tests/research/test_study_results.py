@@ -16,6 +16,7 @@ from lstn.errors import ArtifactError
 from lstn.evaluation.disturb import Kind
 from lstn.health.follow import Follow, Followed
 from lstn.health.liveness import State
+from lstn.health.pose_error import PoseError
 from lstn.interval import mean_interval
 from lstn.research.study.study_results import (
     CELL,
@@ -31,7 +32,7 @@ from lstn.research.study.study_results import (
     whole_study,
     write_cell,
 )
-from lstn.research.study.study_tables import error_table, follow_table, pair_table
+from lstn.research.study.study_tables import error_table, follow_table, pair_table, pose_table
 
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 LOCS = (Loc.NONE, Loc.STN, Loc.LSTN, *CONTROLS)
@@ -136,6 +137,21 @@ def test_follow_is_a_mean_over_seeds_and_older_runs_have_none() -> None:
     assert rows["lstn"] == ("3", *["0.60 (0.35 to 0.85)"] * 3)
     assert rows["dead (control)"] == ("1", "", "0.10", "0.10")
     assert set(rows) == {"lstn", "dead (control)"}
+
+
+def test_errors_against_true_poses_are_means_over_seeds() -> None:
+    def off(seed: int, turned: float | None) -> PoseError:
+        return PoseError(images=9, rotation_deg=turned, centre_px=1.0 + seed, centre_share=0.1, overlap=0.5 + seed / 10)
+
+    cells = [cell(Loc.LSTN, seed, 0.9, pose=off(seed, 10.0 * seed)) for seed in range(3)]
+    cells += [cell(Loc.NONE, 0, 0.9), cell(Loc.STN, 0, 0.9, pose=off(1, None))]
+    table = pose_table(some_study(*cells))
+    rows = {row[0]: row[1:] for row in table.rows}
+    assert rows["stn"] == ("1", "", "2.00", "10.00", "0.60")
+    assert rows["lstn"][0] == "3"
+    assert [float(figure.partition(" ")[0]) for figure in rows["lstn"][1:]] == [10.0, 2.0, 10.0, 0.6]
+    assert set(rows) == {"lstn", "stn"}
+    assert table.columns[2:] == ("turned by, degrees", "off centre, px", "in % of the object's side", "overlap")
 
 
 def test_one_run_is_a_study_too() -> None:

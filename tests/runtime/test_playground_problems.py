@@ -223,7 +223,10 @@ def test_a_stranger_learns_nothing_from_the_page(server: Server, tmp_path: Path)
 def test_the_labels_and_the_colour_outside_stand_beside_the_outputs(server: Server, model: Tiny) -> None:
     outputs = {each["name"]: each for each in json.loads(server.ask("GET", "/v2/models/model")[2])["outputs"]}
     assert outputs["logits"]["parameters"] == {"labels": list(model.contract.labels)}
-    assert outputs["theta"]["parameters"] == {"outside": [124, 116, 104]}  # ImageNet's mean
+    assert outputs["theta"]["parameters"] == {
+        "outside": [124, 116, 104],  # ImageNet's mean
+        "crop": list(model.contract.image_hw),
+    }
     assert [name for name, output in outputs.items() if "parameters" in output] == ["logits", "theta"]
 
 

@@ -43,9 +43,7 @@ def test_sizes_of_the_command_line_are_the_models(run_lstn: RunLstn) -> None:
 
 
 @pytest.mark.parametrize("option", ["--image-size", "--view", "--crop"])
-@pytest.mark.parametrize(
-    "text", ["7", "4097", "32x", "x32", "32x7", "32x32x3", "-32", "32.5", "٣٢x", "large", "1e2"]
-)
+@pytest.mark.parametrize("text", ["7", "4097", "32x", "x32", "32x7", "32x32x3", "-32", "32.5", "٣٢x", "large", "1e2"])
 def test_no_size_is_one_line(option: str, text: str, run_lstn: RunLstn) -> None:
     ran = run_lstn("train", f"{option}={text}")
     assert ran.code == 2

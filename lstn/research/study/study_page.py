@@ -13,7 +13,7 @@ from lstn.images import Pixels
 from lstn.report.charts import Point, dots, lines
 from lstn.report.web_page import bullets, figure, section, table_section, whole_page
 from lstn.research.study.study_results import SWEPT_IMAGES, Study
-from lstn.research.study.study_tables import error_table, follow_table, pair_table
+from lstn.research.study.study_tables import error_table, follow_table, pair_table, pose_table
 from lstn.warp import CropSampling, contact_sheet, draw_warp
 
 _SIDE = 96
@@ -31,7 +31,7 @@ def page(study: Study, images: Sequence[Pixels], sampling: CropSampling) -> str:
         table_section(error_table(study)),
         section("Errors", f'<div class="pictures">{figure(errors, _ERRORS)}{_curves(study)}</div>'),
         table_section(pair_table(study)),
-        *([table_section(follow)] if (follow := follow_table(study)).rows else []),
+        *(table_section(table) for table in (follow_table(study), pose_table(study)) if table.rows),
         section("Accuracy against disturbances of the test images", f'<div class="pictures">{_sweeps(study)}</div>'),
     ]
     if warps := _warps(study, images, sampling):

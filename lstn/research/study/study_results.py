@@ -14,6 +14,7 @@ from lstn.evaluation.disturb import Disturbance, Kind
 from lstn.files import write_text
 from lstn.health.follow import Follow, judged_kinds
 from lstn.health.liveness import State
+from lstn.health.pose_error import PoseError
 from lstn.interval import Interval, mean_interval
 from lstn.reading.checked_json import Count, Finite, Natural, Share, checked, damaged, parsed, read_bytes
 
@@ -63,6 +64,7 @@ class StudyCell:
     disturbed:   and under each of SWEEP
     theta:       of the shown test images, (n, 2, 3); None without a transformer
     follow:      how much of known moves of test images the transformer follows; None without one, or of an older lstn
+    pose:        how far its crops are from the true poses of test images; None where none is known, and likewise
     """
 
     loc: Loc
@@ -78,6 +80,7 @@ class StudyCell:
     disturbed: tuple[Share, ...]
     theta: tuple[ThetaMatrix, ...] | None
     follow: Follow | None = None
+    pose: PoseError | None = None
 
     @property
     def error(self) -> float:
@@ -120,6 +123,18 @@ class Study:
         """Return the mean follow of a kind of move over seeds; None where no run has it."""
         found = [dict(judged_kinds(cell.follow)) for cell in self.of(loc) if cell.follow is not None]
         return interval_of([kinds[kind]["value"] for kinds in found if kind in kinds])
+
+    def pose(self, loc: Loc) -> dict[str, Interval]:
+        """Return the mean over seeds of each error against the true poses that was measured; shares in per cent."""
+        known = [cell.pose for cell in self.of(loc) if cell.pose is not None]
+        figures: dict[str, list[float]] = {
+            "rotation_deg": [each["rotation_deg"] for each in known if each["rotation_deg"] is not None],
+            "centre_px": [each["centre_px"] for each in known],
+            "centre_share": [100 * each["centre_share"] for each in known],
+            "overlap": [each["overlap"] for each in known],
+        }
+        intervals = {name: interval_of(values) for name, values in figures.items()}
+        return {name: interval for name, interval in intervals.items() if interval is not None}
 
     def curve(self, loc: Loc) -> dict[float, Interval]:
         """Return epoch -> mean validation error in per cent, for a few epochs spread over all."""

@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lstn.contract import Loc, ThetaForm
+from lstn.contract import CONTROLS, Loc, ThetaForm
 from lstn.data.dataset import DataSet, Split, located, open_data
 from lstn.data.splits import spaced
 from lstn.errors import ArtifactError, TrainingError, UsageError
 from lstn.evaluation.measuring import score
 from lstn.evaluation.moving import measure_follow
+from lstn.evaluation.posing import measure_pose
 from lstn.nn.checkpoint import CHECKPOINT
 from lstn.nn.classifier import Classifier
 from lstn.nn.classify import Classifying, open_checkpoint
@@ -123,16 +124,19 @@ def train_cell(
         disturbed=tuple(disturbed),
         theta=_theta(result.model, test) if options.loc is not Loc.NONE else None,
         follow=measure_follow(locate, test, opened.contract, batch=_BATCH) if locate is not None else None,
+        pose=measure_pose(locate, test, batch=_BATCH) if locate is not None else None,
     )
     write_cell(folder, cell)
     return cell
 
 
 def _of_run(options: Options, loc: Loc, seed: int) -> Options:
-    """Return a run's options: what has no localizer has no bounds and no view, and what samples nothing no crop."""
+    """Return a run's options: what has no localizer has no bounds, view and poses, and what samples nothing no crop."""
     recipe, own = options.recipe, replace(options, loc=loc, seed=seed)
     if loc in (Loc.NONE, Loc.IDENTITY):
         own = replace(own, recipe=replace(recipe, theta=ThetaForm.AFFINE), view=None)
+    if loc in (Loc.NONE, *CONTROLS):
+        own = replace(own, supervise=0.0)
     return replace(own, crop=None) if loc in (Loc.NONE, Loc.DEAD) else own
 
 
@@ -152,7 +156,9 @@ def _check_same(folder: Path, wanted: Options) -> None:
 
 def _check_images(folder: Path, options: Options, data: DataSet) -> None:
     """Images that were changed since would be other runs' alone."""
-    if identity(describe(options, data), (data.train, data.val, data.test)) != read_identity(folder / LAST):
+    splits = (data.train, data.val, data.test)
+    same = identity(describe(options, data), splits, supervised=options.supervise > 0)
+    if same != read_identity(folder / LAST):
         raise UsageError(
             f"{folder} was trained on other images than {options.data} holds now, or when names alone were compared",
             hint="put them back as they were, or give another --out",

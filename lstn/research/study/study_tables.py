@@ -8,6 +8,12 @@ from lstn.interval import Interval
 from lstn.report.table import Table
 from lstn.research.study.study_results import Study
 
+_POSE = {
+    "rotation_deg": "turned by, degrees",
+    "centre_px": "off centre, px",
+    "centre_share": "in % of the object's side",
+    "overlap": "overlap",
+}
 _SIGNS = {1: "fewer errors", -1: "more errors"}
 
 
@@ -52,6 +58,23 @@ def follow_table(study: Study) -> Table:
     note = "1: the crop moves with the object; 0: it ignores the move. Mean over seeds with its 95 % interval. "
     note += "Empty: this theta cannot turn."
     return Table("Follow of known moves of test images", ("localizer", "seeds", *UNITS), tuple(rows), 1, note)
+
+
+def pose_table(study: Study) -> Table:
+    """Return a row for each localizer whose crops were compared with true poses."""
+    rows = []
+    for loc in study.locs:
+        if found := study.pose(loc):
+            seeds = sum(cell.pose is not None for cell in study.of(loc))
+            shown = [_said(found[name], seeds) if name in found else "" for name in _POSE]
+            rows.append((_name(loc), str(seeds), *shown))
+    note = (
+        "Medians, and of the overlap of crop and object the mean, over test images; then the mean over seeds with its "
+    )
+    note += "95 % interval. Rotation is without the slant that a class has in all of its crops."
+    return Table(
+        "Crops against true poses of test images", ("localizer", "seeds", *_POSE.values()), tuple(rows), 1, note
+    )
 
 
 def pair_table(study: Study) -> Table:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 
-from lstn.contract import Loc
+from lstn.contract import CONTROLS, Loc
 from lstn.data.dataset import open_data, require_test, set_and_root
 from lstn.data.splits import spaced
 from lstn.errors import UsageError
@@ -19,6 +19,7 @@ from lstn.research.study.study_page import page
 from lstn.research.study.study_results import SHOWN, Study, StudyCell, summary, whole_study
 from lstn.research.study.study_runs import check_models, finished_cells, train_cell
 from lstn.train.options import Options, said
+from lstn.train.supervision import check_supervise
 from lstn.train.watch.watcher import Watcher
 from lstn.warp import CropSampling, outside_of
 
@@ -45,6 +46,8 @@ def study_request(options: Options, recipe: RecipeName, locs: tuple[Loc, ...], s
         raise UsageError("a study's runs are of one process each", hint="start it without torchrun")
     require_test(options.data)
     check_models(options, locs)
+    if options.supervise:
+        check_supervise(next((loc for loc in locs if loc not in (Loc.NONE, *CONTROLS)), Loc.NONE), options.supervise)
     whole = replace(options, recipe=replace(options.recipe, patience=options.epochs))
     return StudyRequest(whole, recipe, locs, seeds)
 
@@ -100,6 +103,11 @@ def settings_of(options: Options, recipe: RecipeName, seeds: int) -> dict[str, s
         "localizer" + _schedule(fitted),
         "augmentation": options.augment,
         "precision": options.precision,
+        **(
+            {"true poses": f"the loss draws theta to them, with weight {options.supervise:g}"}
+            if options.supervise
+            else {}
+        ),
         "seeds": f"0 to {seeds - 1}; for one seed, backbones start alike and see the same images in the same order",
     }
 

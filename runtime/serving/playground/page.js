@@ -94,7 +94,7 @@ function show(answer, pixels) {
   element("board").classList.toggle("stale", Boolean(pause) || pixels !== newest);
   showTop(answer.logits, model.labels);
   showLatency(answer.latency);
-  showTheta(answer.theta, pixels, model.outside);
+  showTheta(answer.theta, pixels, model);
 }
 
 /** Use a model as the server describes it. */

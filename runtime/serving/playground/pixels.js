@@ -51,17 +51,34 @@ function resized(image, height, width) {
 }
 
 /**
- * Sample at theta: bilinear, `align_corners=False`, with one colour [R, G, B] outside. At the network's own theta and
- * with the colour that its backbone gets there, what the backbone sees.
+ * What the backbone sees at its network's theta: a crop of [height, width], with one colour [R, G, B] outside of the
+ * image. Where it is less than half as large as the image, each pixel is the mean of several points.
  */
-function warped({ height, width, data }, theta, outside) {
+function cropped(image, theta, outside, [height, width]) {
+  const down = Math.max(1, Math.ceil(image.height / (2 * height)));
+  const across = Math.max(1, Math.ceil(image.width / (2 * width)));
+  const { data: fine } = warped(image, theta, outside, [down * height, across * width]);
+  const data = new Uint8Array(height * width * 3);
+  for (let to = 0; to < data.length; to++) {
+    const channel = to % 3, x = ((to - channel) / 3) % width, y = Math.floor(to / (3 * width));
+    let sum = 0;
+    for (let i = 0; i < down; i++) {
+      for (let j = 0; j < across; j++) sum += fine[((y * down + i) * width * across + x * across + j) * 3 + channel];
+    }
+    data[to] = Math.round(sum / (down * across));
+  }
+  return { height, width, data };
+}
+
+/** Sample at theta, [high, wide] points: bilinear, `align_corners=False`, with one colour [R, G, B] outside. */
+function warped({ height, width, data }, theta, outside, [high, wide] = [height, width]) {
   // A border of that colour makes the edge fade as `padding_mode="zeros"` does.
-  const row = (width + 2) * 3, bordered = filled((height + 2) * row, outside), out = filled(data.length, outside);
+  const row = (width + 2) * 3, bordered = filled((height + 2) * row, outside), out = filled(high * wide * 3, outside);
   for (let y = 0; y < height; y++) bordered.set(data.subarray(y * width * 3, (y + 1) * width * 3), (y + 1) * row + 3);
   let to = 0;
-  for (let i = 0; i < height; i++) {
-    for (let j = 0; j < width; j++, to += 3) {
-      const u = (2 * j + 1) / width - 1, v = (2 * i + 1) / height - 1;
+  for (let i = 0; i < high; i++) {
+    for (let j = 0; j < wide; j++, to += 3) {
+      const u = (2 * j + 1) / wide - 1, v = (2 * i + 1) / high - 1;
       const x = ((theta[0] * u + theta[1] * v + theta[2] + 1) * width + 1) / 2;
       const y = ((theta[3] * u + theta[4] * v + theta[5] + 1) * height + 1) / 2;
       if (!(x >= 0 && x < width + 1 && y >= 0 && y < height + 1)) continue;
@@ -74,7 +91,7 @@ function warped({ height, width, data }, theta, outside) {
       }
     }
   }
-  return { height, width, data: out };
+  return { height: high, width: wide, data: out };
 }
 
 /** Pixels of one colour, so many bytes of them. */

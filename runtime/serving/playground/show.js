@@ -83,8 +83,8 @@ function showLatency(milliseconds) {
     `Latency ${milliseconds.toFixed(1)} ms (network, queue and engine); median of ${latencies.length}: ${median.toFixed(1)} ms`;
 }
 
-/** Draw the quadrilateral over the input, and the crop with its colour outside of the input; neither without a theta. */
-function showTheta(theta, pixels, outside) {
+/** Draw the quadrilateral over the input, and the crop that the backbone gets; neither without a theta. */
+function showTheta(theta, pixels, { outside, crop }) {
   element("overlay").toggleAttribute("hidden", !theta);
   if (!theta) return;
   const points = corners(theta, pixels.height, pixels.width);
@@ -93,7 +93,7 @@ function showTheta(theta, pixels, outside) {
     element("top-edge").setAttribute(`x${index + 1}`, x);
     element("top-edge").setAttribute(`y${index + 1}`, y);
   });
-  paint(element("crop"), warped(pixels, theta, outside));
+  paint(element("crop"), cropped(pixels, theta, outside, crop));
   const written = theta.map((each) => each.toFixed(3).padStart(8));
   element("theta").textContent = `theta${written.slice(0, 3).join("")}\n     ${written.slice(3).join("")}`;
   const places = points.map((point) => point.map(Math.round).join(", ")).join("; ");
