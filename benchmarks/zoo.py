@@ -56,25 +56,14 @@ class ZooRecipe:
     names: tuple[str, ...] = ()
 
 
-_MNIST = "MNIST by Yann LeCun and Corinna Cortes, CC BY-SA 3.0"
-
 RECIPES = {
     "digits": ZooRecipe(
         options="--loc lstn --model cnn --epochs 7 --supervise 1 --loc-lr-scale 1",
         data="digits",
         knows="a light handwritten digit on black, 0 to 9, turned by up to 45°, about half as high as the picture",
         images="10,000 digits of MNIST that come with lstn, each in another pose in every epoch (--data digits)",
-        licence=_MNIST,
+        licence="MNIST by Yann LeCun and Corinna Cortes, CC BY-SA 3.0",
         tested_on="1,000 digits of MNIST's test file, turned by up to 45° each (lstn evaluate zoo:digits)",
-    ),
-    "scenes-digits": ZooRecipe(
-        options="--loc stn --model cnn --image-size 96 --view 48 --crop 32 --epochs 8 --supervise 1 --loc-lr-scale 1",
-        data="scenes-digits",
-        knows="a handwritten digit, 0 to 9, of any colour in a colourful picture, as small as a fifth of its side",
-        images="10,000 scenes drawn from digits of MNIST, other ones in every epoch (--data scenes-digits)",
-        licence=_MNIST,
-        tested_on="1,000 scenes with digits of MNIST's test file, turned by up to 45° each (lstn evaluate "
-        "zoo:scenes-digits)",
     ),
     "signs": ZooRecipe(
         options="--loc stn --model cnn --image-size 64 --epochs 25 --augment affine --equivariance 10 --loc-lr-scale 1",
