@@ -53,6 +53,15 @@ def test_a_file_says_what_it_is_and_names_no_folder(name: str) -> None:
     assert file.training.data == {"signs": "gtsrb"}.get(name, name)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_docs_list_a_model_and_the_notice_says_whose_images_it_knows(name: str) -> None:
+    root = Path(__file__).parents[2]
+    page = (root / "docs" / "how-to" / "first-answer.md").read_text()
+    assert f"| `zoo:{name}` |" in page
+    assert f"(../../lstn/zoo/{name}.md)" in page
+    assert f"{name}.onnx" in (root / "NOTICE").read_text()
+
+
 def test_nothing_else_lies_among_the_models() -> None:
     wanted = {"__init__.py", "named_models.py", "model_card.py"}
     wanted |= {f"{name}{suffix}" for name in NAMES for suffix in (".onnx", ".json", ".md")}
