@@ -16,6 +16,7 @@ from lstn.calibration.noise import LayerNoise
 from lstn.images import Pixels
 from lstn.report.charts import histogram
 from lstn.report.web_page import bullets, figure, section, table_body, whole_page
+from lstn.report.wording import counted
 from lstn.warp import Theta, corners_px, crop, sampling_of
 
 _SIDE = 160
@@ -42,7 +43,8 @@ def _details(name: str, cost: LoweringCost) -> Iterator[str]:
     yield f"<h3>Signal to noise, layer by layer</h3>{_levels(cost)}"
     cases = "".join(_case(name, cost, case) for case in cost.worst)
     moved = "whose logits" if cost.drift is None else "whose window"
-    yield f'<h3>The {len(cost.worst)} images {moved} moved most</h3><div class="pictures">{cases}</div>'
+    worst = counted(len(cost.worst), "image")
+    yield f'<h3>The {worst} {moved} moved most</h3><div class="pictures">{cases}</div>'
 
 
 def _histograms(cost: LoweringCost) -> Iterator[str]:
@@ -73,7 +75,7 @@ def _levels(cost: LoweringCost) -> str:
     rows = "".join(_level(layer, longest) for layer in noisy)
     head = '<tr><th class="word">node</th><th>own dB</th><th>so far dB</th></tr>'
     exact = len(cost.layers) - len(noisy)
-    note = f"{exact} of {len(cost.layers)} nodes compute the very numbers of fp32 and are left out. " if exact else ""
+    note = f"Left out: {exact} of {counted(len(cost.layers), 'node')}, with the very numbers of fp32. " if exact else ""
     note += "A long bar is a clean node: 6 dB less is twice the noise."
     table = f'<table class="levels"><thead>{head}</thead><tbody>{rows}</tbody></table>' if noisy else ""
     return f'<div class="wide long" tabindex="0">{table}</div><p class="note">{escape(note)}</p>'

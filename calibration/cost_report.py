@@ -11,6 +11,7 @@ from lstn.calibration.noise import LayerNoise
 from lstn.contract import Loc
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.report.table import Table, print_table
+from lstn.report.wording import counted
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -46,8 +47,8 @@ def describe(costs: LoweringCosts) -> str:
     contract = cost.contract
     height, width = contract.image_hw
     before = "" if contract.loc is Loc.NONE else f"{contract.loc.value} + "
-    model = f"{before}{contract.backbone}, {len(contract.labels)} classes, {width} x {height} pixels"
-    return f"{model}; {cost.images} of {cost.split_size} validation images; ONNX Runtime on the CPU"
+    model = f"{before}{contract.backbone}, {counted(len(contract.labels), 'class')}, {width} x {height} pixels"
+    return f"{model}; {cost.images} of {counted(cost.split_size, 'validation image')}; ONNX Runtime on the CPU"
 
 
 def warnings(costs: LoweringCosts) -> tuple[str, ...]:
@@ -86,8 +87,8 @@ def blame(name: str, cost: LoweringCost) -> Table:
         worst = sorted(noisy, key=_own)[:_BLAMED]
         rows += [(layer.node, decibel(layer.own_db), decibel(layer.output_db)) for layer in worst]
     note = (
-        f"Signal to noise over {cost.noise_images} images. Own: with fp32 before it, so what rounding its weights and "
-        "inputs adds. So far: with everything before it lowered too."
+        f"Signal to noise over {counted(cost.noise_images, 'image')}. Own: with fp32 before it, so what rounding its "
+        "weights and inputs adds. So far: with everything before it lowered too."
     )
     return Table(f"Layers of {name} that add most noise", ("layer", "own dB", "so far dB"), tuple(rows), note=note)
 

@@ -29,6 +29,7 @@ from lstn.formats.onnx_file import read_model
 from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
 from lstn.machine.memory import batch_of
+from lstn.report.wording import counted
 from lstn.waiting import working
 from lstn.warp import Theta, drift_px
 
@@ -181,11 +182,11 @@ def _means(columns: npt.NDArray[np.bool_]) -> list[float]:
 def _warnings(contract: Contract, label: Ints, split_size: int, noise: tuple[LayerNoise, ...]) -> Iterator[str]:
     if len(label) < IMAGES:
         where = "all that the split has" if len(label) == split_size else f"of {split_size}"
-        yield f"{len(label)} images, {where}: fewer than {IMAGES}, and each is {100 / len(label):.1f} points"
+        yield f"{counted(len(label), 'image')}, {where}: fewer than {IMAGES}, and each is {100 / len(label):.1f} points"
     if len(set(label.tolist())) == 1:
         yield f"all images are of one class, {contract.labels[label[0]]}, so accuracy says little"
     if lost := sum(layer.own_db is None for layer in noise):
-        yield f"{lost} of {len(noise)} nodes are not found in the lowered model, so nothing is known of their noise"
+        yield f"{lost} of {counted(len(noise), 'node')}: not found in the lowered model, so their noise is not known"
 
 
 def _joined(batches: Iterable[_Images]) -> _Images:
@@ -205,7 +206,7 @@ def _common_contract(reference: Path, lowered: Path) -> Contract:
 
 def _decoded(split: Split, indices: Ints, batch: int, doing: str) -> Iterator[tuple[Pixels, Ints]]:
     """Yield pixels (N, H, W, 3) uint8 and labels (N,) int64."""
-    with working(f"{doing} on {len(indices):,} images", len(indices)) as advance:
+    with working(f"{doing} on {counted(len(indices), 'image')}", len(indices)) as advance:
         batch = batch_of(split[0][0].shape[:2], batch)
         for start in range(0, len(indices), batch):
             pixels, labels = zip(*(split[int(index)] for index in indices[start : start + batch]), strict=True)
@@ -216,7 +217,7 @@ def _decoded(split: Split, indices: Ints, batch: int, doing: str) -> Iterator[tu
 def _checked(labels: Ints, contract: Contract) -> Ints:
     if labels.max() >= len(contract.labels):
         raise DataError(
-            f"an image is of class {labels.max()}, and the model knows {len(contract.labels)} classes",
+            f"an image is of class {labels.max()}, and the model knows {counted(len(contract.labels), 'class')}",
             hint="measure on the data set that the model was trained on",
         )
     return labels

@@ -1,6 +1,7 @@
 """Limits on what a lowered model may cost before it is refused."""
 
 from lstn.calibration.lowering_cost import LoweringCost
+from lstn.report.wording import counted
 
 MIN_AGREEMENT = 0.95
 """Share of the images that must get the same answer as in float32."""
@@ -33,7 +34,9 @@ def beyond(cost: LoweringCost, *, max_drop: float | None = None, max_drift_px: f
         told.append(f"top-1 accuracy falls by {drop:.2f} points, more than {_named('--max-drop', max_drop)}{most:g}")
     changed, most = 1 - cost.agreement, max(1 - MIN_AGREEMENT, _FEW / cost.images)
     if changed > most + _ROUNDING:
-        told.append(f"{changed:.1%} of {cost.images} images get another answer than in float32, more than {most:.1%}")
+        told.append(
+            f"another answer than in float32 for {changed:.1%} of {counted(cost.images, 'image')}, more than {most:.1%}"
+        )
     furthest = MAX_DRIFT * max(cost.contract.image_hw) if max_drift_px is None else max_drift_px
     if cost.drift is not None and cost.drift.p99_px > furthest:
         bound = f"{_named('--max-drift-px', max_drift_px)}{furthest:g}"

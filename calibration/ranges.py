@@ -34,6 +34,7 @@ from lstn.images import Pixels
 from lstn.machine.memory import batch_of
 from lstn.precision import RangeMethod
 from lstn.reading.checked_json import Count, Natural, read_bytes, read_text
+from lstn.report.wording import counted
 from lstn.terminal import warn
 from lstn.waiting import worked, working
 
@@ -86,7 +87,7 @@ def draw(split: Split, count: int, seed: int) -> list[int]:
     """
     check_count(split, count)
     if (found := min(count, len(split))) < FEW:
-        warn(f"calibrating on {found} images; {FEW} or more give steadier ranges")
+        warn(f"calibrating on {counted(found, 'image')}; {FEW} or more give steadier ranges")
     return [int(index) for index in np.random.default_rng(seed).permutation(len(split))[:found]]
 
 
@@ -98,7 +99,7 @@ def check_count(split: Split, count: int) -> None:
     """
     if (found := min(count, len(split))) < FEWEST:
         hint = "use a larger data set" if len(split) < FEWEST else f"use --images {FEWEST} or more"
-        raise DataError(f"{found} images to calibrate on, at least {FEWEST} are needed", hint=hint)
+        raise DataError(f"{counted(found, 'image')} to calibrate on, at least {FEWEST} are needed", hint=hint)
 
 
 def ranges_of(onnx_file: Path, split: Split, *, method: RangeMethod, count: int, seed: int, cache: Path) -> Ranges:

@@ -63,12 +63,13 @@ def sampling_of(contract: Contract) -> CropSampling:
 
 
 def taps(side: int, of_crop: int) -> int:
-    """Return how many points along an axis make a pixel of the crop, so that at the identity they are 2 pixels apart.
+    """Return how many points along an axis make a pixel of the crop: as many as keep them 4 pixels apart at most.
 
-    Bilinear sampling reads four pixels, and would miss the rest where points are further apart. An object that fills
-    the crop is seldom as large as the picture, and then they are closer.
+    So far apart they are at the identity, and 2 pixels where an object fills half of the picture, which is as much as
+    bilinear sampling sees. Twice as many points take ONNX Runtime four times the sampler's time, and brought nothing:
+    37.4 and 38.3 % right on digits of 0.18 to 0.5 of a picture's side after the same three epochs.
     """
-    return max(1, math.ceil(side / (2 * of_crop)))
+    return max(1, math.ceil(side / (4 * of_crop)))
 
 
 def crop(pixels: Pixels, theta: Theta, sampling: CropSampling) -> Pixels:

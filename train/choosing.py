@@ -1,7 +1,7 @@
 """Choices of a run: what a user said, what recipe and data set say otherwise, and what a resumed run keeps."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,6 +10,7 @@ from lstn.data.dataset import named, usual
 from lstn.errors import UsageError
 from lstn.nn.backbones import backbone_named
 from lstn.recipe import RECIPES, Recipe, RecipeName
+from lstn.report.wording import counted
 from lstn.train.augment import Augment
 from lstn.train.options import Options, Size, TrainingPrecision, said
 from lstn.train.run_state import LAST, read_options
@@ -144,20 +145,24 @@ def chosen_by_the_set(options: Options) -> str:
     made_for = backbone_named(options.model).image_size
     name = options.data.partition(":")[0]
     return (
-        f"{name}: images of {side} x {side} pixels ({options.model} was made for {made_for}), {options.epochs} epochs; "
-        "--image-size and --epochs change that"
+        f"{name}: images of {side} x {side} pixels ({options.model} was made for {made_for}), "
+        f"{counted(epochs, 'epoch')}; --image-size and --epochs change that"
     )
 
 
-def check_localizer(loc: Loc, changes: RecipeChanges) -> None:
+def check_localizer(locs: Sequence[Loc], changes: RecipeChanges) -> None:
     """Check that what is to fit a localizer has one; every recipe has these, so this is about what was asked for.
 
+    locs: of the runs
+
     Raises:
-        UsageError: it hasn't.
+        UsageError: none of them has one.
     """
+    if any(loc not in (Loc.NONE, *CONTROLS) for loc in locs):
+        return
     for name in changes.transformer.numbers():
-        if loc in (Loc.NONE, *CONTROLS):
-            raise UsageError(f"a run of loc {loc.value} trains no localizer", hint=f"leave out {option_of(name)}")
+        runs = " or ".join(loc.value for loc in locs)
+        raise UsageError(f"a run of loc {runs} trains no localizer", hint=f"leave out {option_of(name)}")
 
 
 def resumed(folder: Path, given: Options, typed: Collection[str]) -> Options:

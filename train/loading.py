@@ -1,7 +1,9 @@
 """A split of images -> batches of tensors."""
 
+import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +20,8 @@ from lstn.images import Pixels
 from lstn.train.augment import Augmentation
 from lstn.train.distributed import ALONE, Shares, World
 from lstn.train.equivariance import Moves
+
+_HOW_IT_ENDED = re.compile(r"killed by signal: [\w ]+|exit code -?\d+")
 
 
 class ImageBatch(NamedTuple):
@@ -112,31 +116,40 @@ class Images(Dataset[ImageBatch]):
 
 
 class Loader(DataLoader[ImageBatch]):
-    """torch's loader; what goes wrong in a worker process ends in one error."""
+    """torch's loader; an image that a worker process can't read ends in its error."""
 
     def __iter__(self) -> Iterator[ImageBatch]:  # type: ignore[override]
         """Yield the batches.
 
         Raises:
             ImageError: a file that can't be read any more.
-            TrainingError: a worker process died.
         """
-        batches = super().__iter__()
-        while True:
-            try:
-                batch = next(batches)
-            except StopIteration:
-                return
-            except RuntimeError as error:
-                if "DataLoader worker" not in str(error):
-                    raise
-                raise TrainingError(
-                    f"a process that loads images died: {str(error).splitlines()[0]}",
-                    hint="it may have run out of memory; go on with fewer --workers",
-                ) from error
+        for batch in super().__iter__():
             if isinstance(batch, LstnError):
                 raise batch
             yield batch
+
+
+@contextmanager
+def loaders_watched(world: World = ALONE) -> Iterator[None]:
+    """Turn the end of a process that loads images into one error, wherever this process is then.
+
+    torch raises from a signal handler, so in the middle of a step as well as where a batch is waited for. Of several
+    processes, whose end ends the loaders of the others, `lstn.train.distributed` says so.
+
+    Raises:
+        TrainingError: a process that loads images ended.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if world.size > 1 or "DataLoader worker" not in str(error):
+            raise
+        how = _HOW_IT_ENDED.search(str(error))
+        raise TrainingError(
+            f"a process that loads images ended{f' ({how[0]})' if how else ''}; probably memory ran out",
+            hint="continue with fewer --workers, or with --workers 0, which loads images without other processes",
+        ) from error
 
 
 def batches(

@@ -10,13 +10,14 @@ from lstn.health.chance import chance_level
 from lstn.health.liveness import judged
 from lstn.health.run_health import Epoch
 from lstn.nn.classifier import Classifier
+from lstn.report.wording import counted
 from lstn.terminal import note
 from lstn.train.augment import Augmentation
 from lstn.train.distributed import ALONE, World
 from lstn.train.equivariance import Moves
 from lstn.train.fitting import diverged, train_epoch
 from lstn.train.keeping import keep
-from lstn.train.loading import Images, batches
+from lstn.train.loading import Images, batches, loaders_watched
 from lstn.train.options import Options
 from lstn.train.preparing import Prepared, Workplace, prepared
 from lstn.train.tested import TrainingResult, evaluate, finish
@@ -50,10 +51,10 @@ def fit(
         UsageError, DataError: options that name nothing, a data set that can't be used, or another process
             trains there.
         DeviceError: it is to be compiled, and there is no C++ compiler.
-        TrainingError: the loss is no number any more.
+        TrainingError: the loss is no number any more, or a process that loads images ended.
     """
     at = Workplace(folder, device, workers, world)
-    with prepared(options, at, resume=resume, compiled=compiled, given=given) as going:
+    with prepared(options, at, resume=resume, compiled=compiled, given=given) as going, loaders_watched(world):
         train_epochs(going, watcher if world.rank == 0 else SILENT)
         return finish(going)
 
@@ -78,7 +79,7 @@ def train_epochs(going: Prepared, watcher: Watcher) -> None:
         watcher.epoch(row, run.best)
     if len(run.history) < options.epochs:
         epochs, patience = len(run.history), options.recipe.patience
-        note(f"stopped after epoch {epochs}: {patience} epochs without a better validation accuracy")
+        note(f"stopped after epoch {epochs}: {counted(patience, 'epoch')} without a better validation accuracy")
 
 
 def _epoch(going: Prepared, train: Images, val: Images, threads: Threads, step: OnStep) -> Epoch:

@@ -7,6 +7,7 @@ from lstn.export.onnx.to_onnx import write_onnx
 from lstn.export.onnx.verify_onnx import sample_images
 from lstn.health.chance import at_chance, chance_cure, chance_warning
 from lstn.nn.checkpoint import Checkpoint
+from lstn.report.wording import counted
 from lstn.terminal import file_size, note, warn
 from lstn.waiting import working
 
@@ -24,4 +25,4 @@ def export_onnx(
         agreement = write_onnx(
             checkpoint.model, onnx_file, contract, images, fused=fused, training=training if training.data else None
         )
-    tell(f"{onnx_file}  {file_size(onnx_file)}  {agreement.images} images against PyTorch: {agreement}")
+    tell(f"{onnx_file}  {file_size(onnx_file)}  {counted(agreement.images, 'image')} against PyTorch: {agreement}")

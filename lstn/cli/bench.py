@@ -21,6 +21,7 @@ from lstn.formats.plan_file import read_header
 from lstn.machine.cores import within_cores
 from lstn.machine.gpu import Device
 from lstn.machine.scenario import Scenario
+from lstn.report.wording import counted
 from lstn.terminal import note, printable
 from lstn.zoo.named_models import shown_path
 
@@ -221,7 +222,7 @@ def _where(results: Sequence["BenchResult"], environment: "Environment", device:
     libraries = [f"{name} {version}" for name, version in environment.libraries.items() if name in used]
     load = "" if environment.load is None else f", load {environment.load} at the start"
     onnx = f"; ONNX models on {device.value}" if "onnxruntime" in used and device is not Device.AUTO else ""
-    return f"{environment.cpu}, {environment.cores} cores{load}; {gpus}{onnx}; {', '.join(libraries)}"
+    return f"{environment.cpu}, {counted(environment.cores, 'core')}{load}; {gpus}{onnx}; {', '.join(libraries)}"
 
 
 def _libraries(engine: Path) -> tuple[str, ...]:

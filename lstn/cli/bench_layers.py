@@ -9,6 +9,7 @@ from lstn.cli.screen import show_sentence
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.machine.gpu import Device
+from lstn.report.wording import counted
 from lstn.terminal import note, printable
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _show(breakdown: "Breakdown", alone_ms: float, console: "Console") -> None:
         f"\n{name} at batch {breakdown.batch}, under {breakdown.via}'s profiler", markup=False, soft_wrap=True
     )
     about = (
-        f"the faster {len(breakdown.calls)} of {breakdown.ran} calls: {breakdown.call_ms:.3f} ms each "
+        f"the faster {len(breakdown.calls)} of {counted(breakdown.ran, 'call')}: {breakdown.call_ms:.3f} ms each "
         f"({alone_ms:.3f} without the profiler), of which its layers explain {breakdown.explained:.1%}"
     )
     show_sentence(console, about, style="dim")

@@ -14,6 +14,7 @@ from lstn.health.run_files import run_folder
 from lstn.health.run_health import describe, diagnose
 from lstn.machine.capabilities import Ability, abilities, conflicts
 from lstn.machine.version import __version__
+from lstn.report.wording import counted
 from lstn.terminal import printable, warn
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def _show_machine(console: "Console", environment: "Environment") -> None:
         console,
         {
             "lstn": f"{__version__}, Python {environment.python}, {environment.system}",
-            "CPU": f"{environment.cpu}, {environment.cores} cores",
+            "CPU": f"{environment.cpu}, {counted(environment.cores, 'core')}",
             "GPU": "; ".join([*(gpus or ["none"]), driver]),
         },
     )

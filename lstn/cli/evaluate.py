@@ -17,6 +17,7 @@ from lstn.formats.outputs import EVALUATION, PAGE, check_outputs, files_of, want
 from lstn.health.run_files import checkpoint_of
 from lstn.machine.gpu import Device
 from lstn.machine.memory import batch_of
+from lstn.report.wording import counted
 from lstn.terminal import note, note_once
 from lstn.waiting import say_loading, working
 from lstn.zoo.named_models import shown_path
@@ -129,7 +130,7 @@ def _measured(
             note_once(data_set.found)
         chosen = split or split_to_test(training, data_set, named)
         images = data_set.split(chosen)
-        with working(f"classifying {len(images):,} images of {named}", len(images)) as advance:
+        with working(f"classifying {counted(len(images), 'image')} of {named}", len(images)) as advance:
             plain, *others = score(model.classify, images, contract.labels, disturbances, batch=batch, advance=advance)
         follow = None if model.locate is None else measure_follow(model.locate, images, contract, batch=batch)
         pose = None if model.locate is None else measure_pose(model.locate, images, batch=batch)

@@ -15,6 +15,7 @@ from lstn.errors import LstnError, UsageError
 from lstn.files import replacing
 from lstn.formats.outputs import OutputFile, check_folder, check_outputs, files_of
 from lstn.machine.cores import decoders, within_cores
+from lstn.report.wording import counted
 from lstn.terminal import messages, note
 from lstn.waiting import working
 
@@ -55,9 +56,11 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
             failed = _write_all(rows, write, asked.warps, sampling_of(opened.contract))
     took = time.perf_counter() - started
     goal = f" -> {asked.output}" if asked.output else ""
-    note(f"{len(images)} images in {took:.1f} s, {len(images) / took:.0f} images/s{goal}")
+    note(f"{counted(len(images), 'image')} in {took:.1f} s, {len(images) / took:.0f} images/s{goal}")
     if failed:
-        raise LstnError(f"{failed} of {len(images)} images have no answer", hint="the error in their rows says why")
+        raise LstnError(
+            f"no answer for {failed} of {counted(len(images), 'image')}", hint="the error in their rows says why"
+        )
 
 
 def _listed(paths: list[str]) -> list[Path | str]:
@@ -120,7 +123,7 @@ def _sink(
         hidden = on_screen and bar is not console
         with (
             writers[wanted]() as write,
-            working(f"classifying {len(images):,} images", len(images), console=bar, hidden=hidden) as advance,
+            working(f"classifying {counted(len(images), 'image')}", len(images), console=bar, hidden=hidden) as advance,
         ):
 
             def write_and_advance(rows: Sequence["ResultRow"]) -> None:

@@ -7,6 +7,7 @@ from lstn.cli.infer_format import Format
 from lstn.cli.infer_request import InferRequest
 from lstn.cli.old_spellings import renamed
 from lstn.errors import LstnError, UsageError
+from lstn.report.wording import counted
 from lstn.terminal import note
 
 
@@ -44,7 +45,7 @@ def infer_on_ray(address: str, words: list[str], asked: InferRequest) -> None:
         took = time.perf_counter() - started
     count = len(parts.done) - before
     skipped = f", {before} done before" if before else ""
-    note(f"{count} images in {took:.1f} s, {count / took:.0f} images/s{skipped} -> {out}")
+    note(f"{counted(count, 'image')} in {took:.1f} s, {count / took:.0f} images/s{skipped} -> {out}")
     if parts.failed:
         hint = "the error in their rows says why"
-        raise LstnError(f"{parts.failed} of {len(parts.done)} images have no answer", hint=hint)
+        raise LstnError(f"no answer for {parts.failed} of {counted(len(parts.done), 'image')}", hint=hint)

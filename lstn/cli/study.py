@@ -110,7 +110,7 @@ def study(
         precision=precision,
     )
     asked, where, count = (
-        study_request(replace(options, supervise=supervise), recipe, chosen, seeds),
+        study_request(replace(options, supervise=supervise), recipe, chosen, seeds, changes),
         choose_device(device),
         decoders(workers),
     )

@@ -152,7 +152,7 @@ def train(
     changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, transformer=how)
     with _joined(device) as (world, where):
         with world.together():
-            check_localizer(loc, changes)
+            check_localizer([loc], changes)
             options = choose_options(
                 recipe,
                 changes,

@@ -14,6 +14,7 @@ from lstn.health.chance import FEWEST_EPOCHS, FEWEST_STEPS, at_chance, chance_cu
 from lstn.health.follow import brief
 from lstn.health.pose_error import brief_pose
 from lstn.machine.cores import usable_cores
+from lstn.report.wording import counted
 from lstn.terminal import note, warn
 from lstn.waiting import duration, telling
 
@@ -97,11 +98,12 @@ class _Shown:
             note(f"resuming after epoch {outlook.finished}")
         elif self._opening:
             note(self._opening)
-        place = f"the CPU, {usable_cores()} cores" if outlook.device == "cpu" else outlook.device
+        place = f"the CPU, {counted(usable_cores(), 'core')}" if outlook.device == "cpu" else outlook.device
         note(
             f"{self._options.loc.value} + {self._options.model}, {outlook.parameters:,} parameters, on {place}: "
-            f"{outlook.images:,} training images in {outlook.steps:,} steps of {self._options.recipe.batch_size}, "
-            f"{'1 epoch' if epochs == 1 else f'at most {epochs} epochs'}"
+            f"{counted(outlook.images, 'training image')} in {counted(outlook.steps, 'step')} of "
+            f"{self._options.recipe.batch_size}, "
+            f"{'at most ' * (epochs > 1)}{counted(epochs, 'epoch')}"
         )
 
     def describe(self) -> str:
@@ -124,7 +126,7 @@ class _Shown:
         elif time.monotonic() - self._pace.began > _SOON_S / 2:
             self._say_pace()
         place = f"{epoch}/{self._options.epochs}"
-        self._where = f"epoch {place}: {seen:,} of {self._outlook.images:,} images, loss {loss:.3f}"
+        self._where = f"epoch {place}: {seen:,} of {counted(self._outlook.images, 'image')}, loss {loss:.3f}"
         if seen == self._outlook.images:
             self._where = f"epoch {place}: the validation images"
         self._progress.update(
@@ -221,7 +223,7 @@ def report(result: "TrainingResult", options: "Options") -> None:
     _name_the_worst(result)
     accuracy = "test accuracy" if not result.test_is_val else "there are no test images, so validation accuracy"
     typer.echo(
-        f"{result.checkpoint}: {accuracy} {result.test_accuracy:.1%} on {result.test_images} images, "
+        f"{result.checkpoint}: {accuracy} {result.test_accuracy:.1%} on {counted(result.test_images, 'image')}, "
         f"weights of epoch {result.best['epoch']}; next to it {', '.join(left)}, metrics.jsonl"
     )
     if at_chance(result.best["val_accuracy"], result.best.get("chance")):

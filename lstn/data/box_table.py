@@ -34,7 +34,7 @@ _WANTED = "the first row names the columns path, x1, y1, x2, y2 and, if known, d
 
 @dataclass(frozen=True, slots=True)
 class BoxRow:
-    """A row of a table. values: by what their columns are; place: the table and the row, for errors."""
+    """A row of a table. values: by what their columns are; place: the table and the line, for errors."""
 
     values: dict[str, str]
     place: str
@@ -75,10 +75,10 @@ def read_table(path: Path) -> BoxTable:
         rows = []
         for values in reader:
             if any(value.strip() for value in values):
-                rows.append(_row(names, values, f"{path}, row {reader.line_num}"))
+                rows.append(_row(names, values, f"{path}, line {reader.line_num}"))
     except csv.Error as error:
         raise DataError(
-            f"{path}, row {reader.line_num}: not a row of a .csv file ({error})",
+            f"{path}, line {reader.line_num}: not a row of a .csv file ({error})",
             hint="repair the row, or save the table again",
         ) from error
     return BoxTable(tuple(rows))

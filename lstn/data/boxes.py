@@ -14,6 +14,7 @@ from lstn.data.box_table import BoxTable, read_table
 from lstn.data.poses import Pose, pose_from_box
 from lstn.errors import DataError
 from lstn.images import shown_hw
+from lstn.terminal import warn_once
 
 BOXES = "boxes.csv"
 _GTSRB = "GT-*.csv"
@@ -34,13 +35,13 @@ class Box:
     corners: left, top, right and bottom, before it is turned
     degrees: how far it is turned counter-clockwise around its middle
     of_wh:   width and height of the picture, where the table says them
-    row:     the table and the row, for errors
+    place:   the table and the line, for errors
     """
 
     corners: tuple[float, float, float, float]
     degrees: float
     of_wh: tuple[float, float] | None
-    row: str
+    place: str
 
     def pose(self, image_hw: tuple[int, int]) -> Pose:
         """Return the pose in a picture of this size.
@@ -52,14 +53,14 @@ class Box:
         x1, y1, x2, y2 = self.corners
         if self.of_wh is not None and self.of_wh != (width, height):
             raise DataError(
-                f"{self.row}: the box is for a picture of {self.of_wh[0]:g} x {self.of_wh[1]:g} pixels, and the file "
+                f"{self.place}: the box is for a picture of {self.of_wh[0]:g} x {self.of_wh[1]:g} pixels, and the file "
                 f"has {width} x {height}",
                 hint="boxes are in pixels of the picture as it is shown; turn and scale them along with it",
             )
         if not _inside(self, width, height):
             turned = f", turned by {self.degrees:g} degrees," if self.degrees else ""
             raise DataError(
-                f"{self.row}: the box ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}){turned} is not inside the picture, which "
+                f"{self.place}: the box ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}){turned} is not inside the picture, which "
                 f"has {width} x {height} pixels",
                 hint="boxes are in pixels of the picture as it is shown, from its top left corner",
             )
@@ -88,6 +89,18 @@ def tables_of(root: Path, files: Sequence[Path]) -> list[Path]:
     return [table for folder in sorted({file.parent for file in files}) for table in sorted(folder.glob(_GTSRB))]
 
 
+def warn_of_stray(root: Path, files: Sequence[Path]) -> None:
+    """Say which tables lie below the folder, beside or above its image files, where they are not read."""
+    beside = {file.parent.relative_to(root) for file in files}
+    folders = {folder for each in beside for folder in (each, *each.parents)} - {Path()}
+    for folder in sorted(folders):
+        if (root / folder / BOXES).is_file():
+            warn_once(
+                f"{root / folder / BOXES} is not read; boxes are read from {root / BOXES}, with paths from there, such "
+                f"as {folder / 'image.jpg'}"
+            )
+
+
 def read_boxes(tables: Sequence[Path], root: Path, files: Sequence[Path]) -> Boxes:
     """Read the tables, and return the box of each image file that has one.
 
@@ -99,17 +112,20 @@ def read_boxes(tables: Sequence[Path], root: Path, files: Sequence[Path]) -> Box
     for path in tables:
         below = path.parent.relative_to(root).as_posix()
         table = read_table(path)
+        if not table.rows:
+            warn_once(f"{path}: no rows below the first one, which names the columns, so no boxes")
         for box, name in _boxes(table):
             key = _key(posixpath.join(below, name.replace("\\", "/")))
             if key.startswith(("/", "../")):
                 raise DataError(
-                    f"{box.row}: {name:.200} is not a path below {root}", hint="write paths from the table's folder on"
+                    f"{box.place}: {name:.200} is not a path below {root}",
+                    hint="write paths from the table's folder on",
                 )
             if (file := known.get(key)) is None:
-                _refuse_lost(path.parent / name, box.row)
+                _refuse_lost(path.parent / name, box.place)
             elif file in boxes:
                 raise DataError(
-                    f"{box.row}: a second box for {name}; the first is in {boxes[file].row}",
+                    f"{box.place}: a second box for {name}; the first is in {boxes[file].place}",
                     hint="an image has one object; keep one of them",
                 )
             else:

@@ -22,6 +22,7 @@ from lstn.errors import DataError, ImageError, LstnError
 from lstn.files import hashed
 from lstn.images import MAX_BYTES, Pixels, decode
 from lstn.machine.caches import cache_folder, read_cache, write_cache
+from lstn.report.wording import agreeing, counted
 from lstn.waiting import worked
 
 MAX_BROKEN = 0.05
@@ -169,7 +170,7 @@ def _kept_at(paths: Sequence[Path]) -> Path | None:
 def few_broken(checked: Sequence[Checked], what: str, folder: Path | None = None) -> str:
     """Return which files are broken and left out, in words, or nothing if none is.
 
-    what, folder: how the files are called, and where they lie, if that isn't said otherwise
+    what, folder: what one of the files is called, and where they lie, if that isn't said otherwise
 
     Raises:
         DataError: they are too many to go on without them.
@@ -178,7 +179,8 @@ def few_broken(checked: Sequence[Checked], what: str, folder: Path | None = None
     if not broken:
         return ""
     told = "; ".join(broken[:5]) + (f"; and {len(broken) - 5} more" if len(broken) > 5 else "")
-    found = f"{folder}: " * (folder is not None) + f"{len(broken)} of {len(checked)} {what} are broken"
+    share = f"{len(broken)} of {counted(len(checked), what)} {agreeing(len(broken), 'are')} broken"
+    found = f"{folder}: " * (folder is not None) + share
     if len(broken) > MAX_BROKEN * len(checked):
         raise DataError(f"{found}, more than {MAX_BROKEN:.0%}: {told}", hint="repair or remove them")
     return f"{found} and left out: {told}"

@@ -23,6 +23,7 @@ from lstn.data.scenes.open_scenes import (
 from lstn.data.splits import DataSet, Split
 from lstn.errors import DataError, UsageError
 from lstn.machine.caches import cache_folder
+from lstn.report.wording import counted
 
 __all__ = [
     "DataSet",
@@ -177,7 +178,9 @@ def check_labels(contract: Contract, data: DataSet, spec: str) -> None:
         DataError: it is one.
     """
     if data.labels != contract.labels:
-        ours, theirs = (f"{len(labels)} classes, {labels[0]!r:.40} first" for labels in (contract.labels, data.labels))
+        ours, theirs = (
+            f"{counted(len(labels), 'class')}, {labels[0]!r:.40} first" for labels in (contract.labels, data.labels)
+        )
         raise DataError(
             f"--data {spec} has {theirs}; the model has {ours}", hint="name the data set that the model was trained on"
         )
@@ -204,8 +207,9 @@ def _folder(spec: str) -> Path:
 def _objects_and_backgrounds(spec: str) -> tuple[Path, Path]:
     folders = spec[len(_SCENES) :].split(",")
     if len(folders) != 2 or not all(folders):
+        found = counted(len([each for each in folders if each]), "folder")
         raise UsageError(
-            f"{spec}: {len([each for each in folders if each])} folder(s); expected two, with one comma between them",
+            f"{spec}: {found}; expected two, with one comma between them",
             hint=f"{_SCENES}OBJECTS,BACKGROUNDS; for a folder with a comma in its path, make a link without one",
         )
     objects, backgrounds = (Path(folder).expanduser() for folder in folders)

@@ -9,6 +9,7 @@ from typing import TypeAlias
 from lstn.data.layout import Classes, Layout
 from lstn.data.splits import SPLIT_NAMES, AnySplit, SplitName
 from lstn.errors import DataError
+from lstn.report.wording import counted
 
 Files: TypeAlias = list[tuple[Path, int]]
 """Images and the numbers of their classes."""
@@ -68,7 +69,7 @@ def _divided_whole(made: Division, whole: Classes, number: dict[str, int], seed:
     small = next((label for label, files in whole.items() if len(files) < 3), None)
     if small is not None and not lenient:
         raise DataError(
-            f"{made.root / small}: {len(whole[small])} image(s), too few for train, val and test",
+            f"{made.root / small}: {counted(len(whole[small]), 'image')}, too few for train, val and test",
             hint="a class needs at least 3",
         )
     splits: dict[AnySplit, Files] = {"train": [], "val": [], "test": [], "all": _numbered(whole, number)}
@@ -119,10 +120,10 @@ def _refuse_strangers(where: Path, classes: Classes, number: dict[str, int], *, 
     if stranger is None:
         return
     if not lenient:
-        raise DataError(f"{where}: class {stranger!r} is not in train/, which has {len(number)} classes")
+        raise DataError(f"{where}: class {stranger!r} is not in train/, which has {counted(len(number), 'class')}")
     first = next(iter(number))
     raise DataError(
-        f"{where}: class {stranger!r:.60} is not one of the model's {len(number)} classes ({first!r:.40}, …)",
+        f"{where}: class {stranger!r:.60} is not one of the model's {counted(len(number), 'class')} ({first!r:.40}, …)",
         hint="name a folder that holds no other classes than the model's",
     )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lstn.data.boxes import Boxes, read_boxes, read_poses, tables_of
+from lstn.data.boxes import Boxes, read_boxes, read_poses, tables_of, warn_of_stray
 from lstn.data.checking import check_images, few_broken
 from lstn.data.division import Division, Files, divide, listed, split_files
 from lstn.data.layout import Layout, read_layout
@@ -15,6 +15,7 @@ from lstn.data.poses import Pose
 from lstn.data.splits import SPLIT_NAMES, AnySplit, DataSet, SplitName
 from lstn.errors import DataError, UsageError
 from lstn.images import Pixels, decode
+from lstn.report.wording import counted
 from lstn.terminal import warn, warn_once
 
 _KINDS: dict[AnySplit, str] = {"train": "training", "val": "validation", "test": "test", "all": ""}
@@ -27,6 +28,7 @@ class FolderSplit:
     fingerprint: a hash of what is in the files, in their order, and of their labels; boxes are not part of it
     pixels:      (N, H, W, 3), where checking the files has decoded all of them and they fit into memory
     poses:       of the objects in them, where the folder has a table of boxes
+    digests:     what is in each file
     """
 
     files: tuple[tuple[Path, int], ...]
@@ -34,6 +36,7 @@ class FolderSplit:
     fingerprint: str
     pixels: Pixels | None = None
     poses: tuple[Pose | None, ...] = ()
+    digests: tuple[bytes, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -111,12 +114,13 @@ def _boxes(layout: Layout) -> tuple[Boxes, str]:
     """Read the tables of boxes that a folder has; return the boxes, and how many images have one, in words."""
     classes = (*layout.splits.values(), layout.whole)
     files = [file for each in classes for listed_files in each.values() for file in listed_files]
+    warn_of_stray(layout.root, files)
     tables = tables_of(layout.root, files if layout.skipped.unread[".csv"] else [])
     if not tables:
         return {}, ""
     boxes = read_boxes(tables, layout.root, files)
     layout.skipped.was_read([table for table in tables if table.parent != layout.root])
-    return boxes, f"boxes for {len(boxes)} of {len(files)} images"
+    return boxes, f"boxes for {len(boxes)} of {counted(len(files), 'image')}"
 
 
 def _found(layout: Layout, divided: Division, *, lenient: bool) -> str:
@@ -124,13 +128,14 @@ def _found(layout: Layout, divided: Division, *, lenient: bool) -> str:
     names: tuple[AnySplit, ...] = ("all",) if lenient and layout.whole else SPLIT_NAMES
     splits = [(_KINDS[split], divided.splits[split]) for split in names if divided.splits.get(split)]
     kind, first = splits[0]
-    counts = listed([f"{len(files)} {kind}".strip() for kind, files in splits])
+    *others, (last, tail) = splits
+    counts = listed([*(f"{len(files)} {what}" for what, files in others), counted(len(tail), f"{last} image".strip())])
     images = Counter(label for _, label in first)
-    line = f"{layout.root}: {len(images)} classes; {counts} images"
+    line = f"{layout.root}: {counted(len(images), 'class')}; {counts}"
     if len(images) > 1:
         smallest = min(images, key=lambda label: (images[label], label))
-        has = f"{images[smallest]} {kind}".strip()
-        line += f"; the smallest class, {divided.labels[smallest]!r:.60}, has {has} images"
+        has = counted(images[smallest], f"{kind} image".strip())
+        line += f"; the smallest class, {divided.labels[smallest]!r:.60}, has {has}"
     return "; ".join(filter(None, (line, layout.skipped.describe_rest())))
 
 
@@ -139,7 +144,7 @@ def _readable(
 ) -> FolderSplit:
     """Decode every image once, so that a broken one is known before the first epoch and not in the middle of it."""
     checked, pixels = check_images([path for path, _ in files], image_hw, f"{_KINDS[split]} images".strip())
-    broken = few_broken(checked, f"{split} images")
+    broken = few_broken(checked, f"{split} image")
     good = [index for index, each in enumerate(checked) if not each.broken]
     if split == "train" and (empty := {label for _, label in files} - {files[index][1] for index in good}):
         raise DataError(
@@ -149,7 +154,7 @@ def _readable(
     if broken:
         warn(broken)
         pixels = None if pixels is None else np.ascontiguousarray(pixels[good])
-    digest = hashlib.sha256(b"".join(b"%d %b" % (files[index][1], checked[index].digest) for index in good))
-    whole = tuple(files[index] for index in good)
+    whole, digests = tuple(files[index] for index in good), tuple(checked[index].digest for index in good)
+    both = b"".join(b"%d %b" % (label, digest) for (_, label), digest in zip(whole, digests, strict=True))
     poses = read_poses([path for path, _ in whole], boxes) if boxes else ()
-    return FolderSplit(whole, image_hw, digest.hexdigest(), pixels, poses)
+    return FolderSplit(whole, image_hw, hashlib.sha256(both).hexdigest(), pixels, poses, digests)

@@ -11,6 +11,7 @@ from lstn.contract import MAX_LABELS, MAX_NAME
 from lstn.data.listing import Skipped, images_below, scan
 from lstn.data.splits import SplitName
 from lstn.errors import DataError
+from lstn.report.wording import counted
 
 Classes: TypeAlias = dict[str, list[Path]]
 """Class name, in Unicode's form NFC, -> its image files; both sorted."""
@@ -121,7 +122,7 @@ def _classes(root: Path, layout: Layout) -> Classes:
     if not folders:
         raise DataError(f"{root}: no class folders", hint="put the images of each class into a folder of its own")
     if len(folders) > MAX_LABELS:
-        raise DataError(f"{root}: {len(folders)} class folders; a model has {MAX_LABELS} classes at most")
+        raise DataError(f"{root}: {counted(len(folders), 'class folder')}; a model has {MAX_LABELS} classes at most")
     classes, folder_of = Classes(), dict[str, Path]()
     for folder in folders:
         label = class_name(folder)
@@ -146,7 +147,8 @@ def _classes(root: Path, layout: Layout) -> Classes:
         label, inner = next(iter(merged.items()))
         more = f", and so in {len(merged) - 1} more" if len(merged) > 1 else ""
         layout.warnings.append(
-            f"{folder_of[label]}: images in {len(inner)} folders below it ({inner[0]}, …) count as one class{more}"
+            f"{folder_of[label]}: images in {counted(len(inner), 'folder')} below it ({inner[0]}, …) count as one class"
+            f"{more}"
         )
     return dict(sorted(classes.items()))
 
@@ -201,7 +203,7 @@ def _refuse_parent(root: Path, folder_of: dict[str, Path], below: dict[str, tupl
 
 def _warn_of_loose(root: Path, loose: int, layout: Layout) -> None:
     if loose:
-        layout.warnings.append(f"{root}: {loose} image(s) lie in no class folder, and are not used")
+        layout.warnings.append(f"{root}: {counted(loose, 'image', 'are')} not used, in no class folder")
 
 
 def _holds_folders(folder: Path) -> bool:

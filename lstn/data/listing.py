@@ -9,6 +9,7 @@ from pathlib import Path, PurePosixPath
 
 from lstn.errors import DataError
 from lstn.images import readable_suffixes
+from lstn.report.wording import counted
 
 SYSTEM_NAMES = frozenset(
     {
@@ -87,9 +88,8 @@ class Skipped:
         """Return one line about the files that are not read, with what to do; nothing if there are none."""
         if not self.unread:
             return ""
-        count = self.unread.total()
-        files = "1 file is" if count == 1 else f"{count} files are"
         kinds = _listed([f"{number} {suffix}" for suffix, number in self.unread.most_common()])
+        files = counted(self.unread.total(), "file", "are")
         return f"{files} not read ({kinds}); convert images of other formats to JPEG or PNG"
 
     def describe_rest(self) -> str:
@@ -97,11 +97,11 @@ class Skipped:
         words = []
         if self.hidden:
             names = _listed([name for name, _ in self.hidden.most_common()])
-            words.append(f"{self.hidden.total()} hidden or system names ({names})")
+            words.append(f"{counted(self.hidden.total(), 'hidden or system name')} ({names})")
         if self.repeated:
-            words.append(f"{self.repeated} linked folders that are listed already")
+            words.append(f"{counted(self.repeated, 'linked folder', 'are')} listed already")
         if self.irregular:
-            words.append(f"{self.irregular} pipes or devices")
+            words.append(f"{counted(self.irregular, 'special file')} (pipe or device)")
         return f"skipped: {', '.join(words)}" if words else ""
 
     def describe(self) -> str:

@@ -113,5 +113,8 @@ class DataSet:
         if name != "all":
             return {"train": lambda: self.train, "val": lambda: self.val, "test": lambda: self.test}[name]()
         if self._open_all is None:
-            raise UsageError("only folders of images can be opened as one split", hint="choose train, val or test")
+            raise UsageError(
+                "--split all is for folders of images alone, which this data set is not",
+                hint="use --split train, val or test",
+            )
         return self._open_all()

@@ -24,6 +24,7 @@ from lstn.machine.cores import decoders
 from lstn.report.charts import Point, lines
 from lstn.report.table import Table
 from lstn.report.web_page import figure, section, table_section, whole_page
+from lstn.report.wording import counted
 
 Classify: TypeAlias = Callable[[Pixels], npt.NDArray[np.float32]]
 """(N, H, W, 3) uint8 -> logits (N, K) float32."""
@@ -131,8 +132,8 @@ def follow_table(follow: Follow) -> Table:
         for name, each in judged_kinds(follow)
     ]
     note = (
-        f"{follow['images']} images, each turned, scaled and shifted by known amounts. 1: the crop moves with the "
-        "object; 0: it ignores the move. The rest is what the crop moves otherwise, root mean square."
+        f"{counted(follow['images'], 'image')}, each turned, scaled and shifted by known amounts. 1: the crop moves "
+        "with the object; 0: it ignores the move. The rest is what the crop moves otherwise, root mean square."
     )
     return Table("Follow of known moves", ("move", "follow", "95 % interval", "the rest"), tuple(rows), 1, note)
 
@@ -147,8 +148,8 @@ def pose_table(pose: PoseError) -> Table:
     if pose["rotation_deg"] is not None:
         rows.insert(0, ("residual rotation, median", f"{pose['rotation_deg']:.1f}°"))
     note = (
-        f"{pose['images']} images whose true pose is known. Rotation is without the slant that a class has in all of "
-        "its crops. Overlap is the intersection over the union."
+        f"{counted(pose['images'], 'image')} whose true pose is known. Rotation is without the slant that a class has "
+        "in all of its crops. Overlap is the intersection over the union."
     )
     return Table("Crops against true poses", ("", "error"), tuple(rows), 1, note)
 

@@ -17,6 +17,7 @@ from lstn.formats.openvino_file import bin_path, check_weights, read_xml
 from lstn.formats.plan_file import MAGIC, Sidecar, Tensor, read_header, read_sidecar
 from lstn.formats.training_record import TRAINING_KEY, Training
 from lstn.reading.checked_json import Natural, checked, parsed
+from lstn.report.wording import counted
 from lstn.terminal import file_size
 
 _MAX_HEADER = 64 << 20
@@ -173,7 +174,11 @@ def _gpus(sidecar: Sidecar) -> str:
 def _checkpoint(path: Path) -> Inspection:
     """safetensors: u64 little-endian length of a JSON header, the header, then the tensors."""
     tensors, metadata, missing = _safetensors_header(path)
-    cut = ArtifactError(f"{path}: cut off, {missing} bytes are missing", hint="copy it again") if missing else None
+    cut = (
+        ArtifactError(f"{path}: cut off, {counted(missing, 'byte', 'are')} missing", hint="copy it again")
+        if missing
+        else None
+    )
     if _STATE_KEY in metadata:
         facts = {"tensors": str(len(tensors)), "size": file_size(path), "model": "checkpoint.safetensors next to it"}
         return Inspection("state of a training run", None, facts, problem=cut)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from lstn.errors import ArtifactError, DeviceError
 from lstn.imports import require
+from lstn.report.wording import counted
 
 Arrays: TypeAlias = list[npt.NDArray[np.float32]]
 
@@ -93,7 +94,9 @@ class OnnxSession:
             found: Arrays = self._session.run(None if outputs is None else list(outputs), dict(inputs))
         except Exception as error:
             count = len(next(iter(inputs.values())))
-            raise DeviceError(f"{self._name}: ONNX Runtime failed on {count} images: {_told(error)}") from error
+            raise DeviceError(
+                f"{self._name}: ONNX Runtime failed on {counted(count, 'image')}: {_told(error)}"
+            ) from error
         return found
 
     def end_profiling(self) -> Path:

@@ -14,6 +14,7 @@ from lstn.health.follow import in_detail
 from lstn.health.liveness import Health, State
 from lstn.health.pose_error import brief_pose
 from lstn.reading.checked_json import Count, Magnitude, Share, checked, parsed, read_bytes
+from lstn.report.wording import counted
 
 METRICS = "metrics.jsonl"
 _MODELS = (".onnx", ".plan", ".xml", ".safetensors")
@@ -111,7 +112,7 @@ def describe(found: Diagnosis, run: Path) -> list[str]:
     """Return the diagnosis in a few lines."""
     ended = "not ended" if found.test_accuracy is None else f"test {found.test_accuracy:.1%}"
     best = f"best validation {found.best_accuracy:.1%} in epoch {found.best_epoch}"
-    lines = [f"{run}: {found.epochs} epoch{'s' * (found.epochs > 1)}, {best}; {ended}"]
+    lines = [f"{run}: {counted(found.epochs, 'epoch')}, {best}; {ended}"]
     if found.at_chance:
         lines += [f"accuracy: {chance_warning(found.best_accuracy)}", f"  likely cure: {chance_cure()}"]
     seen = found.transformer
@@ -128,14 +129,14 @@ def describe(found: Diagnosis, run: Path) -> list[str]:
     if seen["follow"] is not None:
         lines.append(f"follow of known moves, 0 to 1: {in_detail(seen['follow'])}")
     if seen["pose"] is not None:
-        lines.append(f"crops against {seen['pose']['images']} true poses: {brief_pose(seen['pose'])}")
+        lines.append(f"crops against {counted(seen['pose']['images'], 'true pose')}: {brief_pose(seen['pose'])}")
     return [
         *lines,
         f"gradient: {reaches}",
         f"crop: {seen['displacement_px']:.2f} px from the image's corners on average, {seen['spread_px']:.2f} px "
         f"spread over images, {seen['outside_share']:.1%} of it outside of the frame",
-        f"accuracy on {seen['images']} validation images: {seen['accuracy']:.1%}; with the identity for theta "
-        f"{seen['accuracy_identity']:.1%}, with the theta of another image {seen['accuracy_swapped']:.1%}",
+        f"accuracy on {counted(seen['images'], 'validation image')}: {seen['accuracy']:.1%}; with the identity "
+        f"for theta {seen['accuracy_identity']:.1%}, with the theta of another image {seen['accuracy_swapped']:.1%}",
     ]
 
 

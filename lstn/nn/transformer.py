@@ -65,8 +65,8 @@ class Transformer(nn.Module):
     frame_hw:   size of what is warped
     iterations: how often the localizer looks. It is one localizer, which each time sees what was chosen so far, sampled
                 from the images themselves: nothing is blurred twice (Lin and Lucey 2017, IC-STN)
-    crop_hw:    size of the result; None: that of what is warped. Where it is less than half, each of its pixels is the
-                mean of several points, for bilinear sampling reads four pixels and would miss the rest
+    crop_hw:    size of the result; None: that of what is warped. Where it is less than a quarter, each of its pixels is
+                the mean of several points, for bilinear sampling reads four pixels and would miss the rest
     """
 
     def __init__(

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.interval import Interval
+from lstn.report.wording import counted
 
 WIDTH, HEIGHT = 360, 264
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 14, 40
@@ -145,7 +146,9 @@ def histogram(values: npt.NDArray[np.float64], mark: float, *, style: str, x_tit
     body.append(f'<path class="whole" d="M{x:.1f} {frame.y(0):.1f}V{_TOP + 8}"/>')
     anchor, shift = ("end", -6) if on_left else ("start", 6)
     body.append(_text(x + shift, _TOP + 18, f"{mark_name} {mark:.3g}", anchor=anchor, style="label"))
-    described = f"{len(values)} images, from {values.min():.3g} to {values.max():.3g}; {mark_name} {mark:.3g}"
+    described = (
+        f"{counted(len(values), 'image')}, from {values.min():.3g} to {values.max():.3g}; {mark_name} {mark:.3g}"
+    )
     return _svg(body, f"{x_title}. {described}")
 
 

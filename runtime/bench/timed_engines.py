@@ -84,7 +84,9 @@ def bench(paths: Sequence[Path], setup: BenchSetup, *, tell: Callable[[str], Non
             opened = open_engine(path, device=device, threads=setup.threads, spin=setup.spin)
             engines.append(stack.enter_context(opened))
             if max(setup.batches) > engines[-1].max_batch:
-                raise UsageError(f"--batch {max(setup.batches)}: {path} takes {engines[-1].max_batch} images at most")
+                raise UsageError(
+                    f"--batch {max(setup.batches)}: {path} takes batches of {engines[-1].max_batch} at most"
+                )
         return [
             result
             for batch in setup.batches

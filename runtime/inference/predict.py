@@ -45,7 +45,7 @@ def batch_size(wanted: int | None, contract: Contract, max_batch: int, engine: P
         UsageError: it takes fewer than `wanted`.
     """
     if wanted is not None and wanted > max_batch:
-        raise UsageError(f"--batch {wanted}: {engine} takes {max_batch} images at most")
+        raise UsageError(f"--batch {wanted}: {engine} takes batches of {max_batch} at most")
     return wanted or batch_of(contract.image_hw, min(max_batch, _USUAL_BATCH))
 
 
@@ -134,10 +134,12 @@ def _answer(engine: Engine, piece: Sequence[tuple[Path | str, Pixels | ImageErro
 
 
 def _classify(engine: Engine, images: list[Pixels], top: int) -> Iterator[tuple[tuple[Guess, ...], Theta | None]]:
-    """Yield guesses and theta of each image; no guesses where the logits are not finite."""
+    """Yield guesses and theta of each image; no guesses where logits or theta are not finite."""
     prediction = engine.infer(np.stack(images))
-    finite = [bool(np.isfinite(logits).all()) for logits in prediction.logits]
     guesses = leading(softmax(prediction.logits), engine.contract.labels, top=top)
     for index, guess in enumerate(guesses):
         theta = None if prediction.theta is None else prediction.theta[index]
-        yield (guess if finite[index] else ()), theta
+        finite = all(
+            np.isfinite(each[index]).all() for each in (prediction.logits, prediction.theta) if each is not None
+        )
+        yield (guess if finite else ()), theta

@@ -86,7 +86,7 @@ def _local(word: str, skipped: Skipped) -> Iterator[str]:
             yield from _some(word, "no image in this folder", map(str, images_below(path, skipped)), skipped)
         elif path.suffix.lower() == _LIST and path.is_file():
             with path.open("rb") as lines:
-                yield from _some(word, "no name in this list", _named(lines, str(path.parent)))
+                yield from _some(word, "no name in this list", _named(word, lines, str(path.parent)))
         elif path.exists():
             yield str(path)
         elif glob.has_magic(word):
@@ -119,9 +119,9 @@ def _looped(folder: str) -> bool:
     return len(set(passed)) < len(passed)
 
 
-def _named(lines: IO[bytes], folder: str) -> Iterator[str]:
-    """Names in a list's lines; relative ones start at `folder`, a path or a URL."""
-    for line in _decoded(lines):
+def _named(listed: str, lines: IO[bytes], folder: str) -> Iterator[str]:
+    """Names in the lines of a list; relative ones start at `folder`, a path or a URL."""
+    for line in _decoded(listed, lines):
         if not (name := line.strip("\r\n")):
             continue
         if is_url(name):
@@ -130,16 +130,24 @@ def _named(lines: IO[bytes], folder: str) -> Iterator[str]:
             yield f"{folder}/{name}" if is_url(folder) else os.path.normpath(os.path.join(folder, name))  # noqa: PTH118
 
 
-def _decoded(lines: IO[bytes]) -> Iterator[str]:
+def _decoded(listed: str, lines: IO[bytes]) -> Iterator[str]:
     """Lines of a text file: UTF-8, with a byte order mark or without, or UTF-16 with one, as Windows writes them.
 
     Bytes that are not UTF-8 stay what they are, for they can name files.
+
+    Raises:
+        DataError: a zero byte, which no name has, in the first line.
     """
     first = lines.readline()
     if first.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         data = first + lines.read(_MAX_LIST)
         yield from data.decode("utf-16", errors="replace").splitlines()
         return
+    if b"\0" in first:
+        raise DataError(
+            f"{listed}: not a list in UTF-8 (zero bytes in its first line; UTF-16 without a byte order mark has these)",
+            hint="save it as UTF-8",
+        )
     yield os.fsdecode(first.removeprefix(codecs.BOM_UTF8))
     yield from map(os.fsdecode, lines)
 
@@ -157,7 +165,7 @@ def _remote(url: str, skipped: Skipped) -> Iterator[str]:
             raise UsageError(f"{url}: no such object or folder")
         elif suffix == _LIST:
             with files.open(path, "rb") as lines:
-                yield from _some(url, "no name in this list", _named(lines, url.rpartition("/")[0]))
+                yield from _some(url, "no name in this list", _named(url, lines, url.rpartition("/")[0]))
         else:
             yield files.unstrip_protocol(path)
 

@@ -26,6 +26,7 @@ from lstn.images import Reading
 from lstn.imports import require
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
+from lstn.report.wording import counted
 from lstn.runtime.inference.sources import absolute
 from lstn.runtime.ray.ray_worker import EngineActor, Opened, RayModel, list_pieces, try_engine
 from lstn.runtime.ray.result_parts import Parts
@@ -234,7 +235,7 @@ def _share_of(ray: ModuleType, engine: Path, device: Device, threads: int | None
     share = _Share(threads or 1, 0)
     if not _count(ray, share):
         most = max((int(node.get("CPU", 0)) for node in nodes), default=0)
-        raise UsageError(f"--threads {share.cpus}: the cluster's nodes have {most} cores at most")
+        raise UsageError(f"--threads {share.cpus}: the cluster's nodes have {counted(most, 'core')} at most")
     return share
 
 

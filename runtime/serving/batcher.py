@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from lstn.images import Pixels
+from lstn.report.wording import counted
 from lstn.runtime.engines.base import Prediction
 from lstn.runtime.serving.refusal import Reason, Refusal
 
@@ -94,7 +95,9 @@ class Batcher:
                 unavailable after `close`.
         """
         if not 1 <= count <= self.max_queue:
-            raise Refusal(Reason.INVALID, f"{count} images in one request; from 1 to {self.max_queue} are taken")
+            raise Refusal(
+                Reason.INVALID, f"{counted(count, 'image')} in one request; from 1 to {self.max_queue} are taken"
+            )
         with self._changed:
             if self._closed:
                 raise Refusal(Reason.UNAVAILABLE, "the server is stopping")

@@ -40,7 +40,7 @@ def batch_size(engine: Engine, wanted: int | None, path: Path) -> int:
         UsageError: the engine takes fewer than are wanted.
     """
     if wanted is not None and wanted > engine.max_batch:
-        raise UsageError(f"--max-batch {wanted}: {path} takes {engine.max_batch} images at most")
+        raise UsageError(f"--max-batch {wanted}: {path} takes batches of {engine.max_batch} at most")
     return wanted or batch_of(engine.contract.image_hw, min(engine.max_batch, _DEFAULT_BATCH))
 
 

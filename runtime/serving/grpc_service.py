@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 from lstn.imports import require
+from lstn.report.wording import counted
 from lstn.runtime.serving.access import Certificate
 from lstn.runtime.serving.descriptions import config_of, index_of, metadata_of, statistics_of
 from lstn.runtime.serving.limits import MAX_BODY_BYTES
@@ -165,7 +166,7 @@ def _request_of(sent: Any, remaining_s: float | None) -> Request:
     """The deadline is the sooner of the call's own and the parameter `timeout`."""
     raw = list(sent.raw_input_contents)
     if raw and len(raw) != len(sent.inputs):
-        raise Refusal(Reason.INVALID, f"{len(sent.inputs)} inputs with {len(raw)} raw contents")
+        raise Refusal(Reason.INVALID, f"{counted(len(sent.inputs), 'input')} with {len(raw)} raw contents")
     inputs = []
     for index, tensor in enumerate(sent.inputs):
         if raw and tensor.HasField("contents"):

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from lstn.reading.checked_json import parsed as parsed_json
+from lstn.report.wording import counted
 from lstn.runtime.serving.limits import MAX_JSON_BYTES
 from lstn.runtime.serving.parameters import (
     ALL_BINARY,
@@ -105,7 +106,9 @@ def _inputs(tensors: list[Any], behind: memoryview) -> tuple[Input, ...]:
         name = as_text(fields.get("name"), "an input's name")
         inputs.append(Input(name, as_text(fields.get("datatype"), "a datatype"), shape, data))
     if offset != len(behind):
-        raise Refusal(Reason.INVALID, f"the request has {len(behind) - offset} bytes that belong to no input")
+        raise Refusal(
+            Reason.INVALID, f"the request has {counted(len(behind) - offset, 'byte')} more than its inputs take"
+        )
     return tuple(inputs)
 
 

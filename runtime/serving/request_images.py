@@ -10,6 +10,7 @@ from PIL import Image
 
 from lstn.errors import ImageError
 from lstn.images import Pixels, decode
+from lstn.report.wording import counted
 from lstn.runtime.serving.limits import MAX_DECODED_PIXELS
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.request import ELEMENT_LENGTH, Input
@@ -31,7 +32,7 @@ def pixels_from(given: Input) -> Pixels:
             raise Refusal(Reason.INVALID, f"input pixels must hold {count} whole numbers from 0 to 255")
         return values.astype(np.uint8).reshape(given.shape)
     if len(given.data) != count:
-        raise Refusal(Reason.INVALID, f"input pixels has {len(given.data)} bytes, its shape says {count}")
+        raise Refusal(Reason.INVALID, f"input pixels has {counted(len(given.data), 'byte')}, its shape says {count}")
     return np.frombuffer(given.data, np.uint8).reshape(given.shape)
 
 
@@ -53,7 +54,9 @@ def files_from(given: Input) -> list[bytes]:
                 raise Refusal(Reason.INVALID, "input image ends within an element")
             files.append(bytes(data[start:offset]))
     if len(files) != given.shape[0]:
-        raise Refusal(Reason.INVALID, f"input image doesn't hold the {given.shape[0]} files that its shape says")
+        raise Refusal(
+            Reason.INVALID, f"input image doesn't hold what its shape says, {counted(given.shape[0], 'file')}"
+        )
     return files
 
 

@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -118,40 +119,40 @@ def test_gtsrbs_own_tables_are_read_beside_the_images(root: Path, capsys: pytest
 
 def test_a_box_for_another_size_of_the_picture_is_refused(root: Path) -> None:
     (root / "a" / "GT-00000.csv").write_text(f"{GTSRB}\n1.jpg;80;60;20;12;60;48;0\n")
-    with pytest.raises(DataError, match=r"GT-00000\.csv, row 2: .*of 80 x 60 pixels, and the file has 40 x 30"):
+    with pytest.raises(DataError, match=r"GT-00000\.csv, line 2: .*of 80 x 60 pixels, and the file has 40 x 30"):
         whole(root)
 
 
 BAD: dict[str, tuple[str, str]] = {
-    "left of the picture": ("a/1.jpg,-2,6,30,24,", r"row 2: the box \(-2, 6\) to \(30, 24\) is not inside"),
-    "below the picture": ("a/1.jpg,10,6,30,31.5,", "row 2: .*not inside the picture, which has 40 x 30 pixels"),
-    "a middle outside": ("a/1.jpg,30,6,60,10,20", "row 2: .*turned by 20 degrees, is not inside"),
-    "no area": ("a/1.jpg,10,6,10,24,", r"row 2: the box \(10, 6\) to \(10, 24\) has no area"),
-    "exchanged corners": ("a/1.jpg,30,24,10,6,", "row 2: .*has no area"),
-    "no number": ("a/1.jpg,10,six,30,24,", "row 2: y1 is 'six', not a number"),
-    "a decimal comma": ('a/1.jpg,"10,5",6,30,24,', "row 2: x1 is '10,5', not a number"),
-    "infinite": ("a/1.jpg,10,6,inf,24,", "row 2: x2 is 'inf', not a number"),
-    "nan": ("a/1.jpg,10,6,nan,24,", "row 2: x2 is 'nan', not a number"),
-    "an angle that is none": ("a/1.jpg,10,6,30,24,up", "row 2: degrees is 'up', not a number"),
-    "an empty number": ("a/1.jpg,10,,30,24,", "row 2: y1 is '', not a number"),
-    "no such file": ("a/9.jpg,10,6,30,24,", "row 2: there is no file .*9.jpg"),
-    "a file elsewhere": ("/a/1.jpg,10,6,30,24,", "row 2: /a/1.jpg is not a path below"),
-    "a file above": ("../a/1.jpg,10,6,30,24,", "row 2: ../a/1.jpg is not a path below"),
-    "hardly an area": ("a/1.jpg,10,6,10.00001,24,", "row 2: .*is smaller than a pixel"),
-    "numbers that float32 has not": ("a/1.jpg,0,0,1e-50,1e-50,", "row 2: .*is smaller than a pixel"),
-    "wholly in the slack": ("a/1.jpg,-1,-1,0,0.5,", "row 2: .*not inside the picture"),
-    "many turns": ("a/1.jpg,10,6,30,24,1e300", r"row 2: degrees 1e\+300 is more than a full turn"),
-    "a zero byte": ("a/\0.jpg,10,6,30,24,", "row 2: there is no file|not a row of a .csv"),
-    "a very long name": ("a" * 5000 + ",10,6,30,24,", "row 2: there is no file"),
+    "left of the picture": ("a/1.jpg,-2,6,30,24,", r"line 2: the box \(-2, 6\) to \(30, 24\) is not inside"),
+    "below the picture": ("a/1.jpg,10,6,30,31.5,", "line 2: .*not inside the picture, which has 40 x 30 pixels"),
+    "a middle outside": ("a/1.jpg,30,6,60,10,20", "line 2: .*turned by 20 degrees, is not inside"),
+    "no area": ("a/1.jpg,10,6,10,24,", r"line 2: the box \(10, 6\) to \(10, 24\) has no area"),
+    "exchanged corners": ("a/1.jpg,30,24,10,6,", "line 2: .*has no area"),
+    "no number": ("a/1.jpg,10,six,30,24,", "line 2: y1 is 'six', not a number"),
+    "a decimal comma": ('a/1.jpg,"10,5",6,30,24,', "line 2: x1 is '10,5', not a number"),
+    "infinite": ("a/1.jpg,10,6,inf,24,", "line 2: x2 is 'inf', not a number"),
+    "nan": ("a/1.jpg,10,6,nan,24,", "line 2: x2 is 'nan', not a number"),
+    "an angle that is none": ("a/1.jpg,10,6,30,24,up", "line 2: degrees is 'up', not a number"),
+    "an empty number": ("a/1.jpg,10,,30,24,", "line 2: y1 is '', not a number"),
+    "no such file": ("a/9.jpg,10,6,30,24,", "line 2: there is no file .*9.jpg"),
+    "a file elsewhere": ("/a/1.jpg,10,6,30,24,", "line 2: /a/1.jpg is not a path below"),
+    "a file above": ("../a/1.jpg,10,6,30,24,", "line 2: ../a/1.jpg is not a path below"),
+    "hardly an area": ("a/1.jpg,10,6,10.00001,24,", "line 2: .*is smaller than a pixel"),
+    "numbers that float32 has not": ("a/1.jpg,0,0,1e-50,1e-50,", "line 2: .*is smaller than a pixel"),
+    "wholly in the slack": ("a/1.jpg,-1,-1,0,0.5,", "line 2: .*not inside the picture"),
+    "many turns": ("a/1.jpg,10,6,30,24,1e300", r"line 2: degrees 1e\+300 is more than a full turn"),
+    "a zero byte": ("a/\0.jpg,10,6,30,24,", "line 2: there is no file|not a row of a .csv"),
+    "a very long name": ("a" * 5000 + ",10,6,30,24,", "line 2: there is no file"),
     "a second box": (
         "a/1.jpg,10,6,30,24,\na/1.jpg,1,1,9,9,",
-        "row 3: a second box for a/1.jpg; the first is .*row 2",
+        "line 3: a second box for a/1.jpg; the first is .*line 2",
     ),
-    "a second box by another way": ("a/1.jpg,10,6,30,24,\nb/../a/./1.jpg,1,1,9,9,", "row 3: a second box for b/../a"),
-    "too few values": ("a/1.jpg,10,6,30", "row 2: 4 values; expected 6"),
-    "too many values": ("a/1.jpg,10,6,30,24,0,0", "row 2: 7 values; expected 6"),
-    "an open quote": ('"a/1.jpg,10,6,30,24,', "row 2: not a row of a .csv file"),
-    "an endless value": ("a" * 200_000 + ",10,6,30,24,", "row 2: not a row of a .csv file"),
+    "a second box by another way": ("a/1.jpg,10,6,30,24,\nb/../a/./1.jpg,1,1,9,9,", "line 3: a second box for b/../a"),
+    "too few values": ("a/1.jpg,10,6,30", "line 2: 4 values; expected 6"),
+    "too many values": ("a/1.jpg,10,6,30,24,0,0", "line 2: 7 values; expected 6"),
+    "an open quote": ('"a/1.jpg,10,6,30,24,', "line 2: not a row of a .csv file"),
+    "an endless value": ("a" * 200_000 + ",10,6,30,24,", "line 2: not a row of a .csv file"),
 }
 
 
@@ -238,3 +239,22 @@ def test_a_tiff_on_its_side_is_measured_as_it_is_shown(root: Path) -> None:
     found = corners(whole(root), root, "a/t.tif")
     assert found is not None
     assert np.allclose(found, np.eye(2, 3))
+
+
+def test_a_table_below_the_folder_is_not_passed_over_in_silence(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "val"):
+        for label in ("a", "b"):
+            image(root / split / label / "1.jpg", 90)
+    for label in ("a", "b"):
+        shutil.rmtree(root / label)
+    (root / "train" / "boxes.csv").write_text(f"{HEAD}\na/1.jpg,0,0,9,9,\n")
+    assert "boxes" not in opened(root).found
+    said = capsys.readouterr().err
+    assert f"warning: {root}/train/boxes.csv is not read; boxes are read from {root}/boxes.csv" in said
+    assert "such as train/image.jpg" in said
+
+
+def test_a_table_without_rows_is_remarked(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write(root)
+    assert opened(root).found.endswith("boxes for 0 of 10 images")
+    assert f"warning: {root}/boxes.csv: no rows below the first one" in capsys.readouterr().err

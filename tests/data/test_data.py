@@ -83,7 +83,7 @@ def test_a_few_broken_images_are_left_out_and_named(tmp_path: Path, capsys: pyte
     data = open_data(f"folder:{tmp_path}", image_hw=(4, 4))
     assert len(data.train) == 29
     said = capsys.readouterr().err
-    assert "1 of 30 train images are broken" in said
+    assert "1 of 30 train images is broken" in said
     assert "005.png" in said
 
 
@@ -111,7 +111,7 @@ def test_a_class_whose_training_images_are_all_broken_is_refused(tmp_path: Path,
 def test_many_broken_images_are_an_error(tmp_path: Path) -> None:
     fill(tmp_path, {"train/a": 10, "val/a": 1})
     (tmp_path / "train/a/005.png").write_bytes(b"broken")
-    with pytest.raises(DataError, match=r"1 of 10 train images are broken, more than 5%.*005\.png"):
+    with pytest.raises(DataError, match=r"1 of 10 train images is broken, more than 5%.*005\.png"):
         _ = open_data(f"folder:{tmp_path}", image_hw=(4, 4)).train
 
 
@@ -197,13 +197,13 @@ def test_a_trained_models_data_has_no_other_classes(tmp_path: Path) -> None:
     fill(tmp_path, {"train/ant": 1, "train/bee": 1, "val/ant": 1, "val/bee": 1})
     with pytest.raises(DataError, match=r"train: class 'bee' is not one of the model's 2 classes \('ant', …\)"):
         open_data_of(Contract(Loc.LSTN, "cnn", (32, 32), ("ant", "wasp")), f"folder:{tmp_path}", seed=0)
-    with pytest.raises(DataError, match="--data digits has 10 classes, '0' first; the model has 1 classes"):
+    with pytest.raises(DataError, match="--data digits has 10 classes, '0' first; the model has 1 class"):
         open_data_of(Contract(Loc.LSTN, "cnn", (32, 32), ("ant",)), "digits", seed=0)
 
 
 def test_a_class_of_one_image_cannot_be_split(tmp_path: Path) -> None:
     fill(tmp_path, {"a": 10, "b": 1})
-    with pytest.raises(DataError, match=r"b: 1 image\(s\), too few for train, val and test"):
+    with pytest.raises(DataError, match=r"b: 1 image, too few for train, val and test"):
         open_data(f"folder:{tmp_path}", image_hw=(4, 4))
 
 
@@ -224,7 +224,7 @@ def unprivileged() -> Iterator[Path]:
 def test_unreadable_images_and_folders_are_told(unprivileged: Path) -> None:
     fill(unprivileged, {"train/a": 4, "val/a": 4})
     (unprivileged / "train/a/002.png").chmod(0)
-    with pytest.raises(DataError, match=r"1 of 4 train images are broken.*002\.png: Permission denied"):
+    with pytest.raises(DataError, match=r"1 of 4 train images is broken.*002\.png: Permission denied"):
         _ = open_data(f"folder:{unprivileged}", image_hw=(4, 4)).train
     (unprivileged / "val/a").chmod(0)
     with pytest.raises(DataError, match=r"val/a: Permission denied"):

@@ -100,7 +100,7 @@ def test_what_is_odd_is_told_and_used(tmp_path: Path, capsys: pytest.CaptureFixt
     assert len(data.train) == 15
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert [line.removeprefix(f"warning: {tmp_path}") for line in said] == [
-        ": 4 image(s) lie in no class folder, and are not used",
+        ": 4 images are not used, in no class folder",
         "/cat: images in 2 folders below it (old, …) count as one class",
         ": 1 file is not read (1 .heic); convert images of other formats to JPEG or PNG",
         ": a single class: there is nothing to distinguish it from",
@@ -120,7 +120,7 @@ def test_what_was_found_is_one_line(tmp_path: Path) -> None:
     (tmp_path / "train/a/.DS_Store").touch()
     assert open_data(f"folder:{tmp_path}", image_hw=(4, 4)).found == (
         f"{tmp_path}: 2 classes; 19 training, 6 validation and 2 test images; the smallest class, 'b', has 7 training "
-        "images; skipped: 1 hidden or system names (.DS_Store)"
+        "images; skipped: 1 hidden or system name (.DS_Store)"
     )
 
 

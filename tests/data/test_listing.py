@@ -58,7 +58,7 @@ def test_links_are_followed_and_a_folder_reached_twice_is_listed_once(tmp_path: 
     found = [path.relative_to(tmp_path).as_posix() for path in images_below(tmp_path / "in", skipped)]
     assert found == ["in/3.png", "in/b/1.png", "in/b/deep/2.png", "in/file.png"]
     assert skipped.repeated == 3
-    assert skipped.describe() == "skipped: 3 linked folders that are listed already"
+    assert skipped.describe() == "skipped: 3 linked folders are listed already"
 
 
 def test_links_that_double_at_every_level_end_at_once(tmp_path: Path) -> None:
@@ -91,7 +91,7 @@ def test_what_is_neither_image_nor_the_users_is_counted(tmp_path: Path) -> None:
     said = skipped.describe()
     assert said.startswith("5 files are not read (2 .heic, 2 without a suffix, 1 .txt); convert ")
     assert "9 hidden or system names (" in said
-    assert said.endswith(" and 5 more), 1 pipes or devices")
+    assert said.endswith(" and 5 more), 1 special file (pipe or device)")
 
 
 def test_the_folder_that_was_named_may_be_hidden(tmp_path: Path) -> None:

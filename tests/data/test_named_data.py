@@ -117,6 +117,19 @@ def test_signs_have_names_that_differ() -> None:
     assert len(set(SIGN_NAMES)) == 43
 
 
+def test_a_set_that_was_unpacked_without_boxes_is_remarked(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_gtsrb(tmp_path)
+    accept(monkeypatch, "gtsrb", tmp_path)
+    open_data(f"gtsrb:{tmp_path}", image_hw=(6, 6))
+    assert "warning" not in capsys.readouterr().err
+    folder = tmp_path / "images/gtsrb"
+    (folder / "boxes.csv").unlink()
+    open_data(f"gtsrb:{tmp_path}", image_hw=(6, 6))
+    assert f"warning: {folder} has no boxes.csv" in capsys.readouterr().err
+
+
 def test_a_set_is_unpacked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_cifar10(tmp_path)
     accept(monkeypatch, "cifar10", tmp_path)

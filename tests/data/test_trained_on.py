@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from small_scenes import photos as backgrounds
 
 from lstn.data.dataset import DataSet, open_data
 from lstn.data.trained_on import data_and_seed, split_to_test
@@ -43,7 +44,7 @@ def test_of_its_own_folder_the_test_images_alone_whatever_it_is_called(
     photos.rename(photos.with_name("moved"))
     moved = photos.with_name("moved")
     assert split_to_test(record, opened(moved), f"folder:{moved}") == "test"
-    assert f"only the 2 test images of folder:{moved} are tested" in capsys.readouterr().err
+    assert f"2 images are tested, the test images of folder:{moved}" in capsys.readouterr().err
 
 
 def test_of_a_folder_whose_images_stood_in_scenes_the_test_images_alone(
@@ -52,7 +53,7 @@ def test_of_a_folder_whose_images_stood_in_scenes_the_test_images_alone(
     """Scenes divide their objects as a folder is divided, by the same seed."""
     record = replace(record_of(photos), data=f"scenes:{photos},{tmp_path / 'roads'}", images="of the scenes")
     assert split_to_test(record, opened(photos), f"folder:{photos}") == "test"
-    assert f"only the 2 test images of folder:{photos} are tested" in capsys.readouterr().err
+    assert f"2 images are tested, the test images of folder:{photos}" in capsys.readouterr().err
 
 
 def test_of_another_folder_all_images(photos: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -62,7 +63,7 @@ def test_of_another_folder_all_images(photos: Path, capsys: pytest.CaptureFixtur
     Image.new("RGB", HW, (1, 2, 3)).save(new / "left" / "0.png")
     assert split_to_test(record, opened(new), f"folder:{new}") == "all"
     told = capsys.readouterr().err
-    assert f"all 20 images of folder:{new} are tested; the model was trained on folder:{photos}" in told
+    assert f"20 images are tested, all of folder:{new}; the model was trained on folder:{photos}" in told
 
 
 @pytest.mark.parametrize("change", ["an image more", "another seed"])
@@ -84,6 +85,20 @@ def test_a_record_without_a_fingerprint_is_known_by_its_name(photos: Path, capsy
     record = replace(record_of(photos), images="")
     assert split_to_test(record, opened(photos), f"folder:{photos}") == "test"
     assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("seed", "warned"), [(SEED, False), (SEED + 1, True)])
+def test_scenes_of_its_own_objects_divided_otherwise_are_told(
+    photos: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], seed: int, warned: bool
+) -> None:
+    spec = f"scenes:{photos},{backgrounds(tmp_path / 'roads', 3, seed=9)}"
+    one, other = (open_data(spec, image_hw=HW, seed=each, labels=("left", "right")) for each in (SEED, seed))
+    record = Training(spec, SEED, 1, 0.5, images=one.train.fingerprint)
+    assert split_to_test(record, other, spec) == "test"
+    assert ("2 test images may have been trained on" in capsys.readouterr().err) == warned
+    assert split_to_test(record, other, "scenes:another,one") == "test"
+    assert split_to_test(None, other, spec) == "test"
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("record", [None, Training("", 0, 0, 0.0)])

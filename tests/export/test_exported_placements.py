@@ -40,7 +40,7 @@ class Placed:
         ("stem", Loc.STN, {"at": At.STEM}),
         ("all", Loc.SHARED, {"iterations": 2, "at": At.STEM}),
         ("glance", Loc.GLANCE, {"view": 24}),
-        ("crop", Loc.STN, {"crop": 20}),
+        ("crop", Loc.STN, {"crop": 11}),
         ("looks-and-crop", Loc.GLANCE, {"view": 16, "crop": 32, "iterations": 2}),
     ],
     ids=lambda param: param[0],
@@ -91,7 +91,7 @@ def test_every_look_has_its_sampler_and_every_node_its_part(placed: Placed) -> N
     for sampler in samplers:
         assert part_of(makers[sampler.input[1]].name) is ModelPart.GRID
     means = {part_of(node.name) for node in graph.node if node.op_type == "AveragePool"}
-    of_crop, of_view = placed.contract.crop_hw == (20, 20), placed.contract.view_hw is not None
+    of_crop, of_view = placed.contract.crop_hw == (11, 11), placed.contract.view_hw is not None
     assert means - {ModelPart.BACKBONE} == ({ModelPart.SAMPLER} if of_crop else set()) | (
         {ModelPart.LOCALIZER} if of_view else set()
     )

@@ -50,7 +50,7 @@ def test_an_engine_that_says_what_it_was_trained_on_is_not_tested_on_it(
     kept = tmp_path / "kept.json"
     ran = run_lstn("evaluate", tiny.path, "--data", f"folder:{moved}", "--json", kept)
     assert ran.code == 0
-    assert f"only the 4 test images of folder:{moved} are tested" in ran.err
+    assert f"4 images are tested, the test images of folder:{moved}" in ran.err
     found = json.loads(kept.read_text())
     assert (found["split"], found["images"]) == ("test", 4)
     assert found["top1"] == top1_by_hand(tiny, open_data(f"folder:{moved}", image_hw=(SIDE, SIDE), seed=5).test)
@@ -76,7 +76,7 @@ def test_new_images_are_tested_all_and_need_not_be_of_every_class(
     ran = run_lstn("evaluate", tiny.path, "--data", f"folder:{folder / 'train'}", "--json", kept)
     assert ran.code == 0
     count = IMAGES // 4 * (4 - len(gone))
-    assert f"all {count} images are taken as test images" in ran.err
+    assert f"{count} images are tested, all of " in ran.err
     assert f"{4 - len(gone)} classes; {count} images; the smallest class, " in ran.err
     found = json.loads(kept.read_text())
     assert (found["images"], found["split"]) == (count, "all")

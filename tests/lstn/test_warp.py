@@ -40,7 +40,7 @@ def test_with_the_colour_of_the_mean_it_is_what_the_backbone_gets(
     center, width = torch.tensor(mean).reshape(shape).double(), torch.tensor(std).reshape(shape).double()
     images = (torch.from_numpy(pixels).permute(2, 0, 1)[None] / 255 - center) / width
     contract = Contract(Loc.STN, "cnn", hw, ("a",), mean, std)
-    for crop_hw in (None, (max(1, hw[0] // 3), max(1, hw[1] // 2))):
+    for crop_hw in (None, (max(1, hw[0] // 9), max(1, hw[1] // 5))):
         seen = Transformer(torch.nn.Identity(), hw, crop_hw=crop_hw).warp(
             images, torch.from_numpy(theta)[None].double()
         )

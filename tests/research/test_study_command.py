@@ -206,6 +206,10 @@ def test_a_study_that_was_stopped_goes_on_to_the_same_end(data: str, tmp_path: P
         (("--locs", "none", "--supervise", 1), "a run of loc none trains no localizer"),
         (("--supervise", "nan"), "--supervise: expected 0 or more"),
         (("--image-size", 16), "images of 16 x 16 pixels are too small for localizer"),
+        (
+            ("--locs", "none", "--equivariance", 5),
+            "a run of loc none or identity or dead trains no localizer",
+        ),
     ],
 )
 def test_wrong_use_is_one_line(arguments: tuple[object, ...], says: str, run_lstn: RunLstn, tmp_path: Path) -> None:

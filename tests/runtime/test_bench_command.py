@@ -107,7 +107,7 @@ def test_batches_that_are_none_are_refused(run_lstn: RunLstn, tiny: Tiny, batch:
 def test_a_batch_that_an_engine_cant_take_is_refused_before_anything_is_timed(run_lstn: RunLstn, tiny: Tiny) -> None:
     ran = run_lstn("bench", tiny.path, "--batch", "1,2000")
     assert ran.code == 2
-    assert ran.err == f"error: --batch 2000: {tiny.path} takes 1024 images at most\n"
+    assert ran.err == f"error: --batch 2000: {tiny.path} takes batches of 1024 at most\n"
 
 
 def test_a_plan_beside_an_onnx_file_says_what_it_lacks(

@@ -55,7 +55,7 @@ def test_an_interrupted_run_leaves_no_output(
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--batch", 2000], "takes 1024 images at most"),
+        (["--batch", 2000], "takes batches of 1024 at most"),
         (["--output", "."], "--output .: a folder"),
         (["--device", "cuda"], "this machine shows no NVIDIA GPU"),
         (["--engine", "nothing.onnx"], "nothing.onnx: no such file"),

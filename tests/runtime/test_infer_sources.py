@@ -36,7 +36,7 @@ def test_a_broken_image_is_a_row_and_exit_code_1(run_lstn: RunLstn, tiny: Tiny, 
     assert len(rows) == 21
     assert [row for row in rows if "error" in row] == [{"path": str(folder / "a" / "05b.png"), "error": "not an image"}]
     assert ran.err.count("error:") == 1
-    assert "error: 1 of 21 images have no answer" in ran.err
+    assert "error: no answer for 1 of 21 images" in ran.err
 
 
 def paths_of(ran: Ran) -> list[str]:
@@ -68,7 +68,7 @@ def test_what_a_folder_holds_besides_images_is_said(run_lstn: RunLstn, tiny: Tin
     ran = run_lstn("infer", folder, "--engine", tiny.path)
     assert ran.err.splitlines()[0] == (
         "1 file is not read (1 .heic); convert images of other formats to JPEG or PNG; "
-        "skipped: 1 hidden or system names (__MACOSX), 1 linked folders that are listed already"
+        "skipped: 1 hidden or system name (__MACOSX), 1 linked folder is listed already"
     )
     assert len(paths_of(ran)) == 21
     assert ran.code == 1

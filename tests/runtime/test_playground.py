@@ -25,7 +25,7 @@ from lstn.warp import corners_px, crop, sampling_of
 
 LABELS = ("ant", "bee", "<img src=x onerror=alert(1)>", "dog", "Ölfaß", "fox", "gnu")
 HW = (24, 36)  # oblong, so that no height passes for a width
-CROP_HW = (10, 20)  # two rows of points make a row
+CROP_HW = (5, 20)  # two rows of points make a row
 
 
 @pytest.fixture(scope="module")

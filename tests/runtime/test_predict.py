@@ -107,6 +107,19 @@ def test_logits_that_are_no_numbers_become_an_error(images: list[Path], value: f
     assert rows[1].guesses == ()
 
 
+def test_a_theta_that_is_no_number_becomes_an_error(images: list[Path]) -> None:
+    """The sampler may still answer with numbers."""
+
+    def answer(pixels: Pixels) -> Prediction:
+        theta = np.zeros((len(pixels), 2, 3), np.float32)
+        theta[2, 1, 0] = np.nan
+        return Prediction(by_colour(pixels).logits, theta)
+
+    rows = run(FakeEngine(CONTRACT, answer), images[:4])
+    assert [row.error for row in rows] == ["", "", "the model's answer is not a number", ""]
+    assert rows[2].guesses == ()
+
+
 def test_theta_and_pixels_belong_to_their_row(images: list[Path]) -> None:
     def answer(pixels: Pixels) -> Prediction:
         mean = pixels.mean(axis=(1, 2, 3), dtype=np.float32)

@@ -78,7 +78,7 @@ def test_the_answers_are_those_of_a_run_without_ray(
     ran = run_apart(*command)
     assert_same(by_path(rows_in(tmp_path / "rows")), wanted)
     assert ran.code == 1
-    assert f"error: 2 of {COUNT} images have no answer" in ran.err
+    assert f"error: no answer for 2 of {COUNT} images" in ran.err
     assert ran.err.startswith(f"{COUNT} images in ")
 
     second = run_apart(*command)
@@ -231,6 +231,6 @@ def test_a_model_that_the_nodes_cannot_open_is_one_line(
     assert ran.code == 1
     assert ran.err.startswith("error: broken.onnx: ")
     ran = run_apart("infer", images, "--engine", tiny.path, "--threads", 99, *output)
-    assert "--threads 99: the cluster's nodes have 1 cores at most" in ran.err
+    assert "--threads 99: the cluster's nodes have 1 core at most" in ran.err
     ran = run_apart("infer", images, "--engine", tiny.path, "--batch", 9999, *output)
     assert "--batch 9999: " in ran.err

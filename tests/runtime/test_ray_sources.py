@@ -50,7 +50,7 @@ def test_a_folder_holds_what_training_finds_in_it(folder: Path, bucket: str) -> 
     assert list(list_images([str(folder)], skipped[0])) == [str(path) for path in images_below(folder, skipped[1])]
     list(list_images([bucket], skipped[2]))
     said = "1 file is not read (1 .md); convert images of other formats to JPEG or PNG; "
-    assert {each.describe() for each in skipped} == {f"{said}skipped: 1 hidden or system names (.hidden.png)"}
+    assert {each.describe() for each in skipped} == {f"{said}skipped: 1 hidden or system name (.hidden.png)"}
 
 
 def test_relative_words_stay_relative_until_they_travel(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -90,6 +90,19 @@ def test_a_list_is_read_in_the_encodings_that_windows_writes(folder: Path, bucke
     assert list(list_images([str(names)])) == [f"{folder}/a/1.png", f"{folder}/ö x.png", "s3://bucket/ü"]
     fsspec.filesystem("memory").pipe("/bucket/names.txt", data)
     assert list(list_images([f"{bucket}/names.txt"])) == [f"{bucket}/a/1.png", f"{bucket}/ö x.png", "s3://bucket/ü"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_a_list_in_utf_16_that_does_not_say_so_is_refused(folder: Path, bucket: str, encoding: str) -> None:
+    data = "a/1.png\r\na/2.png".encode(encoding)
+    (folder / "names.txt").write_bytes(data)
+    fsspec.filesystem("memory").pipe("/bucket/names.txt", data)
+    for name in (str(folder / "names.txt"), f"{bucket}/names.txt"):
+        with pytest.raises(
+            DataError, match=r"names\.txt: not a list in UTF-8 .*UTF-16 without a byte order mark"
+        ) as caught:
+            list(list_images([name]))
+        assert caught.value.hint == "save it as UTF-8"
 
 
 def test_a_glob_follows_links_once_and_enters_no_systems_folder(folder: Path) -> None:

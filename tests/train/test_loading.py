@@ -1,5 +1,8 @@
+import multiprocessing
 import os
 import signal
+import subprocess
+import time
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +16,7 @@ from lstn.data.dataset import open_data
 from lstn.errors import ImageError, TrainingError
 from lstn.train import loading
 from lstn.train.augment import Augment, Augmentation
-from lstn.train.loading import Images, batches
+from lstn.train.loading import Images, batches, loaders_watched
 
 CPU = torch.device("cpu")
 UNKNOWN = torch.full((1, 2, 3), torch.nan)
@@ -138,7 +141,41 @@ class Deadly:
         return Deadly()
 
 
+class Slow(Deadly):
+    """Images that are never all there: the loader is at work until it is ended."""
+
+    def __getitem__(self, index: int) -> tuple[np.ndarray, int]:
+        if os.getpid() != self.reader and index >= 2:
+            time.sleep(60)
+        return np.zeros((4, 4, 3), np.uint8), 0
+
+    def redrawn(self, epoch: int) -> "Slow":
+        return Slow()
+
+
 def test_a_worker_that_dies_is_told() -> None:
-    with pytest.raises(TrainingError, match="a process that loads images died") as caught:
+    ended = "a process that loads images ended.*; probably memory ran out"  # torch doesn't always say how
+    with pytest.raises(TrainingError, match=ended) as caught, loaders_watched():
         read(Images(Deadly()), 1)
-    assert "--workers" in caught.value.hint
+    assert "--workers 0" in caught.value.hint
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGKILL])
+def test_a_worker_that_dies_while_a_step_is_computed_is_told(ended_by: signal.Signals) -> None:
+    """torch raises wherever the main process is, not only where it waits for a batch."""
+    ended = r"a process that loads images ended \(killed by signal: (Terminated|Killed)\)"
+
+    def step() -> None:
+        with loaders_watched():
+            for _ in batches(Images(Slow()), batch_size=2, workers=1, shuffle_seed=None, device=CPU):
+                (loader,) = multiprocessing.active_children()
+                subprocess.run(["kill", f"-{ended_by:d}", str(loader.pid)], check=True)  # as another process does
+                time.sleep(60)
+
+    with pytest.raises(TrainingError, match=ended):
+        step()
+
+
+def test_what_torch_says_otherwise_is_not_taken_for_it() -> None:
+    with pytest.raises(RuntimeError, match="shapes differ"), loaders_watched():
+        raise RuntimeError("shapes differ")

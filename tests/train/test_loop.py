@@ -214,7 +214,7 @@ def test_a_broken_test_set_is_known_before_training(data: str, tmp_path: Path) -
     copy = tmp_path / "data"
     shutil.copytree(data.removeprefix("folder:"), copy)
     (copy / "test/left/0.png").write_bytes(b"broken")
-    with pytest.raises(DataError, match="1 of 16 test images are broken"):
+    with pytest.raises(DataError, match="1 of 16 test images is broken"):
         run(options(f"folder:{copy}"), tmp_path / "a")
     assert not (tmp_path / "a").exists()
 

@@ -17,6 +17,7 @@ from lstn.files import replacing, write_bytes
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
+from lstn.report.wording import counted
 from lstn.train.watch.fonts import drawable
 from lstn.warp import CropSampling, Theta, contact_sheet, draw_warp
 
@@ -105,7 +106,11 @@ def draw_confusion(path: Path, scores: Scores, title: str) -> None:
     # The norm lets a few mistakes be seen; the extent numbers classes where several share a cell.
     edges = (-0.5, classes - 0.5, classes - 0.5, -0.5)
     image = axes.imshow(100 * shares, cmap="Blues", norm=PowerNorm(0.5, 0, 100), extent=edges)
-    axes.set(xlabel="taken for", ylabel="class", title=f"{title}: {scores.top1_share:.1%} of {scores.images} images")
+    axes.set(
+        xlabel="taken for",
+        ylabel="class",
+        title=f"{title}: {scores.top1_share:.1%} of {counted(scores.images, 'image')}",
+    )
     if classes <= _NAMED:
         names = [label if len(label) <= 16 else f"{label[:15]}…" for label in scores.labels]
         names, families = drawable(names)

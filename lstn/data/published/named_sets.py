@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+from lstn.data.boxes import BOXES
 from lstn.data.folders import open_folder
 from lstn.data.published.published_files import Published, require_files
 from lstn.data.published.sign_names import SIGN_NAMES
@@ -17,7 +18,7 @@ from lstn.data.published.unpacking import unpack_caltech101, unpack_cifar10, unp
 from lstn.data.splits import DataSet
 from lstn.errors import DataError
 from lstn.files import filling
-from lstn.terminal import note
+from lstn.terminal import note, warn_once
 
 Unpack: TypeAlias = Callable[[tuple[Path, ...], Path], None]
 """The published files, in order, and an empty folder to fill with {train,val,test}/<class>/<image>.
@@ -31,6 +32,7 @@ class NamedSet:
     """A set's files, how they become a folder of images, whether mirroring keeps classes, and how it is divided.
 
     names: of the classes, in the order of their folders, where these have numbers
+    boxed: unpacking writes where the objects are
     """
 
     files: tuple[Published, ...]
@@ -38,6 +40,7 @@ class NamedSet:
     mirrors: bool
     parts: str
     names: tuple[str, ...] = ()
+    boxed: bool = False
 
 
 _GTSRB = "https://sid.erda.dk/public/archives/daaeac0d7ce1152aea9b61d9f1e19370/"
@@ -90,6 +93,7 @@ NAMED: dict[str, NamedSet] = {
         mirrors=False,
         parts="a fifth of every class's tracks for validation, seed 0, and the official test",
         names=SIGN_NAMES,
+        boxed=True,
     ),
     "svhn": NamedSet(
         (
@@ -120,6 +124,10 @@ def open_named(name: str, root: Path, image_hw: tuple[int, int], labels: tuple[s
         files = require_files(name, entry.files, root)
         note(f"unpacking {name} into {folder}")
         _fill(folder, files, entry.unpack)
+    elif entry.boxed and not (folder / BOXES).is_file():
+        warn_once(
+            f"{folder} has no {BOXES}: an earlier lstn unpacked it; remove the folder to have {name} unpacked again"
+        )
     opened = open_folder(folder, image_hw, 0, mirrors=entry.mirrors, parts=entry.parts)
     if entry.names and labels == entry.names and len(opened.labels) == len(entry.names):
         opened.labels = entry.names

@@ -1,8 +1,9 @@
 """Data sets of scenes: the embedded digits, traffic signs or a folder's objects, in clutter or in photographs."""
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from lstn.data.checking import check_images, few_broken
 from lstn.data.digits import DIGIT_LABELS
@@ -16,6 +17,7 @@ from lstn.data.scenes.scene_split import SceneObjects, SceneSplit
 from lstn.data.scenes.sign_outlines import sign_mask
 from lstn.data.splits import DataSet, SplitName
 from lstn.errors import DataError, UsageError
+from lstn.report.wording import counted
 from lstn.terminal import warn
 
 SCENE_SIDE = 224
@@ -58,13 +60,16 @@ def open_folder_scenes(
 
     Raises:
         UsageError: no such folder; one lies in the other, or both are the same.
-        DataError: as for `folder:`; too few photographs, or too many broken ones.
+        DataError: as for `folder:`; too few photographs, or too many broken ones; or, when a split is opened, one of
+            them is an object too.
     """
     _check_apart(objects, backgrounds)
-    photos = _photos(backgrounds)
+    photos, shown = _photos(backgrounds)
     opened = open_folder(objects, _CHECKED_HW, seed, labels=labels, mirrors=False)
-    photographs = f"{sum(map(len, photos.values()))} photographs of {backgrounds}, divided 80/10/10 by their contents"
-    made = _scenes(opened, lambda split: photos[split], photographs, image_hw, seed)
+    photographs = (
+        f"{counted(sum(map(len, photos.values())), 'photograph')} of {backgrounds}, divided 80/10/10 by their contents"
+    )
+    made = _scenes(opened, lambda split: photos[split], photographs, image_hw, seed, shown=shown)
     made.found = f"{opened.found}; {photographs}"
     return made
 
@@ -77,10 +82,12 @@ def _scenes(
     seed: int,
     *,
     outline: Outline | None = None,
+    shown: Mapping[bytes, Path] = MappingProxyType({}),
 ) -> DataSet:
     def open_split(split: SplitName) -> SceneSplit:
         images = objects.split(split)
         assert isinstance(images, FolderSplit)
+        _refuse_shown(images, shown)
         cut: SceneObjects = CutObjects(images, outline)
         return SceneSplit(split, cut, backgrounds(split), image_hw=image_hw, seed=seed)
 
@@ -111,18 +118,31 @@ def _check_apart(objects: Path, backgrounds: Path) -> None:
         )
 
 
-def _photos(folder: Path) -> dict[SplitName, PhotoBackgrounds]:
-    """Divide the photographs, so that none, under whatever name, is in two splits."""
+def _refuse_shown(objects: FolderSplit, shown: Mapping[bytes, Path]) -> None:
+    """Refuse objects that are backgrounds too, under whatever name: such a scene would show an object unlabelled."""
+    both = [
+        (path, shown[each]) for (path, _), each in zip(objects.files, objects.digests, strict=True) if each in shown
+    ]
+    if both:
+        one, other = both[0]
+        raise DataError(
+            f"{counted(len(both), 'object', 'are')} among the backgrounds too: {one} and {other} are one picture",
+            hint="remove them from the backgrounds: a background must not show an object",
+        )
+
+
+def _photos(folder: Path) -> tuple[dict[SplitName, PhotoBackgrounds], dict[bytes, Path]]:
+    """Divide the photographs, so that none, under whatever name, is in two splits; return all by their digests too."""
     skipped = Skipped()
     files = list(images_below(folder, skipped))
     checked, _ = check_images(files, _CHECKED_HW, "backgrounds")
-    if broken := few_broken(checked, "backgrounds", folder):
+    if broken := few_broken(checked, "background", folder):
         warn(broken)
     found = {each.digest: file for file, each in zip(files, checked, strict=True) if not each.broken}
     if len(found) < _FEWEST:
         unread = skipped.describe_unread()
         raise DataError(
-            f"{folder}: {len(found)} different photographs, too few for train, val and test"
+            f"{folder}: {counted(len(found), 'different photograph')}, too few for train, val and test"
             + (f"; {unread}" if unread else ""),
             hint=f"scenes need {_FEWEST} backgrounds or more, and look alike with few",
         )
@@ -132,7 +152,8 @@ def _photos(folder: Path) -> dict[SplitName, PhotoBackgrounds]:
         "val": order[:tenth],
         "test": order[tenth : 2 * tenth],
     }
-    return {
+    photos = {
         split: PhotoBackgrounds(tuple(found[each] for each in part), hashlib.sha256(b"".join(part)).hexdigest())
         for split, part in parts.items()
     }
+    return photos, found

@@ -9,6 +9,7 @@ from lstn.interval import Interval
 from lstn.nn.part_costs import PartCosts, transformer
 from lstn.report.charts import Point, bars, lines, scatter
 from lstn.report.web_page import bullets, figure, section, table_section, whole_page
+from lstn.report.wording import counted
 from lstn.research.claims.cost_tables import agreement
 from lstn.research.claims.findings import NAMES, place
 from lstn.research.claims.paper import INCONSISTENCIES
@@ -118,7 +119,7 @@ def _machine(report: "ClaimsReport") -> str:
     environment, setup = report.environment, report.setup
     libraries = ", ".join(f"{name} {version}" for name, version in environment.libraries.items())
     rows = (
-        ("CPU", f"{environment.cpu}, {environment.cores} cores"),
+        ("CPU", f"{environment.cpu}, {counted(environment.cores, 'core')}"),
         ("Load at the start", "unknown" if environment.load is None else str(environment.load)),
         ("GPU", ", ".join(gpu.name for gpu in environment.gpus) or "none"),
         ("System", f"{environment.system}, Python {environment.python}"),
@@ -129,5 +130,5 @@ def _machine(report: "ClaimsReport") -> str:
         ("Made", report.made),
     )
     cells = "".join(f"<tr><th>{escape(name)}</th><td>{escape(value)}</td></tr>" for name, value in rows)
-    counted = f'<p class="note">{escape(agreement(report.cells))} agree with the paper.</p>'
-    return section("The machine", f'<table class="facts">{cells}</table>{counted}')
+    agreeing = f'<p class="note">{escape(agreement(report.cells))} agree with the paper.</p>'
+    return section("The machine", f'<table class="facts">{cells}</table>{agreeing}')

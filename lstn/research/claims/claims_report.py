@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from lstn.contract import Loc
 from lstn.nn.part_costs import PartCosts, total
 from lstn.report.table import Table
+from lstn.report.wording import counted
 from lstn.research.claims.claims_request import ClaimsRequest
 from lstn.research.claims.cost_tables import paper_tables, parts_table
 from lstn.research.claims.findings import Line, costs_of, judge, networks_table, peers_table, sums_table
@@ -46,10 +47,12 @@ class ClaimsReport:
         """The machine and what ran on it, as a sentence."""
         environment, setup = self.environment, self.setup
         versions = [f"{name} {environment.libraries[name]}" for name in _LIBRARIES if name in environment.libraries]
-        threads = "threads as each library likes" if setup.threads is None else f"{setup.threads} thread(s)"
+        threads = "threads as each library likes" if setup.threads is None else counted(setup.threads, "thread")
         load = "" if environment.load is None else f", load {environment.load} at the start"
         gpus = ", ".join(gpu.name for gpu in environment.gpus) or "no GPU"
-        return f"{environment.cpu}, {environment.cores} cores{load}; {gpus}; {threads}; {', '.join(versions)}"
+        return (
+            f"{environment.cpu}, {counted(environment.cores, 'core')}{load}; {gpus}; {threads}; {', '.join(versions)}"
+        )
 
     @property
     def counts(self) -> tuple[Table, ...]:

@@ -12,6 +12,7 @@ from lstn.evaluation.disturb import UNITS, Kind
 from lstn.images import Pixels
 from lstn.report.charts import Point, dots, lines
 from lstn.report.web_page import bullets, figure, section, table_section, whole_page
+from lstn.report.wording import counted
 from lstn.research.study.study_results import SWEPT_IMAGES, Study
 from lstn.research.study.study_tables import error_table, follow_table, pair_table, pose_table
 from lstn.warp import CropSampling, contact_sheet, draw_warp
@@ -36,7 +37,7 @@ def page(study: Study, images: Sequence[Pixels], sampling: CropSampling) -> str:
     ]
     if warps := _warps(study, images, sampling):
         sections.append(section("What the transformers chose", f'<div class="pictures">{warps}</div>'))
-    where = f"{study.settings['model']} on {study.settings['data']}, {len(study.cells)} runs"
+    where = f"{study.settings['model']} on {study.settings['data']}, {counted(len(study.cells), 'run')}"
     return whole_page("Localizers compared", where, sections)
 
 

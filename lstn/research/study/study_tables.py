@@ -6,6 +6,7 @@ from lstn.contract import CONTROLS, Loc
 from lstn.health.follow import UNITS
 from lstn.interval import Interval
 from lstn.report.table import Table
+from lstn.report.wording import counted
 from lstn.research.study.study_results import Study
 
 _POSE = {
@@ -41,8 +42,8 @@ def error_table(study: Study) -> Table:
         "localizer", "seeds", "test error %", "by seed", "points below none", "alive", "parameters", "training s",
     )  # fmt: skip
     images = study.cells[0].test_images if study.cells else 0
-    note = f"{images} test images. Mean over seeds with its 95 % interval (Student's t); points below none: paired by "
-    note += "seed, so above 0 is fewer errors. Alive: transformers that were live in the tested epoch."
+    note = f"{counted(images, 'test image')}. Mean over seeds with its 95 % interval (Student's t); points below none: "
+    note += "paired by seed, so above 0 is fewer errors. Alive: transformers that were live in the tested epoch."
     return Table("Test error by localizer", columns, tuple(rows), 1, note)
 
 

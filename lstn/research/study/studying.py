@@ -15,9 +15,11 @@ from lstn.data.splits import spaced
 from lstn.errors import UsageError
 from lstn.files import remove_leftovers, write_text
 from lstn.recipe import RECIPES, Recipe, RecipeName
+from lstn.report.wording import counted
 from lstn.research.study.study_page import page
 from lstn.research.study.study_results import SHOWN, Study, StudyCell, summary, whole_study
 from lstn.research.study.study_runs import check_models, finished_cells, train_cell
+from lstn.train.choosing import RecipeChanges, check_localizer
 from lstn.train.options import Options, said
 from lstn.train.supervision import check_supervise
 from lstn.train.watch.watcher import Watcher
@@ -36,16 +38,22 @@ class StudyRequest:
     seeds: int
 
 
-def study_request(options: Options, recipe: RecipeName, locs: tuple[Loc, ...], seeds: int) -> StudyRequest:
+def study_request(
+    options: Options, recipe: RecipeName, locs: tuple[Loc, ...], seeds: int, changes: RecipeChanges
+) -> StudyRequest:
     """Return what is to be compared, without an early stop, once it is known that every run of it can be made.
 
+    changes: what was asked for in the place of the recipe's own choices
+
     Raises:
-        UsageError: several processes, a set without test images, or images too small for a model.
+        UsageError: several processes, a set without test images, images too small for a model, or a choice about
+            localizers and none of them to train.
     """
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise UsageError("a study's runs are of one process each", hint="start it without torchrun")
     require_test(options.data)
     check_models(options, locs)
+    check_localizer(locs, changes)
     if options.supervise:
         check_supervise(next((loc for loc in locs if loc not in (Loc.NONE, *CONTROLS)), Loc.NONE), options.supervise)
     whole = replace(options, recipe=replace(options.recipe, patience=options.epochs))
@@ -97,8 +105,8 @@ def settings_of(options: Options, recipe: RecipeName, seeds: int) -> dict[str, s
         "data": published[0] if published else options.data,
         "model": options.model,
         "image size": _sizes(options),
-        "budget": f"{options.epochs} epochs of every run, {fitted.batch_size} images per step, no early stop; the "
-        "epoch with the highest validation accuracy is tested",
+        "budget": f"{counted(options.epochs, 'epoch')} of every run, {counted(fitted.batch_size, 'image')} per step, "
+        "no early stop; the epoch with the highest validation accuracy is tested",
         "recipe": f"{_recipe(fitted, recipe)}: learning rate {fitted.lr:g}, {fitted.loc_lr_scale:g} of it for the "
         "localizer" + _schedule(fitted),
         "augmentation": options.augment,

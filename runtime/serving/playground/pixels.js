@@ -52,11 +52,11 @@ function resized(image, height, width) {
 
 /**
  * What the backbone sees at its network's theta: a crop of [height, width], with one colour [R, G, B] outside of the
- * image. Where it is less than half as large as the image, each pixel is the mean of several points.
+ * image. Where its side is less than a quarter of the image's, each pixel is the mean of several points.
  */
 function cropped(image, theta, outside, [height, width]) {
-  const down = Math.max(1, Math.ceil(image.height / (2 * height)));
-  const across = Math.max(1, Math.ceil(image.width / (2 * width)));
+  const down = Math.max(1, Math.ceil(image.height / (4 * height)));
+  const across = Math.max(1, Math.ceil(image.width / (4 * width)));
   const { data: fine } = warped(image, theta, outside, [down * height, across * width]);
   const data = new Uint8Array(height * width * 3);
   for (let to = 0; to < data.length; to++) {
