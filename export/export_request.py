@@ -12,6 +12,7 @@ from lstn.export.triton.to_triton import check_profiles
 from lstn.formats.export_choice import ExportFormat, Sampler
 from lstn.formats.inspection import training_of
 from lstn.precision import Precision
+from lstn.zoo.named_models import is_in_zoo
 
 DEFAULT_BATCH = "1,8,32"
 
@@ -54,6 +55,11 @@ class ExportRequest:
         return self.run is not None and self.run.suffix == ".onnx"
 
     @property
+    def writes_onnx(self) -> bool:
+        """Whether an ONNX file is written: of a run, or a copy of a model that comes with lstn."""
+        return not self.ready or (self.run is not None and is_in_zoo(self.run))
+
+    @property
     def folder(self) -> Path:
         """Where to write."""
         return self.out or Path()
@@ -61,7 +67,9 @@ class ExportRequest:
     @property
     def onnx_file(self) -> Path:
         """The float32 ONNX file from which everything is made."""
-        return self.run if self.run is not None and self.ready else self.folder / "model.onnx"
+        if self.run is None or not self.ready:
+            return self.folder / "model.onnx"
+        return self.folder / self.run.name if self.writes_onnx else self.run
 
 
 def look_ahead(
@@ -126,7 +134,7 @@ def _refuse_precision(asked: ExportRequest, targets: tuple[str, ...]) -> None:
         if asked.force:
             raise UsageError("--force is for --precision, which is checked against float32", hint="leave it out")
         return
-    if asked.ready and training_of(asked.onnx_file) is None:
+    if asked.run is not None and asked.ready and training_of(asked.run) is None:
         raise UsageError(
             f"--precision: {asked.run} doesn't say what it was trained on",
             hint=f"use: lstn calibrate {asked.run} --precision {precision.value} --data digits, or --data folder:PATH",
@@ -150,7 +158,7 @@ def _refuse_run(asked: ExportRequest) -> None:
             f"{run} is a plan already, and nothing can be made of one",
             hint=f"run it with: lstn infer images/ --engine {run}; or name the run or the ONNX file that it is from",
         )
-    if asked.ready and engine is ExportFormat.ONNX and asked.triton is None:
+    if not asked.writes_onnx and engine is ExportFormat.ONNX and asked.triton is None:
         raise UsageError(
             f"{run} is an ONNX file already", hint=f"build a plan of it with: lstn export {run} --engine trt"
         )
@@ -161,7 +169,7 @@ def _refuse_run(asked: ExportRequest) -> None:
 
 def _refuse_out(asked: ExportRequest) -> None:
     """Refuse a folder for the results where nothing is written into it."""
-    if asked.out is None or not asked.ready or not (asked.script or asked.engine is ExportFormat.ONNX):
+    if asked.out is None or asked.writes_onnx or not (asked.script or asked.engine is ExportFormat.ONNX):
         return
     script = "a script is next to the ONNX file that it builds from"
     what = script if asked.script else "only the repository is written"

@@ -34,8 +34,8 @@ def in_tree() -> set[str]:
     for folder in ("lstn", *STAGES):
         for path in (ROOT / folder).rglob("*"):
             inside = path.relative_to(ROOT)
-            packed = (".py", ".cu", ".html", ".css", ".js"), ("py.typed", "digits.npz", "paper.json")
-            wanted = path.suffix in packed[0] or path.name in packed[1]
+            packed = (".py", ".cu", ".html", ".css", ".js", ".onnx"), ("py.typed", "digits.npz", "paper.json")
+            wanted = path.suffix in packed[0] or path.name in packed[1] or path.with_suffix(".onnx").exists()
             if wanted and inside.parts[:2] not in {("lstn", stage) for stage in STAGES}:
                 files.add(str(inside if folder == "lstn" else Path("lstn") / inside))
     return files

@@ -11,7 +11,7 @@ import typer
 from lstn.cli.batch_sizes import batch_sizes
 from lstn.cli.bench_layers import check_profiled, profile_results, write_trace
 from lstn.cli.bench_table import race_table
-from lstn.cli.engine_choice import chosen_engines
+from lstn.cli.engine_choice import chosen_engines, from_zoo
 from lstn.cli.old_spellings import renamed
 from lstn.cli.screen import results, show_sentence
 from lstn.errors import LstnError, UsageError
@@ -23,6 +23,7 @@ from lstn.machine.gpu import Device
 from lstn.machine.scenario import Scenario
 from lstn.report.wording import counted
 from lstn.terminal import note, printable
+from lstn.zoo.named_models import shown_path
 
 if TYPE_CHECKING:
     from lstn.machine.environment import Environment
@@ -37,7 +38,8 @@ def bench(
     files: Annotated[
         list[Path] | None,
         typer.Argument(
-            help="Engines to time against the first; of a run, its ONNX file, which is made first.",
+            callback=from_zoo,
+            help="Engines to time against the first; of a run, its ONNX file, which is made first; or zoo:NAME.",
             metavar="FILE|RUN",
             show_default="the one engine here, else the newest run",
         ),
@@ -185,10 +187,12 @@ def _run_loads(files: Sequence[Path], setup: "BenchSetup", scenario: Scenario) -
     from lstn.runtime.engines.opening import open_engine
 
     for path in files:
-        note(printable(f"{path}: LoadGen's {scenario.value}, about {setup.seconds:.0f} s"))
+        note(printable(f"{shown_path(path)}: LoadGen's {scenario.value}, about {setup.seconds:.0f} s"))
         with open_engine(path, device=setup.device, threads=setup.threads) as engine:
             found = run_load(engine, scenario, seconds=setup.seconds, batch=max(setup.batches), seed=setup.seed)
-        typer.echo(f"{printable(str(path))}: {'VALID' if found.valid else 'INVALID'} by LoadGen, {scenario.value}")
+        typer.echo(
+            f"{printable(shown_path(path))}: {'VALID' if found.valid else 'INVALID'} by LoadGen, {scenario.value}"
+        )
         for line in (*found.reasons, *(f"{name}: {value}" for name, value in found.figures.items())):
             typer.echo(f"  {line}")
 
@@ -202,11 +206,11 @@ def _show(measured: Sequence["BenchResult"], environment: "Environment", device:
     for result in measured:
         if result.gpu_ms is not None:
             figure = f"{result.gpu_ms:.3f} ms on the GPU, without copies"
-            text = f"{printable(str(result.path))} at batch {result.batch}: {figure}"
+            text = f"{printable(shown_path(result.path))} at batch {result.batch}: {figure}"
             show_sentence(console, text, style="dim")
         if result.energy is not None:
             figure = f"{result.energy.joules_per_image:.3g} J an image, all that the {result.energy.of} used"
-            text = f"{printable(str(result.path))} at batch {result.batch}: {figure}"
+            text = f"{printable(shown_path(result.path))} at batch {result.batch}: {figure}"
             show_sentence(console, text, style="dim")
     if any(result.latency.rounds < _FEW_ROUNDS for result in measured):
         note(f"p99 of fewer than {_FEW_ROUNDS} rounds is little more than the slowest one; use more --seconds")

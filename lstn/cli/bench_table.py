@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from lstn.report.table import Table
 from lstn.terminal import printable
+from lstn.zoo.named_models import shown_path
 
 if TYPE_CHECKING:
     from lstn.runtime.bench.timed_engines import BenchResult
@@ -32,7 +33,7 @@ def race_table(results: Sequence["BenchResult"], width: int) -> Table:
             "p99": f"{latency.p99_ms:.3f}",
             "images/s": f"{result.images_per_s:.1f}",
         }
-        rows.append((printable(str(result.path)), *(cells[heading] for heading in headings), _against(result)))
+        rows.append((printable(shown_path(result.path)), *(cells[heading] for heading in headings), _against(result)))
         styles.append(_colour(result))
     return Table("", ("model", *headings, "time, first = 1"), tuple(rows), styles=tuple(styles))
 

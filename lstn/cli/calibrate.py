@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstn.cli.calibrate_report import compare_speed, show
+from lstn.cli.engine_choice import from_zoo
 from lstn.formats.outputs import ONNX, OutputFile, check_outputs
 from lstn.health.run_files import checkpoint_of
 from lstn.precision import Precision, RangeMethod
@@ -21,9 +22,10 @@ def calibrate(
     source: Annotated[
         Path | None,
         typer.Argument(
+            callback=from_zoo,
             metavar="RUN|ONNX",
-            help="A run's folder or a checkpoint, which is exported first, or a float32 ONNX file of lstn; the newest "
-            "run under ./runs if left out.",
+            help="A run's folder or a checkpoint, which is exported first; a float32 ONNX file of lstn; or zoo:NAME. "
+            "The newest run under ./runs if left out.",
             show_default=False,
         ),
     ] = None,

@@ -7,8 +7,20 @@ from lstn.formats.outputs import ONNX, OPENVINO, PLAN, OutputFile, check_outputs
 from lstn.health.run_files import CHECKPOINT, RUNS, checkpoint_of
 from lstn.terminal import note
 from lstn.waiting import say_loading
+from lstn.zoo.named_models import model_path
 
 _KINDS = {".onnx": ONNX, ".plan": PLAN, ".xml": OPENVINO}
+
+
+def from_zoo(given: Path | list[Path] | None) -> Path | list[Path] | None:
+    """Return what was typed for a model or for several, with the package's file in the place of each `zoo:NAME`.
+
+    Raises:
+        UsageError: lstn comes with no model of this name.
+    """
+    if given is None or isinstance(given, Path):
+        return None if given is None else model_path(given)
+    return [model_path(each) for each in given]
 
 
 def chosen_engine(named: Path | None) -> Path:

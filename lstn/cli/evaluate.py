@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lstn.cli.engine_choice import from_zoo
 from lstn.cli.screen import results
 from lstn.errors import UsageError
 from lstn.files import write_text
@@ -19,6 +20,7 @@ from lstn.machine.memory import batch_of
 from lstn.report.wording import counted
 from lstn.terminal import note, note_once
 from lstn.waiting import say_loading, working
+from lstn.zoo.named_models import shown_path
 
 if TYPE_CHECKING:
     from lstn.contract import Contract
@@ -41,7 +43,12 @@ _LARGEST = {"rotate": 360.0, "scale": 100.0, "shift": 2.0}
 
 def evaluate(
     file: Annotated[
-        Path, typer.Argument(metavar="FILE", help="A run's folder, a checkpoint, model.onnx, model.plan or model.xml.")
+        Path,
+        typer.Argument(
+            callback=from_zoo,
+            metavar="FILE",
+            help="A run's folder, a checkpoint, model.onnx, model.plan or model.xml; or zoo:NAME.",
+        ),
     ],
     data: Annotated[
         str | None,
@@ -129,7 +136,7 @@ def _measured(
         pose = None if model.locate is None else measure_pose(model.locate, images, batch=batch)
     sweeps = tuple(zip(disturbances, others, strict=True))
     tested: AnySplit = "val" if chosen == "test" and data_set.test_is_val else chosen
-    return Evaluation(str(file), named, tested, contract, plain, sweeps, follow, pose)
+    return Evaluation(shown_path(file), named, tested, contract, plain, sweeps, follow, pose)
 
 
 def _disturbances(name: str, text: str) -> Iterator["Disturbance"]:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from lstn.cli.engine_choice import from_zoo
 from lstn.cli.export_steps import build_engine, check_writable_outputs, finish_onnx, make_onnx
 from lstn.formats.export_choice import ExportFormat, Sampler
 from lstn.precision import Precision
@@ -14,9 +15,10 @@ def export(
     run: Annotated[
         Path | None,
         typer.Argument(
+            callback=from_zoo,
             metavar="RUN",
             help="A run's folder or a checkpoint; the newest run under ./runs if left out. "
-            "From an ONNX file of lstn, only the files for the engine are made.",
+            "From an ONNX file of lstn, only the files for the engine are made. zoo:NAME is copied first.",
             show_default=False,
         ),
     ] = None,

@@ -8,6 +8,7 @@ import typer
 from lstn.cli.calibrate_report import compare_speed, show
 from lstn.cli.screen import phases
 from lstn.errors import LstnError
+from lstn.files import write_bytes
 from lstn.formats.export_choice import ExportFormat, Sampler
 from lstn.formats.inspection import training_of
 from lstn.formats.outputs import (
@@ -25,6 +26,7 @@ from lstn.health.run_files import checkpoint_of
 from lstn.precision import RangeMethod
 from lstn.terminal import file_size, note, warn
 from lstn.waiting import say_loading, working
+from lstn.zoo.named_models import shown_path
 
 if TYPE_CHECKING:
     from lstn.calibration.calibrating import CalibrationSettings
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 def check_writable_outputs(asked: "ExportRequest", build_log: Path | None) -> None:
     """Check, before anything is made, that all files that `lstn export` is going to write may be written."""
-    outputs = [] if asked.ready else [OutputFile(asked.onnx_file, ONNX)]
+    outputs = [OutputFile(asked.onnx_file, ONNX)] if asked.writes_onnx else []
     stem = asked.onnx_file.stem
     if asked.precision is not None:
         from lstn.calibration.calibrating import lowered_outputs
@@ -61,7 +63,10 @@ def make_onnx(asked: "ExportRequest") -> tuple[Path, "Training | None"]:
     How it is to be lowered is checked first.
     """
     onnx_file = asked.onnx_file
-    if asked.ready:
+    if asked.run is not None and asked.ready:
+        if asked.writes_onnx:
+            write_bytes(onnx_file, asked.run.read_bytes())
+            typer.echo(f"{onnx_file}  {file_size(onnx_file)}  a copy of {shown_path(asked.run)}")
         training = training_of(onnx_file)
         lowering = None if asked.precision is None or training is None else _lowering(asked, training)
         return onnx_file if lowering is None else _lowered(asked, lowering), training
@@ -138,7 +143,7 @@ def build_engine(
         raise typer.Exit(130) from None
     except LstnError as error:
         _warn_of_stale(asked.folder, onnx_file)
-        if asked.ready and asked.precision is None:
+        if not asked.writes_onnx and asked.precision is None:
             raise
         instead = f"run it here with: lstn infer images/ --engine {onnx_file}"
         hint = f"{instead}; {error.hint}" if error.hint else instead

@@ -5,6 +5,7 @@ from typing import Annotated, Literal
 
 import typer
 
+from lstn.cli.engine_choice import from_zoo
 from lstn.cli.infer_format import Format
 from lstn.cli.infer_here import infer_here
 from lstn.cli.infer_ray import infer_on_ray
@@ -20,8 +21,10 @@ def infer(
     engine: Annotated[
         Path | None,
         typer.Option(
+            callback=from_zoo,
             metavar="FILE|RUN",
-            help="model.onnx, model.plan or model.xml; or a run, which is exported first.",
+            help="model.onnx, model.plan or model.xml; a run, which is exported first; or a model that comes with "
+            "lstn, such as zoo:digits.",
             show_default="the one engine here, else the newest run",
         ),
     ] = None,

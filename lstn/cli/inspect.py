@@ -2,17 +2,20 @@
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from lstn.cli.engine_choice import from_zoo
 from lstn.cli.old_spellings import OldJson, Printed, PrintedOption, wants_json
 from lstn.cli.screen import results, show_facts
 from lstn.contract import At, Contract, ThetaForm
 from lstn.formats.inspection import Inspection, inspect_file
 from lstn.formats.plan_file import Tensor
 from lstn.health.run_files import checkpoint_of
+from lstn.zoo.model_card import card_facts, read_card
 
 _SHOWN_LABELS = 12
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
@@ -21,7 +24,12 @@ _DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
 
 def inspect(
     file: Annotated[
-        Path, typer.Argument(help="A run, a checkpoint, model.onnx, model.xml or model.plan.", metavar="FILE|RUN")
+        Path,
+        typer.Argument(
+            callback=from_zoo,
+            help="A run, a checkpoint, model.onnx, model.xml or model.plan; or zoo:NAME.",
+            metavar="FILE|RUN",
+        ),
     ],
     format_: PrintedOption = Printed.TEXT,
     json_: OldJson = False,
@@ -31,11 +39,15 @@ def inspect(
     Shows contract, inputs, outputs and operators, or a plan's header and sidecar. Only lstn itself has to be installed.
     The exit code is 1 if something is wrong with the file.
     """
-    found = inspect_file(checkpoint_of(file) if file.is_dir() else file)
+    found, card = inspect_file(checkpoint_of(file) if file.is_dir() else file), read_card(file)
     if wants_json(format_, json_):
-        typer.echo(json.dumps(_values(found), indent=1))
+        typer.echo(json.dumps(_values(found) | ({} if card is None else {"card": asdict(card)}), indent=1))
     else:
         _show(found)
+        if card is not None:
+            console = results()
+            console.print()
+            show_facts(console, card_facts(card))
     if found.problem is not None:
         raise found.problem
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lstn.cli.engine_choice import chosen_engine
+from lstn.cli.engine_choice import chosen_engine, from_zoo
 from lstn.errors import UsageError
 from lstn.health.run_files import run_folder
 
@@ -17,8 +17,10 @@ def serve(
     engine: Annotated[
         list[Path] | None,
         typer.Option(
+            callback=from_zoo,
             metavar="FILE|RUN",
-            help="model.onnx, model.plan or model.xml; or a run, which is exported first. May be repeated.",
+            help="model.onnx, model.plan or model.xml; a run, which is exported first; or a model that comes with "
+            "lstn, such as zoo:digits. May be repeated.",
             show_default="the one engine here, else the newest run",
         ),
     ] = None,

@@ -89,7 +89,9 @@ def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0, labels: tu
         name, root = named
         if name == _SIGN_SCENES:
             return open_sign_scenes(root, image_hw, seed)
-        return open_mnist(name, root, image_hw, seed) if name in MNIST_SETS else open_named(name, root, image_hw)
+        return (
+            open_mnist(name, root, image_hw, seed) if name in MNIST_SETS else open_named(name, root, image_hw, labels)
+        )
     here = Path(spec).expanduser()
     raise UsageError(
         f"unknown data set {spec!r}",

@@ -12,6 +12,7 @@ from lstn.machine.cores import core_quota
 from lstn.machine.gpu import Device
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.preflight import instead
+from lstn.zoo.named_models import model_path
 
 
 def open_engine(
@@ -22,6 +23,7 @@ def open_engine(
         with lstn.open_engine("model.onnx") as engine:
             print(engine.classify("photo.jpg"))
 
+    path:    of the file, or `zoo:NAME` for a model that comes with lstn
     device:  auto, cpu or cuda: where an ONNX model runs; a plan runs on the GPU or not at all, an .xml on the CPU
     threads: of ONNX Runtime or OpenVINO within one operator; None for what a container's
              quota allows, or, without one, the library's choice, one for each physical core
@@ -29,10 +31,10 @@ def open_engine(
              shares the cores, so no for every engine of several
 
     Raises:
-        UsageError: no such file or device, or not a kind of file that an engine reads.
+        UsageError: no such file, device or model of the zoo, or not a kind of file that an engine reads.
         ArtifactError, DeviceError, MissingExtra: on entering the `with`: the file, the machine or the installation.
     """
-    path, device = Path(path), _device_named(device)
+    path, device = model_path(path), _device_named(device)
     if not path.exists():
         unbuilt = path.suffix.lower() == ".plan" and path.with_suffix(".onnx").is_file()
         raise UsageError(

@@ -18,6 +18,7 @@ from lstn.data.dataset import open_data
 from lstn.data.published import unpacking
 from lstn.data.published.mat_file import read_mat
 from lstn.data.published.named_sets import NAMED
+from lstn.data.published.sign_names import SIGN_NAMES
 from lstn.data.published.unpacking import divide
 from lstn.errors import DataError, UsageError
 
@@ -99,6 +100,21 @@ def test_gtsrb_tracks_stay_together_and_test_classes_are_the_tables(
     assert {(int(data.test[i][0][0, 0, 0]) - 200, data.test[i][1]) for i in range(6)} == {
         (n, n * 7 % 3) for n in range(6)
     }
+
+
+def test_gtsrbs_classes_have_names_for_a_model_that_has_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_gtsrb(tmp_path, classes=43, tracks=2, frames=1, test=43)
+    accept(monkeypatch, "gtsrb", tmp_path)
+    spec, numbers = f"gtsrb:{tmp_path}", tuple(f"{number:02d}" for number in range(43))
+    named, numbered = (open_data(spec, image_hw=(6, 6), labels=labels) for labels in (SIGN_NAMES, numbers))
+    assert open_data(spec, image_hw=(6, 6)).labels == numbered.labels == numbers
+    assert named.labels == SIGN_NAMES
+    assert [named.test[i][1] for i in range(43)] == [numbered.test[i][1] for i in range(43)] == [*range(43)]
+    assert open_data(spec, image_hw=(6, 6), labels=SIGN_NAMES[::-1]).labels == numbers  # which `check_labels` refuses
+
+
+def test_signs_have_names_that_differ() -> None:
+    assert len(set(SIGN_NAMES)) == 43
 
 
 def test_a_set_that_was_unpacked_without_boxes_is_remarked(

@@ -13,6 +13,7 @@ from typing import TypeAlias
 from lstn.data.boxes import BOXES
 from lstn.data.folders import open_folder
 from lstn.data.published.published_files import Published, require_files
+from lstn.data.published.sign_names import SIGN_NAMES
 from lstn.data.published.unpacking import unpack_caltech101, unpack_cifar10, unpack_gtsrb, unpack_svhn
 from lstn.data.splits import DataSet
 from lstn.errors import DataError
@@ -30,6 +31,7 @@ Raises DataError for a damaged file, and OSError when the folder can't be writte
 class NamedSet:
     """A set's files, how they become a folder of images, whether mirroring keeps classes, and how it is divided.
 
+    names: of the classes, in the order of their folders, where these have numbers
     boxed: unpacking writes where the objects are
     """
 
@@ -37,6 +39,7 @@ class NamedSet:
     unpack: Unpack
     mirrors: bool
     parts: str
+    names: tuple[str, ...] = ()
     boxed: bool = False
 
 
@@ -89,6 +92,7 @@ NAMED: dict[str, NamedSet] = {
         unpack_gtsrb,
         mirrors=False,
         parts="a fifth of every class's tracks for validation, seed 0, and the official test",
+        names=SIGN_NAMES,
         boxed=True,
     ),
     "svhn": NamedSet(
@@ -106,8 +110,10 @@ read: torchvision reads the other one, which is pickled. The paper says how larg
 which images are in them."""
 
 
-def open_named(name: str, root: Path, image_hw: tuple[int, int]) -> DataSet:
+def open_named(name: str, root: Path, image_hw: tuple[int, int], labels: tuple[str, ...] | None = None) -> DataSet:
     """Open a name in NAMED, unpacking its files below `root` if that hasn't been done.
+
+    labels: the classes of a model that was trained; if they are the set's `names`, the set's classes are called so too
 
     Raises:
         DataError: the files aren't there, aren't the published ones, or can't be unpacked there.
@@ -122,7 +128,10 @@ def open_named(name: str, root: Path, image_hw: tuple[int, int]) -> DataSet:
         warn_once(
             f"{folder} has no {BOXES}: an earlier lstn unpacked it; remove the folder to have {name} unpacked again"
         )
-    return open_folder(folder, image_hw, 0, mirrors=entry.mirrors, parts=entry.parts)
+    opened = open_folder(folder, image_hw, 0, mirrors=entry.mirrors, parts=entry.parts)
+    if entry.names and labels == entry.names and len(opened.labels) == len(entry.names):
+        opened.labels = entry.names
+    return opened
 
 
 def unpacked(name: str, root: Path) -> Path:
