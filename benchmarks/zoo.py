@@ -66,7 +66,7 @@ RECIPES = {
         tested_on="1,000 digits of MNIST's test file, turned by up to 45° each (lstn evaluate zoo:digits)",
     ),
     "signs": ZooRecipe(
-        options="--loc stn --model cnn --image-size 64 --epochs 25 --augment affine --equivariance 10 --loc-lr-scale 1",
+        options="--loc stn --model cnn --image-size 64 --epochs 50 --augment affine --equivariance 10 --loc-lr-scale 1",
         data="gtsrb",
         knows="one of 43 German traffic signs, photographed from a car, that fills most of the picture",
         images="48 images of each class of the training set of GTSRB, by Stallkamp, Schlipsing, Salmen and Igel "
