@@ -91,7 +91,7 @@ def _size(option: str, text: str | None) -> "Size | None":
         return None
     from lstn.train.options import LARGEST, SMALLEST
 
-    sides = text.lower().split("x")
+    sides = text.lower().replace(" ", "").split("x")
     if len(sides) > 2 or not all(
         side.isdecimal() and len(side) < 6 and SMALLEST <= int(side) <= LARGEST for side in sides
     ):

@@ -182,14 +182,19 @@ def _build_transformer(contract: Contract, backbone: nn.Module) -> Transformer |
 def _check_sizes(contract: Contract) -> None:
     """Check that there is a localizer which can have a view of its own, and a sampler which can make a crop."""
     loc, at = contract.loc, contract.at
-    if contract.view_hw is not None and (loc in _VIEWLESS or at is At.STEM):
-        what = "whose transformer warps feature maps" if at is At.STEM else f"of loc {loc.value}"
-        raise UsageError(f"a model {what} has no localizer that looks at the image by itself", hint="leave out --view")
+    if at is At.STEM and (contract.view_hw or contract.crop_hw):
+        raise UsageError(
+            "a transformer at the stem warps feature maps: it has no view of the image, and makes no crop of it",
+            hint="leave out --view and --crop, or --at stem",
+        )
+    if contract.view_hw is not None and loc in _VIEWLESS:
+        raise UsageError(
+            f"a model of loc {loc.value} has no localizer that looks at the image by itself", hint="leave out --view"
+        )
     if contract.crop_hw is None:
         return
-    if loc in (Loc.NONE, Loc.DEAD) or at is At.STEM:
-        what = "whose transformer warps feature maps" if at is At.STEM else f"of loc {loc.value}"
-        raise UsageError(f"a model {what} makes no crop of the image", hint="leave out --crop")
+    if loc in (Loc.NONE, Loc.DEAD):
+        raise UsageError(f"a model of loc {loc.value} makes no crop of the image", hint="leave out --crop")
     if any(crop > image for crop, image in zip(contract.crop_hw, contract.image_hw, strict=True)):
         sizes = "{} x {} pixels is larger than the image, {} x {}".format(*contract.crop_hw, *contract.image_hw)
         raise UsageError(f"a crop of {sizes}", hint="use a smaller --crop, or a larger --image-size")

@@ -17,12 +17,12 @@ def zoo_names() -> tuple[str, ...]:
 
 
 def model_path(named: str | Path) -> Path:
-    """Return the file of a model: of `zoo:NAME` the one in the package, and any other path as it is.
+    """Return the file of a model: of `zoo:NAME` the one in the package, and any other path, or a file that is there.
 
     Raises:
         UsageError: lstn comes with no model of this name; the error lists those there are.
     """
-    if not str(named).startswith(PREFIX):
+    if not str(named).startswith(PREFIX) or Path(named).is_file():
         return Path(named)
     name, names = str(named).removeprefix(PREFIX), zoo_names()
     if name in names:

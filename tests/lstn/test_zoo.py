@@ -193,8 +193,11 @@ def test_every_command_that_takes_a_model_takes_its_name(run_lstn: RunLstn, word
     )
 
 
-def test_a_path_stays_what_it_is(tmp_path: Path) -> None:
+def test_a_path_stays_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert model_path("runs/zoo:digits/model.onnx") == Path("runs/zoo:digits/model.onnx")
+    monkeypatch.chdir(tmp_path)
+    Path("zoo:signs").write_bytes(b"a file of one's own")
+    assert model_path(Path("./zoo:signs")) == Path("zoo:signs")
     assert model_path(tmp_path) == tmp_path
     assert shown_path(tmp_path / "digits.onnx") == str(tmp_path / "digits.onnx")
     assert shown_path(model_path("zoo:digits")) == "zoo:digits"

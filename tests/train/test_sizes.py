@@ -25,7 +25,7 @@ def few_digits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_sizes_of_the_command_line_are_the_models(run_lstn: RunLstn) -> None:
-    sizes = ("--image-size", "32x48", "--view", "16x24", "--crop", "24X20")
+    sizes = ("--image-size", "32x48", "--view", "16x24", "--crop", "24 X 20")
     ran = run_lstn(
         "train", "--loc", "glance", "--model", "cnn", "--epochs", 1, "--name", "a", "--device", "cpu", *sizes
     )
@@ -56,7 +56,7 @@ def test_no_size_is_one_line(option: str, text: str, run_lstn: RunLstn) -> None:
     [
         ({"loc": Loc.NONE, "crop": 16}, "makes no crop"),
         ({"loc": Loc.SHARED, "view": 16}, "no localizer that looks at the image by itself"),
-        ({"loc": Loc.STN, "at": At.STEM, "crop": 16}, "makes no crop"),
+        ({"loc": Loc.STN, "at": At.STEM, "crop": 16}, "at the stem warps feature maps"),
         ({"loc": Loc.STN, "crop": (32, 33)}, "a crop of 32 x 33 pixels is larger than the image, 32 x 32"),
         ({"loc": Loc.STN, "view": 20}, "can't be averaged from 32 x 32"),
     ],
