@@ -62,8 +62,9 @@ def main() -> None:
             with TemporaryDirectory() as folder:
                 races.append(networks(model, batch, Path(folder), arguments.seconds))
             print(*lines_of(races[-1]), sep="\n", flush=True)
-    result = machine_of(("torch", "onnxruntime", "openvino")) | {"load": load, "races": races}
-    write_result(arguments.out, result, page_of(result, arguments.seconds))
+    result = machine_of(("torch", "onnxruntime", "openvino")) | {"load": load}
+    result |= {"seconds": arguments.seconds, "races": races}
+    write_result(arguments.out, result, page_of(result))
 
 
 def contracts(model: str) -> dict[str, Contract]:
@@ -149,10 +150,10 @@ def lines_of(race: Mapping[str, Any]) -> Sequence[str]:
     return [f"## {race['what']}", "", markdown_table(columns, rows, words=2), ""]
 
 
-def page_of(result: Mapping[str, Any], seconds: float) -> str:
+def page_of(result: Mapping[str, Any]) -> str:
     """Return the page."""
     machine = f"{result['cpu']}, two shared cores; {versions_of(result)}; load at the start {result['load']}"
-    foot = f"{machine}. Each was timed for about {seconds:g} s. Made with `python benchmarks/views.py`."
+    foot = f"{machine}. Each was timed for about {result['seconds']:g} s. Made with `python benchmarks/views.py`."
     return page_of_models(HEAD, map(lines_of, result["races"]), foot)
 
 
