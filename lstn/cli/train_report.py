@@ -150,9 +150,10 @@ class _Shown:
             f"and what is left {duration(left)} if it doesn't stop early"
         )
         if self._outlook.device == "cpu" and left > _HOURS_S:
-            half = [side // 2 for side in self._options.image_size]
-            smaller = "x".join(str(side) for side in dict.fromkeys(half))
-            quarter = f"--image-size {smaller} takes a quarter of that; " if min(half) >= _SMALLEST else ""
+            from lstn.train.options import said
+
+            half = (self._options.image_size[0] // 2, self._options.image_size[1] // 2)
+            quarter = f"--image-size {said(half)} takes a quarter of that; " if min(half) >= _SMALLEST else ""
             warn(f"this run takes hours on a CPU. {quarter}--model cnn, fewer --epochs and a GPU are quicker, too")
 
     def epoch(self, row: "Epoch", best: "Epoch") -> None:

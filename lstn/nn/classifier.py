@@ -175,8 +175,9 @@ def _build_transformer(contract: Contract, backbone: nn.Module) -> Transformer |
     localizer = build_localizer(
         contract.loc, (hw[0], hw[1]), contract.theta, view_hw=view_hw, channels=channels, what=what
     )
-    kind = DroppedTransformer if contract.loc is Loc.DEAD else Transformer
-    return kind(localizer, frame_hw, contract.iterations, contract.crop_hw)
+    if contract.loc is Loc.DEAD:
+        return DroppedTransformer(localizer, frame_hw, contract.iterations).requires_grad_(False)
+    return Transformer(localizer, frame_hw, contract.iterations, contract.crop_hw)
 
 
 def _check_sizes(contract: Contract) -> None:
@@ -191,13 +192,8 @@ def _check_sizes(contract: Contract) -> None:
         raise UsageError(
             f"a model of loc {loc.value} has no localizer that looks at the image by itself", hint="leave out --view"
         )
-    if contract.crop_hw is None:
-        return
-    if loc in (Loc.NONE, Loc.DEAD):
+    if contract.crop_hw is not None and loc in (Loc.NONE, Loc.DEAD):
         raise UsageError(f"a model of loc {loc.value} makes no crop of the image", hint="leave out --crop")
-    if any(crop > image for crop, image in zip(contract.crop_hw, contract.image_hw, strict=True)):
-        sizes = "{} x {} pixels is larger than the image, {} x {}".format(*contract.crop_hw, *contract.image_hw)
-        raise UsageError(f"a crop of {sizes}", hint="use a smaller --crop, or a larger --image-size")
 
 
 _VIEWLESS = (Loc.NONE, Loc.SHARED, Loc.IDENTITY)

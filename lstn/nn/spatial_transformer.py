@@ -59,8 +59,6 @@ class SpatialTransformer(nn.Module):
                 raise UsageError(f"there is no theta {str(theta)!r:.80}", hint=f"choose one of: {', '.join(ThetaForm)}")
             view_hw = usual_view(Loc(localizer), image_hw) if view_hw is None else view_hw
             localizer = build_localizer(Loc(localizer), image_hw, ThetaForm(theta), view_hw=view_hw, channels=channels)
-        if crop_hw is not None and (crop_hw[0] > image_hw[0] or crop_hw[1] > image_hw[1]):
-            raise UsageError("a crop of {} x {} pixels is larger than the images, {} x {}".format(*crop_hw, *image_hw))
         self.inner = Transformer(localizer, image_hw, iterations, crop_hw)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lstn.errors import UsageError
 from lstn.warp import taps
 
 Look: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
@@ -77,6 +78,11 @@ class Transformer(nn.Module):
         crop_hw: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
+        if crop_hw is not None and (crop_hw[0] > frame_hw[0] or crop_hw[1] > frame_hw[1]):
+            raise UsageError(
+                "a crop of {} x {} pixels is larger than the image, {} x {}".format(*crop_hw, *frame_hw),
+                hint="use a smaller crop, or larger images",
+            )
         self.localizer = localizer
         self.frame_hw = frame_hw
         self.iterations = iterations
@@ -108,18 +114,8 @@ class Transformer(nn.Module):
 class DroppedTransformer(Transformer):
     """A transformer whose output is thrown away, as in the L-STN paper's own code: theta is found, and no use made.
 
-    No gradient reaches it, and it says so, or several processes would wait for one.
+    No gradient reaches it: whoever makes one freezes it, or several processes would wait for one.
     """
-
-    def __init__(
-        self,
-        localizer: nn.Module,
-        frame_hw: tuple[int, int],
-        iterations: int = 1,
-        crop_hw: tuple[int, int] | None = None,
-    ) -> None:
-        super().__init__(localizer, frame_hw, iterations, crop_hw)
-        self.requires_grad_(False)
 
     def forward(self, images: torch.Tensor, look: Look = _as_they_are) -> tuple[torch.Tensor, torch.Tensor]:
         """(N, C, H, W) float32 -> the same images, theta (N, 2, 3) float32."""

@@ -162,5 +162,5 @@ def test_the_layer_for_ones_own_network_makes_crops_too() -> None:
     layer = SpatialTransformer("glance", image_hw=(64, 64), crop_hw=(24, 20))
     warped, theta = layer.transform(torch.rand(2, 3, 64, 64))
     assert (warped.shape, theta.shape) == ((2, 3, 24, 20), (2, 2, 3))
-    with pytest.raises(UsageError, match="larger than the images, 64 x 64"):
+    with pytest.raises(UsageError, match="larger than the image, 64 x 64"):
         SpatialTransformer("glance", image_hw=(64, 64), crop_hw=(65, 20))
