@@ -13,11 +13,13 @@ from PIL import Image
 from lstn.calibration.cost_report import LoweringCosts, blame, decibel, describe, headline, warnings
 from lstn.calibration.lowering_cost import BadCase, LoweringCost
 from lstn.calibration.noise import LayerNoise
+from lstn.contract import ThetaForm
 from lstn.images import Pixels
+from lstn.imaging.drawn_warp import outline_px
 from lstn.report.charts import histogram
 from lstn.report.web_page import bullets, figure, section, table_body, whole_page
 from lstn.report.wording import counted
-from lstn.warp import Theta, corners_px, crop, sampling_of
+from lstn.warp import Theta, crop, sampling_of
 
 _SIDE = 160
 """The longer side of a picture in pixels: enough to judge a warp, and ten of them stay small."""
@@ -101,7 +103,7 @@ def _case(name: str, cost: LoweringCost, case: BadCase) -> str:
         return figure(f'<div class="one">{_picture(case.pixels, "input")}</div>', caption)
     sampling = sampling_of(cost.contract)
     pictures = (
-        _windows(case.pixels, case.reference_theta, case.lowered_theta, name),
+        _windows(case.pixels, case.reference_theta, case.lowered_theta, name, sampling.form),
         _picture(crop(case.pixels, case.reference_theta, sampling), "warped by fp32"),
         _picture(crop(case.pixels, case.lowered_theta, sampling), f"warped by {name}"),
     )
@@ -110,10 +112,11 @@ def _case(name: str, cost: LoweringCost, case: BadCase) -> str:
     )
 
 
-def _windows(pixels: Pixels, reference: Theta, lowered: Theta, name: str) -> str:
+def _windows(pixels: Pixels, reference: Theta, lowered: Theta, name: str, form: ThetaForm) -> str:
     """The input, and on it what each of the two samples."""
     height, width = pixels.shape[:2]
-    corners = corners_px(np.stack([reference, lowered]), (height, width))
+    outlines_px = [outline_px(theta, (height, width), form).reshape(-1, 2) for theta in (reference, lowered)]
+    corners = np.stack(outlines_px)
     margin = max(width, height) * 0.02
     low = np.clip(corners.min(axis=(0, 1)), [-_BEYOND * width, -_BEYOND * height], 0) - margin
     high = np.clip(corners.max(axis=(0, 1)), [width, height], [(1 + _BEYOND) * width, (1 + _BEYOND) * height]) + margin

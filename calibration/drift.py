@@ -50,7 +50,7 @@ class _Images:
     """What is kept of images; where a second axis has two entries, the first is the reference's or the warp's.
 
     label: (N,); predicted: (N, 2); difference, mean_difference: (N,), of the logits; in_top5: (N, 2) bool
-    changed: (N, 2) bool, by warp and by backbone; thetas: (N, 2, 2, 3); both (N, 0, …) without a transformer
+    changed: (N, 2) bool, by warp and by backbone; thetas: (N, 2, …); both (N, 0, …) without a transformer
     """
 
     label: Ints

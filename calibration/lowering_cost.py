@@ -70,7 +70,7 @@ class PerImage:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class BadCase:
-    """An image that lower precision moved far: pixels (H, W, 3) uint8, and where each model looked, (2, 3) float32.
+    """An image that lower precision moved far: pixels (H, W, 3) uint8, and where each model looked, float32.
 
     place: which entry of `PerImage` it is
     """

@@ -13,7 +13,7 @@ TRANSPARENT = frozenset({"Cast", "Identity", "QuantizeLinear", "DequantizeLinear
 
 
 def with_theta_input(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Return `model` with inputs pixels and theta (N, 2, 3) float32, output logits, and without its localizer.
+    """Return `model` with inputs pixels and theta (N, …) float32, output logits, and without its localizer.
 
     Fed with the theta that `model` itself computes, it computes the same logits. Whatever `model` rounds theta to on
     its way out happens before the input, and is part of the theta that is fed.

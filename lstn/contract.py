@@ -19,8 +19,8 @@ PIXELS, LOGITS, THETA = "pixels", "logits", "theta"
 
 VERSION = 4
 """Version 2 can say what theta is bounded to; version 3 a localizer that isn't the paper's, several iterations, and a
-transformer that isn't in front of everything; version 4 the localizer `glance`, and a view and a crop that are smaller
-than the image. A contract is written in the oldest version that can say it."""
+transformer that isn't in front of everything; version 4 the localizer `glance`, a view and a crop that are smaller than
+the image, and warps that aren't affine. A contract is written in the oldest version that can say it."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -73,11 +73,26 @@ class At(str, Enum):
 
 
 class ThetaForm(str, Enum):
-    """Which affine matrices a localizer can answer with (`lstn.nn.forms`)."""
+    """Which warps a localizer can answer with (`lstn.nn.forms`): affine ones, all or some; perspective; a thin plate
+    spline through 16 points; or a log-polar picture of a disc."""
 
     AFFINE = "affine"
     SIMILARITY = "similarity"
     CROP = "crop"
+    PROJECTIVE = "projective"
+    TPS = "tps"
+    POLAR = "polar"
+
+
+SPLINE_SIDE = 4
+"""Control points of a thin plate spline along each side of its crop."""
+
+_FORM_SINCE = {ThetaForm.PROJECTIVE: 4, ThetaForm.TPS: 4, ThetaForm.POLAR: 4}
+"""Forms that older contracts can't name, and the first version that can."""
+
+
+_SHAPES = {ThetaForm.PROJECTIVE: (3, 3), ThetaForm.TPS: (SPLINE_SIDE**2, 2)}
+"""Of thetas that are no (2, 3) matrix."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +104,7 @@ class Contract:
     image_hw: height and width of the input, in pixels
     labels:   one name per class, in the order of the logits
     mean, std: per RGB channel on the 0..1 scale; the graph itself normalises
-    theta:    what the transformer can do: any affine matrix, as in the paper, or a bounded one
+    theta:    what the transformer can do: any affine matrix, as in the paper, a bounded one, or another kind of warp
     iterations: how often the localizer looks, each time at what it chose so far; theta composes them
     at:       what the transformer warps; theta means the same there, for each map spans -1..1
     view_hw:  height and width at which the localizer sees the input; None: as it is
@@ -114,6 +129,11 @@ class Contract:
         return self.image_hw if self.crop_hw is None else self.crop_hw
 
     @property
+    def theta_shape(self) -> tuple[int, int]:
+        """Shape of one image's theta: (2, 3), of a projective one (3, 3), of a spline its points (16, 2)."""
+        return _SHAPES.get(self.theta, (2, 3))
+
+    @property
     def plain(self) -> bool:
         """Whether the transformer is one that the paper has: its localizer looks once, at all of the image."""
         return self._oldest() < _SINCE["iterations"]
@@ -129,7 +149,7 @@ class Contract:
         """Return the oldest version that can say all of it."""
         usual = {each.name: each.default for each in fields(Contract)}
         used = [since for name, since in _SINCE.items() if getattr(self, name) != usual[name]]
-        return max([1, _LOC_SINCE.get(self.loc, 1), *used])
+        return max([1, _LOC_SINCE.get(self.loc, 1), _FORM_SINCE.get(self.theta, 1), *used])
 
     @staticmethod
     def checked(given: Mapping[str, object]) -> "Contract":
@@ -170,6 +190,8 @@ class Contract:
             contract = checked(known, Contract, required=names)
             if version < _LOC_SINCE.get(contract.loc, 1):
                 raise ValueError(f"version {version} knows no loc {contract.loc.value}")
+            if version < _FORM_SINCE.get(contract.theta, 1):
+                raise ValueError(f"version {version} knows no theta {contract.theta.value}")
             return contract
         except ValueError as error:
             raise damaged(source, "contract", error) from error

@@ -1,7 +1,9 @@
-"""Warps in NumPy: the corners of a theta, drift, and the picture that shows it.
+"""Warps in NumPy: the points that a theta samples, drift, and the crop that it makes.
 
-theta (N, 2, 3) maps output coordinates to input coordinates, both from -1 to 1 over the whole image
-(Jaderberg et al. 2015, equation 1; `align_corners=False`, so -1 is the outer edge of the first pixel).
+theta maps points of the crop to points of the image, both from -1 to 1 from edge to edge (Jaderberg et al. 2015,
+equation 1; `align_corners=False`, so -1 is the outer edge of the first pixel). Its shape says how: (2, 3) is an affine
+matrix, (3, 3) a projective one, and (16, 2) the points of a thin plate spline (`lstn.spline`). A log-polar crop has an
+affine theta too: it says where the disc lies that is read.
 """
 
 import math
@@ -9,33 +11,99 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from lstn.contract import IMAGENET_MEAN, Contract
+from lstn.contract import IMAGENET_MEAN, Contract, ThetaForm
 from lstn.images import Pixels
+from lstn.spline import CONTROL, Points, basis
 
 Theta: TypeAlias = npt.NDArray[np.float32]
-"""(N, 2, 3) or (2, 3) float32: the transformer's affine matrix."""
+"""(N, …) or (…) float32: the transformer's warp, of the shape (2, 3), (3, 3) or (16, 2)."""
 
 Colour: TypeAlias = tuple[int, int, int]
 """Red, green and blue, each 0..255."""
 
 BLACK: Colour = (0, 0, 0)
 
-_CORNERS = np.array([[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]], dtype=np.float64)
+CORNERS: Points = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float64)
+"""Of a crop, clockwise from the top left."""
+
+INNERMOST = 1 / 16
+"""Radius of the innermost row of a log-polar crop, as a share of the outermost one's."""
 
 
-def corners_px(theta: Theta, image_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """Corners of the sampled quadrilateral: (N, 2, 3) -> (N, 4, 2), x and y in pixels of the input."""
-    height, width = image_hw
-    unit = np.einsum("cj,nij->nci", _CORNERS, theta.astype(np.float64))
-    return np.asarray((unit + 1) / 2 * np.array([width, height]))
+def sampled(theta: Theta, points: Points) -> Points:
+    """Return where in the image points (M, 2) of the crop are read: theta (N, …) -> (N, M, 2)."""
+    exact = theta.astype(np.float64)
+    if theta.shape[-1] == 2:
+        return np.asarray(basis(points) @ exact)
+    whole = np.column_stack([points, np.ones(len(points))])
+    found = np.einsum("mj,nij->nmi", whole, exact)
+    if theta.shape[-2] == 2:
+        return np.asarray(found)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.asarray(found[:, :, :2] / found[:, :, 2:])
+
+
+def fixed_points(theta_shape: tuple[int, ...]) -> Points:
+    """Return the points of the crop that fix a warp: its corners, (4, 2), or a spline's control points, (16, 2)."""
+    return CONTROL if theta_shape[-1] == 2 else CORNERS
+
+
+def landmarks_px(theta: Theta, image_hw: tuple[int, int]) -> Points:
+    """Return where the points that fix each warp are read: (N, …) -> (N, 4 or 16, 2), in pixels of the input."""
+    return in_pixels(sampled(theta, fixed_points(theta.shape)), image_hw)
+
+
+def frame_of(theta: Theta) -> npt.NDArray[np.float64]:
+    """Return the affine matrix nearest to each warp: (N, …) -> (N, 2, 3), itself of an affine one.
+
+    Nearest by least squares over the points that fix the warp. A picture that moves by an affine matrix moves them by
+    it, and so this by exactly it: what an affine crop would have to do, whatever the rest of the warp is.
+    """
+    if theta.shape[-2:] == (2, 3):
+        return np.asarray(theta.astype(np.float64))
+    points = fixed_points(theta.shape)
+    solve = np.linalg.pinv(np.column_stack([points, np.ones(len(points))]))
+    return np.asarray(np.einsum("jm,nmi->nij", solve, sampled(theta, points)))
 
 
 def drift_px(theta: Theta, reference: Theta, image_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """Drift: how far the corner that moved most lies from where `reference` has it, (N,), in pixels of the input."""
-    moved = corners_px(theta, image_hw) - corners_px(reference, image_hw)
+    """Drift: how far the landmark that moved most lies from where `reference` has it, (N,), in pixels of the input."""
+    moved = landmarks_px(theta, image_hw) - landmarks_px(reference, image_hw)
     return np.asarray(np.hypot(moved[..., 0], moved[..., 1]).max(axis=1))
+
+
+def identity_theta(form: ThetaForm) -> Theta:
+    """Return the theta by which the crop is the image, or of a log-polar one the largest disc in it."""
+    if form is ThetaForm.TPS:
+        return CONTROL.astype(np.float32)
+    return np.eye(3 if form is ThetaForm.PROJECTIVE else 2, 3, dtype=np.float32)
+
+
+def polar_points(height: int, width: int) -> Points:
+    """Return the points of the unit disc that a log-polar crop of this size reads: (H * W, 2), row by row.
+
+    Columns are angles, evenly from -180 to 180 degrees; the middle one looks right, and those after it down, as angles
+    of a picture go. Rows are radii, each the same factor larger than the one before, from 1/16 at the upper edge to 1
+    at the lower one. A picture that turns about the disc's centre moves sideways here, and one that grows moves down.
+    """
+    angle = np.pi * centres(width)
+    radius = INNERMOST ** ((1 - centres(height)) / 2)
+    return np.stack([np.outer(radius, np.cos(angle)), np.outer(radius, np.sin(angle))], axis=-1).reshape(-1, 2)
+
+
+def crop_points(form: ThetaForm, crop_hw: tuple[int, int]) -> Points:
+    """Return the points at which a theta of this form is asked for the pixels of a crop: (h * w, 2), row by row."""
+    height, width = crop_hw
+    if form is ThetaForm.POLAR:
+        return polar_points(height, width)
+    return np.stack(np.meshgrid(centres(width), centres(height)), axis=-1).reshape(-1, 2)
+
+
+def centres(count: int) -> npt.NDArray[np.float64]:
+    """Return the centres of so many pixels on -1..1."""
+    return np.arange(1 - count, count, 2) / count
 
 
 def outside_of(mean: tuple[float, float, float]) -> Colour:
@@ -51,15 +119,21 @@ _USUAL = outside_of(IMAGENET_MEAN)
 
 
 class CropSampling(NamedTuple):
-    """How a model samples pictures. outside: the colour there; crop_hw: of what it makes, None: the picture's size."""
+    """How a model samples pictures.
+
+    outside: the colour there
+    crop_hw: size of what it makes; None: the picture's
+    form:    of its thetas
+    """
 
     outside: Colour
     crop_hw: tuple[int, int] | None = None
+    form: ThetaForm = ThetaForm.AFFINE
 
 
 def sampling_of(contract: Contract) -> CropSampling:
     """Return how the model of a contract samples pictures."""
-    return CropSampling(outside_of(contract.mean), contract.crop_hw)
+    return CropSampling(outside_of(contract.mean), contract.crop_hw, contract.theta)
 
 
 def taps(side: int, of_crop: int) -> int:
@@ -73,11 +147,16 @@ def taps(side: int, of_crop: int) -> int:
 
 
 def crop(pixels: Pixels, theta: Theta, sampling: CropSampling) -> Pixels:
-    """Return what the backbone gets of one image (H, W, 3) by theta (2, 3): (h, w, 3) uint8."""
+    """Return what the backbone gets of one image (H, W, 3) by its theta: (h, w, 3) uint8."""
     size = (pixels.shape[0], pixels.shape[1])
     hw = size if sampling.crop_hw is None else sampling.crop_hw
     down, across = (taps(side, of_crop) for side, of_crop in zip(size, hw, strict=True))
-    fine = warp(pixels, theta, sampling.outside, (down * hw[0], across * hw[1]))
+    fine_hw = down * hw[0], across * hw[1]
+    if theta.shape == (2, 3) and sampling.form is not ThetaForm.POLAR:
+        fine = warp(pixels, theta, sampling.outside, fine_hw)
+    else:
+        places = sampled(theta[None], crop_points(sampling.form, fine_hw))[0]
+        fine = _read(pixels, places, sampling.outside).reshape(*fine_hw, 3)
     if down == across == 1:
         return fine
     return np.asarray(Image.fromarray(fine).resize((hw[1], hw[0]), Image.Resampling.BOX))
@@ -107,36 +186,24 @@ def warp(pixels: Pixels, theta: Theta, outside: Colour = _USUAL, crop_hw: tuple[
     return np.asarray(padded.transform(size, Image.Transform.AFFINE, data, bilinear, fillcolor=outside))
 
 
-def draw_warp(pixels: Pixels, theta: Theta, sampling: CropSampling, *, side: int = 224) -> Image.Image:
-    """Draw the input with the sampled quadrilateral on it, beside what the backbone sees. Orange marks its top edge.
-
-    pixels (H, W, 3) uint8, theta (2, 3) float32 -> an RGB picture of about 2 x `side` by `side`.
-    sampling: `sampling_of` the model's contract
-    """
+def _read(pixels: Pixels, places: Points, outside: Colour) -> Pixels:
+    """Read one image (H, W, 3) at places (M, 2), bilinear, with one colour outside of it: (M, 3) uint8."""
     height, width = pixels.shape[:2]
-    scale = side / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    picture = Image.new("RGB", (2 * size[0] + 8, size[1]), "white")
-    before = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
-    corners = corners_px(theta[None], (height, width))[0] * scale
-    if np.isfinite(corners).all():
-        points = [(float(x), float(y)) for x, y in np.clip(corners, -1e5, 1e5)]
-        draw = ImageDraw.Draw(before)
-        draw.line([*points, points[0]], fill="#00c2ff", width=2)
-        draw.line(points[:2], fill="#ff9500", width=4)
-    after = Image.fromarray(crop(pixels, theta, sampling)).resize(size, Image.Resampling.BICUBIC)
-    picture.paste(before, (0, 0))
-    picture.paste(after, (size[0] + 8, 0))
-    return picture
+    if not np.isfinite(places).all():
+        return np.full((len(places), 3), outside, np.uint8)
+    bordered = np.full((height + 2, width + 2, 3), outside, np.float64)
+    bordered[1:-1, 1:-1] = pixels
+    # In pixels of the bordered image, whose outermost rows stand for all that lies further out.
+    reach = np.array([width, height], np.float64)
+    found = np.clip((places + 1) * reach / 2 + 0.5, 0, reach + 1)
+    first = np.minimum(found.astype(np.int64), (reach).astype(np.int64))
+    share = found - first
+    (x, y), (right, down) = first.T, share.T[:, :, None]
+    upper = bordered[y, x] * (1 - right) + bordered[y, x + 1] * right
+    lower = bordered[y + 1, x] * (1 - right) + bordered[y + 1, x + 1] * right
+    return np.asarray(np.rint(upper * (1 - down) + lower * down).astype(np.uint8))
 
 
-def contact_sheet(pictures: list[Image.Image], *, columns: int = 4, gap: int = 8) -> Image.Image:
-    """Lay pictures of one size out in rows."""
-    width, height = pictures[0].size
-    rows = -(-len(pictures) // columns)
-    columns = min(columns, len(pictures))
-    sheet = Image.new("RGB", (columns * (width + gap) + gap, rows * (height + gap) + gap), "white")
-    for index, picture in enumerate(pictures):
-        row, column = divmod(index, columns)
-        sheet.paste(picture, (gap + column * (width + gap), gap + row * (height + gap)))
-    return sheet
+def in_pixels(points: Points, image_hw: tuple[int, int]) -> Points:
+    """Return points (…, 2) of the image, -1..1, in its pixels."""
+    return np.asarray((points + 1) / 2 * np.array([image_hw[1], image_hw[0]]))

@@ -10,7 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lstn.nn.transformer import affine_grid, compose
+from lstn.nn.forms import frame
+from lstn.nn.grids import affine_grid
+from lstn.nn.transformer import compose
 
 TURN_DEG, ZOOM, SHIFT = 45.0, 1.35, 0.15
 """Largest moves: degrees either way, times as large or as small, share of the side along each axis."""
@@ -48,16 +50,18 @@ def move(images: Tensor, moves: Tensor) -> Tensor:
 
 
 def unfollowed(theta: Tensor, of_moved: Tensor, moves: Tensor, ratio: float) -> Tensor:
-    """Return how much of the moves the crops didn't follow, a scalar: theta, of_moved, moves (N, 2, 3) float32.
+    """Return how much of the moves the crops didn't follow, a scalar: theta, of_moved (N, …), moves (N, 2, 3) float32.
 
     It is the mean squared distance between the corners of two crops as large as the picture, in half sides, which
     differ by the angle, the logarithm of the size, and the shift by which A theta' differs from theta. Each counts
     by itself: of the corners of the crops themselves a smaller crop has smaller distances, in the picture's frame,
     and a larger one, in its own, smaller shifts, so that the loss would shrink it or make it grow (seen, both).
 
+    A warp that isn't affine counts as the affine one nearest to it, which has to move along.
+
     ratio: width over height of the picture
     """
-    followed = compose(moves, of_moved)
+    theta, followed = frame(theta), compose(moves, frame(of_moved))
     real, imaginary = _turn(theta, ratio)
     other_real, other_imaginary = _turn(followed, ratio)
     length = (real.square() + imaginary.square() + _LEAST).sqrt()

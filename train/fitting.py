@@ -25,7 +25,7 @@ _AMP = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
 
 class Network(nn.Module):
-    """A model as it trains: pixels (N, H, W, 3) uint8 -> logits (N, K) in `precision`, and thetas (N, 2, 3) or None.
+    """A model as it trains: pixels (N, H, W, 3) uint8 -> logits (N, K) in `precision`, and thetas (N, …) or None.
 
     compiled: hand the backbone, or what of it comes after the warp, to torch.compile; the rest takes too little of the
               time for that

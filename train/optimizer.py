@@ -5,6 +5,7 @@ import math
 import torch
 
 from lstn.nn.classifier import Classifier
+from lstn.nn.forms import landmarks
 from lstn.recipe import Recipe
 
 
@@ -33,6 +34,8 @@ def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, done: float, epoc
 
 
 def outside(theta: torch.Tensor) -> torch.Tensor:
-    """theta (N, 2, 3) -> half the mean squared distance of its corners from the frame, in half sides, a scalar."""
-    corners = torch.tensor([[-1.0, -1, 1, 1], [-1, 1, -1, 1], [1, 1, 1, 1]], device=theta.device)
-    return (theta @ corners).abs().sub(1).relu().square().mean()
+    """theta (N, …) -> half the mean squared distance of its landmarks from the frame, in half sides, a scalar.
+
+    They are the corners of what is sampled, or a spline's control points (`lstn.nn.forms.landmarks`).
+    """
+    return landmarks(theta).abs().sub(1).relu().square().mean()

@@ -45,7 +45,7 @@ class Run:
     """Everything that changes from epoch to epoch, and `identity`, which must not: a hash of contract and data set.
 
     threads: how many were chosen for this run, 0 before that
-    warps: after every epoch, theta (n, 2, 3) of the images that `lstn.train.watch.probe` shows
+    warps: after every epoch, theta (n, …) of the images that `lstn.train.watch.probe` shows
     """
 
     model: Classifier
@@ -132,7 +132,7 @@ def restore(path: Path, run: Run, *, shown: int) -> None:
     run.history, run.threads = rest.history, rest.threads
     if _WARPS in tensors:
         warps = tensors[_WARPS]
-        if warps.shape[1:] != (shown, 2, 3) or len(warps) > len(run.history):
+        if warps.shape[1:] != (shown, *run.contract.theta_shape) or len(warps) > len(run.history):
             raise ArtifactError(f"{path}: damaged: {_WARPS} have the shape {tuple(warps.shape)}")
         run.warps = list(warps.float())
 

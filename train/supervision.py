@@ -10,23 +10,24 @@ from lstn.contract import CONTROLS, Loc
 from lstn.data.poses import pose_of
 from lstn.data.splits import Split
 from lstn.errors import UsageError
+from lstn.nn.forms import fixed_points, landmarks
 from lstn.train.distributed import ALONE, World
 
 
 def pose_loss(theta: Tensor, poses: Tensor, batch: int, world: World = ALONE) -> Tensor:
-    """Return how far theta (N, 2, 3) is from the true poses (N, 2, 3), a scalar: the mean over the batch's known ones.
+    """Return how far theta (N, …) is from the true poses (N, 2, 3), a scalar: the mean over the batch's known ones.
 
-    Of an image it is 2 (sqrt(1 + d2) - 1), with d2 the mean squared distance of the corners of pose^-1 theta from the
-    frame's own, in half sides of the object, so that small objects count as much as large ones. Near the pose that is
-    d2. Far away, as an untrained theta is from a small object, it grows like the distance: a square's gradient would
-    drown the others', and a clamped one is nothing.
+    Of an image it is 2 (sqrt(1 + d2) - 1), with d2 the mean squared distance of the landmarks of pose^-1 theta from the
+    crop's own, which are corners or control points, in half sides of the object, so that small objects count as much as
+    large ones. Near the pose that is d2. Far away, as an untrained theta is from a small object, it grows like the
+    distance: a square's gradient would drown the others', and a clamped one is nothing.
 
     poses: not a number where they are not known
     batch: how many images the batch has over all processes. Shares may know different numbers of poses, and each pose
            counts alike in the mean over processes that training takes, in which a share counts by its images.
     """
     known = poses.isfinite().all(2).all(1)
-    squares = corner_squares(theta, torch.where(known[:, None, None], poses, _frame(theta)))
+    squares = corner_squares(theta, torch.where(known[:, None, None], poses, torch.eye(2, 3, device=theta.device)))
     errors = torch.where(known, 2 * ((1 + squares).sqrt() - 1), 0.0).sum()
     count = known.sum()
     if world.size > 1 and world.shared(batch):
@@ -36,9 +37,8 @@ def pose_loss(theta: Tensor, poses: Tensor, batch: int, world: World = ALONE) ->
 
 
 def corner_squares(theta: Tensor, poses: Tensor) -> Tensor:
-    """Return the mean squared distance of the corners of pose^-1 theta from the frame's, (N, 2, 3) twice -> (N,)."""
-    corners = torch.tensor([[-1.0, -1, 1, 1], [-1, 1, -1, 1], [1, 1, 1, 1]], device=theta.device)
-    x, y = ((theta - poses) @ corners).unbind(1)
+    """Return the mean squared distance of the landmarks of pose^-1 theta from the crop's: (N, …), (N, 2, 3) -> (N,)."""
+    x, y = (landmarks(theta) - (poses[:, None] * fixed_points(theta)[:, None]).sum(3)).unbind(2)
     a, b, c, d = (poses[:, row, column, None] for row in (0, 1) for column in (0, 1))
     across, down = (d * x - b * y) / (a * d - b * c), (a * y - c * x) / (a * d - b * c)
     return (across.square() + down.square()).mean(1)
@@ -79,7 +79,3 @@ def poses_digest(train: Split) -> str:
         pose = pose_of(train, index)
         digest.update(b"-" if pose is None else pose.theta.tobytes())
     return digest.hexdigest()
-
-
-def _frame(like: Tensor) -> Tensor:
-    return torch.eye(2, 3, device=like.device)

@@ -27,7 +27,7 @@ class TrainingResult:
     """What a finished run came to: the best epoch's model on the CPU, and how good it is; accuracies 0..1.
 
     test_is_val: there are no test images, and the validation images that chose the epoch are tested
-    shown, warps: a few validation images (n, H, W, 3), and their theta (n, 2, 3) after every epoch; None and nothing
+    shown, warps: a few validation images (n, H, W, 3), and their theta (n, …) after every epoch; None and nothing
                   without a transformer
     """
 

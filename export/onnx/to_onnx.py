@@ -11,7 +11,7 @@ import onnx
 import torch
 from torch import nn
 
-from lstn.contract import CONTROLS, LOGITS, METADATA_KEY, PIXELS, THETA, Contract, Loc
+from lstn.contract import CONTROLS, LOGITS, METADATA_KEY, PIXELS, THETA, Contract, Loc, ThetaForm
 from lstn.errors import LstnError, UsageError
 from lstn.export.onnx.exported_names import name_nodes
 from lstn.export.onnx.verify_onnx import Agreement, verify_onnx
@@ -50,7 +50,7 @@ def write_onnx(
 ) -> Agreement:
     """Export `model` to `path`, and compare the two on `images` before the file gets its name.
 
-    model:  in evaluation mode, on the CPU; pixels (N, H, W, 3) uint8 -> logits (N, K) float32, and theta (N, 2, 3)
+    model:  in evaluation mode, on the CPU; pixels (N, H, W, 3) uint8 -> logits (N, K) float32, and theta (N, …)
             float32 unless the contract's loc is NONE
     images: (N, H, W, 3) uint8 RGB of the contract's size, at least one
     fused:  write grid and sampler as one node, `lstn::AffineGridSample`, and what it computes beside it
@@ -122,6 +122,11 @@ def _check_asked(contract: Contract, *, fused: bool) -> None:
         )
     if fused and contract.loc is Loc.NONE:
         raise UsageError("a model of loc none has no sampler to fuse", hint="leave out --sampler")
+    if fused and contract.theta in (ThetaForm.PROJECTIVE, ThetaForm.TPS, ThetaForm.POLAR):
+        raise UsageError(
+            f"the fused sampler reads affine grids, and this model's theta is {contract.theta.value}",
+            hint="leave out --sampler",
+        )
     if fused and contract.iterations > 1:
         raise UsageError(
             f"a model that looks {contract.iterations} times has as many samplers, and only one can be fused",

@@ -51,7 +51,7 @@ _FIRST_BATCHES, _BATCH = (1, 2, 7), 16
 """Several sizes, since a graph that took its example's batch for a constant runs at that one alone."""
 
 Outputs: TypeAlias = dict[str, npt.NDArray[np.float32]]
-"""Logits (N, K), and theta (N, 2, 3) with a transformer; float64 where a model is compared with itself."""
+"""Logits (N, K), and theta (N, …) with a transformer; float64 where a model is compared with itself."""
 
 
 @dataclass(frozen=True, slots=True)

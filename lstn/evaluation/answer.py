@@ -29,7 +29,7 @@ class Classification:
 
     labels:        all K labels, most probable first
     probabilities: of these labels, in the same order, 0..1, summing to 1
-    theta:         (2, 3) float32, where the transformer looks; None for a model without one
+    theta:         float32, where the transformer looks; None for a model without one
     """
 
     labels: tuple[str, ...]

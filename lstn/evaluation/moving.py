@@ -11,7 +11,8 @@ one, a vector for shifts:
 1 - E|answered - known|^2 / E|known|^2, can't tell that from noise: the localizer's own noise adds to every error, and
 where it exceeds a small move the share is negative. A slope keeps its mean, and the noise is the residual. Opposite
 moves cancel whatever blur or the picture's border do to theta either way. Angles, ratios of sizes and centres don't
-depend on the crop's size, so a crop that shrinks doesn't follow better or worse.
+depend on the crop's size, so a crop that shrinks doesn't follow better or worse. Of a warp that isn't affine, they are
+those of the affine one nearest to it (`lstn.warp.frame_of`).
 """
 
 import math
@@ -28,10 +29,10 @@ from lstn.evaluation.disturb import Disturbance, Kind
 from lstn.health.follow import Follow, Followed
 from lstn.images import Pixels
 from lstn.interval import mean_interval
-from lstn.warp import Theta
+from lstn.warp import Theta, frame_of
 
 Locate: TypeAlias = Callable[[Pixels], Theta]
-"""(N, H, W, 3) uint8 -> theta (N, 2, 3) float32."""
+"""(N, H, W, 3) uint8 -> theta (N, …) float32."""
 
 ROTATION_DEG, SCALE, SHIFT = 30.0, 1.25, 0.15
 """Largest moves: degrees either way, times as large or as small, share of the side in any direction; the smallest are a
@@ -93,7 +94,7 @@ def measure_follow(locate: Locate, images: Split, contract: Contract, *, batch: 
 
 def can_follow(kind: str, contract: Contract) -> bool:
     """Say whether a contract's theta can answer moves of this kind at all."""
-    return kind != "rotation" or contract.theta is not ThetaForm.CROP
+    return kind != "rotation" or contract.theta not in (ThetaForm.CROP, ThetaForm.POLAR)
 
 
 def most_images(image: Pixels, wanted: int) -> int:
@@ -134,8 +135,8 @@ def _content(move: Disturbance, image_hw: tuple[int, int], index: int) -> npt.ND
 
 
 def _followed(name: str, content: npt.NDArray[np.float64], answered: Theta, image_hw: tuple[int, int]) -> Followed:
-    """content, answered: (2 N, 2, 3), a move of a picture and then its opposite."""
-    known, change = (_change(name, each.astype(np.float64), image_hw) for each in (content, answered))
+    """content (2 N, 2, 3), answered (2 N, …): a move of a picture and then its opposite."""
+    known, change = (_change(name, each, image_hw) for each in (content, frame_of(answered)))
     weight = np.square(known).sum(1)
     slopes = np.clip((known * change).sum(1) / weight, -_WILDEST, _WILDEST)
     value = float((weight * slopes).sum() / weight.sum())

@@ -15,7 +15,7 @@ from lstn.data.poses import pose_of
 from lstn.data.splits import Split, spaced
 from lstn.evaluation.moving import Locate, angle_deg
 from lstn.health.pose_error import PoseError
-from lstn.warp import Theta
+from lstn.warp import Theta, frame_of
 
 MOST_POSED = 1000
 """Images whose crops are compared with their poses."""
@@ -51,14 +51,16 @@ def known_poses(images: Split, indices: Sequence[int]) -> Theta:
 
 
 def pose_error(theta: Theta, poses: Theta, labels: Sequence[int], image_hw: tuple[int, int]) -> PoseError | None:
-    """Compare crops with the poses that are known, both (N, 2, 3); None if no pose is.
+    """Compare crops by theta (N, …) with the poses (N, 2, 3) that are known; None if no pose is.
+
+    A crop that isn't affine counts as the affine one nearest to it (`lstn.warp.frame_of`).
 
     poses: not a number where they are not known
     """
     known = np.isfinite(poses).all((1, 2))
     if not known.any():
         return None
-    answered, true = theta[known].astype(np.float64), poses[known].astype(np.float64)
+    answered, true = frame_of(theta[known]), poses[known].astype(np.float64)
     half = np.array([image_hw[1], image_hw[0]]) / 2
     away = np.linalg.norm((answered - true)[:, :, 2] * half, axis=1)
     sides = 2 * np.sqrt(np.abs(np.linalg.det(true[:, :, :2])) * half.prod())

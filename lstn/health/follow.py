@@ -21,7 +21,7 @@ class Followed(TypedDict):
 
 
 class Follow(TypedDict):
-    """Follow of each kind of move on so many images. rotation is None for a theta that can't turn (`--theta crop`)."""
+    """Follow of each kind of move on so many images. rotation is None for a theta that can't turn (crop, polar)."""
 
     images: Count
     rotation: Followed | None

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
     from lstn.nn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from lstn.nn.classifier import Classifier
     from lstn.nn.forms import BOUNDS
+    from lstn.nn.grids import affine_grid
     from lstn.nn.localizers import LOCALIZERS, Localizer, build_localizer
     from lstn.nn.spatial_transformer import SpatialTransformer
-    from lstn.nn.transformer import affine_grid, compose, sample
+    from lstn.nn.transformer import compose, sample
 
 __all__ = [
     "BACKBONES",
@@ -48,8 +49,9 @@ if not TYPE_CHECKING:
             "lstn.nn.checkpoint": "Checkpoint load_checkpoint save_checkpoint",
             "lstn.nn.classifier": "Classifier",
             "lstn.nn.forms": "BOUNDS",
+            "lstn.nn.grids": "affine_grid",
             "lstn.nn.localizers": "LOCALIZERS Localizer build_localizer",
             "lstn.nn.spatial_transformer": "SpatialTransformer",
-            "lstn.nn.transformer": "affine_grid compose sample",
+            "lstn.nn.transformer": "compose sample",
         },
     )

@@ -94,7 +94,7 @@ class Classifier(nn.Module):
         return pixels.to(torch.float32).permute(0, 3, 1, 2) * self.scale + self.shift
 
     def transform(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Everything up to the warp: (N, H, W, 3) uint8 -> what `classify` takes, float32, and theta (N, 2, 3) float32.
+        """Everything up to the warp: (N, H, W, 3) uint8 -> what `classify` takes, float32, and theta (N, …) float32.
 
         To be kept out of autocast: half-precision theta and grid are a tenth of a pixel coarse at 224.
         """
@@ -119,7 +119,7 @@ class Classifier(nn.Module):
         return logits
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
-        """(N, H, W, 3) uint8 -> logits (N, K) float32, and with a transformer theta (N, 2, 3) float32 beside them."""
+        """(N, H, W, 3) uint8 -> logits (N, K) float32, and with a transformer theta (N, …) float32 beside them."""
         frames, theta = self.transform(pixels)
         logits = self.classify(frames)
         return logits if theta is None else (logits, theta)
@@ -176,8 +176,8 @@ def _build_transformer(contract: Contract, backbone: nn.Module) -> Transformer |
         contract.loc, (hw[0], hw[1]), contract.theta, view_hw=view_hw, channels=channels, what=what
     )
     if contract.loc is Loc.DEAD:
-        return DroppedTransformer(localizer, frame_hw, contract.iterations).requires_grad_(False)
-    return Transformer(localizer, frame_hw, contract.iterations, contract.crop_hw)
+        return DroppedTransformer(localizer, frame_hw, contract.iterations, form=contract.theta).requires_grad_(False)
+    return Transformer(localizer, frame_hw, contract.iterations, contract.crop_hw, contract.theta)
 
 
 def _check_sizes(contract: Contract) -> None:

@@ -1,4 +1,4 @@
-"""Forms of theta: any affine matrix, or one that a localizer's numbers can't leave.
+"""Forms of theta: any affine matrix, one that a localizer's numbers can't leave, or another kind of warp.
 
 An unbounded theta can run away: a crop outside of the frame is blank, and a blank image has no gradient that would lead
 back. A bounded one is made of fewer numbers, each through a function whose range ends. All of it is part of the model,
@@ -9,9 +9,12 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
-from lstn.contract import ThetaForm
+from lstn.contract import SPLINE_SIDE, ThetaForm
+from lstn.spline import CONTROL
+from lstn.warp import fixed_points as points_of
 
 LARGEST_ZOOM = 3.0
 """A similarity magnifies or shrinks at most this much, and turns by less than half a turn."""
@@ -22,6 +25,10 @@ SMALLEST_CROP = 0.2
 _FIRST_CROP = 0.9
 """The side to begin with: at 1, the end of its range, there would be neither a gradient nor room to shift."""
 
+MOST_PERSPECTIVE = 0.45
+"""How much nearer than the crop's centre, as a share, the middle of an edge of a projective crop may be; its corners
+twice as much, which leaves a tenth: at 1 they would lie at infinity."""
+
 _MIDDLE, _REACH = (1 + SMALLEST_CROP) / 2, (1 - SMALLEST_CROP) / 2
 
 
@@ -30,7 +37,7 @@ class Bounds:
     """How the head's numbers become theta.
 
     start: the numbers to begin with, by which theta is the identity, or a crop close to it
-    theta: numbers (N, len(start)) float32 -> theta (N, 2, 3) float32
+    theta: numbers (N, len(start)) float32 -> theta (N, …) float32, of the form's shape
     """
 
     start: tuple[float, ...]
@@ -63,9 +70,63 @@ def crop(numbers: torch.Tensor) -> torch.Tensor:
     return torch.cat([scale, zero, shift[:, :1], zero, scale, shift[:, 1:]], dim=1).reshape(-1, 2, 3)
 
 
+def projective(numbers: torch.Tensor) -> torch.Tensor:
+    """(N, 8) -> (N, 3, 3): any affine matrix, above a bounded perspective; the lower right number is 1."""
+    perspective = MOST_PERSPECTIVE * torch.tanh(numbers[:, 6:])
+    one = 0 * numbers[:, :1] + 1
+    return torch.cat([numbers[:, :6], perspective, one], dim=1).reshape(-1, 3, 3)
+
+
+def tps(numbers: torch.Tensor) -> torch.Tensor:
+    """(N, 32) -> (N, 16, 2): where the control points of a thin plate spline are read, without bounds.
+
+    Jaderberg et al. 2015, section 3.2, have the same 4 x 4 points.
+    """
+    return numbers.reshape(-1, SPLINE_SIDE**2, 2)
+
+
+def polar(numbers: torch.Tensor) -> torch.Tensor:
+    """(N, 3) -> (N, 2, 3): the disc of a log-polar crop, its radius within 1/3 .. 3 and its centre within the frame.
+
+    Esteves et al. 2018 (Polar Transformer Networks) find the centre alone. A turned disc is a crop moved sideways.
+    """
+    bounded = torch.tanh(numbers)
+    scale = torch.exp(math.log(LARGEST_ZOOM) * bounded[:, :1])
+    zero = 0 * scale
+    return torch.cat([scale, zero, bounded[:, 1:2], zero, scale, bounded[:, 2:]], dim=1).reshape(-1, 2, 3)
+
+
+def fixed_points(theta: torch.Tensor) -> torch.Tensor:
+    """Return the points of the crop that fix such a warp, as `lstn.warp.fixed_points`: (4 or 16, 3), x, y and 1."""
+    points = points_of(tuple(theta.shape))
+    return torch.tensor(np.column_stack([points, np.ones(len(points))]), dtype=theta.dtype, device=theta.device)
+
+
+def landmarks(theta: torch.Tensor) -> torch.Tensor:
+    """Return where the points that fix a warp are read: theta (N, …) -> (N, 4 or 16, 2), from -1 to 1.
+
+    As `lstn.warp.landmarks_px`, with gradients. They are the corners of a crop, or a spline's control points.
+    """
+    if theta.shape[-1] == 2:
+        return theta
+    found = (theta[:, None] * fixed_points(theta)[:, None]).sum(3)
+    return found if theta.shape[-2] == 2 else found[:, :, :2] / found[:, :, 2:]
+
+
+def frame(theta: torch.Tensor) -> torch.Tensor:
+    """Return the affine matrix nearest to each warp, (N, …) -> (N, 2, 3), as `lstn.warp.frame_of`, with gradients."""
+    if theta.shape[-2:] == (2, 3):
+        return theta
+    nearest: torch.Tensor = torch.linalg.pinv(fixed_points(theta)) @ landmarks(theta)
+    return nearest.transpose(1, 2)
+
+
 BOUNDS: dict[ThetaForm, Bounds] = {
     ThetaForm.AFFINE: Bounds((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), affine),
     ThetaForm.SIMILARITY: Bounds((0.0, 0.0, 0.0, 0.0), similarity),
     ThetaForm.CROP: Bounds((math.atanh((_FIRST_CROP - _MIDDLE) / _REACH), 0.0, 0.0), crop),
+    ThetaForm.PROJECTIVE: Bounds((1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0), projective),
+    ThetaForm.TPS: Bounds(tuple(CONTROL.ravel().tolist()), tps),
+    ThetaForm.POLAR: Bounds((0.0, 0.0, 0.0), polar),
 }
 """Total over `ThetaForm`."""

@@ -1,4 +1,4 @@
-"""Localizers: images, or feature maps -> theta, the affine matrix that says where to look."""
+"""Localizers: images, or feature maps -> theta, which says where to look."""
 
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -18,10 +18,10 @@ _GLANCE_SIDE, _SMALLEST_VIEW = 64, 8
 
 
 class Localizer(nn.Module):
-    """What it looks at, (N, C, h, w) float32 -> theta (N, 2, 3) float32.
+    """What it looks at, (N, C, h, w) float32 -> theta (N, …) float32, of its form's shape.
 
     `features` is one of the stacks below, perhaps behind the average that makes the view; `head` is flatten ->
-    Linear 32 -> ReLU -> Linear 6, or fewer numbers where theta is bounded. The head's size depends on the size of what
+    Linear 32 -> ReLU -> Linear 6, or as many numbers as theta's form takes. The head's size depends on the size of what
     it looks at, so a localizer is made for one.
     """
 
@@ -41,7 +41,7 @@ class Localizer(nn.Module):
         self._theta = bounds.theta
 
     def forward(self, view: torch.Tensor) -> torch.Tensor:
-        """(N, C, h, w) float32 -> (N, 2, 3) float32, in the frame where the view spans -1..1 on both axes."""
+        """(N, C, h, w) float32 -> (N, …) float32, in the frame where the view spans -1..1 on both axes."""
         return self._theta(self.head(self.features(view)))
 
 

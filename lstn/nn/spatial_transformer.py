@@ -13,7 +13,7 @@ _OWN = tuple(loc for loc in Loc if loc not in (Loc.NONE, Loc.SHARED, *CONTROLS))
 
 
 class SpatialTransformer(nn.Module):
-    """Images, or feature maps -> the same, each warped by the affine matrix (theta) that a localizer finds for it.
+    """Images, or feature maps -> the same, each warped by the theta that a localizer finds for it.
 
         self.transformer = lstn.nn.SpatialTransformer("lstn", image_hw=(64, 64))
         ...
@@ -24,10 +24,11 @@ class SpatialTransformer(nn.Module):
     half precision a sampling point is a tenth of a pixel coarse at 224.
 
     localizer:  stn, vstn or lstn (Tables 1-3 of the L-STN paper), glance, or a module of your own from (N, C, H, W)
-                float32 to theta (N, 2, 3) float32
+                float32 to theta (N, …) float32, of the shape that `theta` has
     image_hw:   height and width of the images, in pixels; a localizer is made for one size
     channels:   C of what is warped
-    theta:      affine, similarity or crop: which matrices a localizer of lstn can answer with (`lstn.nn.forms`)
+    theta:      which warps a localizer answers with (`lstn.nn.forms`): affine, similarity or crop, (2, 3) matrices;
+                projective, (3, 3); tps, the (16, 2) points of a thin plate spline; polar, the (2, 3) of a disc
     iterations: how often the localizer looks, each time at what it chose so far
     view_hw:    the size, in pixels, at which a localizer of lstn sees the images; None: as they are, glance smaller
     crop_hw:    the size, in pixels, of the result; None: that of the images
@@ -50,23 +51,23 @@ class SpatialTransformer(nn.Module):
         super().__init__()
         if not 1 <= iterations <= MAX_ITERATIONS:
             raise UsageError(f"iterations {iterations}; expected 1 to {MAX_ITERATIONS}")
+        if theta not in list(ThetaForm):
+            raise UsageError(f"there is no theta {str(theta)!r:.80}", hint=f"choose one of: {', '.join(ThetaForm)}")
         if not isinstance(localizer, nn.Module):
             if localizer not in _OWN:
                 hint = f"choose one of: {', '.join(_OWN)}; or give a module of your own"
                 name = getattr(localizer, "value", localizer)
                 raise UsageError(f"localizer {name!r:.80} can't stand alone, or there is none of that name", hint=hint)
-            if theta not in list(ThetaForm):
-                raise UsageError(f"there is no theta {str(theta)!r:.80}", hint=f"choose one of: {', '.join(ThetaForm)}")
             view_hw = usual_view(Loc(localizer), image_hw) if view_hw is None else view_hw
             localizer = build_localizer(Loc(localizer), image_hw, ThetaForm(theta), view_hw=view_hw, channels=channels)
-        self.inner = Transformer(localizer, image_hw, iterations, crop_hw)
+        self.inner = Transformer(localizer, image_hw, iterations, crop_hw, ThetaForm(theta))
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) float32 -> warped (N, C, h, w) float32, of the crop's size; outside of the image lies zero."""
         return self.transform(images)[0]
 
     def transform(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, C, H, W) float32 -> warped (N, C, h, w) float32, theta (N, 2, 3) float32.
+        """(N, C, H, W) float32 -> warped (N, C, h, w) float32, theta (N, …) float32.
 
         theta maps points of the result to points of the image, both from -1 to 1 over the whole image (Jaderberg et
         al. 2015, equation 1).
@@ -86,5 +87,5 @@ class SpatialTransformer(nn.Module):
         return warped, theta
 
     def localize(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) float32 -> theta (N, 2, 3) float32, alone."""
+        """(N, C, H, W) float32 -> theta (N, …) float32, alone."""
         return self.transform(images)[1]

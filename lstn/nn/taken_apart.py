@@ -9,12 +9,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lstn.contract import PAPER_LOCS, Contract, Loc
+from lstn.contract import PAPER_LOCS, Contract, Loc, ThetaForm
 from lstn.nn.classifier import Classifier
-from lstn.nn.transformer import Transformer, affine_grid, sample
+from lstn.nn.grids import affine_grid
+from lstn.nn.transformer import Transformer, sample
 
 _SETTLING = 4
 """Images that BatchNorm's statistics come from."""
+
+_BENT = 0.05
+"""Added to what other forms than affine start from."""
 
 TRANSFORMER, LOCALIZER, GRID, SAMPLER = "transformer", "localizer", "grid", "sampler"
 
@@ -90,7 +94,8 @@ def make_usual(model: Classifier) -> None:
     if model.transformer is not None:
         last = model.transformer.localizer.get_submodule("head.3")
         with torch.no_grad():
-            last.get_parameter("bias").copy_(_thetas(1).reshape(6))
+            bias = last.get_parameter("bias")
+            bias.copy_(_thetas(1).reshape(6) if model.contract.theta is ThetaForm.AFFINE else bias + _BENT)
     _settle(model, pixels)
 
 

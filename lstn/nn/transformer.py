@@ -7,33 +7,13 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from lstn.contract import ThetaForm
 from lstn.errors import UsageError
+from lstn.nn.grids import MATRICES, constant_of, grid_of
 from lstn.warp import taps
 
 Look: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """Images (N, C, H, W) -> what the localizer sees of them, (N, c, h, w)."""
-
-
-def affine_grid(theta: torch.Tensor, image_hw: tuple[int, int]) -> torch.Tensor:
-    """Return the sampling points of an affine matrix: theta (N, 2, 3) float32 -> grid (N, H, W, 2) float32.
-
-    grid[n, i, j] = theta[n] @ (x_j, y_i, 1), with pixel centres x_j = (2j + 1)/W - 1 and y_i = (2i + 1)/H - 1: what
-    `F.affine_grid(align_corners=False)` returns, to 1e-6.
-
-    Why not that function: it exports to a ReduceSum over (N, H*W, 3, 2) that costs ONNX Runtime more than the rest of
-    the transformer together, and TensorRT refuses the ONNX operator AffineGrid. Here the part that depends on x alone
-    is computed once per column, as rows of W (x, y) pairs, and each of H rows only adds its share of y. That outer
-    product is a Mul and an Add and not a MatMul on purpose: TensorRT, by default, multiplies float32 matrices in TF32,
-    whose ten bits of fraction move points near the border of a 224 pixel image by up to 0.05 pixels.
-    """
-    height, width = image_hw
-    x = _pixel_centres(width, theta)[:, None]
-    y = _pixel_centres(height, theta)[:, None]
-    of_x, of_y, shift = theta[:, None, :, 0], theta[:, None, :, 1], theta[:, None, :, 2]
-    rows = (of_x * x + shift).reshape(-1, 1, 2 * width)
-    slope = of_y.expand(-1, width, -1).reshape(-1, 1, 2 * width)
-    grid: torch.Tensor = y * slope + rows
-    return grid.reshape(-1, height, width, 2)
 
 
 def sample(images: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
@@ -49,26 +29,32 @@ def _as_they_are(images: torch.Tensor) -> torch.Tensor:
 
 
 def compose(outer: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
-    """Return the matrix of one warp and then another, as one: theta (N, 2, 3) twice -> (N, 2, 3).
+    """Return the matrix of one warp and then another, as one: theta twice -> theta, (N, 2, 3) or (N, 3, 3) all.
 
     Sampling an image by `outer`, and the result by `inner`, reads the image at outer(inner(point)). No MatMul, for the
     reason given at `affine_grid`.
     """
     of_x, of_y, shift = outer[:, :, 0:1], outer[:, :, 1:2], outer[:, :, 2:3]
     last = torch.tensor([0.0, 0.0, 1.0], device=outer.device, dtype=outer.dtype)
-    return of_x * inner[:, 0:1] + of_y * inner[:, 1:2] + shift * last
+    return of_x * inner[:, 0:1] + of_y * inner[:, 1:2] + shift * (inner[:, 2:3] if inner.shape[1] == 3 else last)
 
 
 class Transformer(nn.Module):
-    """Images, or feature maps -> the same, warped by the affine matrix that the localizer finds for each.
+    """Images, or feature maps -> the same, warped as the localizer says for each.
 
-    localizer:  maps what it looks at, (N, C, h, w) float32, to theta (N, 2, 3) float32
+    localizer:  maps what it looks at, (N, C, h, w) float32, to theta (N, …) float32, of the form's shape
     frame_hw:   size of what is warped
     iterations: how often the localizer looks. It is one localizer, which each time sees what was chosen so far, sampled
                 from the images themselves: nothing is blurred twice (Lin and Lucey 2017, IC-STN)
     crop_hw:    size of the result; None: that of what is warped. Where it is less than a quarter, each of its pixels is
                 the mean of several points, for bilinear sampling reads four pixels and would miss the rest
+    form:       of theta (`lstn.nn.forms`)
+
+    Raises:
+        UsageError: a crop larger than what is warped, or several iterations of warps that don't add up to one.
     """
+
+    constant: torch.Tensor | None
 
     def __init__(
         self,
@@ -76,6 +62,7 @@ class Transformer(nn.Module):
         frame_hw: tuple[int, int],
         iterations: int = 1,
         crop_hw: tuple[int, int] | None = None,
+        form: ThetaForm = ThetaForm.AFFINE,
     ) -> None:
         super().__init__()
         if crop_hw is not None and (crop_hw[0] > frame_hw[0] or crop_hw[1] > frame_hw[1]):
@@ -83,14 +70,28 @@ class Transformer(nn.Module):
                 "a crop of {} x {} pixels is larger than the image, {} x {}".format(*crop_hw, *frame_hw),
                 hint="use a smaller crop, or larger images",
             )
+        if iterations > 1 and form not in MATRICES:
+            raise UsageError(
+                f"a localizer of theta {form.value} looks once: two such warps are no third",
+                hint="leave out --iterations",
+            )
         self.localizer = localizer
+        self.form = form
         self.frame_hw = frame_hw
         self.iterations = iterations
         self.crop_hw = frame_hw if crop_hw is None else crop_hw
         self._taps = taps(frame_hw[0], self.crop_hw[0]), taps(frame_hw[1], self.crop_hw[1])
+        # Not persistent: the form and the size say what it is.
+        self.register_buffer("constant", constant_of(form, self._points_hw), persistent=False)
+
+    @property
+    def _points_hw(self) -> tuple[int, int]:
+        """How many points are read, down and across."""
+        (down, across), (height, width) = self._taps, self.crop_hw
+        return down * height, across * width
 
     def forward(self, images: torch.Tensor, look: Look = _as_they_are) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, C, H, W) float32 -> warped (N, C, H, W) float32, theta (N, 2, 3) float32.
+        """(N, C, H, W) float32 -> warped (N, C, h, w) float32, h x w being `crop_hw`, and theta (N, …) float32.
 
         `look` makes of images what the localizer sees of them.
         """
@@ -98,17 +99,17 @@ class Transformer(nn.Module):
         return self.warp(images, theta), theta
 
     def localize(self, images: torch.Tensor, look: Look = _as_they_are) -> torch.Tensor:
-        """(N, C, H, W) float32 -> theta (N, 2, 3) float32."""
+        """(N, C, H, W) float32 -> theta (N, …) float32."""
         theta: torch.Tensor = self.localizer(look(images))
         for _ in range(self.iterations - 1):
-            theta = compose(theta, self.localizer(look(sample(images, affine_grid(theta, self.frame_hw)))))
+            seen = sample(images, grid_of(self.form, theta, self.frame_hw, None))
+            theta = compose(theta, self.localizer(look(seen)))
         return theta
 
     def warp(self, images: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) float32, theta (N, 2, 3) float32 -> (N, C, h, w) float32, h x w being `crop_hw`."""
-        (down, across), (height, width) = self._taps, self.crop_hw
-        sampled = sample(images, affine_grid(theta, (down * height, across * width)))
-        return F.avg_pool2d(sampled, (down, across)) if max(down, across) > 1 else sampled
+        """(N, C, H, W) float32, theta (N, …) float32 -> (N, C, h, w) float32, h x w being `crop_hw`."""
+        sampled = sample(images, grid_of(self.form, theta, self._points_hw, self.constant))
+        return F.avg_pool2d(sampled, self._taps) if max(self._taps) > 1 else sampled
 
 
 class DroppedTransformer(Transformer):
@@ -118,10 +119,5 @@ class DroppedTransformer(Transformer):
     """
 
     def forward(self, images: torch.Tensor, look: Look = _as_they_are) -> tuple[torch.Tensor, torch.Tensor]:
-        """(N, C, H, W) float32 -> the same images, theta (N, 2, 3) float32."""
+        """(N, C, H, W) float32 -> the same images, theta (N, …) float32."""
         return images, self.localize(images, look)
-
-
-def _pixel_centres(count: int, like: torch.Tensor) -> torch.Tensor:
-    """Return `count` evenly spaced centres on -1..1. Odd numerators over `count` round once and mirror exactly."""
-    return torch.arange(1 - count, count, 2, dtype=like.dtype, device=like.device) / count

@@ -18,7 +18,7 @@ _CLASSIFIED_AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What an engine answers: logits (N, K) float32, and theta (N, 2, 3) float32 or None for a model without one."""
+    """What an engine answers: logits (N, K) float32, and theta (N, …) float32 or None for a model without one."""
 
     logits: Logits
     theta: Theta | None
@@ -36,7 +36,7 @@ class Engine(Protocol):
     max_batch: int
 
     def infer(self, pixels: Pixels) -> Prediction:
-        """(N, H, W, 3) uint8 RGB with 1 <= N <= max_batch -> logits (N, K) float32, theta (N, 2, 3) float32 or None.
+        """(N, H, W, 3) uint8 RGB with 1 <= N <= max_batch -> logits (N, K) float32, theta (N, …) float32 or None.
 
         The arrays returned are the caller's to keep. A plan takes more images too, and computes them in pieces.
 
@@ -119,7 +119,7 @@ def check_prediction(prediction: Prediction, contract: Contract, count: int, *, 
     wanted: dict[str, tuple[int, ...]] = {"logits": (count, len(contract.labels))}
     found: dict[str, tuple[int, ...]] = {"logits": prediction.logits.shape}
     if contract.loc is not Loc.NONE:
-        wanted["theta"] = (count, 2, 3)
+        wanted["theta"] = (count, *contract.theta_shape)
         found["theta"] = () if prediction.theta is None else prediction.theta.shape
     if found != wanted:
         hint = "make it again: lstn export"

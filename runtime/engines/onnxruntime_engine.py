@@ -31,7 +31,7 @@ class OnnxEngine(Engine):
         self._outputs = [LOGITS] if contract.loc is Loc.NONE else [LOGITS, THETA]
 
     def infer(self, pixels: Pixels) -> Prediction:
-        """(N, H, W, 3) uint8 RGB -> logits (N, K) float32, theta (N, 2, 3) float32; see `Engine.infer`."""
+        """(N, H, W, 3) uint8 RGB -> logits (N, K) float32, theta (N, …) float32; see `Engine.infer`."""
         check_pixels(pixels, self.contract, self.max_batch)
         logits, *theta = self._session.run({PIXELS: pixels}, self._outputs)
         prediction = Prediction(logits, theta[0] if theta else None)
@@ -84,7 +84,7 @@ def check_tensors(
     inputs = (Tensor(PIXELS, "uint8", (-1, *contract.image_hw, 3)),)
     outputs = [Tensor(LOGITS, "float32", (-1, len(contract.labels)))]
     if contract.loc is not Loc.NONE:
-        outputs.append(Tensor(THETA, "float32", (-1, 2, 3)))
+        outputs.append(Tensor(THETA, "float32", (-1, *contract.theta_shape)))
     for what, found, wanted in (("inputs", found_inputs, inputs), ("outputs", found_outputs, outputs)):
         by_name = {tensor.name: tensor for tensor in found}
         if len(found) != len(wanted) or not all(_fits(by_name.get(tensor.name), tensor) for tensor in wanted):

@@ -34,7 +34,7 @@ class OpenVinoEngine(Engine):
         self._graph = graph
 
     def infer(self, pixels: Pixels) -> Prediction:
-        """(N, H, W, 3) uint8 RGB -> logits (N, K) float32, theta (N, 2, 3) float32; see `Engine.infer`."""
+        """(N, H, W, 3) uint8 RGB -> logits (N, K) float32, theta (N, …) float32; see `Engine.infer`."""
         check_pixels(pixels, self.contract, self.max_batch)
         answers = self._graph.run({PIXELS: pixels})
         theta = None if self.contract.loc is Loc.NONE else answers[THETA]

@@ -94,7 +94,7 @@ class PlanEngine(Engine):
         self._turn = threading.Lock()
 
     def infer(self, pixels: AnyPixels) -> Prediction:
-        """(N, H, W, 3) uint8 RGB -> logits (N, K) float32, theta (N, 2, 3) float32; see `Engine.infer`.
+        """(N, H, W, 3) uint8 RGB -> logits (N, K) float32, theta (N, …) float32; see `Engine.infer`.
 
         Images on GPU 0, C-contiguous, with DLPack or `__cuda_array_interface__`, are not copied through the host.
         """

@@ -54,7 +54,7 @@ def load_engine(path: Path, sidecar: Sidecar, trt: Any, log: "Log") -> Any:
 def outputs_of(contract: Contract) -> dict[str, tuple[int, ...]]:
     """Return name -> shape without the batch of what a model of this contract answers, all float32."""
     logits: dict[str, tuple[int, ...]] = {LOGITS: (len(contract.labels),)}
-    return logits if contract.loc is Loc.NONE else logits | {THETA: (2, 3)}
+    return logits if contract.loc is Loc.NONE else logits | {THETA: contract.theta_shape}
 
 
 def profiles_of(engine: Any) -> tuple[Profile, ...]:

@@ -37,7 +37,7 @@ def full_metadata_of(model: ServedModel) -> dict[str, Any]:
     """Return the metadata with what only HTTP can say, as parameters of tensors.
 
     `pixels` names the input that may come in its place, `logits` its labels, `theta` the colour that the
-    backbone gets outside of the picture, and the height and width of the crop.
+    backbone gets outside of the picture, the height and width of the crop, and its form.
 
     Raises:
         Refusal: the model isn't ready.
@@ -46,7 +46,11 @@ def full_metadata_of(model: ServedModel) -> dict[str, Any]:
     parameters = {
         PIXELS: {"alternative": _described(inputs_of(contract)[1])},
         LOGITS: {"labels": list(contract.labels)},
-        THETA: {"outside": list(outside_of(contract.mean)), "crop": list(contract.backbone_hw)},
+        THETA: {
+            "outside": list(outside_of(contract.mean)),
+            "crop": list(contract.backbone_hw),
+            "form": contract.theta.value,
+        },
     }
     full = {
         side: [

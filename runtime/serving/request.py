@@ -101,7 +101,7 @@ def inputs_of(contract: Contract) -> tuple[TensorSpec, TensorSpec]:
 
 def outputs_of(contract: Contract) -> tuple[TensorSpec, ...]:
     """Return what can be asked for."""
-    theta = () if contract.loc is Loc.NONE else (TensorSpec(THETA, "FP32", (-1, 2, 3)),)
+    theta = () if contract.loc is Loc.NONE else (TensorSpec(THETA, "FP32", (-1, *contract.theta_shape)),)
     return (
         TensorSpec(LOGITS, "FP32", (-1, len(contract.labels))),
         *theta,

@@ -14,7 +14,7 @@ from PIL import Image
 from lstn.calibration.cost_page import page
 from lstn.calibration.lowering_cost import LoweringCost
 from lstn.contract import Loc
-from lstn.warp import corners_px, outside_of, warp
+from lstn.warp import landmarks_px, outside_of, warp
 
 NAMES = ("int8", "<b>fp16")
 
@@ -82,7 +82,7 @@ def test_the_worst_are_shown_beside_both_warps(costs: dict[str, LoweringCost], h
     drawn = np.array([pair.split() for pair in re.findall(r"[ML]([^LZ]+)", path)], float)
     first = cost.worst[0]
     assert first.lowered_theta is not None
-    np.testing.assert_allclose(drawn, corners_px(first.lowered_theta[None], cost.contract.image_hw)[0], atol=0.01)
+    np.testing.assert_allclose(drawn, landmarks_px(first.lowered_theta[None], cost.contract.image_hw)[0], atol=0.01)
 
 
 def test_captions_say_what_each_model_says(costs: dict[str, LoweringCost], html: Path, browser: Browser) -> None:

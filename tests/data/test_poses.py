@@ -14,7 +14,7 @@ from lstn.data.distortion import Placement
 from lstn.data.poses import Pose, Posed, pose_from_box, pose_of
 from lstn.data.published import mnist
 from lstn.images import Pixels
-from lstn.warp import corners_px, warp
+from lstn.warp import landmarks_px, warp
 
 BOX = 20
 
@@ -49,7 +49,9 @@ def test_a_box_turned_by_pillow_is_shown_upright_and_whole(
 def test_the_corners_of_a_box_are_where_it_says() -> None:
     pose = pose_from_box((30.0, 20.0), (20.0, 10.0), 90.0, (50, 100))
     # Turned counter-clockwise by a quarter, the top left corner comes to the bottom left.
-    assert np.allclose(corners_px(pose.theta[None], (50, 100))[0], [[25, 30], [25, 10], [35, 10], [35, 30]], atol=1e-4)
+    assert np.allclose(
+        landmarks_px(pose.theta[None], (50, 100))[0], [[25, 30], [25, 10], [35, 10], [35, 30]], atol=1e-4
+    )
     assert pose.theta.dtype == np.float32
     whole = pose_from_box((50.0, 25.0), (100.0, 50.0), 0.0, (50, 100))
     assert np.array_equal(whole.theta, [[1, 0, 0], [0, 1, 0]])
@@ -99,7 +101,7 @@ def test_the_box_goes_with_the_ink() -> None:
     digit = np.zeros((28, 28), np.uint8)
     digit[5:23, 8:20] = 255
     placement = Placement(42, degrees=90, scale=1.2, shift=(3.0, 0.0))
-    first, moved = (corners_px(mnist._boxed(each, placement).theta[None], (42, 42))[0]
+    first, moved = (landmarks_px(mnist._boxed(each, placement).theta[None], (42, 42))[0]
                     for each in (digit, np.roll(digit, (2, -3), (0, 1))))  # fmt: skip
     assert np.allclose(first.mean(0), [24, 21], atol=1e-4)
     # Down and left come to right and down.

@@ -21,7 +21,7 @@ from lstn.data.scenes.painting import Stamp, paint
 from lstn.data.scenes.picture_cache import PictureCache
 from lstn.data.scenes.placing import SIZE, TURN_DEG
 from lstn.images import Pixels
-from lstn.warp import corners_px, warp
+from lstn.warp import landmarks_px, warp
 
 SIDES = st.integers(8, 120)
 
@@ -117,7 +117,7 @@ def test_what_is_known_of_a_scene_is_one_thing(number: int, height: int, width: 
     assert np.array_equal(scene.pixels, split[number][0])
     assert found.label == split[number][1]
     assert np.array_equal(found.pose.theta, split.pose(number).theta)
-    corners = corners_px(found.pose.theta[None], (height, width))[0]
+    corners = landmarks_px(found.pose.theta[None], (height, width))[0]
     assert found.box == pytest.approx((*corners.min(axis=0), *corners.max(axis=0)))
     left, top, right, bottom = found.box
     assert -1e-3 <= left < right <= width + 1e-3

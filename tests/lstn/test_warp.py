@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lstn.contract import Contract, Loc
+from lstn.imaging.drawn_warp import contact_sheet, draw_warp
 from lstn.nn.transformer import Transformer
-from lstn.warp import BLACK, CropSampling, contact_sheet, corners_px, crop, draw_warp, drift_px, sampling_of, warp
+from lstn.warp import BLACK, CropSampling, crop, drift_px, landmarks_px, sampling_of, warp
 
 IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 
@@ -64,7 +65,7 @@ def test_a_runaway_theta_draws_one_colour_and_does_not_crash(value: float) -> No
 
 
 def test_corners_of_the_identity_are_the_images_own() -> None:
-    assert corners_px(IDENTITY[None], (10, 20)).tolist() == [[[0, 0], [20, 0], [20, 10], [0, 10]]]
+    assert landmarks_px(IDENTITY[None], (10, 20)).tolist() == [[[0, 0], [20, 0], [20, 10], [0, 10]]]
 
 
 def test_drift_is_the_corner_that_moved_most() -> None:

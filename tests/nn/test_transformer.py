@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lstn.contract import Loc
+from lstn.nn.grids import affine_grid
 from lstn.nn.localizers import build_localizer
-from lstn.nn.transformer import Transformer, affine_grid, sample
+from lstn.nn.transformer import Transformer, sample
 
 TOLERANCE = 1e-5
 

@@ -21,7 +21,7 @@ from lstn.contract import Loc
 from lstn.evaluation.answer import softmax
 from lstn.evaluation.disturb import Disturbance, Kind
 from lstn.images import Pixels, decode
-from lstn.warp import corners_px, crop, sampling_of
+from lstn.warp import crop, landmarks_px, sampling_of
 
 LABELS = ("ant", "bee", "<img src=x onerror=alert(1)>", "dog", "Ölfaß", "fox", "gnu")
 HW = (24, 36)  # oblong, so that no height passes for a width
@@ -79,8 +79,8 @@ def check_answer(page: Playground, model: Tiny, seen: Pixels) -> None:
     np.testing.assert_allclose(shares, probabilities[best] * 100, atol=0.06)
     theta = model.theta(seen[None])
     np.testing.assert_allclose(page.theta(), theta, atol=6e-4)
-    np.testing.assert_allclose(page.quadrilateral(), corners_px(theta, HW)[0], atol=1e-3)
-    corner = ", ".join(str(int(np.floor(place + 0.5))) for place in corners_px(theta, HW)[0, 0])
+    np.testing.assert_allclose(page.quadrilateral(), landmarks_px(theta, HW)[0], atol=1e-3)
+    corner = ", ".join(str(int(np.floor(place + 0.5))) for place in landmarks_px(theta, HW)[0, 0])
     assert page.find("input").accessible_name.startswith(f"Input. Corners of the quadrilateral, in pixels: {corner}; ")
     wanted = crop(seen, theta[0], sampling_of(model.contract))
     assert wanted.shape == (*CROP_HW, 3)

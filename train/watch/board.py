@@ -54,7 +54,7 @@ class Board:
         writer.flush()
 
     def warped(self, number: int, pixels: Pixels, theta: Theta, sampling: CropSampling) -> None:
-        """Log what the transformer does to images (n, H, W, 3) by theta (n, 2, 3) in epoch `number`."""
+        """Log what the transformer does to images (n, H, W, 3) by theta (n, …) in epoch `number`."""
         sheet = np.asarray(draw_sheet(pixels, theta, sampling))
         self._at(number).add_image("warps", sheet, number, dataformats="HWC")
 

@@ -16,10 +16,11 @@ from lstn.evaluation.scores import Scores
 from lstn.files import replacing, write_bytes
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
+from lstn.imaging.drawn_warp import contact_sheet, draw_warp
 from lstn.nn.classifier import Classifier
 from lstn.report.wording import counted
 from lstn.train.watch.fonts import drawable
-from lstn.warp import CropSampling, Theta, contact_sheet, draw_warp
+from lstn.warp import CropSampling, Theta
 
 CURVES, WARPS, ANIMATION, CONFUSION = "curves.png", "warps.png", "warps.gif", "confusion.png"
 
@@ -74,13 +75,13 @@ def draw_warps(path: Path, model: Classifier, images: Split, sampling: CropSampl
 
 
 def draw_sheet(pixels: Pixels, theta: Theta, sampling: CropSampling) -> Image.Image:
-    """Draw images (n, H, W, 3) with their windows and crops by theta (n, 2, 3) in rows, small enough to be animated."""
+    """Draw images (n, H, W, 3) with their windows and crops by theta (n, …) in rows, small enough to be animated."""
     pairs = zip(pixels, theta, strict=True)
     return contact_sheet([draw_warp(image, matrix, sampling, side=72) for image, matrix in pairs])
 
 
 def draw_animation(path: Path, pixels: Pixels, warps: Sequence[Theta], sampling: CropSampling) -> None:
-    """Draw how the warps of the same images (n, H, W, 3) change from epoch to epoch: theta (n, 2, 3) for each.
+    """Draw how the warps of the same images (n, H, W, 3) change from epoch to epoch: theta (n, …) for each.
 
     The last epoch stands still for a while before it begins anew.
     """

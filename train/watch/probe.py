@@ -19,8 +19,8 @@ from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
 from lstn.nn.classify import locator
 from lstn.nn.forms import BOUNDS
-from lstn.nn.transformer import affine_grid, compose
-from lstn.warp import Theta, corners_px
+from lstn.nn.transformer import compose
+from lstn.warp import Theta, crop_points, identity_theta, landmarks_px, sampled
 
 FEWEST, MOST, SHARE = 32, 512, 30
 """How many validation images are looked at: a thirtieth of the training images, within these bounds.
@@ -73,7 +73,7 @@ class Probe:
         return np.asarray(self.pixels[spaced(len(self.pixels), SHOWN)].numpy())
 
     def thetas(self, model: Classifier) -> Theta:
-        """Return where `model` looks in the images of `shown`, (n, 2, 3) float32."""
+        """Return where `model` looks in the images of `shown`, (n, …) float32."""
         model.eval()
         with torch.no_grad():
             _, theta = model.transform(torch.from_numpy(self.shown()).to(_device(model)))
@@ -88,16 +88,16 @@ class Probe:
         model.eval()
         theta, right = self._classify(model)
         height, width = self.pixels.shape[1:3]
-        corners = corners_px(theta, (height, width))
-        home = corners_px(np.array([[[1, 0, 0], [0, 1, 0]]], np.float32), (height, width))
-        began = corners_px(self._first, (height, width))
+        corners = landmarks_px(theta, (height, width))
+        home = landmarks_px(identity_theta(model.contract.theta)[None], (height, width))
+        began = landmarks_px(self._first, (height, width))
         return Vitals(
             images=len(self.pixels),
             gradient_share=_gradient_share(model, self.pixels[:GRADIENT_IMAGES], self.labels[:GRADIENT_IMAGES]),
             displacement_px=_bounded(np.linalg.norm(corners - home, axis=2).mean()),
             moved_px=_bounded(np.linalg.norm(corners - began, axis=2).mean()),
             spread_px=_spread(corners),
-            outside_share=outside_share(theta, (height, width)),
+            outside_share=outside_share(theta, model.contract),
             accuracy=right[0],
             accuracy_identity=right[1],
             accuracy_swapped=right[2],
@@ -116,7 +116,7 @@ class Probe:
 
     @torch.no_grad()
     def _classify(self, model: Classifier) -> tuple[Theta, list[float]]:
-        """Return theta (N, 2, 3), and the accuracies with it, with the identity, and with another image's theta."""
+        """Return theta (N, …), and the accuracies with it, with the identity, and with another image's theta."""
         transformer = model.transformer
         assert transformer is not None
         batches = [pixels.to(_device(model)) for pixels in torch.split(self.pixels, self._batch_size)]
@@ -124,7 +124,7 @@ class Probe:
         theta = torch.cat([transformer.localize(batch, model.look) for batch in frames])
         # Half of the images away, for neighbours in a folder are of one class, or pictures of one object.
         other = theta.roll(len(theta) // 2, dims=0)
-        identity = torch.eye(2, 3, device=theta.device).expand_as(theta)
+        identity = torch.from_numpy(identity_theta(model.contract.theta)).to(theta.device).expand_as(theta)
         right = torch.zeros(3, dtype=torch.int64)
         for index, batch in enumerate(frames):
             part = slice(index * self._batch_size, (index + 1) * self._batch_size)
@@ -136,7 +136,7 @@ class Probe:
 
 
 def first_theta(contract: Contract) -> Theta:
-    """Return what theta is before the first step, whatever the image: (1, 2, 3) float32."""
+    """Return what theta is before the first step, whatever the image: (1, …) float32."""
     bounds = BOUNDS[contract.theta]
     of_a_look = bounds.theta(torch.tensor([bounds.start]))
     theta = of_a_look
@@ -151,10 +151,10 @@ def _spread(corners: npt.NDArray[np.float64]) -> float:
     return _bounded(np.sqrt(np.square(corners - corners.mean(0)).sum(2).mean()))
 
 
-def outside_share(theta: Theta, image_hw: tuple[int, int]) -> float:
-    """(N, 2, 3) float32 -> the share of the output's points that are sampled outside of the frame, 0..1."""
-    grid = affine_grid(torch.from_numpy(theta), image_hw)
-    return float(1 - ((grid.abs() <= 1).all(-1)).double().mean())  # so that a point that is no number is outside
+def outside_share(theta: Theta, contract: Contract) -> float:
+    """(N, …) float32 -> the share of the crop's points that are sampled outside of the frame, 0..1."""
+    places = sampled(theta, crop_points(contract.theta, contract.backbone_hw))
+    return float(1 - ((np.abs(places) <= 1).all(-1)).mean())  # so that a point that is no number is outside
 
 
 @torch.enable_grad()

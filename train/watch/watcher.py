@@ -27,7 +27,7 @@ class Outlook:
 @dataclass(frozen=True, slots=True)
 class Watcher:
     """Where progress goes. `started` hears what is about to be done, `epoch` every finished epoch, `warped` before that
-    what a few images (n, H, W, 3), their theta (n, 2, 3) and the colour outside of the frame are in it, if there is a
+    what a few images (n, H, W, 3), their theta (n, …) and the colour outside of the frame are in it, if there is a
     transformer."""
 
     started: Callable[[Outlook], None]

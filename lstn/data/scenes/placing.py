@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 
 from lstn.data.poses import Pose, pose_from_box
-from lstn.warp import corners_px
+from lstn.warp import landmarks_px
 
 SIZE = (0.18, 0.5)
 """The longer side of an object, as a share of the shorter side of the scene: at least, at most."""
@@ -54,7 +54,7 @@ def scatter(side: float, image_hw: tuple[int, int], rng: np.random.Generator) ->
 
 def box_of(pose: Pose, image_hw: tuple[int, int]) -> Rectangle:
     """Return the upright box around the object."""
-    corners = corners_px(pose.theta[None], image_hw)[0]
+    corners = landmarks_px(pose.theta[None], image_hw)[0]
     (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
     return left, top, right, bottom
 

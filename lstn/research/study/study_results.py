@@ -62,7 +62,7 @@ class StudyCell:
     curve:       validation accuracy after every epoch, 0..1
     plain:       accuracy of the swept test images as they are, 0..1
     disturbed:   and under each of SWEEP
-    theta:       of the shown test images, (n, 2, 3); None without a transformer
+    theta:       of the shown test images, (n, …); None without a transformer
     follow:      how much of known moves of test images the transformer follows; None without one, or of an older lstn
     pose:        how far its crops are from the true poses of test images; None where none is known, and likewise
     """

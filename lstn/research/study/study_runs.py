@@ -185,7 +185,7 @@ def _sweep(opened: Classifying, test: Split) -> tuple[float, list[float]]:
 
 @torch.no_grad()
 def _theta(model: Classifier, test: Split) -> tuple[ThetaMatrix, ...]:
-    """Return theta of the shown test images, (n, 2, 3)."""
+    """Return theta of the shown test images, (n, …)."""
     pixels = np.stack([test[index][0] for index in spaced(len(test), SHOWN)])
     _, theta = model.eval().transform(torch.from_numpy(pixels))
     assert theta is not None  # asked for models with a transformer only
