@@ -1,6 +1,6 @@
 "use strict";
 // Pixels are { height, width, data }: data is (H, W, 3) RGB in a Uint8Array. theta is six numbers, (2, 3) row by row,
-// and maps output to input coordinates, both from -1 to 1 over the whole image, as in lstn/warp.py.
+// and maps output to input coordinates, both from -1 to 1 over the whole image, as in lstn/warps/warp.py.
 
 /** One axis of Pillow's antialiased bilinear filter: for each output position its first input and integer weights. */
 function taps(from, to) {
