@@ -114,7 +114,7 @@ def landmarks(theta: torch.Tensor) -> torch.Tensor:
 
 
 def frame(theta: torch.Tensor) -> torch.Tensor:
-    """Return the affine matrix nearest to each warp, (N, …) -> (N, 2, 3): `lstn.warps.warp.frame_of`, with gradients."""
+    """Return the affine matrix nearest to a warp, (N, …) -> (N, 2, 3): `lstn.warps.warp.frame_of`, with gradients."""
     if theta.shape[-2:] == (2, 3):
         return theta
     nearest: torch.Tensor = torch.linalg.pinv(fixed_points(theta)) @ landmarks(theta)
