@@ -224,7 +224,7 @@ def test_bytes_that_lstn_did_not_write_are_kept(data: bytes) -> None:
             check_outputs([OutputFile(path, kind, "--json")])
 
 
-@pytest.mark.parametrize("command", [("calibrate",), ("export",), ("export", "--engine", "openvino")])
+@pytest.mark.parametrize("command", [("calibrate",), ("export", "--engine", "openvino")])
 @pytest.mark.parametrize("name", ["small.onnx", "model.plan", "page.html"])
 def test_a_folder_with_the_name_of_a_file_is_not_what_was_meant(
     run_lstn: RunLstn, tiny: Tiny, command: tuple[str, ...], name: str
