@@ -84,6 +84,9 @@ class ThetaForm(str, Enum):
     POLAR = "polar"
 
 
+UNBOUNDED = (ThetaForm.AFFINE, ThetaForm.PROJECTIVE, ThetaForm.TPS)
+"""Forms that can leave the image, as far as they like."""
+
 SPLINE_SIDE = 4
 """Control points of a thin plate spline along each side of its crop."""
 

@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lstn.contract import Contract, ThetaForm
+from lstn.contract import UNBOUNDED, Contract, ThetaForm
 from lstn.errors import TrainingError, UsageError
 from lstn.nn.classifier import Classifier
 from lstn.recipe import RECIPES, Recipe
@@ -162,7 +162,7 @@ def diverged(run: Run, loss: float, number: int, options: Options) -> TrainingEr
     cures += [f"a smaller --{name}" for name, weight in weights.items() if weight > 1]
     if recipe.loc_lr_scale > 0.1 and run.model.transformer is not None:
         cures.append("--loc-lr-scale 0.1")
-    if recipe.theta is ThetaForm.AFFINE and run.model.transformer is not None:
+    if recipe.theta in UNBOUNDED and run.model.transformer is not None:
         cures.append(f"--theta {ThetaForm.SIMILARITY.value}, which can't run away")
     if options.precision != "fp32":
         cures.append("--precision fp32")

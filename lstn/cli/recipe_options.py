@@ -31,7 +31,7 @@ LocRate = Annotated[
 ThetaOption = Annotated[
     ThetaForm | None,
     typer.Option(
-        help="What the transformer can do; all but affine are bounded.",
+        help="What the transformer can do: any affine matrix, a bounded one (similarity, crop), or another warp.",
         show_default=by_recipe("theta"),
     ),
 ]

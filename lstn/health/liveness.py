@@ -3,7 +3,7 @@
 import math
 from typing import Literal, TypeAlias, TypedDict
 
-from lstn.contract import Contract, Loc, ThetaForm
+from lstn.contract import UNBOUNDED, Contract, Loc, ThetaForm
 from lstn.health.follow import Follow, brief, follows
 from lstn.health.pose_error import PoseError
 from lstn.reading.checked_json import Count, Magnitude, Share
@@ -158,14 +158,15 @@ def _reconnect(contract: Contract) -> str:
     """What brings the gradient back: a control has none by its making; a bounded theta may be stuck at its bounds."""
     if contract.loc is Loc.DEAD:
         return "none: this control drops what its transformer returns, to be compared with; use --loc lstn or stn"
-    stuck = "theta is stuck at its bounds: " if contract.theta is not ThetaForm.AFFINE else ""
+    stuck = "theta is stuck at its bounds: " if contract.theta not in UNBOUNDED else ""
     return f"{stuck}start a new run with a lower --loc-lr-scale"
 
 
 _TIGHTER = {
-    ThetaForm.AFFINE: ", or with a bounded theta: --theta crop, or similarity",
+    **dict.fromkeys(UNBOUNDED, ", or with a bounded theta: --theta crop, or similarity"),
     ThetaForm.SIMILARITY: ", or with --theta crop, which can't leave the frame",
     ThetaForm.CROP: "",
+    ThetaForm.POLAR: "",
 }
 
 

@@ -4,11 +4,16 @@ import numpy as np
 import torch
 
 from lstn.contract import ThetaForm
+from lstn.errors import UsageError
 from lstn.spline import basis
-from lstn.warp import crop_points, polar_points
+from lstn.warp import crop_points
 
 MATRICES = (ThetaForm.AFFINE, ThetaForm.SIMILARITY, ThetaForm.CROP, ThetaForm.PROJECTIVE)
 """Forms of which one and then another is one again: those of several iterations."""
+
+
+_MOST_POINTS = 1 << 20
+"""Pixels of a crop whose form keeps numbers for each: a contract from somewhere could ask for gigabytes."""
 
 
 def constant_of(form: ThetaForm, crop_hw: tuple[int, int]) -> torch.Tensor | None:
@@ -16,10 +21,21 @@ def constant_of(form: ThetaForm, crop_hw: tuple[int, int]) -> torch.Tensor | Non
 
     Of a spline, (h * w, 16) float32: what each control point contributes to each pixel. Of a log-polar crop, the points
     of the unit disc, (h * w, 2) float32.
+
+    Raises:
+        UsageError: it would take more than 64 MB.
     """
-    if form is ThetaForm.TPS:
-        return torch.from_numpy(basis(crop_points(form, crop_hw)).astype(np.float32))
-    return torch.from_numpy(polar_points(*crop_hw).astype(np.float32)) if form is ThetaForm.POLAR else None
+    if form not in (ThetaForm.TPS, ThetaForm.POLAR):
+        return None
+    height, width = crop_hw
+    if height * width > _MOST_POINTS:
+        raise UsageError(
+            f"a crop of {height} x {width} pixels is too large for theta {form.value}, which keeps numbers for each",
+            hint="use a smaller --crop, or another --theta",
+        )
+    points = crop_points(form, crop_hw)
+    numbers = basis(points) if form is ThetaForm.TPS else points
+    return torch.tensor(numbers.astype(np.float32))  # not `from_numpy`, which knows no torch.device("meta")
 
 
 def grid_of(

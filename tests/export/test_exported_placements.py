@@ -13,7 +13,7 @@ import torch
 from command import RunLstn
 from small_models import SIDE, warping_model
 
-from lstn.contract import CONTROLS, PIXELS, THETA, At, Contract, Loc
+from lstn.contract import CONTROLS, PIXELS, THETA, At, Contract, Loc, ThetaForm
 from lstn.errors import LstnError, UsageError
 from lstn.export.onnx.to_onnx import onnx_from_torch, write_onnx
 from lstn.export.onnx.verify_onnx import sample_images
@@ -42,6 +42,9 @@ class Placed:
         ("glance", Loc.GLANCE, {"view": 24}),
         ("crop", Loc.STN, {"crop": 11}),
         ("looks-and-crop", Loc.GLANCE, {"view": 16, "crop": 32, "iterations": 2}),
+        ("projective-looks", Loc.STN, {"theta": ThetaForm.PROJECTIVE, "iterations": 2, "crop": 32}),
+        ("spline-crop", Loc.GLANCE, {"theta": ThetaForm.TPS, "view": 24, "crop": 11}),
+        ("polar", Loc.STN, {"theta": ThetaForm.POLAR}),
     ],
     ids=lambda param: param[0],
 )
@@ -71,7 +74,9 @@ def test_the_file_says_what_it_is(placed: Placed, run_lstn: RunLstn) -> None:
     assert read_onnx(placed.path).contract == placed.contract
     said = run_lstn("inspect", placed.path).out.splitlines()[1].split(maxsplit=1)[1].rstrip()
     iterations, at = placed.contract.iterations, placed.contract.at
-    looks = f", {iterations} iterations" if iterations > 1 else ""
+    theta = placed.contract.theta
+    looks = "" if theta is ThetaForm.AFFINE else f", theta {theta.value}"
+    looks += f", {iterations} iterations" if iterations > 1 else ""
     assert said == placed.contract.loc.value + looks + (", at the stem" if at is At.STEM else "")
 
 
@@ -122,6 +127,12 @@ def test_tensorrt_for_rtx_reads_every_sampler_as_bilinear_and_builds(placed: Pla
 def test_one_sampler_is_fused_wherever_it_is(placed: Placed, tmp_path: Path) -> None:
     images = sample_images("digits", (SIDE, SIDE), seed=0, count=4)
     path = tmp_path / "fused.onnx"
+    if placed.contract.theta is not ThetaForm.AFFINE:
+        with pytest.raises(
+            UsageError, match=f"reads affine grids, and this model's theta is {placed.contract.theta.value}"
+        ):
+            write_onnx(placed.model, path, placed.contract, images, fused=True)
+        return
     if placed.contract.iterations > 1:
         with pytest.raises(UsageError, match="as many samplers, and only one can be fused"):
             write_onnx(placed.model, path, placed.contract, images, fused=True)

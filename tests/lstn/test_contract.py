@@ -111,9 +111,14 @@ def test_only_what_version_3_alone_can_say_is_said_in_it(newer: Contract) -> Non
 
 @pytest.mark.parametrize(
     "newest",
-    [replace(CONTRACT, loc=Loc.GLANCE), replace(CONTRACT, view_hw=(16, 12)), replace(CONTRACT, crop_hw=(32, 24))],
+    [
+        replace(CONTRACT, loc=Loc.GLANCE),
+        replace(CONTRACT, view_hw=(16, 12)),
+        replace(CONTRACT, crop_hw=(32, 24)),
+        *(replace(CONTRACT, theta=form) for form in (ThetaForm.PROJECTIVE, ThetaForm.TPS, ThetaForm.POLAR)),
+    ],
 )
-def test_views_crops_and_glance_are_said_in_version_4(newest: Contract) -> None:
+def test_views_crops_glance_and_new_warps_are_said_in_version_4(newest: Contract) -> None:
     fields = json.loads(newest.to_json())
     assert fields["version"] == 4
     assert Contract.from_json(newest.to_json(), source="test") == newest

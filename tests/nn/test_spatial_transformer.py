@@ -106,7 +106,7 @@ def test_a_network_with_it_can_be_exported_with_an_open_batch() -> None:
         ({"localizer": "none"}, "'none'"),
         ({"localizer": Loc.SHARED}, "'shared'"),
         ({"localizer": "dead"}, "'dead'"),
-        ({"theta": "tps"}, "'tps'"),
+        ({"theta": "spiral"}, "'spiral'"),
         ({"iterations": 0}, "iterations 0; expected 1 to 8"),
         ({"image_hw": (9, 9)}, "9 x 9 pixels are too small for localizer lstn"),
     ],

@@ -10,7 +10,7 @@ import onnx
 import torch
 from onnx import numpy_helper
 
-from lstn.contract import LOGITS, PIXELS, At, Contract, Loc
+from lstn.contract import LOGITS, PIXELS, At, Contract, Loc, ThetaForm
 from lstn.export.onnx.to_onnx import onnx_from_torch
 from lstn.export.onnx.verify_onnx import Agreement, sample_images
 from lstn.formats.onnx_session import OnnxSession
@@ -40,17 +40,19 @@ def warping_model(
     at: At = At.INPUT,
     view: int | None = None,
     crop: int | None = None,
+    theta: ThetaForm = ThetaForm.AFFINE,
 ) -> tuple[Classifier, Contract]:
     """Make a model whose theta depends on the image and is far from the identity, as after training."""
     sizes = {"view_hw": view and (view, view), "crop_hw": crop and (crop, crop)}
-    contract = Contract(loc, backbone, (SIDE, SIDE), LABELS, iterations=iterations, at=at, **sizes)
+    contract = Contract(loc, backbone, (SIDE, SIDE), LABELS, iterations=iterations, at=at, theta=theta, **sizes)
     torch.manual_seed(0)
     model = Classifier(contract)
     if model.transformer is not None:
         last = model.transformer.localizer.head[-1]
         with torch.no_grad():
             last.weight.normal_(0, 0.1)
-            last.bias.add_(torch.tensor([-0.2, 0.3, 0.1, -0.3, -0.1, 0.2]))
+            away = torch.tensor([-0.2, 0.3, 0.1, -0.3, -0.1, 0.2])
+            last.bias.add_(away.repeat(6)[: len(last.bias)])
     for module in model.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = 1.0
