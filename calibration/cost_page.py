@@ -15,11 +15,11 @@ from lstn.calibration.lowering_cost import BadCase, LoweringCost
 from lstn.calibration.noise import LayerNoise
 from lstn.contract import ThetaForm
 from lstn.images import Pixels
-from lstn.imaging.drawn_warp import outline_px
 from lstn.report.charts import histogram
 from lstn.report.web_page import bullets, figure, section, table_body, whole_page
 from lstn.report.wording import counted
-from lstn.warp import Theta, crop, sampling_of
+from lstn.warps.drawn_warp import outline_px
+from lstn.warps.warp import Theta, crop, sampling_of
 
 _SIDE = 160
 """The longer side of a picture in pixels: enough to judge a warp, and ten of them stay small."""

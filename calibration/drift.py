@@ -31,7 +31,7 @@ from lstn.images import Pixels
 from lstn.machine.memory import batch_of
 from lstn.report.wording import counted
 from lstn.waiting import working
-from lstn.warp import Theta, drift_px
+from lstn.warps.warp import Theta, drift_px
 
 IMAGES = 500
 """How many images are measured: one that answers otherwise is then 0.2 points, and five lie beyond p99."""

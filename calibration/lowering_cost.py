@@ -9,7 +9,7 @@ import numpy.typing as npt
 from lstn.calibration.noise import LayerNoise
 from lstn.contract import Contract
 from lstn.images import Pixels
-from lstn.warp import Theta
+from lstn.warps.warp import Theta
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Ints: TypeAlias = npt.NDArray[np.int64]

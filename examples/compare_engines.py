@@ -16,7 +16,7 @@ from own_images import SIDE, sign_folder, small_model
 
 import lstn
 from lstn.images import decode
-from lstn.warp import drift_px
+from lstn.warps.warp import drift_px
 
 ROUNDS = 30
 

@@ -23,7 +23,7 @@ from lstn.train.preparing import Prepared, Workplace, prepared
 from lstn.train.tested import TrainingResult, evaluate, finish
 from lstn.train.threads import Threads, threads_here
 from lstn.train.watch.watcher import SILENT, OnStep, Outlook, Watcher
-from lstn.warp import sampling_of
+from lstn.warps.warp import sampling_of
 
 
 def fit(

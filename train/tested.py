@@ -19,7 +19,7 @@ from lstn.train.fitting import forward
 from lstn.train.keeping import load_best, write_metrics
 from lstn.train.loading import Images, batches
 from lstn.train.preparing import Prepared
-from lstn.warp import Theta
+from lstn.warps.warp import Theta
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
 from lstn.machine.memory import batch_of
 from lstn.terminal import warn
-from lstn.warp import drift_px
+from lstn.warps.warp import drift_px
 
 if TYPE_CHECKING:
     from torch import nn

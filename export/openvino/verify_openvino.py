@@ -25,7 +25,7 @@ from lstn.formats.openvino_file import CPU_SETTINGS
 from lstn.images import Pixels
 from lstn.imports import require
 from lstn.machine.signal_stack import signal_stack_kept
-from lstn.warp import drift_px
+from lstn.warps.warp import drift_px
 
 INT8_LOGIT_TOLERANCE = 3 / 127
 """Of an int8 model, in place of LOGIT_TOLERANCE: three steps of its scale."""

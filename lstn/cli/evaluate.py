@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from lstn.formats.training_record import Training
     from lstn.images import Pixels
     from lstn.runtime.engines.base import Engine
-    from lstn.warp import Theta
+    from lstn.warps.warp import Theta
 
 _BATCH = 64
 _MOST_CLASSES, _WORST = 50, 5

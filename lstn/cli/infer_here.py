@@ -22,7 +22,7 @@ from lstn.waiting import working
 if TYPE_CHECKING:
     from lstn.runtime.inference.predict import ResultRow
     from lstn.runtime.inference.rows import Write
-    from lstn.warp import CropSampling
+    from lstn.warps.warp import CropSampling
 
 
 def infer_here(paths: list[str], asked: InferRequest) -> None:
@@ -34,7 +34,7 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
     """
     from lstn.runtime.engines.opening import open_engine
     from lstn.runtime.inference.predict import batch_size, check_warps, predict
-    from lstn.warp import sampling_of
+    from lstn.warps.warp import sampling_of
 
     if asked.out is not None:
         raise UsageError("--out: only with --ray, whose results are a folder", hint="name a file with --output")

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from lstn.train.tested import TrainingResult
     from lstn.train.watch.board import Board
     from lstn.train.watch.watcher import Outlook, Watcher
-    from lstn.warp import CropSampling, Theta
+    from lstn.warps.warp import CropSampling, Theta
 
 _WORST = 3
 """Classes and confusions that are printed; test.json has all."""
@@ -207,7 +207,7 @@ def report(result: "TrainingResult", options: "Options") -> None:
         draw_curves,
         draw_warps,
     )
-    from lstn.warp import sampling_of
+    from lstn.warps.warp import sampling_of
 
     sampling = sampling_of(result.contract)
     folder, title = result.checkpoint.parent, f"{options.loc.value} + {options.model}"

@@ -16,6 +16,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from lstn.warps.spline import CONTROL, basis
+
 Gray: TypeAlias = npt.NDArray[np.uint8]
 """(H, W) or (N, H, W), black 0 to white 255."""
 
@@ -55,7 +57,7 @@ R_DEG = 90.0
 RTS_DEG, RTS_SCALE, RTS_SIDE = 45.0, (0.7, 1.2), 42
 WARP_SCALE = (0.75, 1.0)
 CORNER_PX = 5.0
-CONTROL_PX, CONTROL_ROWS = 1.5, 4
+CONTROL_PX = 1.5
 CLUTTER_SIDE, PATCHES, PATCH_SIDE = 60, 6, 6
 
 
@@ -111,7 +113,7 @@ def elastic(digit: Gray, _others: Gray, rng: np.random.Generator) -> Gray:
     from.
     """
     scale = rng.uniform(*WARP_SCALE)
-    return bend(digit, rng.normal(0, CONTROL_PX, (CONTROL_ROWS**2, 2)), scale=scale)
+    return bend(digit, rng.normal(0, CONTROL_PX, CONTROL.shape), scale=scale)
 
 
 def clutter(digit: Gray, others: Gray, rng: np.random.Generator) -> Gray:
@@ -182,22 +184,8 @@ def bend(image: Gray, moved: Points, *, scale: float = 1.0) -> Gray:
 
 @cache
 def spline(side: int) -> npt.NDArray[np.float64]:
-    """(side, side, 16): how much each control point's displacement moves each pixel (Bookstein 1989, r^2 log r)."""
-    line = np.linspace(0, side, CONTROL_ROWS)
-    control = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
-    count = len(control)
-
-    def basis(points: Points) -> npt.NDArray[np.float64]:
-        square: Points = ((points[..., None, :] - control) ** 2).sum(-1)
-        values: Points = square * np.log(np.where(square > 0, square, 1.0))
-        return values
-
-    affine = np.concatenate([np.ones((count, 1)), control], axis=1)
-    system = np.block([[basis(control), affine], [affine.T, np.zeros((3, 3))]])
-    weights = np.linalg.solve(system, np.eye(count + 3)[:, :count])
-    points = pixel_centres(side)
-    field: npt.NDArray[np.float64] = np.concatenate([basis(points), np.ones((side, side, 1)), points], axis=2) @ weights
-    return field
+    """(side, side, 16): how much each control point's displacement moves each pixel."""
+    return basis(2 * pixel_centres(side).reshape(-1, 2) / side - 1).reshape(side, side, -1)
 
 
 def homography(source: Points, target: Points) -> npt.NDArray[np.float64]:

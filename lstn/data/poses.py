@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.data.splits import Split
-from lstn.warp import Theta
+from lstn.warps.warp import Theta
 
 
 @dataclass(frozen=True, slots=True)

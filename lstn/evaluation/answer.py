@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lstn.warp import Theta
+from lstn.warps.warp import Theta
 
 Logits: TypeAlias = npt.NDArray[np.float32]
 """(N, K) float32, one column per label, before softmax."""

@@ -1,4 +1,4 @@
-"""Test images turned, scaled and shifted by known amounts: bilinear, black outside, through `lstn.warp`."""
+"""Test images turned, scaled and shifted by known amounts: bilinear, black outside, through `lstn.warps.warp`."""
 
 import math
 from dataclasses import dataclass
@@ -7,7 +7,7 @@ from enum import Enum
 import numpy as np
 
 from lstn.images import Pixels
-from lstn.warp import BLACK, Theta, warp
+from lstn.warps.warp import BLACK, Theta, warp
 
 _GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 
@@ -44,7 +44,7 @@ class Disturbance:
     amount: float
 
     def theta(self, image_hw: tuple[int, int], index: int) -> Theta:
-        """Return the matrix that samples image number `index` so, (2, 3) float32, as `lstn.warp` takes it.
+        """Return the matrix that samples image number `index` so, (2, 3) float32, as `lstn.warps.warp` takes it.
 
         Directions of SHIFT advance by the golden angle, so that any run of images is shifted to all sides alike.
         """

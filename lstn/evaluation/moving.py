@@ -12,7 +12,7 @@ one, a vector for shifts:
 where it exceeds a small move the share is negative. A slope keeps its mean, and the noise is the residual. Opposite
 moves cancel whatever blur or the picture's border do to theta either way. Angles, ratios of sizes and centres don't
 depend on the crop's size, so a crop that shrinks doesn't follow better or worse. Of a warp that isn't affine, they are
-those of the affine one nearest to it (`lstn.warp.frame_of`).
+those of the affine one nearest to it (`lstn.warps.warp.frame_of`).
 """
 
 import math
@@ -29,7 +29,7 @@ from lstn.evaluation.disturb import Disturbance, Kind
 from lstn.health.follow import Follow, Followed
 from lstn.images import Pixels
 from lstn.interval import mean_interval
-from lstn.warp import Theta, frame_of
+from lstn.warps.warp import Theta, frame_of
 
 Locate: TypeAlias = Callable[[Pixels], Theta]
 """(N, H, W, 3) uint8 -> theta (N, …) float32."""

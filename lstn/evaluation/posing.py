@@ -15,7 +15,7 @@ from lstn.data.poses import pose_of
 from lstn.data.splits import Split, spaced
 from lstn.evaluation.moving import Locate, angle_deg
 from lstn.health.pose_error import PoseError
-from lstn.warp import Theta, frame_of
+from lstn.warps.warp import Theta, frame_of
 
 MOST_POSED = 1000
 """Images whose crops are compared with their poses."""
@@ -53,7 +53,7 @@ def known_poses(images: Split, indices: Sequence[int]) -> Theta:
 def pose_error(theta: Theta, poses: Theta, labels: Sequence[int], image_hw: tuple[int, int]) -> PoseError | None:
     """Compare crops by theta (N, …) with the poses (N, 2, 3) that are known; None if no pose is.
 
-    A crop that isn't affine counts as the affine one nearest to it (`lstn.warp.frame_of`).
+    A crop that isn't affine counts as the affine one nearest to it (`lstn.warps.warp.frame_of`).
 
     poses: not a number where they are not known
     """

@@ -13,7 +13,7 @@ from lstn.formats.training_record import Training
 from lstn.images import Pixels
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.nn.classifier import Classifier
-from lstn.warp import Theta
+from lstn.warps.warp import Theta
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from lstn.contract import SPLINE_SIDE, ThetaForm
-from lstn.spline import CONTROL
-from lstn.warp import fixed_points as points_of
+from lstn.warps.spline import CONTROL
+from lstn.warps.warp import fixed_points as points_of
 
 LARGEST_ZOOM = 3.0
 """A similarity magnifies or shrinks at most this much, and turns by less than half a turn."""
@@ -97,7 +97,7 @@ def polar(numbers: torch.Tensor) -> torch.Tensor:
 
 
 def fixed_points(theta: torch.Tensor) -> torch.Tensor:
-    """Return the points of the crop that fix such a warp, as `lstn.warp.fixed_points`: (4 or 16, 3), x, y and 1."""
+    """Return the points of the crop that fix a warp, as `lstn.warps.warp.fixed_points`: (4 or 16, 3), x, y and 1."""
     points = points_of(tuple(theta.shape))
     return torch.tensor(np.column_stack([points, np.ones(len(points))]), dtype=theta.dtype, device=theta.device)
 
@@ -105,7 +105,7 @@ def fixed_points(theta: torch.Tensor) -> torch.Tensor:
 def landmarks(theta: torch.Tensor) -> torch.Tensor:
     """Return where the points that fix a warp are read: theta (N, …) -> (N, 4 or 16, 2), from -1 to 1.
 
-    As `lstn.warp.landmarks_px`, with gradients. They are the corners of a crop, or a spline's control points.
+    As `lstn.warps.warp.landmarks_px`, with gradients. They are the corners of a crop, or a spline's control points.
     """
     if theta.shape[-1] == 2:
         return theta
@@ -114,7 +114,7 @@ def landmarks(theta: torch.Tensor) -> torch.Tensor:
 
 
 def frame(theta: torch.Tensor) -> torch.Tensor:
-    """Return the affine matrix nearest to each warp, (N, …) -> (N, 2, 3), as `lstn.warp.frame_of`, with gradients."""
+    """Return the affine matrix nearest to a warp, (N, …) -> (N, 2, 3): `lstn.warps.warp.frame_of`, with gradients."""
     if theta.shape[-2:] == (2, 3):
         return theta
     nearest: torch.Tensor = torch.linalg.pinv(fixed_points(theta)) @ landmarks(theta)

@@ -5,8 +5,8 @@ import torch
 
 from lstn.contract import ThetaForm
 from lstn.errors import UsageError
-from lstn.spline import basis
-from lstn.warp import crop_points
+from lstn.warps.spline import basis
+from lstn.warps.warp import crop_points
 
 MATRICES = (ThetaForm.AFFINE, ThetaForm.SIMILARITY, ThetaForm.CROP, ThetaForm.PROJECTIVE)
 """Forms of which one and then another is one again: those of several iterations."""

@@ -10,7 +10,7 @@ from torch import nn
 from lstn.contract import ThetaForm
 from lstn.errors import UsageError
 from lstn.nn.grids import MATRICES, constant_of, grid_of
-from lstn.warp import taps
+from lstn.warps.warp import taps
 
 Look: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """Images (N, C, H, W) -> what the localizer sees of them, (N, c, h, w)."""

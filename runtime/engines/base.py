@@ -10,7 +10,7 @@ from lstn.contract import Contract, Loc
 from lstn.errors import ArtifactError, UsageError
 from lstn.evaluation.answer import Classification, Logits, leading, softmax
 from lstn.images import Picture, Pixels, pixels_of
-from lstn.warp import Theta
+from lstn.warps.warp import Theta
 
 _CLASSIFIED_AT_ONCE = 32
 """Images that `Engine.classify` decodes before it calls the engine."""

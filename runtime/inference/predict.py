@@ -17,7 +17,7 @@ from lstn.images import USUAL, Pixels, Reading, decode
 from lstn.machine.memory import batch_of
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.inference.sources import decode_url
-from lstn.warp import Theta
+from lstn.warps.warp import Theta
 
 _USUAL_BATCH = 32
 

@@ -4,9 +4,9 @@ import os
 from pathlib import Path
 
 from lstn.files import replacing
-from lstn.imaging.drawn_warp import draw_warp
 from lstn.runtime.inference.predict import ResultRow
-from lstn.warp import CropSampling
+from lstn.warps.drawn_warp import draw_warp
+from lstn.warps.warp import CropSampling
 
 _MAX_STEM = 100
 """Bytes of the image's name that are kept; with number and temporary suffix, every file system takes the result."""

@@ -8,7 +8,7 @@ from lstn.runtime.serving.generation import Generation
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.request import VERSION, TensorSpec, inputs_of, outputs_of
 from lstn.runtime.serving.served_model import ServedModel
-from lstn.warp import outside_of
+from lstn.warps.warp import outside_of
 
 _TYPES = {"UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
 """The protocol's names of datatypes -> those of Triton's model configuration."""

@@ -14,7 +14,7 @@ from PIL import Image
 from lstn.calibration.cost_page import page
 from lstn.calibration.lowering_cost import LoweringCost
 from lstn.contract import Loc
-from lstn.warp import landmarks_px, outside_of, warp
+from lstn.warps.warp import landmarks_px, outside_of, warp
 
 NAMES = ("int8", "<b>fp16")
 

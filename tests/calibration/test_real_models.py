@@ -12,7 +12,7 @@ from small_models import SIDE, warping_model
 
 from lstn.calibration.drift import measure
 from lstn.calibration.swap import with_theta_input
-from lstn.contract import At, Loc
+from lstn.contract import At, Loc, ThetaForm
 from lstn.data.dataset import open_data
 from lstn.export.onnx.to_onnx import write_onnx
 from lstn.export.onnx.verify_onnx import sample_images
@@ -36,6 +36,8 @@ KINDS: dict[str, dict[str, Any]] = {
     "none": {},
     "shared": {"iterations": 2},
     "stn at the stem": {"at": At.STEM},
+    "stn in perspective": {"theta": ThetaForm.PROJECTIVE},
+    "stn by a spline": {"theta": ThetaForm.TPS},
 }
 
 

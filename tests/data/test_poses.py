@@ -14,7 +14,7 @@ from lstn.data.distortion import Placement
 from lstn.data.poses import Pose, Posed, pose_from_box, pose_of
 from lstn.data.published import mnist
 from lstn.images import Pixels
-from lstn.warp import landmarks_px, warp
+from lstn.warps.warp import landmarks_px, warp
 
 BOX = 20
 

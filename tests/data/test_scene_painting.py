@@ -21,7 +21,7 @@ from lstn.data.scenes.painting import Stamp, paint
 from lstn.data.scenes.picture_cache import PictureCache
 from lstn.data.scenes.placing import SIZE, TURN_DEG
 from lstn.images import Pixels
-from lstn.warp import landmarks_px, warp
+from lstn.warps.warp import landmarks_px, warp
 
 SIDES = st.integers(8, 120)
 

@@ -19,7 +19,7 @@ from lstn.export.onnx.verify_onnx import sample_images
 from lstn.formats.node_names import ModelPart, layer_of, part_of
 from lstn.images import Pixels
 from lstn.nn import Classifier
-from lstn.warp import Theta
+from lstn.warps.warp import Theta
 
 HW = (SIDE, SIDE)
 

@@ -18,7 +18,7 @@ from lstn.files import sha256_of
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.formats.openvino_file import bin_path, read_pair
 from lstn.images import Pixels
-from lstn.warp import drift_px
+from lstn.warps.warp import drift_px
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,7 @@ from lstn.evaluation.moving import MovedPictures, measure_follow, moved
 from lstn.health.follow import Follow, brief, follows, in_detail
 from lstn.images import Pixels
 from lstn.reading.checked_json import checked
-from lstn.warp import Theta
+from lstn.warps.warp import Theta
 
 HW = (48, 64)
 COUNT = 40

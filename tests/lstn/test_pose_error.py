@@ -13,7 +13,7 @@ from lstn.data.dataset import open_data
 from lstn.data.poses import Pose, pose_from_box
 from lstn.evaluation.posing import measure_pose, pose_error
 from lstn.images import Pixels
-from lstn.warp import Theta
+from lstn.warps.warp import Theta
 
 HW = (60, 80)
 

@@ -144,14 +144,16 @@ def test_the_graph_says_it_in_operators_that_every_engine_has(form: ThetaForm) -
     onnx.checker.check_model(proto)
 
 
-@pytest.mark.parametrize("form", BOUNDED)
-def test_half_precision_leaves_theta_alone(form: ThetaForm) -> None:
+@pytest.mark.parametrize("form", [*BOUNDED, ThetaForm.PROJECTIVE, ThetaForm.TPS, ThetaForm.POLAR])
+def test_half_precision_leaves_theta_and_grid_alone(form: ThetaForm) -> None:
     from lstn.calibration.kept_layers import kept_layers, layer_names, lowered_nodes
 
     proto = exported(form)
     lowered = lowered_nodes(proto, kept_layers(layer_names(proto), ()))
     bounding = {node.name for node in proto.graph.node if node.op_type in {"Tanh", "Exp", "Sin", "Cos"}}
-    assert bounding.isdisjoint(lowered)
+    grid = {node.name for node in proto.graph.node if part_of(node.name) is ModelPart.GRID}
+    assert grid
+    assert (bounding | grid).isdisjoint(lowered)
     assert lowered
 
 

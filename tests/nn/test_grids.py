@@ -17,8 +17,8 @@ from lstn.nn.forms import BOUNDS, frame, landmarks
 from lstn.nn.grids import constant_of, grid_of
 from lstn.nn.spatial_transformer import SpatialTransformer
 from lstn.nn.transformer import Transformer, compose
-from lstn.spline import CONTROL
-from lstn.warp import crop, drift_px, frame_of, identity_theta, landmarks_px, sampling_of
+from lstn.warps.spline import CONTROL
+from lstn.warps.warp import crop, drift_px, frame_of, identity_theta, landmarks_px, sampling_of
 
 HW = (64, 48)
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 40))

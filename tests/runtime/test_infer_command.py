@@ -16,8 +16,8 @@ from PIL import Image
 from tiny import Tiny
 
 from lstn.images import decode
-from lstn.imaging.drawn_warp import draw_warp
-from lstn.warp import sampling_of
+from lstn.warps.drawn_warp import draw_warp
+from lstn.warps.warp import sampling_of
 
 
 def expected(tiny: Tiny, path: Path) -> str:

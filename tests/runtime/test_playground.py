@@ -21,7 +21,7 @@ from lstn.contract import Loc
 from lstn.evaluation.answer import softmax
 from lstn.evaluation.disturb import Disturbance, Kind
 from lstn.images import Pixels, decode
-from lstn.warp import crop, landmarks_px, sampling_of
+from lstn.warps.warp import crop, landmarks_px, sampling_of
 
 LABELS = ("ant", "bee", "<img src=x onerror=alert(1)>", "dog", "Ölfaß", "fox", "gnu")
 HW = (24, 36)  # oblong, so that no height passes for a width

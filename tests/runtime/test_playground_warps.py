@@ -15,8 +15,8 @@ from tiny import Tiny, proto_of
 from tiny_fixtures import LABELS, tiny_at
 
 from lstn.contract import Contract, Loc, ThetaForm
-from lstn.imaging.drawn_warp import outline_px
-from lstn.warp import CropSampling, Theta, crop, identity_theta, sampling_of
+from lstn.warps.drawn_warp import outline_px
+from lstn.warps.warp import CropSampling, Theta, crop, identity_theta, sampling_of
 
 HW = (24, 36)
 CROP_HW = (5, 20)

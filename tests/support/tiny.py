@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lstn.contract import METADATA_KEY, Contract, Loc
 from lstn.images import Pixels
-from lstn.warp import identity_theta
+from lstn.warps.warp import identity_theta
 
 SIDE = 8
 

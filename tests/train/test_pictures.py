@@ -19,7 +19,7 @@ from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.train.run_state import LAST
 from lstn.train.watch.fonts import drawable
 from lstn.train.watch.pictures import draw_animation, draw_confusion, draw_sheet
-from lstn.warp import CropSampling
+from lstn.warps.warp import CropSampling
 
 RUN = Path("runs/a")
 SMALL = ("--model", "cnn", "--image-size", "32", "--name", "a", "--recipe", "paper")

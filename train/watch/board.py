@@ -10,7 +10,7 @@ from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.imports import require
 from lstn.train.watch.pictures import draw_sheet
-from lstn.warp import CropSampling, Theta
+from lstn.warps.warp import CropSampling, Theta
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter

@@ -16,11 +16,11 @@ from lstn.evaluation.scores import Scores
 from lstn.files import replacing, write_bytes
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
-from lstn.imaging.drawn_warp import contact_sheet, draw_warp
 from lstn.nn.classifier import Classifier
 from lstn.report.wording import counted
 from lstn.train.watch.fonts import drawable
-from lstn.warp import CropSampling, Theta
+from lstn.warps.drawn_warp import contact_sheet, draw_warp
+from lstn.warps.warp import CropSampling, Theta
 
 CURVES, WARPS, ANIMATION, CONFUSION = "curves.png", "warps.png", "warps.gif", "confusion.png"
 

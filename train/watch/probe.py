@@ -20,7 +20,7 @@ from lstn.nn.classifier import Classifier
 from lstn.nn.classify import locator
 from lstn.nn.forms import BOUNDS
 from lstn.nn.transformer import compose
-from lstn.warp import Theta, crop_points, identity_theta, landmarks_px, sampled
+from lstn.warps.warp import Theta, crop_points, identity_theta, landmarks_px, sampled
 
 FEWEST, MOST, SHARE = 32, 512, 30
 """How many validation images are looked at: a thirtieth of the training images, within these bounds.

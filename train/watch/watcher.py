@@ -6,7 +6,7 @@ from typing import TypeAlias
 
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
-from lstn.warp import CropSampling, Theta
+from lstn.warps.warp import CropSampling, Theta
 
 OnStep: TypeAlias = Callable[[int, int, float, float], None]
 """Called after every batch with the epoch, images seen in it, mean loss and accuracy so far."""

@@ -7,7 +7,7 @@ from typing import TypeAlias
 import numpy as np
 
 from lstn.data.poses import Pose, pose_from_box
-from lstn.warp import landmarks_px
+from lstn.warps.warp import landmarks_px
 
 SIZE = (0.18, 0.5)
 """The longer side of an object, as a share of the shorter side of the scene: at least, at most."""

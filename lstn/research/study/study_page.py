@@ -10,13 +10,13 @@ import numpy as np
 from lstn.contract import Loc
 from lstn.evaluation.disturb import UNITS, Kind
 from lstn.images import Pixels
-from lstn.imaging.drawn_warp import contact_sheet, draw_warp
 from lstn.report.charts import Point, dots, lines
 from lstn.report.web_page import bullets, figure, section, table_section, whole_page
 from lstn.report.wording import counted
 from lstn.research.study.study_results import SWEPT_IMAGES, Study
 from lstn.research.study.study_tables import error_table, follow_table, pair_table, pose_table
-from lstn.warp import CropSampling
+from lstn.warps.drawn_warp import contact_sheet, draw_warp
+from lstn.warps.warp import CropSampling
 
 _SIDE = 96
 _ERRORS = "A point for each seed; the bar is the mean with its 95 % interval."

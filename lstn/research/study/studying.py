@@ -23,7 +23,7 @@ from lstn.train.choosing import RecipeChanges, check_localizer
 from lstn.train.options import Options, said
 from lstn.train.supervision import check_supervise
 from lstn.train.watch.watcher import Watcher
-from lstn.warp import CropSampling, outside_of
+from lstn.warps.warp import CropSampling, outside_of
 
 RESULTS, PAGE = "study.json", "study.html"
 

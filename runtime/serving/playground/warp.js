@@ -1,5 +1,5 @@
-// Warps, as in lstn/warp.py: theta maps points of the crop to points of the image, both from -1 to 1 over the whole of
-// it. Its numbers come row by row. Pixels are { height, width, data }, as in pixels.js.
+// Warps, as in lstn/warps/warp.py: theta maps points of the crop to points of the image, both from -1 to 1 over the
+// whole of it. Its numbers come row by row. Pixels are { height, width, data }, as in pixels.js.
 
 const EDGE_POINTS = 16; // by which an edge that isn't straight is drawn
 const INNERMOST = 1 / 16; // radius of a log-polar crop's upper edge, as a share of the lower edge's
@@ -32,7 +32,7 @@ function polar(theta) {
   };
 }
 
-/** The thin plate spline that leads from the control points to where theta reads them, as in lstn/spline.py. */
+/** The thin plate spline that leads from the control points to where theta reads them, as in lstn/warps/spline.py. */
 function spline(theta) {
   const through = CONTROL.map(([u, v], index) => [
     ...CONTROL.map((other) => bending(u, v, other)), u, v, 1, theta[2 * index], theta[2 * index + 1],

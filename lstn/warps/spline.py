@@ -13,16 +13,16 @@ import numpy.typing as npt
 
 from lstn.contract import SPLINE_SIDE
 
-Points = npt.NDArray[np.float64]
+Positions = npt.NDArray[np.float64]
 """(…, 2) float64: x and y, from -1 to 1 over the picture, or over the crop."""
 
 _AXIS = np.linspace(-1, 1, SPLINE_SIDE)
 
-CONTROL: Points = np.stack(np.meshgrid(_AXIS, _AXIS), axis=-1).reshape(-1, 2)
+CONTROL: Positions = np.stack(np.meshgrid(_AXIS, _AXIS), axis=-1).reshape(-1, 2)
 """The control points in the crop, (16, 2): theta of the identity."""
 
 
-def basis(points: Points) -> npt.NDArray[np.float64]:
+def basis(points: Positions) -> npt.NDArray[np.float64]:
     """Return what each control point contributes to each point (M, 2) of the crop: (M, 16), rows that add up to 1."""
     affine = np.column_stack([np.ones(len(points)), points])
     return np.asarray(np.column_stack([_bending(points), affine]) @ _inverse())
@@ -36,7 +36,7 @@ def _inverse() -> npt.NDArray[np.float64]:
     return np.asarray(np.linalg.inv(matrix)[:, : len(CONTROL)])
 
 
-def _bending(points: Points) -> npt.NDArray[np.float64]:
+def _bending(points: Positions) -> npt.NDArray[np.float64]:
     """Return r^2 log r^2 for the distances r of points (M, 2) from the control points: (M, 16)."""
     squares = np.square(points[:, None] - CONTROL).sum(2)
     return np.asarray(squares * np.log(np.where(squares > 0, squares, 1.0)))

@@ -5,14 +5,14 @@ from PIL import Image, ImageDraw
 
 from lstn.contract import ThetaForm
 from lstn.images import Pixels
-from lstn.spline import Points
-from lstn.warp import CORNERS, CropSampling, Theta, crop, in_pixels, sampled
+from lstn.warps.spline import Positions
+from lstn.warps.warp import CORNERS, CropSampling, Theta, crop, in_pixels, sampled
 
 _EDGE_POINTS = 16
 """By which an edge that isn't straight is drawn."""
 
 
-def outline_px(theta: Theta, image_hw: tuple[int, int], form: ThetaForm = ThetaForm.AFFINE) -> Points:
+def outline_px(theta: Theta, image_hw: tuple[int, int], form: ThetaForm = ThetaForm.AFFINE) -> Positions:
     """Return the four edges of what one theta samples, (4, M, 2), in pixels of the input: top, right, bottom, left.
 
     Of a log-polar crop they are the quarters of the disc's rim, from the left, where the crop's own edges meet.

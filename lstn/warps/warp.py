@@ -2,8 +2,8 @@
 
 theta maps points of the crop to points of the image, both from -1 to 1 from edge to edge (Jaderberg et al. 2015,
 equation 1; `align_corners=False`, so -1 is the outer edge of the first pixel). Its shape says how: (2, 3) is an affine
-matrix, (3, 3) a projective one, and (16, 2) the points of a thin plate spline (`lstn.spline`). A log-polar crop has an
-affine theta too: it says where the disc lies that is read.
+matrix, (3, 3) a projective one, and (16, 2) the points of a thin plate spline (`lstn.warps.spline`). A log-polar crop
+has an affine theta too: it says where the disc lies that is read.
 """
 
 import math
@@ -15,7 +15,7 @@ from PIL import Image
 
 from lstn.contract import IMAGENET_MEAN, Contract, ThetaForm
 from lstn.images import Pixels
-from lstn.spline import CONTROL, Points, basis
+from lstn.warps.spline import CONTROL, Positions, basis
 
 Theta: TypeAlias = npt.NDArray[np.float32]
 """(N, …) or (…) float32: the transformer's warp, of the shape (2, 3), (3, 3) or (16, 2)."""
@@ -25,14 +25,14 @@ Colour: TypeAlias = tuple[int, int, int]
 
 BLACK: Colour = (0, 0, 0)
 
-CORNERS: Points = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float64)
+CORNERS: Positions = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float64)
 """Of a crop, clockwise from the top left."""
 
 INNERMOST = 1 / 16
 """Radius of the innermost row of a log-polar crop, as a share of the outermost one's."""
 
 
-def sampled(theta: Theta, points: Points) -> Points:
+def sampled(theta: Theta, points: Positions) -> Positions:
     """Return where in the image points (M, 2) of the crop are read: theta (N, …) -> (N, M, 2)."""
     exact = theta.astype(np.float64)
     if theta.shape[-1] == 2:
@@ -45,12 +45,12 @@ def sampled(theta: Theta, points: Points) -> Points:
         return np.asarray(found[:, :, :2] / found[:, :, 2:])
 
 
-def fixed_points(theta_shape: tuple[int, ...]) -> Points:
+def fixed_points(theta_shape: tuple[int, ...]) -> Positions:
     """Return the points of the crop that fix a warp: its corners, (4, 2), or a spline's control points, (16, 2)."""
     return CONTROL if theta_shape[-1] == 2 else CORNERS
 
 
-def landmarks_px(theta: Theta, image_hw: tuple[int, int]) -> Points:
+def landmarks_px(theta: Theta, image_hw: tuple[int, int]) -> Positions:
     """Return where the points that fix each warp are read: (N, …) -> (N, 4 or 16, 2), in pixels of the input."""
     return in_pixels(sampled(theta, fixed_points(theta.shape)), image_hw)
 
@@ -81,7 +81,7 @@ def identity_theta(form: ThetaForm) -> Theta:
     return np.eye(3 if form is ThetaForm.PROJECTIVE else 2, 3, dtype=np.float32)
 
 
-def polar_points(height: int, width: int) -> Points:
+def polar_points(height: int, width: int) -> Positions:
     """Return the points of the unit disc that a log-polar crop of this size reads: (H * W, 2), row by row.
 
     Columns are angles, evenly from -180 to 180 degrees; the middle one looks right, and those after it down, as angles
@@ -93,7 +93,7 @@ def polar_points(height: int, width: int) -> Points:
     return np.stack([np.outer(radius, np.cos(angle)), np.outer(radius, np.sin(angle))], axis=-1).reshape(-1, 2)
 
 
-def crop_points(form: ThetaForm, crop_hw: tuple[int, int]) -> Points:
+def crop_points(form: ThetaForm, crop_hw: tuple[int, int]) -> Positions:
     """Return the points at which a theta of this form is asked for the pixels of a crop: (h * w, 2), row by row."""
     height, width = crop_hw
     if form is ThetaForm.POLAR:
@@ -186,7 +186,7 @@ def warp(pixels: Pixels, theta: Theta, outside: Colour = _USUAL, crop_hw: tuple[
     return np.asarray(padded.transform(size, Image.Transform.AFFINE, data, bilinear, fillcolor=outside))
 
 
-def _read(pixels: Pixels, places: Points, outside: Colour) -> Pixels:
+def _read(pixels: Pixels, places: Positions, outside: Colour) -> Pixels:
     """Read one image (H, W, 3) at places (M, 2), bilinear, with one colour outside of it: (M, 3) uint8."""
     height, width = pixels.shape[:2]
     if not np.isfinite(places).all():
@@ -204,6 +204,6 @@ def _read(pixels: Pixels, places: Points, outside: Colour) -> Pixels:
     return np.asarray(np.rint(upper * (1 - down) + lower * down).astype(np.uint8))
 
 
-def in_pixels(points: Points, image_hw: tuple[int, int]) -> Points:
+def in_pixels(points: Positions, image_hw: tuple[int, int]) -> Positions:
     """Return points (…, 2) of the image, -1..1, in its pixels."""
     return np.asarray((points + 1) / 2 * np.array([image_hw[1], image_hw[0]]))
