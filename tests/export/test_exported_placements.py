@@ -95,7 +95,7 @@ def test_every_look_has_its_sampler_and_every_node_its_part(placed: Placed) -> N
     assert part_of(makers[THETA].name) in (ModelPart.LOCALIZER, ModelPart.GRID)
     for sampler in samplers:
         assert part_of(makers[sampler.input[1]].name) is ModelPart.GRID
-    means = {part_of(node.name) for node in graph.node if node.op_type == "AveragePool"}
+    means = {part_of(node.name) for node in graph.node if node.op_type in ("AveragePool", "ReduceMean")}
     of_crop, of_view = placed.contract.crop_hw == (11, 11), placed.contract.view_hw is not None
     assert means - {ModelPart.BACKBONE} == ({ModelPart.SAMPLER} if of_crop else set()) | (
         {ModelPart.LOCALIZER} if of_view else set()

@@ -59,7 +59,7 @@ def test_a_view_is_the_mean_of_blocks() -> None:
 
 
 def shifted(module: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Weights by the names that they have without the average in front."""
+    """Weights by the names that they have without the view in front."""
     found = {}
     for name, value in module.state_dict().items():
         part, _, rest = name.partition(".")
