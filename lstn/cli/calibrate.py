@@ -8,7 +8,7 @@ import typer
 
 from lstn.cli.calibrate_report import compare_speed, show
 from lstn.cli.engine_choice import from_zoo
-from lstn.formats.outputs import ONNX, OutputFile, check_outputs
+from lstn.formats.outputs import ONNX, OutputFile, check_folder, check_outputs
 from lstn.health.run_files import checkpoint_of
 from lstn.precision import Precision, RangeMethod
 from lstn.waiting import say_loading
@@ -127,6 +127,7 @@ def _lower(source: Path | None, out: Path, settings: "CalibrationSettings") -> N
     onnx_file = source if source is not None and ready else out / "model.onnx"
     lowered = lowered_outputs(onnx_file, out, settings.precision, settings.method)
     made = [] if ready else [OutputFile(onnx_file, ONNX)]
+    check_folder("--out", out)
     check_outputs([*made, *lowered], inputs=[] if source is None else [source])
     settings = _with_data(settings, source, training_of(onnx_file)) if ready else _export(source, onnx_file, settings)
     show(calibrate(onnx_file, out, settings), settings)

@@ -53,8 +53,9 @@ def check_writable_outputs(asked: "ExportRequest", build_log: Path | None) -> No
     elif asked.engine is not ExportFormat.ONNX:
         outputs += plan_outputs(asked.folder / f"{stem}.plan")
     check_outputs(outputs, inputs=[] if asked.run is None else [asked.run])
-    if asked.triton is not None:
-        check_folder("--triton", asked.triton)
+    for option, folder in (("--out", asked.out), ("--triton", asked.triton)):
+        if folder is not None:
+            check_folder(option, folder)
 
 
 def make_onnx(asked: "ExportRequest") -> tuple[Path, "Training | None"]:

@@ -138,11 +138,16 @@ def check_folder(option: str, folder: Path, inputs: Sequence[Path] = ()) -> None
     """Refuse, before a command's work, a folder for its results that is or lies within one that it reads.
 
     Raises:
-        UsageError: it is a file, or one of the folders `inputs`, or inside of one.
+        UsageError: it is a file or has the name of one, or is one of the folders `inputs`, or inside of one.
         LstnError: nothing can be written there.
     """
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{option} {folder}: a file", hint="name a folder")
+    if not folder.exists() and folder.suffix.lower() in _FOREIGN.union(*(kind.suffixes for kind in _NAMED)):
+        raise UsageError(
+            f"{option} {folder}: a folder is meant, in which files get names of their own",
+            hint=f"name a folder, such as {folder.with_suffix('')}",
+        )
     places = {_identity(place) for place in (folder.resolve(), *folder.resolve().parents)} - {None}
     for path in inputs:
         if path.is_dir() and _identity(path) in places:

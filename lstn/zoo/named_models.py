@@ -22,14 +22,15 @@ def model_path(named: str | Path) -> Path:
     Raises:
         UsageError: lstn comes with no model of this name; the error lists those there are.
     """
-    if not str(named).startswith(PREFIX) or Path(named).is_file():
+    typed = str(named)
+    if not typed.lower().startswith(PREFIX) or Path(named).is_file():
         return Path(named)
-    name, names = str(named).removeprefix(PREFIX), zoo_names()
-    if name in names:
+    name, names = typed[len(PREFIX) :], zoo_names()
+    if typed in {PREFIX + each for each in names}:
         return FOLDER / f"{name}.onnx"
     close = get_close_matches(name.lower(), names, n=1)
     guess = f"; did you mean {PREFIX}{close[0]}?" if close else ""
-    found = f"there is no model {PREFIX}{name:.80}" if name else f"{PREFIX} names no model"
+    found = f"there is no model {typed:.84}" if name else f"{PREFIX} names no model"
     raise UsageError(f"{found}{guess}", hint=f"choose one of: {', '.join(PREFIX + each for each in names)}")
 
 

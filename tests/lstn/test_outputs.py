@@ -224,6 +224,17 @@ def test_bytes_that_lstn_did_not_write_are_kept(data: bytes) -> None:
             check_outputs([OutputFile(path, kind, "--json")])
 
 
+@pytest.mark.parametrize("command", [("calibrate",), ("export", "--engine", "openvino")])
+@pytest.mark.parametrize("name", ["small.onnx", "model.plan", "page.html"])
+def test_a_folder_with_the_name_of_a_file_is_not_what_was_meant(
+    run_lstn: RunLstn, tiny: Tiny, command: tuple[str, ...], name: str
+) -> None:
+    ran = run_lstn(*command, "model.onnx", "--out", name)
+    assert ran.code == 2
+    assert f"--out {name}: a folder is meant" in ran.err
+    assert not Path(name).exists()
+
+
 def test_a_folder_that_holds_the_images_is_no_place_for_a_study(run_lstn: RunLstn) -> None:
     for split in ("train", "val", "test"):
         for label in "ab":

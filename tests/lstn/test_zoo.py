@@ -159,6 +159,7 @@ def test_inspect_shows_the_card(run_lstn: RunLstn) -> None:
     [
         ("zoo:digit", "there is no model zoo:digit; did you mean zoo:digits?"),
         ("zoo:Digits", "there is no model zoo:Digits; did you mean zoo:digits?"),
+        ("ZOO:digits", "there is no model ZOO:digits; did you mean zoo:digits?"),
         ("zoo:photographs", "there is no model zoo:photographs"),
         ("zoo:", "zoo: names no model"),
         ("zoo:../zoo/digits", "there is no model zoo:../zoo/digits"),
