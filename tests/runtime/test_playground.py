@@ -10,7 +10,7 @@ import pytest
 from browser import Browser
 from command import RunLstn
 from PIL import Image, PngImagePlugin
-from playground import EMPTY, Playground
+from playground import EMPTY, Playground, photo
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.support.ui import Select
 from serving import Server, serving, written
@@ -53,15 +53,6 @@ def page(browser: Browser, both: Server) -> Iterator[Playground]:
     assert browser.messages() == []
 
 
-def photo(height: int = 97, width: int = 131, mode: str = "RGB") -> Image.Image:
-    """Soft structures and hard edges in every channel."""
-    random = np.random.default_rng(5)
-    coarse = Image.fromarray(random.integers(0, 256, (7, 9, 4), np.uint8))
-    values = np.array(coarse.resize((width, height), Image.Resampling.BICUBIC))
-    values[height // 3 : height // 2, width // 4 :] ^= 0xFF
-    return Image.fromarray(values).convert(mode)
-
-
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     path = tmp_path / "photo.png"
@@ -79,7 +70,7 @@ def check_answer(page: Playground, model: Tiny, seen: Pixels) -> None:
     np.testing.assert_allclose(shares, probabilities[best] * 100, atol=0.06)
     theta = model.theta(seen[None])
     np.testing.assert_allclose(page.theta(), theta, atol=6e-4)
-    np.testing.assert_allclose(page.quadrilateral(), landmarks_px(theta, HW)[0], atol=1e-3)
+    np.testing.assert_allclose(page.line("outline"), landmarks_px(theta, HW)[0], atol=1e-3)
     corner = ", ".join(str(int(np.floor(place + 0.5))) for place in landmarks_px(theta, HW)[0, 0])
     assert page.find("input").accessible_name.startswith(f"Input. Corners of the quadrilateral, in pixels: {corner}; ")
     wanted = crop(seen, theta[0], sampling_of(model.contract))

@@ -15,10 +15,15 @@ from serving import ZEROS, Server, body_of, random_pixels, serving, until, writt
 from tiny import SIDE, Tiny, proto_of
 from tiny_fixtures import LABELS, tiny_at
 
-from lstn.contract import Loc
+from lstn.contract import Loc, ThetaForm
 
 TOKEN = "correct-horse-battery"
-RELOADED = {"others": ("emu", "elk", "eel", "eft"), "one more": (*LABELS, "eft")}
+OTHERS = ("emu", "elk", "eel", "eft")
+RELOADED = {
+    "others": (OTHERS, ThetaForm.AFFINE),
+    "one more": ((*LABELS, "eft"), ThetaForm.AFFINE),
+    "another form": (LABELS, ThetaForm.TPS),
+}
 
 
 @pytest.fixture(scope="module")
@@ -187,27 +192,31 @@ def test_the_answer_to_another_picture_is_never_shown(browser: Browser, model: T
 def test_a_model_that_was_replaced_is_looked_up_anew(
     browser: Browser, picture: Path, tmp_path: Path, what: str
 ) -> None:
-    labels = RELOADED[what]
+    labels, form = RELOADED[what]
     path = tmp_path / "model.onnx"
     written(path)
     with serving("--engine", path, "--max-wait-ms", 0) as running:
         page = Playground(browser, running.http)
         page.choose(picture)
-        newer = tiny_at(path, loc=Loc.STN, labels=labels, seed=8)
+        before = running.ask("GET", "/v2/models/model")[2]
+        newer = tiny_at(path, loc=Loc.STN, labels=labels, seed=8, form=form)
         path.write_bytes(proto_of(newer).SerializeToString())
         running.process.send_signal(signal.SIGHUP)
-        until(lambda: b"eft" in running.ask("GET", "/v2/models/model")[2])
+        until(lambda: running.ask("GET", "/v2/models/model")[2] != before)
         page.slide(turn=7)
         rows = page.shown()
         assert rows[0][0] == labels[newer.logits(page.pixels("input")[None])[0].argmax()]
         assert {label for label, _ in rows} == set(labels)
+        theta = newer.theta(page.pixels("input")[None])
+        np.testing.assert_allclose(page.theta(*newer.contract.theta_shape), theta, atol=6e-4)
+        assert len(page.line("top-edge")) == (17 if form is ThetaForm.TPS else 2)
         assert not page.find("problem").is_displayed()
         assert browser.messages() == []
 
 
 def test_a_stranger_learns_nothing_from_the_page(server: Server, tmp_path: Path) -> None:
     (tmp_path / "token").write_text(TOKEN)
-    other = tiny_at(tmp_path / "other.onnx", loc=Loc.NONE, labels=RELOADED["others"], seed=1)
+    other = tiny_at(tmp_path / "other.onnx", loc=Loc.NONE, labels=OTHERS, seed=1)
     other.path.write_bytes(proto_of(other).SerializeToString())
     with serving("--engine", other.path, "--name", "treasure", "--token-file", tmp_path / "token") as guarded:
         status, headers, page = guarded.ask("GET", "/")
@@ -226,6 +235,7 @@ def test_the_labels_and_the_colour_outside_stand_beside_the_outputs(server: Serv
     assert outputs["theta"]["parameters"] == {
         "outside": [124, 116, 104],  # ImageNet's mean
         "crop": list(model.contract.image_hw),
+        "form": "affine",
     }
     assert [name for name, output in outputs.items() if "parameters" in output] == ["logits", "theta"]
 

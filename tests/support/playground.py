@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 from browser import Browser
+from PIL import Image
 from selenium.webdriver import ActionChains, Keys
 from selenium.webdriver.remote.webelement import WebElement
 from serving import until
@@ -13,6 +14,15 @@ from lstn.images import Pixels
 
 SHOWN = "return document.getElementById('top').children.length > 0 && !document.querySelector('.stale')"
 EMPTY = "return !document.getElementById('top').children.length"
+
+
+def photo(height: int = 97, width: int = 131, mode: str = "RGB") -> Image.Image:
+    """Soft structures and hard edges in every channel."""
+    random = np.random.default_rng(5)
+    coarse = Image.fromarray(random.integers(0, 256, (7, 9, 4), np.uint8))
+    values = np.array(coarse.resize((width, height), Image.Resampling.BICUBIC))
+    values[height // 3 : height // 2, width // 4 :] ^= 0xFF
+    return Image.fromarray(values).convert(mode)
 
 
 class Playground:
@@ -67,14 +77,14 @@ class Playground:
             return [height, width, [...copy.getImageData(0, 0, width, height).data]];""")
         return np.array(values, np.uint8).reshape(height, width, 4)[..., :3]
 
-    def theta(self) -> np.ndarray:
-        """(1, 2, 3), with three digits."""
+    def theta(self, *shape: int) -> np.ndarray:
+        """(1, 2, 3), or (1, *shape), with three digits."""
         self.shown()
-        return np.array(self.text("theta").split()[1:], np.float32).reshape(1, 2, 3)
+        return np.array(self.text("theta").replace(",", " ").split()[1:], np.float32).reshape(1, *(shape or (2, 3)))
 
-    def quadrilateral(self) -> np.ndarray:
-        """(4, 2), x and y in pixels of the input."""
-        points: Any = self.run("return document.getElementById('quad').getAttribute('points')")
+    def line(self, name: str) -> np.ndarray:
+        """The points of a line, (M, 2), x and y in pixels of the input."""
+        points: Any = self.run(f"return document.getElementById('{name}').getAttribute('points')")
         return np.array([point.split(",") for point in points.split()], np.float64)
 
     def tab(self, *, back: bool = False) -> str:

@@ -21,7 +21,7 @@ from PIL import Image
 from tiny import SIDE, Tiny, proto_of
 from tiny_fixtures import LABELS, tiny_at
 
-from lstn.contract import Loc
+from lstn.contract import Loc, ThetaForm
 from lstn.images import Pixels
 
 SHAPE = [1, SIDE, SIDE, 3]
@@ -84,8 +84,8 @@ def serving(*arguments: object) -> Iterator[Server]:
             process.kill()
 
 
-def written(path: Path, *, loc: Loc = Loc.LSTN, seed: int = 0) -> Tiny:
-    tiny = tiny_at(path, loc=loc, labels=LABELS, seed=seed)
+def written(path: Path, *, loc: Loc = Loc.LSTN, seed: int = 0, form: ThetaForm = ThetaForm.AFFINE) -> Tiny:
+    tiny = tiny_at(path, loc=loc, labels=LABELS, seed=seed, form=form)
     path.write_bytes(proto_of(tiny).SerializeToString())
     return tiny
 

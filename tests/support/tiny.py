@@ -10,9 +10,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from lstn.contract import METADATA_KEY, Contract, Loc
 from lstn.images import Pixels
+from lstn.warps.warp import identity_theta
 
 SIDE = 8
-_IDENTITY = np.array([1, 0, 0, 0, 1, 0], np.float32)
 
 
 @dataclass(frozen=True)
@@ -27,8 +27,13 @@ class Tiny:
     def logits(self, pixels: Pixels) -> np.ndarray:
         return pixels.mean(axis=(1, 2), dtype=np.float32) @ self.weights
 
+    @property
+    def identity(self) -> np.ndarray:
+        return identity_theta(self.contract.theta).ravel()
+
     def theta(self, pixels: Pixels) -> np.ndarray:
-        return (_IDENTITY + pixels.mean(axis=(1, 2), dtype=np.float32) @ self.theta_weights).reshape(-1, 2, 3)
+        flat = self.identity + pixels.mean(axis=(1, 2), dtype=np.float32) @ self.theta_weights
+        return flat.reshape(-1, *self.contract.theta_shape)
 
 
 MakeTiny = Callable[..., Tiny]
@@ -52,9 +57,10 @@ def proto_of(tiny: Tiny, *, dtype: int = TensorProto.UINT8, batch: int | str = "
             helper.make_node("Add", ["shift", "identity"], ["flat"]),
             helper.make_node("Reshape", ["flat", "shape"], ["theta"]),
         ]
-        arrays = {"theta_weights": tiny.theta_weights, "identity": _IDENTITY, "shape": np.array([-1, 2, 3])}
+        shape = tiny.contract.theta_shape
+        arrays = {"theta_weights": tiny.theta_weights, "identity": tiny.identity, "shape": np.array([-1, *shape])}
         constants += [numpy_helper.from_array(array, name) for name, array in arrays.items()]
-        outputs.append(helper.make_tensor_value_info("theta", TensorProto.FLOAT, [batch, 2, 3]))
+        outputs.append(helper.make_tensor_value_info("theta", TensorProto.FLOAT, [batch, *shape]))
     pixels = helper.make_tensor_value_info("pixels", dtype, [batch, height, width, 3])
     graph = helper.make_graph(nodes, "tiny", [pixels], outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

@@ -1,5 +1,6 @@
 """The tiny model as an ONNX file and as a plan, and the command line in this process, for a conftest.py to import."""
 
+import math
 import shutil
 import sys
 from collections.abc import Callable
@@ -11,17 +12,18 @@ import pytest
 from command import Ran, RunLstn
 from tiny import SIDE, MakeTiny, Tiny, proto_of
 
-from lstn.contract import Contract, Loc
+from lstn.contract import Contract, Loc, ThetaForm
 from lstn.files import sha256_of, write_text
 from lstn.formats.plan_file import Flavour, Sidecar, Tensor, sidecar_path
 
 LABELS = ("ant", "bee", "cat", "dog")
 
 
-def tiny_at(path: Path, *, loc: Loc, labels: tuple[str, ...], seed: int) -> Tiny:
+def tiny_at(path: Path, *, loc: Loc, labels: tuple[str, ...], seed: int, form: ThetaForm = ThetaForm.AFFINE) -> Tiny:
+    contract = Contract(loc, "cnn", (SIDE, SIDE), labels, theta=form)
     random = np.random.default_rng(seed)
-    weights, theta_weights = random.normal(size=(3, len(labels))) / 20, random.normal(size=(3, 6)) / 1000
-    contract = Contract(loc, "cnn", (SIDE, SIDE), labels)
+    weights = random.normal(size=(3, len(labels))) / 20
+    theta_weights = random.normal(size=(3, math.prod(contract.theta_shape))) / 1000
     return Tiny(path, contract, weights.astype(np.float32), theta_weights.astype(np.float32))
 
 
@@ -35,10 +37,11 @@ def make_tiny(tmp_path: Path) -> MakeTiny:
         loc: Loc = Loc.LSTN,
         labels: tuple[str, ...] = LABELS,
         seed: int = 0,
+        form: ThetaForm = ThetaForm.AFFINE,
         edit: Callable[[onnx.ModelProto], object] = lambda model: None,
         **options: object,
     ) -> Tiny:
-        tiny = tiny_at(tmp_path / name, loc=loc, labels=labels, seed=seed)
+        tiny = tiny_at(tmp_path / name, loc=loc, labels=labels, seed=seed, form=form)
         model = proto_of(tiny, **options)
         edit(model)
         tiny.path.parent.mkdir(exist_ok=True)

@@ -49,7 +49,7 @@ function disturbed(pixels) {
   const [turn, scale, right, down] = SLIDERS.map((slider) => slider.valueAsNumber);
   if (turn === 0 && scale === 1 && right === 0 && down === 0) return { ...pixels };
   const amounts = { turn, scale, right: right / 100, down: down / 100 };
-  return warped(pixels, disturbance(amounts, pixels.height, pixels.width), BLACK);
+  return warped(pixels, affine(disturbance(amounts, pixels)), BLACK);
 }
 
 /** Ask for the newest pixels, one request at a time, until there are no newer ones. */
@@ -81,12 +81,13 @@ async function answered(pixels, controller) {
   if (!newest) throw new Abandoned();
   sent = newest;
   const answer = await inferred(model, sent, token, controller);
-  if (!fits(answer)) throw new Problem("The server's labels don't fit its logits.", 0);
+  if (!fits(answer)) throw new Problem("The server's answer doesn't fit what it says of the model.", 0);
   return show(answer, sent);
 }
 
-/** Whether the labels that the page knows are those of this answer. */
-function fits({ logits, label }) {
+/** Whether this answer has the labels that the page knows, and a theta of the shape that it knows. */
+function fits({ logits, label, theta }) {
+  if (theta?.length !== model.shape?.reduce((rows, columns) => rows * columns)) return false;
   return logits.length === model.labels.length && model.labels[best(logits, 1)[0].index] === label;
 }
 

@@ -1,6 +1,5 @@
 "use strict";
-// Pixels are { height, width, data }: data is (H, W, 3) RGB in a Uint8Array. theta is six numbers, (2, 3) row by row,
-// and maps output to input coordinates, both from -1 to 1 over the whole image, as in lstn/warps/warp.py.
+// Pixels are { height, width, data }: data is (H, W, 3) RGB in a Uint8Array.
 
 /** One axis of Pillow's antialiased bilinear filter: for each output position its first input and integer weights. */
 function taps(from, to) {
@@ -48,74 +47,6 @@ function resized(image, height, width) {
     }
   }
   return { height, width, data };
-}
-
-/**
- * What the backbone sees at its network's theta: a crop of [height, width], with one colour [R, G, B] outside of the
- * image. Where its side is less than a quarter of the image's, each pixel is the mean of several points.
- */
-function cropped(image, theta, outside, [height, width]) {
-  const down = Math.max(1, Math.ceil(image.height / (4 * height)));
-  const across = Math.max(1, Math.ceil(image.width / (4 * width)));
-  const { data: fine } = warped(image, theta, outside, [down * height, across * width]);
-  const data = new Uint8Array(height * width * 3);
-  for (let to = 0; to < data.length; to++) {
-    const channel = to % 3, x = ((to - channel) / 3) % width, y = Math.floor(to / (3 * width));
-    let sum = 0;
-    for (let i = 0; i < down; i++) {
-      for (let j = 0; j < across; j++) sum += fine[((y * down + i) * width * across + x * across + j) * 3 + channel];
-    }
-    data[to] = Math.round(sum / (down * across));
-  }
-  return { height, width, data };
-}
-
-/** Sample at theta, [high, wide] points: bilinear, `align_corners=False`, with one colour [R, G, B] outside. */
-function warped({ height, width, data }, theta, outside, [high, wide] = [height, width]) {
-  // A border of that colour makes the edge fade as `padding_mode="zeros"` does.
-  const row = (width + 2) * 3, bordered = filled((height + 2) * row, outside), out = filled(high * wide * 3, outside);
-  for (let y = 0; y < height; y++) bordered.set(data.subarray(y * width * 3, (y + 1) * width * 3), (y + 1) * row + 3);
-  let to = 0;
-  for (let i = 0; i < high; i++) {
-    for (let j = 0; j < wide; j++, to += 3) {
-      const u = (2 * j + 1) / wide - 1, v = (2 * i + 1) / high - 1;
-      const x = ((theta[0] * u + theta[1] * v + theta[2] + 1) * width + 1) / 2;
-      const y = ((theta[3] * u + theta[4] * v + theta[5] + 1) * height + 1) / 2;
-      if (!(x >= 0 && x < width + 1 && y >= 0 && y < height + 1)) continue;
-      const left = Math.floor(x), top = Math.floor(y), dx = x - left, dy = y - top;
-      for (let channel = 0; channel < 3; channel++) {
-        const at = top * row + left * 3 + channel;
-        const above = bordered[at] * (1 - dx) + bordered[at + 3] * dx;
-        const below = bordered[at + row] * (1 - dx) + bordered[at + row + 3] * dx;
-        out[to + channel] = Math.round(above * (1 - dy) + below * dy);
-      }
-    }
-  }
-  return { height: high, width: wide, data: out };
-}
-
-/** Pixels of one colour, so many bytes of them. */
-function filled(length, colour) {
-  return new Uint8Array(length).map((_, index) => colour[index % 3]);
-}
-
-/**
- * The theta that shows the content turned (degrees counter-clockwise), then scaled (times as large), then shifted
- * (shares of the sides, to the right and down): what lstn/evaluation/disturb.py does, together.
- */
-function disturbance({ turn, scale, right, down }, height, width) {
-  const cos = Math.cos((turn * Math.PI) / 180) / scale, sin = Math.sin((turn * Math.PI) / 180) / scale;
-  // On -1..1 a pixel is 2/W wide and 2/H high: without the ratio an oblong image would be sheared.
-  const across = (-sin * height) / width, along = (sin * width) / height;
-  return [cos, across, -2 * (cos * right + across * down), along, cos, -2 * (along * right + cos * down)];
-}
-
-/** Corners of the sampled quadrilateral, [x, y] in pixels of the input: top left, top right, bottom right, bottom left. */
-function corners(theta, height, width) {
-  return [[-1, -1], [1, -1], [1, 1], [-1, 1]].map(([u, v]) => [
-    ((theta[0] * u + theta[1] * v + theta[2] + 1) / 2) * width,
-    ((theta[3] * u + theta[4] * v + theta[5] + 1) / 2) * height,
-  ]);
 }
 
 /** The most probable classes, [{ index, probability }], best first. */

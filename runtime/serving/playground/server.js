@@ -47,8 +47,8 @@ async function modelNames(token, controller) {
 }
 
 /**
- * What a model is: its name, the size of its input, its labels, whether it has a transformer, and of what its backbone
- * gets the size and the colour outside of the input.
+ * What a model is: its name, the size of its input, its labels, and whether it has a transformer. If so, theta's form and
+ * shape for one image, the size of the crop, and the colour that the backbone gets outside of the input.
  */
 async function described(name, token, controller) {
   const told = await asked(`v2/models/${name}`, token, controller);
@@ -56,7 +56,7 @@ async function described(name, token, controller) {
   const [, height, width] = tensor(told.inputs, "pixels").shape;
   const labels = tensor(told.outputs, "logits").parameters.labels;
   const theta = tensor(told.outputs, "theta");
-  return { name, height, width, labels, transforms: theta !== undefined, ...theta?.parameters };
+  return { name, height, width, labels, transforms: theta !== undefined, shape: theta?.shape.slice(1), ...theta?.parameters };
 }
 
 /** One image's logits, theta (undefined without a transformer) and label, and how long that took, in ms. */

@@ -1,9 +1,23 @@
 // What the page shows of a model and its answers, and of what went wrong.
 
 const SPEAK_AFTER_MS = 700, KEPT = 15, MOST = 5;
-const MARGIN = 0.2; // around the input, as a share of its width: the quadrilateral may leave it
+const MARGIN = 0.2; // around the input, as a share of its width: the outline may leave it
 const element = (id) => document.getElementById(id);
 const NAMED = { input: "Input", crop: "Warped crop" };
+const QUADRILATERAL = {
+  explained: "The transformer chose the quadrilateral; its top is orange. The backbone gets the crop.",
+  points: "Corners of the quadrilateral",
+};
+const OTHERWISE = { // what is said of other outlines, by the form of theta
+  tps: {
+    explained: "The transformer chose the curved outline; its top is orange. The backbone gets the crop.",
+    points: "Corners of the curved outline",
+  },
+  polar: {
+    explained: "The transformer chose the disc. In the crop, angles run across and radii down; the orange quarter is at the left. The backbone gets the crop.",
+    points: "Left, upper, right and lower end of the disc",
+  },
+};
 const WRITTEN = {
   turn: (degrees) => `${degrees}°`,
   scale: (times) => `${times.toFixed(2)} ×`,
@@ -30,11 +44,11 @@ function showSlider(slider) {
 }
 
 /** Sizes, captions, and whether there is a crop. */
-function showModel({ height, width, labels, transforms }) {
+function showModel({ height, width, labels, transforms, form }) {
   element("facts").textContent = `${width} × ${height} pixels, ${labels.length} classes`;
   element("explanation").textContent = transforms
-    ? "The transformer chose the quadrilateral; its top is orange. The backbone gets the crop."
-    : "This model has no transformer: it chooses no quadrilateral, and the backbone gets the input as it is.";
+    ? (OTHERWISE[form] ?? QUADRILATERAL).explained
+    : "This model has no transformer: the backbone gets the input as it is.";
   element("crop-figure").hidden = !transforms;
   const margin = MARGIN * width;
   element("overlay").setAttribute("viewBox", `${-margin} ${-margin} ${width + 2 * margin} ${height + 2 * margin}`);
@@ -83,19 +97,34 @@ function showLatency(milliseconds) {
     `Latency ${milliseconds.toFixed(1)} ms (network, queue and engine); median of ${latencies.length}: ${median.toFixed(1)} ms`;
 }
 
-/** Draw the quadrilateral over the input, and the crop that the backbone gets; neither without a theta. */
-function showTheta(theta, pixels, { outside, crop }) {
-  element("overlay").toggleAttribute("hidden", !theta);
+/** Draw the outline over the input, and the crop that the backbone gets; neither without a theta. */
+function showTheta(theta, pixels, model) {
+  showOutline(theta ? outline(theta, model.form, pixels) : [], model.form);
   if (!theta) return;
-  const points = corners(theta, pixels.height, pixels.width);
-  element("quad").setAttribute("points", points.map((point) => point.join(",")).join(" "));
-  points.slice(0, 2).forEach(([x, y], index) => {
-    element("top-edge").setAttribute(`x${index + 1}`, x);
-    element("top-edge").setAttribute(`y${index + 1}`, y);
+  paint(element("crop"), cropped(pixels, theta, model));
+  element("theta").textContent = `theta${rowsOf(theta, model.shape).join("\n     ")}`;
+}
+
+/** Draw edges, the first in its own colour; one without an end can't be drawn. */
+function showOutline(edges, form) {
+  const drawn = edges.length > 0 && edges.flat(2).every(Number.isFinite);
+  element("overlay").toggleAttribute("hidden", !drawn);
+  element("input").setAttribute("aria-label", NAMED.input);
+  if (!drawn) return;
+  const around = edges.flatMap((edge) => edge.slice(0, -1)); // each ends where the next one begins
+  element("outline").setAttribute("points", around.join(" "));
+  element("top-edge").setAttribute("points", edges[0].join(" "));
+  const places = edges.map(([start]) => start.map(Math.round).join(", ")).join("; ");
+  const { points } = OTHERWISE[form] ?? QUADRILATERAL;
+  element("input").setAttribute("aria-label", `${NAMED.input}. ${points}, in pixels: ${places}`);
+}
+
+/** theta's numbers in lines of text: the rows of a matrix, or four points a line. */
+function rowsOf(theta, [, columns]) {
+  const written = theta.map((each, index) => {
+    const ofPoint = columns === 2 && index % 2;
+    return ofPoint ? `,${each.toFixed(3).padStart(7)}` : each.toFixed(3).padStart(8);
   });
-  paint(element("crop"), cropped(pixels, theta, outside, crop));
-  const written = theta.map((each) => each.toFixed(3).padStart(8));
-  element("theta").textContent = `theta${written.slice(0, 3).join("")}\n     ${written.slice(3).join("")}`;
-  const places = points.map((point) => point.map(Math.round).join(", ")).join("; ");
-  element("input").setAttribute("aria-label", `${NAMED.input}. Corners of the quadrilateral, in pixels: ${places}`);
+  const each = columns === 2 ? 8 : columns;
+  return Array.from({ length: theta.length / each }, (_, row) => written.slice(row * each, (row + 1) * each).join(""));
 }
