@@ -45,7 +45,7 @@ class Localizer(nn.Module):
         return self._theta(self.head(self.features(view)))
 
 
-class View(nn.Module):
+class BlockMean(nn.Module):
     """Images at the size at which a localizer sees them, (N, C, H, W) -> (N, C, h, w): the mean of blocks of pixels.
 
     First over the rows of a block, then over its columns: memory is read in order, which takes ONNX Runtime and
@@ -111,7 +111,7 @@ def build_localizer(
             hint="use a larger image size, or --loc none" if view_hw is None else "use a larger --view",
         )
     if view_hw is not None and view_hw != seen_hw:
-        features = nn.Sequential(View(view_hw, _factors(seen_hw, view_hw)), *features)
+        features = nn.Sequential(BlockMean(view_hw, _factors(seen_hw, view_hw)), *features)
     return Localizer(features, seen_hw, theta)
 
 
@@ -232,7 +232,7 @@ def feature_side(features: nn.Sequential, side: int) -> int:
 
 def _side_left(features: nn.Sequential, side: int, axis: int) -> int:
     for layer in features:
-        if isinstance(layer, View):
+        if isinstance(layer, BlockMean):
             side //= layer.factors[axis]
         elif isinstance(layer, (nn.Conv2d, nn.MaxPool2d)):
             settings = (layer.kernel_size, layer.stride, layer.padding)

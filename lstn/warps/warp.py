@@ -186,17 +186,20 @@ def warp(pixels: Pixels, theta: Theta, outside: Colour = _USUAL, crop_hw: tuple[
     return np.asarray(padded.transform(size, Image.Transform.AFFINE, data, bilinear, fillcolor=outside))
 
 
+_FAR = 1e9
+"""Where a place that is no number is read: outside of any image, as torch's sampler has it."""
+
+
 def _read(pixels: Pixels, places: Positions, outside: Colour) -> Pixels:
     """Read one image (H, W, 3) at places (M, 2), bilinear, with one colour outside of it: (M, 3) uint8."""
     height, width = pixels.shape[:2]
-    if not np.isfinite(places).all():
-        return np.full((len(places), 3), outside, np.uint8)
     bordered = np.full((height + 2, width + 2, 3), outside, np.float64)
     bordered[1:-1, 1:-1] = pixels
     # In pixels of the bordered image, whose outermost rows stand for all that lies further out.
     reach = np.array([width, height], np.float64)
-    found = np.clip((places + 1) * reach / 2 + 0.5, 0, reach + 1)
-    first = np.minimum(found.astype(np.int64), (reach).astype(np.int64))
+    near = np.clip(np.nan_to_num(places, nan=_FAR), -_FAR, _FAR)
+    found = np.clip((near + 1) * reach / 2 + 0.5, 0, reach + 1)
+    first = np.minimum(found.astype(np.int64), reach.astype(np.int64))
     share = found - first
     (x, y), (right, down) = first.T, share.T[:, :, None]
     upper = bordered[y, x] * (1 - right) + bordered[y, x + 1] * right

@@ -229,3 +229,13 @@ def test_a_contract_of_each_form_says_the_shape_of_its_theta() -> None:
     contract = Contract(Loc.STN, "cnn", HW, ("a", "b"))
     for form in ThetaForm:
         assert replace(contract, theta=form).theta_shape == some_theta(form, 0, 1).shape[1:]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e30])
+def test_a_point_that_is_no_number_is_outside_as_torchs_sampler_has_it(value: float) -> None:
+    theta = identity_theta(ThetaForm.TPS)
+    theta[0, 0] = value
+    pixels = np.full((8, 8, 3), 255, np.uint8)
+    contract = Contract(Loc.STN, "cnn", (8, 8), ("a",), theta=ThetaForm.TPS)
+    seen = crop(pixels, theta, sampling_of(contract))
+    assert (seen == sampling_of(contract).outside).all()
