@@ -84,6 +84,9 @@ class ThetaForm(str, Enum):
     POLAR = "polar"
 
 
+AFFINE_FORMS = (ThetaForm.AFFINE, ThetaForm.SIMILARITY, ThetaForm.CROP)
+"""Forms whose crop is a parallelogram: an affine matrix says it all."""
+
 UNBOUNDED = (ThetaForm.AFFINE, ThetaForm.PROJECTIVE, ThetaForm.TPS)
 """Forms that can leave the image, as far as they like."""
 

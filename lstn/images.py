@@ -100,8 +100,8 @@ def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "", r
 
     EXIF rotation is applied, alpha composited on black, 16-bit gray scaled to 8 bits, and the first frame of an
     animation taken; the image is then resized to (H, W) with an antialiased bilinear filter, whatever its shape.
-    A JPEG is decoded at 1/2, 1/4 or 1/8 of its size where that still covers twice (H, W): a photo of 12 million pixels
-    then takes a fifth of the time (`results/loading/decode.md`). Other metadata than the orientation is not read.
+    A JPEG is decoded at a smaller scale where that still covers what `_COVER` says: a photo of 12 million pixels then
+    takes a fifth of the time (`benchmarks/decode.py` measures it). Other metadata than the orientation is not read.
 
     `name` stands for the source in errors; a path names itself.
 

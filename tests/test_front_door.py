@@ -24,7 +24,7 @@ def test_these_names_are_public() -> None:
     }  # fmt: skip
     assert set(lstn.data.__all__) == {"DataSet", "Split", "open_data"}
     assert set(lstn.nn.__all__) == {
-        "BACKBONES", "BOUNDS", "Checkpoint", "Classifier", "LOCALIZERS", "Localizer", "SpatialTransformer", "Training",
+        "BACKBONES", "FORMS", "Checkpoint", "Classifier", "LOCALIZERS", "Localizer", "SpatialTransformer", "Training",
         "affine_grid", "build_localizer", "compose", "load_checkpoint", "sample", "save_checkpoint",
     }  # fmt: skip
 

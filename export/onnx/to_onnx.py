@@ -11,7 +11,7 @@ import onnx
 import torch
 from torch import nn
 
-from lstn.contract import CONTROLS, LOGITS, METADATA_KEY, PIXELS, THETA, Contract, Loc, ThetaForm
+from lstn.contract import AFFINE_FORMS, CONTROLS, LOGITS, METADATA_KEY, PIXELS, THETA, Contract, Loc
 from lstn.errors import LstnError, UsageError
 from lstn.export.onnx.exported_names import name_nodes
 from lstn.export.onnx.verify_onnx import Agreement, verify_onnx
@@ -122,7 +122,7 @@ def _check_asked(contract: Contract, *, fused: bool) -> None:
         )
     if fused and contract.loc is Loc.NONE:
         raise UsageError("a model of loc none has no sampler to fuse", hint="leave out --sampler")
-    if fused and contract.theta in (ThetaForm.PROJECTIVE, ThetaForm.TPS, ThetaForm.POLAR):
+    if fused and contract.theta not in AFFINE_FORMS:
         raise UsageError(
             f"the fused sampler reads affine grids, and this model's theta is {contract.theta.value}",
             hint="leave out --sampler",

@@ -143,11 +143,11 @@ def _make(out: Path, data: str) -> None:
 
 def _show(study: "Study") -> None:
     from lstn.report.table import print_table
-    from lstn.research.study.study_tables import error_table, follow_table, pair_table, pose_table
+    from lstn.research.study.study_tables import error_table, pair_table, study_follow_table, study_pose_table
 
     console = results()
     print_table(console, error_table(study))
     print_table(console, pair_table(study))
-    for table in (follow_table(study), pose_table(study)):
+    for table in (study_follow_table(study), study_pose_table(study)):
         if table.rows:
             print_table(console, table)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lstn.nn.backbones import BACKBONES
     from lstn.nn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from lstn.nn.classifier import Classifier
-    from lstn.nn.forms import BOUNDS
+    from lstn.nn.forms import FORMS
     from lstn.nn.grids import affine_grid
     from lstn.nn.localizers import LOCALIZERS, Localizer, build_localizer
     from lstn.nn.spatial_transformer import SpatialTransformer
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "BACKBONES",
-    "BOUNDS",
+    "FORMS",
     "LOCALIZERS",
     "Checkpoint",
     "Classifier",
@@ -48,7 +48,7 @@ if not TYPE_CHECKING:
             "lstn.nn.backbones": "BACKBONES",
             "lstn.nn.checkpoint": "Checkpoint load_checkpoint save_checkpoint",
             "lstn.nn.classifier": "Classifier",
-            "lstn.nn.forms": "BOUNDS",
+            "lstn.nn.forms": "FORMS",
             "lstn.nn.grids": "affine_grid",
             "lstn.nn.localizers": "LOCALIZERS Localizer build_localizer",
             "lstn.nn.spatial_transformer": "SpatialTransformer",

@@ -33,7 +33,7 @@ _MIDDLE, _REACH = (1 + SMALLEST_CROP) / 2, (1 - SMALLEST_CROP) / 2
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class NumbersOfForm:
     """How the head's numbers become theta.
 
     start: the numbers to begin with, by which theta is the identity, or a crop close to it
@@ -121,12 +121,12 @@ def frame(theta: torch.Tensor) -> torch.Tensor:
     return nearest.transpose(1, 2)
 
 
-BOUNDS: dict[ThetaForm, Bounds] = {
-    ThetaForm.AFFINE: Bounds((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), affine),
-    ThetaForm.SIMILARITY: Bounds((0.0, 0.0, 0.0, 0.0), similarity),
-    ThetaForm.CROP: Bounds((math.atanh((_FIRST_CROP - _MIDDLE) / _REACH), 0.0, 0.0), crop),
-    ThetaForm.PROJECTIVE: Bounds((1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0), projective),
-    ThetaForm.TPS: Bounds(tuple(CONTROL.ravel().tolist()), tps),
-    ThetaForm.POLAR: Bounds((0.0, 0.0, 0.0), polar),
+FORMS: dict[ThetaForm, NumbersOfForm] = {
+    ThetaForm.AFFINE: NumbersOfForm((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), affine),
+    ThetaForm.SIMILARITY: NumbersOfForm((0.0, 0.0, 0.0, 0.0), similarity),
+    ThetaForm.CROP: NumbersOfForm((math.atanh((_FIRST_CROP - _MIDDLE) / _REACH), 0.0, 0.0), crop),
+    ThetaForm.PROJECTIVE: NumbersOfForm((1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0), projective),
+    ThetaForm.TPS: NumbersOfForm(tuple(CONTROL.ravel().tolist()), tps),
+    ThetaForm.POLAR: NumbersOfForm((0.0, 0.0, 0.0), polar),
 }
 """Total over `ThetaForm`."""

@@ -3,12 +3,12 @@
 import numpy as np
 import torch
 
-from lstn.contract import ThetaForm
+from lstn.contract import AFFINE_FORMS, ThetaForm
 from lstn.errors import UsageError
 from lstn.warps.spline import basis
 from lstn.warps.warp import crop_points
 
-MATRICES = (ThetaForm.AFFINE, ThetaForm.SIMILARITY, ThetaForm.CROP, ThetaForm.PROJECTIVE)
+MATRICES = (*AFFINE_FORMS, ThetaForm.PROJECTIVE)
 """Forms of which one and then another is one again: those of several iterations."""
 
 

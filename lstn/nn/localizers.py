@@ -8,7 +8,7 @@ from torch import nn
 
 from lstn.contract import Loc, ThetaForm
 from lstn.errors import UsageError
-from lstn.nn.forms import BOUNDS
+from lstn.nn.forms import FORMS
 
 HIDDEN = 32
 """Width of the head's hidden layer, the same in all localizers."""
@@ -28,17 +28,17 @@ class Localizer(nn.Module):
     def __init__(self, features: nn.Sequential, seen_hw: tuple[int, int], theta: ThetaForm = ThetaForm.AFFINE) -> None:
         super().__init__()
         height, width = (_side_left(features, side, axis) for axis, side in enumerate(seen_hw))
-        bounds = BOUNDS[theta]
-        last = nn.Linear(HIDDEN, len(bounds.start))
+        form = FORMS[theta]
+        last = nn.Linear(HIDDEN, len(form.start))
         # Starting from one warp whatever the image: a random one would hide the object from an untrained backbone.
         nn.init.zeros_(last.weight)
         with torch.no_grad():
-            last.bias.copy_(torch.tensor(bounds.start))
+            last.bias.copy_(torch.tensor(form.start))
         self.features = features
         self.head = nn.Sequential(
             nn.Flatten(), nn.Linear(_channels(features) * height * width, HIDDEN), nn.ReLU(inplace=True), last
         )
-        self._theta = bounds.theta
+        self._theta = form.theta
 
     def forward(self, view: torch.Tensor) -> torch.Tensor:
         """(N, C, h, w) float32 -> (N, …) float32, in the frame where the view spans -1..1 on both axes."""

@@ -32,18 +32,6 @@ def test_onnx_runtime_agrees_with_pytorch_for_every_localizer(exported: Exported
         assert agreement.drift_px < 1e-3
 
 
-@pytest.mark.parametrize("backbone", ["resnet-18", "effnet-b0", "densenet-121"])
-def test_onnx_runtime_agrees_with_pytorch_for_real_backbones(backbone: str, images: Pixels, tmp_path: Path) -> None:
-    model, contract = warping_model(Loc.LSTN, backbone)
-    path = tmp_path / "model.onnx"
-    agreement = write_onnx(model, path, contract, images)
-    assert agreement.top1 > 0.9  # the weights are so untrained that rounding alone may move a near tie
-    operators = [node.op_type for node in onnx.load(path).graph.node]
-    # DenseNet normalises in front of its convolutions too, where nothing can take it up: one in each of 58 layers,
-    # three transitions and the end.
-    assert operators.count("BatchNormalization") == (62 if backbone == "densenet-121" else 0)
-
-
 @pytest.mark.parametrize("size", [1, 2, 7])
 def test_the_batch_is_dynamic(exported: Exported, size: int) -> None:
     session = onnxruntime.InferenceSession(str(exported.path), providers=["CPUExecutionProvider"])

@@ -18,7 +18,7 @@ from lstn.export.onnx.to_onnx import onnx_from_torch, write_onnx
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.nn.checkpoint import Training, load_checkpoint, write_checkpoint
 from lstn.nn.classifier import Classifier
-from lstn.nn.forms import BOUNDS, LARGEST_ZOOM, SMALLEST_CROP
+from lstn.nn.forms import FORMS, LARGEST_ZOOM, SMALLEST_CROP
 from lstn.nn.localizers import build_localizer
 
 BOUNDED = [ThetaForm.SIMILARITY, ThetaForm.CROP]
@@ -28,14 +28,14 @@ wild = st.floats(-1e6, 1e6, width=32)
 
 
 def matrix(form: ThetaForm, numbers: list[float]) -> np.ndarray:
-    theta = BOUNDS[form].theta(torch.tensor([numbers], dtype=torch.float32))
+    theta = FORMS[form].theta(torch.tensor([numbers], dtype=torch.float32))
     assert theta.shape == (1, 2, 3)
     assert theta.dtype == torch.float32
     return theta[0].double().numpy()
 
 
 def test_every_form_is_there() -> None:
-    assert set(BOUNDS) == set(ThetaForm)
+    assert set(FORMS) == set(ThetaForm)
 
 
 @given(st.lists(wild, min_size=6, max_size=6))
@@ -79,8 +79,8 @@ def test_a_new_localizer_begins_close_to_the_identity(form: ThetaForm, side: flo
 
 @pytest.mark.parametrize("form", BOUNDED)
 def test_every_number_has_a_gradient_at_the_beginning(form: ThetaForm) -> None:
-    numbers = torch.tensor([BOUNDS[form].start], requires_grad=True)
-    jacobian = torch.autograd.functional.jacobian(lambda n: BOUNDS[form].theta(n).flatten(), numbers)
+    numbers = torch.tensor([FORMS[form].start], requires_grad=True)
+    jacobian = torch.autograd.functional.jacobian(lambda n: FORMS[form].theta(n).flatten(), numbers)
     assert (jacobian.abs().amax(0) > 0.05).all()
 
 

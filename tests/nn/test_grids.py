@@ -13,7 +13,7 @@ from scipy.interpolate import RBFInterpolator
 
 from lstn.contract import Contract, Loc, ThetaForm
 from lstn.errors import UsageError
-from lstn.nn.forms import BOUNDS, frame, landmarks
+from lstn.nn.forms import FORMS, frame, landmarks
 from lstn.nn.grids import constant_of, grid_of
 from lstn.nn.spatial_transformer import SpatialTransformer
 from lstn.nn.transformer import Transformer, compose
@@ -28,7 +28,7 @@ seeds = st.integers(0, 2**32 - 1)
 
 def some_theta(form: ThetaForm, seed: int, count: int = 2, spread: float = 0.3) -> torch.Tensor:
     """Thetas that a localizer of this form could answer, (count, …)."""
-    bounds = BOUNDS[form]
+    bounds = FORMS[form]
     numbers = torch.randn(count, len(bounds.start), generator=torch.Generator().manual_seed(seed)) * spread
     return bounds.theta(torch.tensor(bounds.start) + numbers)
 
@@ -176,7 +176,7 @@ def test_a_crop_that_would_take_gigabytes_is_refused(form: ThetaForm) -> None:
 
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=8, max_size=8))
 def test_no_point_of_a_projective_crop_lies_at_infinity(numbers: list[float]) -> None:
-    theta = BOUNDS[ThetaForm.PROJECTIVE].theta(torch.tensor([numbers]))[0]
+    theta = FORMS[ThetaForm.PROJECTIVE].theta(torch.tensor([numbers]))[0]
     corners = torch.tensor([[-1.0, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]])
     assert float((corners @ theta[2]).min()) >= 0.0999
     assert theta[2, 2] == 1
@@ -184,7 +184,7 @@ def test_no_point_of_a_projective_crop_lies_at_infinity(numbers: list[float]) ->
 
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=3, max_size=3))
 def test_a_disc_has_its_centre_in_the_frame_and_a_third_to_three_times_its_size(numbers: list[float]) -> None:
-    theta = BOUNDS[ThetaForm.POLAR].theta(torch.tensor([numbers]))[0]
+    theta = FORMS[ThetaForm.POLAR].theta(torch.tensor([numbers]))[0]
     assert theta[0, 0] == theta[1, 1]
     assert theta[0, 1] == theta[1, 0] == 0
     assert 1 / 3 - 1e-5 <= float(theta[0, 0]) <= 3 + 1e-5
@@ -216,7 +216,7 @@ def test_drift_of_a_spline_is_that_of_the_point_that_moved_most() -> None:
 
 @pytest.mark.parametrize("form", ThetaForm)
 def test_gradients_reach_every_number_of_a_form(form: ThetaForm) -> None:
-    bounds = BOUNDS[form]
+    bounds = FORMS[form]
     numbers = (torch.tensor(bounds.start) + 0.1).repeat(1, 1).requires_grad_()
     layer = Transformer(torch.nn.Identity(), (16, 16), form=form)
     images = torch.rand(1, 3, 16, 16, generator=torch.Generator().manual_seed(0))

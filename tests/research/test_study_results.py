@@ -32,7 +32,7 @@ from lstn.research.study.study_results import (
     whole_study,
     write_cell,
 )
-from lstn.research.study.study_tables import error_table, follow_table, pair_table, pose_table
+from lstn.research.study.study_tables import error_table, pair_table, study_follow_table, study_pose_table
 
 IDENTITY = ((1.0, 0.0, 0.0), (0.0, 1.0, 0.0))
 LOCS = (Loc.NONE, Loc.STN, Loc.LSTN, *CONTROLS)
@@ -133,7 +133,7 @@ def test_a_row_for_each_localizer_that_has_run() -> None:
 def test_follow_is_a_mean_over_seeds_and_older_runs_have_none() -> None:
     cells = [cell(Loc.NONE, 0, 0.9), *(cell(Loc.LSTN, seed, 0.9) for seed in range(3))]
     cells += [cell(Loc.STN, 0, 0.9, follow=None), cell(Loc.DEAD, 0, 0.9, follow={**following(0.1), "rotation": None})]
-    rows = {row[0]: row[1:] for row in follow_table(some_study(*cells)).rows}
+    rows = {row[0]: row[1:] for row in study_follow_table(some_study(*cells)).rows}
     assert rows["lstn"] == ("3", *["0.60 (0.35 to 0.85)"] * 3)
     assert rows["dead (control)"] == ("1", "", "0.10", "0.10")
     assert set(rows) == {"lstn", "dead (control)"}
@@ -145,7 +145,7 @@ def test_errors_against_true_poses_are_means_over_seeds() -> None:
 
     cells = [cell(Loc.LSTN, seed, 0.9, pose=off(seed, 10.0 * seed)) for seed in range(3)]
     cells += [cell(Loc.NONE, 0, 0.9), cell(Loc.STN, 0, 0.9, pose=off(1, None))]
-    table = pose_table(some_study(*cells))
+    table = study_pose_table(some_study(*cells))
     rows = {row[0]: row[1:] for row in table.rows}
     assert rows["stn"] == ("1", "", "2.00", "10.00", "0.60")
     assert rows["lstn"][0] == "3"

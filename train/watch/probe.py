@@ -18,7 +18,7 @@ from lstn.health.liveness import Vitals
 from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
 from lstn.nn.classify import locator
-from lstn.nn.forms import BOUNDS
+from lstn.nn.forms import FORMS
 from lstn.nn.transformer import compose
 from lstn.warps.warp import Theta, crop_points, identity_theta, landmarks_px, sampled
 
@@ -137,8 +137,8 @@ class Probe:
 
 def first_theta(contract: Contract) -> Theta:
     """Return what theta is before the first step, whatever the image: (1, …) float32."""
-    bounds = BOUNDS[contract.theta]
-    of_a_look = bounds.theta(torch.tensor([bounds.start]))
+    form = FORMS[contract.theta]
+    of_a_look = form.theta(torch.tensor([form.start]))
     theta = of_a_look
     for _ in range(contract.iterations - 1):
         theta = compose(theta, of_a_look)

@@ -14,7 +14,7 @@ from lstn.report.charts import Point, dots, lines
 from lstn.report.web_page import bullets, figure, section, table_section, whole_page
 from lstn.report.wording import counted
 from lstn.research.study.study_results import SWEPT_IMAGES, Study
-from lstn.research.study.study_tables import error_table, follow_table, pair_table, pose_table
+from lstn.research.study.study_tables import error_table, pair_table, study_follow_table, study_pose_table
 from lstn.warps.drawn_warp import contact_sheet, draw_warp
 from lstn.warps.warp import CropSampling
 
@@ -33,7 +33,7 @@ def page(study: Study, images: Sequence[Pixels], sampling: CropSampling) -> str:
         table_section(error_table(study)),
         section("Errors", f'<div class="pictures">{figure(errors, _ERRORS)}{_curves(study)}</div>'),
         table_section(pair_table(study)),
-        *(table_section(table) for table in (follow_table(study), pose_table(study)) if table.rows),
+        *(table_section(table) for table in (study_follow_table(study), study_pose_table(study)) if table.rows),
         section("Accuracy against disturbances of the test images", f'<div class="pictures">{_sweeps(study)}</div>'),
     ]
     if warps := _warps(study, images, sampling):

@@ -47,7 +47,7 @@ def error_table(study: Study) -> Table:
     return Table("Test error by localizer", columns, tuple(rows), 1, note)
 
 
-def follow_table(study: Study) -> Table:
+def study_follow_table(study: Study) -> Table:
     """Return a row for each localizer whose follow was measured: how much of known moves its crop follows."""
     rows = []
     for loc in study.locs:
@@ -61,7 +61,7 @@ def follow_table(study: Study) -> Table:
     return Table("Follow of known moves of test images", ("localizer", "seeds", *UNITS), tuple(rows), 1, note)
 
 
-def pose_table(study: Study) -> Table:
+def study_pose_table(study: Study) -> Table:
     """Return a row for each localizer whose crops were compared with true poses."""
     rows = []
     for loc in study.locs:

@@ -5,11 +5,12 @@ const EDGE_POINTS = 16; // by which an edge that isn't straight is drawn
 const INNERMOST = 1 / 16; // radius of a log-polar crop's upper edge, as a share of the lower edge's
 const CORNERS = [[-1, -1], [1, -1], [1, 1], [-1, 1]];
 const CONTROL = [-1, -1 / 3, 1 / 3, 1].flatMap((v, _, axis) => axis.map((u) => [u, v])); // points of a spline's crop
-const READINGS = { projective, tps: spline, polar };
+const READINGS = { affine, similarity: affine, crop: affine, projective, tps: spline, polar };
 
 /** What a theta of this form (lstn/contract.py) does: a function of u and v in the crop, which returns [x, y]. */
 function reading(theta, form) {
-  return (READINGS[form] ?? affine)(theta);
+  if (!(form in READINGS)) throw new Error(`this page can't draw a theta of the form ${form}`);
+  return READINGS[form](theta);
 }
 
 function affine([a, b, c, d, e, f]) {
