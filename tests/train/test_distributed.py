@@ -1,5 +1,6 @@
 """Several processes: the same run as one, told by one, ended by all."""
 
+import io
 import json
 import os
 import shlex
@@ -7,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
@@ -16,6 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from published_sets import write_cifar10
 
+from lstn.cli.app import main
 from lstn.data.dataset import open_data
 from lstn.errors import UsageError
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
@@ -27,7 +30,6 @@ from lstn.train.tested import evaluate
 SMALL = ("--model", "cnn", "--image-size", "32", "--loc", "stn", "--batch-size", "10", "--recipe", "robust")
 TORCHRUN_ITSELF = (sys.executable, "-m", "torch.distributed.run")
 TORCHRUN = (*TORCHRUN_ITSELF, "--nproc-per-node", "2", "-m", "--", "lstn", "train")
-ONE = (sys.executable, "-m", "lstn", "train")
 
 
 def indices(count: int, batch: int, world: World, seed: int | None) -> list[list[int]]:
@@ -107,16 +109,28 @@ def ran(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
+def ran_alone(folder: Path, *words: str) -> str:
+    """Run `lstn train …` in this process, and return what it told: starting Python and PyTorch takes most of a run."""
+    with pytest.MonkeyPatch.context() as patch, redirect_stderr(io.StringIO()) as told:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["lstn", "train", *words])
+        with pytest.raises(SystemExit) as ended, redirect_stdout(io.StringIO()):
+            main()
+    assert not ended.value.code, told.getvalue()
+    return told.getvalue()
+
+
 @pytest.fixture(scope="module")
 def two(data: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run by one process, and by two and then one: 48 images in batches of 10, the last of them of 8."""
     folder = tmp_path_factory.mktemp("two")
     given = (*SMALL, "--data", data, "--epochs", "2")
-    for command, name in ((ONE, "one"), (TORCHRUN, "both")):
-        began = ran(folder, *command, *given, "--name", name)
-        assert began.returncode == 0, began.stderr
-        assert [line.split()[0] for line in began.stderr.splitlines() if line.startswith("epoch")] == ["epoch", "epoch"]
-        assert ran(folder, *ONE, "--resume", f"runs/{name}", "--epochs", "3").returncode == 0
+    began = ran(folder, *TORCHRUN, *given, "--name", "both")
+    assert began.returncode == 0, began.stderr
+    for told in (began.stderr, ran_alone(folder, *given, "--name", "one")):
+        assert [line.split()[0] for line in told.splitlines() if line.startswith("epoch")] == ["epoch", "epoch"]
+    for name in ("one", "both"):
+        ran_alone(folder, "--resume", f"runs/{name}", "--epochs", "3")
     return folder
 
 
@@ -141,9 +155,9 @@ def test_figures_are_of_all_images(two: Path) -> None:
 
 def test_true_poses_count_alike_in_shares_that_know_more_or_fewer(data: str, tmp_path: Path) -> None:
     given = (*SMALL, "--data", boxed_copy(data, tmp_path / "boxed"), "--epochs", "1", "--supervise", "1")
-    for command, name in ((ONE, "one"), (TORCHRUN, "both")):
-        began = ran(tmp_path, *command, *given, "--name", name)
-        assert began.returncode == 0, began.stderr
+    ran_alone(tmp_path, *given, "--name", "one")
+    began = ran(tmp_path, *TORCHRUN, *given, "--name", "both")
+    assert began.returncode == 0, began.stderr
     one, both = (read_tensors(tmp_path / "runs" / run / LAST)[0] for run in ("one", "both"))
     for key in one:
         torch.testing.assert_close(both[key], one[key], rtol=1e-4, atol=1e-5)
