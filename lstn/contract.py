@@ -101,6 +101,50 @@ _SHAPES = {ThetaForm.PROJECTIVE: (3, 3), ThetaForm.TPS: (SPLINE_SIDE**2, 2)}
 """Of thetas that are no (2, 3) matrix."""
 
 
+def theta_shape(form: ThetaForm) -> tuple[int, int]:
+    """Return the shape of one image's theta: (2, 3), of a projective one (3, 3), of a spline its points (16, 2)."""
+    return _SHAPES.get(form, (2, 3))
+
+
+_VIEWLESS = (Loc.NONE, Loc.SHARED, Loc.IDENTITY)
+"""Localizers that don't look at the image by themselves."""
+
+_MOST_POINTS = 1 << 20
+"""Pixels of a crop whose form keeps numbers for each: a contract from somewhere could ask for gigabytes."""
+
+
+def check_crop(crop_hw: tuple[int, int], image_hw: tuple[int, int], form: ThetaForm) -> None:
+    """Check that a crop of what is warped can be made.
+
+    Raises:
+        UsageError: it is larger than that, or has more pixels than its form can keep numbers for.
+    """
+    if crop_hw[0] > image_hw[0] or crop_hw[1] > image_hw[1]:
+        raise UsageError(
+            "a crop of {} x {} pixels is larger than the image, {} x {}".format(*crop_hw, *image_hw),
+            hint="use a smaller crop, or larger images",
+        )
+    if form in (ThetaForm.TPS, ThetaForm.POLAR) and crop_hw[0] * crop_hw[1] > _MOST_POINTS:
+        raise UsageError(
+            "a crop of {} x {} pixels is too large for theta {}, which keeps numbers for each".format(
+                *crop_hw, form.value
+            ),
+            hint="use a smaller crop, or another theta",
+        )
+
+
+def check_looks(iterations: int, form: ThetaForm) -> None:
+    """Check that several looks can be one theta.
+
+    Raises:
+        UsageError: two such warps are no third one.
+    """
+    if iterations > 1 and form in (ThetaForm.TPS, ThetaForm.POLAR):
+        raise UsageError(
+            f"a localizer of theta {form.value} looks once: two such warps are no third", hint="leave out iterations"
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What a model is.
@@ -129,6 +173,29 @@ class Contract:
     view_hw: tuple[_Side, _Side] | None = None
     crop_hw: tuple[_Side, _Side] | None = None
 
+    def check(self) -> None:
+        """Check what no field says by itself: that there is such a model.
+
+        Raises:
+            UsageError: there isn't, and why.
+        """
+        loc, at = self.loc, self.at
+        if at is At.STEM and (self.view_hw or self.crop_hw):
+            raise UsageError(
+                "a transformer at the stem warps feature maps: it has no view of the image, and makes no crop of it",
+                hint="leave out --view and --crop, or --at stem",
+            )
+        if self.view_hw is not None and loc in _VIEWLESS:
+            raise UsageError(
+                f"a model of loc {loc.value} has no localizer that looks at the image by itself",
+                hint="leave out --view",
+            )
+        if self.crop_hw is not None and loc in (Loc.NONE, Loc.DEAD):
+            raise UsageError(f"a model of loc {loc.value} makes no crop of the image", hint="leave out --crop")
+        check_looks(self.iterations, self.theta)
+        if at is At.INPUT and loc is not Loc.NONE:
+            check_crop(self.backbone_hw, self.image_hw, self.theta)
+
     @property
     def backbone_hw(self) -> tuple[int, int]:
         """Height and width of what the backbone gets, in pixels."""
@@ -137,7 +204,7 @@ class Contract:
     @property
     def theta_shape(self) -> tuple[int, int]:
         """Shape of one image's theta: (2, 3), of a projective one (3, 3), of a spline its points (16, 2)."""
-        return _SHAPES.get(self.theta, (2, 3))
+        return theta_shape(self.theta)
 
     @property
     def plain(self) -> bool:
@@ -198,6 +265,9 @@ class Contract:
                 raise ValueError(f"version {version} knows no loc {contract.loc.value}")
             if version < _FORM_SINCE.get(contract.theta, 1):
                 raise ValueError(f"version {version} knows no theta {contract.theta.value}")
+            contract.check()
             return contract
         except ValueError as error:
             raise damaged(source, "contract", error) from error
+        except UsageError as error:
+            raise damaged(source, "contract", ValueError(error.message)) from error

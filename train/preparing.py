@@ -166,6 +166,7 @@ def describe(options: Options, data: DataSet, given: Classifier | None = None) -
         )
     mean, std = (IMAGENET_MEAN, IMAGENET_STD) if options.weights else (data.mean, data.std)
     contract = options.contract(data.labels, mean, std)
+    contract.check()
     # What can't be read back, such as labels too long together, is to be known before the first epoch.
     return Contract.from_json(contract.to_json(), source=f"--data {options.data}")
 

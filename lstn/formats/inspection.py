@@ -12,6 +12,7 @@ from msgspec import Meta
 from lstn.contract import METADATA_KEY, Contract
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import what_is
+from lstn.formats.described import check_tensors
 from lstn.formats.onnx_file import read_onnx
 from lstn.formats.openvino_file import bin_path, check_weights, read_xml
 from lstn.formats.plan_file import MAGIC, Sidecar, Tensor, read_header, read_sidecar
@@ -119,12 +120,24 @@ def _onnx(path: Path) -> Inspection:
         problem = ArtifactError(f"{path}: no contract, so it wasn't written by lstn", hint="make one with: lstn export")
     elif onnx.external_data:
         problem = ArtifactError(f"{path}: keeps weights in other files, so no engine of lstn opens it")
+    else:
+        problem = _mismatch(path, onnx.contract, onnx.inputs, onnx.outputs)
     facts = {"opset": str(onnx.opset), "written by": onnx.producer or "unknown", "size": file_size(path)}
     constants = sorted(onnx.constants.items(), key=lambda entry: -entry[1])
     facts["constants"] = ", ".join(f"{count} {dtype}" for dtype, count in constants) or "none"
     facts |= _told(onnx.training)
     tensors = onnx.inputs, onnx.outputs
     return Inspection("ONNX model", onnx.contract, facts, *tensors, onnx.operators, problem, onnx.training)
+
+
+def _mismatch(
+    path: Path, contract: Contract, inputs: tuple[Tensor, ...], outputs: tuple[Tensor, ...]
+) -> ArtifactError | None:
+    try:
+        check_tensors(path, contract, inputs, outputs)
+    except ArtifactError as error:
+        return error
+    return None
 
 
 def _openvino(path: Path) -> Inspection:
@@ -140,6 +153,8 @@ def _openvino(path: Path) -> Inspection:
         check_weights(path, file)
     except ArtifactError as error:
         problem = error
+    if problem is None and contract is not None:
+        problem = _mismatch(path, contract, file.inputs, file.outputs)
     return Inspection(kind, contract, facts, file.inputs, file.outputs, file.operators, problem, training)
 
 

@@ -41,7 +41,7 @@ class Classifier(nn.Module):
         self.register_buffer("shift", -mean / std, persistent=False)
         self._at = contract.at
         self._stem_seen = contract.loc is Loc.SHARED and contract.at is At.INPUT
-        _check_sizes(contract)
+        contract.check()
         # The backbone first, so that for one seed it starts alike whatever the localizer; and then in the order of
         # computation, which is that of the weights in a checkpoint.
         backbone = _build_backbone(contract) if backbone is None else backbone
@@ -178,23 +178,3 @@ def _build_transformer(contract: Contract, backbone: nn.Module) -> Transformer |
     if contract.loc is Loc.DEAD:
         return DroppedTransformer(localizer, frame_hw, contract.iterations, form=contract.theta).requires_grad_(False)
     return Transformer(localizer, frame_hw, contract.iterations, contract.crop_hw, contract.theta)
-
-
-def _check_sizes(contract: Contract) -> None:
-    """Check that there is a localizer which can have a view of its own, and a sampler which can make a crop."""
-    loc, at = contract.loc, contract.at
-    if at is At.STEM and (contract.view_hw or contract.crop_hw):
-        raise UsageError(
-            "a transformer at the stem warps feature maps: it has no view of the image, and makes no crop of it",
-            hint="leave out --view and --crop, or --at stem",
-        )
-    if contract.view_hw is not None and loc in _VIEWLESS:
-        raise UsageError(
-            f"a model of loc {loc.value} has no localizer that looks at the image by itself", hint="leave out --view"
-        )
-    if contract.crop_hw is not None and loc in (Loc.NONE, Loc.DEAD):
-        raise UsageError(f"a model of loc {loc.value} makes no crop of the image", hint="leave out --crop")
-
-
-_VIEWLESS = (Loc.NONE, Loc.SHARED, Loc.IDENTITY)
-"""Localizers that don't look at the image by themselves."""

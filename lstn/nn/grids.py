@@ -3,37 +3,22 @@
 import numpy as np
 import torch
 
-from lstn.contract import AFFINE_FORMS, ThetaForm
-from lstn.errors import UsageError
+from lstn.contract import ThetaForm
 from lstn.warps.spline import basis
 from lstn.warps.warp import crop_points
 
-MATRICES = (*AFFINE_FORMS, ThetaForm.PROJECTIVE)
-"""Forms of which one and then another is one again: those of several iterations."""
 
-
-_MOST_POINTS = 1 << 20
-"""Pixels of a crop whose form keeps numbers for each: a contract from somewhere could ask for gigabytes."""
-
-
-def constant_of(form: ThetaForm, crop_hw: tuple[int, int]) -> torch.Tensor | None:
+def constant_of(form: ThetaForm, crop_hw: tuple[int, int], image_hw: tuple[int, int]) -> torch.Tensor | None:
     """Return what a form's grid has of its own, whatever theta is; None for matrices, whose grid is made of them alone.
 
     Of a spline, (h * w, 16) float32: what each control point contributes to each pixel. Of a log-polar crop, the points
-    of the unit disc, (h * w, 2) float32.
+    of the image's largest disc, (h * w, 2) float32.
 
-    Raises:
-        UsageError: it would take more than 64 MB.
+    The crop is one of `lstn.contract.check_crop`, so that it takes 64 MB at most.
     """
     if form not in (ThetaForm.TPS, ThetaForm.POLAR):
         return None
-    height, width = crop_hw
-    if height * width > _MOST_POINTS:
-        raise UsageError(
-            f"a crop of {height} x {width} pixels is too large for theta {form.value}, which keeps numbers for each",
-            hint="use a smaller --crop, or another --theta",
-        )
-    points = crop_points(form, crop_hw)
+    points = crop_points(form, crop_hw, image_hw)
     numbers = basis(points) if form is ThetaForm.TPS else points
     return torch.tensor(numbers.astype(np.float32))  # not `from_numpy`, which knows no torch.device("meta")
 

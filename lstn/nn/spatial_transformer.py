@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from lstn.contract import CONTROLS, MAX_ITERATIONS, Loc, ThetaForm
+from lstn.contract import CONTROLS, MAX_ITERATIONS, Loc, ThetaForm, theta_shape
 from lstn.errors import UsageError
 from lstn.nn.localizers import build_localizer, usual_view
 from lstn.nn.transformer import Transformer
@@ -81,10 +81,18 @@ class SpatialTransformer(nn.Module):
             raise UsageError(f"images of {found} pixels; this transformer was made for {height} x {width}")
         if torch.is_autocast_enabled(images.device.type):
             with torch.autocast(images.device.type, enabled=False):
-                warped, theta = self.inner(images.float())
-        else:
-            warped, theta = self.inner(images)
-        return warped, theta
+                return self._transformed(images.float())
+        return self._transformed(images)
+
+    def _transformed(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        theta = self.inner.localize(images)
+        wanted = theta_shape(self.inner.form)
+        if tuple(theta.shape[1:]) != wanted:
+            form = self.inner.form.value
+            raise UsageError(
+                f"the localizer answers {tuple(theta.shape)}; theta {form} is (N, {wanted[0]}, {wanted[1]})"
+            )
+        return self.inner.warp(images, theta), theta
 
     def localize(self, images: torch.Tensor) -> torch.Tensor:
         """(N, C, H, W) float32 -> theta (N, …) float32, alone."""

@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lstn.contract import ThetaForm
-from lstn.errors import UsageError
-from lstn.nn.grids import MATRICES, constant_of, grid_of
+from lstn.contract import ThetaForm, check_crop, check_looks
+from lstn.nn.grids import constant_of, grid_of
 from lstn.warps.warp import taps
 
 Look: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
@@ -65,16 +64,8 @@ class Transformer(nn.Module):
         form: ThetaForm = ThetaForm.AFFINE,
     ) -> None:
         super().__init__()
-        if crop_hw is not None and (crop_hw[0] > frame_hw[0] or crop_hw[1] > frame_hw[1]):
-            raise UsageError(
-                "a crop of {} x {} pixels is larger than the image, {} x {}".format(*crop_hw, *frame_hw),
-                hint="use a smaller crop, or larger images",
-            )
-        if iterations > 1 and form not in MATRICES:
-            raise UsageError(
-                f"a localizer of theta {form.value} looks once: two such warps are no third",
-                hint="leave out --iterations",
-            )
+        check_crop(frame_hw if crop_hw is None else crop_hw, frame_hw, form)
+        check_looks(iterations, form)
         self.localizer = localizer
         self.form = form
         self.frame_hw = frame_hw
@@ -82,7 +73,7 @@ class Transformer(nn.Module):
         self.crop_hw = frame_hw if crop_hw is None else crop_hw
         self._taps = taps(frame_hw[0], self.crop_hw[0]), taps(frame_hw[1], self.crop_hw[1])
         # Not persistent: the form and the size say what it is.
-        self.register_buffer("constant", constant_of(form, self._points_hw), persistent=False)
+        self.register_buffer("constant", constant_of(form, self._points_hw, frame_hw), persistent=False)
 
     @property
     def _points_hw(self) -> tuple[int, int]:

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 from lstn.contract import ThetaForm
 from lstn.images import Pixels
 from lstn.warps.spline import Positions
-from lstn.warps.warp import CORNERS, CropSampling, Theta, crop, in_pixels, sampled
+from lstn.warps.warp import CORNERS, CropSampling, Theta, crop, disc_reach, in_pixels, sampled
 
 _EDGE_POINTS = 16
 """By which an edge that isn't straight is drawn."""
@@ -19,7 +19,7 @@ def outline_px(theta: Theta, image_hw: tuple[int, int], form: ThetaForm = ThetaF
     """
     if form is ThetaForm.POLAR:
         angle = np.pi * np.linspace(-1, 1, 4 * _EDGE_POINTS + 1)
-        rim = np.column_stack([np.cos(angle), np.sin(angle)])
+        rim = np.column_stack([np.cos(angle), np.sin(angle)]) * disc_reach(image_hw)
         edges = np.stack([rim[start : start + _EDGE_POINTS + 1] for start in range(0, 4 * _EDGE_POINTS, _EDGE_POINTS)])
     else:
         along = np.linspace(0, 1, _EDGE_POINTS + 1 if theta.shape[-1] == 2 else 2)[:, None]

@@ -81,23 +81,30 @@ def identity_theta(form: ThetaForm) -> Theta:
     return np.eye(3 if form is ThetaForm.PROJECTIVE else 2, 3, dtype=np.float32)
 
 
-def polar_points(height: int, width: int) -> Positions:
-    """Return the points of the unit disc that a log-polar crop of this size reads: (H * W, 2), row by row.
+def polar_points(crop_hw: tuple[int, int], image_hw: tuple[int, int]) -> Positions:
+    """Return the points of the image's largest disc that a log-polar crop of this size reads: (h * w, 2), row by row.
 
     Columns are angles, evenly from -180 to 180 degrees; the middle one looks right, and those after it down, as angles
     of a picture go. Rows are radii, each the same factor larger than the one before, from 1/16 at the upper edge to 1
     at the lower one. A picture that turns about the disc's centre moves sideways here, and one that grows moves down.
     """
-    angle = np.pi * centres(width)
-    radius = INNERMOST ** ((1 - centres(height)) / 2)
-    return np.stack([np.outer(radius, np.cos(angle)), np.outer(radius, np.sin(angle))], axis=-1).reshape(-1, 2)
+    angle = np.pi * centres(crop_hw[1])
+    radius = INNERMOST ** ((1 - centres(crop_hw[0])) / 2)
+    unit = np.stack([np.outer(radius, np.cos(angle)), np.outer(radius, np.sin(angle))], axis=-1).reshape(-1, 2)
+    return unit * disc_reach(image_hw)
 
 
-def crop_points(form: ThetaForm, crop_hw: tuple[int, int]) -> Positions:
+def disc_reach(image_hw: tuple[int, int]) -> Positions:
+    """Return how far the image's largest disc reaches in x and y, (2,), up to 1: less along the longer side."""
+    height, width = image_hw
+    return np.array([min(1.0, height / width), min(1.0, width / height)])
+
+
+def crop_points(form: ThetaForm, crop_hw: tuple[int, int], image_hw: tuple[int, int]) -> Positions:
     """Return the points at which a theta of this form is asked for the pixels of a crop: (h * w, 2), row by row."""
     height, width = crop_hw
     if form is ThetaForm.POLAR:
-        return polar_points(height, width)
+        return polar_points(crop_hw, image_hw)
     return np.stack(np.meshgrid(centres(width), centres(height)), axis=-1).reshape(-1, 2)
 
 
@@ -155,7 +162,7 @@ def crop(pixels: Pixels, theta: Theta, sampling: CropSampling) -> Pixels:
     if theta.shape == (2, 3) and sampling.form is not ThetaForm.POLAR:
         fine = warp(pixels, theta, sampling.outside, fine_hw)
     else:
-        places = sampled(theta[None], crop_points(sampling.form, fine_hw))[0]
+        places = sampled(theta[None], crop_points(sampling.form, fine_hw, size))[0]
         fine = _read(pixels, places, sampling.outside).reshape(*fine_hw, 3)
     if down == across == 1:
         return fine

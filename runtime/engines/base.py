@@ -76,7 +76,7 @@ class Engine(Protocol):
 def _classified(engine: Engine, images: Sequence[Picture]) -> list[Classification]:
     contract = engine.contract
     prediction = engine.infer(np.stack([pixels_of(image, contract.image_hw) for image in images]))
-    if not np.isfinite(prediction.logits).all():
+    if not all(np.isfinite(each).all() for each in (prediction.logits, prediction.theta) if each is not None):
         raise ArtifactError(
             "the model's answers are not finite", hint="a lower precision may be too narrow; use the float32 model"
         )

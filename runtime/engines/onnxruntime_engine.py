@@ -1,14 +1,14 @@
 """ONNX Runtime, on a CPU or a CUDA GPU."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
-from lstn.errors import ArtifactError, DeviceError, MissingExtra
+from lstn.errors import DeviceError, MissingExtra
+from lstn.formats.described import check_tensors
 from lstn.formats.onnx_file import read_model
 from lstn.formats.onnx_session import CUDA, OnnxSession
-from lstn.formats.plan_file import Tensor
 from lstn.images import Pixels
 from lstn.imports import require
 from lstn.install import install_line
@@ -73,27 +73,6 @@ def check_onnx(path: Path) -> Contract:
     return contract
 
 
-def check_tensors(
-    path: Path, contract: Contract, found_inputs: Sequence[Tensor], found_outputs: Sequence[Tensor]
-) -> None:
-    """Refuse inputs and outputs that aren't those that the contract describes.
-
-    Raises:
-        ArtifactError: they aren't.
-    """
-    inputs = (Tensor(PIXELS, "uint8", (-1, *contract.image_hw, 3)),)
-    outputs = [Tensor(LOGITS, "float32", (-1, len(contract.labels)))]
-    if contract.loc is not Loc.NONE:
-        outputs.append(Tensor(THETA, "float32", (-1, *contract.theta_shape)))
-    for what, found, wanted in (("inputs", found_inputs, inputs), ("outputs", found_outputs, outputs)):
-        by_name = {tensor.name: tensor for tensor in found}
-        if len(found) != len(wanted) or not all(_fits(by_name.get(tensor.name), tensor) for tensor in wanted):
-            raise ArtifactError(
-                f"{path}: its {what} are {_listed(found)}; its contract says {_listed(wanted)}",
-                hint="make it again with: lstn export",
-            )
-
-
 def resolve_device(device: Device) -> Device:
     """Return cpu or cuda: what `device` stands for on this machine, with the ONNX Runtime that is installed.
 
@@ -112,19 +91,3 @@ def resolve_device(device: Device) -> Device:
             "this ONNX Runtime can't use a GPU", hint=f"run: pip uninstall onnxruntime && {install_line('gpu')}"
         )
     return device
-
-
-def _fits(found: Tensor | None, wanted: Tensor) -> bool:
-    """A size that the file leaves open may turn out right, and is checked again when the engine answers."""
-    if found is None or found.dtype != wanted.dtype or len(found.shape) != len(wanted.shape):
-        return False
-    return found.shape[0] == -1 and all(
-        size in (-1, right) for size, right in zip(found.shape[1:], wanted.shape[1:], strict=True)
-    )
-
-
-def _listed(tensors: Sequence[Tensor]) -> str:
-    return ", ".join(
-        f"{tensor.name} {tensor.dtype} ({', '.join('N' if size == -1 else str(size) for size in tensor.shape)})"
-        for tensor in tensors[:4]
-    )

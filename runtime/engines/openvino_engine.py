@@ -16,12 +16,13 @@ import numpy.typing as npt
 
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.errors import ArtifactError, DeviceError
+from lstn.formats.described import check_tensors
 from lstn.formats.openvino_file import CPU_SETTINGS, read_pair
 from lstn.images import Pixels
 from lstn.imports import require
 from lstn.machine.signal_stack import signal_stack_kept
 from lstn.runtime.engines.base import Engine, Prediction, check_pixels, check_prediction
-from lstn.runtime.engines.onnxruntime_engine import MAX_BATCH, check_onnx, check_tensors
+from lstn.runtime.engines.onnxruntime_engine import MAX_BATCH, check_onnx
 
 
 class OpenVinoEngine(Engine):

@@ -98,6 +98,20 @@ def test_an_onnx_model(tiny: Tiny) -> None:
     assert found.operators["MatMul"] == 2
 
 
+def test_a_model_that_answers_what_its_contract_does_not_say_is_called_so(
+    make_tiny: MakeTiny, run_lstn: RunLstn
+) -> None:
+    def edit(model: onnx.ModelProto) -> None:
+        told = json.loads(model.metadata_props[0].value)
+        del model.metadata_props[:]
+        told |= {"version": 4, "theta": "tps", "iterations": 1, "at": "input", "view_hw": None, "crop_hw": None}
+        model.metadata_props.add(key=METADATA_KEY, value=json.dumps(told))
+
+    path = make_tiny(edit=edit).path
+    assert "its contract says logits float32 (N, " in str(inspect_file(path).problem)
+    assert run_lstn("inspect", path).code == 1
+
+
 def test_a_foreign_onnx_model_shows_and_is_called_foreign(make_tiny: MakeTiny) -> None:
     def edit(model: onnx.ModelProto) -> None:
         del model.metadata_props[:]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from lstn.contract import CONTROLS, PAPER_LOCS, At, Contract, Loc, ThetaForm
-from lstn.errors import ArtifactError
+from lstn.errors import ArtifactError, UsageError
 
 CONTRACT = Contract(Loc.LSTN, "cnn", (64, 48), ("cat", "dog"))
 
@@ -24,7 +24,15 @@ contracts = st.builds(
     theta=st.sampled_from(ThetaForm),
     iterations=st.integers(1, 8),
     at=st.sampled_from(At),
-)
+).filter(lambda contract: is_possible(contract))
+
+
+def is_possible(contract: Contract) -> bool:
+    try:
+        contract.check()
+    except UsageError:
+        return False
+    return True
 
 
 @given(contracts)
@@ -162,3 +170,24 @@ def test_a_newer_version_says_so() -> None:
 def test_deep_nesting_does_not_crash() -> None:
     with pytest.raises(ArtifactError):
         Contract.from_json("[" * 100_000, source="model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"crop_hw": (65, 48)}, "a crop of 65 x 48 pixels is larger than the image, 64 x 48"),
+        ({"theta": ThetaForm.TPS, "iterations": 2}, "theta tps looks once"),
+        ({"theta": ThetaForm.POLAR, "image_hw": (8192, 8192)}, "a crop of 8192 x 8192 pixels is too large"),
+        ({"at": At.STEM, "crop_hw": (32, 24)}, "at the stem warps feature maps"),
+        ({"loc": Loc.SHARED, "view_hw": (32, 24)}, "no localizer that looks at the image by itself"),
+        ({"loc": Loc.NONE, "crop_hw": (32, 24)}, "a model of loc none makes no crop"),
+    ],
+)
+def test_a_contract_that_no_model_can_have_is_refused_wherever_it_is_read(
+    changes: dict[str, object], told: str
+) -> None:
+    impossible = replace(CONTRACT, **changes)
+    with pytest.raises(ArtifactError, match=rf"model\.onnx: damaged contract.*{told}"):
+        Contract.from_json(impossible.to_json(), source="model.onnx")
+    with pytest.raises(UsageError, match=told):
+        impossible.check()

@@ -33,8 +33,10 @@ def some_theta(form: ThetaForm, seed: int, count: int = 2, spread: float = 0.3) 
     return bounds.theta(torch.tensor(bounds.start) + numbers)
 
 
-def grid(form: ThetaForm, theta: torch.Tensor, hw: tuple[int, int]) -> torch.Tensor:
-    return grid_of(form, theta, hw, constant_of(form, hw))
+def grid(
+    form: ThetaForm, theta: torch.Tensor, hw: tuple[int, int], image_hw: tuple[int, int] = (30, 30)
+) -> torch.Tensor:
+    return grid_of(form, theta, hw, constant_of(form, hw, image_hw))
 
 
 def affine_at(theta: np.ndarray, x: float, y: float) -> tuple[float, float]:
@@ -171,7 +173,7 @@ def test_warps_that_do_not_add_up_look_once(form: ThetaForm) -> None:
 def test_a_crop_that_would_take_gigabytes_is_refused(form: ThetaForm) -> None:
     with pytest.raises(UsageError, match="a crop of 2048 x 1024 pixels is too large"):
         SpatialTransformer("glance", image_hw=(2048, 1024), theta=form)
-    assert constant_of(ThetaForm.AFFINE, (8192, 8192)) is None
+    assert constant_of(ThetaForm.AFFINE, (8192, 8192), (8192, 8192)) is None
 
 
 @given(st.lists(st.floats(-1e4, 1e4, width=32), min_size=8, max_size=8))
@@ -198,13 +200,20 @@ def test_a_new_localizer_of_any_form_begins_at_the_identity(form: ThetaForm) -> 
     torch.testing.assert_close(theta, torch.from_numpy(identity_theta(form)).expand_as(theta), rtol=0, atol=1e-6)
 
 
-def test_a_turned_picture_is_a_log_polar_crop_moved_sideways() -> None:
-    """A quarter turn clockwise takes what lies to the right to the bottom, a quarter of the columns further on."""
-    picture = torch.rand(1, 1, 33, 33, generator=torch.Generator().manual_seed(0))
-    layer = Transformer(torch.nn.Identity(), (33, 33), crop_hw=(16, 32), form=ThetaForm.POLAR)
-    theta = torch.eye(2, 3)[None]
-    before, after = layer.warp(picture, theta), layer.warp(picture.rot90(-1, (2, 3)), theta)
-    torch.testing.assert_close(after, before.roll(8, 3), rtol=0, atol=1e-5)
+@pytest.mark.parametrize("image_hw", [(33, 33), (33, 55), (47, 33)])
+def test_a_turned_picture_is_a_log_polar_crop_moved_sideways(image_hw: tuple[int, int]) -> None:
+    """A quarter turn clockwise takes what lies to the right to the bottom, a quarter of the columns further on; in
+    pixels, so that of an oblong picture the middle square is turned."""
+    height, width = image_hw
+    side, picture = min(image_hw), torch.zeros(1, 1, *image_hw)
+    top, left = (height - side) // 2, (width - side) // 2
+    middle = torch.rand(1, 1, side, side, generator=torch.Generator().manual_seed(0))
+    layer = Transformer(torch.nn.Identity(), image_hw, crop_hw=(16, 32), form=ThetaForm.POLAR)
+    seen = []
+    for square in (middle, middle.rot90(-1, (2, 3))):
+        picture[:, :, top : top + side, left : left + side] = square
+        seen.append(layer.warp(picture, torch.eye(2, 3)[None]))
+    torch.testing.assert_close(seen[1], seen[0].roll(8, 3), rtol=0, atol=1e-5)
 
 
 def test_drift_of_a_spline_is_that_of_the_point_that_moved_most() -> None:

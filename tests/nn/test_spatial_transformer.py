@@ -116,6 +116,16 @@ def test_what_cannot_be_built_is_refused(options: dict[str, object], says: str) 
         SpatialTransformer(**{"image_hw": (28, 28), **options})
 
 
+@pytest.mark.parametrize(("theta", "shape"), [("tps", (2, 3)), ("projective", (8,)), ("polar", (3,)), ("affine", (6,))])
+def test_a_localizer_of_ones_own_that_answers_another_theta_is_refused(theta: str, shape: tuple[int, ...]) -> None:
+    class Own(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return torch.zeros(len(images), *shape)
+
+    with pytest.raises(lstn.UsageError, match=rf"the localizer answers \(2, {shape[0]}.*; theta {theta} is \(N, "):
+        SpatialTransformer(Own(), image_hw=(28, 36), theta=theta)(images())
+
+
 def test_images_of_another_size_are_refused() -> None:
     with pytest.raises(lstn.UsageError, match="images of 28 x 36 pixels; this transformer was made for 36 x 28"):
         SpatialTransformer("stn", image_hw=(36, 28))(images())

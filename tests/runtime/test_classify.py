@@ -1,6 +1,7 @@
 """`Engine.classify` and `lstn.classify`, against a softmax in NumPy of logits worked out by hand."""
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +103,14 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
 
 def test_answers_that_are_not_finite_are_an_error() -> None:
     engine = FakeEngine(CONTRACT, lambda pixels: lstn.Prediction(np.full((len(pixels), 3), np.nan, np.float32), None))
+    with pytest.raises(lstn.ArtifactError, match="not finite"):
+        engine.classify(np.zeros((2, 2, 3), np.uint8))
+
+
+def test_a_theta_that_is_not_finite_is_an_error() -> None:
+    contract = replace(CONTRACT, loc=lstn.Loc.STN)
+    theta = np.full((1, 2, 3), np.inf, np.float32)
+    engine = FakeEngine(contract, lambda pixels: lstn.Prediction(np.zeros((len(pixels), 3), np.float32), theta))
     with pytest.raises(lstn.ArtifactError, match="not finite"):
         engine.classify(np.zeros((2, 2, 3), np.uint8))
 

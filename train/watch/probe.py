@@ -153,7 +153,7 @@ def _spread(corners: npt.NDArray[np.float64]) -> float:
 
 def outside_share(theta: Theta, contract: Contract) -> float:
     """(N, …) float32 -> the share of the crop's points that are sampled outside of the frame, 0..1."""
-    places = sampled(theta, crop_points(contract.theta, contract.backbone_hw))
+    places = sampled(theta, crop_points(contract.theta, contract.backbone_hw, contract.image_hw))
     return float(1 - ((np.abs(places) <= 1).all(-1)).mean())  # so that a point that is no number is outside
 
 

@@ -8,9 +8,9 @@ const CONTROL = [-1, -1 / 3, 1 / 3, 1].flatMap((v, _, axis) => axis.map((u) => [
 const READINGS = { affine, similarity: affine, crop: affine, projective, tps: spline, polar };
 
 /** What a theta of this form (lstn/contract.py) does: a function of u and v in the crop, which returns [x, y]. */
-function reading(theta, form) {
+function reading(theta, form, image) {
   if (!(form in READINGS)) throw new Error(`this page can't draw a theta of the form ${form}`);
-  return READINGS[form](theta);
+  return READINGS[form](theta, image);
 }
 
 function affine([a, b, c, d, e, f]) {
@@ -24,12 +24,12 @@ function projective([a, b, c, d, e, f, g, h, i]) {
   };
 }
 
-/** Across are angles from -180 to 180 degrees, down are radii, each row's the same factor larger. */
-function polar(theta) {
-  const ofDisc = affine(theta);
+/** Of the image's largest disc: across are angles from -180 to 180 degrees, down are radii, each the same factor larger. */
+function polar(theta, { height, width }) {
+  const ofDisc = affine(theta), reach = [Math.min(1, height / width), Math.min(1, width / height)];
   return (u, v) => {
     const radius = INNERMOST ** ((1 - v) / 2);
-    return ofDisc(radius * Math.cos(Math.PI * u), radius * Math.sin(Math.PI * u));
+    return ofDisc(radius * Math.cos(Math.PI * u) * reach[0], radius * Math.sin(Math.PI * u) * reach[1]);
   };
 }
 
@@ -77,7 +77,7 @@ function solved(equations) {
  * log-polar crop they are the quarters of the disc's rim, from the left.
  */
 function outline(theta, form, { height, width }) {
-  const read = reading(theta, form), steps = form === "tps" || form === "polar" ? EDGE_POINTS : 1;
+  const read = reading(theta, form, { height, width }), steps = form === "tps" || form === "polar" ? EDGE_POINTS : 1;
   const ends = form === "polar" ? [-1, -0.5, 0, 0.5, 1].map((u) => [u, 1]) : [...CORNERS, CORNERS[0]];
   return CORNERS.map((_, edge) => Array.from({ length: steps + 1 }, (_, step) => {
     const [u, v] = [0, 1].map((axis) => ends[edge][axis] + ((ends[edge + 1][axis] - ends[edge][axis]) * step) / steps);
@@ -93,7 +93,7 @@ function outline(theta, form, { height, width }) {
 function cropped(image, theta, { form, outside, crop: [height, width] }) {
   const down = Math.max(1, Math.ceil(image.height / (4 * height)));
   const across = Math.max(1, Math.ceil(image.width / (4 * width)));
-  const { data: fine } = warped(image, reading(theta, form), outside, [down * height, across * width]);
+  const { data: fine } = warped(image, reading(theta, form, image), outside, [down * height, across * width]);
   const data = new Uint8Array(height * width * 3);
   for (let to = 0; to < data.length; to++) {
     const channel = to % 3, x = ((to - channel) / 3) % width, y = Math.floor(to / (3 * width));
