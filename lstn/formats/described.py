@@ -1,4 +1,4 @@
-"""Whether a model's inputs and outputs are those that its contract describes."""
+"""Inputs and outputs of a model, against what its contract describes."""
 
 from collections.abc import Sequence
 from pathlib import Path
