@@ -81,7 +81,7 @@ def study(
             callback=within_cores, min=0, help="Processes that decode images.", show_default="one per core, up to 8"
         ),
     ] = None,
-    out: Annotated[Path, typer.Option(metavar="FOLDER", help="Where runs and results go.")] = Path("study"),
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Where runs and results go.")] = Path("study"),
 ) -> None:
     """Compare localizers fairly.
 
