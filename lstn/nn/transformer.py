@@ -7,9 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from lstn.contract import ThetaForm, check_crop, check_looks
+from lstn.contract import ThetaForm, check_crop, check_looks, taps
 from lstn.nn.grids import constant_of, grid_of
-from lstn.warps.warp import taps
 
 Look: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """Images (N, C, H, W) -> what the localizer sees of them, (N, c, h, w)."""

@@ -6,14 +6,13 @@ matrix, (3, 3) a projective one, and (16, 2) the points of a thin plate spline (
 has an affine theta too: it says where the disc lies that is read.
 """
 
-import math
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lstn.contract import IMAGENET_MEAN, Contract, ThetaForm
+from lstn.contract import IMAGENET_MEAN, Contract, ThetaForm, taps
 from lstn.images import Pixels
 from lstn.warps.spline import CONTROL, Positions, basis
 
@@ -141,16 +140,6 @@ class CropSampling(NamedTuple):
 def sampling_of(contract: Contract) -> CropSampling:
     """Return how the model of a contract samples pictures."""
     return CropSampling(outside_of(contract.mean), contract.crop_hw, contract.theta)
-
-
-def taps(side: int, of_crop: int) -> int:
-    """Return how many points along an axis make a pixel of the crop: as many as keep them 4 pixels apart at most.
-
-    So far apart they are at the identity, and 2 pixels where an object fills half of the picture, which is as much as
-    bilinear sampling sees. Twice as many points take ONNX Runtime four times the sampler's time, and brought nothing:
-    37.4 and 38.3 % right on digits of 0.18 to 0.5 of a picture's side after the same three epochs.
-    """
-    return max(1, math.ceil(side / (4 * of_crop)))
 
 
 def crop(pixels: Pixels, theta: Theta, sampling: CropSampling) -> Pixels:

@@ -178,6 +178,7 @@ def test_deep_nesting_does_not_crash() -> None:
         ({"crop_hw": (65, 48)}, "a crop of 65 x 48 pixels is larger than the image, 64 x 48"),
         ({"theta": ThetaForm.TPS, "iterations": 2}, "theta tps looks once"),
         ({"theta": ThetaForm.POLAR, "image_hw": (8192, 8192)}, "a crop of 8192 x 8192 pixels is too large"),
+        ({"theta": ThetaForm.TPS, "image_hw": (8192, 8192), "crop_hw": (8, 8)}, "a crop of 8 x 8 pixels is too large"),
         ({"at": At.STEM, "crop_hw": (32, 24)}, "at the stem warps feature maps"),
         ({"loc": Loc.SHARED, "view_hw": (32, 24)}, "no localizer that looks at the image by itself"),
         ({"loc": Loc.NONE, "crop_hw": (32, 24)}, "a model of loc none makes no crop"),
