@@ -13,7 +13,7 @@ from command import RunLstn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstn.contract import Contract, Loc, ThetaForm
+from lstn.contract import UNBOUNDED, Contract, Loc, ThetaForm
 from lstn.errors import ArtifactError
 from lstn.health.follow import Follow, Followed
 from lstn.health.liveness import STARTING_STEPS, Health, Vitals
@@ -118,7 +118,7 @@ def test_whatever_is_wrong_has_a_cure_that_is_another_run_and_what_is_right_has_
     words = found["cure"].replace("--augment affine", "").replace(",", "").replace(";", "").split()
     assert loc.value not in [word for flag, word in pairwise(words) if flag == "--loc"]
     assert theta.value not in words
-    assert "bound" not in found["cure"] or ("--theta" in words) == (theta is ThetaForm.AFFINE)
+    assert "bound" not in found["cure"] or ("--theta" in words) == (theta in UNBOUNDED)
 
 
 @pytest.mark.parametrize("changes", [{"gradient_share": 0.0}, {"spread_px": 0.0, "displacement_px": 0.0}])
