@@ -115,7 +115,7 @@ def _case(name: str, cost: LoweringCost, case: BadCase) -> str:
 def _windows(pixels: Pixels, reference: Theta, lowered: Theta, name: str, form: ThetaForm) -> str:
     """The input, and on it what each of the two samples."""
     height, width = pixels.shape[:2]
-    outlines_px = [outline_px(theta, (height, width), form).reshape(-1, 2) for theta in (reference, lowered)]
+    outlines_px = [outline_px(theta, (height, width), form)[:, :-1].reshape(-1, 2) for theta in (reference, lowered)]
     corners = np.stack(outlines_px)
     margin = max(width, height) * 0.02
     low = np.clip(corners.min(axis=(0, 1)), [-_BEYOND * width, -_BEYOND * height], 0) - margin
