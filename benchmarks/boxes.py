@@ -7,12 +7,8 @@ read it: 3,000 pictures of 44 pixels to train on, 500 to choose the epoch, 1,000
 to measure with. Everything else is the same for one seed.
 """
 
-import argparse
 import csv
 import json
-import statistics
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -22,6 +18,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 from result_files import machine_of, versions_of, write_result
+from seeded_runs import mean_and_range, run_quietly, seeded_arguments
 
 from lstn.data.boxes import BOXES
 from lstn.data.dataset import open_data
@@ -42,10 +39,7 @@ ROWS = {
 
 def main() -> None:
     """Train each row with each seed, and write the table after each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("results/boxes/boxes.json"))
-    arguments = parser.parse_args()
+    arguments = seeded_arguments(__doc__, "results/boxes/boxes.json")
     runs: list[dict[str, Any]] = []
     for seed in range(arguments.seeds):
         for name, (boxes, options) in ROWS.items():
@@ -86,11 +80,9 @@ def box_of(pose: Pose) -> Iterator[float]:
 
 def trained(folder: Path, options: str, seed: int) -> dict[str, Any]:
     """Train and evaluate in processes of their own, and return what came of it."""
-    lstn = [sys.executable, "-m", "lstn"]
     words = [*TRAIN.split(), *options.split(), "--data", "folder:digits", "--seed", str(seed), "--name", "run"]
-    subprocess.run([*lstn, *words], cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    evaluate = ["evaluate", "runs/run/checkpoint.safetensors", "--json", "found.json"]
-    subprocess.run([*lstn, *evaluate], cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    run_quietly(folder, *words)
+    run_quietly(folder, "evaluate", "runs/run/checkpoint.safetensors", "--json", "found.json")
     found = json.loads((folder / "found.json").read_text())
     return {"accuracy": found["top1"], "pose": found.get("pose"), "follow": found.get("follow")}
 
@@ -104,7 +96,7 @@ def page_of(result: Mapping[str, Any]) -> str:
             poses = [run["pose"] for run in runs if run["pose"]]
             columns = [[100 * run["accuracy"] for run in runs]]
             columns += [[pose[key] for pose in poses] for key in ("rotation_deg", "centre_px", "overlap")]
-            rows.append((name, *(told(values, 2 if values and max(values) < 1 else 1) for values in columns)))
+            rows.append((name, *(mean_and_range(values, 2 if values and max(values) < 1 else 1) for values in columns)))
     columns = ("trained with", "accuracy in %", "turned by, degrees", "off centre, px", "overlap")
     return f"""# What a few boxes are worth
 
@@ -116,13 +108,6 @@ The mean over seeds, and from the lowest to the highest.
 
 {result["cpu"]}; {versions_of(result)}. Made with `python benchmarks/boxes.py`.
 """
-
-
-def told(values: list[float], places: int) -> str:
-    """Return the mean, and from where to where the values go."""
-    if not values:
-        return ""
-    return f"{statistics.mean(values):.{places}f} ({min(values):.{places}f} to {max(values):.{places}f})"
 
 
 if __name__ == "__main__":

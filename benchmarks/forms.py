@@ -8,12 +8,7 @@ test. For each seed the backbone starts alike and sees the same pictures in the 
 another.
 """
 
-import argparse
 import json
-import os
-import statistics
-import subprocess
-import sys
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -23,6 +18,7 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 from result_files import machine_of, versions_of, write_result
+from seeded_runs import mean_and_range, run_quietly, seeded_arguments
 
 from lstn.data.digits import digit_rasters
 from lstn.data.distortion import DISTORTIONS
@@ -47,10 +43,7 @@ REFERENCE = "affine"
 
 def main() -> None:
     """Train each row with each seed, a run on each core, and write the table after each set of a seed."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("results/forms/forms.json"))
-    arguments = parser.parse_args()
+    arguments = seeded_arguments(__doc__, "results/forms/forms.json")
     runs: list[dict[str, Any]] = []
     for seed in range(arguments.seeds):
         for kind in SETS:
@@ -78,14 +71,7 @@ def trained(folder: Path, kind: str, name: str, seed: int) -> dict[str, Any]:
     """Train and test in a process of its own with one thread, and return what came of it."""
     run = name.replace(" ", "-")
     words = [*TRAIN.split(), *ROWS[name].split(), "--data", "folder:digits", "--seed", str(seed), "--name", run]
-    subprocess.run(
-        [sys.executable, "-m", "lstn", *words],
-        cwd=folder,
-        check=True,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    run_quietly(folder, *words, threads=1)
     rows = [json.loads(line) for line in (folder / "runs" / run / "metrics.jsonl").read_text().splitlines()]
     test = next(row["test_accuracy"] for row in rows if "test_accuracy" in row)
     found = {"set": kind, "row": name, "seed": seed, "error": round(100 * (1 - test), 3)}
@@ -120,7 +106,7 @@ def _cells(runs: Iterable[Mapping[str, Any]], kind: str, name: str) -> tuple[str
     own, reference = errors[name], errors[REFERENCE]
     if not own:
         return "", ""
-    told = f"{statistics.mean(own.values()):.1f} ({min(own.values()):.1f} to {max(own.values()):.1f})"
+    told = mean_and_range(list(own.values()), 1)
     if name == REFERENCE or len(own) < 2:
         return told, ""
     interval = mean_interval([own[seed] - reference[seed] for seed in own])

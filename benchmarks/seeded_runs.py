@@ -1,0 +1,32 @@
+"""What benchmarks share that train with several seeds: their arguments, quiet runs, and how figures are told."""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def seeded_arguments(told: str, out: str) -> argparse.Namespace:
+    """Read --seeds and --out; `told` is the script's docstring, `out` where its result goes unless said."""
+    parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--out", type=Path, default=Path(out))
+    return parser.parse_args()
+
+
+def run_quietly(folder: Path, *words: str, threads: int | None = None) -> None:
+    """Run `lstn WORDS` in a folder, in a process of its own; threads: of that process, or as it chooses."""
+    environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
+    command = [sys.executable, "-m", "lstn", *words]
+    nothing = subprocess.DEVNULL
+    subprocess.run(command, cwd=folder, check=True, env=environment, stdout=nothing, stderr=nothing)
+
+
+def mean_and_range(values: Sequence[float], places: int) -> str:
+    """Return the mean, and from where to where the values go; nothing of none."""
+    if not values:
+        return ""
+    return f"{statistics.mean(values):.{places}f} ({min(values):.{places}f} to {max(values):.{places}f})"
