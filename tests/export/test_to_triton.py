@@ -12,11 +12,10 @@ from google.protobuf import text_format
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import LABELS, SIDE, Exported
-from tiny import MakeTiny
 from tiny_fixtures import built_plan, make_tiny
 from tritonclient.grpc import model_config_pb2 as schema
 
-from lstn.contract import Contract, Loc, ThetaForm
+from lstn.contract import Contract, Loc
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.export.triton.to_triton import Served, check_profiles, config_of, write_triton
 from lstn.files import sha256_of
@@ -86,15 +85,6 @@ def test_an_onnx_file_is_told_as_it_is(exported: Exported, tmp_path: Path) -> No
     assert {each.name: each.label_filename for each in config.output if each.label_filename} == {"logits": "labels.txt"}
     assert config.WhichOneof("scheduling_choice") == "dynamic_batching"
     assert [(group.count, group.kind) for group in config.instance_group] == [(1, schema.ModelInstanceGroup.KIND_CPU)]
-
-
-@pytest.mark.parametrize(
-    ("form", "dims"), [(ThetaForm.PROJECTIVE, [3, 3]), (ThetaForm.TPS, [16, 2]), (ThetaForm.POLAR, [2, 3])]
-)
-def test_theta_is_told_in_its_shape(make_tiny: MakeTiny, tmp_path: Path, form: ThetaForm, dims: list[int]) -> None:
-    version = write_triton(make_tiny(form=form).path, tmp_path / "repository")
-    config = parse((version.parent / "config.pbtxt").read_text())
-    assert {each.name: list(each.dims) for each in config.output} == {"logits": [4], "theta": dims}
 
 
 def test_warm_up_sends_what_the_model_takes(exported_lstn: Exported, tmp_path: Path) -> None:
