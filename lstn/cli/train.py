@@ -164,7 +164,8 @@ def train(
 
 def _typed(context: typer.Context) -> frozenset[str]:
     """Return the names of the options that somebody gave, whatever their values."""
-    sources = {name: context.get_parameter_source(name) for name in context.params}
+    names = [each.name for each in context.command.params if each.name is not None]
+    sources = {name: context.get_parameter_source(name) for name in names}
     return frozenset(name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE")
 
 
