@@ -16,6 +16,7 @@ from lstn.evaluation.disturb import UNITS as MOVE_UNITS
 from lstn.evaluation.disturb import Disturbance
 from lstn.evaluation.moving import Locate
 from lstn.evaluation.scores import Scores, Tally, class_table, confusion_table, wilson
+from lstn.evaluation.worst_case import WorstCase, worst_table
 from lstn.health.follow import UNITS, Follow, judged_kinds, shown
 from lstn.health.pose_error import PoseError
 from lstn.images import Pixels
@@ -55,6 +56,7 @@ class Evaluation:
     split:  which of its images: by default those for testing, or, if there are none, those for validation
     follow: how much of known moves of these images the transformer follows; None without one
     pose:   how far its crops are from the true poses of these images; None without one, or where no pose is known
+    worst:  what the worst of many moves of each image costs; None if nobody asked
     """
 
     source: str
@@ -65,6 +67,7 @@ class Evaluation:
     disturbed: tuple[tuple[Disturbance, Scores], ...]
     follow: Follow | None = None
     pose: PoseError | None = None
+    worst: WorstCase | None = None
 
 
 def score(
@@ -170,7 +173,9 @@ def report(evaluation: Evaluation) -> dict[str, Any]:
     whole = evaluation.scores.to_dict() | {"top1_interval": interval}
     follow = {} if evaluation.follow is None else {"follow": evaluation.follow}
     pose = {} if evaluation.pose is None else {"pose": evaluation.pose}
-    return {**model, "data": evaluation.data, "split": evaluation.split, **whole, "disturbed": sweeps, **follow, **pose}
+    worst = {} if evaluation.worst is None else {"worst": evaluation.worst.to_dict()}
+    where = {"data": evaluation.data, "split": evaluation.split}
+    return {**model, **where, **whole, "disturbed": sweeps, **worst, **follow, **pose}
 
 
 def page(evaluation: Evaluation) -> str:
@@ -179,6 +184,8 @@ def page(evaluation: Evaluation) -> str:
     sections = [table_section(accuracy_table(evaluation))]
     if curves := _curves(evaluation):
         sections.append(section("Accuracy against the disturbance", f'<div class="pictures">{curves}</div>'))
+    if evaluation.worst is not None:
+        sections.append(table_section(worst_table(evaluation.worst)))
     if evaluation.follow is not None:
         sections.append(table_section(follow_table(evaluation.follow)))
     if evaluation.pose is not None:
