@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from lstn.evaluation.move_bounds import MoveBounds
     from lstn.evaluation.worst_case import WorstCase
     from lstn.formats.training_record import Training
-    from lstn.images import Pixels
-    from lstn.runtime.engines.base import Engine
-    from lstn.warps.warp import Theta
 
 _BATCH = 64
 _MOST_CLASSES, _WORST = 50, 5
@@ -198,6 +195,7 @@ def _opened(
         yield opened.contract, named, images, opened.training, opened.answering, _BATCH
         return
     from lstn.formats.inspection import training_of
+    from lstn.runtime.engines.as_answering import answering
     from lstn.runtime.engines.opening import open_engine
 
     opening = open_engine(file, device=device, spin=False)
@@ -205,19 +203,7 @@ def _opened(
     named, drawn = data_and_seed(file, training, data, seed)
     with opening as engine:
         images = open_data_of(engine.contract, named, seed=drawn)
-        yield engine.contract, named, images, training, _answering(engine), engine.max_batch
-
-
-def _answering(engine: "Engine") -> "Answering":
-    from lstn.contract import Loc
-    from lstn.evaluation.measuring import Answering
-
-    def locate(pixels: "Pixels") -> "Theta":
-        theta = engine.infer(pixels).theta
-        assert theta is not None  # its contract has a localizer
-        return theta
-
-    return Answering(lambda pixels: engine.infer(pixels).logits, None if engine.contract.loc is Loc.NONE else locate)
+        yield engine.contract, named, images, training, answering(engine), engine.max_batch
 
 
 def _show(evaluation: "Evaluation") -> None:
