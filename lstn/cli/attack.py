@@ -71,7 +71,7 @@ def attack(
     """
     bounds = {name: tuple(_bounds(name, text)) for name, text in (("linf", linf), ("l2", l2))}
     outputs = (wanted_output("--json", json_, ATTACK), wanted_output("--html", html, PAGE))
-    checkpoint = checkpoint_of(run)
+    checkpoint = _with_gradients(checkpoint_of(run))
     check_outputs(outputs, inputs=[checkpoint, *(each for file in to or [] for each in files_of(file))])
     say_loading(f"attacking {checkpoint}")
     from lstn.research.attack.attacking import AttackRequest
@@ -85,6 +85,16 @@ def attack(
     if html is not None:
         write_text(html, found.page())
         note(f"report: {html}")
+
+
+def _with_gradients(checkpoint: Path) -> Path:
+    """Return the checkpoint, unless it is an engine."""
+    if checkpoint.suffix in (".onnx", ".plan", ".xml"):
+        raise UsageError(
+            f"{checkpoint}: an engine, which has no gradients; expected a run or a checkpoint",
+            hint=f"name it with --to next to its checkpoint, or move its images: lstn evaluate {checkpoint} --worst …",
+        )
+    return checkpoint
 
 
 def _bounds(name: str, text: str) -> Iterator[float]:

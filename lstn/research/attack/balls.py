@@ -34,10 +34,15 @@ def within(change: Tensor, norm: BallNorm, bound: Tensor) -> Tensor:
 
 
 def steepest(gradient: Tensor, norm: BallNorm) -> Tensor:
-    """Return the step of size 1 along which a function with this gradient (N, …) grows most."""
+    """Return the step of size 1 along which a function with this gradient (N, …) grows most; none of no gradient.
+
+    However small the gradient is: of a confident model it may be 1e-20, whose square is nothing.
+    """
     if norm is BallNorm.LINF:
         return gradient.sign()
-    return gradient / each(size_of(gradient, norm).clamp_min(_TINY), gradient)
+    largest = each(gradient.flatten(1).abs().amax(1), gradient)
+    scaled = torch.where(largest > 0, gradient / largest.clamp_min(torch.finfo(gradient.dtype).tiny), 0.0)
+    return scaled / each(size_of(scaled, norm).clamp_min(_TINY), scaled)
 
 
 def somewhere(like: Tensor, norm: BallNorm, bound: Tensor, drawn: torch.Generator, *, on_edge: bool) -> Tensor:

@@ -1,14 +1,14 @@
 """Attacks on the label by small changes of pixels: noise, FGSM and PGD, on a checkpoint.
 
 FGSM is one step to the edge of the ball (Goodfellow et al. 2015), PGD many within it, from random places (Madry et al.
-2018). Both climb the cross entropy. Of all places on the way the one counts, in whole grey levels, whose label is most
-wrong, so that more steps or starts never help the model.
+2018). Both climb the logarithm of the odds against the label, whose gradient points where that of the cross entropy
+does, and doesn't vanish where the model is sure. Of all places on the way the one counts, in whole grey levels, whose
+label is most wrong, so that more steps or starts never help the model.
 """
 
 from enum import Enum
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from lstn.nn.classifier import Classifier
@@ -38,6 +38,12 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
     return others - own
 
 
+def log_odds(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the logarithm of the odds against each label, (N, K), (N,) -> (N,): the cross entropy is its softplus."""
+    own = logits.gather(1, labels[:, None])[:, 0]
+    return logits.scatter(1, labels[:, None], -torch.inf).logsumexp(1) - own
+
+
 def attack_labels(
     model: Classifier,
     pixels: Tensor,
@@ -59,18 +65,18 @@ def attack_labels(
     radius = pixels.new_full((len(pixels),), bound)
     kept = Strongest(pixels, lambda place: margin(logits_of(model, place), labels), norm, radius)
 
-    def entropy(place: Tensor) -> Tensor:
-        return F.cross_entropy(logits_of(model, place), labels, reduction="none")
+    def climbed(place: Tensor) -> Tensor:
+        return log_odds(logits_of(model, place), labels)
 
     drawn = torch.Generator().manual_seed(seed)
     if kind is LabelAttack.NOISE:
         kept.offer((pixels + somewhere(pixels, norm, radius, drawn, on_edge=True)).clamp(0, 255))
     elif kind is LabelAttack.FGSM:
-        for place in ascend_pixels(entropy, pixels, norm, radius, steps=1, step_share=1.0):
+        for place in ascend_pixels(climbed, pixels, norm, radius, steps=1, step_share=1.0):
             kept.offer(place)
     else:
         for number in range(starts):
             start = None if number == 0 else drawn  # the picture itself, and then random places
-            for place in ascend_pixels(entropy, pixels, norm, radius, steps=steps, drawn=start):
+            for place in ascend_pixels(climbed, pixels, norm, radius, steps=steps, drawn=start):
                 kept.offer(place)
     return kept.pixels

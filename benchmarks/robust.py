@@ -1,0 +1,283 @@
+"""Robust accuracy: upright digits under moves and changed pixels, by training, localizer and precision.
+
+    python benchmarks/robust.py [--seeds 3] [--out results/robust/robust.json]
+
+2,000 upright digits of 28 pixels to train on, 500 to choose the epoch; 100 test digits are moved, and changed by PGD
+against the checkpoint. Each network is trained on images as they are (clean), moved at random (--augment affine), and
+moved by an adversary: a localizer of its own, bounded as affine is, that proposes for each image the move on which the
+classifier fails most (Wang et al. 2017, A-Fast-RCNN, by a reversed gradient). Epochs, seeds and images are the same.
+"""
+
+import itertools
+import json
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+import onnx
+import torch
+from PIL import Image
+from result_files import machine_of, versions_of, write_result
+from seeded_runs import mean_and_range, seeded_arguments
+from torch import Tensor, nn
+
+from lstn.calibration.calibrating import DEFAULT_KEEP
+from lstn.calibration.kept_layers import kept_layers, layer_names
+from lstn.calibration.lower import lowered_model
+from lstn.calibration.ranges import ranges_of
+from lstn.contract import Contract, Loc, ThetaForm
+from lstn.data.dataset import DataSet, open_data
+from lstn.data.digits import DIGIT_LABELS, digit_rasters
+from lstn.evaluation.measuring import Answering
+from lstn.evaluation.move_bounds import MoveBounds
+from lstn.evaluation.worst_case import measure_worst
+from lstn.export.onnx.from_checkpoint import export_onnx
+from lstn.images import Pixels
+from lstn.nn.checkpoint import load_checkpoint
+from lstn.nn.classifier import Classifier
+from lstn.nn.localizers import Localizer, stn_features
+from lstn.nn.starts import start_weights
+from lstn.precision import Precision, RangeMethod
+from lstn.recipe import RECIPES
+from lstn.report.table import markdown_table
+from lstn.research.attack.balls import BallNorm
+from lstn.research.attack.label_attacks import LabelAttack, attack_labels
+from lstn.runtime.engines.as_answering import answering
+from lstn.runtime.engines.opening import open_engine
+from lstn.train.equivariance import move
+from lstn.train.loop import fit
+from lstn.train.options import Options
+from lstn.train.watch.watcher import SILENT
+
+SIDE = 28
+COUNTS = {"train": 2000, "val": 500, "test": 100}
+EPOCHS = 5
+BATCH = 64
+TRAININGS = ("clean", "affine", "adversarial")
+LOCS = (Loc.NONE, Loc.STN, Loc.LSTN, Loc.GLANCE)
+MOVES = "rotate 15, shift 0.1, scale 1.1"
+"""As far as --augment affine goes, and the adversary."""
+BOUND, STEPS = 16.0, 10
+"""Of PGD: grey levels of each pixel, and steps."""
+PRECISIONS = ("fp32", "int8")
+
+
+def main() -> None:
+    """Train and measure each network with each seed, and write the table after each."""
+    arguments = seeded_arguments(__doc__, "results/robust/robust.json")
+    runs: list[dict[str, Any]] = []
+    with TemporaryDirectory() as folder:
+        write_digits(Path(folder) / "digits")
+        for seed, loc, training in itertools.product(range(arguments.seeds), LOCS, TRAININGS):
+            place = Path(folder) / f"{seed}-{loc.value}-{training}"
+            runs.append({"loc": loc.value, "training": training, "seed": seed})
+            runs[-1] |= measured(Path(folder) / "digits", place, loc, training, seed)
+            print(json.dumps(runs[-1]), flush=True)
+            result = machine_of(("torch", "onnxruntime")) | {"runs": runs}
+            write_result(arguments.out, result, page_of(result))
+
+
+def write_digits(root: Path) -> None:
+    """Write upright digits as a folder of pictures: 20 x 20 rasters in the middle of 28 x 28 pixels."""
+    for name in ("train", "val", "test"):
+        rasters, labels = digit_rasters(name)
+        for index in range(COUNTS[name]):
+            path = root / name / DIGIT_LABELS[labels[index]] / f"{index:04}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(np.pad(rasters[index] * np.uint8(17), 4)).convert("RGB").save(path)
+
+
+def measured(digits: Path, folder: Path, loc: Loc, training: str, seed: int) -> dict[str, Any]:
+    """Train one network, and return its accuracies, 0..1, and the CPU seconds of the training."""
+    data = open_data(f"folder:{digits}", image_hw=(SIDE, SIDE))
+    began = time.process_time()
+    checkpoint = trained(digits, data, folder, loc, training, seed)
+    found: dict[str, Any] = {"cpu_s": round(time.process_time() - began, 1)}
+    files = exported(checkpoint, folder, data)
+    pixels, labels = test_images(data)
+    changed = by_pgd(load_checkpoint(checkpoint).model, pixels, labels)
+    for precision, file in zip(PRECISIONS, files, strict=True):
+        with open_engine(file, spin=False, threads=1) as engine:
+            asked: Answering = answering(engine)
+            worst = measure_worst(asked.classify, data.test, MoveBounds.from_text(MOVES), batch=BATCH)
+            right = asked.classify(changed).argmax(1) == labels
+        found[precision] = {
+            "upright": worst.upright / worst.images,
+            "mean": worst.mean,
+            "worst": worst.worst / worst.images,
+            "pgd": float(right.mean()),
+        }
+    return found
+
+
+def trained(digits: Path, data: DataSet, folder: Path, loc: Loc, training: str, seed: int) -> Path:
+    """Train one network and return its checkpoint."""
+    options = Options(
+        recipe=replace(RECIPES["robust"], patience=EPOCHS),
+        loc=loc,
+        model="cnn",
+        data=f"folder:{digits}",
+        weights="",
+        image_size=(SIDE, SIDE),
+        epochs=EPOCHS,
+        precision="fp32",
+        seed=seed,
+        augment="affine" if training == "affine" else "none",
+    )
+    torch.manual_seed(seed)
+    contract = options.contract(data.labels, data.mean, data.std)
+    model = Classifier(contract) if training != "adversarial" else Moved(contract, seed)
+    start_weights(model.backbone, seed)
+    fit(options, folder, device=torch.device("cpu"), workers=0, watcher=SILENT, resume=False, given=model)
+    return folder / "checkpoint.safetensors"
+
+
+class Moved(Classifier):
+    """A classifier whose training images are moved by an adversary; in evaluation the same as any other.
+
+    The adversary isn't part of its weights. One backward pass serves both: the gradient of the loss reaches the
+    adversary with its sign reversed.
+    """
+
+    def __init__(self, contract: Contract, seed: int) -> None:
+        super().__init__(contract)
+        torch.manual_seed(seed + 1000)
+        adversary = Adversary()
+        self._adversary = (adversary, torch.optim.Adam(adversary.parameters(), lr=0.001))  # in a tuple, so not a part
+
+    def transform(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Move the images first, while training."""
+        if not self.training:
+            return super().transform(pixels)
+        adversary, optimizer = self._adversary
+        optimizer.step()  # by the gradients of the last batch; there are none before the first
+        optimizer.zero_grad()
+        images = self.normalise(pixels)
+        frames = self.frames(move(images, adversary(images)))
+        return (frames, None) if self.transformer is None else self.transformer(frames, self.look)
+
+
+class Adversary(nn.Module):
+    """Images (N, 3, H, W) -> the moves (N, 2, 3) that hurt most, bounded; gradients pass with their sign reversed.
+
+    Half of the batch is moved at random within the same bounds, or the classifier would only see what the adversary
+    proposes now, and forget the rest.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.localizer = Localizer(stn_features(3), (SIDE, SIDE), ThetaForm.SIMILARITY)
+        nn.init.normal_(self.localizer.head[-1].weight, 0, 0.01)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Return how each image is sampled."""
+        numbers = Reversed.apply(self.localizer.head(self.localizer.features(images.detach())))
+        share = torch.tanh(numbers)
+        share = torch.where((torch.arange(len(share)) % 2 == 0)[:, None], share, torch.rand_like(share) * 2 - 1)
+        bounds = MoveBounds.from_text(MOVES)
+        angle, size = math.radians(bounds.rotate) * share[:, 0], bounds.scale ** share[:, 1]
+        cos, sin, shift = size * angle.cos(), size * angle.sin(), 2 * bounds.shift * share[:, 2:]
+        rows = torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], dim=1)
+        return rows.reshape(-1, 2, 3)
+
+
+class Reversed(torch.autograd.Function):
+    """The identity, whose gradient has the other sign (Ganin and Lempitsky 2015)."""
+
+    @staticmethod
+    def forward(context: Any, values: Tensor) -> Tensor:
+        """Return the values."""
+        return values.clone()
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
+        """Return the gradient of what is to grow."""
+        return -gradient
+
+
+def exported(checkpoint: Path, folder: Path, data: DataSet) -> tuple[Path, Path]:
+    """Write the float32 and the int8 ONNX file."""
+    exact, lowered = folder / "model.onnx", folder / "int8.onnx"
+    export_onnx(load_checkpoint(checkpoint), exact)
+    model = onnx.load(exact)
+    ranges = ranges_of(
+        exact, data.train, method=RangeMethod.PERCENTILE, count=100, seed=0, cache=folder / "ranges.json"
+    )
+    kept = kept_layers(layer_names(model), DEFAULT_KEEP[Precision.INT8])
+    onnx.save(lowered_model(model, Precision.INT8, kept, ranges), lowered)
+    return exact, lowered
+
+
+def test_images(data: DataSet) -> tuple[Pixels, np.ndarray]:
+    """Return all test images and their labels."""
+    read = [data.test[index] for index in range(len(data.test))]
+    return np.stack([pixels for pixels, _ in read]), np.array([label for _, label in read])
+
+
+def by_pgd(model: Classifier, pixels: Pixels, labels: np.ndarray) -> Pixels:
+    """Change the pixels against the checkpoint."""
+    model.requires_grad_(False)
+    images, truth = torch.from_numpy(pixels).float(), torch.from_numpy(labels)
+    found = attack_labels(model, images, truth, LabelAttack.PGD, BallNorm.LINF, BOUND, steps=STEPS)
+    return np.asarray(found.round().to(torch.uint8).numpy())
+
+
+def page_of(result: Mapping[str, Any]) -> str:
+    """Return the page."""
+    runs, tables = result["runs"], []
+    for precision in PRECISIONS:
+        rows = []
+        for loc, training in itertools.product(LOCS, TRAININGS):
+            of = [run for run in runs if (run["loc"], run["training"]) == (loc.value, training)]
+            shares = [[100 * run[precision][key] for run in of] for key in ("upright", "mean", "worst", "pgd")]
+            rows.append((loc.value, training, *(mean_and_range(values, 1) for values in shares)))
+        columns = ("localizer", "training", "as they are", "a random move", "worst of 135", "PGD")
+        tables += [f"## {precision}", "", markdown_table(columns, rows, words=2), ""]
+    return f"""# Robust accuracy
+
+Upright digits of {SIDE} x {SIDE} pixels: {COUNTS["train"]:,} to train on, {COUNTS["test"]} test images. `cnn`, {EPOCHS}
+epochs, recipe robust. In %, the mean over seeds and from the lowest to the highest ({paired_seeds(runs)}).
+
+- *a random move*, *worst of 135*: `--worst "{MOVES}"`, in ONNX Runtime. Training moves images within the same
+  bounds.
+- *PGD*: each pixel changed by at most {BOUND:g} of 255 grey levels, {STEPS} steps against the checkpoint; the same
+  pictures are then shown to both engines.
+- *clean*: images as they are. *affine*: `--augment affine`. *adversarial*: half of the images moved by a second
+  localizer that proposes the move on which the classifier fails most, half at random within the same bounds.
+
+{chr(10).join(tables)}
+## Adversarial against affine training
+
+{markdown_table(("localizer", "worst of 135, points more", "training, times the CPU time"), differences(runs))}
+
+Pairs with the same seed, fp32. Adversarial training stays out of `lstn train` unless it wins.
+
+{result["cpu"]}; {versions_of(result)}. Made with `python benchmarks/robust.py`.
+"""
+
+
+def paired_seeds(runs: list[dict[str, Any]]) -> str:
+    """Say how many seeds every row has."""
+    count = len({run["seed"] for run in runs})
+    return "one seed" if count == 1 else f"{count} seeds"
+
+
+def differences(runs: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
+    """Return for each localizer what adversarial training gains over affine, paired by seed, and what it costs."""
+    rows = []
+    for loc in (each.value for each in LOCS):
+        found = {(run["training"], run["seed"]): run for run in runs if run["loc"] == loc}
+        pairs = [(found["affine", seed], run) for (how, seed), run in found.items() if how == "adversarial"]
+        gains = [100 * (other["fp32"]["worst"] - affine["fp32"]["worst"]) for affine, other in pairs]
+        costs = [other["cpu_s"] / affine["cpu_s"] for affine, other in pairs]
+        rows.append((loc, mean_and_range(gains, 1), mean_and_range(costs, 2)))
+    return rows
+
+
+if __name__ == "__main__":
+    main()
