@@ -203,7 +203,7 @@ def test_the_smallest_change_that_moves_a_crop_is_that_of_the_closed_form() -> N
     """Of a linear localizer: reach over the sum of the weights' sizes, rounded up to a whole level."""
     model = Classifier.around(nn.Sequential(nn.Flatten(), nn.Linear(3 * SIDE**2, 2)), labels=("a", "b"),
                               image_hw=(SIDE, SIDE), loc=Loc.LSTN).eval().requires_grad_(False)  # fmt: skip
-    weight = torch.randn(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) * 1e-4
+    weight = torch.randn(3, SIDE, SIDE, generator=torch.Generator().manual_seed(0)) * 3e-4
     model.transformer.localizer = Sideways(weight)
     gray = torch.full((4, SIDE, SIDE, 3), 128.0)
     per_level = float((weight.abs() * model.scale).sum()) * SIDE / 2
@@ -252,7 +252,7 @@ def test_no_random_move_of_the_crop_misleads_sooner() -> None:
             drift = drift_of(other, theta, (SIDE, SIDE))
             wrong = model.classify(transformer.warp(frames, other)).argmax(1) != labels
             sooner = torch.where(wrong, torch.minimum(sooner, drift), sooner)
-    assert (found <= sooner * 1.05).all()
+    assert (found <= sooner).all()
 
 
 def test_the_strongest_attack_of_a_bound_comes_last() -> None:

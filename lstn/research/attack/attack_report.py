@@ -165,13 +165,13 @@ def masking_signs(report: AttackReport) -> list[str]:
     signs, before = [], dict[str, Interval]()
     for norm, bound in dict.fromkeys((each.norm, each.bound) for each in report.labels if each.norm):
         at = {name: row for (of, size, name), row in left.items() if (of, size) == (norm, bound)}
-        *weaker, strongest = at
+        strongest = list(at)[-1]
         where = f"{norm} {bound:g}"
         for name in ("noise", "FGSM"):
-            if name in weaker and at[name].value < at[strongest].low:
+            if at[name].value < at[strongest].low:
                 signs.append(f"{where}: {name} leaves {at[name].value:.1f} %, {strongest} {at[strongest].value:.1f} %")
-        if "PGD" in weaker and at["PGD"].value - at[strongest].value > FEW_POINTS:
-            points = at["PGD"].value - at[strongest].value
+        points = at["PGD"].value - at[strongest].value
+        if points > FEW_POINTS and at[strongest].value < at["PGD"].low:
             signs.append(f"{where}: further starts of PGD take {points:.1f} points more")
         if norm in before and at[strongest].value > before[norm].high:
             signs.append(f"{where}: a larger bound leaves more, {at[strongest].value:.1f} %")

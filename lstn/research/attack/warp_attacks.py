@@ -12,7 +12,7 @@ from torch import Tensor
 from lstn.nn.classifier import Classifier
 from lstn.nn.forms import landmarks
 from lstn.research.attack.ascent import STEP_SHARE, Strongest, ascend, ascend_pixels
-from lstn.research.attack.balls import BallNorm, each, somewhere
+from lstn.research.attack.balls import BallNorm, each, somewhere, steepest
 from lstn.research.attack.label_attacks import margin
 
 _ROUNDS = 8
@@ -20,6 +20,9 @@ _ROUNDS = 8
 
 _LENGTHS = 3
 """How often a change is brought to its length, for warps that aren't linear in theta."""
+
+_STARTS = 4
+"""Random directions from which the crop is moved: ascents from one alone end at the nearest maximum."""
 
 _TINY = 1e-9
 
@@ -118,12 +121,12 @@ class _WarpSearch:
             self._labels = self._logits(self._theta).argmax(1)
         drawn = torch.Generator().manual_seed(seed)
         ones = self._theta.new_ones(len(self._theta))
-        self._start, self._random = (somewhere(self._theta, BallNorm.L2, ones, drawn, on_edge=True) for _ in range(2))
+        directions = [somewhere(self._theta, BallNorm.L2, ones, drawn, on_edge=True) for _ in range(_STARTS + 1)]
+        self._random, *self._starts = directions
 
     def misleading(self, bound: Tensor) -> Tensor:
         """Return the smallest drift up to `bound` (N,) at which an ascent changes the label, or infinity."""
         found = torch.full_like(bound, torch.inf)
-        start = self._theta + self._moved_by(self._start, bound * STEP_SHARE)
 
         def step(gradient: Tensor) -> Tensor:
             return self._moved_by(gradient, bound * STEP_SHARE)
@@ -133,11 +136,13 @@ class _WarpSearch:
             drift = drift_of(theta, self._theta, self._hw)
             return torch.where(each(drift > bound, change), self._theta + self._moved_by(change, bound), theta)
 
-        for theta in ascend(self._wrong, start, step, project, self._steps):
-            with torch.no_grad():
-                drift = drift_of(theta, self._theta, self._hw)
-                misled = (self._wrong(theta) > 0) & (drift <= bound * 1.001)
-                found = torch.where(misled, torch.minimum(found, drift), found)
+        for direction in self._starts:
+            start = self._theta + self._moved_by(direction, bound * STEP_SHARE)
+            for theta in ascend(self._wrong, start, step, project, self._steps):
+                with torch.no_grad():
+                    drift = drift_of(theta, self._theta, self._hw)
+                    misled = (self._wrong(theta) > 0) & (drift <= bound * 1.001)
+                    found = torch.where(misled, torch.minimum(found, drift), found)
         return found
 
     @torch.no_grad()
@@ -158,6 +163,7 @@ class _WarpSearch:
         Exact of affine matrices and splines, whose landmarks are linear in theta; a projective one is nearly so where
         it is small.
         """
+        change = steepest(change, BallNorm.L2)  # of 1e-10 nothing would be left next to theta
         for _ in range(_LENGTHS):
             length = drift_of(self._theta + change, self._theta, self._hw).clamp_min(_TINY)
             change = change * each(drift / length, change)
