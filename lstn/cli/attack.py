@@ -63,7 +63,7 @@ def attack(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of noise and random starts.")] = 0,
 ) -> None:
-    """Find the smallest changes that mislead it.
+    """Mislead a checkpoint by small changes.
 
     Changes pixels by noise, FGSM and PGD to change the label, changes pixels to move the crop, and moves the crop to
     change the label. --to says whether the pictures mislead an exported engine too. lstn evaluate --worst moves the

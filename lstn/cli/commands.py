@@ -11,7 +11,7 @@ COMMANDS = {
     "train": "Train a classifier with a transformer.",
     "study": "Compare localizers fairly.",
     "evaluate": "Measure accuracy on test images.",
-    "attack": "Find the smallest changes that mislead it.",
+    "attack": "Mislead a checkpoint by small changes.",
     "export": "Write model.onnx, a plan or OpenVINO files.",
     "calibrate": "Lower the precision and report its cost.",
     "infer": "Classify images.",
