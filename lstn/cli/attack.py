@@ -51,8 +51,10 @@ def attack(
     l2: Annotated[
         str, typer.Option(metavar="A,B,…", help="Also bounds of the root of summed squares, pixels from 0 to 1.")
     ] = "none",
-    steps: Annotated[int, typer.Option(min=1, max=10_000, help="Of every ascent.")] = 20,
-    starts: Annotated[int, typer.Option(min=1, max=1000, help="Of PGD: the image, and then random places.")] = 2,
+    steps: Annotated[int, typer.Option(min=1, max=10_000, metavar="N", help="Of every ascent.")] = 20,
+    starts: Annotated[
+        int, typer.Option(min=1, max=1000, metavar="N", help="Of PGD: the image, and then random places.")
+    ] = 2,
     move: Annotated[
         float, typer.Option(min=0.01, max=4096, metavar="PX", help="By how many pixels a crop is to be moved.")
     ] = 2.0,
@@ -60,7 +62,7 @@ def attack(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a report there, one page that needs no network.")
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of noise and random starts.")] = 0,
 ) -> None:
     """Mislead a checkpoint by small changes.

@@ -13,6 +13,9 @@ from lstn.report.web_page import bullets, section, table_section, whole_page
 from lstn.report.wording import counted
 
 AS_THEY_ARE = "none"
+GRAY = 128.0
+"""Grey levels by which any picture can be made one gray, and no model be better than the commonest label."""
+
 FEW_POINTS = 5.0
 """By how many points further random starts may lower the accuracy before they are taken for a sign of masking."""
 
@@ -73,7 +76,10 @@ class CropOutcome:
 
 @dataclass(frozen=True, slots=True)
 class AttackReport:
-    """All attacks on one checkpoint; warp and crop are None for a model without a transformer that learns."""
+    """All attacks on one checkpoint; warp and crop are None for a model without a transformer that learns.
+
+    commonest: images of the commonest label, which a model that sees nothing may all have right
+    """
 
     source: str
     contract: Contract
@@ -81,6 +87,7 @@ class AttackReport:
     split: AnySplit
     images: int
     steps: int
+    commonest: int
     labels: tuple[LabelOutcome, ...]
     warp: WarpOutcome | None
     crop: CropOutcome | None
@@ -88,7 +95,7 @@ class AttackReport:
     def to_dict(self) -> dict[str, Any]:
         """Return all of it for JSON; a median that is infinite is null."""
         model = {"attacked": self.source, "loc": self.contract.loc.value, "backbone": self.contract.backbone}
-        about = {"data": self.data, "split": self.split, "images": self.images, "steps": self.steps}
+        about = {"data": self.data, "split": self.split, "images": self.images, "commonest": self.commonest}
         labels = [
             {"attack": each.attack, "norm": each.norm, "bound": each.bound}
             | {"top1": {name: right / self.images for name, right in each.right.items()}}
@@ -96,7 +103,15 @@ class AttackReport:
         ]
         warp = None if self.warp is None else _values(self.warp)
         crop = None if self.crop is None else _values(self.crop)
-        return {**model, **about, "labels": labels, "warp": warp, "crop": crop, "signs": masking_signs(self)}
+        return {
+            **model,
+            **about,
+            "steps": self.steps,
+            "labels": labels,
+            "warp": warp,
+            "crop": crop,
+            "signs": masking_signs(self),
+        }
 
     def page(self) -> str:
         """Return it as one web page."""
@@ -175,6 +190,8 @@ def masking_signs(report: AttackReport) -> list[str]:
             signs.append(f"{where}: further starts of PGD take {points:.1f} points more")
         if norm in before and at[strongest].value > before[norm].high:
             signs.append(f"{where}: a larger bound leaves more, {at[strongest].value:.1f} %")
+        if norm == "linf" and bound >= GRAY and at[strongest].low > 100 * report.commonest / report.images:
+            signs.append(f"{where}: every picture can become gray, and {at[strongest].value:.1f} % are still right")
         before[norm] = at[strongest]
     return signs
 

@@ -1,5 +1,6 @@
 """All attacks on a checkpoint, and what its engines say to the pictures that came of them."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -93,8 +94,10 @@ def attack_all(
     request: AttackRequest,
     *,
     advance: Callable[[int], None] = lambda count: None,
-) -> tuple[tuple[LabelOutcome, ...], WarpOutcome | None, CropOutcome | None]:
+) -> tuple[int, tuple[LabelOutcome, ...], WarpOutcome | None, CropOutcome | None]:
     """Attack `model` on these images, and ask every target about the pictures that came of it.
+
+    Returns: from `commonest` on what `AttackReport` holds.
 
     model:   in evaluation mode, its weights frozen
     targets: the model itself first, and engines made of it
@@ -103,7 +106,7 @@ def attack_all(
     for start in range(0, len(chosen), BATCH):
         read = [images[number] for number in chosen[start : start + BATCH]]
         gathered.add(np.stack([pixels for pixels, _ in read]), np.array([label for _, label in read]), advance)
-    return gathered.labels(), gathered.warp(), gathered.crop()
+    return max(gathered.labelled.values()), gathered.labels(), gathered.warp(), gathered.crop()
 
 
 class _Gathered:
@@ -112,6 +115,7 @@ class _Gathered:
     def __init__(self, model: Classifier, targets: Mapping[str, Answering], request: AttackRequest) -> None:
         self._model, self._targets, self._request = model, targets, request
         self._jobs = jobs_of(request)
+        self.labelled: Counter[int] = Counter()
         self._right = [dict.fromkeys(targets, 0) for _ in range(1 + len(self._jobs))]
         self._size: list[npt.NDArray[np.float64]] = []
         self._noise: list[npt.NDArray[np.float64]] = []
@@ -126,6 +130,7 @@ class _Gathered:
         device = self._model.scale.device
         start, truth = torch.from_numpy(pixels).to(device).float(), torch.from_numpy(labels).to(device)
         self._count(0, pixels, labels)
+        self.labelled.update(labels.tolist())
         self._seed += 1  # other draws in each batch
         for place, job in enumerate(self._jobs, 1):
             found = attack_labels(
