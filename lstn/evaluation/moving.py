@@ -105,7 +105,7 @@ def most_images(image: Pixels, wanted: int) -> int:
 def moved(pixels: Pixels, move: Disturbance, index: int) -> Pixels:
     """Move picture number `index` (H, W, 3) by `sampled_at`."""
     height, width = pixels.shape[:2]
-    return sampled_at(pixels, move.theta((height, width), index)[None])[0]
+    return np.asarray(sampled_at(pixels, move.theta((height, width), index)[None])[0])
 
 
 def sampled_at(pixels: Pixels, thetas: npt.NDArray[np.floating[Any]]) -> Pixels:
@@ -125,7 +125,7 @@ def sampled_at(pixels: Pixels, thetas: npt.NDArray[np.floating[Any]]) -> Pixels:
     padded, size = Image.fromarray(wide), (width, height)
     for place, theta in enumerate(thetas.astype(np.float64)):
         data = (to_pixels @ np.vstack([theta, [0, 0, 1]]) @ to_unit).ravel().tolist()
-        found[place] = padded.transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR)
+        found[place] = np.asarray(padded.transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR))
     return found
 
 

@@ -42,7 +42,8 @@ class MovedWarp:
 def drift_of(theta: Tensor, reference: Tensor, image_hw: tuple[int, int]) -> Tensor:
     """Return how far the landmark that moved most lies from the reference's, (N, …) -> (N,) pixels of the input."""
     half = theta.new_tensor([image_hw[1] / 2, image_hw[0] / 2])
-    return ((landmarks(theta) - landmarks(reference)) * half).norm(dim=2).amax(1)
+    drift: Tensor = ((landmarks(theta) - landmarks(reference)) * half).norm(dim=2).amax(1)
+    return drift
 
 
 def theta_of(model: Classifier, pixels: Tensor) -> Tensor:
