@@ -4,13 +4,11 @@
 
 2,000 upright digits of 28 pixels to train on, 300 to choose the epoch; 80 test digits are moved, and changed by PGD
 against the checkpoint. Each network is trained on images as they are (clean), moved at random (--augment affine), and
-moved by an adversary: a localizer of its own, bounded as affine is, that proposes for each image the move on which the
-classifier fails most (Wang et al. 2017, A-Fast-RCNN, by a reversed gradient). Epochs, seeds and images are the same.
+moved by an adversary (--augment adversarial), with the same epochs, seeds and images.
 """
 
 import itertools
 import json
-import math
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -25,13 +23,12 @@ import torch
 from PIL import Image
 from result_files import machine_of, versions_of, write_result
 from seeded_runs import mean_and_range, seeded_arguments
-from torch import Tensor, nn
 
 from lstn.calibration.calibrating import DEFAULT_KEEP
 from lstn.calibration.kept_layers import kept_layers, layer_names
 from lstn.calibration.lower import lowered_model
 from lstn.calibration.ranges import ranges_of
-from lstn.contract import Contract, Loc, ThetaForm
+from lstn.contract import Loc
 from lstn.data.dataset import DataSet, open_data
 from lstn.data.digits import DIGIT_LABELS, digit_rasters
 from lstn.evaluation.measuring import Answering
@@ -41,8 +38,6 @@ from lstn.export.onnx.from_checkpoint import export_onnx
 from lstn.images import Pixels
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.nn.classifier import Classifier
-from lstn.nn.localizers import Localizer, stn_features
-from lstn.nn.starts import start_weights
 from lstn.precision import Precision, RangeMethod
 from lstn.recipe import RECIPES
 from lstn.report.table import markdown_table
@@ -51,7 +46,7 @@ from lstn.research.attack.balls import BallNorm
 from lstn.research.attack.label_attacks import LabelAttack, attack_labels
 from lstn.runtime.engines.as_answering import answering
 from lstn.runtime.engines.opening import open_engine
-from lstn.train.equivariance import move
+from lstn.train.augment import Augment
 from lstn.train.loop import fit
 from lstn.train.options import Options
 from lstn.train.watch.watcher import SILENT
@@ -60,7 +55,8 @@ SIDE = 28
 COUNTS = {"train": 2000, "val": 300, "test": 80}
 EPOCHS = 5
 BATCH = 64
-TRAININGS = ("clean", "affine", "adversarial")
+AUGMENT: dict[str, Augment] = {"clean": "none", "affine": "affine", "adversarial": "adversarial"}
+TRAININGS = tuple(AUGMENT)
 LOCS = (Loc.NONE, Loc.STN, Loc.LSTN, Loc.GLANCE)
 MOVES = "rotate 15, shift 0.1, scale 1.1"
 """As far as --augment affine goes, and the adversary."""
@@ -98,7 +94,7 @@ def measured(digits: Path, folder: Path, loc: Loc, training: str, seed: int) -> 
     """Train one network, and return its accuracies, 0..1, and the CPU seconds of the training."""
     data = open_data(f"folder:{digits}", image_hw=(SIDE, SIDE))
     began = time.process_time()
-    checkpoint = trained(digits, data, folder, loc, training, seed)
+    checkpoint = trained(digits, folder, loc, training, seed)
     found: dict[str, Any] = {"cpu_s": round(time.process_time() - began, 1)}
     files = exported(checkpoint, folder, data)
     pixels, labels = test_images(data)
@@ -117,7 +113,7 @@ def measured(digits: Path, folder: Path, loc: Loc, training: str, seed: int) -> 
     return found
 
 
-def trained(digits: Path, data: DataSet, folder: Path, loc: Loc, training: str, seed: int) -> Path:
+def trained(digits: Path, folder: Path, loc: Loc, training: str, seed: int) -> Path:
     """Train one network and return its checkpoint."""
     options = Options(
         recipe=replace(RECIPES["robust"], patience=EPOCHS),
@@ -129,78 +125,10 @@ def trained(digits: Path, data: DataSet, folder: Path, loc: Loc, training: str, 
         epochs=EPOCHS,
         precision="fp32",
         seed=seed,
-        augment="affine" if training == "affine" else "none",
+        augment=AUGMENT[training],
     )
-    torch.manual_seed(seed)
-    contract = options.contract(data.labels, data.mean, data.std)
-    model = Classifier(contract) if training != "adversarial" else Moved(contract, seed)
-    start_weights(model.backbone, seed)
-    fit(options, folder, device=torch.device("cpu"), workers=0, watcher=SILENT, resume=False, given=model)
+    fit(options, folder, device=torch.device("cpu"), workers=0, watcher=SILENT, resume=False)
     return folder / "checkpoint.safetensors"
-
-
-class Moved(Classifier):
-    """A classifier whose training images are moved by an adversary; in evaluation the same as any other.
-
-    The adversary isn't part of its weights. One backward pass serves both: the gradient of the loss reaches the
-    adversary with its sign reversed.
-    """
-
-    def __init__(self, contract: Contract, seed: int) -> None:
-        super().__init__(contract)
-        torch.manual_seed(seed + 1000)
-        adversary = Adversary()
-        self._adversary = (adversary, torch.optim.Adam(adversary.parameters(), lr=0.001))  # in a tuple, so not a part
-
-    def transform(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Move the images first, while training."""
-        if not self.training:
-            return super().transform(pixels)
-        adversary, optimizer = self._adversary
-        optimizer.step()  # by the gradients of the last batch; there are none before the first
-        optimizer.zero_grad()
-        images = self.normalise(pixels)
-        frames = self.frames(move(images, adversary(images)))
-        return (frames, None) if self.transformer is None else self.transformer(frames, self.look)
-
-
-class Adversary(nn.Module):
-    """Images (N, 3, H, W) -> the moves (N, 2, 3) that hurt most, bounded; gradients pass with their sign reversed.
-
-    Half of the batch is moved at random within the same bounds, or the classifier would only see what the adversary
-    proposes now, and forget the rest. Bounded by sine, not tanh: that saturates, and the adversary then proposes the
-    same corner for every image (seen).
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.localizer = Localizer(stn_features(3), (SIDE, SIDE), ThetaForm.SIMILARITY)
-        nn.init.normal_(self.localizer.head[-1].weight, 0, 0.01)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Return how each image is sampled."""
-        numbers = Reversed.apply(self.localizer.head(self.localizer.features(images.detach())))
-        share = torch.sin(numbers)
-        share = torch.where((torch.arange(len(share)) % 2 == 0)[:, None], share, torch.rand_like(share) * 2 - 1)
-        bounds = MoveBounds.from_text(MOVES)
-        angle, size = math.radians(bounds.rotate) * share[:, 0], bounds.scale ** share[:, 1]
-        cos, sin, shift = size * angle.cos(), size * angle.sin(), 2 * bounds.shift * share[:, 2:]
-        rows = torch.stack([cos, -sin, shift[:, 0], sin, cos, shift[:, 1]], dim=1)
-        return rows.reshape(-1, 2, 3)
-
-
-class Reversed(torch.autograd.Function):
-    """The identity, whose gradient has the other sign (Ganin and Lempitsky 2015)."""
-
-    @staticmethod
-    def forward(context: Any, values: Tensor) -> Tensor:
-        """Return the values."""
-        return values.clone()
-
-    @staticmethod
-    def backward(context: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]
-        """Return the gradient of what is to grow."""
-        return -gradient
 
 
 def exported(checkpoint: Path, folder: Path, data: DataSet) -> tuple[Path, Path]:
@@ -250,15 +178,14 @@ epochs, recipe robust. In %, the mean over seeds and from the lowest to the high
   bounds.
 - *PGD*: each pixel changed by at most {BOUND:g} of 255 grey levels, {STEPS} steps against the checkpoint; the same
   pictures are then shown to both engines.
-- *clean*: images as they are. *affine*: `--augment affine`. *adversarial*: half of the images moved by a second
-  localizer that proposes the move on which the classifier fails most, half at random within the same bounds.
+- *clean*: images as they are. *affine*: `--augment affine`. *adversarial*: `--augment adversarial`.
 
 {chr(10).join(tables)}
 ## Adversarial against affine training
 
 {markdown_table(("localizer", "worst of 135, points more", "training, times the CPU time"), differences(runs))}
 
-Pairs with the same seed, fp32. Adversarial training stays out of `lstn train` unless it wins.
+Pairs with the same seed, fp32.
 
 {result["cpu"]}; {versions_of(result)}. Made with `python benchmarks/robust.py`.
 """

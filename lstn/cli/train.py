@@ -62,7 +62,7 @@ def train(
         typer.Option(metavar="DIR", help="Where downloaded sets are kept.", show_default="the user's cache folder"),
     ] = None,
     augment: Annotated[
-        Literal["none", "affine", "standard"],
+        Literal["none", "affine", "standard", "adversarial"],
         typer.Option(help="Change training images: turn, shift and scale a little; or crop, and mirror where fit."),
     ] = "none",
     weights: Annotated[

@@ -15,7 +15,7 @@ from lstn.export.onnx.verify_onnx import sample_images
 from lstn.nn.checkpoint import save_checkpoint
 from lstn.nn.classifier import Classifier
 
-HARD = ("--images", "4", "--steps", "2", "--linf", "8", "--l2", "3")
+HARD = ("--images", "4", "--steps", "2", "--linf", "8", "--l2", "3", "--move", "0.2")
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, data: str) -> Made:
     torch.manual_seed(0)
     model = Classifier(Contract(Loc.GLANCE, "cnn", (32, 32), ("left", "right")))
     assert model.transformer is not None
-    torch.nn.init.normal_(model.transformer.localizer.head[-1].weight, 0, 0.05)
+    torch.nn.init.normal_(model.transformer.localizer.head[-1].weight, 0, 0.3)
     save_checkpoint(model.eval(), folder / "model.safetensors")
     images = sample_images(data, (32, 32), seed=0)
     write_onnx(model, folder / "model.onnx", model.contract, images)
@@ -56,7 +56,7 @@ def test_every_report_says_what_the_attacks_left(made: Made, tmp_path: Path, run
         assert abs(own - engine) <= 0.25
     assert set(found["warp"]["drift_px"]) == {made.checkpoint.name, str(made.engine)}
     assert found["warp"]["moved"] > 0
-    assert found["warp"]["drift_px"][made.checkpoint.name] >= 1.999
+    assert found["warp"]["drift_px"][made.checkpoint.name] >= 0.199
     assert found["crop"]["misled"] >= found["crop"]["random"]
     for text in (ran.out, page.read_text()):
         for heading in ("Accuracy under changed pixels", "Pixels that move the crop", "Moves of the crop"):
