@@ -63,7 +63,9 @@ def train(
     ] = None,
     augment: Annotated[
         Literal["none", "affine", "standard", "adversarial"],
-        typer.Option(help="Change training images: turn, shift and scale a little; or crop, and mirror where fit."),
+        typer.Option(
+            help="Change training images: move them a little, by chance or by an adversary; or crop and mirror."
+        ),
     ] = "none",
     weights: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="Start the backbone from imagenet, or from a FILE of weights.")
