@@ -4,7 +4,7 @@
 
 2,000 upright digits of 28 pixels to train on, 300 to choose the epoch; 80 test digits are moved, and changed by PGD
 against the checkpoint. Each network is trained on images as they are (clean), moved at random (--augment affine), and
-moved by an adversary (--augment adversarial), with the same epochs, seeds and images.
+moved by an adversary (`benchmarks/adversary.py`), with the same epochs, seeds and images.
 """
 
 import itertools
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
+from adversary import Opposed
 from PIL import Image
 from result_files import machine_of, versions_of, write_result
 from seeded_runs import mean_and_range, seeded_arguments
@@ -38,6 +39,7 @@ from lstn.export.onnx.from_checkpoint import export_onnx
 from lstn.images import Pixels
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.nn.classifier import Classifier
+from lstn.nn.starts import scale_dropout, start_weights
 from lstn.precision import Precision, RangeMethod
 from lstn.recipe import RECIPES
 from lstn.report.table import markdown_table
@@ -46,8 +48,8 @@ from lstn.research.attack.balls import BallNorm
 from lstn.research.attack.label_attacks import LabelAttack, attack_labels
 from lstn.runtime.engines.as_answering import answering
 from lstn.runtime.engines.opening import open_engine
-from lstn.train.augment import Augment
 from lstn.train.loop import fit
+from lstn.train.optimizer import dropout_share
 from lstn.train.options import Options
 from lstn.train.watch.watcher import SILENT
 
@@ -55,8 +57,8 @@ SIDE = 28
 COUNTS = {"train": 2000, "val": 300, "test": 80}
 EPOCHS = 5
 BATCH = 64
-AUGMENT: dict[str, Augment] = {"clean": "none", "affine": "affine", "adversarial": "adversarial"}
-TRAININGS = tuple(AUGMENT)
+TRAININGS = ("clean", "affine", "adversarial")
+CPU = torch.device("cpu")
 LOCS = (Loc.NONE, Loc.STN, Loc.LSTN, Loc.GLANCE)
 MOVES = "rotate 15, shift 0.1, scale 1.1"
 """As far as --augment affine goes, and the adversary."""
@@ -125,10 +127,22 @@ def trained(digits: Path, folder: Path, loc: Loc, training: str, seed: int) -> P
         epochs=EPOCHS,
         precision="fp32",
         seed=seed,
-        augment=AUGMENT[training],
+        augment="affine" if training == "affine" else "none",
     )
-    fit(options, folder, device=torch.device("cpu"), workers=0, watcher=SILENT, resume=False)
+    fit(options, folder, device=CPU, workers=0, watcher=SILENT, resume=False, given=opposed(options, training))
     return folder / "checkpoint.safetensors"
+
+
+def opposed(options: Options, training: str) -> Classifier | None:
+    """Return the model of an adversarial training, which begins as `lstn train` begins the others."""
+    if training != "adversarial":
+        return None
+    data = open_data(options.data, image_hw=options.image_size, seed=options.seed)
+    torch.manual_seed(options.seed)
+    model = Opposed(options.contract(data.labels, data.mean, data.std), options.seed)
+    start_weights(model.backbone, options.seed)
+    scale_dropout(model.backbone, dropout_share(options.recipe, options.epochs * len(data.train)))
+    return model.to(memory_format=torch.channels_last)
 
 
 def exported(checkpoint: Path, folder: Path, data: DataSet) -> tuple[Path, Path]:
@@ -174,18 +188,19 @@ def page_of(result: Mapping[str, Any]) -> str:
 Upright digits of {SIDE} x {SIDE} pixels: {COUNTS["train"]:,} to train on, {COUNTS["test"]} test images. `cnn`, {EPOCHS}
 epochs, recipe robust. In %, the mean over seeds and from the lowest to the highest ({seeds_of(runs)}).
 
-- *a random move*, *worst of 135*: `--worst "{MOVES}"`, in ONNX Runtime. Training moves images within the same
-  bounds.
+- *a random move*, *worst of 135*: `--worst "{MOVES}"`, in ONNX Runtime. Training moves images
+  within the same bounds.
 - *PGD*: each pixel changed by at most {BOUND:g} of 255 grey levels, {STEPS} steps against the checkpoint; the same
   pictures are then shown to both engines.
-- *clean*: images as they are. *affine*: `--augment affine`. *adversarial*: `--augment adversarial`.
+- *clean*: images as they are. *affine*: `--augment affine`. *adversarial*: half of each batch moved as a second
+  localizer proposes, which learns the moves on which the classifier fails most, and half at random.
 
 {chr(10).join(tables)}
 ## Adversarial against affine training
 
 {markdown_table(("localizer", "worst of 135, points more", "training, times the CPU time"), differences(runs))}
 
-Pairs with the same seed, fp32.
+Pairs with the same seed, fp32. {verdict(runs)}
 
 {result["cpu"]}; {versions_of(result)}. Made with `python benchmarks/robust.py`.
 """
@@ -208,6 +223,14 @@ def differences(runs: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
         costs = [other["cpu_s"] / affine["cpu_s"] for affine, other in pairs]
         rows.append((loc, mean_and_range(gains, 1), mean_and_range(costs, 2)))
     return rows
+
+
+def verdict(runs: list[dict[str, Any]]) -> str:
+    """Say whether adversarial training won a pair anywhere."""
+    found = {(run["loc"], run["training"], run["seed"]): run["fp32"]["worst"] for run in runs}
+    pairs = [(value, found[loc, "affine", seed]) for (loc, how, seed), value in found.items() if how == "adversarial"]
+    won = sum(adversarial > affine for adversarial, affine in pairs)
+    return f"Adversarial training won {won} of {counted(len(pairs), 'pair')}; `lstn train` doesn't have it."
 
 
 if __name__ == "__main__":

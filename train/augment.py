@@ -11,22 +11,18 @@ from torchvision.transforms import v2
 
 from lstn.errors import UsageError
 
-Augment: TypeAlias = Literal["none", "affine", "standard", "adversarial"]
+Augment: TypeAlias = Literal["none", "affine", "standard"]
 """none:     images as they are
 affine:   turned by up to 15 degrees, shifted by up to a tenth of the side, scaled by 0.9 to 1.1; outside the image
           goes on as a mirror image, for a localizer would follow a black border instead of what is in the picture
 standard: a crop of the image with a reflected border of an eighth of its side, mirrored half of the time where the
           classes allow it (He et al. 2016, section 4.2: 4 pixels of border on CIFAR-10's 32)
-adversarial: half of them moved as an adversary proposes (`lstn.train.adversary`), half at random, as far as affine
 """
 
 Move: TypeAlias = npt.NDArray[np.float64]
 """(3, 3): where the content of an image moves, from the image to the changed one."""
 
-TURN_DEG, SHIFT, ZOOM = 15.0, 0.1, 1.1
-"""Largest moves of `affine` and of `adversarial`: degrees either way, share of the side, times as large."""
-
-_SMALLEST = 0.9
+_TURN_DEG, _SHIFT, _SCALE = 15.0, 0.1, (0.9, 1.1)
 _BEYOND = 0.3
 """Of the side: how far outside of it a corner of the image can be moved from, by all three together."""
 
@@ -93,7 +89,7 @@ class _Affine:
     """torchvision's RandomAffine, but with mirror images outside, where it knows only one colour."""
 
     def __init__(self) -> None:
-        self._drawn = v2.RandomAffine(TURN_DEG, (SHIFT, SHIFT), (_SMALLEST, ZOOM))
+        self._drawn = v2.RandomAffine(_TURN_DEG, (_SHIFT, _SHIFT), _SCALE)
 
     def make_params(self, flat_inputs: list[Any], /) -> dict[str, Any]:
         return dict(self._drawn.make_params(flat_inputs))
@@ -118,7 +114,7 @@ class _Mirrored:
 
 def _steps(kind: Augment, image_hw: tuple[int, int], mirrors: bool) -> tuple[_Step, ...]:
     """(3, H, W) uint8 -> (3, H, W) uint8, each."""
-    if kind in ("none", "adversarial"):  # the adversary moves whole batches, where the classifier is
+    if kind == "none":
         return ()
     if kind == "affine":
         return (_Affine(),)

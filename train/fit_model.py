@@ -44,7 +44,7 @@ def fit(
     data:     as `lstn train --data` names it, or the Path of a folder of images; its classes are the model's labels
     folder:   made for the run; after every epoch it holds the best checkpoint, metrics.jsonl and the state
     recipe:   paper, robust, or choices of your own: replace(lstn.recipe.RECIPES["robust"], lr=0.01)
-    augment:  none, affine, standard or adversarial: how training images are changed
+    augment:  none, affine or standard: how training images are changed at random
     device:   auto, cpu, cuda or cuda:N; the model is moved there, and back
     supervise: weight of the distance between theta and the true poses that the data set knows
     resume:   go on with the run in `folder`, whose recipe, data and seed then hold, up to `epochs`

@@ -116,8 +116,6 @@ def train_epoch(
     for index, (size, batch) in enumerate(threads.over(zip(sizes, loader, strict=True))):
         set_rate(run.optimizer, options.recipe, number - 1 + (index + 0.5) / len(sizes), options.epochs)
         pixels, labels, moves, poses = batch = batch.to(device)
-        if run.adversary is not None:
-            pixels, poses = run.adversary(pixels, poses)
         logits, theta, of_moved = network(pixels, moves)
         entropy = F.cross_entropy(logits.float(), labels)
         loss = entropy + _of_theta(options.recipe, batch, theta, of_moved)
@@ -131,8 +129,6 @@ def train_epoch(
         if not math.isfinite(value):
             raise world.told(diverged(run, value / size, number, options))
         _descend(run, loss * (counts * world.size / size))
-        if run.adversary is not None:
-            run.adversary.learn()
         seen, loss_sum, right = seen + size, loss_sum + entropy_sum, right + hit_count
         step(number, seen, loss_sum / seen, right / seen)
     return loss_sum / seen, right / seen

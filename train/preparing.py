@@ -19,7 +19,6 @@ from lstn.nn.device import check_compiler
 from lstn.nn.pretrained import load_backbone_weights
 from lstn.nn.starts import scale_dropout, start_weights
 from lstn.terminal import note, note_once
-from lstn.train.adversary import Adversary, check_processes
 from lstn.train.distributed import World
 from lstn.train.downloads import download
 from lstn.train.fitting import Network, check_step
@@ -105,7 +104,6 @@ def prepared(
 def _begun(options: Options, at: Workplace, data: DataSet, given: Classifier | None) -> Run:
     """Make the run, once it is known that a step of it can be taken."""
     contract, batch = describe(options, data, given), options.recipe.batch_size
-    check_processes(options.augment, at.world.size)
     if options.supervise:
         check_supervise(contract.loc, options.supervise)
         check_posed(data.train, options.data)
@@ -191,10 +189,7 @@ def start(
         model = given.to(device)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
     same = identity(contract, splits, supervised=options.supervise > 0)
-    adversary = None
-    if options.augment == "adversarial":
-        adversary = Adversary(contract.image_hw, options.seed).to(device)
-    return Run(model, make_optimizer(model, options.recipe), scaler, same, contract, adversary=adversary)
+    return Run(model, make_optimizer(model, options.recipe), scaler, same, contract)
 
 
 def identity(contract: Contract, splits: Sequence[Split], *, supervised: bool = False) -> str:

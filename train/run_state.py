@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import torch
 from msgspec import Meta
 from safetensors.torch import save
-from torch import Tensor, nn
+from torch import Tensor
 
 from lstn.contract import Contract
 from lstn.errors import ArtifactError
@@ -19,12 +19,10 @@ from lstn.health.run_health import Epoch, epoch_of
 from lstn.nn.checkpoint import read_tensors
 from lstn.nn.classifier import Classifier
 from lstn.reading.checked_json import Magnitude, Natural, checked, parsed
-from lstn.train.adversary import Adversary
 from lstn.train.options import Options
 
 _KEY = "lstn.state"
 _WARPS = "warps"
-_ADVERSARY = "adversary."
 _MOST_INT = 2**31 - 1
 _SLOTS = {"step", "exp_avg", "exp_avg_sq"}
 """What Adam keeps of a weight that has had a gradient."""
@@ -48,7 +46,6 @@ class Run:
 
     threads: how many were chosen for this run, 0 before that
     warps: after every epoch, theta (n, …) of the images that `lstn.train.watch.probe` shows
-    adversary: who moves the images, of a training with `--augment adversarial`
     """
 
     model: Classifier
@@ -59,7 +56,6 @@ class Run:
     threads: int = 0
     history: list[Epoch] = field(default_factory=list)
     warps: list[Tensor] = field(default_factory=list)
-    adversary: Adversary | None = None
 
     @property
     def best(self) -> Epoch | None:
@@ -74,9 +70,10 @@ class Run:
 
 def write_state(path: Path, run: Run, options: Options) -> None:
     """Write the run after a whole epoch. This file is the truth: metrics.jsonl is written anew from it."""
-    tensors = _tensors_of("", run.model, run.optimizer)
-    if run.adversary is not None:
-        tensors |= _tensors_of(_ADVERSARY, run.adversary, run.adversary.optimizer)
+    tensors = {f"model.{name}": tensor for name, tensor in run.model.state_dict().items()}
+    optimizer = run.optimizer.state_dict()
+    for index, slots in optimizer["state"].items():
+        tensors |= {f"optimizer.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
     if run.warps:
         tensors[_WARPS] = torch.stack(run.warps)
     rest = {
@@ -89,14 +86,6 @@ def write_state(path: Path, run: Run, options: Options) -> None:
     }
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     write_bytes(path, save(whole, {_KEY: json.dumps(rest)}))
-
-
-def _tensors_of(prefix: str, model: nn.Module, optimizer: torch.optim.Adam) -> dict[str, Tensor]:
-    """Return the weights of a model, and what its optimizer keeps of them, each by a name that begins with `prefix`."""
-    tensors = {f"{prefix}model.{name}": tensor for name, tensor in model.state_dict().items()}
-    for index, slots in optimizer.state_dict()["state"].items():
-        tensors |= {f"{prefix}optimizer.{index}.{name}": torch.as_tensor(value) for name, value in slots.items()}
-    return tensors
 
 
 def read_options(path: Path) -> Options:
@@ -131,10 +120,6 @@ def restore(path: Path, run: Run, *, shown: int) -> None:
     try:
         run.model.load_state_dict(_below("model.", tensors))
         _restore_optimizer(run.optimizer, tensors)
-        if run.adversary is not None:
-            of_adversary = _below(_ADVERSARY, tensors)
-            run.adversary.load_state_dict(_below("model.", of_adversary))
-            _restore_optimizer(run.adversary.optimizer, of_adversary)
         _restore_scaler(run.scaler, rest.scaler)
     except (RuntimeError, KeyError, ValueError) as error:
         first = str(error).splitlines()[-1].strip()

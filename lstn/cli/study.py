@@ -76,8 +76,7 @@ def study(
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone in training.")
     ] = "fp32",
     augment: Annotated[
-        Literal["none", "affine", "standard", "adversarial"],
-        typer.Option(help="Change training images, as in lstn train."),
+        Literal["none", "affine", "standard"], typer.Option(help="Change training images, as in lstn train.")
     ] = "none",
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[

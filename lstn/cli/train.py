@@ -62,10 +62,8 @@ def train(
         typer.Option(metavar="DIR", help="Where downloaded sets are kept.", show_default="the user's cache folder"),
     ] = None,
     augment: Annotated[
-        Literal["none", "affine", "standard", "adversarial"],
-        typer.Option(
-            help="Change training images: move them a little, by chance or by an adversary; or crop and mirror."
-        ),
+        Literal["none", "affine", "standard"],
+        typer.Option(help="Change training images: turn, shift and scale a little; or crop, and mirror where fit."),
     ] = "none",
     weights: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="Start the backbone from imagenet, or from a FILE of weights.")

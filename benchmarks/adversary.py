@@ -1,4 +1,4 @@
-"""The adversary of a training: a bounded localizer that moves each image so that the classifier fails most.
+"""An adversary in training, for `robust.py`: a bounded localizer that moves images so that the classifier fails most.
 
     A-Fast-RCNN: hard positive generation via adversary for object detection (Wang et al. 2017),
     https://arxiv.org/abs/1704.03414
@@ -14,11 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lstn.contract import Loc, ThetaForm
-from lstn.errors import UsageError
+from lstn.contract import Contract, Loc, ThetaForm
+from lstn.nn.classifier import Classifier
 from lstn.nn.localizers import Localizer, build_localizer, usual_view
-from lstn.train.augment import SHIFT, TURN_DEG, ZOOM, Augment
 from lstn.train.equivariance import move
+
+TURN_DEG, SHIFT, ZOOM = 15.0, 0.1, 1.1
+"""Largest moves, those of `--augment affine`: degrees either way, share of the side, times as large."""
 
 _RATE = 0.001
 _SPREAD = 0.01
@@ -42,12 +44,10 @@ class Adversary(nn.Module):
         self.localizer = localizer
         self.optimizer = torch.optim.Adam(self.parameters(), lr=_RATE)
 
-    def forward(self, pixels: Tensor, poses: Tensor | None) -> tuple[Tensor, Tensor | None]:
-        """Move images, float32 from 0 to 255 then, and the poses (N, 2, 3) of what is in them."""
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Move images; they are float32 from 0 to 255 then."""
         images = pixels.permute(0, 3, 1, 2).float()
-        thetas = self.propose(images)
-        moved = move(images, thetas).permute(0, 2, 3, 1)
-        return moved, None if poses is None else _undone(thetas.detach()) @ _square(poses)
+        return move(images, self.propose(images)).permute(0, 2, 3, 1)
 
     def propose(self, images: Tensor) -> Tensor:
         """Return how each image (N, 3, H, W), 0 to 255, is sampled, (N, 2, 3): every other one at random."""
@@ -63,24 +63,9 @@ class Adversary(nn.Module):
         return torch.stack(rows, dim=1).reshape(-1, 2, 3)
 
     def learn(self) -> None:
-        """Take one step by the gradients that the classifier's backward pass left, unless one isn't finite."""
-        gradients = [weight.grad for weight in self.parameters() if weight.grad is not None]
-        if all(bool(gradient.isfinite().all()) for gradient in gradients):
-            self.optimizer.step()
+        """Take one step by the gradients that the classifier's backward pass left; before the first there are none."""
+        self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-
-
-def check_processes(augment: Augment, processes: int) -> None:
-    """Refuse an adversary in a training of several processes, each of which would have one of its own.
-
-    Raises:
-        UsageError: that is asked for.
-    """
-    if augment == "adversarial" and processes > 1:
-        raise UsageError(
-            f"--augment adversarial trains in one process, not in {processes}",
-            hint="start without torchrun, or use --augment affine",
-        )
 
 
 class _Reversed(torch.autograd.Function):
@@ -95,10 +80,20 @@ class _Reversed(torch.autograd.Function):
         return -gradients[0]
 
 
-def _square(poses: Tensor) -> Tensor:
-    return torch.cat([poses, poses.new_tensor([[[0.0, 0.0, 1.0]]]).expand(len(poses), 1, 3)], dim=1)
+class Opposed(Classifier):
+    """A classifier whose training images an adversary moves; in evaluation the same as any other.
 
+    The adversary is not a part of its weights. It takes its step by the gradients of one batch before the next one.
+    """
 
-def _undone(thetas: Tensor) -> Tensor:
-    """Return where the content goes: the inverse of how the image is sampled, (N, 2, 3) -> (N, 2, 3)."""
-    return torch.linalg.inv(_square(thetas))[:, :2]
+    def __init__(self, contract: Contract, seed: int) -> None:
+        super().__init__(contract)
+        self._adversary = (Adversary(contract.image_hw, seed),)  # in a tuple, so that it is not a part
+
+    def transform(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Move the images first, while training."""
+        if not self.training:
+            return super().transform(pixels)
+        (adversary,) = self._adversary
+        adversary.learn()
+        return super().transform(adversary(pixels))
