@@ -46,8 +46,8 @@ SHOWN = 6
 
 _ORDER = {loc: number for number, loc in enumerate(Loc)}
 
-_Row: TypeAlias = tuple[Finite, Finite, Finite]
-ThetaMatrix: TypeAlias = tuple[_Row, _Row]
+_Row: TypeAlias = tuple[Finite, ...]
+ThetaMatrix: TypeAlias = tuple[_Row, ...]
 
 
 @dataclass(frozen=True, slots=True)

@@ -99,28 +99,43 @@ function showLatency(milliseconds) {
 
 /** Draw the outline over the input, and the crop that the backbone gets; neither without a theta. */
 function showTheta(theta, pixels, model) {
-  showOutline(theta ? outline(theta, model.form, pixels) : [], model.form);
+  const warps = theta ? warpsOf(theta, model.shape) : [];
+  showOutlines(warps.map((each) => outline(each, model.form, pixels)), model.form);
   if (!theta) return;
-  paint(element("crop"), cropped(pixels, theta, model));
+  paint(element("crop"), sideBySide(warps.map((each) => cropped(pixels, each, model))));
   element("theta").textContent = `theta${rowsOf(theta, model.shape).join("\n     ")}`;
 }
 
-/** Draw edges, the first in its own colour; one without an end can't be drawn. */
-function showOutline(edges, form) {
-  const drawn = edges.length > 0 && edges.flat(2).every(Number.isFinite);
-  element("overlay").toggleAttribute("hidden", !drawn);
+/** Draw outlines, each of four edges, the first in its own colour; one without an end can't be drawn. */
+function showOutlines(outlines, form) {
+  const drawn = outlines.filter((edges) => edges.flat(2).every(Number.isFinite));
+  element("overlay").toggleAttribute("hidden", !drawn.length);
   element("input").setAttribute("aria-label", NAMED.input);
-  if (!drawn) return;
-  const around = edges.flatMap((edge) => edge.slice(0, -1)); // each ends where the next one begins
-  element("outline").setAttribute("points", around.join(" "));
-  element("top-edge").setAttribute("points", edges[0].join(" "));
-  const places = edges.map(([start]) => start.map(Math.round).join(", ")).join("; ");
+  for (const other of document.querySelectorAll("#overlay > .other")) other.remove();
+  if (!drawn.length) return;
+  drawn.forEach((edges, index) => {
+    const around = edges.flatMap((edge) => edge.slice(0, -1)); // each ends where the next one begins
+    shape("outline", index).setAttribute("points", around.join(" "));
+    shape("top-edge", index).setAttribute("points", edges[0].join(" "));
+  });
   const { points } = OTHERWISE[form] ?? QUADRILATERAL;
-  element("input").setAttribute("aria-label", `${NAMED.input}. ${points}, in pixels: ${places}`);
+  const places = drawn.map((edges) => edges.map(([start]) => start.map(Math.round).join(", ")).join("; "));
+  element("input").setAttribute("aria-label", `${NAMED.input}. ${points}, in pixels: ${places.join(". And: ")}`);
+}
+
+/** The shape with this id, for the first outline; for each other one a copy of it, without the id. */
+function shape(id, index) {
+  if (!index) return element(id);
+  const copy = element(id).cloneNode();
+  copy.removeAttribute("id");
+  copy.classList.add("other", id);
+  element("overlay").append(copy);
+  return copy;
 }
 
 /** theta's numbers in lines of text: the rows of a matrix, or four points a line. */
-function rowsOf(theta, [, columns]) {
+function rowsOf(theta, sides) {
+  const columns = sides.at(-1);
   const written = theta.map((each, index) => {
     const ofPoint = columns === 2 && index % 2;
     return ofPoint ? `,${each.toFixed(3).padStart(7)}` : each.toFixed(3).padStart(8);
