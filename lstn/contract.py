@@ -295,7 +295,8 @@ class Contract:
         try:
             names = [each.name for each in fields(Contract) if version >= _SINCE.get(each.name, 1)]
             known = {name: value for name, value in given.items() if name in names}
-            contract = checked(known, Contract, required=names)
+            # Files of version 4 from before there were several warps don't say that they have one.
+            contract = checked(known, Contract, required=[name for name in names if name != "warps"])
             if version < _LOC_SINCE.get(contract.loc, 1):
                 raise ValueError(f"version {version} knows no loc {contract.loc.value}")
             if version < _FORM_SINCE.get(contract.theta, 1):

@@ -44,16 +44,22 @@ function showSlider(slider) {
 }
 
 /** Sizes, captions, and whether there is a crop. */
-function showModel({ height, width, labels, transforms, form }) {
+function showModel({ height, width, labels, transforms, form, shape }) {
   element("facts").textContent = `${width} × ${height} pixels, ${labels.length} classes`;
   element("explanation").textContent = transforms
-    ? (OTHERWISE[form] ?? QUADRILATERAL).explained
+    ? explainedOf(form, shape)
     : "This model has no transformer: the backbone gets the input as it is.";
   element("crop-figure").hidden = !transforms;
   const margin = MARGIN * width;
   element("overlay").setAttribute("viewBox", `${-margin} ${-margin} ${width + 2 * margin} ${height + 2 * margin}`);
   element("answer-title").textContent = labels.length > MOST ? `Top ${MOST}` : `All ${labels.length} classes`;
   forgetAnswer();
+}
+
+/** What to say of the outline of this form, or of several. */
+function explainedOf(form, shape) {
+  if (shape.length < 3) return (OTHERWISE[form] ?? QUADRILATERAL).explained;
+  return `The transformer chose ${shape[0]} places; the top of each is orange. The backbone gets all of the crops.`;
 }
 
 function forgetAnswer() {
@@ -115,8 +121,8 @@ function showOutlines(outlines, form) {
   if (!drawn.length) return;
   drawn.forEach((edges, index) => {
     const around = edges.flatMap((edge) => edge.slice(0, -1)); // each ends where the next one begins
-    shape("outline", index).setAttribute("points", around.join(" "));
-    shape("top-edge", index).setAttribute("points", edges[0].join(" "));
+    shapeOf("outline", index).setAttribute("points", around.join(" "));
+    shapeOf("top-edge", index).setAttribute("points", edges[0].join(" "));
   });
   const { points } = OTHERWISE[form] ?? QUADRILATERAL;
   const places = drawn.map((edges) => edges.map(([start]) => start.map(Math.round).join(", ")).join("; "));
@@ -124,7 +130,7 @@ function showOutlines(outlines, form) {
 }
 
 /** The shape with this id, for the first outline; for each other one a copy of it, without the id. */
-function shape(id, index) {
+function shapeOf(id, index) {
   if (!index) return element(id);
   const copy = element(id).cloneNode();
   copy.removeAttribute("id");
