@@ -43,6 +43,11 @@ class NumbersOfForm:
     upright: Callable[[float, float, float], tuple[float, ...]]
     theta: Callable[[torch.Tensor], torch.Tensor]
 
+    @property
+    def start(self) -> tuple[float, ...]:
+        """The numbers to begin with, by which theta is the identity, or a crop close to it."""
+        return self.upright(1.0, 0.0, 0.0)
+
 
 def affine(numbers: torch.Tensor) -> torch.Tensor:
     """(N, 6) -> (N, 2, 3): the numbers themselves, without bounds, as in the paper."""
