@@ -160,11 +160,9 @@ def train(
     say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
     from lstn.train.choosing import ChosenNetwork, RecipeChanges, TransformerChanges, check_localizer, choose_options
 
-    sizes = sizes_of(image_size, view, crop)
-    network = ChosenNetwork(
-        loc=loc, model=model, weights=weights, iterations=iterations, at=at, warps=warps, sizes=sizes
-    )
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
+    hw = sizes_of(image_size, view, crop)
+    network = ChosenNetwork(loc=loc, model=model, weights=weights, warps=warps, iterations=iterations, at=at, sizes=hw)
     changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, transformer=how)
     with _joined(device) as (world, where):
         with world.together():
