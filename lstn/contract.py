@@ -29,6 +29,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _MAX_JSON = 4 << 20
 _MAX_SIDE = 8192
+TRAINED_SIDES = (8, 4096)
+"""The shortest and the longest side of an image that lstn trains on, in pixels."""
 MAX_LABELS, MAX_NAME = 100_000, 200
 """Classes of a model, and characters of a class's or a backbone's name."""
 
