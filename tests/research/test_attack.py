@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from spotted import SIDE, spots, trained_model
 from torch import Tensor, nn
 
-from lstn.contract import Loc
+from lstn.contract import Contract, Loc
 from lstn.nn.classifier import Classifier
 from lstn.nn.classify import answering_of
 from lstn.research.attack.ascent import STEP_SHARE, ascend_pixels
@@ -211,6 +211,26 @@ def test_the_smallest_change_that_moves_a_crop_is_that_of_the_closed_form() -> N
         found = move_warp(model, gray, reach, steps=8)
         assert found.size.tolist() == [np.ceil(reach / per_level)] * 4
     assert move_warp(model, gray, 70 * per_level, steps=8).size.isinf().all()
+
+
+@pytest.mark.parametrize("shape", [(2, 3), (3, 3), (16, 2), (2, 2, 3), (3, 16, 2), (2, 3, 3)])
+def test_drift_is_that_of_numpy_for_every_kind_of_theta(shape: tuple[int, ...]) -> None:
+    drawn = torch.Generator().manual_seed(0)
+    one, other = (torch.rand(5, *shape, generator=drawn) + 0.5 for _ in range(2))
+    wanted = drift_px(one.numpy(), other.numpy(), (20, 40))
+    np.testing.assert_allclose(drift_of(one, other, (20, 40)), wanted, rtol=1e-4)
+
+
+def test_several_crops_of_an_image_are_attacked_together() -> None:
+    torch.manual_seed(0)
+    contract = Contract(Loc.GLANCE, "cnn", (SIDE, SIDE), ("a", "b"), warps=2)
+    model = Classifier(contract).eval().requires_grad_(False)
+    torch.nn.init.normal_(model.transformer.localizer.head[-1].weight, 0, 0.5)
+    found = move_warp(model, PIXELS[:2], 0.1, steps=3)
+    drift = drift_of(theta_of(model, found.pixels), theta_of(model, PIXELS[:2]), (SIDE, SIDE))
+    assert found.size.isfinite().all()
+    assert (drift >= 0.0999).all()
+    assert mislead_by_warp(model, PIXELS[:2], most_px=4, steps=2)[0].shape == (2,)
 
 
 def test_the_pixels_that_move_a_crop_do_so_in_whole_levels() -> None:

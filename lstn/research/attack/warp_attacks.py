@@ -42,8 +42,14 @@ class MovedWarp:
 def drift_of(theta: Tensor, reference: Tensor, image_hw: tuple[int, int]) -> Tensor:
     """Return how far the landmark that moved most lies from the reference's, (N, …) -> (N,) pixels of the input."""
     half = theta.new_tensor([image_hw[1] / 2, image_hw[0] / 2])
-    drift: Tensor = ((landmarks(theta) - landmarks(reference)) * half).norm(dim=2).amax(1)
+    drift: Tensor = ((_points(theta) - _points(reference)) * half).norm(dim=2).amax(1)
     return drift
+
+
+def _points(theta: Tensor) -> Tensor:
+    """Return the landmarks of each image's crop, or of its several crops: (N, …) -> (N, M, 2), from -1 to 1."""
+    several = theta.dim() == 4
+    return landmarks(theta.flatten(0, 1)).reshape(len(theta), -1, 2) if several else landmarks(theta)
 
 
 def theta_of(model: Classifier, pixels: Tensor) -> Tensor:
@@ -68,7 +74,7 @@ def move_warp(
 
     def spread(place: Tensor) -> Tensor:
         # All landmarks, so that the gradient doesn't jump from one to another.
-        return (landmarks(theta_of(model, place)) - landmarks(reference)).square().sum((1, 2))
+        return (_points(theta_of(model, place)) - _points(reference)).square().sum((1, 2))
 
     low = pixels.new_zeros(len(pixels))
     high, found = torch.full_like(low, float(most + 1)), pixels.clone()
