@@ -44,7 +44,7 @@ USER lstn
 FROM nvcr.io/nvidia/l4t-jetpack:r36.4.0 AS jetson
 COPY --from=wheel /wheels /wheels
 RUN apt-get update && apt-get install -y --no-install-recommends python3-pip && rm -rf /var/lib/apt/lists/* \
- && python3 -m pip install --no-cache-dir "$(echo /wheels/*.whl)[runtime]" 'cuda-python>=12.6,<13' \
+ && python3 -m pip install --no-cache-dir "$(echo /wheels/*.whl)[runtime]" 'cuda-python>=12.9.1,<13' \
  && useradd --create-home --groups video lstn
 USER lstn
 WORKDIR /data

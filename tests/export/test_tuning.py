@@ -2,6 +2,7 @@ import re
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -63,6 +64,19 @@ class TestGenuine:
     def test_float32_is_multiplied_in_float32(self) -> None:
         config = self.configured(Tuning())
         assert config.get_flag(tensorrt_rtx.BuilderFlag.TF32) is False  # type: ignore[attr-defined]
+
+    def test_a_plan_for_rtx_takes_no_memory_while_it_runs(
+        self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Or a graph couldn't be recorded; see BuilderFlag.REQUIRE_USER_ALLOCATION."""
+        seen = []
+
+        def spy(trt: Any, builder: object, config: Any, network: object, tuning: Tuning) -> None:
+            seen.append(config.get_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION))
+
+        monkeypatch.setattr("lstn.export.tensorrt.builder.apply_tuning", spy)
+        assert len(self.built(exported_lstn.path).data) > 100_000
+        assert seen == [True]
 
     def built(self, path: Path, *profiles: BatchRange, tuning: Tuning | None = None) -> Built:
         chosen, tuning = profiles or USUAL, tuning or Tuning()
