@@ -49,12 +49,13 @@ OF_RTX = {
 }
 """Asked for where TensorRT for RTX is at work."""
 
-ASKED_FIRST = {"BuilderFlag.TF32"}
+ASKED_FIRST = {"BuilderFlag.TF32", "OnnxParserFlag.ADJUST_FOR_DLA"}
 """Looked for before they are used."""
 
 
 def test_the_names_are_found_in_the_source() -> None:
     assert len(used()) > 100
+    assert ("DeviceType", "DLA") in used()
     assert {("", "Runtime"), ("IExecutionContext", "execute_async_v3"), ("ITimingCache", "serialize")} <= used()
 
 

@@ -17,7 +17,7 @@ from lstn.export.tensorrt.build_progress import Progress, ReportProgress, interr
 from lstn.export.tensorrt.parsed_layers import count_layers, layers_of, precision_of
 from lstn.export.tensorrt.targets import load_tensorrt, own_gpu
 from lstn.export.tensorrt.timings import timing_cache
-from lstn.export.tensorrt.tuning import BuildSettings, apply_tuning
+from lstn.export.tensorrt.tuning import BuildSettings, adjust_for_dla, apply_tuning
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.formats.onnx_file import read_onnx
 from lstn.formats.plan_file import Flavour, Tensor
@@ -61,7 +61,7 @@ def build(onnx: Path, settings: BuildSettings, *, report: ReportProgress | None 
     def work() -> Built:
         with log.writing(settings.log_file, f"{who}: {what}"):
             _declare_plugin(flavour, onnx)
-            builder, network, _parser = _parse(trt, log, onnx, flavour)
+            builder, network, _parser = _parse(trt, log, onnx, flavour, dla=settings.tuning.dla_core is not None)
             _check_network(trt, network, onnx)
             config = _configure(trt, builder, network, settings)
             if config is None:
@@ -107,11 +107,13 @@ def _declare_plugin(flavour: Flavour, onnx: Path) -> None:
         register_plugin()
 
 
-def _parse(trt: Any, log: BuildLog, onnx: Path, flavour: Flavour) -> tuple[Any, Any, Any]:
+def _parse(trt: Any, log: BuildLog, onnx: Path, flavour: Flavour, *, dla: bool = False) -> tuple[Any, Any, Any]:
     """Return builder, network and parser. They don't keep each other alive: all three stay in names until the end."""
     builder = start(lambda: trt.Builder(log), log, flavour, str(trt.__version__))
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, log)
+    if dla:
+        adjust_for_dla(trt, parser)
     if not parser.parse_from_file(str(onnx)):
         who = f"{flavour.product} {trt.__version__}"
         raise ArtifactError(f"{onnx}: {who} can't read it: {_parser_errors(parser) or log.text()}")

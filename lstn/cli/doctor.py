@@ -43,9 +43,8 @@ def doctor(
     if run is not None:
         _show_run(run_folder(run), as_json=as_json)
         return
-    from lstn.machine.driver import find_driver
     from lstn.machine.environment import describe_environment, find_cuda_problem, find_providers
-    from lstn.machine.gpu import CUDA_PROVIDER
+    from lstn.nvidia_driver import CUDA_PROVIDER, find_driver
 
     environment, driver = describe_environment(), find_driver()
     providers, problem = find_providers()

@@ -14,8 +14,7 @@ import numpy.typing as npt
 
 from lstn.errors import ArtifactError, DeviceError
 from lstn.imports import require
-from lstn.machine.driver import no_cuda_provider
-from lstn.machine.gpu import CUDA_PROVIDER
+from lstn.nvidia_driver import CUDA_PROVIDER, no_cuda_provider
 from lstn.report.wording import counted
 
 Arrays: TypeAlias = list[npt.NDArray[np.float32]]

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from lstn.errors import LstnError
 from lstn.formats.plan_file import RTX_TARGETS, Flavour
 from lstn.install import install_line
-from lstn.machine.driver import Driver, extra_for, newer_driver_or
-from lstn.machine.gpu import CUDA_PROVIDER, Gpu
+from lstn.machine.gpu import Gpu
+from lstn.nvidia_driver import CUDA_PROVIDER, Driver, extra_for, newer_driver_or
 
 _TORCH = ("torch", "torchvision", "safetensors")
 _SERVE = ("uvicorn", "httptools", "grpcio", "protobuf", "prometheus-client")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lstn.errors import LstnError
 from lstn.machine.cores import usable_cores
-from lstn.machine.driver import driver_version
 from lstn.machine.gpu import Gpu, find_gpus
+from lstn.nvidia_driver import driver_version
 from lstn.zoo.named_models import model_path
 
 LIBRARIES = {

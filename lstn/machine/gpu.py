@@ -7,9 +7,6 @@ from enum import Enum
 
 _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribute in cuda.h
 
-CUDA_PROVIDER = "CUDAExecutionProvider"
-"""What ONNX Runtime calls what it runs models on an NVIDIA GPU with."""
-
 
 class Device(str, Enum):
     """Where a model runs; `auto` takes the GPU when there is one and the library can use it."""

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import Protocol, TypeVar
 
 from lstn.formats.plan_file import Flavour
-from lstn.machine.driver import refused_by_driver
+from lstn.nvidia_driver import refused_by_driver
 
 
 class _Lines(Protocol):

@@ -10,7 +10,7 @@ import numpy as np
 from lstn.errors import DeviceError
 from lstn.imports import require
 from lstn.machine.collector import collector_at_rest
-from lstn.machine.driver import refused_by_driver
+from lstn.nvidia_driver import refused_by_driver
 from lstn.runtime.engines.cuda_seam import Address, Bytes, Event, Graph, Stream
 
 _DEVICE = 0

@@ -12,7 +12,8 @@ from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
 from lstn.imports import require
 from lstn.install import install_line
-from lstn.machine.gpu import CUDA_PROVIDER, Device, find_gpus
+from lstn.machine.gpu import Device, find_gpus
+from lstn.nvidia_driver import CUDA_PROVIDER
 from lstn.runtime.engines.base import Engine, Prediction, check_pixels, check_prediction
 from lstn.terminal import warn
 

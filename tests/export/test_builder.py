@@ -17,8 +17,8 @@ from lstn.export.tensorrt.builder import Built, build
 from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, Tuning
 from lstn.formats.plan_file import Flavour, Tensor
 from lstn.install import install_line
-from lstn.machine.driver import Driver
 from lstn.machine.gpu import Gpu
+from lstn.nvidia_driver import Driver
 
 HOPPER = Gpu("NVIDIA H200", "sm90", 140_000)
 
@@ -70,7 +70,7 @@ class TestFullTensorrt:
                 return Hollow()
             raise TypeError("pybind11::init(): factory function returned nullptr")
 
-        monkeypatch.setattr("lstn.machine.driver.find_driver", lambda: Driver("550.54.15", (12, 4)))
+        monkeypatch.setattr("lstn.nvidia_driver.find_driver", lambda: Driver("550.54.15", (12, 4)))
         with pytest.raises(DeviceError, match=r"550\.54\.15 is too old for it .* error: 35") as caught:
             self.build(monkeypatch, FullTensorrt(Builder=refuse), exported_lstn.path)
         assert caught.value.message.startswith(f"TensorRT {VERSION} doesn't start: ")

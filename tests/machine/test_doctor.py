@@ -7,8 +7,8 @@ from command import RunLstn
 
 from lstn.install import install_line
 from lstn.machine.capabilities import abilities, conflicts
-from lstn.machine.driver import Driver
 from lstn.machine.gpu import Gpu
+from lstn.nvidia_driver import Driver
 
 TRAIN = ("torch", "torchvision", "safetensors", "matplotlib")
 ENGINES = (

@@ -18,8 +18,8 @@ from fetched_wheels import fetched
 from lstn.errors import DeviceError, LstnError
 from lstn.formats.plan_file import Flavour
 from lstn.install import install_line
-from lstn.machine.driver import Driver
 from lstn.machine.gpu import find_gpus
+from lstn.nvidia_driver import Driver
 from lstn.runtime.engines.opening import open_engine
 
 LEAN = "11.4.0.106"
@@ -73,7 +73,7 @@ def test_driver_and_extra_are_named(
     machine.trt._hollow = hollow
     machine.trt._says = "CUDA initialization failure with error: 35"
     machine.gpu.fails = lambda index, name: name == "Runtime"
-    monkeypatch.setattr("lstn.machine.driver.find_driver", lambda: Driver("550.54.15", (12, 4)))
+    monkeypatch.setattr("lstn.nvidia_driver.find_driver", lambda: Driver("550.54.15", (12, 4)))
     with pytest.raises(DeviceError) as raised, open_engine(machine.plan):
         pass
     assert "the NVIDIA driver 550.54.15 is too old for it and supports CUDA 12.4" in raised.value.message
@@ -88,7 +88,7 @@ def test_cuda_python_names_both_too(make_machine: MakeMachine, monkeypatch: pyte
     machine = make_machine()
     machine.gpu.error = (35, b"CUDA driver version is insufficient for CUDA runtime version")
     machine.gpu.fails = lambda index, name: name == "cudaGetDevice"
-    monkeypatch.setattr("lstn.machine.driver.find_driver", lambda: Driver("535.104.05", (12, 2)))
+    monkeypatch.setattr("lstn.nvidia_driver.find_driver", lambda: Driver("535.104.05", (12, 2)))
     with pytest.raises(LstnError) as raised, open_engine(machine.plan):
         pass
     assert raised.value.message.startswith(

@@ -14,8 +14,8 @@ from lstn.contract import Loc
 from lstn.errors import ArtifactError, DeviceError, LstnError, MissingExtra, UsageError
 from lstn.formats.onnx_session import OnnxSession
 from lstn.install import install_line
-from lstn.machine.driver import Driver
 from lstn.machine.gpu import Device, Gpu
+from lstn.nvidia_driver import Driver
 from lstn.runtime.engines.onnxruntime_engine import resolve_device
 from lstn.runtime.engines.opening import open_engine
 
@@ -314,11 +314,21 @@ def test_a_driver_too_old_for_onnx_runtime_is_named(
     monkeypatch.setattr("lstn.runtime.engines.onnxruntime_engine.find_gpus", lambda: (GPU,))
     monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: sys.stdout.write(f"****\n{told}****\n"), raising=False)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
-    monkeypatch.setattr("lstn.machine.driver.find_driver", lambda: Driver("550.54.15", (12, 4)))
+    monkeypatch.setattr("lstn.nvidia_driver.find_driver", lambda: Driver("550.54.15", (12, 4)))
     with pytest.raises(DeviceError, match=r"the NVIDIA driver 550\.54\.15 is too old for it") as raised:
         open_engine(tiny.path, device=Device.CUDA).__enter__()
     assert raised.value.hint.endswith(f"or run: {install_line('gpu-cu12')}")
     assert capfd.readouterr() == ("", "")
+
+
+class Wrapped:
+    """The session within ONNX Runtime's own Python session, but for what is defined in its place."""
+
+    def __init__(self, real: object) -> None:
+        self._real = real
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._real, name)
 
 
 def test_on_a_gpu_algorithms_are_chosen_and_not_timed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -363,11 +373,11 @@ def test_memory_that_runs_out_is_told_with_what_helps(tmp_path: Path) -> None:
 def test_a_gpu_without_memory_is_told_in_the_same_words(tiny: Tiny, told: str) -> None:
     session = OnnxSession(tiny.path)
 
-    class Failing:
+    class Failing(Wrapped):
         def run(self, *arguments: object) -> None:
             raise RuntimeError(f"[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : {told}")
 
-    session._session._sess = Failing()
+    session._session._sess = Failing(session._session._sess)
     with pytest.raises(DeviceError, match="not enough memory for 3 images at once: "):
         session.run({"pixels": pixels(3)})
 
@@ -376,11 +386,11 @@ def test_after_a_failure_the_model_does_not_go_on_on_the_cpu(tiny: Tiny, capfd: 
     """ONNX Runtime by itself would, from its first failure on a GPU to its end."""
     session = OnnxSession(tiny.path)
 
-    class Failing:
+    class Failing(Wrapped):
         def run(self, *arguments: object) -> None:
             raise onnxruntime.capi.onnxruntime_pybind11_state.EPFail("[ONNXRuntimeError] : 11 : EP_FAIL : a GPU fell")
 
-    session._session._sess = Failing()
+    session._session._sess = Failing(session._session._sess)
     for _ in range(2):
         with pytest.raises(DeviceError, match=r"failed on 3 images: a GPU fell$"):
             session.run({"pixels": pixels(3)})

@@ -59,17 +59,12 @@ def missing(trt: object) -> set[str]:
     return {f"{owner}.{name}".removeprefix(".") for owner, name in lacking}
 
 
-if __name__ == "__main__":
-    import json
-    import sys
-    from importlib import import_module
-
-    Path(sys.argv[2]).write_text(json.dumps(sorted(missing(import_module(sys.argv[1])))))
-
-
 def _used_in(path: Path) -> Iterator[tuple[str, str]]:
     classes = CLASSES | ELSEWHERE.get(str(path.relative_to(ROOT)), {})
     for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Call) and _called(node.func) == "having":
+            owner, name = (argument.value for argument in node.args[1:3] if isinstance(argument, ast.Constant))
+            yield str(owner), str(name)
         if not isinstance(node, ast.Attribute):
             continue
         owner = node.value
@@ -84,5 +79,13 @@ def _used_in(path: Path) -> Iterator[tuple[str, str]]:
 def _called(node: ast.expr) -> str:
     """`engine`, `self._engine` and `lane.engine` are all called engine."""
     if isinstance(node, ast.Name):
-        return node.id
+        return node.id.removeprefix("_")
     return node.attr.removeprefix("_") if isinstance(node, ast.Attribute) else ""
+
+
+if __name__ == "__main__":
+    import json
+    import sys
+    from importlib import import_module
+
+    Path(sys.argv[2]).write_text(json.dumps(sorted(missing(import_module(sys.argv[1])))))

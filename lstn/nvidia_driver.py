@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from lstn.errors import DeviceError
 from lstn.install import install_line
 
+CUDA_PROVIDER = "CUDAExecutionProvider"
+"""What ONNX Runtime calls what it runs models on an NVIDIA GPU with."""
+
 CUDA_DRIVERS = {12: "525", 13: "580"}
 """A release of CUDA -> the first driver that runs it on Linux (NVIDIA, CUDA Toolkit Release Notes, table 2)."""
 
