@@ -154,10 +154,10 @@ def build_engine(
 
 
 def _export_plan(onnx_file: Path, plan: Path, settings: "BuildSettings", training: "Training | None") -> None:
-    from lstn.cli.plan_check import PlanCheck
+    from lstn.cli.plan_check import PlanComparison
     from lstn.export.tensorrt.to_plan import write_plan
 
-    check = PlanCheck(onnx_file, training)
+    check = PlanComparison(onnx_file, training)
     with phases(f"building for {', '.join(settings.targets)}") as report:
         made = write_plan(onnx_file, plan, settings, report=report, check=check)
     what = f"{made.flavour.product} {made.version}, {made.precision}, {', '.join(made.targets)}, batch {made.batches}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lstn.runtime.engines.base import Engine
 
 
-class PlanCheck:
+class PlanComparison:
     """A check for `write_plan`, and what it found: how plan and ONNX file agree, or why they were not compared.
 
     training: the images are those of its data set; where it isn't known, digits
