@@ -6,6 +6,7 @@
 #   docker build -t lstn:jetson --target jetson .      a Jetson with JetPack 6, built there
 #
 #   docker run --rm -v "$PWD:/data" lstn infer images/ --engine model.onnx
+#   docker run --rm -p 127.0.0.1:8080:8080 -v "$PWD:/data" lstn serve --engine model.onnx --host 0.0.0.0 --insecure
 #   docker run --rm --gpus all -v "$PWD:/data" lstn:gpu export --engine trt
 #   docker run --rm -v "$PWD:/data" lstn:rtx export model.onnx --engine trt-rtx --target sm86,sm89
 #   docker run --rm --runtime nvidia --group-add video -v "$PWD:/data" lstn:jetson export model.onnx --engine trt
