@@ -109,7 +109,7 @@ class OnnxSession:
         """Return the values of `outputs`, all by default, for these inputs, whose first axis is the batch.
 
         Raises:
-            DeviceError: ONNX Runtime can't compute them, such as for want of memory.
+            DeviceError: ONNX Runtime can't compute them, such as without enough memory.
         """
         try:
             found: Arrays = self._session.run(None if outputs is None else list(outputs), dict(inputs))

@@ -107,7 +107,8 @@ def conflicts(libraries: Mapping[str, str], driver: Driver | None = None) -> lis
         )
     major = libraries.get("tensorrt", "10").partition(".")[0]
     if major not in ("10", "11"):
-        found.append(f"TensorRT {libraries['tensorrt']} is installed, expected 10 or 11; run: {install_line('trt')}")
+        line = install_line(extra_for("trt", driver))
+        found.append(f"TensorRT {libraries['tensorrt']} is installed, expected 10 or 11; run: {line}")
     wanted = libraries.get("cuda-python", "0").partition(".")[0]
     if driver is not None and wanted.isdecimal() and int(wanted) > driver.cuda[0]:
         ways = newer_driver_or(driver, "trt-rtx" if "tensorrt-rtx" in libraries else "trt")

@@ -10,7 +10,7 @@ import numpy as np
 from lstn.errors import DeviceError
 from lstn.imports import require
 from lstn.machine.collector import collector_at_rest
-from lstn.nvidia_driver import refused_by_driver
+from lstn.nvidia_driver import extra_for, find_driver, refused_by_driver
 from lstn.runtime.engines.cuda_seam import Address, Bytes, Event, Graph, Stream
 
 _DEVICE = 0
@@ -28,7 +28,8 @@ class CudaPython:
             MissingExtra: it isn't installed.
             DeviceError: the driver refuses; if it is too old, the error names the extra for it.
         """
-        self._api: Any = require("cuda.bindings.runtime", extra=extra, package="cuda-python")
+        own = extra_for(extra, find_driver())
+        self._api: Any = require("cuda.bindings.runtime", extra=own, package="cuda-python")
         try:
             with self.current():
                 pass

@@ -13,7 +13,7 @@ from lstn.images import Pixels
 from lstn.imports import require
 from lstn.install import install_line
 from lstn.machine.gpu import Device, find_gpus
-from lstn.nvidia_driver import CUDA_PROVIDER
+from lstn.nvidia_driver import CUDA_PROVIDER, extra_for, find_driver
 from lstn.runtime.engines.base import Engine, Prediction, check_pixels, check_prediction
 from lstn.terminal import warn
 
@@ -87,7 +87,6 @@ def resolve_device(device: Device) -> Device:
     if device is Device.CUDA and not gpu:
         raise DeviceError("--device cuda: this machine shows no NVIDIA GPU", hint="leave it out, or use --device cpu")
     if device is Device.CUDA and not built_in:
-        raise MissingExtra(
-            "this ONNX Runtime can't use a GPU", hint=f"run: pip uninstall onnxruntime && {install_line('gpu')}"
-        )
+        cure = f"pip uninstall -y onnxruntime && {install_line(extra_for('gpu', find_driver()))}"
+        raise MissingExtra("this ONNX Runtime can't use a GPU", hint=f"run: {cure}")
     return device

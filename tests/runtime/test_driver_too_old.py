@@ -11,11 +11,11 @@ import zipfile
 from pathlib import Path
 
 import pytest
-from fake_machine import MakeMachine, rewrite
+from fake_machine import L4, MakeMachine, found, rewrite
 from fake_tensorrt import Hollow
 from fetched_wheels import fetched
 
-from lstn.errors import DeviceError, LstnError
+from lstn.errors import DeviceError, LstnError, MissingExtra
 from lstn.formats.plan_file import Flavour
 from lstn.install import install_line
 from lstn.machine.gpu import find_gpus
@@ -82,6 +82,18 @@ def test_driver_and_extra_are_named(
     gc.collect()
     machine.check_all_given_back()
     assert Hollow.freed == 0
+
+
+def test_what_is_missing_is_named_for_the_driver(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of CUDA 12, for which TensorRT and cuda-python of CUDA 13 would be of no use."""
+    found(monkeypatch, L4)
+    for module in ("preflight", "cuda_python"):
+        monkeypatch.setattr(f"lstn.runtime.engines.{module}.find_driver", lambda: Driver("550.54.15", (12, 4)))
+    for module in ("cuda.bindings.runtime", "tensorrt_rtx"):
+        monkeypatch.setitem(sys.modules, module, None)
+        with pytest.raises(MissingExtra) as raised, open_engine(plan):
+            pass
+        assert raised.value.hint == f"run: {install_line('trt-rtx-cu12')}"
 
 
 def test_cuda_python_names_both_too(make_machine: MakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
