@@ -38,15 +38,21 @@ def draw_warp(pixels: Pixels, theta: Theta, sampling: CropSampling, *, side: int
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     picture = Image.new("RGB", (2 * size[0] + 8, size[1]), "white")
     before = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
-    edges = outline_px(theta, (height, width), sampling.form) * scale
-    if np.isfinite(edges).all():
-        lines = [[(float(x), float(y)) for x, y in edge] for edge in np.clip(edges, -1e5, 1e5)]
-        draw = ImageDraw.Draw(before)
-        draw.line([point for line in lines for point in line], fill="#00c2ff", width=2)
-        draw.line(lines[0], fill="#ff9500", width=4)
+    drawn_outline(before, theta, sampling.form)
     after = Image.fromarray(crop(pixels, theta, sampling)).resize(size, Image.Resampling.BICUBIC)
     picture.paste(before, (0, 0))
     picture.paste(after, (size[0] + 8, 0))
+    return picture
+
+
+def drawn_outline(picture: Image.Image, theta: Theta, form: ThetaForm) -> Image.Image:
+    """Draw the outline of what one theta samples on a picture of any size, and return the picture."""
+    edges = outline_px(theta, (picture.height, picture.width), form)
+    if np.isfinite(edges).all():
+        lines = [[(float(x), float(y)) for x, y in edge] for edge in np.clip(edges, -1e5, 1e5)]
+        draw = ImageDraw.Draw(picture)
+        draw.line([point for line in lines for point in line], fill="#00c2ff", width=2)
+        draw.line(lines[0], fill="#ff9500", width=4)
     return picture
 
 

@@ -1,0 +1,91 @@
+"""A checkpoint as something that can be explained: its answers, Grad-CAM and integrated gradients (by captum)."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from lstn.evaluation.answer import Logits
+from lstn.explanation.explaining import CropMap, Explainable
+from lstn.explanation.methods import Method
+from lstn.explanation.occlusion import Heat
+from lstn.images import Pixels
+from lstn.imports import require
+from lstn.nn.attribution.map_layers import last_map_layer
+from lstn.nn.checkpoint import load_checkpoint
+from lstn.nn.classifier import Classifier
+from lstn.warps.warp import Theta
+
+_AT_ONCE = 32
+_STEPS = 32
+"""Of the integral: points between the mean colour and the crop."""
+
+
+def open_explainable(path: Path, device: torch.device, methods: Sequence[Method]) -> Explainable:
+    """Read a checkpoint, and explain it on `device` in float32 by `methods`.
+
+    Raises:
+        ArtifactError: not a checkpoint.
+        MissingExtra: a method needs captum, and it isn't installed.
+    """
+    return explainable(load_checkpoint(path).model.to(device), methods)
+
+
+def explainable(model: Classifier, methods: Sequence[Method]) -> Explainable:
+    """Return a model, in evaluation mode, as something that can be explained by `methods`.
+
+    Raises:
+        MissingExtra: a method needs captum, and it isn't installed.
+    """
+    makers = {Method.GRAD_CAM: _grad_cam, Method.GRADIENTS: _integrated_gradients}
+    maps = {method: maker(model) for method, maker in makers.items() if method in methods}
+
+    @torch.inference_mode()
+    def answer(pixels: Pixels) -> tuple[Logits, Theta | None]:
+        found = model(_on_device(pixels, model))
+        logits, theta = (found, None) if isinstance(found, torch.Tensor) else found
+        return logits.cpu().numpy(), None if theta is None else theta.cpu().numpy()
+
+    return Explainable(model.contract, answer, _AT_ONCE, maps)
+
+
+def _grad_cam(model: Classifier) -> CropMap:
+    """Grad-CAM (Selvaraju et al. 2017) of the backbone's last feature maps."""
+    captum = require("captum.attr", extra="explain")
+    _, layer = last_map_layer(model)
+
+    def heat(pixels: Pixels, label: int) -> Heat:
+        maps = captum.LayerGradCam(model.classify, layer).attribute(_frames(pixels, model), target=label)
+        return _heat_of(torch.relu(maps))
+
+    return heat
+
+
+def _integrated_gradients(model: Classifier) -> CropMap:
+    """Integrated gradients (Sundararajan et al. 2017) of the crop, from one of the mean colour; absolute values."""
+    captum = require("captum.attr", extra="explain")
+    method: Any = captum.IntegratedGradients(model.classify)
+
+    def heat(pixels: Pixels, label: int) -> Heat:
+        found = method.attribute(_frames(pixels, model), target=label, n_steps=_STEPS, internal_batch_size=_AT_ONCE)
+        return _heat_of(found.abs())
+
+    return heat
+
+
+def _frames(pixels: Pixels, model: Classifier) -> torch.Tensor:
+    """Return the crop of one picture (H, W, 3) as the backbone gets it, (1, C, h, w) float32."""
+    with torch.no_grad():
+        return model.transform(_on_device(pixels[None], model))[0]
+
+
+def _heat_of(maps: torch.Tensor) -> Heat:
+    """(1, C, h, w) -> the sum of the channels, (h, w)."""
+    return np.asarray(maps.detach().sum(1)[0].cpu().numpy(), np.float64)
+
+
+def _on_device(pixels: Pixels, model: nn.Module) -> torch.Tensor:
+    return torch.from_numpy(pixels).to(next(model.parameters()).device)
