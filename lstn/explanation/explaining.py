@@ -35,11 +35,15 @@ class Explainable:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class HeatMap:
-    """A map on the picture: (H, W), what it shows, in a word or two, and the unit of its values; "": none."""
+    """A map on the picture, (H, W).
+
+    shows:   what, in a few words
+    largest: the most that one window did, with its unit; "" for a map whose values mean nothing by themselves
+    """
 
     heat: Heat
     shows: str
-    unit: str = ""
+    largest: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -97,7 +101,8 @@ def explain(
 
 
 def _occlusion_maps(found: Occlusion, window: Window, image_hw: tuple[int, int]) -> list[HeatMap]:
-    maps = [HeatMap(by_pixel(found.fall, window, image_hw), "moves the label")]
-    if found.moved_px is not None:
-        maps.append(HeatMap(by_pixel(found.moved_px, window, image_hw), "moves the warp", "px"))
-    return maps
+    label = HeatMap(by_pixel(found.fall, window, image_hw), "moves the label", f"{100 * found.fall.max():.0f} points")
+    if found.moved_px is None:
+        return [label]
+    warp = by_pixel(found.moved_px, window, image_hw)
+    return [label, HeatMap(warp, "moves the warp", f"{found.moved_px.max():.1f} px")]

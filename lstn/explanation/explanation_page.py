@@ -16,12 +16,10 @@ from lstn.report.web_page import figure, section, whole_page
 from lstn.report.wording import counted
 from lstn.warps.drawn_warp import outline_px
 
-_PLACES = 4
-
 HOW_TO_READ = (
     "Orange: covering this part lowers the label's probability, or moves the warp. Blue: covering it raises the "
     "probability. grad-cam and gradients show what in the crop speaks for the label, carried back onto the photo. Each "
-    "map has its own scale, up to the number above it. The outline is what the transformer samples; its top edge is "
+    "map has its own scale; the number above it is the most that one window did. The outline is what the transformer samples; its top edge is "
     "orange."
 )
 
@@ -97,7 +95,7 @@ def _drawn(each: dict[str, Any]) -> str:
 
 def _told(each: HeatMap) -> dict[str, Any]:
     row, column = np.unravel_index(int(each.heat.argmax()), each.heat.shape)
-    return {"largest": round(float(each.heat.max()), _PLACES), "unit": each.unit, "at_px": [int(column), int(row)]}
+    return {"largest": each.largest, "peak_px": [int(column), int(row)]}
 
 
 def _rounded(numbers: Heat | np.ndarray, places: int) -> list[Any]:

@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lstn.explanation.explaining import Explanation, HeatMap
+from lstn.explanation.explaining import Explanation
 from lstn.explanation.occlusion import Heat
 from lstn.images import Pixels
 from lstn.warps.drawn_warp import drawn_outline
@@ -36,16 +36,9 @@ def explanation_picture(explanation: Explanation, sampling: CropSampling, *, sid
         panels.append(("crop", _resized(crop(pixels, theta, sampling), size)))
     for each in explanation.maps:
         drawn = heat_over(photo, each.heat)
-        panels.append((caption_of(each), drawn if theta is None else drawn_outline(drawn, theta, sampling.form)))
+        name = f"{each.shows}: {each.largest}" if each.largest else each.shows
+        panels.append((name, drawn if theta is None else drawn_outline(drawn, theta, sampling.form)))
     return in_a_row(panels)
-
-
-def caption_of(each: HeatMap) -> str:
-    """Return what stands above a map: what it shows, and its largest value where that means something."""
-    if each.shows.startswith("moves"):
-        largest = float(np.abs(each.heat).max())
-        return f"{each.shows}: {largest:.1f} {each.unit}" if each.unit else f"{each.shows}: {100 * largest:.0f} %"
-    return each.shows
 
 
 def heat_over(photo: Image.Image, heat: Heat) -> Image.Image:
