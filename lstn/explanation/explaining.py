@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.contract import Contract
-from lstn.evaluation.answer import softmax
+from lstn.evaluation.answer import Answer, softmax
 from lstn.explanation.methods import Method
-from lstn.explanation.occlusion import Answer, Heat, Occlusion, Window, by_pixel, finite, occlude
+from lstn.explanation.occlusion import Heat, Occlusion, Window, by_pixel, finite, occlude
 from lstn.explanation.onto_photo import onto_photo
 from lstn.images import Pixels
 from lstn.warps.warp import Theta, sampling_of

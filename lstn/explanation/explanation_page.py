@@ -12,15 +12,15 @@ from lstn.contract import Contract
 from lstn.explanation.explaining import Explanation, HeatMap
 from lstn.explanation.feature_pictures import PICTURE, FeatureMap
 from lstn.explanation.occlusion import Heat, Window
-from lstn.report.web_page import figure, section, whole_page
+from lstn.report.web_page import section, strip, whole_page
 from lstn.report.wording import counted
 from lstn.warps.drawn_warp import outline_px
 
 HOW_TO_READ = (
     "Orange: covering this part lowers the label's probability, or moves the warp. Blue: covering it raises the "
     "probability. grad-cam and gradients show what in the crop speaks for the label, carried back onto the photo. Each "
-    "map has its own scale; the number above it is the most that one window did. The outline is what the transformer samples; its top edge is "
-    "orange."
+    "map has its own scale; the number above it is the most that one window did. The outline is what the transformer "
+    "samples; its top edge is orange."
 )
 
 
@@ -70,11 +70,6 @@ def explanation_page(source: str, count: int, images: Sequence[dict[str, Any]], 
         drawn = "".join(_drawn(each) for each in images)
         sections.insert(0, section("What moves the answer", f'<p class="note">{escape(HOW_TO_READ)}</p>{drawn}'))
     return whole_page(f"Explanation of {source}", counted(count, "image"), sections)
-
-
-def strip(source: str, caption: str) -> str:
-    """Show a wide picture, which scrolls sideways where there is little room."""
-    return figure(f'<div class="wide strip" tabindex="0"><img src="{source}" alt="{escape(caption)}"></div>', caption)
 
 
 def features_section(layer: str, features: Sequence[FeatureMap]) -> str:

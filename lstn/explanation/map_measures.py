@@ -6,8 +6,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lstn.evaluation.answer import softmax
-from lstn.explanation.occlusion import Answer, Heat
+from lstn.evaluation.answer import Answer, softmax
+from lstn.explanation.occlusion import Heat
 from lstn.explanation.onto_photo import onto_photo
 from lstn.images import Pixels
 from lstn.warps.warp import BLACK, Colour, CropSampling, Theta

@@ -13,12 +13,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.errors import ArtifactError, UsageError
-from lstn.evaluation.answer import Logits, softmax
+from lstn.evaluation.answer import Answer, Logits, softmax
 from lstn.images import Pixels
 from lstn.warps.warp import Colour, Theta, landmarks_px
-
-Answer: TypeAlias = Callable[[Pixels], tuple[Logits, Theta | None]]
-"""(N, H, W, 3) uint8 RGB -> logits (N, K) float32, and theta (N, …) float32 or None for a model without one."""
 
 Heat: TypeAlias = npt.NDArray[np.float64]
 """(H, W) float64: a number for each pixel of a picture or of a crop; or (rows, columns), one for each window."""

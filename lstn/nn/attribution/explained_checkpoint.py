@@ -6,9 +6,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
-from lstn.evaluation.answer import Logits
 from lstn.explanation.explaining import CropMap, Explainable
 from lstn.explanation.methods import Method
 from lstn.explanation.occlusion import Heat
@@ -17,7 +15,7 @@ from lstn.imports import require
 from lstn.nn.attribution.map_layers import last_map_layer
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.nn.classifier import Classifier
-from lstn.warps.warp import Theta
+from lstn.nn.classify import answerer
 
 _AT_ONCE = 32
 _STEPS = 32
@@ -43,13 +41,7 @@ def explainable(model: Classifier, methods: Sequence[Method]) -> Explainable:
     makers = {Method.GRAD_CAM: _grad_cam, Method.GRADIENTS: _integrated_gradients}
     maps = {method: maker(model) for method, maker in makers.items() if method in methods}
 
-    @torch.inference_mode()
-    def answer(pixels: Pixels) -> tuple[Logits, Theta | None]:
-        found = model(_on_device(pixels, model))
-        logits, theta = (found, None) if isinstance(found, torch.Tensor) else found
-        return logits.cpu().numpy(), None if theta is None else theta.cpu().numpy()
-
-    return Explainable(model.contract, answer, _AT_ONCE, maps)
+    return Explainable(model.contract, answerer(model), _AT_ONCE, maps)
 
 
 def _grad_cam(model: Classifier) -> CropMap:
@@ -79,13 +71,9 @@ def _integrated_gradients(model: Classifier) -> CropMap:
 def _frames(pixels: Pixels, model: Classifier) -> torch.Tensor:
     """Return the crop of one picture (H, W, 3) as the backbone gets it, (1, C, h, w) float32."""
     with torch.no_grad():
-        return model.transform(_on_device(pixels[None], model))[0]
+        return model.transform(torch.from_numpy(pixels[None]).to(model.scale.device))[0]
 
 
 def _heat_of(maps: torch.Tensor) -> Heat:
     """(1, C, h, w) -> the sum of the channels, (h, w)."""
     return np.asarray(maps.detach().sum(1)[0].cpu().numpy(), np.float64)
-
-
-def _on_device(pixels: Pixels, model: nn.Module) -> torch.Tensor:
-    return torch.from_numpy(pixels).to(next(model.parameters()).device)
