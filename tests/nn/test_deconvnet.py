@@ -37,7 +37,7 @@ def convolved(maps: np.ndarray, weight: np.ndarray, bias: np.ndarray) -> np.ndar
 
 
 def back_through_filters(maps: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    many, few, kernel, _ = weight.shape
+    _, few, kernel, _ = weight.shape
     side = maps.shape[1] + kernel - 1
     out = np.zeros((few, side, side))
     for o, y, x in np.ndindex(maps.shape):
