@@ -57,15 +57,13 @@ def test_maps_point_at_the_object_and_the_answer_goes_with_them(trained: Classif
             measured = points_at(heat, place), energy_inside(heat, place), curves.deletion, curves.insertion
             found.setdefault(name, []).append(measured)
     means = {name: np.mean(rows, 0) for name, rows in found.items()}
-    print({name: np.round(each, 2).tolist() for name, each in means.items()})
-    for name in ("moves the label", "grad-cam", "gradients"):
-        assert means[name][0] > means["prior"][0] + 0.5, name
-        assert means[name][1] > means["prior"][1] + 0.05, name
     for name in ("moves the label", "gradients"):
-        assert means[name][2] < means["random"][2], name
-        assert means[name][3] > means["random"][3], name
-    if trained.contract.loc is not Loc.NONE:
-        assert means["moves the warp"][1] > means["prior"][1] + 0.05
+        assert means[name][0] > means["prior"][0] + 0.8, name
+        assert means[name][1] > means["prior"][1] + 0.15, name
+        assert means[name][2] < means["random"][2] - 0.2, name
+        assert means[name][3] > means["random"][3] + 0.03, name
+    assert means["grad-cam"][0] > means["prior"][0] + 0.3, "as coarse as the last maps"
+    assert means["grad-cam"][2] < means["random"][2] - 0.1
 
 
 def test_a_map_is_not_the_same_when_the_weights_are_shuffled(trained: Classifier, data: str, tmp_path: Path) -> None:

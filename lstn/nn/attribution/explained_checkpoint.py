@@ -71,7 +71,7 @@ def _integrated_gradients(model: Classifier) -> CropMap:
 def _frames(pixels: Pixels, model: Classifier) -> torch.Tensor:
     """Return the crop of one picture (H, W, 3) as the backbone gets it, (1, C, h, w) float32."""
     with torch.no_grad():
-        return model.transform(torch.from_numpy(pixels[None]).to(model.scale.device))[0]
+        return model.transform(torch.tensor(pixels[None]).to(model.scale.device))[0]
 
 
 def _heat_of(maps: torch.Tensor) -> Heat:
