@@ -6,7 +6,7 @@ Time: `resnet-18` behind L-STN at 224 pixels, int8 in OpenVINO, 100 pictures, wi
 chooses them. The network is untrained; its time doesn't depend on that.
 
 Pointing game: scenes of digits whose places are known, written as a folder with a boxes.csv, and a small network
-trained on them with a supervised STN. Deletion and insertion curves are compared with those of a random order.
+trained on them with a supervised L-STN. Deletion and insertion curves are compared with those of a random order.
 """
 
 import argparse
@@ -14,39 +14,51 @@ import csv
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from boxes import box_of
 from PIL import Image
 from result_files import machine_of, versions_of, write_result
 from seeded_runs import run_quietly
 
+from lstn.calibration.calibrating import DEFAULT_KEEP
+from lstn.calibration.kept_layers import kept_layers, layer_names
+from lstn.calibration.lower import lowered_model
+from lstn.calibration.ranges import ranges_of
 from lstn.contract import Loc
 from lstn.data.boxes import BOXES
 from lstn.data.dataset import open_data
 from lstn.data.poses import pose_of
-from lstn.explanation.explaining import explain
-from lstn.explanation.map_measures import centre_prior, deletion_insertion, energy_inside, points_at, region_of
+from lstn.explanation.explaining import Explainable, explain
+from lstn.explanation.map_measures import Region, centre_prior, deletion_insertion, energy_inside, points_at, region_of
 from lstn.explanation.methods import Method
 from lstn.explanation.occlusion import Window, window_for
+from lstn.export.onnx.from_checkpoint import export_onnx
+from lstn.export.onnx.verify_onnx import sample_images
+from lstn.export.openvino.to_openvino import write_openvino
 from lstn.formats.training_record import Training
+from lstn.images import Pixels
 from lstn.nn.attribution.explained_checkpoint import open_explainable
-from lstn.nn.checkpoint import save_checkpoint
+from lstn.nn.checkpoint import load_checkpoint, save_checkpoint
+from lstn.nn.classifier import Classifier
 from lstn.nn.taken_apart import build_models
+from lstn.precision import Precision, RangeMethod
 from lstn.report.table import markdown_table
 from lstn.runtime.engines.opening import open_engine
 from lstn.runtime.inference.explained_engine import explainable_engine
 from lstn.warps.warp import outside_of
 
 TIMED, TIMED_HW = 100, (224, 224)
-EXPORT = "export checkpoint.safetensors --engine openvino --precision int8"
 SIDE = 64
-COUNTS = {"train": 4000, "val": 300, "test": 300}
-TRAIN = "train --model cnn --loc stn --loc-lr-scale 1 --supervise 1 --image-size 64 --crop 32 --epochs 12 --device cpu"
+COUNTS = {"train": 5000, "val": 300, "test": 200}
+TRAIN = "train --model cnn --loc lstn --loc-lr-scale 1 --supervise 1 --image-size 64 --crop 32 --epochs 20 --device cpu"
+WINDOW = Window(12, 6)
 PRIOR, CHANCE = "centre prior", "random order"
 
 
@@ -69,9 +81,7 @@ def main() -> None:
 def occlusion_time(folder: Path) -> dict[str, Any]:
     """Return the seconds that occlusion of the pictures takes, by the clock and of all cores together."""
     model = build_models("resnet-18", TIMED_HW, tuple("0123456789"), seed=0)[Loc.LSTN]
-    save_checkpoint(model, folder / "checkpoint.safetensors", Training("digits", 0, 0, 0.0, "not trained"))
-    run_quietly(folder, *EXPORT.split())
-    (xml,) = folder.glob("*int8.xml")
+    xml = int8_openvino(model, folder)
     window, rng = window_for(TIMED_HW), np.random.default_rng(0)
     with open_engine(xml, spin=False) as engine:
         explained = explainable_engine(engine)
@@ -89,6 +99,20 @@ def occlusion_time(folder: Path) -> dict[str, Any]:
     }
 
 
+def int8_openvino(model: Classifier, folder: Path) -> Path:
+    """Export a network, lower it as `lstn calibrate` does by default, and convert it."""
+    exact, int8, xml = (folder / name for name in ("model.onnx", "model.int8.onnx", "model.int8.xml"))
+    save_checkpoint(model, folder / "checkpoint.safetensors", Training("digits", 0, 0, 0.0, "not trained"))
+    export_onnx(load_checkpoint(folder / "checkpoint.safetensors"), exact)
+    data = open_data("digits", image_hw=TIMED_HW)
+    ranges = ranges_of(exact, data.train, method=RangeMethod.MINMAX, count=8, seed=0, cache=folder / "ranges.json")
+    whole = onnx.load(exact)
+    kept = kept_layers(layer_names(whole), DEFAULT_KEEP[Precision.INT8])
+    int8.write_bytes(lowered_model(whole, Precision.INT8, kept, ranges).SerializeToString())
+    write_openvino(int8, xml, sample_images("digits", TIMED_HW, seed=0))
+    return xml
+
+
 def pointing_game(folder: Path) -> dict[str, Any]:
     """Train, and return of each map the means over the test images, with their 95 % intervals."""
     write_scenes(folder / "scenes")
@@ -97,41 +121,35 @@ def pointing_game(folder: Path) -> dict[str, Any]:
     found = json.loads((folder / "found.json").read_text())
     model = open_explainable(folder / "runs/run/checkpoint.safetensors", torch.device("cpu"), list(Method))
     images = open_data("folder:" + str(folder / "scenes"), image_hw=(SIDE, SIDE)).test
-    window, rows = Window(12, 6), []
+    rows = []
     for index in range(len(images)):
-        pixels, pose = images[index][0], pose_of(images, index)
+        (pixels, truth), pose = images[index], pose_of(images, index)
         assert pose is not None
-        rows.append(measured(model, pixels, region_of(pose.theta, (SIDE, SIDE)), window, index))
-    means = {
-        name: {key: list(interval_of([row[name][key] for row in rows])) for key in rows[0][name]} for name in rows[0]
-    }
+        rows.append(measured(model, pixels, truth, region_of(pose.theta, (SIDE, SIDE)), index))
+    means = {name: {key: interval_of([row[name][key] for row in rows]) for key in rows[0][name]} for name in rows[0]}
     return {"accuracy": found["top1"], "overlap": found["pose"]["overlap"], "images": len(rows), "maps": means}
 
 
-def measured(model: Any, pixels: Any, region: Any, window: Window, seed: int) -> dict[str, dict[str, float]]:
-    """Return what each map of one picture comes to."""
-    found = explain(model, pixels, list(Method), window, batch=64)
-    rng = np.random.default_rng(seed)
+def measured(model: Explainable, pixels: Pixels, truth: int, region: Region, seed: int) -> dict[str, dict[str, float]]:
+    """Return what each map of one picture comes to; `right` is not a number where the answer is wrong."""
+    found = explain(model, pixels, list(Method), WINDOW, batch=64)
+    rng, fill = np.random.default_rng(seed), outside_of(model.contract.mean)
     heats = {each.shows: each.heat for each in found.maps}
     heats |= {PRIOR: centre_prior((SIDE, SIDE)), CHANCE: rng.random((SIDE, SIDE))}
     row = {}
     for name, heat in heats.items():
-        fill = outside_of(model.contract.mean)
         curves = deletion_insertion(model.answer, pixels, heat, found.label, fill=fill)
-        row[name] = {
-            "points": points_at(heat, region),
-            "energy": energy_inside(heat, region),
-            "deletion": curves.deletion,
-            "insertion": curves.insertion,
-        }
+        points = points_at(heat, region)
+        row[name] = {"points": points, "right": points if found.label == truth else float("nan")}
+        row[name] |= {"energy": energy_inside(heat, region)} | asdict(curves)
     return row
 
 
-def interval_of(values: list[float]) -> tuple[float, float, float]:
-    """Return the mean, and the ends of its 95 % interval by the bootstrap over images."""
-    array, rng = np.array(values), np.random.default_rng(0)
+def interval_of(values: list[float]) -> list[float]:
+    """Return the mean of those that are numbers, and the ends of its 95 % interval by the bootstrap over images."""
+    array, rng = np.array([value for value in values if np.isfinite(value)]), np.random.default_rng(0)
     drawn = array[rng.integers(0, len(array), (2000, len(array)))].mean(1)
-    return float(array.mean()), float(np.quantile(drawn, 0.025)), float(np.quantile(drawn, 0.975))
+    return [float(array.mean()), *(float(np.quantile(drawn, share)) for share in (0.025, 0.975))]
 
 
 def write_scenes(root: Path) -> None:
@@ -186,7 +204,7 @@ def time_lines(took: Mapping[str, Any]) -> list[str]:
 def pointing_lines(found: Mapping[str, Any]) -> list[str]:
     """Say where maps point, and what the answer does without what they point at."""
     rows = [(name, *(shown(numbers[key]) for key in numbers)) for name, numbers in found["maps"].items()]
-    columns = ("map", "points at the object", "energy in it", "deletion", "insertion")
+    columns = ("map", "points at the object", "if the answer is right", "energy in it", "deletion", "insertion")
     return [
         "## Where maps point",
         "",

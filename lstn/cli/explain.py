@@ -41,13 +41,13 @@ def explain(
             metavar="N",
             min=1,
             help="Side in pixels of the square that covers a part of the image.",
-            show_default="a seventh of the shorter side",
+            show_default="a sixth of the shorter side",
         ),
     ] = None,
     stride: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Pixels by which that square moves on.", show_default="half of the window"
+            metavar="N", min=1, help="Pixels by which that square moves on.", show_default="two thirds of the window"
         ),
     ] = None,
     features: Annotated[

@@ -45,7 +45,7 @@ class LossRanking:
     def add(self, numbers: Sequence[int], logits: Logits, truth: Sequence[int]) -> None:
         """Hear the answers (N, K) to the images of these numbers, and their true labels."""
         shares, labels = softmax(logits), logits.argmax(1)
-        for row in np.flatnonzero(labels != np.asarray(truth)):
+        for row in np.flatnonzero(labels != np.asarray(truth)).tolist():
             right, label = float(shares[row, truth[row]]), int(labels[row])
             loss = -float(np.log(max(right, LEAST)))
             self.mistakes.append(Mistake(numbers[row], truth[row], label, float(shares[row, label]), loss))

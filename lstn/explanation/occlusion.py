@@ -20,7 +20,7 @@ from lstn.warps.warp import Colour, Theta, landmarks_px
 Heat: TypeAlias = npt.NDArray[np.float64]
 """(H, W) float64: a number for each pixel of a picture or of a crop; or (rows, columns), one for each window."""
 
-_ACROSS = 7
+_ACROSS = 6
 """Windows that fit side by side along the shorter side of a picture, unless a user says how large they are."""
 
 
@@ -42,7 +42,7 @@ class Window:
 
 
 def window_for(image_hw: tuple[int, int], side: int | None = None, stride: int | None = None) -> Window:
-    """Return the window for pictures of this height and width: a seventh of the shorter side, moved on by half of that.
+    """Return the window for pictures of this height and width: a sixth of the shorter side, moved on by two thirds of it.
 
     side, stride: in pixels, where a user says so
 
@@ -51,7 +51,7 @@ def window_for(image_hw: tuple[int, int], side: int | None = None, stride: int |
     """
     shorter = min(image_hw)
     side = max(1, round(shorter / _ACROSS)) if side is None else side
-    stride = max(1, side // 2) if stride is None else stride
+    stride = max(1, 2 * side // 3) if stride is None else stride
     if side > shorter:
         raise UsageError(
             f"--window {side}: larger than the images, {image_hw[0]} x {image_hw[1]} pixels",
