@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Rate = Annotated[
     float | None,
     typer.Option(
+        metavar="RATE",
         min=0,
         help="Adam's learning rate.",
         show_default=f"{by_recipe('lr')}; robust: less for VGG, AlexNet and ZFNet, more for cnn",
@@ -23,6 +24,7 @@ Rate = Annotated[
 LocRate = Annotated[
     float | None,
     typer.Option(
+        metavar="SHARE",
         min=0,
         help="The localizer's learning rate, as a share of --lr.",
         show_default=by_recipe("loc_lr_scale"),
@@ -38,6 +40,7 @@ ThetaOption = Annotated[
 InFrame = Annotated[
     float | None,
     typer.Option(
+        metavar="WEIGHT",
         min=0,
         help="Weight of the penalty for corners outside of the frame.",
         show_default=by_recipe("in_frame"),
@@ -46,6 +49,7 @@ InFrame = Annotated[
 Equivariance = Annotated[
     float | None,
     typer.Option(
+        metavar="WEIGHT",
         min=0,
         help="Weight of the loss by which a moved picture's crop has to move along.",
         show_default=by_recipe("equivariance"),
@@ -53,7 +57,9 @@ Equivariance = Annotated[
 ]
 Supervise = Annotated[
     float,
-    typer.Option(min=0, help="Weight of the distance between theta and the true pose, where a set knows it."),
+    typer.Option(
+        metavar="WEIGHT", min=0, help="Weight of the distance between theta and the true pose, where a set knows it."
+    ),
 ]
 ImageSize = Annotated[
     str | None,
