@@ -151,7 +151,7 @@ def _measured(
             )
         follow = None if model.locate is None else measure_follow(model.locate, images, contract, batch=batch)
         pose = None if model.locate is None else measure_pose(model.locate, images, batch=batch)
-        mistakes = explained_mistakes(ranking.mistakes, model.answer, contract, images, batch=batch)
+        mistakes = explained_mistakes(ranking.mistakes, model.both, contract, images, batch=batch)
     sweeps = tuple(zip(disturbances, others, strict=True))
     tested: AnySplit = "val" if chosen == "test" and data_set.test_is_val else chosen
     return Evaluation(shown_path(file), named, tested, contract, plain, sweeps, follow, pose, mistakes)
@@ -205,18 +205,13 @@ def _opened(
 def _answering(engine: "Engine") -> "Answering":
     from lstn.contract import Loc
     from lstn.evaluation.measuring import Answering
-    from lstn.runtime.inference.explained_engine import answer_of
 
     def locate(pixels: "Pixels") -> "Theta":
         theta = engine.infer(pixels).theta
         assert theta is not None  # its contract has a localizer
         return theta
 
-    return Answering(
-        lambda pixels: engine.infer(pixels).logits,
-        None if engine.contract.loc is Loc.NONE else locate,
-        answer_of(engine),
-    )
+    return Answering(lambda pixels: engine.infer(pixels).logits, None if engine.contract.loc is Loc.NONE else locate)
 
 
 def _show(evaluation: "Evaluation") -> None:

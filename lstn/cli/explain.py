@@ -30,6 +30,7 @@ def explain(
     method: Annotated[
         list[Method] | None,
         typer.Option(
+            metavar="occlusion|grad-cam|gradients",
             help="How maps are made; give it several times for several. occlusion works with every file, grad-cam and "
             "gradients (integrated gradients) need a checkpoint.",
             show_default="all that FILE allows; none with --features",

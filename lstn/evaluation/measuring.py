@@ -12,7 +12,7 @@ from lstn.contract import Contract
 from lstn.data.dataset import Split
 from lstn.data.splits import AnySplit
 from lstn.errors import ArtifactError
-from lstn.evaluation.answer import Answer
+from lstn.evaluation.answer import Logits
 from lstn.evaluation.disturb import UNITS as MOVE_UNITS
 from lstn.evaluation.disturb import Disturbance
 from lstn.evaluation.moving import Locate
@@ -27,6 +27,7 @@ from lstn.report.charts import Point, lines
 from lstn.report.table import Table
 from lstn.report.web_page import figure, section, table_section, whole_page
 from lstn.report.wording import counted
+from lstn.warps.warp import Theta
 
 Classify: TypeAlias = Callable[[Pixels], npt.NDArray[np.float32]]
 """(N, H, W, 3) uint8 -> logits (N, K) float32."""
@@ -34,11 +35,14 @@ Classify: TypeAlias = Callable[[Pixels], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """What a model answers, whatever computes it: pixels -> logits, -> theta if it has a transformer, and -> both."""
+    """What a model answers, whatever computes it: pixels -> logits, and pixels -> theta if it has a transformer."""
 
     classify: Classify
     locate: Locate | None
-    answer: Answer
+
+    def both(self, pixels: Pixels) -> tuple[Logits, Theta | None]:
+        """Return logits and theta of the same pixels; no theta without a transformer."""
+        return self.classify(pixels), None if self.locate is None else self.locate(pixels)
 
 
 _KINDS: dict[AnySplit, str] = {

@@ -7,7 +7,6 @@ import numpy as np
 import torch
 
 from lstn.contract import Contract
-from lstn.evaluation.answer import Answer, Logits
 from lstn.evaluation.measuring import Answering
 from lstn.evaluation.moving import Locate
 from lstn.formats.training_record import Training
@@ -35,22 +34,14 @@ def open_checkpoint(path: Path, device: torch.device) -> Classifying:
     checkpoint = load_checkpoint(path)
     model = checkpoint.model.to(device)
 
-    answer = answerer(model)
-    locate = None if model.transformer is None else locator(model)
-    answering = Answering(lambda pixels: answer(pixels)[0], locate, answer)
-    return Classifying(checkpoint.contract, checkpoint.training, answering)
-
-
-def answerer(model: Classifier) -> Answer:
-    """Return pixels -> logits and theta by a model, on its device."""
-
     @torch.inference_mode()
-    def answer(pixels: Pixels) -> tuple[Logits, Theta | None]:
-        found = model(torch.from_numpy(pixels).to(model.scale.device))
-        logits, theta = (found, None) if isinstance(found, torch.Tensor) else found
-        return np.asarray(logits.cpu().numpy()), None if theta is None else np.asarray(theta.cpu().numpy())
+    def classify(pixels: Pixels) -> np.ndarray:
+        answer = model(torch.from_numpy(pixels).to(device))
+        logits = answer if isinstance(answer, torch.Tensor) else answer[0]
+        return np.asarray(logits.cpu().numpy())
 
-    return answer
+    locate = None if model.transformer is None else locator(model)
+    return Classifying(checkpoint.contract, checkpoint.training, Answering(classify, locate))
 
 
 def locator(model: Classifier) -> Locate:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from lstn.evaluation.answer import Logits
 from lstn.explanation.explaining import CropMap, Explainable
 from lstn.explanation.methods import Method
 from lstn.explanation.occlusion import Heat
@@ -15,7 +16,7 @@ from lstn.imports import require
 from lstn.nn.attribution.map_layers import last_map_layer
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.nn.classifier import Classifier
-from lstn.nn.classify import answerer
+from lstn.warps.warp import Theta
 
 _AT_ONCE = 32
 _STEPS = 32
@@ -41,7 +42,13 @@ def explainable(model: Classifier, methods: Sequence[Method]) -> Explainable:
     makers = {Method.GRAD_CAM: _grad_cam, Method.GRADIENTS: _integrated_gradients}
     maps = {method: maker(model) for method, maker in makers.items() if method in methods}
 
-    return Explainable(model.contract, answerer(model), _AT_ONCE, maps)
+    @torch.inference_mode()
+    def answer(pixels: Pixels) -> tuple[Logits, Theta | None]:
+        found = model(torch.from_numpy(pixels).to(model.scale.device))
+        logits, theta = (found, None) if isinstance(found, torch.Tensor) else found
+        return logits.cpu().numpy(), None if theta is None else theta.cpu().numpy()
+
+    return Explainable(model.contract, answer, _AT_ONCE, maps)
 
 
 def _grad_cam(model: Classifier) -> CropMap:
