@@ -42,7 +42,7 @@ class Window:
 
 
 def window_for(image_hw: tuple[int, int], side: int | None = None, stride: int | None = None) -> Window:
-    """Return the window for pictures of this height and width: a sixth of the shorter side, moved on by two thirds of it.
+    """Return the window for pictures of this size: a sixth of the shorter side, moved on by two thirds of that.
 
     side, stride: in pixels, where a user says so
 
