@@ -42,7 +42,7 @@ class Window:
 
 
 def window_for(image_hw: tuple[int, int], side: int | None = None, stride: int | None = None) -> Window:
-    """Return the window for pictures of this size: a sixth of the shorter side, moved on by two thirds of that.
+    """Return the window for pictures of this size: a sixth of the shorter side, moved on by three quarters of that.
 
     side, stride: in pixels, where a user says so
 
@@ -51,7 +51,7 @@ def window_for(image_hw: tuple[int, int], side: int | None = None, stride: int |
     """
     shorter = min(image_hw)
     side = max(1, round(shorter / _ACROSS)) if side is None else side
-    stride = max(1, 2 * side // 3) if stride is None else stride
+    stride = max(1, 3 * side // 4) if stride is None else stride
     if side > shorter:
         raise UsageError(
             f"--window {side}: larger than the images, {image_hw[0]} x {image_hw[1]} pixels",

@@ -91,9 +91,9 @@ def test_a_pixel_gets_the_mean_of_the_windows_that_cover_it(
         assert found[y, x] == pytest.approx(np.mean(covering))
 
 
-def test_the_usual_window_is_a_sixth_and_moves_by_two_thirds_of_that() -> None:
-    assert window_for((224, 300)) == Window(37, 24)
-    assert window_for((224, 224)).count((224, 224)) == 81
+def test_the_usual_window_is_a_sixth_and_moves_by_three_quarters_of_that() -> None:
+    assert window_for((224, 300)) == Window(37, 27)
+    assert window_for((224, 224)).count((224, 224)) == 64
     assert window_for((3, 3)) == Window(1, 1)
     assert window_for((40, 40), side=9) == Window(9, 6)
 

@@ -35,7 +35,7 @@ def test_a_checkpoint_gets_every_map(photos: Path, tmp_path: Path, run_lstn: Run
     for each in json.loads((out / "explain.json").read_text())["images"]:
         assert list(each["maps"]) == ["moves the label", "moves the warp", "grad-cam", "gradients"]
         assert Image.open(out / each["picture"]).width == 6 * 224 + 5 * 8
-        assert len(each["occlusion"]["fall"]) == 9
+        assert len(each["occlusion"]["fall"]) == 8
 
 
 def test_one_method_alone_is_only_that(photos: Path, tmp_path: Path, run_lstn: RunLstn) -> None:
