@@ -48,7 +48,10 @@ def explain(
     stride: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Pixels by which that square moves on.", show_default="three quarters of the window"
+            metavar="N",
+            min=1,
+            help="Pixels by which that square moves on.",
+            show_default="three quarters of the window",
         ),
     ] = None,
     features: Annotated[
