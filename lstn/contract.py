@@ -21,7 +21,8 @@ PIXELS, LOGITS, THETA = "pixels", "logits", "theta"
 VERSION = 4
 """Version 2 can say what theta is bounded to; version 3 a localizer that isn't the paper's, several iterations, and a
 transformer that isn't in front of everything; version 4 the localizer `glance`, a view and a crop that are smaller than
-the image, and warps that aren't affine. A contract is written in the oldest version that can say it."""
+the image, warps that aren't affine, and several warps of an image. A contract is written in the oldest version that can
+say it."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -32,14 +33,16 @@ MAX_LABELS, MAX_NAME = 100_000, 200
 """Classes of a model, and characters of a class's or a backbone's name."""
 
 MAX_ITERATIONS = 8
+MAX_WARPS = 16
 
-_SINCE = {"theta": 2, "iterations": 3, "at": 3, "view_hw": 4, "crop_hw": 4}
+_SINCE = {"theta": 2, "iterations": 3, "at": 3, "view_hw": 4, "crop_hw": 4, "warps": 4}
 """Fields that a contract of version 1 lacks, and the first version that has them."""
 
 _Side: TypeAlias = Annotated[int, Meta(ge=1, le=_MAX_SIDE)]
 _Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 _Labels: TypeAlias = Annotated[tuple[_Name, ...], Meta(min_length=1, max_length=MAX_LABELS)]
 Iterations: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_ITERATIONS)]
+Warps: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_WARPS)]
 
 
 class Loc(str, Enum):
@@ -103,7 +106,7 @@ _SHAPES = {ThetaForm.PROJECTIVE: (3, 3), ThetaForm.TPS: (SPLINE_SIDE**2, 2)}
 
 
 def theta_shape(form: ThetaForm) -> tuple[int, int]:
-    """Return the shape of one image's theta: (2, 3), of a projective one (3, 3), of a spline its points (16, 2)."""
+    """Return the shape of one warp's theta: (2, 3), of a projective one (3, 3), of a spline its points (16, 2)."""
     return _SHAPES.get(form, (2, 3))
 
 
@@ -157,6 +160,21 @@ def check_looks(iterations: int, form: ThetaForm) -> None:
         )
 
 
+def check_warps(warps: int, loc: Loc, iterations: int) -> None:
+    """Check that a localizer can choose so many warps of an image.
+
+    Raises:
+        UsageError: it can't.
+    """
+    if warps > 1 and loc in (Loc.NONE, *CONTROLS):
+        raise UsageError(f"a model of loc {loc.value} chooses no warps", hint="leave out --warps")
+    if warps > 1 and iterations > 1:
+        raise UsageError(
+            f"{warps} warps and {iterations} iterations: a localizer of several warps looks once",
+            hint="leave out --iterations or --warps",
+        )
+
+
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What a model is.
@@ -171,6 +189,8 @@ class Contract:
     at:       what the transformer warps; theta means the same there, for each map spans -1..1
     view_hw:  height and width at which the localizer sees the input; None: as it is
     crop_hw:  height and width of what the backbone gets; None: those of the input
+    warps:    how many places of an image the localizer chooses. The backbone sees the crop of each, and its last layer
+              what it found in all of them (Jaderberg et al. 2015, section 4.3)
     """
 
     loc: Loc
@@ -184,6 +204,7 @@ class Contract:
     at: At = At.INPUT
     view_hw: tuple[_Side, _Side] | None = None
     crop_hw: tuple[_Side, _Side] | None = None
+    warps: Warps = 1
 
     def check(self) -> None:
         """Check what no field says by itself: that there is such a model.
@@ -205,6 +226,7 @@ class Contract:
         if self.crop_hw is not None and loc in (Loc.NONE, Loc.DEAD):
             raise UsageError(f"a model of loc {loc.value} makes no crop of the image", hint="leave out --crop")
         check_looks(self.iterations, self.theta)
+        check_warps(self.warps, loc, self.iterations)
         if at is At.INPUT and loc is not Loc.NONE:
             check_crop(self.backbone_hw, self.image_hw, self.theta)
 
@@ -214,9 +236,10 @@ class Contract:
         return self.image_hw if self.crop_hw is None else self.crop_hw
 
     @property
-    def theta_shape(self) -> tuple[int, int]:
-        """Shape of one image's theta: (2, 3), of a projective one (3, 3), of a spline its points (16, 2)."""
-        return theta_shape(self.theta)
+    def theta_shape(self) -> tuple[int, ...]:
+        """Shape of one image's theta: that of a warp (`theta_shape`), and of several warps one more axis, (K, …)."""
+        of_warp = theta_shape(self.theta)
+        return of_warp if self.warps == 1 else (self.warps, *of_warp)
 
     @property
     def plain(self) -> bool:
@@ -272,7 +295,8 @@ class Contract:
         try:
             names = [each.name for each in fields(Contract) if version >= _SINCE.get(each.name, 1)]
             known = {name: value for name, value in given.items() if name in names}
-            contract = checked(known, Contract, required=names)
+            # Files of version 4 from before there were several warps don't say that they have one.
+            contract = checked(known, Contract, required=[name for name in names if name != "warps"])
             if version < _LOC_SINCE.get(contract.loc, 1):
                 raise ValueError(f"version {version} knows no loc {contract.loc.value}")
             if version < _FORM_SINCE.get(contract.theta, 1):

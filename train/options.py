@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
-from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Iterations, Loc
+from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Iterations, Loc, Warps
 from lstn.errors import ArtifactError
 from lstn.nn.localizers import usual_view
 from lstn.reading.checked_json import Count, Magnitude, Natural, checked, parsed
@@ -38,7 +38,7 @@ class Options:
     weights:    `imagenet`, a file, or empty for a random start
     image_size: of the input
     augment:    how training images are changed at random (`lstn.train.augment`)
-    iterations, at: of the transformer, as in `Contract`
+    iterations, at, warps: of the transformer, as in `Contract`
     view, crop: of what the localizer sees, and of what the backbone gets; None: the localizer's usual view, and a crop
                 as large as the image
     supervise:  weight of the distance between theta and the true pose (`lstn.train.supervision`)
@@ -59,6 +59,7 @@ class Options:
     view: Size | None = None
     crop: Size | None = None
     supervise: Magnitude = 0.0
+    warps: Warps = 1
 
     def contract(
         self,
@@ -80,6 +81,7 @@ class Options:
             at=self.at,
             view_hw=None if view == self.image_size else view,
             crop_hw=None if self.crop == self.image_size else self.crop,
+            warps=self.warps,
         )
 
     def values(self) -> dict[str, object]:

@@ -135,10 +135,16 @@ def _content(move: Disturbance, image_hw: tuple[int, int], index: int) -> npt.ND
 
 
 def _followed(name: str, content: npt.NDArray[np.float64], answered: Theta, image_hw: tuple[int, int]) -> Followed:
-    """content (2 N, 2, 3), answered (2 N, …): a move of a picture and then its opposite."""
-    known, change = (_change(name, each, image_hw) for each in (content, frame_of(answered)))
+    """content (2 N, 2, 3), answered (2 N, …): a move of a picture and then its opposite.
+
+    Of several warps, all of which ought to move along, a picture counts as their mean.
+    """
+    frames = frame_of(answered).reshape(len(content), -1, 2, 3)
+    known = _change(name, content, image_hw)
+    changes = [_change(name, frames[:, warp], image_hw) for warp in range(frames.shape[1])]
+    change = np.mean(changes, axis=0)
     weight = np.square(known).sum(1)
-    slopes = np.clip((known * change).sum(1) / weight, -_WILDEST, _WILDEST)
+    slopes = np.mean([np.clip((known * each).sum(1) / weight, -_WILDEST, _WILDEST) for each in changes], axis=0)
     value = float((weight * slopes).sum() / weight.sum())
     # The slope of all is a mean of these, so its interval is theirs.
     interval = mean_interval((value + weight * (slopes - value) / weight.mean()).tolist())

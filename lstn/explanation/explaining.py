@@ -13,10 +13,10 @@ from lstn.explanation.methods import Method
 from lstn.explanation.occlusion import Heat, Occlusion, Window, by_pixel, finite, occlude
 from lstn.explanation.onto_photo import onto_photo
 from lstn.images import Pixels
-from lstn.warps.warp import Theta, sampling_of
+from lstn.warps.warp import Theta, sampling_of, warps_of
 
-CropMap: TypeAlias = Callable[[Pixels, int], Heat]
-"""One picture (H, W, 3) uint8 and the index of a label -> what of the crop speaks for it, (h, w)."""
+CropMap: TypeAlias = Callable[[Pixels, int], Sequence[Heat]]
+"""One picture (H, W, 3) uint8 and the index of a label -> what of each crop speaks for it, (h, w)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,8 +95,10 @@ def explain(
     maps = [] if occlusion is None else _occlusion_maps(occlusion, window, hw)
     for method in methods:
         if method in model.crop_maps:
-            heat = model.crop_maps[method](pixels, label)
-            maps.append(HeatMap(onto_photo(heat, theta, sampling, hw), method.value))
+            heats = model.crop_maps[method](pixels, label)
+            warps = [None] if theta is None else list(warps_of(theta))
+            carried = [onto_photo(heat, warp, sampling, hw) for heat, warp in zip(heats, warps, strict=True)]
+            maps.append(HeatMap(np.sum(carried, axis=0), method.value))
     return Explanation(pixels, label, probabilities, theta, tuple(maps), occlusion)
 
 

@@ -15,6 +15,7 @@ from lstn.explanation.occlusion import Heat, Window
 from lstn.report.web_page import section, strip, whole_page
 from lstn.report.wording import counted
 from lstn.warps.drawn_warp import outline_px
+from lstn.warps.warp import warps_of
 
 HOW_TO_READ = (
     "Orange: covering this part lowers the label's probability, or moves the warp. Blue: covering it raises the "
@@ -25,16 +26,16 @@ HOW_TO_READ = (
 
 
 def figures_of(explanation: Explanation, contract: Contract, window: Window) -> dict[str, Any]:
-    """Return what JSON says of one image: the answer, the quadrilateral, and every map's peak; of occlusion, all."""
+    """Return what JSON says of one image: the answer, the quadrilaterals, and every map's peak; of occlusion, all."""
     label, theta = explanation.label, explanation.theta
     told: dict[str, Any] = {
         "label": contract.labels[label],
         "probability": round(float(explanation.probabilities[label]), 6),
     }
     if theta is not None:
-        outline = outline_px(theta, contract.image_hw, contract.theta)
+        outlines = [outline_px(each, contract.image_hw, contract.theta).reshape(-1, 2) for each in warps_of(theta)]
         told["theta"] = _rounded(theta, 6)
-        told["outline_px"] = _rounded(outline.reshape(-1, 2), 2)
+        told["outlines_px"] = [_rounded(each, 2) for each in outlines]
     told["maps"] = {each.shows: _told(each) for each in explanation.maps}
     if explanation.occlusion is not None:
         found = explanation.occlusion

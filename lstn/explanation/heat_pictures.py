@@ -9,8 +9,8 @@ from PIL import Image, ImageDraw, ImageFont
 from lstn.explanation.explaining import Explanation
 from lstn.explanation.occlusion import Heat
 from lstn.images import Pixels
-from lstn.warps.drawn_warp import drawn_outline
-from lstn.warps.warp import CropSampling, crop
+from lstn.warps.drawn_warp import draw_outline
+from lstn.warps.warp import CropSampling, Theta, crop, warps_of
 
 _FOR, _AGAINST = np.array([255, 149, 0]), np.array([0, 150, 255])
 """Orange: covering this lowers the label's probability, or moves the warp. Blue: it raises the probability."""
@@ -20,7 +20,7 @@ _FADED = 0.55
 
 
 def explanation_picture(explanation: Explanation, sampling: CropSampling, *, side: int = 224) -> Image.Image:
-    """Draw the photo with its quadrilateral, the crop, and the maps in a row, each with its name above.
+    """Draw the photo with its quadrilaterals, the crops, and the maps in a row, each with its name above.
 
     sampling: `lstn.warps.warp.sampling_of` the model's contract
     side:     of the longer side of each, in pixels
@@ -30,14 +30,14 @@ def explanation_picture(explanation: Explanation, sampling: CropSampling, *, sid
     scale = side / max(height, width)
     size = max(1, round(width * scale)), max(1, round(height * scale))
     photo = _resized(pixels, size)
-    panels = [("photo", photo)]
-    if theta is not None:
-        panels = [("photo", drawn_outline(photo.copy(), theta, sampling.form))]
-        panels.append(("crop", _resized(crop(pixels, theta, sampling), size)))
-    for each in explanation.maps:
-        drawn = heat_over(photo, each.heat)
-        name = f"{each.shows}: {each.largest}" if each.largest else each.shows
-        panels.append((name, drawn if theta is None else drawn_outline(drawn, theta, sampling.form)))
+    warps = () if theta is None else tuple(warps_of(theta))
+    panels = [("photo", _outlined(photo, warps, sampling))]
+    for number, each in enumerate(warps, 1):
+        name = "crop" if len(warps) == 1 else f"crop {number}"
+        panels.append((name, _resized(crop(pixels, each, sampling), size)))
+    for found in explanation.maps:
+        name = f"{found.shows}: {found.largest}" if found.largest else found.shows
+        panels.append((name, _outlined(heat_over(photo, found.heat), warps, sampling)))
     return in_a_row(panels)
 
 
@@ -60,6 +60,13 @@ def in_a_row(panels: Sequence[tuple[str, Image.Image]]) -> Image.Image:
         draw.text((number * (width + _GAP), 2), name, fill="#333333", font=_font())
         row.paste(picture, (number * (width + _GAP), _CAPTION))
     return row
+
+
+def _outlined(picture: Image.Image, warps: Sequence[Theta], sampling: CropSampling) -> Image.Image:
+    drawn = picture.copy()
+    for each in warps:
+        draw_outline(drawn, each, sampling.form)
+    return drawn
 
 
 def _resized(pixels: Pixels, size: tuple[int, int]) -> Image.Image:

@@ -27,7 +27,7 @@ class ResultRow:
     """What became of one image: guesses, best first, or an error.
 
     path:   the file, or the URL of an object
-    theta:  float32, of the shape (2, 3), (3, 3) or (16, 2), or None for a model without one
+    theta:  float32, of the shape (2, 3), (3, 3) or (16, 2), or K of them, or None for a model without one
     pixels: (H, W, 3) uint8, what the engine saw
     """
 

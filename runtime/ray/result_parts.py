@@ -205,7 +205,10 @@ def _write_json(path: Path, rows: Sequence[Fields]) -> None:
 
 
 def _write_parquet(path: Path, rows: Sequence[Fields]) -> None:
-    """Write columns path, label, probability, top, theta, error; of a label or an error the one that is not is null."""
+    """Write columns path, label, probability, top, theta, error; of a label or an error the one that is not is null.
+
+    The rows of several warps lie one below another in theta, so that its type is the same for all models.
+    """
     arrow = require("pyarrow", extra="ray")
     parquet = require("pyarrow.parquet", extra="ray", package="pyarrow")
     guess = arrow.struct([("label", arrow.string()), ("probability", arrow.float64())])
@@ -213,7 +216,14 @@ def _write_parquet(path: Path, rows: Sequence[Fields]) -> None:
     schema = arrow.schema([*guess, ("top", arrow.list_(guess)), ("theta", theta), ("error", arrow.string())])
     schema = schema.insert(0, arrow.field("path", arrow.string()))
     told = [row | {name: _text(row[name]) for name in ("path", "error") if name in row} for row in rows]
+    told = [row | ({"theta": _rows_of(row["theta"])} if "theta" in row else {}) for row in told]
     parquet.write_table(arrow.Table.from_pylist(told, schema=schema), path)
+
+
+def _rows_of(theta: list[Any]) -> list[list[float]]:
+    """Return the rows of one warp or of several, (K, …), as nested lists."""
+    several = isinstance(theta[0][0], list)
+    return [line for warp in theta for line in warp] if several else theta
 
 
 def _text(name: str) -> str:

@@ -48,7 +48,7 @@ def test_every_image_gets_a_picture_and_figures(tiny: Tiny, photos: Path, tmp_pa
         after = softmax(tiny.logits(covered[None]))[0]
         assert found["fall"][2][1] == pytest.approx(before.max() - after[before.argmax()], abs=1e-4)
         assert each["maps"].keys() == {"moves the label", "moves the warp"}
-        assert len(each["outline_px"]) == 8
+        assert np.shape(each["outlines_px"]) == (1, 8, 2)
     assert {path.name for path in out.iterdir()} == {
         *(each["picture"] for each in told["images"]), "index.html", "explain.json",
     }  # fmt: skip

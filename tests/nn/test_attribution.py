@@ -95,7 +95,7 @@ def test_integrated_gradients_add_up_to_what_the_crop_changes() -> None:
     model, _ = warping_model(Loc.STN)
     pixels = np.random.default_rng(0).integers(0, 256, (SIDE, SIDE, 3), dtype=np.uint8)
     crop = crops_of(model, pixels[None])
-    heat = explainable(model, EVERY).crop_maps[Method.GRADIENTS](pixels, 3)
+    (heat,) = explainable(model, EVERY).crop_maps[Method.GRADIENTS](pixels, 3)
     signed = IntegratedGradients(model.classify).attribute(crop, target=3, n_steps=32)
     assert heat == pytest.approx(signed.abs().sum(1)[0].numpy(), rel=1e-3, abs=1e-6)
     with torch.no_grad():
@@ -115,7 +115,7 @@ def test_grad_cam_is_its_formula(backbone: str) -> None:
     hook.remove()
     (slopes,) = torch.autograd.grad(logits[0, 1], kept[0])
     wanted = torch.relu((slopes.mean((2, 3), keepdim=True) * kept[0]).sum(1))[0].detach().numpy()
-    found = explainable(model, EVERY).crop_maps[Method.GRAD_CAM](pixels, 1)
+    (found,) = explainable(model, EVERY).crop_maps[Method.GRAD_CAM](pixels, 1)
     assert found == pytest.approx(wanted, rel=1e-3, abs=1e-5 * max(1.0, float(wanted.max())))
 
 
@@ -127,6 +127,7 @@ def test_grad_cam_is_its_formula(backbone: str) -> None:
         (Loc.STN, {"theta": ThetaForm.TPS}),
         (Loc.STN, {"theta": ThetaForm.POLAR}),
         (Loc.STN, {"theta": ThetaForm.PROJECTIVE}),
+        (Loc.STN, {"warps": 3, "crop": 24}),
     ],
     ids=str,
 )
@@ -138,22 +139,32 @@ def test_every_kind_of_warp_is_explained(loc: Loc, changes: dict[str, object]) -
     assert all(each.heat.shape == (SIDE, SIDE) and np.isfinite(each.heat).all() for each in found.maps)
 
 
-def test_the_nine_images_of_each_map_are_those_that_excite_it_most() -> None:
-    model, _ = warping_model(Loc.STN)
+@pytest.mark.parametrize("warps", [1, 3])
+def test_the_nine_images_of_each_map_are_those_that_excite_it_most(warps: int) -> None:
+    model, _ = warping_model(Loc.STN, warps=warps)
     images = np.random.default_rng(2).integers(0, 256, (25, SIDE, SIDE, 3), dtype=np.uint8)
     found = start(model, Wanted.of("features.3"))
     for first in range(0, 25, 7):
         found.add(list(range(first, min(first + 7, 25))), images[first : first + 7])
-    layer, (channels, _, width) = map_layer(model, "features.3")
+    layer, (channels, height, width) = map_layer(model, "features.3")
     assert (channels, found.maps) == (32, list(range(32)))
     with torch.no_grad():
-        maps = maps_of(model.classify, layer, crops_of(model, images)).numpy()
+        crops = crops_of(model, images)
+        maps = maps_of(model.classify, layer, crops).numpy().reshape(25, warps, channels, height, width)
     for channel in range(channels):
-        strongest = maps[:, channel].reshape(25, -1).max(1)
+        strongest = maps[:, :, channel].reshape(25, -1).max(1)
         wanted = sorted(range(25), key=lambda image, strongest=strongest: -strongest[image])[:NINE]
         assert found.images[channel].tolist() == wanted
         for image, value, place in zip(wanted, found.values[channel], found.places[channel], strict=True):
-            assert maps[(image, channel, *divmod(int(place), width))] == pytest.approx(value, abs=1e-5)
+            crop, row, column = np.unravel_index(int(place), (warps, height, width))
+            assert maps[image, crop, channel, row, column] == pytest.approx(value, abs=1e-5)
+    feature = feature_maps(found, images.__getitem__, batch=8, advance=lambda _: None)[4]
+    patch = feature.patches[0]
+    crop, row, column = np.unravel_index(int(found.places[4, 0]), (warps, height, width))
+    down, across = found.seen((int(row), int(column)))
+    crop_seen = crops.reshape(25, warps, 3, SIDE, SIDE)[patch.image, crop][:, down, across]
+    shown = ((crop_seen - model.shift) / model.scale).round().clamp(0, 255).permute(1, 2, 0).numpy()
+    assert (patch.pixels == shown).all()
 
 
 def test_a_patch_is_what_its_place_sees() -> None:

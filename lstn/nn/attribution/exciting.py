@@ -46,7 +46,8 @@ class Excitement:
     layer:  what the maps are of
     hw:     height and width of a map
     maps:   the numbers of those that are wanted, (M,)
-    images: (M, up to 9) which images excite each most, strongest first; value and place (row * w + column) next to them
+    images: (M, up to 9) which images excite each most, strongest first; value and place next to them. A place counts
+            through the rows of all crops of an image, one after another
     """
 
     model: Classifier
@@ -69,7 +70,8 @@ class Excitement:
         """Look at more images (N, H, W, 3), which have these numbers."""
         with torch.no_grad():
             found = maps_of(self.model.classify, self.layer, crops_of(self.model, pixels))[:, self.maps]
-        strongest, place = (each.cpu().numpy().T for each in found.flatten(2).max(2))
+        of_image = found.reshape(len(pixels), -1, *found.shape[1:]).transpose(1, 2)  # (N, M, K, h, w), of K crops
+        strongest, place = (each.cpu().numpy().T for each in of_image.flatten(2).max(2))
         number = np.broadcast_to(np.array(numbers), strongest.shape)
         values = np.concatenate([self.values, strongest], axis=1)
         order = np.argsort(-values, axis=1, kind="stable")[:, :NINE]
@@ -130,9 +132,12 @@ def _patches(
     """Yield the patch of each task: an image, a row of `found` and a rank in it."""
     images = {number: read(number) for number in {image for image, _, _ in piece}}
     model = found.model
-    crops = crops_of(model, np.stack([images[image] for image, _, _ in piece]))
-    width = found.hw[1]
-    spots = [divmod(int(found.places[row, rank]), width) for _, row, rank in piece]
+    of_images = crops_of(model, np.stack([images[image] for image, _, _ in piece]))
+    of_images = of_images.reshape(len(piece), -1, *of_images.shape[1:])
+    grid = (of_images.shape[1], *found.hw)
+    where = [np.unravel_index(int(found.places[row, rank]), grid) for _, row, rank in piece]
+    crops = torch.stack([each[int(place[0])] for each, place in zip(of_images, where, strict=True)])
+    spots = [(int(row), int(column)) for _, row, column in where]
     places = [(found.maps[row], *spot) for (_, row, _), spot in zip(piece, spots, strict=True)]
     signals = reconstruct(model.classify, found.layer, crops, places, model.contract.backbone)
     for (image, row, rank), crop, signal, spot in zip(piece, crops, signals, spots, strict=True):
@@ -148,6 +153,6 @@ def _pixels(crop: Tensor, model: Classifier) -> Pixels:
 
 
 def crops_of(model: Classifier, pixels: Pixels) -> Tensor:
-    """(N, H, W, 3) uint8 -> the crops as the backbone gets them, (N, 3, h, w) float32."""
+    """(N, H, W, 3) uint8 -> the crops as the backbone gets them, (N * K, 3, h, w) float32, image by image."""
     with torch.no_grad():
         return model.transform(torch.from_numpy(pixels).to(model.scale.device))[0]

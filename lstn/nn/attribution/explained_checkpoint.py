@@ -56,9 +56,9 @@ def _grad_cam(model: Classifier) -> CropMap:
     captum = require("captum.attr", extra="explain")
     _, layer = last_map_layer(model)
 
-    def heat(pixels: Pixels, label: int) -> Heat:
+    def heat(pixels: Pixels, label: int) -> list[Heat]:
         maps = captum.LayerGradCam(model.classify, layer).attribute(_frames(pixels, model), target=label)
-        return _heat_of(torch.relu(maps))
+        return _heats_of(torch.relu(maps))
 
     return heat
 
@@ -68,19 +68,19 @@ def _integrated_gradients(model: Classifier) -> CropMap:
     captum = require("captum.attr", extra="explain")
     method: Any = captum.IntegratedGradients(model.classify)
 
-    def heat(pixels: Pixels, label: int) -> Heat:
+    def heat(pixels: Pixels, label: int) -> list[Heat]:
         found = method.attribute(_frames(pixels, model), target=label, n_steps=_STEPS, internal_batch_size=_AT_ONCE)
-        return _heat_of(found.abs())
+        return _heats_of(found.abs())
 
     return heat
 
 
 def _frames(pixels: Pixels, model: Classifier) -> torch.Tensor:
-    """Return the crop of one picture (H, W, 3) as the backbone gets it, (1, C, h, w) float32."""
+    """Return the crops of one picture (H, W, 3) as the backbone gets them, (K, C, h, w) float32."""
     with torch.no_grad():
         return model.transform(torch.tensor(pixels[None]).to(model.scale.device))[0]
 
 
-def _heat_of(maps: torch.Tensor) -> Heat:
-    """(1, C, h, w) -> the sum of the channels, (h, w)."""
-    return np.asarray(maps.detach().sum(1)[0].cpu().numpy(), np.float64)
+def _heats_of(maps: torch.Tensor) -> list[Heat]:
+    """(K, C, h, w), of K crops -> the sum of the channels of each, (h, w)."""
+    return list(np.asarray(maps.detach().sum(1).cpu().numpy(), np.float64))
