@@ -193,7 +193,7 @@ def time_lines(took: Mapping[str, Any]) -> list[str]:
             [
                 ("by the clock, on a machine that others used too", f"{took['wall_s']:.0f}"),
                 ("of both cores together, by the processor's clock", f"{took['cpu_s']:.0f}"),
-                ("half of that: what two cores to itself would take", f"{took['cpu_s'] / 2:.0f}"),
+                ("half of that: with both cores free, and always busy", f"{took['cpu_s'] / 2:.0f}"),
                 ("of one core for each answer", f"{each:.4f}"),
             ],
         ),

@@ -34,12 +34,12 @@ def explain_features(
     say_loading(f"explaining {checkpoint}")
     from lstn.explanation.explanation_page import features_section
     from lstn.explanation.feature_pictures import PICTURE, figures_of_features, layer_picture
-    from lstn.nn.attribution.exciting import Wanted, feature_maps, start
+    from lstn.nn.attribution.exciting import WantedMaps, feature_maps, start
     from lstn.nn.checkpoint import load_checkpoint
     from lstn.nn.device import choose_device
 
     model = load_checkpoint(checkpoint).model.to(choose_device(device.value))
-    found = start(model, Wanted.of(layer))
+    found = start(model, WantedMaps.of(layer))
     batch = batch_of(model.contract.image_hw, _BATCH)
     _look_at_all(found, images, batch)
     total = found.images.size

@@ -10,12 +10,12 @@ from lstn.waiting import working
 if TYPE_CHECKING:
     from lstn.contract import Contract
     from lstn.data.splits import Split
-    from lstn.evaluation.answer import Answer
+    from lstn.evaluation.answer import Answers
     from lstn.evaluation.top_losses import Mistake, ShownMistake
 
 
 def explained_mistakes(
-    mistakes: Sequence["Mistake"], answer: "Answer", contract: "Contract", images: "Split", *, batch: int
+    mistakes: Sequence["Mistake"], answer: "Answers", contract: "Contract", images: "Split", *, batch: int
 ) -> tuple["ShownMistake", ...]:
     """Explain each mistake by occlusion, and draw it."""
     from lstn.evaluation.top_losses import ShownMistake, name_of

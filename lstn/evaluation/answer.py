@@ -13,7 +13,7 @@ from lstn.warps.warp import Theta
 Logits: TypeAlias = npt.NDArray[np.float32]
 """(N, K) float32, one column per label, before softmax."""
 
-Answer: TypeAlias = Callable[[Pixels], tuple[Logits, Theta | None]]
+Answers: TypeAlias = Callable[[Pixels], tuple[Logits, Theta | None]]
 """(N, H, W, 3) uint8 RGB -> logits (N, K) float32, and theta (N, …) float32 or None for a model without one."""
 
 Probabilities: TypeAlias = npt.NDArray[np.float32]

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.contract import Contract
-from lstn.evaluation.answer import Answer, softmax
+from lstn.evaluation.answer import Answers, softmax
 from lstn.explanation.methods import Method
 from lstn.explanation.occlusion import Heat, Occlusion, Window, by_pixel, finite, occlude
 from lstn.explanation.onto_photo import onto_photo
@@ -28,7 +28,7 @@ class Explainable:
     """
 
     contract: Contract
-    answer: Answer
+    answer: Answers
     max_batch: int
     crop_maps: Mapping[Method, CropMap] = field(default_factory=dict)
 

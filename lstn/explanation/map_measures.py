@@ -6,7 +6,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lstn.evaluation.answer import Answer, softmax
+from lstn.evaluation.answer import Answers, softmax
 from lstn.explanation.occlusion import Heat
 from lstn.explanation.onto_photo import onto_photo
 from lstn.images import Pixels
@@ -54,7 +54,7 @@ class Curves:
 
 
 def deletion_insertion(
-    answer: Answer, pixels: Pixels, heat: Heat, label: int, *, fill: Colour, steps: int = 20
+    answer: Answers, pixels: Pixels, heat: Heat, label: int, *, fill: Colour, steps: int = 20
 ) -> Curves:
     """Take the pixels of one picture (H, W, 3) away in a map's order, and put them back in it (Petsiuk et al. 2018).
 

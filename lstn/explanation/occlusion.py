@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.errors import ArtifactError, UsageError
-from lstn.evaluation.answer import Answer, Logits, softmax
+from lstn.evaluation.answer import Answers, Logits, softmax
 from lstn.images import Pixels
 from lstn.warps.warp import Colour, Theta, landmarks_px
 
@@ -85,7 +85,7 @@ class Occlusion:
 
 
 def occlude(
-    answer: Answer,
+    answer: Answers,
     pixels: Pixels,
     window: Window,
     *,

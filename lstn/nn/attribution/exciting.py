@@ -20,14 +20,14 @@ NINE = 9
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class WantedMaps:
     """A layer by its name, and which of its maps: all, or one by its number."""
 
     layer: str
     only: int | None = None
 
     @staticmethod
-    def of(text: str) -> "Wanted":
+    def of(text: str) -> "WantedMaps":
         """Read `LAYER` or `LAYER:MAP`.
 
         Raises:
@@ -36,7 +36,7 @@ class Wanted:
         layer, colon, number = text.partition(":")
         if colon and not (number.isdecimal() and len(number) < 7):
             raise UsageError(f"--features {text!r:.80}: expected LAYER or LAYER:MAP, with a number for MAP")
-        return Wanted(layer, int(number) if colon else None)
+        return WantedMaps(layer, int(number) if colon else None)
 
 
 @dataclass(slots=True)
@@ -80,7 +80,7 @@ class Excitement:
         self.places = np.take_along_axis(np.concatenate([self.places, place], axis=1), order, 1)
 
 
-def start(model: Classifier, wanted: Wanted) -> Excitement:
+def start(model: Classifier, wanted: WantedMaps) -> Excitement:
     """Find the layer, and check that what excites it can be shown.
 
     Raises:
