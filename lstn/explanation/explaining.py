@@ -38,7 +38,7 @@ class HeatMap:
     """A map on the picture, (H, W).
 
     shows:   what, in a few words
-    largest: the most that one window did, with its unit; "" for a map whose values mean nothing by themselves
+    largest: the most that one window did, with its unit; of other maps, whose values have none, only if it is nothing
     """
 
     heat: Heat
@@ -98,7 +98,8 @@ def explain(
             heats = model.crop_maps[method](pixels, label)
             warps = [None] if theta is None else list(warps_of(theta))
             carried = [onto_photo(heat, warp, sampling, hw) for heat, warp in zip(heats, warps, strict=True)]
-            maps.append(HeatMap(np.sum(carried, axis=0), method.value))
+            heat = np.sum(carried, axis=0)
+            maps.append(HeatMap(heat, method.value, "" if heat.any() else "nothing"))
     return Explanation(pixels, label, probabilities, theta, tuple(maps), occlusion)
 
 
