@@ -29,6 +29,8 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _MAX_JSON = 4 << 20
 _MAX_SIDE = 8192
+TRAINED_SIDES = (8, 4096)
+"""The shortest and the longest side of an image that lstn trains on, in pixels."""
 MAX_LABELS, MAX_NAME = 100_000, 200
 """Classes of a model, and characters of a class's or a backbone's name."""
 
@@ -88,26 +90,45 @@ class ThetaForm(str, Enum):
     POLAR = "polar"
 
 
-AFFINE_FORMS = (ThetaForm.AFFINE, ThetaForm.SIMILARITY, ThetaForm.CROP)
-"""Forms whose crop is a parallelogram: an affine matrix says it all."""
-
-UNBOUNDED = (ThetaForm.AFFINE, ThetaForm.PROJECTIVE, ThetaForm.TPS)
-"""Forms that can leave the image, as far as they like."""
-
 SPLINE_SIDE = 4
 """Control points of a thin plate spline along each side of its crop."""
 
-_FORM_SINCE = {ThetaForm.PROJECTIVE: 4, ThetaForm.TPS: 4, ThetaForm.POLAR: 4}
-"""Forms that older contracts can't name, and the first version that can."""
+
+@dataclass(frozen=True, slots=True)
+class FormTraits:
+    """What is true of all thetas of a form.
+
+    affine:  an affine matrix says it all: the crop is a parallelogram, and two warps one after the other are a third
+    bounded: it can't leave the image by more than its bounds
+    dense:   its grid keeps numbers for each point of the crop, and two warps one after the other are no third
+    shape:   of one warp's theta
+    since:   the first version of a contract that can name it
+    """
+
+    affine: bool
+    bounded: bool
+    dense: bool = False
+    shape: tuple[int, int] = (2, 3)
+    since: int = 1
 
 
-_SHAPES = {ThetaForm.PROJECTIVE: (3, 3), ThetaForm.TPS: (SPLINE_SIDE**2, 2)}
-"""Of thetas that are no (2, 3) matrix."""
+FORM_TRAITS: dict[ThetaForm, FormTraits] = {
+    ThetaForm.AFFINE: FormTraits(affine=True, bounded=False),
+    ThetaForm.SIMILARITY: FormTraits(affine=True, bounded=True),
+    ThetaForm.CROP: FormTraits(affine=True, bounded=True),
+    ThetaForm.PROJECTIVE: FormTraits(affine=False, bounded=False, shape=(3, 3), since=4),
+    ThetaForm.TPS: FormTraits(affine=False, bounded=False, dense=True, shape=(SPLINE_SIDE**2, 2), since=4),
+    ThetaForm.POLAR: FormTraits(affine=False, bounded=True, dense=True, since=4),
+}
+"""Total over `ThetaForm`."""
+
+AFFINE_FORMS = tuple(form for form, traits in FORM_TRAITS.items() if traits.affine)
+UNBOUNDED = tuple(form for form, traits in FORM_TRAITS.items() if not traits.bounded)
 
 
 def theta_shape(form: ThetaForm) -> tuple[int, int]:
     """Return the shape of one warp's theta: (2, 3), of a projective one (3, 3), of a spline its points (16, 2)."""
-    return _SHAPES.get(form, (2, 3))
+    return FORM_TRAITS[form].shape
 
 
 _VIEWLESS = (Loc.NONE, Loc.SHARED, Loc.IDENTITY)
@@ -139,7 +160,7 @@ def check_crop(crop_hw: tuple[int, int], image_hw: tuple[int, int], form: ThetaF
             hint="use a smaller crop, or larger images",
         )
     read = math.prod(side * taps(of_image, side) for side, of_image in zip(crop_hw, image_hw, strict=True))
-    if form in (ThetaForm.TPS, ThetaForm.POLAR) and read > _MOST_POINTS:
+    if FORM_TRAITS[form].dense and read > _MOST_POINTS:
         raise UsageError(
             "a crop of {} x {} pixels is too large for theta {}, which keeps numbers for each point".format(
                 *crop_hw, form.value
@@ -154,7 +175,7 @@ def check_looks(iterations: int, form: ThetaForm) -> None:
     Raises:
         UsageError: two such warps are no third one.
     """
-    if iterations > 1 and form in (ThetaForm.TPS, ThetaForm.POLAR):
+    if iterations > 1 and FORM_TRAITS[form].dense:
         raise UsageError(
             f"a localizer of theta {form.value} looks once: two such warps are no third", hint="leave out iterations"
         )
@@ -257,7 +278,7 @@ class Contract:
         """Return the oldest version that can say all of it."""
         usual = {each.name: each.default for each in fields(Contract)}
         used = [since for name, since in _SINCE.items() if getattr(self, name) != usual[name]]
-        return max([1, _LOC_SINCE.get(self.loc, 1), _FORM_SINCE.get(self.theta, 1), *used])
+        return max([1, _LOC_SINCE.get(self.loc, 1), FORM_TRAITS[self.theta].since, *used])
 
     @staticmethod
     def checked(given: Mapping[str, object]) -> "Contract":
@@ -299,7 +320,7 @@ class Contract:
             contract = checked(known, Contract, required=[name for name in names if name != "warps"])
             if version < _LOC_SINCE.get(contract.loc, 1):
                 raise ValueError(f"version {version} knows no loc {contract.loc.value}")
-            if version < _FORM_SINCE.get(contract.theta, 1):
+            if version < FORM_TRAITS[contract.theta].since:
                 raise ValueError(f"version {version} knows no theta {contract.theta.value}")
             contract.check()
             return contract

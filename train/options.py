@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
-from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Iterations, Loc, Warps
+from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, TRAINED_SIDES, At, Contract, Iterations, Loc, Warps
 from lstn.errors import ArtifactError
 from lstn.nn.localizers import usual_view
 from lstn.reading.checked_json import Count, Magnitude, Natural, checked, parsed
@@ -16,10 +16,7 @@ from lstn.train.augment import Augment
 TrainingPrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 """Arithmetic of the backbone in training; the transformer always computes in float32."""
 
-SMALLEST, LARGEST = 8, 4096
-"""Sides of an image, in pixels."""
-
-_Side: TypeAlias = Annotated[int, Meta(ge=SMALLEST, le=LARGEST)]
+_Side: TypeAlias = Annotated[int, Meta(ge=TRAINED_SIDES[0], le=TRAINED_SIDES[1])]
 Size: TypeAlias = tuple[_Side, _Side]
 """Height and width in pixels."""
 
