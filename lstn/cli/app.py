@@ -26,6 +26,7 @@ _EXTRAS_OF = {
     "export": "export",
     "calibrate": "calibrate,runtime",
     "claims": "train,export,runtime",
+    "attack": "train,runtime",
     **dict.fromkeys(("explain", "infer", "serve", "bench"), "export"),  # of a run
 }
 """What a command needs that imports such packages by itself; the runtime's go through `require`."""

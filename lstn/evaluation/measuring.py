@@ -18,6 +18,7 @@ from lstn.evaluation.disturb import Disturbance
 from lstn.evaluation.moving import Locate
 from lstn.evaluation.scores import Scores, Tally, class_table, confusion_table, wilson
 from lstn.evaluation.top_losses import LossRanking, ShownMistake, mistakes_report, mistakes_section
+from lstn.evaluation.worst_case import WorstCase, worst_table
 from lstn.health.follow import UNITS, Follow, judged_kinds, shown
 from lstn.health.pose_error import PoseError
 from lstn.images import Pixels
@@ -62,6 +63,7 @@ class Evaluation:
     split:  which of its images: by default those for testing, or, if there are none, those for validation
     follow: how much of known moves of these images the transformer follows; None without one
     pose:   how far its crops are from the true poses of these images; None without one, or where no pose is known
+    worst:  what the worst of many moves of each image costs; None if nobody asked
     top_losses: the wrong answers with the largest losses, as many as were asked for
     """
 
@@ -73,6 +75,7 @@ class Evaluation:
     disturbed: tuple[tuple[Disturbance, Scores], ...]
     follow: Follow | None = None
     pose: PoseError | None = None
+    worst: WorstCase | None = None
     top_losses: tuple[ShownMistake, ...] = ()
 
 
@@ -183,8 +186,9 @@ def report(evaluation: Evaluation) -> dict[str, Any]:
     follow = {} if evaluation.follow is None else {"follow": evaluation.follow}
     pose = {} if evaluation.pose is None else {"pose": evaluation.pose}
     losses = {} if not evaluation.top_losses else {"top_losses": mistakes_report(evaluation.top_losses)}
+    worst = {} if evaluation.worst is None else {"worst": evaluation.worst.to_dict()}
     where = {"data": evaluation.data, "split": evaluation.split}
-    return {**model, **where, **whole, "disturbed": sweeps, **follow, **pose, **losses}
+    return {**model, **where, **whole, "disturbed": sweeps, **worst, **follow, **pose, **losses}
 
 
 def page(evaluation: Evaluation) -> str:
@@ -193,6 +197,8 @@ def page(evaluation: Evaluation) -> str:
     sections = [table_section(accuracy_table(evaluation))]
     if curves := _curves(evaluation):
         sections.append(section("Accuracy against the disturbance", f'<div class="pictures">{curves}</div>'))
+    if evaluation.worst is not None:
+        sections.append(table_section(worst_table(evaluation.worst)))
     if evaluation.follow is not None:
         sections.append(table_section(follow_table(evaluation.follow)))
     if evaluation.pose is not None:
