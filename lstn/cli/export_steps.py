@@ -164,10 +164,9 @@ def _export_plan(onnx_file: Path, plan: Path, settings: "BuildSettings", trainin
     if check.agreement is not None:
         what += f", {made.compared_images} images against {onnx_file.name}: {check.agreement}"
     typer.echo(f"{plan}  {file_size(plan)}  {what}")
-    if check.obstacle:
-        note(f"{plan} was not compared with {onnx_file}: {check.obstacle}")
     sidecar = sidecar_path(plan)
-    typer.echo(f"{sidecar}  {file_size(sidecar)}  what {plan.name} is; keep the two together")
+    compared = f"; not compared with {onnx_file.name}, because {check.obstacle}" if check.obstacle else ""
+    typer.echo(f"{sidecar}  {file_size(sidecar)}  what {plan.name} is; keep the two together{compared}")
     if (log := settings.log_file) is not None:
         typer.echo(f"{log}  {file_size(log)}  what TensorRT said of the build")
 

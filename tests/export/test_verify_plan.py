@@ -127,8 +127,8 @@ class TestCommand:
     ) -> None:
         ran = export(*gpus)
         assert ran.code == 0  # type: ignore[attr-defined]
-        assert "was not compared with" in ran.err  # type: ignore[attr-defined]
-        assert "this machine has no GPU of sm89" in ran.err  # type: ignore[attr-defined]
+        told = "not compared with model.onnx, because this machine has no GPU of sm89"
+        assert told in ran.out  # type: ignore[attr-defined]
         assert read_sidecar(tmp_path / "model.plan").compared_images == 0
 
     def test_what_runs_plans_is_not_installed(self, export: Callable[..., object], tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ class TestCommand:
 
         ran = export(L4, opened=missing)
         assert ran.code == 0  # type: ignore[attr-defined]
-        assert "cuda-python is not installed; run: pip install it" in ran.err  # type: ignore[attr-defined]
+        assert "because cuda-python is not installed; run: pip install it" in ran.out  # type: ignore[attr-defined]
         assert read_sidecar(tmp_path / "model.plan").compared_images == 0
 
     def test_a_wrong_plan_gets_no_name_and_an_older_one_stays(
