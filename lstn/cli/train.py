@@ -22,7 +22,7 @@ from lstn.cli.recipe_options import (
     sizes_of,
 )
 from lstn.cli.train_report import report, watching
-from lstn.contract import MAX_ITERATIONS, At, Loc
+from lstn.contract import MAX_ITERATIONS, MAX_WARPS, At, Loc
 from lstn.errors import UsageError
 from lstn.health.run_files import RUNS, run_folder
 from lstn.machine.cores import decoders, within_cores
@@ -100,6 +100,12 @@ def train(
             metavar="N", min=1, max=MAX_ITERATIONS, help="How often the localizer looks, at what it chose so far."
         ),
     ] = 1,
+    warps: Annotated[
+        int,
+        typer.Option(
+            metavar="K", min=1, max=MAX_WARPS, help="Places of an image that the localizer chooses, each with its crop."
+        ),
+    ] = 1,
     at: Annotated[
         At, typer.Option(help="What is warped: the image, or the feature map behind the backbone's first layers.")
     ] = At.INPUT,
@@ -154,9 +160,9 @@ def train(
     say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
     from lstn.train.choosing import ChosenNetwork, RecipeChanges, TransformerChanges, check_localizer, choose_options
 
-    sizes = sizes_of(image_size, view, crop)
-    network = ChosenNetwork(loc=loc, model=model, weights=weights, iterations=iterations, at=at, sizes=sizes)
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
+    hw = sizes_of(image_size, view, crop)
+    network = ChosenNetwork(loc=loc, model=model, weights=weights, warps=warps, iterations=iterations, at=at, sizes=hw)
     changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, transformer=how)
     with _joined(device) as (world, where):
         with world.together():

@@ -93,6 +93,7 @@ def _further(machine: "_Machine") -> tuple[Ability, ...]:
             "loadgen",
             "MLPerf's LoadGen, mlcommons-loadgen {mlcommons-loadgen}",
         ),
+        machine.judge("lstn explain RUN", (*_TORCH, "captum"), "explain", "captum {captum}, for maps of checkpoints"),
         machine.judge("lstn train --tensorboard", ("tensorboard",), "tensorboard", "TensorBoard {tensorboard}"),
     )
 
