@@ -27,7 +27,7 @@ _EXTRAS_OF = {
     "calibrate": "calibrate,runtime",
     "claims": "train,export,runtime",
     "attack": "train,runtime",
-    **dict.fromkeys(("infer", "serve", "bench"), "export"),  # of a run
+    **dict.fromkeys(("explain", "infer", "serve", "bench"), "export"),  # of a run
 }
 """What a command needs that imports such packages by itself; the runtime's go through `require`."""
 

@@ -11,6 +11,7 @@ COMMANDS = {
     "train": "Train a classifier with a transformer.",
     "study": "Compare localizers fairly.",
     "evaluate": "Measure accuracy on test images.",
+    "explain": "Show what moves a model's answer.",
     "attack": "Mislead a checkpoint by small changes.",
     "export": "Write model.onnx, a plan or OpenVINO files.",
     "calibrate": "Lower the precision and report its cost.",

@@ -29,12 +29,15 @@ if TYPE_CHECKING:
     from lstn.evaluation.disturb import Disturbance
     from lstn.evaluation.measuring import Answering, Evaluation
     from lstn.evaluation.move_bounds import MoveBounds
+    from lstn.evaluation.top_losses import LossRanking
     from lstn.evaluation.worst_case import WorstCase
     from lstn.formats.training_record import Training
 
 _BATCH = 64
 _MOST_CLASSES, _WORST = 50, 5
 """Rows of a terminal's tables; a page and --json have every class."""
+
+_MOST_LOSSES = 1000
 
 _LARGEST = {"rotate": 360.0, "scale": 100.0, "shift": 2.0}
 """Amounts that a sweep may have, either way."""
@@ -87,6 +90,15 @@ def evaluate(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a report there, one page that needs no network.")
     ] = None,
+    top_losses: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=_MOST_LOSSES,
+            help="Also show the N images that the model is most wrongly sure of, and what moves its answer there.",
+        ),
+    ] = 0,
     device: Annotated[Device, typer.Option(help="Where a checkpoint or an ONNX model runs.")] = Device.AUTO,
     seed: Annotated[
         int | None,
@@ -106,13 +118,14 @@ def evaluate(
     """
     from lstn.evaluation.measuring import page, report
     from lstn.evaluation.move_bounds import MoveBounds
+    from lstn.evaluation.top_losses import LossRanking
 
     bounds = None if worst is None else MoveBounds.from_text(worst)
     wanted = {"rotate": rotate, "scale": scale, "shift": shift}
     disturbances = tuple(each for name, text in wanted.items() for each in _disturbances(name, text))
     outputs = (wanted_output("--json", json_, EVALUATION), wanted_output("--html", html, PAGE))
     check_outputs(outputs, inputs=files_of(file))
-    evaluation = _measured(file, data, split, seed, device, disturbances, bounds)
+    evaluation = _measured(file, data, split, seed, device, disturbances, bounds, LossRanking(top_losses))
     _show(evaluation)
     if json_ is not None:
         write_text(json_, json.dumps(report(evaluation), ensure_ascii=False) + "\n")
@@ -130,7 +143,9 @@ def _measured(
     device: Device,
     disturbances: Sequence["Disturbance"],
     bounds: "MoveBounds | None",
+    ranking: "LossRanking",
 ) -> "Evaluation":
+    from lstn.cli.explain_losses import explained_mistakes
     from lstn.data.trained_on import split_to_test
     from lstn.evaluation.measuring import Evaluation, score
     from lstn.evaluation.moving import measure_follow
@@ -143,13 +158,16 @@ def _measured(
         chosen = split or split_to_test(training, data_set, named)
         images = data_set.split(chosen)
         with working(f"classifying {counted(len(images), 'image')} of {named}", len(images)) as advance:
-            plain, *others = score(model.classify, images, contract.labels, disturbances, batch=batch, advance=advance)
+            plain, *others = score(
+                model.classify, images, contract.labels, disturbances, batch=batch, advance=advance, ranking=ranking
+            )
         worst = None if bounds is None else _worst(model, images, bounds, batch, seed or 0)
         follow = None if model.locate is None else measure_follow(model.locate, images, contract, batch=batch)
         pose = None if model.locate is None else measure_pose(model.locate, images, batch=batch)
+        mistakes = explained_mistakes(ranking.mistakes, model.both, contract, images, batch=batch)
     sweeps = tuple(zip(disturbances, others, strict=True))
     tested: AnySplit = "val" if chosen == "test" and data_set.test_is_val else chosen
-    return Evaluation(shown_path(file), named, tested, contract, plain, sweeps, follow, pose, worst)
+    return Evaluation(shown_path(file), named, tested, contract, plain, sweeps, follow, pose, worst, mistakes)
 
 
 def _worst(model: "Answering", images: "Split", bounds: "MoveBounds", batch: int, seed: int) -> "WorstCase":
@@ -209,6 +227,7 @@ def _opened(
 def _show(evaluation: "Evaluation") -> None:
     from lstn.evaluation.measuring import accuracy_table, follow_table, pose_table
     from lstn.evaluation.scores import class_table, confusion_table
+    from lstn.evaluation.top_losses import mistakes_table
     from lstn.evaluation.worst_case import worst_table
     from lstn.report.table import print_table
 
@@ -220,6 +239,8 @@ def _show(evaluation: "Evaluation") -> None:
         print_table(console, follow_table(evaluation.follow))
     if evaluation.pose is not None:
         print_table(console, pose_table(evaluation.pose))
+    if evaluation.top_losses:
+        print_table(console, mistakes_table(evaluation.top_losses))
     print_table(console, class_table(evaluation.scores, _MOST_CLASSES))
     if (worst := confusion_table(evaluation.scores, _WORST)).rows:
         print_table(console, worst)

@@ -40,15 +40,16 @@ def draw_warp(pixels: Pixels, theta: Theta, sampling: CropSampling, *, side: int
     picture = Image.new("RGB", ((1 + len(warps)) * (size[0] + 8) - 8, size[1]), "white")
     before = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
     for place, each in enumerate(warps, start=1):
-        _draw_outline(before, outline_px(each, (height, width), sampling.form) * scale)
+        draw_outline(before, each, sampling.form)
         after = Image.fromarray(crop(pixels, each, sampling)).resize(size, Image.Resampling.BICUBIC)
         picture.paste(after, (place * (size[0] + 8), 0))
     picture.paste(before, (0, 0))
     return picture
 
 
-def _draw_outline(picture: Image.Image, edges: Positions) -> None:
-    """Draw four edges (4, M, 2), the first of them wide; nothing where one is no number."""
+def draw_outline(picture: Image.Image, theta: Theta, form: ThetaForm) -> None:
+    """Draw the outline of what one warp samples on a picture of any size, its top edge wide."""
+    edges = outline_px(theta, (picture.height, picture.width), form)
     if not np.isfinite(edges).all():
         return
     lines = [[(float(x), float(y)) for x, y in edge] for edge in np.clip(edges, -1e5, 1e5)]
