@@ -9,6 +9,7 @@ moved by an adversary (`benchmarks/adversary.py`), with the same epochs, seeds a
 
 import itertools
 import json
+import statistics
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -34,6 +35,7 @@ from lstn.data.dataset import DataSet, open_data
 from lstn.data.digits import DIGIT_LABELS, digit_rasters
 from lstn.evaluation.measuring import Answering
 from lstn.evaluation.move_bounds import MoveBounds
+from lstn.evaluation.scores import wilson
 from lstn.evaluation.worst_case import measure_worst
 from lstn.export.onnx.from_checkpoint import export_onnx
 from lstn.images import Pixels
@@ -180,13 +182,13 @@ def page_of(result: Mapping[str, Any]) -> str:
         for loc, training in itertools.product(LOCS, TRAININGS):
             of = [run for run in runs if (run["loc"], run["training"]) == (loc.value, training)]
             shares = [[100 * run[precision][key] for run in of] for key in ("upright", "mean", "worst", "pgd")]
-            rows.append((loc.value, training, *(mean_and_range(values, 1) for values in shares)))
+            rows.append((loc.value, training, *(shown(values, 1) for values in shares)))
         columns = ("localizer", "training", "as they are", "a random move", "worst of 135", "PGD")
         tables += [f"## {precision}", "", markdown_table(columns, rows, words=2), ""]
     return f"""# Robust accuracy
 
 Upright digits of {SIDE} x {SIDE} pixels: {COUNTS["train"]:,} to train on, {COUNTS["test"]} test images. `cnn`, {EPOCHS}
-epochs, recipe robust. In %, the mean over seeds and from the lowest to the highest ({seeds_of(runs)}).
+epochs, recipe robust. In %, {seeds_of(runs)}. {sampling(runs)}
 
 - *a random move*, *worst of 135*: `--worst "{MOVES}"`, in ONNX Runtime. Training moves images
   within the same bounds.
@@ -210,7 +212,21 @@ def seeds_of(runs: list[dict[str, Any]]) -> str:
     """Say how many seeds the rows have."""
     counts = Counter((run["loc"], run["training"]) for run in runs).values()
     fewest, most = min(counts), max(counts)
-    return counted(most, "seed") if fewest == most else f"{fewest} or {most} seeds"
+    if most == 1:
+        return "one seed"
+    return f"the mean of {most if fewest == most else f'{fewest} to {most}'} seeds, and from the lowest to the highest"
+
+
+def sampling(runs: list[dict[str, Any]]) -> str:
+    """Say how far the number of test images lets a figure of one seed be off."""
+    worst = statistics.mean(run["fp32"]["worst"] for run in runs)
+    found = wilson(worst * COUNTS["test"], COUNTS["test"])
+    return f"With {COUNTS['test']} images, {found.value:.0f} % is {found.low:.0f} to {found.high:.0f} % (95 %)."
+
+
+def shown(values: list[float], places: int) -> str:
+    """Return the only value, or the mean and the range of several."""
+    return f"{values[0]:.{places}f}" if len(values) == 1 else mean_and_range(values, places)
 
 
 def differences(runs: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
@@ -221,7 +237,7 @@ def differences(runs: list[dict[str, Any]]) -> list[tuple[str, str, str]]:
         pairs = [(found["affine", seed], run) for (how, seed), run in found.items() if how == "adversarial"]
         gains = [100 * (other["fp32"]["worst"] - affine["fp32"]["worst"]) for affine, other in pairs]
         costs = [other["cpu_s"] / affine["cpu_s"] for affine, other in pairs]
-        rows.append((loc, mean_and_range(gains, 1), mean_and_range(costs, 2)))
+        rows.append((loc, shown(gains, 1), shown(costs, 2)))
     return rows
 
 
