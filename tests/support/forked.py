@@ -69,7 +69,8 @@ class Forked:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._process.kill()
+        if self.poll() is None:
+            self._process.kill()
         self.wait(60)
         for told in (self.stdout, self.stderr):
             told.close()
