@@ -6,11 +6,14 @@
 #   docker build -t lstn:jetson --target jetson .      a Jetson with JetPack 6, built there
 #
 #   docker run --rm -v "$PWD:/data" lstn infer images/ --engine model.onnx
+#   docker run --rm -p 127.0.0.1:8080:8080 -v "$PWD:/data" lstn serve --engine model.onnx --host 0.0.0.0 --insecure
 #   docker run --rm --gpus all -v "$PWD:/data" lstn:gpu export --engine trt
 #   docker run --rm -v "$PWD:/data" lstn:rtx export model.onnx --engine trt-rtx --target sm86,sm89
-#   docker run --rm --runtime nvidia -v "$PWD:/data" lstn:jetson export model.onnx --engine trt
+#   docker run --rm --runtime nvidia --group-add video -v "$PWD:/data" lstn:jetson export model.onnx --engine trt
 #
 # Files are read from and written to /data, the folder that you mount; run with --user "$(id -u):$(id -g)" to own them.
+# Whoever runs it finds TensorRT's caches in /cache: add -v lstn-cache:/cache to keep them from one run to the next.
+# A Jetson's GPU is for the group video, which --user leaves unless --group-add names it.
 
 FROM python:3.12-slim AS wheel
 WORKDIR /src
@@ -26,16 +29,19 @@ RUN python -m build --wheel --outdir /wheels
 FROM python:3.12-slim AS base
 COPY --from=wheel /wheels /wheels
 COPY constraints.txt /wheels/
-RUN useradd --create-home lstn
+RUN useradd --create-home lstn && mkdir --mode 1777 /cache
+ENV XDG_CACHE_HOME=/cache
 WORKDIR /data
 ENTRYPOINT ["lstn"]
 
 # TensorRT comes from NVIDIA's own package index.
 FROM base AS gpu
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 RUN pip install --no-cache-dir --constraint /wheels/constraints.txt "$(echo /wheels/*.whl)[train,export,gpu,trt,serve]"
 USER lstn
 
 FROM base AS rtx
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 RUN pip install --no-cache-dir --constraint /wheels/constraints.txt "$(echo /wheels/*.whl)[runtime,trt-rtx]"
 USER lstn
 
@@ -43,9 +49,11 @@ USER lstn
 # there, so cuda-python 12.
 FROM nvcr.io/nvidia/l4t-jetpack:r36.4.0 AS jetson
 COPY --from=wheel /wheels /wheels
-RUN apt-get update && apt-get install -y --no-install-recommends python3-pip && rm -rf /var/lib/apt/lists/* \
- && python3 -m pip install --no-cache-dir "$(echo /wheels/*.whl)[runtime]" 'cuda-python>=12.6,<13' \
- && useradd --create-home --groups video lstn
+ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=all XDG_CACHE_HOME=/cache
+RUN apt-get update && apt-get install -y --no-install-recommends python3-pip python3-libnvinfer \
+ && rm -rf /var/lib/apt/lists/* \
+ && python3 -m pip install --no-cache-dir "$(echo /wheels/*.whl)[runtime]" 'cuda-python>=12.9.1,<13' \
+ && useradd --create-home --groups video lstn && mkdir --mode 1777 /cache
 USER lstn
 WORKDIR /data
 ENTRYPOINT ["lstn"]

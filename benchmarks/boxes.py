@@ -65,14 +65,15 @@ def write_folder(root: Path, boxes: int, seed: int) -> None:
             posed[data.labels[label]] += 1
             pose = pose_of(split, index)
             if pose is not None and (name != "train" or posed[data.labels[label]] <= boxes):
-                rows.append([path.as_posix(), *box_of(pose)])
+                rows.append([path.as_posix(), *box_of(pose, SIDE)])
     with (root / BOXES).open("w", newline="") as file:
         csv.writer(file).writerows([["path", "x1", "y1", "x2", "y2", "degrees"], *rows])
 
 
-def box_of(pose: Pose) -> Iterator[float]:
-    """Return a pose as a box: left, top, right and bottom in pixels, before it is turned, and the degrees."""
-    turned, centre = SIDE * pose.theta[:, :2].astype(float), SIDE * (pose.theta[:, 2].astype(float) + 1) / 2
+def box_of(pose: Pose, side: int) -> Iterator[float]:
+    """Return a pose in a picture of this side as a box: left, top, right and bottom in pixels, before it is turned, and
+    the degrees."""
+    turned, centre = side * pose.theta[:, :2].astype(float), side * (pose.theta[:, 2].astype(float) + 1) / 2
     size = np.linalg.norm(turned, axis=0)
     yield from (round(float(value), 3) for value in (*(centre - size / 2), *(centre + size / 2)))
     yield round(float(np.degrees(np.arctan2(-turned[1, 0], turned[0, 0]))), 3)

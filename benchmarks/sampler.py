@@ -20,7 +20,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from lstn.export.plugin.kernel import BLOCK, KERNELS, TARGETS, compile_ptx, count_blocks
+from lstn.export.plugin.kernel import BLOCK, KERNELS, compile_ptx, count_blocks
 from lstn.runtime.bench.latency import ratio
 
 BATCHES = (1, 32)
@@ -48,7 +48,7 @@ def main() -> int:
         return 1
     kernels = load_kernels()
     errors = {name: largest_error(name, kernel) for name, kernel in kernels.items()}
-    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}, PTX for {TARGETS[0]}")
+    print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
     for name, error in errors.items():
         print(f"  {name:<28} largest error {error:.1e}, allowed {TOLERANCE[name[-3:]]:.1e}")
     results = []
@@ -75,7 +75,7 @@ def load_kernels() -> dict[str, Kernel]:
 
     torch.cuda.init()
     torch.zeros(1, device="cuda")  # makes the context current
-    module = checked(driver.cuModuleLoadData(compile_ptx(TARGETS[0]) + b"\0"))
+    module = checked(driver.cuModuleLoadData(compile_ptx() + b"\0"))
     names = KERNELS.values()
     return {name: launcher(driver, checked(driver.cuModuleGetFunction(module, name.encode())), name) for name in names}
 

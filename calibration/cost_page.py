@@ -19,7 +19,7 @@ from lstn.report.charts import histogram
 from lstn.report.web_page import bullets, figure, section, table_body, whole_page
 from lstn.report.wording import counted
 from lstn.warps.drawn_warp import outline_px
-from lstn.warps.warp import Theta, crop, sampling_of
+from lstn.warps.warp import Theta, crop, sampling_of, warps_of
 
 _SIDE = 160
 """The longer side of a picture in pixels: enough to judge a warp, and ten of them stay small."""
@@ -115,14 +115,14 @@ def _case(name: str, cost: LoweringCost, case: BadCase) -> str:
 def _windows(pixels: Pixels, reference: Theta, lowered: Theta, name: str, form: ThetaForm) -> str:
     """The input, and on it what each of the two samples."""
     height, width = pixels.shape[:2]
-    outlines_px = [outline_px(theta, (height, width), form)[:, :-1].reshape(-1, 2) for theta in (reference, lowered)]
-    corners = np.stack(outlines_px)
+    warps = [("before", each) for each in warps_of(reference)] + [("after", each) for each in warps_of(lowered)]
+    corners = np.stack([outline_px(each, (height, width), form)[:, :-1].reshape(-1, 2) for _, each in warps])
     margin = max(width, height) * 0.02
     low = np.clip(corners.min(axis=(0, 1)), [-_BEYOND * width, -_BEYOND * height], 0) - margin
     high = np.clip(corners.max(axis=(0, 1)), [width, height], [(1 + _BEYOND) * width, (1 + _BEYOND) * height]) + margin
     outlines = "".join(
         f'<path class="quad {style}" d="M{"L".join(f"{x:.2f} {y:.2f}" for x, y in quad)}Z"/>'
-        for style, quad in zip(("before", "after"), np.clip(corners, -1e5, 1e5), strict=True)
+        for (style, _), quad in zip(warps, np.clip(corners, -1e5, 1e5), strict=True)
     )
     box = f"{low[0]:.2f} {low[1]:.2f} {high[0] - low[0]:.2f} {high[1] - low[1]:.2f}"
     return (

@@ -21,25 +21,30 @@ PIXELS, LOGITS, THETA = "pixels", "logits", "theta"
 VERSION = 4
 """Version 2 can say what theta is bounded to; version 3 a localizer that isn't the paper's, several iterations, and a
 transformer that isn't in front of everything; version 4 the localizer `glance`, a view and a crop that are smaller than
-the image, and warps that aren't affine. A contract is written in the oldest version that can say it."""
+the image, warps that aren't affine, and several warps of an image. A contract is written in the oldest version that can
+say it."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
 _MAX_JSON = 4 << 20
 _MAX_SIDE = 8192
+TRAINED_SIDES = (8, 4096)
+"""The shortest and the longest side of an image that lstn trains on, in pixels."""
 MAX_LABELS, MAX_NAME = 100_000, 200
 """Classes of a model, and characters of a class's or a backbone's name."""
 
 MAX_ITERATIONS = 8
+MAX_WARPS = 16
 
-_SINCE = {"theta": 2, "iterations": 3, "at": 3, "view_hw": 4, "crop_hw": 4}
+_SINCE = {"theta": 2, "iterations": 3, "at": 3, "view_hw": 4, "crop_hw": 4, "warps": 4}
 """Fields that a contract of version 1 lacks, and the first version that has them."""
 
 _Side: TypeAlias = Annotated[int, Meta(ge=1, le=_MAX_SIDE)]
 _Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 _Labels: TypeAlias = Annotated[tuple[_Name, ...], Meta(min_length=1, max_length=MAX_LABELS)]
 Iterations: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_ITERATIONS)]
+Warps: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_WARPS)]
 
 
 class Loc(str, Enum):
@@ -85,26 +90,45 @@ class ThetaForm(str, Enum):
     POLAR = "polar"
 
 
-AFFINE_FORMS = (ThetaForm.AFFINE, ThetaForm.SIMILARITY, ThetaForm.CROP)
-"""Forms whose crop is a parallelogram: an affine matrix says it all."""
-
-UNBOUNDED = (ThetaForm.AFFINE, ThetaForm.PROJECTIVE, ThetaForm.TPS)
-"""Forms that can leave the image, as far as they like."""
-
 SPLINE_SIDE = 4
 """Control points of a thin plate spline along each side of its crop."""
 
-_FORM_SINCE = {ThetaForm.PROJECTIVE: 4, ThetaForm.TPS: 4, ThetaForm.POLAR: 4}
-"""Forms that older contracts can't name, and the first version that can."""
+
+@dataclass(frozen=True, slots=True)
+class FormTraits:
+    """What is true of all thetas of a form.
+
+    affine:  an affine matrix says it all: the crop is a parallelogram, and two warps one after the other are a third
+    bounded: it can't leave the image by more than its bounds
+    dense:   its grid keeps numbers for each point of the crop, and two warps one after the other are no third
+    shape:   of one warp's theta
+    since:   the first version of a contract that can name it
+    """
+
+    affine: bool
+    bounded: bool
+    dense: bool = False
+    shape: tuple[int, int] = (2, 3)
+    since: int = 1
 
 
-_SHAPES = {ThetaForm.PROJECTIVE: (3, 3), ThetaForm.TPS: (SPLINE_SIDE**2, 2)}
-"""Of thetas that are no (2, 3) matrix."""
+FORM_TRAITS: dict[ThetaForm, FormTraits] = {
+    ThetaForm.AFFINE: FormTraits(affine=True, bounded=False),
+    ThetaForm.SIMILARITY: FormTraits(affine=True, bounded=True),
+    ThetaForm.CROP: FormTraits(affine=True, bounded=True),
+    ThetaForm.PROJECTIVE: FormTraits(affine=False, bounded=False, shape=(3, 3), since=4),
+    ThetaForm.TPS: FormTraits(affine=False, bounded=False, dense=True, shape=(SPLINE_SIDE**2, 2), since=4),
+    ThetaForm.POLAR: FormTraits(affine=False, bounded=True, dense=True, since=4),
+}
+"""Total over `ThetaForm`."""
+
+AFFINE_FORMS = tuple(form for form, traits in FORM_TRAITS.items() if traits.affine)
+UNBOUNDED = tuple(form for form, traits in FORM_TRAITS.items() if not traits.bounded)
 
 
 def theta_shape(form: ThetaForm) -> tuple[int, int]:
-    """Return the shape of one image's theta: (2, 3), of a projective one (3, 3), of a spline its points (16, 2)."""
-    return _SHAPES.get(form, (2, 3))
+    """Return the shape of one warp's theta: (2, 3), of a projective one (3, 3), of a spline its points (16, 2)."""
+    return FORM_TRAITS[form].shape
 
 
 _VIEWLESS = (Loc.NONE, Loc.SHARED, Loc.IDENTITY)
@@ -136,7 +160,7 @@ def check_crop(crop_hw: tuple[int, int], image_hw: tuple[int, int], form: ThetaF
             hint="use a smaller crop, or larger images",
         )
     read = math.prod(side * taps(of_image, side) for side, of_image in zip(crop_hw, image_hw, strict=True))
-    if form in (ThetaForm.TPS, ThetaForm.POLAR) and read > _MOST_POINTS:
+    if FORM_TRAITS[form].dense and read > _MOST_POINTS:
         raise UsageError(
             "a crop of {} x {} pixels is too large for theta {}, which keeps numbers for each point".format(
                 *crop_hw, form.value
@@ -151,9 +175,24 @@ def check_looks(iterations: int, form: ThetaForm) -> None:
     Raises:
         UsageError: two such warps are no third one.
     """
-    if iterations > 1 and form in (ThetaForm.TPS, ThetaForm.POLAR):
+    if iterations > 1 and FORM_TRAITS[form].dense:
         raise UsageError(
             f"a localizer of theta {form.value} looks once: two such warps are no third", hint="leave out iterations"
+        )
+
+
+def check_warps(warps: int, loc: Loc, iterations: int) -> None:
+    """Check that a localizer can choose so many warps of an image.
+
+    Raises:
+        UsageError: it can't.
+    """
+    if warps > 1 and loc in (Loc.NONE, *CONTROLS):
+        raise UsageError(f"a model of loc {loc.value} chooses no warps", hint="leave out --warps")
+    if warps > 1 and iterations > 1:
+        raise UsageError(
+            f"{warps} warps and {iterations} iterations: a localizer of several warps looks once",
+            hint="leave out --iterations or --warps",
         )
 
 
@@ -171,6 +210,8 @@ class Contract:
     at:       what the transformer warps; theta means the same there, for each map spans -1..1
     view_hw:  height and width at which the localizer sees the input; None: as it is
     crop_hw:  height and width of what the backbone gets; None: those of the input
+    warps:    how many places of an image the localizer chooses. The backbone sees the crop of each, and its last layer
+              what it found in all of them (Jaderberg et al. 2015, section 4.3)
     """
 
     loc: Loc
@@ -184,6 +225,7 @@ class Contract:
     at: At = At.INPUT
     view_hw: tuple[_Side, _Side] | None = None
     crop_hw: tuple[_Side, _Side] | None = None
+    warps: Warps = 1
 
     def check(self) -> None:
         """Check what no field says by itself: that there is such a model.
@@ -205,6 +247,7 @@ class Contract:
         if self.crop_hw is not None and loc in (Loc.NONE, Loc.DEAD):
             raise UsageError(f"a model of loc {loc.value} makes no crop of the image", hint="leave out --crop")
         check_looks(self.iterations, self.theta)
+        check_warps(self.warps, loc, self.iterations)
         if at is At.INPUT and loc is not Loc.NONE:
             check_crop(self.backbone_hw, self.image_hw, self.theta)
 
@@ -214,9 +257,10 @@ class Contract:
         return self.image_hw if self.crop_hw is None else self.crop_hw
 
     @property
-    def theta_shape(self) -> tuple[int, int]:
-        """Shape of one image's theta: (2, 3), of a projective one (3, 3), of a spline its points (16, 2)."""
-        return theta_shape(self.theta)
+    def theta_shape(self) -> tuple[int, ...]:
+        """Shape of one image's theta: that of a warp (`theta_shape`), and of several warps one more axis, (K, …)."""
+        of_warp = theta_shape(self.theta)
+        return of_warp if self.warps == 1 else (self.warps, *of_warp)
 
     @property
     def plain(self) -> bool:
@@ -234,7 +278,7 @@ class Contract:
         """Return the oldest version that can say all of it."""
         usual = {each.name: each.default for each in fields(Contract)}
         used = [since for name, since in _SINCE.items() if getattr(self, name) != usual[name]]
-        return max([1, _LOC_SINCE.get(self.loc, 1), _FORM_SINCE.get(self.theta, 1), *used])
+        return max([1, _LOC_SINCE.get(self.loc, 1), FORM_TRAITS[self.theta].since, *used])
 
     @staticmethod
     def checked(given: Mapping[str, object]) -> "Contract":
@@ -272,10 +316,11 @@ class Contract:
         try:
             names = [each.name for each in fields(Contract) if version >= _SINCE.get(each.name, 1)]
             known = {name: value for name, value in given.items() if name in names}
-            contract = checked(known, Contract, required=names)
+            # Files of version 4 from before there were several warps don't say that they have one.
+            contract = checked(known, Contract, required=[name for name in names if name != "warps"])
             if version < _LOC_SINCE.get(contract.loc, 1):
                 raise ValueError(f"version {version} knows no loc {contract.loc.value}")
-            if version < _FORM_SINCE.get(contract.theta, 1):
+            if version < FORM_TRAITS[contract.theta].since:
                 raise ValueError(f"version {version} knows no theta {contract.theta.value}")
             contract.check()
             return contract

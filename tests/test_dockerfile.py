@@ -26,7 +26,7 @@ def test_each_target_is_shown_and_each_that_is_shown_is_there() -> None:
 
 @pytest.mark.parametrize("extras", re.findall(r"\*\.whl\)\[([^\]]+)\]", TEXT))
 def test_extras_are_the_projects_own(extras: str) -> None:
-    assert set(extras.split(",")) <= set(re.findall(r"^([a-z-]+) = ", EXTRAS, re.MULTILINE))
+    assert set(extras.split(",")) <= set(re.findall(r"^([a-z0-9-]+) = ", EXTRAS, re.MULTILINE))
     assert len({"runtime", "gpu"} & set(extras.split(","))) == 1  # ONNX Runtime from one of the two
 
 
@@ -40,6 +40,30 @@ def test_what_is_copied_is_there_and_holds_each_package() -> None:
 def test_no_image_runs_as_root() -> None:
     stages = re.split(r"^FROM .* AS ", TEXT, flags=re.MULTILINE)[1:]
     assert {stage.split()[0] for stage in stages if "\nUSER lstn\n" in stage} == FOR_USERS
+
+
+STAGES = {stage.split()[0]: stage for stage in re.split(r"^FROM .* AS ", TEXT, flags=re.MULTILINE)[1:]}
+
+
+@pytest.mark.parametrize("stage", ["base", "jetson"])
+def test_there_is_a_cache_that_anybody_may_write(stage: str) -> None:
+    """A container that is run with --user has no home folder."""
+    assert re.search(r"^ENV .*\bXDG_CACHE_HOME=/cache\b", STAGES[stage], re.MULTILINE)
+    assert "mkdir --mode 1777 /cache" in STAGES[stage]
+
+
+@pytest.mark.parametrize("stage", ["gpu", "rtx", "jetson"])
+def test_a_container_for_gpus_asks_for_the_drivers_libraries(stage: str) -> None:
+    """compute brings CUDA's, and utility NVML."""
+    (asked,) = re.findall(r"NVIDIA_DRIVER_CAPABILITIES=(\S+)", STAGES[stage])
+    assert asked == "all" or {"compute", "utility"} <= set(asked.split(","))
+    assert "NVIDIA_VISIBLE_DEVICES=all" in STAGES[stage]
+
+
+def test_a_jetson_has_tensorrts_bindings_and_the_group_of_its_gpu() -> None:
+    assert "python3-libnvinfer" in STAGES["jetson"]
+    assert "--groups video" in STAGES["jetson"]
+    assert re.search(r"^#   docker run .*--group-add video .*lstn:jetson", TEXT, re.MULTILINE)
 
 
 @pytest.mark.parametrize("line", re.findall(r"^#   docker run .*? lstn(?::\w+)? (.*)$", TEXT, re.MULTILINE))

@@ -18,14 +18,14 @@ BELOW: dict[str, set[str]] = {
 """What each storey may import beside itself. Calibration and runtime work without the network, and so without torch."""
 
 HEAVY = {
-    "cuda", "fsspec", "google", "grpc", "httptools", "matplotlib", "mlperf_loadgen", "onnx", "onnxconverter_common",
-    "onnxruntime", "onnxscript", "openvino", "prometheus_client", "pyarrow", "pycuda", "ray", "safetensors", "sklearn",
-    "tensorboard", "tensorrt", "tensorrt_rtx", "torch", "torchvision", "uvicorn",
+    "captum", "cuda", "fsspec", "google", "grpc", "httptools", "matplotlib", "mlperf_loadgen", "onnx",
+    "onnxconverter_common", "onnxruntime", "onnxscript", "openvino", "prometheus_client", "pyarrow", "pycuda", "ray",
+    "safetensors", "sklearn", "tensorboard", "tensorrt", "tensorrt_rtx", "torch", "torchvision", "uvicorn",
 }  # fmt: skip
 
 MAY_IMPORT: dict[str, set[str]] = {
     "ground": set(),
-    "nn": {"safetensors", "torch", "torchvision"},
+    "nn": {"captum", "safetensors", "torch", "torchvision"},
     "train": {"matplotlib", "safetensors", "torch", "torchvision"},
     "export": {"cuda", "onnx", "onnxruntime", "onnxscript", "tensorrt", "tensorrt_rtx", "torch"},
     "calibration": {"google", "onnx", "onnxconverter_common", "onnxruntime"},

@@ -7,6 +7,12 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+
+try:
+    import tomllib
+except ImportError:  # Python 3.10
+    import tomli as tomllib
 
 ROOT = Path(__file__).parents[1]
 STAGES = ("train", "export", "calibration", "runtime")
@@ -68,6 +74,36 @@ def test_a_plain_install_asks_for_nothing_heavy(wheel: zipfile.ZipFile) -> None:
     assert len(plain) == 5
     assert {"msgspec", "numpy", "pillow", "rich", "typer"} == {line.split()[1].split(">")[0] for line in plain}
     assert any(name.startswith("tensorrt<") or name.startswith("tensorrt>") for name in required)
+
+
+@pytest.mark.parametrize(
+    ("python", "cuda", "cublas"),
+    [("3.10", (">=1.22", "<1.27"), "nvidia-cublas-cu12"), ("3.12", (">=1.28",), "nvidia-cublas")],
+)
+def test_an_onnx_runtime_for_gpus_comes_with_the_cuda_that_it_was_built_for(
+    python: str, cuda: tuple[str, ...], cublas: str
+) -> None:
+    """The wheel holds no CUDA library. Up to 1.26 it wants those of CUDA 12, from 1.28 on those of 13."""
+    asked = {each.name: each for each in required("gpu", python)}
+    runtime = asked["onnxruntime-gpu"]
+    assert runtime.extras == {"cuda", "cudnn"}
+    assert {str(each) for each in runtime.specifier} == set(cuda)
+    assert [name for name in asked if "cublas" in name] == [cublas]
+
+
+@pytest.mark.parametrize("extra", ["gpu", "trt", "trt-rtx"])
+def test_the_extras_for_cuda_12_hold_nothing_of_cuda_13(extra: str) -> None:
+    asked = {each.name: each for each in required(f"{extra}-cu12", "3.12")}
+    assert not asked["cuda-python"].specifier.contains("13.0.0")
+    assert not any("cu13" in name or name in ("tensorrt", "nvidia-cublas") for name in asked)
+    assert len(asked) == len(required(extra, "3.12"))
+
+
+def required(extra: str, python: str) -> list[Requirement]:
+    """Return what an extra asks for under a version of Python."""
+    lines = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"][extra]
+    asked = [Requirement(line) for line in lines]
+    return [each for each in asked if each.marker is None or each.marker.evaluate({"python_version": python})]
 
 
 @pytest.mark.parametrize("stage", STAGES)

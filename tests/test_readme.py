@@ -24,7 +24,7 @@ THREE = [
     "lstn infer images/ --engine model.plan",
 ]
 FOLDERS = {path.name for path in ROOT.iterdir() if path.is_dir()}
-MADE = ("docs/build/", "results/gpu/", "runs/", "demo/", "model.", "images/")
+MADE = ("docs/build/", "docs/reference/commands/", "results/gpu/", "runs/", "demo/", "model.", "images/")
 """What commands write, and what stands for a user's own."""
 
 

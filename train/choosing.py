@@ -63,6 +63,7 @@ class ChosenNetwork:
     weights: str = ""
     iterations: int = 1
     at: At = At.INPUT
+    warps: int = 1
     sizes: NetworkSizes = NetworkSizes()
 
 
@@ -111,7 +112,7 @@ def choose_options(
     Raises:
         UsageError: no such backbone, the set has no files below a data root, or there is nothing to supervise.
     """
-    check_supervise(network.loc, supervise)
+    check_supervise(network.loc, supervise, network.warps)
     spec = named(data, data_root)
     side, length = usual_budget(spec, network.model)
     return Options(
@@ -130,6 +131,7 @@ def choose_options(
         view=network.sizes.view,
         crop=network.sizes.crop,
         supervise=supervise,
+        warps=network.warps,
     )
 
 

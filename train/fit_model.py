@@ -61,7 +61,7 @@ def fit(
     if (folder / LAST).is_file() != resume:
         found = "no run to go on with" if resume else "a run already"
         raise UsageError(f"{folder}: there is {found}", hint=f"choose another folder, or pass resume={not resume}")
-    check_supervise(model.contract.loc, supervise)
+    check_supervise(model.contract.loc, supervise, model.contract.warps)
     spec = f"folder:{data}" if isinstance(data, Path) else data
     options = replace(_options(model, spec, epochs, recipe, augment, seed), supervise=supervise)
     if resume:

@@ -136,13 +136,20 @@ def train_epoch(
 
 def _of_theta(recipe: Recipe, batch: ImageBatch, theta: Tensor | None, of_moved: Tensor | None) -> Tensor | float:
     """Return what a step's loss has beside the labels': of where the crops lie."""
-    loss: Tensor | float = 0.0
-    if recipe.in_frame and theta is not None:
-        loss = recipe.in_frame * outside(theta)
-    if theta is not None and of_moved is not None and batch.moves is not None:
+    if theta is None:
+        return 0.0
+    warps = theta.shape[1] if theta.dim() == 4 else 1
+    loss = recipe.in_frame * outside(_each(theta)) if recipe.in_frame else torch.zeros((), device=theta.device)
+    if of_moved is not None and batch.moves is not None:
         height, width = batch.pixels.shape[1:3]
-        loss = loss + recipe.equivariance * unfollowed(theta, of_moved, batch.moves, width / height)
+        moves = batch.moves.repeat_interleave(warps, dim=0)
+        loss = loss + recipe.equivariance * unfollowed(_each(theta), _each(of_moved), moves, width / height)
     return loss
+
+
+def _each(theta: Tensor) -> Tensor:
+    """Return each warp by itself: theta (N, K, …) -> (N * K, …), as it is of one warp an image."""
+    return theta.flatten(0, 1) if theta.dim() == 4 else theta
 
 
 def _descend(run: Run, loss: Tensor) -> None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
-from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Iterations, Loc
+from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, TRAINED_SIDES, At, Contract, Iterations, Loc, Warps
 from lstn.errors import ArtifactError
 from lstn.nn.localizers import usual_view
 from lstn.reading.checked_json import Count, Magnitude, Natural, checked, parsed
@@ -16,10 +16,7 @@ from lstn.train.augment import Augment
 TrainingPrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 """Arithmetic of the backbone in training; the transformer always computes in float32."""
 
-SMALLEST, LARGEST = 8, 4096
-"""Sides of an image, in pixels."""
-
-_Side: TypeAlias = Annotated[int, Meta(ge=SMALLEST, le=LARGEST)]
+_Side: TypeAlias = Annotated[int, Meta(ge=TRAINED_SIDES[0], le=TRAINED_SIDES[1])]
 Size: TypeAlias = tuple[_Side, _Side]
 """Height and width in pixels."""
 
@@ -38,7 +35,7 @@ class Options:
     weights:    `imagenet`, a file, or empty for a random start
     image_size: of the input
     augment:    how training images are changed at random (`lstn.train.augment`)
-    iterations, at: of the transformer, as in `Contract`
+    iterations, at, warps: of the transformer, as in `Contract`
     view, crop: of what the localizer sees, and of what the backbone gets; None: the localizer's usual view, and a crop
                 as large as the image
     supervise:  weight of the distance between theta and the true pose (`lstn.train.supervision`)
@@ -59,6 +56,7 @@ class Options:
     view: Size | None = None
     crop: Size | None = None
     supervise: Magnitude = 0.0
+    warps: Warps = 1
 
     def contract(
         self,
@@ -80,6 +78,7 @@ class Options:
             at=self.at,
             view_hw=None if view == self.image_size else view,
             crop_hw=None if self.crop == self.image_size else self.crop,
+            warps=self.warps,
         )
 
     def values(self) -> dict[str, object]:

@@ -105,7 +105,7 @@ def _begun(options: Options, at: Workplace, data: DataSet, given: Classifier | N
     """Make the run, once it is known that a step of it can be taken."""
     contract, batch = describe(options, data, given), options.recipe.batch_size
     if options.supervise:
-        check_supervise(contract.loc, options.supervise)
+        check_supervise(contract.loc, options.supervise, contract.warps)
         check_posed(data.train, options.data)
     step = min(batch, len(data.train))
     if given is None:  # of a network that isn't lstn's nobody knows what it takes

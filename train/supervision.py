@@ -44,8 +44,8 @@ def corner_squares(theta: Tensor, poses: Tensor) -> Tensor:
     return (across.square() + down.square()).mean(1)
 
 
-def check_supervise(loc: Loc, weight: float) -> None:
-    """Check that a weight of the true poses is one, and that there is a localizer to train.
+def check_supervise(loc: Loc, weight: float, warps: int = 1) -> None:
+    """Check that a weight of the true poses is one, and that there is a localizer to train, of one warp.
 
     Raises:
         UsageError: it isn't, or there is none.
@@ -54,6 +54,11 @@ def check_supervise(loc: Loc, weight: float) -> None:
         raise UsageError(f"--supervise {weight:g} is not a weight", hint="give 0 for none, or a number such as 1")
     if weight and loc in (Loc.NONE, *CONTROLS):
         raise UsageError(f"a run of loc {loc.value} trains no localizer", hint="leave out --supervise")
+    if weight and warps > 1:
+        raise UsageError(
+            f"an image has one true pose, and --warps {warps} chooses {warps} crops of it",
+            hint="leave out --supervise or --warps",
+        )
 
 
 def check_posed(train: Split, data: str) -> None:

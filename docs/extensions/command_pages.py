@@ -53,13 +53,12 @@ def page_of(name: str, command: click.Command, context: click.Context) -> str:
 
 def described(parameter: click.Parameter, context: click.Context) -> list[str]:
     """Return one argument or option as Sphinx's own directive, so that it can be linked to."""
-    if isinstance(parameter, click.Argument):
-        record: tuple[str, str] | None = (parameter.make_metavar(context), getattr(parameter, "help", None) or "")
-    else:
-        record = parameter.get_help_record(context)
+    record = parameter.get_help_record(context)
     if record is None:
         return []
     spelled, text = record
+    if parameter.param_type_name == "argument":
+        spelled = spelled.split(" ")[0]
     return [f"```{{option}} {spelled}", escaped(text), "```", ""]
 
 

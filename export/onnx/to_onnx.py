@@ -127,6 +127,11 @@ def _check_asked(contract: Contract, *, fused: bool) -> None:
             f"the fused sampler reads affine grids, and this model's theta is {contract.theta.value}",
             hint="leave out --sampler",
         )
+    if fused and contract.warps > 1:
+        raise UsageError(
+            f"the fused sampler reads one crop of an image, and this model makes {contract.warps}",
+            hint="leave out --sampler",
+        )
     if fused and contract.iterations > 1:
         raise UsageError(
             f"a model that looks {contract.iterations} times has as many samplers, and only one can be fused",

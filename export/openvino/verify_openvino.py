@@ -13,10 +13,13 @@ import numpy.typing as npt
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.errors import VerificationError
 from lstn.export.onnx.verify_onnx import (
+    INT8_LOGIT_TOLERANCE,
+    MOST,
     Agreement,
     Outputs,
     batched,
     compare,
+    distance,
     not_finite,
     onnx_outputs,
     tolerances,
@@ -25,18 +28,6 @@ from lstn.formats.openvino_file import CPU_SETTINGS
 from lstn.images import Pixels
 from lstn.imports import require
 from lstn.machine.signal_stack import signal_stack_kept
-from lstn.warps.warp import drift_px
-
-INT8_LOGIT_TOLERANCE = 3 / 127
-"""Of an int8 model, in place of LOGIT_TOLERANCE: three steps of its scale."""
-
-MOST = 0.9
-"""The share of images that must pass in int8.
-
-A value at the edge between two steps falls to either side by one rounding in float32, and takes what comes after with
-it. Over three trained models that happened to the theta of 0 to 3 in 64 images, by up to 0.3 px; all others were within
-1e-4 px. What is wrong with a graph shows in nearly every image.
-"""
 
 _UNITS = {"f32": 2.0**-24, "f16": 2.0**-11, "bf16": 2.0**-8}
 """By how much of itself a number is moved, at most, when it is rounded to that type."""
@@ -67,13 +58,13 @@ def verify_openvino(model: Any, onnx_file: Path, contract: Contract, images: Pix
         if broken := not_finite(outputs):
             raise VerificationError(f"in {library} the model computes {broken} that are not finite")
     share = MOST if precision == "int8" else 1.0
-    away = _distance(found, expected, contract, share)
+    away = distance(found, expected, contract, share)
     logits, drift = tolerances(expected)
     if precision == "int8":
         logits = INT8_LOGIT_TOLERANCE * float(np.abs(expected[LOGITS]).max())
     if away[0] > logits or away[1] > drift:
         disturbed = [_outputs(_disturbed(model, seed), contract, images) for seed in range(_TRIALS)]
-        own = [_distance(each, found, contract, share) for each in disturbed]
+        own = [distance(each, found, contract, share) for each in disturbed]
         logits = max(logits, DISTANCES * max(each[0] for each in own))
         drift = max(drift, DISTANCES * max(each[1] for each in own))
     agreement = compare(found, expected, contract)
@@ -83,14 +74,6 @@ def verify_openvino(model: Any, onnx_file: Path, contract: Contract, images: Pix
             f"rounding explains {logits:.1e}" + ("" if agreement.drift_px is None else f" and {drift:.1e} px")
         )
     return agreement
-
-
-def _distance(found: Outputs, expected: Outputs, contract: Contract, share: float) -> tuple[float, float]:
-    """Return the largest logit difference and drift in pixels among the `share` of images that are nearest."""
-    drift = 0.0
-    if contract.loc is not Loc.NONE:
-        drift = float(np.quantile(drift_px(found[THETA], expected[THETA], contract.image_hw), share))
-    return float(np.quantile(np.abs(found[LOGITS] - expected[LOGITS]).max(axis=1), share)), drift
 
 
 def _outputs(model: Any, contract: Contract, images: Pixels) -> Outputs:

@@ -14,7 +14,7 @@ from types import GenericAlias
 from typing import Any
 
 from lstn.export.plugin import DOMAIN, FUSED, OPERATOR
-from lstn.export.plugin.kernel import BLOCK, KERNELS, TARGETS, compile_ptx, count_blocks
+from lstn.export.plugin.kernel import BLOCK, KERNELS, compile_ptx, count_blocks
 from lstn.imports import require
 
 _FIRST_VERSION = (10, 9)
@@ -32,7 +32,7 @@ def register_plugin() -> bool:
     major, minor = str(trt.__version__).split(".")[:2]
     if (int(major), int(minor)) < _FIRST_VERSION:
         return False
-    ptx = compile_ptx(TARGETS[0])  # the driver translates it for the GPU at hand, which gains nothing from newer PTX
+    ptx = compile_ptx()
     with _no_results():
         plugins: Any = require("tensorrt.plugin", extra="trt", package="tensorrt")
     if not hasattr(getattr(plugins.op, DOMAIN, None), OPERATOR):

@@ -1,5 +1,6 @@
 """The fused sampler's CUDA source: what its kernels are called, how they are launched, and how they become PTX."""
 
+import re
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -18,8 +19,13 @@ KERNELS = {
 Each takes (images, theta, N, C, H, W, warped), pointers and int32; theta is float32 (N, 2, 3).
 """
 
-TARGETS = ("sm75", "sm80", "sm86", "sm87", "sm89", "sm90", "sm120")
-"""GPUs that the source is compiled for in the tests, oldest first. PTX for one runs on every later one."""
+_OLDEST = 75
+"""The compute capability that the source is compiled for: PTX for one runs on every later one. The driver translates it
+for the GPU at hand, which gains nothing from newer PTX."""
+
+_ISA = b"6.3"
+"""The version of the PTX instruction set that came with sm_75. nvrtc writes its own newest one, which a driver of an
+earlier release of CUDA refuses, whatever instructions are used: nvrtc 13.5 writes 9.5, driver 580 knows 9.0."""
 
 BLOCK = 128
 """Threads of a block."""
@@ -35,12 +41,14 @@ def count_blocks(kernel: str, batch: Any, height: Any, width: Any) -> Any:
 
 
 @cache
-def compile_ptx(target: str) -> bytes:
-    """Compile every kernel to PTX for a GPU such as `sm75`, and every later one. No GPU is needed.
+def compile_ptx() -> bytes:
+    """Compile every kernel to PTX for Turing (sm75) and every later GPU, and for every driver of theirs.
+
+    No GPU is needed.
 
     Raises:
         MissingExtra: cuda-python or NVIDIA's run-time compiler isn't installed.
-        LstnError: this version of the compiler doesn't know `target`.
+        LstnError: this version of the compiler knows Turing no more, or writes PTX in a way of its own.
     """
     nvrtc: Any = require("cuda.bindings.nvrtc", extra="trt", package="cuda-python")
     source = resources.files("lstn.export.plugin").joinpath("affine_grid_sample.cu").read_bytes()
@@ -52,15 +60,29 @@ def compile_ptx(target: str) -> bytes:
             hint=f"run: pip install {_nvrtc_package()}; or export the model again with --sampler native",
         ) from error
     try:
-        options = [f"--gpu-architecture=compute_{target.removeprefix('sm')}".encode()]
+        options = [f"--gpu-architecture=compute_{_OLDEST}".encode()]
         (result,) = nvrtc.nvrtcCompileProgram(program, len(options), options)
         if result != nvrtc.nvrtcResult.NVRTC_SUCCESS:
             log = _read(program, nvrtc.nvrtcGetProgramLogSize, nvrtc.nvrtcGetProgramLog)
             reason = " ".join(log.decode(errors="replace").split()) or result.name
-            raise LstnError(f"nvrtc can't compile the sampler for {target}: {reason:.300}")
-        return _read(program, nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX)
+            raise LstnError(f"nvrtc can't compile the sampler for sm{_OLDEST}: {reason:.300}")
+        return for_older_drivers(_read(program, nvrtc.nvrtcGetPTXSize, nvrtc.nvrtcGetPTX))
     finally:
         nvrtc.nvrtcDestroyProgram(program)
+
+
+def for_older_drivers(ptx: bytes) -> bytes:
+    """Return PTX that says it needs the instruction set of sm75, and no newer one.
+
+    Raises:
+        LstnError: there is not exactly one line that says which set it needs.
+    """
+    lowered, count = re.subn(rb"^\.version [0-9]+\.[0-9]+$", b".version " + _ISA, ptx, flags=re.MULTILINE)
+    if count != 1:
+        raise LstnError(
+            f"nvrtc wrote PTX with {count} lines .version, expected one", hint="export with --sampler native"
+        )
+    return lowered
 
 
 def _nvrtc_package() -> str:

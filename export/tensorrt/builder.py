@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from lstn.errors import ArtifactError, DeviceError, LstnError
+from lstn.errors import ArtifactError, LstnError
 from lstn.export.plugin import FUSED
 from lstn.export.plugin.aot import register_plugin
 from lstn.export.tensorrt.build_log import BuildLog, logger_of, told
@@ -17,10 +17,11 @@ from lstn.export.tensorrt.build_progress import Progress, ReportProgress, interr
 from lstn.export.tensorrt.parsed_layers import count_layers, layers_of, precision_of
 from lstn.export.tensorrt.targets import load_tensorrt, own_gpu
 from lstn.export.tensorrt.timings import timing_cache
-from lstn.export.tensorrt.tuning import BuildSettings, apply_tuning
+from lstn.export.tensorrt.tuning import BuildSettings, adjust_for_dla, apply_tuning
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.formats.onnx_file import read_onnx
 from lstn.formats.plan_file import Flavour, Tensor
+from lstn.machine.starting import start
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +61,7 @@ def build(onnx: Path, settings: BuildSettings, *, report: ReportProgress | None 
     def work() -> Built:
         with log.writing(settings.log_file, f"{who}: {what}"):
             _declare_plugin(flavour, onnx)
-            builder, network, _parser = _parse(trt, log, onnx, who)
+            builder, network, _parser = _parse(trt, log, onnx, flavour, dla=settings.tuning.dla_core is not None)
             _check_network(trt, network, onnx)
             config = _configure(trt, builder, network, settings)
             if config is None:
@@ -93,7 +94,7 @@ def count_parsed_layers(onnx: Path, *, flavour: Flavour) -> Mapping[tuple[str, s
     def work() -> Mapping[tuple[str, str], int]:
         with log.writing(None, ""):
             _declare_plugin(flavour, onnx)
-            _builder, network, _parser = _parse(trt, log, onnx, f"{flavour.product} {trt.__version__}")
+            _builder, network, _parser = _parse(trt, log, onnx, flavour)
             _check_network(trt, network, onnx)
             return count_layers(network)
 
@@ -106,15 +107,15 @@ def _declare_plugin(flavour: Flavour, onnx: Path) -> None:
         register_plugin()
 
 
-def _parse(trt: Any, log: Any, onnx: Path, who: str) -> tuple[Any, Any, Any]:
+def _parse(trt: Any, log: BuildLog, onnx: Path, flavour: Flavour, *, dla: bool = False) -> tuple[Any, Any, Any]:
     """Return builder, network and parser. They don't keep each other alive: all three stay in names until the end."""
-    try:
-        builder = trt.Builder(log)
-    except TypeError as error:  # how the binding says that the factory returned nothing, after a driver too old
-        raise DeviceError(f"{who} doesn't start on this machine: {log.text()}") from error
+    builder = start(lambda: trt.Builder(log), log, flavour, str(trt.__version__))
     network = builder.create_network(_network_flags(trt))
     parser = trt.OnnxParser(network, log)
+    if dla:
+        adjust_for_dla(trt, parser)
     if not parser.parse_from_file(str(onnx)):
+        who = f"{flavour.product} {trt.__version__}"
         raise ArtifactError(f"{onnx}: {who} can't read it: {_parser_errors(parser) or log.text()}")
     return builder, network, parser
 
@@ -172,6 +173,9 @@ def _configure(trt: Any, builder: Any, network: Any, settings: BuildSettings) ->
         profile.set_shape(pixels.name, *((size, *tuple(pixels.shape)[1:]) for size in batch))
         if config.add_optimization_profile(profile) < 0:
             return None
+    if settings.flavour is Flavour.TRT_RTX:
+        # No memory is taken while the plan runs, which its graphs couldn't record.
+        config.set_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION)
     targets = settings.targets if settings.flavour is Flavour.TRT_RTX else ()  # the other builds for its own GPU
     if targets:
         config.num_compute_capabilities = len(targets)

@@ -8,6 +8,7 @@ from lstn.formats.plan_file import Flavour
 from lstn.imports import require
 from lstn.install import install_line
 from lstn.machine.gpu import Gpu, find_gpus
+from lstn.nvidia_driver import extra_for, find_driver
 
 
 def choose_targets(flavour: Flavour, wanted: tuple[str, ...]) -> tuple[str, ...]:
@@ -56,9 +57,10 @@ def load_tensorrt(flavour: Flavour) -> ModuleType:
     Raises:
         MissingExtra: not installed, not loadable, or a version of TensorRT other than 10 and 11.
     """
-    trt = require(flavour.module, extra=flavour.value)
+    extra = extra_for(flavour.value, find_driver())
+    trt = require(flavour.module, extra=extra)
     if flavour is Flavour.TRT and str(trt.__version__).partition(".")[0] not in ("10", "11"):
-        hint = f"run: {install_line(flavour.value)}"
+        hint = f"run: {install_line(extra)}"
         raise MissingExtra(f"TensorRT {trt.__version__} is installed, expected 10 or 11", hint=hint)
     return trt
 

@@ -5,8 +5,11 @@ No torch and no onnx package is needed: TensorRT builds for the GPU that it runs
 
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TypeAlias
 
 from lstn.contract import Contract
 from lstn.errors import ArtifactError, UsageError
@@ -25,12 +28,23 @@ _MAX_ELEMENTS = (1 << 31) - 1
 """TensorRT counts a tensor's elements in 31 bits."""
 
 
+PlanCheck: TypeAlias = Callable[[Path], int]
+"""Takes a plan, with its sidecar beside it; returns on how many images it answers what its ONNX file does, or 0 if that
+can't be seen here; raises VerificationError if it doesn't."""
+
+
 def write_plan(
-    onnx_file: Path, plan: Path, settings: BuildSettings, *, report: ReportProgress | None = None
+    onnx_file: Path,
+    plan: Path,
+    settings: BuildSettings,
+    *,
+    report: ReportProgress | None = None,
+    check: PlanCheck | None = None,
 ) -> Sidecar:
     """Build `plan` and its sidecar from an ONNX file of lstn, in whatever precision that file has.
 
     report: is told how far the build is, from another thread
+    check:  runs the plan under another name before it gets its own
 
     The two files are replaced together: the engine is written out to the disk under a temporary name, then the sidecar
     appears, then the engine. What fails before, or is stopped by Ctrl-C, leaves the older pair as it was. A reader
@@ -42,6 +56,7 @@ def write_plan(
             would replace another file.
         ArtifactError: the file isn't one of lstn's, TensorRT can't read it, or would compute something else.
         MissingExtra: the flavour's package isn't installed.
+        VerificationError: `check` says that it computes something else.
         LstnError: the engine can't be built, or the files can't be written.
         KeyboardInterrupt: Ctrl-C.
     """
@@ -50,12 +65,13 @@ def write_plan(
     check_size(contract, settings.profiles)
     if settings.log_file is not None:
         check_outputs([OutputFile(settings.log_file, LOG, "--build-log"), *plan_outputs(plan)], inputs=[onnx_file])
-    with replacing(plan) as temporary:
+    with replacing(plan) as temporary, TemporaryDirectory(dir=plan.parent, prefix=f".{plan.name}.") as folder:
         built = build(onnx_file, settings, report=report)
-        _write_out(temporary, built.data)
+        trial = Path(folder) / plan.name
+        _write_out(trial, built.data)
         sidecar = Sidecar(
             contract=contract,
-            plan_sha256=sha256_of(temporary),
+            plan_sha256=sha256_of(trial),
             onnx_sha256=sha256_of(onnx_file),
             flavour=settings.flavour,
             version=built.version,
@@ -70,6 +86,10 @@ def write_plan(
             dla_core=settings.tuning.dla_core,
             training=onnx.training,
         )
+        if check is not None:
+            write_text(sidecar_path(trial), sidecar.to_json())
+            sidecar = replace(sidecar, compared_images=check(trial))
+        trial.replace(temporary)
         write_text(sidecar_path(plan), sidecar.to_json())
     return sidecar
 

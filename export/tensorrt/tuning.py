@@ -112,6 +112,21 @@ def apply_tuning(trt: Any, builder: Any, config: Any, network: Any, tuning: Tuni
         _use_dla(trt, builder, config, network, tuning.dla_core)
 
 
+def adjust_for_dla(trt: Any, parser: Any) -> None:
+    """Let a parser read a model as the DLA wants it in a strongly typed network, before it parses.
+
+    Raises:
+        LstnError: this TensorRT's DLA takes weakly typed networks alone; the parser's flag came with 10.16.
+    """
+    if not hasattr(trt.OnnxParserFlag, "ADJUST_FOR_DLA"):
+        raise LstnError(
+            f"--dla: the DLA of TensorRT {trt.__version__} takes weakly typed networks alone, and lstn builds strongly "
+            "typed ones, in which the ONNX file says the precision",
+            hint="leave --dla out to build for the GPU; or use TensorRT 10.16 or newer",
+        )
+    parser.set_flag(trt.OnnxParserFlag.ADJUST_FOR_DLA)
+
+
 def _use_dla(trt: Any, builder: Any, config: Any, network: Any, core: int) -> None:
     devices = _having(trt, "DeviceType", "DLA", option="--dla")
     if core >= builder.num_DLA_cores:

@@ -26,7 +26,8 @@ _EXTRAS_OF = {
     "export": "export",
     "calibrate": "calibrate,runtime",
     "claims": "train,export,runtime",
-    **dict.fromkeys(("infer", "serve", "bench"), "export"),  # of a run
+    "attack": "train,runtime",
+    **dict.fromkeys(("explain", "infer", "serve", "bench"), "export"),  # of a run
 }
 """What a command needs that imports such packages by itself; the runtime's go through `require`."""
 

@@ -38,7 +38,8 @@ def claims(
     ] = None,
     model: Annotated[str, typer.Option(metavar="NAME,…", help="Backbones.")] = "resnet-18",
     image_size: Annotated[
-        int | None, typer.Option(min=8, max=4096, help="Side of the input in pixels.", show_default="the backbone's")
+        int | None,
+        typer.Option(metavar="S", min=8, max=4096, help="Side of the input in pixels.", show_default="the backbone's"),
     ] = None,
     batch: Annotated[str, typer.Option(metavar="N,…", help="Images a call; one comparison for each.")] = "1",
     threads: Annotated[

@@ -5,12 +5,14 @@ from importlib import import_module
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 COMMANDS = {
     "train": "Train a classifier with a transformer.",
     "study": "Compare localizers fairly.",
     "evaluate": "Measure accuracy on test images.",
+    "explain": "Show what moves a model's answer.",
+    "attack": "Mislead a checkpoint by small changes.",
     "export": "Write model.onnx, a plan or OpenVINO files.",
     "calibrate": "Lower the precision and report its cost.",
     "infer": "Classify images.",
@@ -40,7 +42,7 @@ class LazyCommands(MutableMapping[str, Any]):
             if name not in COMMANDS:
                 raise KeyError(name)
             single = typer.Typer(add_completion=False, **STYLE)
-            single.command(name)(getattr(import_module(f"lstn.cli.{name}"), name))
+            single.command(name, cls=PlainCommand)(getattr(import_module(f"lstn.cli.{name}"), name))
             self._made[name] = typer.main.get_command(single)
         return self._made[name]
 
@@ -55,6 +57,19 @@ class LazyCommands(MutableMapping[str, Any]):
 
     def __delitem__(self, name: str) -> None:
         del self._made[name]
+
+
+class PlainCommand(TyperCommand):
+    """A command whose help names an argument by what the user types alone; Typer adds the type that Python sees."""
+
+    def format_options(self, ctx: Any, formatter: Any) -> None:
+        """Write the arguments and the options."""
+        records = [(isinstance(each, TyperArgument), each.get_help_record(ctx)) for each in self.get_params(ctx)]
+        for title, of_arguments in (("Arguments", True), ("Options", False)):
+            rows = [record for is_argument, record in records if record and is_argument is of_arguments]
+            if rows:
+                with formatter.section(title):
+                    formatter.write_dl([(name.split(" ")[0] if of_arguments else name, said) for name, said in rows])
 
 
 class CommandGroup(TyperGroup):

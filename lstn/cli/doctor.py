@@ -43,12 +43,15 @@ def doctor(
     if run is not None:
         _show_run(run_folder(run), as_json=as_json)
         return
-    from lstn.machine.environment import describe_environment, find_providers
+    from lstn.machine.environment import describe_environment, find_cuda_problem, find_providers
+    from lstn.nvidia_driver import CUDA_PROVIDER, find_driver
 
-    environment = describe_environment()
+    environment, driver = describe_environment(), find_driver()
     providers, problem = find_providers()
-    able = abilities(environment.libraries, environment.gpus, providers)
-    problems = [*conflicts(environment.libraries), *([problem] if problem else [])]
+    on_gpu = bool(environment.gpus) and CUDA_PROVIDER in providers
+    cuda_problem = find_cuda_problem() if on_gpu else None
+    able = abilities(environment.libraries, environment.gpus, providers, driver=driver, cuda_problem=cuda_problem)
+    problems = [*conflicts(environment.libraries, driver), *([problem] if problem else [])]
     if as_json:
         found = {"environment": asdict(environment), "providers": providers}
         typer.echo(json.dumps(found | {"abilities": [asdict(each) for each in able], "problems": problems}, indent=1))

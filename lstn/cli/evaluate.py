@@ -25,17 +25,19 @@ from lstn.zoo.named_models import shown_path
 if TYPE_CHECKING:
     from lstn.contract import Contract
     from lstn.data.dataset import DataSet
-    from lstn.data.splits import AnySplit
+    from lstn.data.splits import AnySplit, Split
     from lstn.evaluation.disturb import Disturbance
     from lstn.evaluation.measuring import Answering, Evaluation
+    from lstn.evaluation.move_bounds import MoveBounds
+    from lstn.evaluation.top_losses import LossRanking
+    from lstn.evaluation.worst_case import WorstCase
     from lstn.formats.training_record import Training
-    from lstn.images import Pixels
-    from lstn.runtime.engines.base import Engine
-    from lstn.warps.warp import Theta
 
 _BATCH = 64
 _MOST_CLASSES, _WORST = 50, 5
 """Rows of a terminal's tables; a page and --json have every class."""
+
+_MOST_LOSSES = 1000
 
 _LARGEST = {"rotate": 360.0, "scale": 100.0, "shift": 2.0}
 """Amounts that a sweep may have, either way."""
@@ -72,6 +74,15 @@ def evaluate(
     shift: Annotated[
         str, typer.Option(metavar="A,B,…", help="Also shifted by these shares of the side, to all sides alike.")
     ] = "",
+    worst: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MOVES",
+            help="Also under the worst move of each image, of a grid such as 'rotate 30, shift 0.1, scale 1.2'; with "
+            "'random 10' among them, of ten drawn moves.",
+            show_default="none",
+        ),
+    ] = None,
     json_: Annotated[
         Path | None,
         typer.Option("--json", metavar="FILE", help="Write everything there, the confusion matrix included."),
@@ -79,13 +90,22 @@ def evaluate(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a report there, one page that needs no network.")
     ] = None,
+    top_losses: Annotated[
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            max=_MOST_LOSSES,
+            help="Also show the N images that the model is most wrongly sure of, and what moves its answer there.",
+        ),
+    ] = 0,
     device: Annotated[Device, typer.Option(help="Where a checkpoint or an ONNX model runs.")] = Device.AUTO,
     seed: Annotated[
         int | None,
         typer.Option(
             metavar="N",
             min=0,
-            help="Of the data set's splits or drawing.",
+            help="Of the data set's splits or drawing, and of moves that --worst draws.",
             show_default="the model's own; else 0 if no split depends on it",
         ),
     ] = None,
@@ -93,15 +113,19 @@ def evaluate(
     """Measure accuracy on test images.
 
     Shows top-1, top-5, the worst classes and the most frequent confusions. --rotate, --scale and --shift repeat this on
-    images changed by known amounts, bilinear and black outside, one change at a time.
+    images changed by known amounts, bilinear and black outside, one change at a time. --worst combines such changes,
+    and counts an image as right if it is right under all of them.
     """
     from lstn.evaluation.measuring import page, report
+    from lstn.evaluation.move_bounds import MoveBounds
+    from lstn.evaluation.top_losses import LossRanking
 
+    bounds = None if worst is None else MoveBounds.from_text(worst)
     wanted = {"rotate": rotate, "scale": scale, "shift": shift}
     disturbances = tuple(each for name, text in wanted.items() for each in _disturbances(name, text))
     outputs = (wanted_output("--json", json_, EVALUATION), wanted_output("--html", html, PAGE))
     check_outputs(outputs, inputs=files_of(file))
-    evaluation = _measured(file, data, split, seed, device, disturbances)
+    evaluation = _measured(file, data, split, seed, device, disturbances, bounds, LossRanking(top_losses))
     _show(evaluation)
     if json_ is not None:
         write_text(json_, json.dumps(report(evaluation), ensure_ascii=False) + "\n")
@@ -118,7 +142,10 @@ def _measured(
     seed: int | None,
     device: Device,
     disturbances: Sequence["Disturbance"],
+    bounds: "MoveBounds | None",
+    ranking: "LossRanking",
 ) -> "Evaluation":
+    from lstn.cli.explain_losses import explained_mistakes
     from lstn.data.trained_on import split_to_test
     from lstn.evaluation.measuring import Evaluation, score
     from lstn.evaluation.moving import measure_follow
@@ -131,12 +158,24 @@ def _measured(
         chosen = split or split_to_test(training, data_set, named)
         images = data_set.split(chosen)
         with working(f"classifying {counted(len(images), 'image')} of {named}", len(images)) as advance:
-            plain, *others = score(model.classify, images, contract.labels, disturbances, batch=batch, advance=advance)
+            plain, *others = score(
+                model.classify, images, contract.labels, disturbances, batch=batch, advance=advance, ranking=ranking
+            )
+        worst = None if bounds is None else _worst(model, images, bounds, batch, seed or 0)
         follow = None if model.locate is None else measure_follow(model.locate, images, contract, batch=batch)
         pose = None if model.locate is None else measure_pose(model.locate, images, batch=batch)
+        mistakes = explained_mistakes(ranking.mistakes, model.both, contract, images, batch=batch)
     sweeps = tuple(zip(disturbances, others, strict=True))
     tested: AnySplit = "val" if chosen == "test" and data_set.test_is_val else chosen
-    return Evaluation(shown_path(file), named, tested, contract, plain, sweeps, follow, pose)
+    return Evaluation(shown_path(file), named, tested, contract, plain, sweeps, follow, pose, worst, mistakes)
+
+
+def _worst(model: "Answering", images: "Split", bounds: "MoveBounds", batch: int, seed: int) -> "WorstCase":
+    from lstn.evaluation.worst_case import measure_worst
+
+    what = f"moving {counted(len(images), 'image')}, {counted(bounds.count, 'move')} each"
+    with working(what, len(images)) as advance:
+        return measure_worst(model.classify, images, bounds, batch=batch, seed=seed, advance=advance)
 
 
 def _disturbances(name: str, text: str) -> Iterator["Disturbance"]:
@@ -174,6 +213,7 @@ def _opened(
         yield opened.contract, named, images, opened.training, opened.answering, _BATCH
         return
     from lstn.formats.inspection import training_of
+    from lstn.runtime.engines.as_answering import answering
     from lstn.runtime.engines.opening import open_engine
 
     opening = open_engine(file, device=device, spin=False)
@@ -181,32 +221,26 @@ def _opened(
     named, drawn = data_and_seed(file, training, data, seed)
     with opening as engine:
         images = open_data_of(engine.contract, named, seed=drawn)
-        yield engine.contract, named, images, training, _answering(engine), engine.max_batch
-
-
-def _answering(engine: "Engine") -> "Answering":
-    from lstn.contract import Loc
-    from lstn.evaluation.measuring import Answering
-
-    def locate(pixels: "Pixels") -> "Theta":
-        theta = engine.infer(pixels).theta
-        assert theta is not None  # its contract has a localizer
-        return theta
-
-    return Answering(lambda pixels: engine.infer(pixels).logits, None if engine.contract.loc is Loc.NONE else locate)
+        yield engine.contract, named, images, training, answering(engine), engine.max_batch
 
 
 def _show(evaluation: "Evaluation") -> None:
     from lstn.evaluation.measuring import accuracy_table, follow_table, pose_table
     from lstn.evaluation.scores import class_table, confusion_table
+    from lstn.evaluation.top_losses import mistakes_table
+    from lstn.evaluation.worst_case import worst_table
     from lstn.report.table import print_table
 
     console = results()
     print_table(console, accuracy_table(evaluation))
+    if evaluation.worst is not None:
+        print_table(console, worst_table(evaluation.worst))
     if evaluation.follow is not None:
         print_table(console, follow_table(evaluation.follow))
     if evaluation.pose is not None:
         print_table(console, pose_table(evaluation.pose))
+    if evaluation.top_losses:
+        print_table(console, mistakes_table(evaluation.top_losses))
     print_table(console, class_table(evaluation.scores, _MOST_CLASSES))
     if (worst := confusion_table(evaluation.scores, _WORST)).rows:
         print_table(console, worst)

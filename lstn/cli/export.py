@@ -66,7 +66,9 @@ def export(
     ] = None,
     level: Annotated[
         int | None,
-        typer.Option(min=0, max=5, help="How to build: from 0, built fastest, to 5, runs fastest.", show_default="3"),
+        typer.Option(
+            metavar="N", min=0, max=5, help="How to build: from 0, built fastest, to 5, runs fastest.", show_default="3"
+        ),
     ] = None,
     workspace: Annotated[
         int | None,

@@ -137,7 +137,7 @@ def build_engine(
             if asked.precision is not None:
                 compare_speed(asked.onnx_file, made, asked.precision)
         else:
-            _export_plan(onnx_file, made, settings)
+            _export_plan(onnx_file, made, settings, training)
     except KeyboardInterrupt:
         note(f"stopped; {onnx_file} is whole, and a {made} from before is as it was")
         _warn_of_stale(asked.folder, onnx_file)
@@ -153,15 +153,20 @@ def build_engine(
         _export_triton(made, asked.triton)
 
 
-def _export_plan(onnx_file: Path, plan: Path, settings: "BuildSettings") -> None:
+def _export_plan(onnx_file: Path, plan: Path, settings: "BuildSettings", training: "Training | None") -> None:
+    from lstn.cli.plan_check import PlanComparison
     from lstn.export.tensorrt.to_plan import write_plan
 
+    check = PlanComparison(onnx_file, training)
     with phases(f"building for {', '.join(settings.targets)}") as report:
-        made = write_plan(onnx_file, plan, settings, report=report)
-    what = f"{made.flavour.product} {made.version}, {made.precision}, {', '.join(made.targets)}"
-    typer.echo(f"{plan}  {file_size(plan)}  {what}, batch {made.batches}")
+        made = write_plan(onnx_file, plan, settings, report=report, check=check)
+    what = f"{made.flavour.product} {made.version}, {made.precision}, {', '.join(made.targets)}, batch {made.batches}"
+    if check.agreement is not None:
+        what += f", {made.compared_images} images against {onnx_file.name}: {check.agreement}"
+    typer.echo(f"{plan}  {file_size(plan)}  {what}")
     sidecar = sidecar_path(plan)
-    typer.echo(f"{sidecar}  {file_size(sidecar)}  what {plan.name} is; keep the two together")
+    compared = f"; not compared with {onnx_file.name}, because {check.obstacle}" if check.obstacle else ""
+    typer.echo(f"{sidecar}  {file_size(sidecar)}  what {plan.name} is; keep the two together{compared}")
     if (log := settings.log_file) is not None:
         typer.echo(f"{log}  {file_size(log)}  what TensorRT said of the build")
 

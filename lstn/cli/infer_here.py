@@ -41,7 +41,7 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
     within_cores(asked.threads)
     within_cores(asked.workers)
     wanted = row_format(asked.format_, asked.output)
-    images = _listed(paths)
+    images = listed(paths)
     engine = chosen_engine(asked.engine)
     _check_places(paths, images, engine, asked, wanted)
     # The decoders want the cores that ONNX Runtime's threads would spin on: measured, a quarter more images/s without.
@@ -63,7 +63,7 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
         )
 
 
-def _listed(paths: list[str]) -> list[Path | str]:
+def listed(paths: list[str]) -> list[Path | str]:
     """Return the images that `paths` stand for, and say what was left out."""
     from lstn.data.listing import Skipped
     from lstn.runtime.inference.sources import is_url, list_images

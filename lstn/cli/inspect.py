@@ -103,6 +103,8 @@ def _localizer(contract: Contract) -> str:
     words = [contract.loc.value]
     if contract.theta is not ThetaForm.AFFINE:
         words.append(f"theta {contract.theta.value}")
+    if contract.warps > 1:
+        words.append(f"{contract.warps} warps")
     if contract.iterations > 1:
         words.append(f"{contract.iterations} iterations")
     if contract.at is not At.INPUT:

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstn.contract import ThetaForm
+from lstn.contract import TRAINED_SIDES, ThetaForm
 from lstn.errors import UsageError
 from lstn.recipe import by_recipe
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 Rate = Annotated[
     float | None,
     typer.Option(
+        metavar="RATE",
         min=0,
         help="Adam's learning rate.",
         show_default=f"{by_recipe('lr')}; robust: less for VGG, AlexNet and ZFNet, more for cnn",
@@ -23,6 +24,7 @@ Rate = Annotated[
 LocRate = Annotated[
     float | None,
     typer.Option(
+        metavar="SHARE",
         min=0,
         help="The localizer's learning rate, as a share of --lr.",
         show_default=by_recipe("loc_lr_scale"),
@@ -38,6 +40,7 @@ ThetaOption = Annotated[
 InFrame = Annotated[
     float | None,
     typer.Option(
+        metavar="WEIGHT",
         min=0,
         help="Weight of the penalty for corners outside of the frame.",
         show_default=by_recipe("in_frame"),
@@ -46,6 +49,7 @@ InFrame = Annotated[
 Equivariance = Annotated[
     float | None,
     typer.Option(
+        metavar="WEIGHT",
         min=0,
         help="Weight of the loss by which a moved picture's crop has to move along.",
         show_default=by_recipe("equivariance"),
@@ -53,50 +57,66 @@ Equivariance = Annotated[
 ]
 Supervise = Annotated[
     float,
-    typer.Option(min=0, help="Weight of the distance between theta and the true pose, where a set knows it."),
+    typer.Option(
+        metavar="WEIGHT", min=0, help="Weight of the distance between theta and the true pose, where a set knows it."
+    ),
 ]
+
+
+def _checked_size(parameter: typer.CallbackParam, text: str | None) -> str | None:
+    """Check a size before anything is loaded.
+
+    Raises:
+        UsageError: it is neither a side nor height x width, or no size that images have.
+    """
+    _sides(parameter.opts[0], text)
+    return text
+
+
 ImageSize = Annotated[
     str | None,
     typer.Option(
-        metavar="S|HxW", help="Input in pixels: a side, or height x width.", show_default="the set's or the backbone's"
+        metavar="S|HxW",
+        callback=_checked_size,
+        help="Input in pixels: a side, or height x width.",
+        show_default="the set's or the backbone's",
     ),
 ]
 View = Annotated[
     str | None,
     typer.Option(
         metavar="S|HxW",
+        callback=_checked_size,
         help="Size at which the localizer sees the image.",
         show_default="the image's; glance: 64 or less",
     ),
 ]
 Crop = Annotated[
     str | None,
-    typer.Option(metavar="S|HxW", help="Size of the crop that the backbone gets.", show_default="the image's"),
+    typer.Option(
+        metavar="S|HxW",
+        callback=_checked_size,
+        help="Size of the crop that the backbone gets.",
+        show_default="the image's",
+    ),
 ]
 
 
 def sizes_of(image_size: str | None, view: str | None, crop: str | None) -> "NetworkSizes":
-    """Read what was said of the sizes, each such as `224` or `240x320`.
-
-    Raises:
-        UsageError: one is neither, or no size that images have.
-    """
+    """Return what was said of the sizes, each such as `224` or `240x320`."""
     from lstn.train.choosing import NetworkSizes
 
-    return NetworkSizes(_size("--image-size", image_size), _size("--view", view), _size("--crop", crop))
+    return NetworkSizes(_sides("--image-size", image_size), _sides("--view", view), _sides("--crop", crop))
 
 
-def _size(option: str, text: str | None) -> "Size | None":
+def _sides(option: str, text: str | None) -> "Size | None":
     if text is None:
         return None
-    from lstn.train.options import LARGEST, SMALLEST
-
+    least, most = TRAINED_SIDES
     sides = text.lower().replace(" ", "").split("x")
-    if len(sides) > 2 or not all(
-        side.isdecimal() and len(side) < 6 and SMALLEST <= int(side) <= LARGEST for side in sides
-    ):
+    if len(sides) > 2 or not all(side.isdecimal() and len(side) < 6 and least <= int(side) <= most for side in sides):
         raise UsageError(
-            f"{option} {text!r:.40}: expected a side, or height x width, of {SMALLEST} to {LARGEST} pixels",
+            f"{option} {text!r:.40}: expected a side, or height x width, of {least} to {most} pixels",
             hint=f"such as {option} 224, or {option} 240x320",
         )
     return int(sides[0]), int(sides[-1])

@@ -36,19 +36,22 @@ if TYPE_CHECKING:
 
 
 def study(
-    data: Annotated[str, typer.Option(help="As in lstn train.")] = "digits",
+    data: Annotated[str, typer.Option(metavar="DATA", help="As in lstn train.")] = "digits",
     data_root: Annotated[
-        Path | None, typer.Option(help="Where downloaded sets are kept.", show_default="the user's cache folder")
+        Path | None,
+        typer.Option(metavar="DIR", help="Where downloaded sets are kept.", show_default="the user's cache folder"),
     ] = None,
-    model: Annotated[str, typer.Option(help="Backbone behind every localizer.")] = "cnn",
+    model: Annotated[str, typer.Option(metavar="NAME", help="Backbone behind every localizer.")] = "cnn",
     locs: Annotated[str, typer.Option(metavar="A,B,…", help="Localizers to compare.")] = "none,stn,vstn,lstn",
     controls: Annotated[
         bool, typer.Option(help="Also train with a fixed identity, and with a transformer whose output is dropped.")
     ] = True,
-    seeds: Annotated[int, typer.Option(min=1, max=100, help="Runs of each, with seeds from 0 on.")] = 5,
+    seeds: Annotated[int, typer.Option(metavar="N", min=1, max=100, help="Runs of each, with seeds from 0 on.")] = 5,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Of every run; none stops early.", show_default="25; 5 of the embedded digits"),
+        typer.Option(
+            metavar="N", min=1, help="Of every run; none stops early.", show_default="25; 5 of the embedded digits"
+        ),
     ] = None,
     image_size: ImageSize = None,
     view: View = None,
@@ -57,6 +60,7 @@ def study(
     batch_size: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             min=1,
             help="Images per step.",
             show_default=by_recipe("batch_size"),
@@ -74,11 +78,15 @@ def study(
     augment: Annotated[
         Literal["none", "affine", "standard"], typer.Option(help="Change training images, as in lstn train.")
     ] = "none",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[
         int | None,
         typer.Option(
-            callback=within_cores, min=0, help="Processes that decode images.", show_default="one per core, up to 8"
+            metavar="N",
+            callback=within_cores,
+            min=0,
+            help="Processes that decode images.",
+            show_default="one per core, up to 8",
         ),
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where runs and results go.")] = Path("study"),

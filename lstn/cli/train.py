@@ -22,7 +22,7 @@ from lstn.cli.recipe_options import (
     sizes_of,
 )
 from lstn.cli.train_report import report, watching
-from lstn.contract import MAX_ITERATIONS, At, Loc
+from lstn.contract import MAX_ITERATIONS, MAX_WARPS, At, Loc
 from lstn.errors import UsageError
 from lstn.health.run_files import RUNS, run_folder
 from lstn.machine.cores import decoders, within_cores
@@ -46,25 +46,28 @@ def train(
         Loc, typer.Option(help="Localizer in front of the backbone; identity and dead are controls.")
     ] = Loc.LSTN,
     model: Annotated[
-        str, typer.Option(help="Backbone, such as effnet-b0, resnet-18, densenet-121 or cnn.")
+        str, typer.Option(metavar="NAME", help="Backbone, such as effnet-b0, resnet-18, densenet-121 or cnn.")
     ] = "effnet-b0",
     data: Annotated[
         str,
         typer.Option(
+            metavar="DATA",
             help="digits (embedded); cifar10, caltech101, gtsrb, svhn, mnist or a distorted mnist-r, -rts, -p, -e or "
             "-cluttered (downloaded); scenes-digits (embedded), scenes-signs (downloaded) or "
-            "scenes:OBJECTS,BACKGROUNDS; or folder:PATH with PATH/{train,val,test}/<class>/*."
+            "scenes:OBJECTS,BACKGROUNDS; or folder:PATH with PATH/{train,val,test}/<class>/*.",
         ),
     ] = "digits",
     data_root: Annotated[
         Path | None,
-        typer.Option(help="Where downloaded sets are kept.", show_default="the user's cache folder"),
+        typer.Option(metavar="DIR", help="Where downloaded sets are kept.", show_default="the user's cache folder"),
     ] = None,
     augment: Annotated[
         Literal["none", "affine", "standard"],
         typer.Option(help="Change training images: turn, shift and scale a little; or crop, and mirror where fit."),
     ] = "none",
-    weights: Annotated[str, typer.Option(help="Start the backbone from imagenet, or from a FILE of weights.")] = "",
+    weights: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="Start the backbone from imagenet, or from a FILE of weights.")
+    ] = "",
     image_size: ImageSize = None,
     recipe: Annotated[
         Literal["paper", "robust"],
@@ -73,6 +76,7 @@ def train(
     patience: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             min=1,
             help="Stop after this many epochs without a better validation accuracy.",
             show_default=by_recipe("patience"),
@@ -81,6 +85,7 @@ def train(
     batch_size: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             min=1,
             help="Images per step, over all processes.",
             show_default=by_recipe("batch_size"),
@@ -90,7 +95,16 @@ def train(
     loc_lr_scale: LocRate = None,
     theta: ThetaOption = None,
     iterations: Annotated[
-        int, typer.Option(min=1, max=MAX_ITERATIONS, help="How often the localizer looks, at what it chose so far.")
+        int,
+        typer.Option(
+            metavar="N", min=1, max=MAX_ITERATIONS, help="How often the localizer looks, at what it chose so far."
+        ),
+    ] = 1,
+    warps: Annotated[
+        int,
+        typer.Option(
+            metavar="K", min=1, max=MAX_WARPS, help="Places of an image that the localizer chooses, each with its crop."
+        ),
     ] = 1,
     at: Annotated[
         At, typer.Option(help="What is warped: the image, or the feature map behind the backbone's first layers.")
@@ -102,25 +116,32 @@ def train(
     supervise: Supervise = 0.0,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Train at most this many epochs.", show_default="25; embedded digits: 5, scenes 10"),
+        typer.Option(
+            metavar="N", min=1, help="Train at most this many epochs.", show_default="25; embedded digits: 5, scenes 10"
+        ),
     ] = None,
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone; the transformer stays in fp32.")
     ] = "fp32",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[
         int | None,
         typer.Option(
+            metavar="N",
             callback=within_cores,
             min=0,
             help="Processes that decode images too many for memory.",
             show_default="one per core, up to 8",
         ),
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of weights, order and drawn data.")] = 0,
-    name: Annotated[str, typer.Option(help="Folder of the run, under runs/.", show_default="LOC-MODEL-TIME")] = "",
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, max=MAX_SEED, help="Seed of weights, order and drawn data.")
+    ] = 0,
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="Folder of the run, under runs/.", show_default="LOC-MODEL-TIME")
+    ] = "",
     resume: Annotated[
-        Path | None, typer.Option(help="Go on with the run in this folder, from its last whole epoch.")
+        Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder, from its last whole epoch.")
     ] = None,
     compile_backbone: Annotated[
         bool, typer.Option("--compile", help="Compile the backbone first: minutes, which long runs on a GPU win back.")
@@ -139,9 +160,9 @@ def train(
     say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
     from lstn.train.choosing import ChosenNetwork, RecipeChanges, TransformerChanges, check_localizer, choose_options
 
-    sizes = sizes_of(image_size, view, crop)
-    network = ChosenNetwork(loc=loc, model=model, weights=weights, iterations=iterations, at=at, sizes=sizes)
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
+    hw = sizes_of(image_size, view, crop)
+    network = ChosenNetwork(loc=loc, model=model, weights=weights, warps=warps, iterations=iterations, at=at, sizes=hw)
     changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, transformer=how)
     with _joined(device) as (world, where):
         with world.together():

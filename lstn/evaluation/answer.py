@@ -1,15 +1,20 @@
 """Logits -> what a person reads: probabilities, and the labels that lead."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from lstn.images import Pixels
 from lstn.warps.warp import Theta
 
 Logits: TypeAlias = npt.NDArray[np.float32]
 """(N, K) float32, one column per label, before softmax."""
+
+Answers: TypeAlias = Callable[[Pixels], tuple[Logits, Theta | None]]
+"""(N, H, W, 3) uint8 RGB -> logits (N, K) float32, and theta (N, …) float32 or None for a model without one."""
 
 Probabilities: TypeAlias = npt.NDArray[np.float32]
 """(N, K) float32, each row from 0 to 1 and summing to 1."""

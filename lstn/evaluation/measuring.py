@@ -12,10 +12,13 @@ from lstn.contract import Contract
 from lstn.data.dataset import Split
 from lstn.data.splits import AnySplit
 from lstn.errors import ArtifactError
+from lstn.evaluation.answer import Logits
 from lstn.evaluation.disturb import UNITS as MOVE_UNITS
 from lstn.evaluation.disturb import Disturbance
 from lstn.evaluation.moving import Locate
 from lstn.evaluation.scores import Scores, Tally, class_table, confusion_table, wilson
+from lstn.evaluation.top_losses import LossRanking, ShownMistake, mistakes_report, mistakes_section
+from lstn.evaluation.worst_case import WorstCase, worst_table
 from lstn.health.follow import UNITS, Follow, judged_kinds, shown
 from lstn.health.pose_error import PoseError
 from lstn.images import Pixels
@@ -25,6 +28,7 @@ from lstn.report.charts import Point, lines
 from lstn.report.table import Table
 from lstn.report.web_page import figure, section, table_section, whole_page
 from lstn.report.wording import counted
+from lstn.warps.warp import Theta
 
 Classify: TypeAlias = Callable[[Pixels], npt.NDArray[np.float32]]
 """(N, H, W, 3) uint8 -> logits (N, K) float32."""
@@ -36,6 +40,10 @@ class Answering:
 
     classify: Classify
     locate: Locate | None
+
+    def both(self, pixels: Pixels) -> tuple[Logits, Theta | None]:
+        """Return logits and theta of the same pixels; no theta without a transformer."""
+        return self.classify(pixels), None if self.locate is None else self.locate(pixels)
 
 
 _KINDS: dict[AnySplit, str] = {
@@ -55,6 +63,8 @@ class Evaluation:
     split:  which of its images: by default those for testing, or, if there are none, those for validation
     follow: how much of known moves of these images the transformer follows; None without one
     pose:   how far its crops are from the true poses of these images; None without one, or where no pose is known
+    worst:  what the worst of many moves of each image costs; None if nobody asked
+    top_losses: the wrong answers with the largest losses, as many as were asked for
     """
 
     source: str
@@ -65,6 +75,8 @@ class Evaluation:
     disturbed: tuple[tuple[Disturbance, Scores], ...]
     follow: Follow | None = None
     pose: PoseError | None = None
+    worst: WorstCase | None = None
+    top_losses: tuple[ShownMistake, ...] = ()
 
 
 def score(
@@ -76,11 +88,12 @@ def score(
     batch: int,
     advance: Callable[[int], None],
     chosen: Sequence[int] | None = None,
+    ranking: LossRanking | None = None,
 ) -> list[Scores]:
     """Return the scores on the images as they are, and then those under each disturbance.
 
     Every image is decoded once. `advance` hears the number of images that were finished. `chosen` says which images,
-    all by default.
+    all by default. `ranking` hears the answers to the images as they are.
 
     Raises:
         ArtifactError: a logit is not finite.
@@ -102,6 +115,8 @@ def score(
                         hint="a lower precision may be too narrow for it; evaluate the float32 model",
                     )
                 tally.add(logits, truth)
+                if ranking is not None and disturbance is None:
+                    ranking.add(numbers, logits, truth)
             advance(len(read))
     return [tally.scores() for tally in tallies]
 
@@ -170,7 +185,10 @@ def report(evaluation: Evaluation) -> dict[str, Any]:
     whole = evaluation.scores.to_dict() | {"top1_interval": interval}
     follow = {} if evaluation.follow is None else {"follow": evaluation.follow}
     pose = {} if evaluation.pose is None else {"pose": evaluation.pose}
-    return {**model, "data": evaluation.data, "split": evaluation.split, **whole, "disturbed": sweeps, **follow, **pose}
+    losses = {} if not evaluation.top_losses else {"top_losses": mistakes_report(evaluation.top_losses)}
+    worst = {} if evaluation.worst is None else {"worst": evaluation.worst.to_dict()}
+    where = {"data": evaluation.data, "split": evaluation.split}
+    return {**model, **where, **whole, "disturbed": sweeps, **worst, **follow, **pose, **losses}
 
 
 def page(evaluation: Evaluation) -> str:
@@ -179,10 +197,14 @@ def page(evaluation: Evaluation) -> str:
     sections = [table_section(accuracy_table(evaluation))]
     if curves := _curves(evaluation):
         sections.append(section("Accuracy against the disturbance", f'<div class="pictures">{curves}</div>'))
+    if evaluation.worst is not None:
+        sections.append(table_section(worst_table(evaluation.worst)))
     if evaluation.follow is not None:
         sections.append(table_section(follow_table(evaluation.follow)))
     if evaluation.pose is not None:
         sections.append(table_section(pose_table(evaluation.pose)))
+    if evaluation.top_losses:
+        sections.append(mistakes_section(evaluation.top_losses))
     if (worst := confusion_table(scores, 20)).rows:
         sections.append(table_section(worst))
     sections.append(table_section(class_table(scores)))

@@ -17,7 +17,7 @@ those of the affine one nearest to it (`lstn.warps.warp.frame_of`).
 
 import math
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -103,20 +103,30 @@ def most_images(image: Pixels, wanted: int) -> int:
 
 
 def moved(pixels: Pixels, move: Disturbance, index: int) -> Pixels:
-    """Move picture number `index` (H, W, 3), bilinear; its content goes on outside of it as a mirror image.
+    """Move picture number `index` (H, W, 3) by `sampled_at`."""
+    height, width = pixels.shape[:2]
+    return np.asarray(sampled_at(pixels, move.theta((height, width), index)[None])[0])
+
+
+def sampled_at(pixels: Pixels, thetas: npt.NDArray[np.floating[Any]]) -> Pixels:
+    """Sample one picture (H, W, 3) at thetas (M, 2, 3), bilinear: (M, H, W, 3). It goes on outside as a mirror image.
 
     A black border would be a second thing to follow, which moves with the picture whatever is in it. Seen: an L-STN
     trained with --augment affine on traffic signs followed 0.08 of shifts with a black border, and 0.00 like this.
     """
     height, width = pixels.shape[:2]
-    border = max(height, width) // 2  # an oblong picture that is turned needs it on all sides
+    reach = (np.abs(thetas).sum(axis=2).max(axis=(0, 1)) - 1) / 2  # of the side, beyond it
+    # An oblong picture that is turned needs half of its longer side all around.
+    border = math.ceil(max(height, width) * max(0.5, float(reach)))
     wide: Pixels = np.pad(pixels, [(border, border), (border, border), (0, 0)], mode="symmetric")
     to_unit = np.array([[2 / width, 0, -1], [0, 2 / height, -1], [0, 0, 1]])
     to_pixels = np.array([[width / 2, 0, width / 2 + border], [0, height / 2, height / 2 + border]])
-    matrix = np.vstack([move.theta((height, width), index).astype(np.float64), [0, 0, 1]])
-    data = (to_pixels @ matrix @ to_unit).ravel().tolist()
-    size = (width, height)
-    return np.asarray(Image.fromarray(wide).transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR))
+    found = np.empty((len(thetas), height, width, 3), np.uint8)
+    padded, size = Image.fromarray(wide), (width, height)
+    for place, theta in enumerate(thetas.astype(np.float64)):
+        data = (to_pixels @ np.vstack([theta, [0, 0, 1]]) @ to_unit).ravel().tolist()
+        found[place] = np.asarray(padded.transform(size, Image.Transform.AFFINE, data, Image.Resampling.BILINEAR))
+    return found
 
 
 def _pairs(kind: Kind, count: int) -> list[tuple[Disturbance, Disturbance]]:
@@ -135,10 +145,16 @@ def _content(move: Disturbance, image_hw: tuple[int, int], index: int) -> npt.ND
 
 
 def _followed(name: str, content: npt.NDArray[np.float64], answered: Theta, image_hw: tuple[int, int]) -> Followed:
-    """content (2 N, 2, 3), answered (2 N, …): a move of a picture and then its opposite."""
-    known, change = (_change(name, each, image_hw) for each in (content, frame_of(answered)))
+    """content (2 N, 2, 3), answered (2 N, …): a move of a picture and then its opposite.
+
+    Of several warps, all of which ought to move along, a picture counts as their mean.
+    """
+    frames = frame_of(answered).reshape(len(content), -1, 2, 3)
+    known = _change(name, content, image_hw)
+    changes = [_change(name, frames[:, warp], image_hw) for warp in range(frames.shape[1])]
+    change = np.mean(changes, axis=0)
     weight = np.square(known).sum(1)
-    slopes = np.clip((known * change).sum(1) / weight, -_WILDEST, _WILDEST)
+    slopes = np.mean([np.clip((known * each).sum(1) / weight, -_WILDEST, _WILDEST) for each in changes], axis=0)
     value = float((weight * slopes).sum() / weight.sum())
     # The slope of all is a mean of these, so its interval is theirs.
     interval = mean_interval((value + weight * (slopes - value) / weight.mean()).tolist())

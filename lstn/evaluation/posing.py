@@ -53,12 +53,13 @@ def known_poses(images: Split, indices: Sequence[int]) -> Theta:
 def pose_error(theta: Theta, poses: Theta, labels: Sequence[int], image_hw: tuple[int, int]) -> PoseError | None:
     """Compare crops by theta (N, …) with the poses (N, 2, 3) that are known; None if no pose is.
 
-    A crop that isn't affine counts as the affine one nearest to it (`lstn.warps.warp.frame_of`).
+    A crop that isn't affine counts as the affine one nearest to it (`lstn.warps.warp.frame_of`). None of several warps
+    of an image, (N, K, …), has to be its object's.
 
     poses: not a number where they are not known
     """
     known = np.isfinite(poses).all((1, 2))
-    if not known.any():
+    if not known.any() or theta.ndim > 3:
         return None
     answered, true = frame_of(theta[known]), poses[known].astype(np.float64)
     half = np.array([image_hw[1], image_hw[0]]) / 2

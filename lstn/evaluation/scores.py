@@ -168,8 +168,11 @@ class Tally:
         return Scores(self._labels, np.column_stack([pairs, counts]), self.top5)
 
 
-def wilson(right: int, images: int) -> Interval:
-    """Return an accuracy in per cent and its 95 % interval (Wilson 1927), which holds near 0 and 100 % too."""
+def wilson(right: float, images: int) -> Interval:
+    """Return an accuracy in per cent and its 95 % interval (Wilson 1927), which holds near 0 and 100 % too.
+
+    right: images, or the sum of a share of each, which varies less: the interval is then too wide
+    """
     share, spread = right / images, _Z**2 / images
     middle = (share + spread / 2) / (1 + spread)
     half = _Z * np.sqrt(share * (1 - share) / images + spread / images / 4) / (1 + spread)

@@ -172,6 +172,7 @@ def _plan(path: Path) -> Inspection:
         "precision": sidecar.precision,
         "SHA-256": sidecar.plan_sha256,
         "of ONNX file": sidecar.onnx_sha256,
+        "compared with it": f"on {sidecar.compared_images} images" if sidecar.compared_images else "no",
     }
     if sidecar.version_compatible:
         facts["built by"] += " and runs with newer ones"

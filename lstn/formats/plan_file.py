@@ -73,6 +73,8 @@ class Sidecar:
     version_compatible:  runs with newer versions of TensorRT too; such a plan holds code for the host
     dla_core:            the DLA that runs part of it, or None
     training:            what the model was trained on, or None
+    compared_images:     how many the plan and its ONNX file answered alike before it got its name; 0 where its GPU
+                         wasn't there for it
     """
 
     contract: Contract
@@ -90,6 +92,7 @@ class Sidecar:
     version_compatible: bool = False
     dla_core: Annotated[int, Meta(ge=0, lt=_MAX_DLA_CORES)] | None = None
     training: Training | None = None
+    compared_images: Annotated[int, Meta(ge=0)] = 0
 
     @property
     def batch(self) -> tuple[int, int, int]:
@@ -111,8 +114,8 @@ class Sidecar:
         return json.dumps(asdict(self) | texts | {"flavour": self.flavour.value}, indent=1)
 
 
-_REQUIRED = {each.name for each in fields(Sidecar)} - {"training"}
-"""Sidecars of lstn 0.1 have no training record."""
+_REQUIRED = {each.name for each in fields(Sidecar)} - {"training", "compared_images"}
+"""Sidecars of lstn 0.1 have neither."""
 
 
 def runs_compatible_plans(target: str) -> bool:

@@ -3,11 +3,12 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from lstn.errors import LstnError
 from lstn.formats.plan_file import RTX_TARGETS, Flavour
 from lstn.install import install_line
 from lstn.machine.gpu import Gpu
+from lstn.nvidia_driver import CUDA_PROVIDER, Driver, extra_for, newer_driver_or
 
-_CUDA = "CUDAExecutionProvider"
 _TORCH = ("torch", "torchvision", "safetensors")
 _SERVE = ("uvicorn", "httptools", "grpcio", "protobuf", "prometheus-client")
 _NO_GPU = "no NVIDIA GPU"
@@ -28,16 +29,25 @@ class Ability:
     cure: str = ""
 
 
-def abilities(libraries: Mapping[str, str], gpus: Sequence[Gpu], providers: Sequence[str]) -> tuple[Ability, ...]:
+def abilities(
+    libraries: Mapping[str, str],
+    gpus: Sequence[Gpu],
+    providers: Sequence[str],
+    *,
+    driver: Driver | None = None,
+    cuda_problem: LstnError | None = None,
+) -> tuple[Ability, ...]:
     """Judge every stage and every kind of engine, in the order of the pipeline.
 
-    libraries: name -> version, as `lstn.machine.environment.installed` returns them
-    providers: execution providers of the ONNX Runtime that is installed
+    libraries:    name -> version, as `lstn.machine.environment.installed` returns them
+    providers:    execution providers of the ONNX Runtime that is installed
+    driver:       NVIDIA's, which decides between packages for CUDA 12 and 13
+    cuda_problem: why ONNX Runtime doesn't run on the GPU, though it has a provider for it
     """
-    machine = _Machine(libraries, gpus)
+    machine = _Machine(libraries, gpus, driver)
     place = gpus[0].name if gpus else "the CPU"
     ort = "onnxruntime-gpu" if "onnxruntime-gpu" in libraries else "onnxruntime"
-    runtime = "runtime" if not gpus else "gpu"
+    runtime = "runtime" if not gpus else extra_for("gpu", driver)
     onnx = (*_TORCH, "onnx", "onnxscript", ort)
     return (
         machine.judge("lstn train", (*_TORCH, "matplotlib"), "train", f"PyTorch {{torch}} on {place}"),
@@ -48,11 +58,13 @@ def abilities(libraries: Mapping[str, str], gpus: Sequence[Gpu], providers: Sequ
             f"calibrate,{runtime}",
             f"onnxconverter-common {{onnxconverter-common}}, ONNX Runtime {{{ort}}}",
         ),
-        machine.judge("lstn export --engine trt", ("tensorrt",), "trt", "TensorRT {tensorrt}", gpu=True),
+        machine.judge(
+            "lstn export --engine trt", ("tensorrt",), extra_for("trt", driver), "TensorRT {tensorrt}", gpu=True
+        ),
         machine.judge(
             "lstn export --engine trt-rtx",
             ("tensorrt-rtx",),
-            "trt-rtx",
+            extra_for("trt-rtx", driver),
             f"TensorRT for RTX {{tensorrt-rtx}}, for {', '.join(RTX_TARGETS)}, even without a GPU",
         ),
         machine.judge(
@@ -62,7 +74,7 @@ def abilities(libraries: Mapping[str, str], gpus: Sequence[Gpu], providers: Sequ
             "OpenVINO {openvino}, for the CPU",
         ),
         machine.judge("lstn infer --engine model.onnx", (ort,), runtime, f"ONNX Runtime {{{ort}}}"),
-        _onnx_on_gpu(machine, ort, providers),
+        _onnx_on_gpu(machine, ort, providers, cuda_problem),
         machine.judge("lstn infer --engine model.xml", ("openvino",), "openvino", "OpenVINO {openvino} on the CPU"),
         _plan(machine, Flavour.TRT, f"TensorRT {{tensorrt}} on {place}"),
         _rtx_plan(machine, place),
@@ -81,12 +93,13 @@ def _further(machine: "_Machine") -> tuple[Ability, ...]:
             "loadgen",
             "MLPerf's LoadGen, mlcommons-loadgen {mlcommons-loadgen}",
         ),
+        machine.judge("lstn explain RUN", (*_TORCH, "captum"), "explain", "captum {captum}, for maps of checkpoints"),
         machine.judge("lstn train --tensorboard", ("tensorboard",), "tensorboard", "TensorBoard {tensorboard}"),
     )
 
 
-def conflicts(libraries: Mapping[str, str]) -> list[str]:
-    """Return a line for each combination of packages that spoils something."""
+def conflicts(libraries: Mapping[str, str], driver: Driver | None = None) -> list[str]:
+    """Return a line for each combination of packages, and of packages and driver, that spoils something."""
     found = []
     if "onnxruntime" in libraries and "onnxruntime-gpu" in libraries:
         found.append(
@@ -95,7 +108,15 @@ def conflicts(libraries: Mapping[str, str]) -> list[str]:
         )
     major = libraries.get("tensorrt", "10").partition(".")[0]
     if major not in ("10", "11"):
-        found.append(f"TensorRT {libraries['tensorrt']} is installed, expected 10 or 11; run: {install_line('trt')}")
+        line = install_line(extra_for("trt", driver))
+        found.append(f"TensorRT {libraries['tensorrt']} is installed, expected 10 or 11; run: {line}")
+    wanted = libraries.get("cuda-python", "0").partition(".")[0]
+    if driver is not None and wanted.isdecimal() and int(wanted) > driver.cuda[0]:
+        ways = newer_driver_or(driver, "trt-rtx" if "tensorrt-rtx" in libraries else "trt")
+        found.append(
+            f"cuda-python {libraries['cuda-python']} needs CUDA {wanted}, and the NVIDIA driver {driver.version} "
+            f"supports CUDA {driver.cuda[0]}.{driver.cuda[1]}; {ways}"
+        )
     return found
 
 
@@ -103,6 +124,7 @@ def conflicts(libraries: Mapping[str, str]) -> list[str]:
 class _Machine:
     libraries: Mapping[str, str]
     gpus: Sequence[Gpu]
+    driver: Driver | None
 
     def judge(self, command: str, needs: Sequence[str], extra: str, reason: str, *, gpu: bool = False) -> Ability:
         """`reason` is a format string over the libraries' names, for when nothing is missing."""
@@ -118,13 +140,15 @@ class _Machine:
         return Ability(command, False, "; ".join(obstacles), where + install)
 
 
-def _onnx_on_gpu(machine: _Machine, ort: str, providers: Sequence[str]) -> Ability:
-    command = "lstn infer --engine model.onnx --device cuda"
-    if machine.gpus and "onnxruntime" in machine.libraries and _CUDA not in providers:
-        cure = f"pip uninstall -y onnxruntime && {install_line('gpu')}"
+def _onnx_on_gpu(machine: _Machine, ort: str, providers: Sequence[str], cuda_problem: LstnError | None) -> Ability:
+    command, extra = "lstn infer --engine model.onnx --device cuda", extra_for("gpu", machine.driver)
+    if machine.gpus and "onnxruntime" in machine.libraries and CUDA_PROVIDER not in providers:
+        cure = f"pip uninstall -y onnxruntime && {install_line(extra)}"
         return Ability(command, False, "this ONNX Runtime was built without CUDA", cure)
+    if machine.gpus and cuda_problem is not None:
+        return Ability(command, False, cuda_problem.message, cuda_problem.hint)
     place = machine.gpus[0].name if machine.gpus else ""
-    return machine.judge(command, (ort,), "gpu", f"ONNX Runtime {{{ort}}} on {place}", gpu=True)
+    return machine.judge(command, (ort,), extra, f"ONNX Runtime {{{ort}}} on {place}", gpu=True)
 
 
 def _rtx_plan(machine: _Machine, place: str) -> Ability:
@@ -138,9 +162,10 @@ def _rtx_plan(machine: _Machine, place: str) -> Ability:
 def _plan(machine: _Machine, flavour: Flavour, reason: str) -> Ability:
     """pycuda has no CUDA graphs; TensorRT for RTX makes its own."""
     command, library = f"lstn infer --engine model.plan ({flavour.value})", flavour.module.replace("_", "-")
+    extra = extra_for(flavour.value, machine.driver)
     if "cuda-python" in machine.libraries or "pycuda" not in machine.libraries:
-        return machine.judge(command, (library, "cuda-python"), flavour.value, reason, gpu=True)
+        return machine.judge(command, (library, "cuda-python"), extra, reason, gpu=True)
     reason += " by pycuda {pycuda}"
     if flavour is Flavour.TRT:
         reason += ", so without CUDA graphs; pip install cuda-python brings them"
-    return machine.judge(command, (library, "pycuda"), flavour.value, reason, gpu=True)
+    return machine.judge(command, (library, "pycuda"), extra, reason, gpu=True)

@@ -1,6 +1,5 @@
 """The machine and the libraries that a number was measured with."""
 
-import ctypes
 import os
 import platform
 from contextlib import suppress
@@ -8,8 +7,11 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+from lstn.errors import LstnError
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Gpu, find_gpus
+from lstn.nvidia_driver import driver_version
+from lstn.zoo.named_models import model_path
 
 LIBRARIES = {
     "lstn": ("lstn",),
@@ -33,7 +35,7 @@ LIBRARIES = {
         name: (name,)
         for name in (
             *("uvicorn", "httptools", "grpcio", "protobuf", "prometheus-client"),
-            *("ray", "fsspec", "mlcommons-loadgen", "tensorboard"),
+            *("ray", "fsspec", "mlcommons-loadgen", "tensorboard", "captum"),
         )
     },
 }
@@ -67,7 +69,7 @@ def describe_environment() -> Environment:
         cores=usable_cores(),
         load=_load(),
         gpus=find_gpus(),
-        driver=_driver(),
+        driver=driver_version(),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         python=platform.python_version(),
         libraries=installed(),
@@ -88,7 +90,7 @@ def installed() -> dict[str, str]:
 def find_providers() -> tuple[list[str], str]:
     """Return ONNX Runtime's execution providers, and what is wrong with it if it is there and doesn't load.
 
-    The one function here that imports what it asks about: only ONNX Runtime itself knows.
+    This and the next function import what they ask about: only ONNX Runtime itself knows.
     """
     try:
         import onnxruntime
@@ -98,6 +100,19 @@ def find_providers() -> tuple[list[str], str]:
         return [], ""
     except Exception as error:  # two wheels in one folder fail in many ways
         return [], f"onnxruntime is installed but doesn't load ({' '.join(str(error).split()):.200})"
+
+
+def find_cuda_problem() -> LstnError | None:
+    """Return why ONNX Runtime doesn't run on this machine's GPU, or None if it does, by loading a small model there.
+
+    To be asked where there is a GPU, of an ONNX Runtime that was built with CUDA: its list of providers says only that.
+    """
+    from lstn.formats.onnx_session import OnnxSession
+
+    try:
+        return OnnxSession(model_path("zoo:digits"), cuda=True).cuda_problem
+    except LstnError as error:
+        return error
 
 
 def _cpu() -> str:
@@ -113,15 +128,3 @@ def _cpu() -> str:
 
 def _load() -> float | None:
     return round(os.getloadavg()[0], 2) if hasattr(os, "getloadavg") else None
-
-
-def _driver() -> str | None:
-    """Ask NVML, the library behind nvidia-smi."""
-    try:
-        nvml = ctypes.CDLL("nvml.dll" if os.name == "nt" else "libnvidia-ml.so.1")
-        name = ctypes.create_string_buffer(96)
-        if nvml.nvmlInit_v2() == 0 and nvml.nvmlSystemGetDriverVersion(name, ctypes.c_uint(len(name))) == 0:
-            return name.value.decode(errors="replace")
-    except (OSError, AttributeError):
-        pass
-    return None

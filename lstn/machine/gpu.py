@@ -27,14 +27,31 @@ class Gpu:
 
 def find_gpus() -> tuple[Gpu, ...]:
     """Return the NVIDIA GPUs that the driver shows to this process; none without a driver. Never raises."""
+    driver, count = _driver_and_count()
+    return () if driver is None else tuple(_describe(driver, ordinal) for ordinal in range(count))
+
+
+def pci_bus_id() -> str | None:
+    """Return where the first GPU is, such as `0000:65:00.0`; None where there is none, or none that says it."""
+    driver, count = _driver_and_count()
+    if driver is None or not count:
+        return None
+    device, text = ctypes.c_int(0), ctypes.create_string_buffer(32)
+    driver.cuDeviceGet(ctypes.byref(device), 0)
+    if driver.cuDeviceGetPCIBusId(text, len(text), device) != 0:
+        return None
+    return text.value.decode(errors="replace")
+
+
+def _driver_and_count() -> tuple[ctypes.CDLL | None, int]:
     try:
         driver = ctypes.CDLL("nvcuda.dll" if os.name == "nt" else "libcuda.so.1")
     except OSError:
-        return ()
+        return None, 0
     count = ctypes.c_int(0)
     if driver.cuInit(0) != 0 or driver.cuDeviceGetCount(ctypes.byref(count)) != 0:
-        return ()
-    return tuple(_describe(driver, ordinal) for ordinal in range(count.value))
+        return None, 0
+    return driver, count.value
 
 
 def _describe(driver: ctypes.CDLL, ordinal: int) -> Gpu:

@@ -9,6 +9,7 @@ from torch import nn
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaForm
 from lstn.errors import UsageError
 from lstn.nn.backbones import backbone_named, foreign_name
+from lstn.nn.joined_crops import join_crops
 from lstn.nn.localizers import build_localizer, usual_view
 from lstn.nn.stems import run, split, stem_shape
 from lstn.nn.transformer import DroppedTransformer, Transformer
@@ -113,7 +114,10 @@ class Classifier(nn.Module):
         return run(split(self.backbone)[0], frames) if self._stem_seen else frames
 
     def classify(self, frames: torch.Tensor) -> torch.Tensor:
-        """Frames, warped or of that size -> logits (N, K): the backbone, or what of it comes after the stem."""
+        """Frames, warped or of that size -> logits (N, K): the backbone, or what of it comes after the stem.
+
+        Of several warps an image has as many frames, one after another.
+        """
         frames = frames.contiguous() if self._foreign else frames
         logits: torch.Tensor = run(split(self.backbone)[1], frames) if self._at is At.STEM else self.backbone(frames)
         return logits
@@ -135,7 +139,8 @@ def _build_backbone(contract: Contract) -> nn.Module:
             f"which needs {entry.smallest} x {entry.smallest}",
             hint=f"use a larger {cure}, or another model",
         )
-    return entry.factory(len(contract.labels))
+    backbone = entry.factory(len(contract.labels))
+    return backbone if contract.warps == 1 else join_crops(backbone, contract.warps)
 
 
 def _check_backbone(backbone: nn.Module, contract: Contract) -> None:
@@ -173,7 +178,13 @@ def _build_transformer(contract: Contract, backbone: nn.Module) -> Transformer |
         frame_hw = hw[0], hw[1]
     view_hw = contract.view_hw
     localizer = build_localizer(
-        contract.loc, (hw[0], hw[1]), contract.theta, view_hw=view_hw, channels=channels, what=what
+        contract.loc,
+        (hw[0], hw[1]),
+        contract.theta,
+        view_hw=view_hw,
+        channels=channels,
+        what=what,
+        warps=contract.warps,
     )
     if contract.loc is Loc.DEAD:
         return DroppedTransformer(localizer, frame_hw, contract.iterations, form=contract.theta).requires_grad_(False)

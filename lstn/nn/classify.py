@@ -32,16 +32,19 @@ def open_checkpoint(path: Path, device: torch.device) -> Classifying:
         ArtifactError: not a checkpoint.
     """
     checkpoint = load_checkpoint(path)
-    model = checkpoint.model.to(device)
+    return Classifying(checkpoint.contract, checkpoint.training, answering_of(checkpoint.model.to(device)))
+
+
+def answering_of(model: Classifier) -> Answering:
+    """Return what a model answers, as it is when it is asked."""
 
     @torch.inference_mode()
     def classify(pixels: Pixels) -> np.ndarray:
-        answer = model(torch.from_numpy(pixels).to(device))
+        answer = model(torch.from_numpy(pixels).to(model.scale.device))
         logits = answer if isinstance(answer, torch.Tensor) else answer[0]
         return np.asarray(logits.cpu().numpy())
 
-    locate = None if model.transformer is None else locator(model)
-    return Classifying(checkpoint.contract, checkpoint.training, Answering(classify, locate))
+    return Answering(classify, None if model.transformer is None else locator(model))
 
 
 def locator(model: Classifier) -> Locate:

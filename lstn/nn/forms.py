@@ -6,7 +6,7 @@ and of the exported graph: slices, Tanh, Exp, Sin, Cos and products, which every
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,12 +36,17 @@ _MIDDLE, _REACH = (1 + SMALLEST_CROP) / 2, (1 - SMALLEST_CROP) / 2
 class NumbersOfForm:
     """How the head's numbers become theta.
 
-    start: the numbers to begin with, by which theta is the identity, or a crop close to it
-    theta: numbers (N, len(start)) float32 -> theta (N, …) float32, of the form's shape
+    upright: scale, x, y -> the n numbers of an upright crop, or close to it: of that share of both sides, around (x, y)
+    theta:   numbers (N, n) float32 -> theta (N, …) float32, of the form's shape
     """
 
-    start: tuple[float, ...]
+    upright: Callable[[float, float, float], tuple[float, ...]]
     theta: Callable[[torch.Tensor], torch.Tensor]
+
+    @property
+    def start(self) -> tuple[float, ...]:
+        """The numbers to begin with, by which theta is the identity, or a crop close to it."""
+        return self.upright(1.0, 0.0, 0.0)
 
 
 def affine(numbers: torch.Tensor) -> torch.Tensor:
@@ -121,12 +126,57 @@ def frame(theta: torch.Tensor) -> torch.Tensor:
     return nearest.transpose(1, 2)
 
 
+def _upright_affine(scale: float, x: float, y: float) -> tuple[float, ...]:
+    return scale, 0.0, x, 0.0, scale, y
+
+
+def _zoom_of(scale: float) -> float:
+    return math.atanh(math.log(scale) / math.log(LARGEST_ZOOM))
+
+
+def _upright_crop(scale: float, x: float, y: float) -> tuple[float, ...]:
+    scale = min(scale, _FIRST_CROP)
+    room = (1 - scale) / _FIRST_CROP  # as for the side: at the end of its range a shift would have no gradient
+    return math.atanh((scale - _MIDDLE) / _REACH), math.atanh(x / room), math.atanh(y / room)
+
+
 FORMS: dict[ThetaForm, NumbersOfForm] = {
-    ThetaForm.AFFINE: NumbersOfForm((1.0, 0.0, 0.0, 0.0, 1.0, 0.0), affine),
-    ThetaForm.SIMILARITY: NumbersOfForm((0.0, 0.0, 0.0, 0.0), similarity),
-    ThetaForm.CROP: NumbersOfForm((math.atanh((_FIRST_CROP - _MIDDLE) / _REACH), 0.0, 0.0), crop),
-    ThetaForm.PROJECTIVE: NumbersOfForm((1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0), projective),
-    ThetaForm.TPS: NumbersOfForm(tuple(CONTROL.ravel().tolist()), tps),
-    ThetaForm.POLAR: NumbersOfForm((0.0, 0.0, 0.0), polar),
+    ThetaForm.AFFINE: NumbersOfForm(_upright_affine, affine),
+    ThetaForm.SIMILARITY: NumbersOfForm(
+        lambda scale, x, y: (_zoom_of(scale), 0.0, math.atanh(x), math.atanh(y)), similarity
+    ),
+    ThetaForm.CROP: NumbersOfForm(_upright_crop, crop),
+    ThetaForm.PROJECTIVE: NumbersOfForm(lambda scale, x, y: (*_upright_affine(scale, x, y), 0.0, 0.0), projective),
+    ThetaForm.TPS: NumbersOfForm(lambda scale, x, y: tuple((scale * CONTROL + [x, y]).ravel().tolist()), tps),
+    ThetaForm.POLAR: NumbersOfForm(lambda scale, x, y: (_zoom_of(scale), math.atanh(x), math.atanh(y)), polar),
 }
 """Total over `ThetaForm`."""
+
+
+def starts(form: ThetaForm, warps: int) -> list[tuple[float, ...]]:
+    """Return the numbers to begin with, of each warp: one is the identity, or close to it, and several tile the image.
+
+    Tiles of each row overlap by half, so that an object at the edge of one is in the middle of another.
+    """
+    return [FORMS[form].upright(*tile) for tile in _tiles(warps)]
+
+
+def _tiles(count: int) -> Iterator[tuple[float, float, float]]:
+    """Yield the scale and the centre of each tile, rows from the top, of as many columns as rows or one more."""
+    columns = math.ceil(math.sqrt(count))
+    rows = math.ceil(count / columns)
+    scale = 2 / (columns + 1)
+    for row in range(rows):
+        of_row = min(columns, count - row * columns)
+        for column in range(of_row):
+            yield scale, (1 - scale) * _evenly(column, of_row), (1 - scale) * _evenly(row, rows)
+
+
+def _evenly(place: int, count: int) -> float:
+    """Return the place of one of `count` on -1..1, of which the first and the last are the ends."""
+    return 2 * place / (count - 1) - 1 if count > 1 else 0.0
+
+
+def first_theta(form: ThetaForm, warps: int) -> torch.Tensor:
+    """Return what an untrained localizer answers, whatever it sees: theta of each warp, (K, …) float32."""
+    return FORMS[form].theta(torch.tensor(starts(form, warps)))

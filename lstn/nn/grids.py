@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from lstn.contract import ThetaForm
+from lstn.contract import FORM_TRAITS, ThetaForm
 from lstn.warps.spline import basis
 from lstn.warps.warp import crop_points
 
@@ -16,7 +16,7 @@ def constant_of(form: ThetaForm, crop_hw: tuple[int, int], image_hw: tuple[int, 
 
     The crop is one of `lstn.contract.check_crop`, so that it takes 64 MB at most.
     """
-    if form not in (ThetaForm.TPS, ThetaForm.POLAR):
+    if not FORM_TRAITS[form].dense:
         return None
     points = crop_points(form, crop_hw, image_hw)
     numbers = basis(points) if form is ThetaForm.TPS else points

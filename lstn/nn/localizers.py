@@ -8,7 +8,7 @@ from torch import nn
 
 from lstn.contract import Loc, ThetaForm
 from lstn.errors import UsageError
-from lstn.nn.forms import FORMS
+from lstn.nn.forms import FORMS, starts
 
 HIDDEN = 32
 """Width of the head's hidden layer, the same in all localizers."""
@@ -21,28 +21,35 @@ class Localizer(nn.Module):
     """What it looks at, (N, C, h, w) float32 -> theta (N, …) float32, of its form's shape.
 
     `features` is one of the stacks below, perhaps behind the average that makes the view; `head` is flatten ->
-    Linear 32 -> ReLU -> Linear 6, or as many numbers as theta's form takes. The head's size depends on the size of what
-    it looks at, so a localizer is made for one.
+    Linear 32 -> ReLU -> Linear 6, or as many numbers as theta's form takes, for each of several warps. The head's size
+    depends on the size of what it looks at, so a localizer is made for one. With several warps theta is (N, K, …).
     """
 
-    def __init__(self, features: nn.Sequential, seen_hw: tuple[int, int], theta: ThetaForm = ThetaForm.AFFINE) -> None:
+    def __init__(
+        self, features: nn.Sequential, seen_hw: tuple[int, int], theta: ThetaForm = ThetaForm.AFFINE, warps: int = 1
+    ) -> None:
         super().__init__()
         height, width = (_side_left(features, side, axis) for axis, side in enumerate(seen_hw))
-        form = FORMS[theta]
-        last = nn.Linear(HIDDEN, len(form.start))
+        start = torch.tensor(starts(theta, warps))
+        last = nn.Linear(HIDDEN, start.numel())
         # Starting from one warp whatever the image: a random one would hide the object from an untrained backbone.
         nn.init.zeros_(last.weight)
         with torch.no_grad():
-            last.bias.copy_(torch.tensor(form.start))
+            last.bias.copy_(start.flatten())
         self.features = features
         self.head = nn.Sequential(
             nn.Flatten(), nn.Linear(_channels(features) * height * width, HIDDEN), nn.ReLU(inplace=True), last
         )
-        self._theta = form.theta
+        self._warps, self._numbers = start.shape
+        self._theta = FORMS[theta].theta
 
     def forward(self, view: torch.Tensor) -> torch.Tensor:
         """(N, C, h, w) float32 -> (N, …) float32, in the frame where the view spans -1..1 on both axes."""
-        return self._theta(self.head(self.features(view)))
+        numbers: torch.Tensor = self.head(self.features(view))
+        if self._warps == 1:
+            return self._theta(numbers)
+        theta = self._theta(numbers.reshape(-1, self._numbers))
+        return theta.reshape(-1, self._warps, *theta.shape[1:])
 
 
 class BlockMean(nn.Module):
@@ -90,12 +97,14 @@ def build_localizer(
     view_hw: tuple[int, int] | None = None,
     channels: int = 3,
     what: str = "images",
+    warps: int = 1,
 ) -> nn.Module:
     """Make the localizer `loc`, any but NONE.
 
     seen_hw, channels: of what it is given, the image or a feature map, in pixels; `what` calls that in an error
     theta:             what theta can be
     view_hw:           the size to which it averages what it is given; None: it looks at that itself
+    warps:             how many thetas it answers
 
     Raises:
         UsageError: a side is so small that the features would leave nothing of it, or no multiple of the view's.
@@ -113,7 +122,7 @@ def build_localizer(
         )
     if view_hw is not None and view_hw != seen_hw:
         features = nn.Sequential(BlockMean(view_hw, _factors(seen_hw, view_hw)), *features)
-    return Localizer(features, seen_hw, theta)
+    return Localizer(features, seen_hw, theta, warps)
 
 
 def usual_view(loc: Loc, image_hw: tuple[int, int]) -> tuple[int, int] | None:

@@ -93,9 +93,10 @@ def make_usual(model: Classifier) -> None:
     pixels = torch.randint(0, 256, (_SETTLING, *model.contract.image_hw, 3), dtype=torch.uint8)
     if model.transformer is not None:
         last = model.transformer.localizer.get_submodule("head.3")
+        affine = model.contract.theta is ThetaForm.AFFINE and model.contract.warps == 1
         with torch.no_grad():
             bias = last.get_parameter("bias")
-            bias.copy_(_thetas(1).reshape(6) if model.contract.theta is ThetaForm.AFFINE else bias + _BENT)
+            bias.copy_(_thetas(1).reshape(6) if affine else bias + _BENT)
     _settle(model, pixels)
 
 

@@ -40,7 +40,8 @@ def compose(outer: torch.Tensor, inner: torch.Tensor) -> torch.Tensor:
 class Transformer(nn.Module):
     """Images, or feature maps -> the same, warped as the localizer says for each.
 
-    localizer:  maps what it looks at, (N, C, h, w) float32, to theta (N, …) float32, of the form's shape
+    localizer:  maps what it looks at, (N, C, h, w) float32, to theta (N, …) float32, of the form's shape; or to several
+                warps of each image, (N, K, …). Their crops lie one after another in the result, (N * K, C, h, w)
     frame_hw:   size of what is warped
     iterations: how often the localizer looks. It is one localizer, which each time sees what was chosen so far, sampled
                 from the images themselves: nothing is blurred twice (Lin and Lucey 2017, IC-STN)
@@ -97,9 +98,20 @@ class Transformer(nn.Module):
         return theta
 
     def warp(self, images: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) float32, theta (N, …) float32 -> (N, C, h, w) float32, h x w being `crop_hw`."""
-        sampled = sample(images, grid_of(self.form, theta, self._points_hw, self.constant))
-        return F.avg_pool2d(sampled, self._taps) if max(self._taps) > 1 else sampled
+        """(N, C, H, W) float32, theta (N, …) float32 -> (N, C, h, w) float32, h x w being `crop_hw`.
+
+        theta (N, K, …) -> (N * K, C, h, w), read from the images at once, by the grids of an image one below another.
+        """
+        several = theta.dim() == 4
+        grid = grid_of(self.form, theta.flatten(0, 1) if several else theta, self._points_hw, self.constant)
+        if several:
+            grid = grid.reshape(-1, theta.shape[1] * self._points_hw[0], self._points_hw[1], 2)
+        sampled = sample(images, grid)
+        pooled = F.avg_pool2d(sampled, self._taps) if max(self._taps) > 1 else sampled
+        if not several:
+            return pooled
+        crops = pooled.reshape(-1, images.shape[1], theta.shape[1], *self.crop_hw).transpose(1, 2)
+        return crops.reshape(-1, images.shape[1], *self.crop_hw)
 
 
 class DroppedTransformer(Transformer):

@@ -51,6 +51,11 @@ def figure(picture: str, caption: str) -> str:
     return f"<figure>{picture}<figcaption>{escape(caption)}</figcaption></figure>"
 
 
+def strip(source: str, caption: str) -> str:
+    """Show a wide picture, which scrolls sideways where there is little room."""
+    return figure(f'<div class="wide strip" tabindex="0"><img src="{source}" alt="{escape(caption)}"></div>', caption)
+
+
 def bullets(sentences: Iterable[str]) -> str:
     """List sentences."""
     return f"<ul>{''.join(f'<li>{escape(sentence)}</li>' for sentence in sentences)}</ul>"

@@ -6,14 +6,14 @@ from PIL import Image, ImageDraw
 from lstn.contract import ThetaForm
 from lstn.images import Pixels
 from lstn.warps.spline import Positions
-from lstn.warps.warp import CORNERS, CropSampling, Theta, crop, disc_reach, in_pixels, sampled
+from lstn.warps.warp import CORNERS, CropSampling, Theta, crop, disc_reach, in_pixels, sampled, warps_of
 
 _EDGE_POINTS = 16
 """By which an edge that isn't straight is drawn."""
 
 
 def outline_px(theta: Theta, image_hw: tuple[int, int], form: ThetaForm = ThetaForm.AFFINE) -> Positions:
-    """Return the four edges of what one theta samples, (4, M, 2), in pixels of the input: top, right, bottom, left.
+    """Return the four edges of what one warp samples, (4, M, 2), in pixels of the input: top, right, bottom, left.
 
     Of a log-polar crop they are the quarters of the disc's rim, from the left, where the crop's own edges meet.
     """
@@ -30,24 +30,32 @@ def outline_px(theta: Theta, image_hw: tuple[int, int], form: ThetaForm = ThetaF
 def draw_warp(pixels: Pixels, theta: Theta, sampling: CropSampling, *, side: int = 224) -> Image.Image:
     """Draw the input with the outline of what is sampled, beside what the backbone sees. Orange marks its top edge.
 
-    pixels (H, W, 3) uint8, theta float32 -> an RGB picture of about 2 x `side` by `side`.
+    pixels (H, W, 3) uint8, theta float32 -> an RGB picture of about 2 x `side` by `side`, wider with several warps.
     sampling: `sampling_of` the model's contract
     """
     height, width = pixels.shape[:2]
     scale = side / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    picture = Image.new("RGB", (2 * size[0] + 8, size[1]), "white")
+    warps = warps_of(theta)
+    picture = Image.new("RGB", ((1 + len(warps)) * (size[0] + 8) - 8, size[1]), "white")
     before = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
-    edges = outline_px(theta, (height, width), sampling.form) * scale
-    if np.isfinite(edges).all():
-        lines = [[(float(x), float(y)) for x, y in edge] for edge in np.clip(edges, -1e5, 1e5)]
-        draw = ImageDraw.Draw(before)
-        draw.line([point for line in lines for point in line], fill="#00c2ff", width=2)
-        draw.line(lines[0], fill="#ff9500", width=4)
-    after = Image.fromarray(crop(pixels, theta, sampling)).resize(size, Image.Resampling.BICUBIC)
+    for place, each in enumerate(warps, start=1):
+        draw_outline(before, each, sampling.form)
+        after = Image.fromarray(crop(pixels, each, sampling)).resize(size, Image.Resampling.BICUBIC)
+        picture.paste(after, (place * (size[0] + 8), 0))
     picture.paste(before, (0, 0))
-    picture.paste(after, (size[0] + 8, 0))
     return picture
+
+
+def draw_outline(picture: Image.Image, theta: Theta, form: ThetaForm) -> None:
+    """Draw the outline of what one warp samples on a picture of any size, its top edge wide."""
+    edges = outline_px(theta, (picture.height, picture.width), form)
+    if not np.isfinite(edges).all():
+        return
+    lines = [[(float(x), float(y)) for x, y in edge] for edge in np.clip(edges, -1e5, 1e5)]
+    draw = ImageDraw.Draw(picture)
+    draw.line([point for line in lines for point in line], fill="#00c2ff", width=2)
+    draw.line(lines[0], fill="#ff9500", width=4)
 
 
 def contact_sheet(pictures: list[Image.Image], *, columns: int = 4, gap: int = 8) -> Image.Image:

@@ -17,7 +17,7 @@ from lstn.images import Pixels
 from lstn.warps.spline import CONTROL, Positions, basis
 
 Theta: TypeAlias = npt.NDArray[np.float32]
-"""(N, …) or (…) float32: the transformer's warp, of the shape (2, 3), (3, 3) or (16, 2)."""
+"""(N, …) or (…) float32: the transformer's warp, of the shape (2, 3), (3, 3) or (16, 2); or K of them, (N, K, …)."""
 
 Colour: TypeAlias = tuple[int, int, int]
 """Red, green and blue, each 0..255."""
@@ -32,16 +32,21 @@ INNERMOST = 1 / 16
 
 
 def sampled(theta: Theta, points: Positions) -> Positions:
-    """Return where in the image points (M, 2) of the crop are read: theta (N, …) -> (N, M, 2)."""
+    """Return where in the image points (M, 2) of the crop are read: theta (…, 2 or more, 2 or 3) -> (…, M, 2)."""
     exact = theta.astype(np.float64)
     if theta.shape[-1] == 2:
         return np.asarray(basis(points) @ exact)
     whole = np.column_stack([points, np.ones(len(points))])
-    found = np.einsum("mj,nij->nmi", whole, exact)
+    found = np.einsum("mj,...ij->...mi", whole, exact)
     if theta.shape[-2] == 2:
         return np.asarray(found)
     with np.errstate(divide="ignore", invalid="ignore"):
-        return np.asarray(found[:, :, :2] / found[:, :, 2:])
+        return np.asarray(found[..., :2] / found[..., 2:])
+
+
+def warps_of(theta: Theta) -> Theta:
+    """Return each warp of one image's theta, (K, …): of one warp (…) and of several (K, …) alike."""
+    return theta if theta.ndim > 2 else theta[None]
 
 
 def fixed_points(theta_shape: tuple[int, ...]) -> Positions:
@@ -50,12 +55,15 @@ def fixed_points(theta_shape: tuple[int, ...]) -> Positions:
 
 
 def landmarks_px(theta: Theta, image_hw: tuple[int, int]) -> Positions:
-    """Return where the points that fix each warp are read: (N, …) -> (N, 4 or 16, 2), in pixels of the input."""
-    return in_pixels(sampled(theta, fixed_points(theta.shape)), image_hw)
+    """Return where the points that fix each image's warps are read: (N, …) -> (N, M, 2), in pixels of the input.
+
+    M is 4, or a spline's 16, or as many for each of K warps (N, K, …).
+    """
+    return in_pixels(sampled(theta, fixed_points(theta.shape)), image_hw).reshape(len(theta), -1, 2)
 
 
 def frame_of(theta: Theta) -> npt.NDArray[np.float64]:
-    """Return the affine matrix nearest to each warp: (N, …) -> (N, 2, 3), itself of an affine one.
+    """Return the affine matrix nearest to each warp: (N, …) -> (N, 2, 3), itself of an affine one; K as K.
 
     Nearest by least squares over the points that fix the warp. A picture that moves by an affine matrix moves them by
     it, and so this by exactly it: what an affine crop would have to do, whatever the rest of the warp is.
@@ -64,7 +72,7 @@ def frame_of(theta: Theta) -> npt.NDArray[np.float64]:
         return np.asarray(theta.astype(np.float64))
     points = fixed_points(theta.shape)
     solve = np.linalg.pinv(np.column_stack([points, np.ones(len(points))]))
-    return np.asarray(np.einsum("jm,nmi->nij", solve, sampled(theta, points)))
+    return np.asarray(np.einsum("jm,...mi->...ij", solve, sampled(theta, points)))
 
 
 def drift_px(theta: Theta, reference: Theta, image_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
@@ -143,7 +151,12 @@ def sampling_of(contract: Contract) -> CropSampling:
 
 
 def crop(pixels: Pixels, theta: Theta, sampling: CropSampling) -> Pixels:
-    """Return what the backbone gets of one image (H, W, 3) by its theta: (h, w, 3) uint8."""
+    """Return what the backbone gets of one image (H, W, 3) by its theta: (h, w, 3) uint8.
+
+    Of several warps (K, …) the crops lie side by side, (h, K * w, 3).
+    """
+    if theta.ndim > 2:
+        return np.concatenate([crop(pixels, each, sampling) for each in theta], axis=1)
     size = (pixels.shape[0], pixels.shape[1])
     hw = size if sampling.crop_hw is None else sampling.crop_hw
     down, across = (taps(side, of_crop) for side, of_crop in zip(size, hw, strict=True))

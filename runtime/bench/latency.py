@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.interval import Interval
+from lstn.machine.collector import collector_at_rest
 
 Milliseconds: TypeAlias = npt.NDArray[np.float64]
 """(R, E) float64: R rounds of E things timed, or (R,) of one."""
@@ -57,9 +58,7 @@ def measure(
     rounds: list[list[float]] = []
     end = clock() + int(seconds * 1e9)
     gc.collect()
-    collecting = gc.isenabled()
-    gc.disable()
-    try:
+    with collector_at_rest():
         while len(rounds) < _MIN_ROUNDS or (clock() < end and len(rounds) < MAX_ROUNDS):
             taken = [0.0] * len(runs)
             for index in order.permutation(len(runs)):
@@ -67,9 +66,6 @@ def measure(
                 runs[index]()
                 taken[index] = (clock() - started) / 1e6
             rounds.append(taken)
-    finally:
-        if collecting:
-            gc.enable()
     return np.array(rounds)
 
 

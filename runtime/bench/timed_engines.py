@@ -21,7 +21,7 @@ from lstn.runtime.engines.plan_engine import PlanEngine
 
 VERSION = 1
 
-_GPU_CALLS = 50
+_GPU_CALLS = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class BenchResult:
     ratio:   of its time to that of the first engine at the same batch size; None for the first itself
     samples: (R,) ms, in the order of the rounds, which all engines of a batch size share
     energy:  measured after the race, alone; None where the machine doesn't count it
-    gpu_ms:  of a plan, by the GPU's clock and without copies: the median of some calls after the race, alone
+    gpu_ms:  of a plan, by the GPU's clock and without copies: the median of some runs after the race, alone
     """
 
     path: Path

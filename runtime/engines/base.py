@@ -35,6 +35,9 @@ class Engine(Protocol):
     contract: Contract
     max_batch: int
 
+    captures: bool = False
+    """Whether a batch size is prepared when it comes for the second time, and faster from then on."""
+
     def infer(self, pixels: Pixels) -> Prediction:
         """(N, H, W, 3) uint8 RGB with 1 <= N <= max_batch -> logits (N, K) float32, theta (N, …) float32 or None.
 

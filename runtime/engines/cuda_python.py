@@ -9,6 +9,8 @@ import numpy as np
 
 from lstn.errors import DeviceError
 from lstn.imports import require
+from lstn.machine.collector import collector_at_rest
+from lstn.nvidia_driver import extra_for, find_driver, refused_by_driver
 from lstn.runtime.engines.cuda_seam import Address, Bytes, Event, Graph, Stream
 
 _DEVICE = 0
@@ -24,11 +26,15 @@ class CudaPython:
 
         Raises:
             MissingExtra: it isn't installed.
-            DeviceError: the driver refuses.
+            DeviceError: the driver refuses; if it is too old, the error names the extra for it.
         """
-        self._api: Any = require("cuda.bindings.runtime", extra=extra, package="cuda-python")
-        with self.current():
-            pass
+        own = extra_for(extra, find_driver())
+        self._api: Any = require("cuda.bindings.runtime", extra=own, package="cuda-python")
+        try:
+            with self.current():
+                pass
+        except DeviceError as error:
+            raise refused_by_driver("cuda-python", error.message, extra=extra) from error
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -118,14 +124,19 @@ class CudaPython:
         return float(self._call("cudaEventElapsedTime", begin, end))
 
     def capture(self, stream: Stream, work: Callable[[], None]) -> Graph:
-        """See `Cuda`. Other threads may allocate meanwhile, which the default mode of capture forbids them."""
-        self._call("cudaStreamBeginCapture", stream, self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal)
-        try:
-            work()
-        except BaseException:
-            self._abandon(stream)
-            raise
-        recorded = self._call("cudaStreamEndCapture", stream)
+        """See `Cuda`. Other threads may allocate meanwhile, which the default mode of capture forbids them.
+
+        Python's collector may not: an array of PyTorch's that it freed in this thread would spoil the capture.
+        """
+        mode = self._api.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        with collector_at_rest():
+            self._call("cudaStreamBeginCapture", stream, mode)
+            try:
+                work()
+            except BaseException:
+                self._abandon(stream)
+                raise
+            recorded = self._call("cudaStreamEndCapture", stream)
         try:
             graph: Graph = self._call("cudaGraphInstantiate", recorded, 0)
         finally:

@@ -8,11 +8,12 @@ from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.errors import DeviceError, MissingExtra
 from lstn.formats.described import check_tensors
 from lstn.formats.onnx_file import read_model
-from lstn.formats.onnx_session import CUDA, OnnxSession
+from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
 from lstn.imports import require
 from lstn.install import install_line
 from lstn.machine.gpu import Device, find_gpus
+from lstn.nvidia_driver import CUDA_PROVIDER, extra_for, find_driver
 from lstn.runtime.engines.base import Engine, Prediction, check_pixels, check_prediction
 from lstn.terminal import warn
 
@@ -50,12 +51,11 @@ def open_onnx(path: Path, *, device: Device, threads: int | None, spin: bool) ->
     contract = check_onnx(path)
     chosen = resolve_device(device)
     session = OnnxSession(path, cuda=chosen is Device.CUDA, threads=threads, spin=spin)
-    if chosen is Device.CUDA and not session.on_cuda:
-        # ONNX Runtime falls back by itself, and says so only in the log.
-        problem, hint = "ONNX Runtime can't load its CUDA libraries", "lstn doctor says what fits together"
+    problem = session.cuda_problem  # ONNX Runtime goes on without by itself
+    if problem is not None:
         if device is Device.CUDA:
-            raise DeviceError(problem, hint=hint)
-        warn(f"{problem}, so the model runs on the CPU; {hint}")
+            raise problem
+        warn(f"{problem.message}; the model runs on the CPU; {problem.hint}")
     try:
         yield OnnxEngine(path, contract, session)
     finally:
@@ -81,13 +81,12 @@ def resolve_device(device: Device) -> Device:
         MissingExtra: no ONNX Runtime, or cuda is wanted and it was built without it.
     """
     ort = require("onnxruntime", extra="runtime")
-    gpu, built_in = bool(find_gpus()), CUDA in ort.get_available_providers()
+    gpu, built_in = bool(find_gpus()), CUDA_PROVIDER in ort.get_available_providers()
     if device is Device.AUTO:
         return Device.CUDA if gpu and built_in else Device.CPU
     if device is Device.CUDA and not gpu:
         raise DeviceError("--device cuda: this machine shows no NVIDIA GPU", hint="leave it out, or use --device cpu")
     if device is Device.CUDA and not built_in:
-        raise MissingExtra(
-            "this ONNX Runtime can't use a GPU", hint=f"run: pip uninstall onnxruntime && {install_line('gpu')}"
-        )
+        cure = f"pip uninstall -y onnxruntime && {install_line(extra_for('gpu', find_driver()))}"
+        raise MissingExtra("this ONNX Runtime can't use a GPU", hint=f"run: {cure}")
     return device

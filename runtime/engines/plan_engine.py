@@ -32,6 +32,9 @@ from lstn.runtime.engines.plan_launch import LaunchBuffers, Launcher
 from lstn.runtime.engines.plan_loading import Log, Profile, choose, load_engine, log_of, outputs_of, profiles_of
 from lstn.runtime.engines.preflight import check_plan, load_library
 
+LAUNCHES = 20
+"""How often `PlanEngine.device_ms` starts the model."""
+
 
 @contextmanager
 def open_plan(path: Path) -> Iterator["PlanEngine"]:
@@ -86,6 +89,8 @@ class PlanEngine(Engine):
     they take turns.
     """
 
+    captures = True
+
     def __init__(self, path: Path, contract: Contract, works: _Works) -> None:
         self.contract = contract
         self.max_batch = max(profile.largest for profile in works.profiles)
@@ -98,11 +103,14 @@ class PlanEngine(Engine):
 
         Images on GPU 0, C-contiguous, with DLPack or `__cuda_array_interface__`, are not copied through the host.
         """
-        return self._run(pixels, timed=False)[0]
+        return self._run(pixels)[0]
 
     def device_ms(self, pixels: AnyPixels) -> float:
-        """Return the milliseconds that the GPU takes for what `infer` computes, without any copy."""
-        return self._run(pixels, timed=True)[1]
+        """Return the milliseconds that the GPU takes for what `infer` computes, without any copy.
+
+        The mean over LAUNCHES of them back to back: a single one would be timed with the GPU's wait for the host.
+        """
+        return self._run(pixels, launches=LAUNCHES)[1]
 
     def context_to_profile(self, count: int) -> Any:
         """Return the IExecutionContext that computes `count` images from now on, without a graph, for a profiler.
@@ -120,7 +128,7 @@ class PlanEngine(Engine):
             if works is not None:
                 works.launcher.close()
 
-    def _run(self, pixels: AnyPixels, *, timed: bool) -> tuple[Prediction, float]:
+    def _run(self, pixels: AnyPixels, *, launches: int = 0) -> tuple[Prediction, float]:
         with self._turn:
             works = self._opened()
             works.log.lines.clear()
@@ -133,7 +141,7 @@ class PlanEngine(Engine):
                     taken_ms = 0.0
                     for start in range(0, count, self.max_batch):
                         stop = min(start + self.max_batch, count)
-                        taken_ms += _run_piece(works, source, start, stop, answers, timed=timed)
+                        taken_ms += _run_piece(works, source, start, stop, answers, launches=launches)
                 except BaseException:
                     with suppress(LstnError):  # the GPU may still read what the caller frees next
                         works.cuda.synchronize(works.stream)
@@ -154,17 +162,21 @@ def _run_piece(
     stop: int,
     answers: dict[str, npt.NDArray[np.float32]],
     *,
-    timed: bool,
+    launches: int,
 ) -> float:
-    """Fill `answers` from `start` to `stop`; return the GPU's milliseconds, or 0 if they were not asked for."""
+    """Fill `answers` from `start` to `stop`; return the GPU's milliseconds for one of further launches, or 0 for none.
+
+    The launch that answers goes before them, and warms up.
+    """
     cuda, stream = works.cuda, works.stream
     profile, rows = choose(works.profiles, stop - start)
     _load(works, source, start, stop)  # rows beyond, where a profile has a floor, hold what was there: nobody reads on
     run = works.launcher.prepare(profile, rows)
-    if timed:
-        cuda.record(works.clock[0], stream)
     run()
-    if timed:
+    if launches:
+        cuda.record(works.clock[0], stream)
+        for _ in range(launches):
+            run()
         cuda.record(works.clock[1], stream)
     filled = {}
     for name in answers:
@@ -174,7 +186,7 @@ def _run_piece(
     cuda.synchronize(stream)
     for name, answer in answers.items():
         answer[start:stop] = filled[name].view(np.float32).reshape(answer[start:stop].shape)
-    return cuda.elapsed_ms(*works.clock) if timed else 0.0
+    return cuda.elapsed_ms(*works.clock) / launches if launches else 0.0
 
 
 def _load(works: _Works, source: Pixels | DevicePixels, start: int, stop: int) -> None:

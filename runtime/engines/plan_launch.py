@@ -139,6 +139,10 @@ class Launcher:
             if config is None:
                 raise self._failed("can't make a runtime configuration")
             config.set_execution_context_allocation_strategy(strategy)
+            # Or threads of its own compile, and log, while whoever closes the engine holds Python's lock and waits for
+            # them; and the first answers of a batch size come from slower kernels.
+            eager = self._trt.DynamicShapesKernelSpecializationStrategy.EAGER
+            config.dynamic_shapes_kernel_specialization_strategy = eager
             self._kernels.share(config)
             if repeats:
                 config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE

@@ -13,6 +13,7 @@ from typing import Any
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.errors import ArtifactError
 from lstn.formats.plan_file import Flavour, Sidecar
+from lstn.machine.starting import start
 from lstn.runtime.engines.preflight import rebuild
 
 
@@ -31,10 +32,11 @@ def load_engine(path: Path, sidecar: Sidecar, trt: Any, log: "Log") -> Any:
 
     Raises:
         ArtifactError: TensorRT refuses it, or its inputs and outputs are not those of the contract.
+        DeviceError: TensorRT doesn't start, such as under a driver that is too old for it.
     """
+    runtime = start(lambda: trt.Runtime(log), log, sidecar.flavour, str(trt.__version__))
     if sidecar.flavour is Flavour.TRT:  # TensorRT for RTX has no plugins
         trt.init_libnvinfer_plugins(log, "")
-    runtime = trt.Runtime(log)
     if sidecar.version_compatible:
         runtime.engine_host_code_allowed = True  # such a plan brings the part of TensorRT that runs it
     if sidecar.dla_core is not None:

@@ -8,6 +8,7 @@ from lstn.errors import ArtifactError, DeviceError
 from lstn.formats.plan_file import RTX_TARGETS, Flavour, Sidecar, read_header, read_sidecar, runs_compatible_plans
 from lstn.imports import require
 from lstn.machine.gpu import Gpu, find_gpus
+from lstn.nvidia_driver import extra_for, find_driver
 
 
 def check_plan(path: Path) -> Sidecar:
@@ -38,7 +39,7 @@ def load_library(path: Path, sidecar: Sidecar) -> Any:
         ArtifactError: another version of it is.
     """
     flavour = sidecar.flavour
-    trt = require(flavour.module, extra=flavour.value)
+    trt = require(flavour.module, extra=extra_for(flavour.value, find_driver()))
     if not _version_fits(sidecar, str(trt.__version__)):
         raise ArtifactError(
             f"{path}: built by {flavour.product} {sidecar.version}, this is {trt.__version__}",

@@ -27,7 +27,7 @@ class ResultRow:
     """What became of one image: guesses, best first, or an error.
 
     path:   the file, or the URL of an object
-    theta:  float32, of the shape (2, 3), (3, 3) or (16, 2), or None for a model without one
+    theta:  float32, of the shape (2, 3), (3, 3) or (16, 2), or K of them, or None for a model without one
     pixels: (H, W, 3) uint8, what the engine saw
     """
 
@@ -100,7 +100,7 @@ def decode_ahead(
     try:
         while True:
             for path in islice(remaining, window - len(waiting)):
-                future = executor.submit(_load, path, image_hw, reading)
+                future = executor.submit(load, path, image_hw, reading)
                 waiting.append((path, future))
             if not waiting:
                 return
@@ -113,7 +113,12 @@ def decode_ahead(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def _load(path: Path | str, image_hw: tuple[int, int], reading: Reading) -> Pixels:
+def load(path: Path | str, image_hw: tuple[int, int], reading: Reading = USUAL) -> Pixels:
+    """Decode a file, or an object by its URL (str), to (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageError: it can't be read or decoded.
+    """
     if isinstance(path, Path):
         return decode(path, image_hw, reading=reading)
     return decode_url(path, image_hw, reading)

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TextIO, TypeAlias
 
+import numpy as np
 from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
@@ -101,7 +102,7 @@ def fields_of(row: ResultRow) -> dict[str, object]:
     top = [{"label": guess.label, "probability": round(guess.probability, 6)} for guess in row.guesses]
     fields: dict[str, object] = {"path": str(row.path), **top[0], "top": top}
     if row.theta is not None:
-        fields["theta"] = [[round(float(value), 6) for value in line] for line in row.theta]
+        fields["theta"] = np.round(row.theta.astype(float), 6).tolist()
     return fields
 
 

@@ -24,6 +24,11 @@ def save_warp(row: ResultRow, folder: Path, sampling: CropSampling, *, number: i
     """
     if row.pixels is None or row.theta is None or row.error:
         return
-    stem = os.fsdecode(os.fsencode(Path(row.path).stem)[:_MAX_STEM])
-    with replacing(folder / f"{number:06d}-{stem}.png") as temporary:
+    with replacing(folder / picture_name(row.path, number)) as temporary:
         draw_warp(row.pixels, row.theta, sampling).save(temporary, format="PNG")
+
+
+def picture_name(path: Path | str, number: int) -> str:
+    """Return what a picture of an image is called, such as `000001-name.png`."""
+    stem = os.fsdecode(os.fsencode(Path(path).stem)[:_MAX_STEM])
+    return f"{number:06d}-{stem}.png"

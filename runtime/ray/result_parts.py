@@ -135,7 +135,7 @@ class Parts:
 
 def key_of(name: str) -> bytes:
     """Return 16 bytes that stand for a path or URL."""
-    return blake2b(_text(name).encode(), digest_size=16).digest()
+    return blake2b(_escaped(name).encode(), digest_size=16).digest()
 
 
 @contextmanager
@@ -205,18 +205,28 @@ def _write_json(path: Path, rows: Sequence[Fields]) -> None:
 
 
 def _write_parquet(path: Path, rows: Sequence[Fields]) -> None:
-    """Write columns path, label, probability, top, theta, error; of a label or an error the one that is not is null."""
+    """Write columns path, label, probability, top, theta, error; of a label or an error the one that is not is null.
+
+    The rows of several warps lie one below another in theta, so that its type is the same for all models.
+    """
     arrow = require("pyarrow", extra="ray")
     parquet = require("pyarrow.parquet", extra="ray", package="pyarrow")
     guess = arrow.struct([("label", arrow.string()), ("probability", arrow.float64())])
     theta = arrow.list_(arrow.list_(arrow.float64()))
     schema = arrow.schema([*guess, ("top", arrow.list_(guess)), ("theta", theta), ("error", arrow.string())])
     schema = schema.insert(0, arrow.field("path", arrow.string()))
-    told = [row | {name: _text(row[name]) for name in ("path", "error") if name in row} for row in rows]
+    told = [row | {name: _escaped(row[name]) for name in ("path", "error") if name in row} for row in rows]
+    told = [row | ({"theta": _rows_of(row["theta"])} if "theta" in row else {}) for row in told]
     parquet.write_table(arrow.Table.from_pylist(told, schema=schema), path)
 
 
-def _text(name: str) -> str:
+def _rows_of(theta: list[Any]) -> list[list[float]]:
+    """Return the rows of one warp or of several, (K, …), as nested lists."""
+    several = isinstance(theta[0][0], list)
+    return [line for warp in theta for line in warp] if several else theta
+
+
+def _escaped(name: str) -> str:
     """Return a name as UTF-8 can hold it: bytes of a file's name that are none are escaped."""
     return name.encode("utf-8", "backslashreplace").decode()
 

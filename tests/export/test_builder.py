@@ -1,3 +1,4 @@
+import gc
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -6,6 +7,7 @@ import numpy as np
 import onnx
 import pytest
 import tensorrt_rtx
+from fake_tensorrt import Hollow
 from full_tensorrt import VERSION, FullTensorrt, made_up
 from onnx import TensorProto, helper, numpy_helper
 from small_models import Exported
@@ -14,7 +16,9 @@ from lstn.errors import ArtifactError, DeviceError, LstnError
 from lstn.export.tensorrt.builder import Built, build
 from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, Tuning
 from lstn.formats.plan_file import Flavour, Tensor
+from lstn.install import install_line
 from lstn.machine.gpu import Gpu
+from lstn.nvidia_driver import Driver
 
 HOPPER = Gpu("NVIDIA H200", "sm90", 140_000)
 
@@ -56,13 +60,24 @@ class TestFullTensorrt:
         self.build(monkeypatch, trt, exported_lstn.path)
         assert trt.configs[-1].profiling_verbosity == tensorrt_rtx.ProfilingVerbosity.DETAILED
 
-    def test_it_does_not_start(self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(log: object) -> None:
+    @pytest.mark.parametrize("hollow", [True, False])
+    def test_under_a_driver_too_old_the_builder_is_never_touched(
+        self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch, hollow: bool
+    ) -> None:
+        def refuse(log: object) -> Hollow:
             log.log(tensorrt_rtx.ILogger.ERROR, "CUDA initialization failure with error: 35")  # type: ignore[attr-defined]
+            if hollow:
+                return Hollow()
             raise TypeError("pybind11::init(): factory function returned nullptr")
 
-        with pytest.raises(DeviceError, match="doesn't start on this machine: CUDA initialization failure"):
+        monkeypatch.setattr("lstn.nvidia_driver.find_driver", lambda: Driver("550.54.15", (12, 4)))
+        with pytest.raises(DeviceError, match=r"550\.54\.15 is too old for it .* error: 35") as caught:
             self.build(monkeypatch, FullTensorrt(Builder=refuse), exported_lstn.path)
+        assert caught.value.message.startswith(f"TensorRT {VERSION} doesn't start: ")
+        assert caught.value.hint.endswith(install_line("trt-cu12"))
+        del caught
+        gc.collect()
+        assert Hollow.freed == 0
 
     def test_what_stands_in_for_it_has_the_names_of_the_genuine_classes(self) -> None:
         names = list(made_up())

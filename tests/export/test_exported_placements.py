@@ -46,6 +46,7 @@ class Placed:
         ("projective-looks", Loc.STN, {"theta": ThetaForm.PROJECTIVE, "iterations": 2, "crop": 32}),
         ("spline-crop", Loc.GLANCE, {"theta": ThetaForm.TPS, "view": 24, "crop": 11}),
         ("polar", Loc.STN, {"theta": ThetaForm.POLAR}),
+        ("three-warps", Loc.GLANCE, {"warps": 3, "view": 24, "crop": 11}),
     ],
     ids=lambda param: param[0],
 )
@@ -77,6 +78,7 @@ def test_the_file_says_what_it_is(placed: Placed, run_lstn: RunLstn) -> None:
     iterations, at = placed.contract.iterations, placed.contract.at
     theta = placed.contract.theta
     looks = "" if theta is ThetaForm.AFFINE else f", theta {theta.value}"
+    looks += f", {placed.contract.warps} warps" if placed.contract.warps > 1 else ""
     looks += f", {iterations} iterations" if iterations > 1 else ""
     assert said == placed.contract.loc.value + looks + (", at the stem" if at is At.STEM else "")
 
@@ -142,6 +144,10 @@ def test_one_sampler_is_fused_wherever_it_is(placed: Placed, tmp_path: Path) -> 
         with pytest.raises(
             UsageError, match=f"reads affine grids, and this model's theta is {placed.contract.theta.value}"
         ):
+            write_onnx(placed.model, path, placed.contract, images, fused=True)
+        return
+    if placed.contract.warps > 1:
+        with pytest.raises(UsageError, match="reads one crop of an image, and this model makes 3"):
             write_onnx(placed.model, path, placed.contract, images, fused=True)
         return
     if placed.contract.iterations > 1:

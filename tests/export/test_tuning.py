@@ -2,6 +2,7 @@ import re
 import sys
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -64,6 +65,19 @@ class TestGenuine:
         config = self.configured(Tuning())
         assert config.get_flag(tensorrt_rtx.BuilderFlag.TF32) is False  # type: ignore[attr-defined]
 
+    def test_a_plan_for_rtx_takes_no_memory_while_it_runs(
+        self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """Or a graph couldn't be recorded; see BuilderFlag.REQUIRE_USER_ALLOCATION."""
+        seen = []
+
+        def spy(trt: Any, builder: object, config: Any, network: object, tuning: Tuning) -> None:
+            seen.append(config.get_flag(trt.BuilderFlag.REQUIRE_USER_ALLOCATION))
+
+        monkeypatch.setattr("lstn.export.tensorrt.builder.apply_tuning", spy)
+        assert len(self.built(exported_lstn.path).data) > 100_000
+        assert seen == [True]
+
     def built(self, path: Path, *profiles: BatchRange, tuning: Tuning | None = None) -> Built:
         chosen, tuning = profiles or USUAL, tuning or Tuning()
         return build(path, BuildSettings(flavour=Flavour.TRT_RTX, profiles=chosen, targets=("sm89",), tuning=tuning))
@@ -119,6 +133,27 @@ class TestFullTensorrt:
         config = on_trt(monkeypatch, path, Tuning(dla_core=1), FullTensorrt(dla_cores=2), EIGHT)
         assert config.said == {"default_device_type": tensorrt_rtx.DeviceType.DLA, "DLA_core": 1}
         assert config.flags_set == {"GPU_FALLBACK"}
+
+    def test_the_model_is_read_as_the_dla_wants_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        path, flags = half_precision(tmp_path / "half.onnx"), []
+
+        class Parser(tensorrt_rtx.OnnxParser):
+            def parse_from_file(self, name: str) -> bool:
+                flags.append(self.get_flag(tensorrt_rtx.OnnxParserFlag.ADJUST_FOR_DLA))
+                return bool(super().parse_from_file(name))
+
+        for dla_core in (None, 0):
+            on_trt(monkeypatch, path, Tuning(dla_core=dla_core), FullTensorrt(dla_cores=1, OnnxParser=Parser), EIGHT)
+        assert flags == [False, True]
+
+    def test_a_dla_that_takes_no_strongly_typed_network_is_refused_with_the_reason(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        older = FullTensorrt(version="10.3.0", dla_cores=2, OnnxParserFlag=type("OnnxParserFlag", (), {}))
+        reason = "the DLA of TensorRT 10.3.0 takes weakly typed networks alone"
+        with pytest.raises(LstnError, match=re.escape(reason)) as caught:
+            on_trt(monkeypatch, half_precision(tmp_path / "half.onnx"), Tuning(dla_core=0), older, EIGHT)
+        assert caught.value.hint.startswith("leave --dla out to build for the GPU")
 
     @pytest.mark.parametrize(("cores", "core"), [(0, 0), (2, 2)])
     def test_a_dla_that_is_not_there(

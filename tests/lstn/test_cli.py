@@ -1,6 +1,7 @@
 """The command line as a whole: what an error looks like, and what a command must not load."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -64,7 +65,9 @@ def test_every_command_and_every_option_has_a_help_text(command: str, run_lstn: 
     described = group.commands[command]  # type: ignore[attr-defined]
     assert described.help.splitlines()[0] == COMMANDS[command]
     assert [parameter.name for parameter in described.params if not getattr(parameter, "help", None)] == []
-    assert run_lstn(command, "--help").code == 0
+    shown = run_lstn(command, "--help")
+    assert shown.code == 0
+    assert re.findall(r"^ +\S+ <[^|>]*>", shown.out, re.MULTILINE) == []  # <int range>: what Python sees
 
 
 def test_no_summary_is_cut_off(run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch) -> None:

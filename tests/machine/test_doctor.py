@@ -8,6 +8,7 @@ from command import RunLstn
 from lstn.install import install_line
 from lstn.machine.capabilities import abilities, conflicts
 from lstn.machine.gpu import Gpu
+from lstn.nvidia_driver import Driver
 
 TRAIN = ("torch", "torchvision", "safetensors", "matplotlib")
 ENGINES = (
@@ -22,7 +23,7 @@ ENGINES = (
 )
 FURTHER = (
     *("uvicorn", "httptools", "grpcio", "protobuf", "prometheus-client"),
-    *("ray", "fsspec", "mlcommons-loadgen", "tensorboard"),
+    *("ray", "fsspec", "mlcommons-loadgen", "tensorboard", "captum"),
 )
 ALL = dict.fromkeys((*TRAIN, *ENGINES, *FURTHER), "10.0")
 L4 = Gpu("NVIDIA L4", "sm89", 23034)
@@ -53,6 +54,7 @@ def test_a_bare_machine_is_told_every_install_line() -> None:
             "ray",
             "loadgen",
             "tensorboard",
+            "explain",
         )
     }
 
@@ -102,6 +104,52 @@ def test_the_cpu_wheel_beside_a_gpu_is_told_to_change() -> None:
     found = {each.command: each for each in abilities({"onnxruntime": "1.22"}, (L4,), PROVIDERS[1:])}
     on_gpu = found["lstn infer --engine model.onnx --device cuda"]
     assert on_gpu.cure == f"pip uninstall -y onnxruntime && {install_line('gpu')}"
+
+
+def test_under_cuda_12_every_install_line_is_for_it() -> None:
+    found = {each.command: each.cure for each in abilities({}, (L4,), (), driver=Driver("550.54.15", (12, 4)))}
+    assert found["lstn export --engine trt"] == install_line("trt-cu12")
+    assert found["lstn export --engine trt-rtx"] == install_line("trt-rtx-cu12")
+    assert found["lstn infer --engine model.plan (trt)"] == install_line("trt-cu12")
+    assert found["lstn infer --engine model.onnx --device cuda"] == install_line("gpu-cu12")
+    assert found["lstn infer --engine model.onnx"] == install_line("gpu-cu12")
+
+
+@pytest.mark.parametrize(("cuda", "count"), [((12, 8), 1), ((13, 0), 0), ((13, 4), 0)])
+def test_packages_of_a_newer_cuda_than_the_drivers_are_a_conflict(cuda: tuple[int, int], count: int) -> None:
+    found = conflicts({"cuda-python": "13.4.4", "tensorrt": "11.4"}, Driver("570.1", cuda))
+    assert len(found) == count
+    for line in found:
+        assert line.startswith("cuda-python 13.4.4 needs CUDA 13, and the NVIDIA driver 570.1 supports CUDA 12.8; ")
+        assert line.endswith(install_line("trt-cu12"))
+    assert conflicts({"cuda-python": "12.9.1"}, Driver("570.1", cuda)) == []
+
+
+@pytest.mark.parametrize("loads", [False, True])
+def test_a_provider_is_loaded_and_not_only_listed(
+    run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch, loads: bool
+) -> None:
+    """With a GPU and an ONNX Runtime built with CUDA, `lstn doctor` runs a model there, if the libraries are there."""
+    import onnxruntime
+
+    class Loaded(onnxruntime.InferenceSession):
+        def get_providers(self) -> list[str]:
+            return list(PROVIDERS)
+
+    monkeypatch.setattr("lstn.machine.environment.find_gpus", lambda: (L4,))
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(PROVIDERS))
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: print("Failed to load libcublasLt.so.13"), raising=False)  # noqa: T201
+    monkeypatch.setattr("lstn.machine.environment.installed", lambda: ALL)
+    if loads:
+        monkeypatch.setattr(onnxruntime, "InferenceSession", Loaded)
+    found = json.loads(run_lstn("doctor", "--format", "json").out)
+    (able,) = (each for each in found["abilities"] if each["command"].endswith("model.onnx --device cuda"))
+    assert able["ready"] is loads
+    if loads:
+        assert able["reason"] == "ONNX Runtime 10.0 on NVIDIA L4"
+    else:
+        assert able["reason"].endswith("can't load its CUDA libraries: Failed to load libcublasLt.so.13")
+        assert able["cure"] == f"run: {install_line('gpu')}; then: lstn doctor"
 
 
 def test_two_wheels_of_onnx_runtime_and_an_old_tensorrt_are_conflicts() -> None:

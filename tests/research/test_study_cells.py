@@ -149,17 +149,17 @@ def test_true_poses_draw_localizers_alone_and_are_compared_with(tmp_path: Path) 
 
 
 def test_theta_is_that_of_runs_with_a_localizer(few: str, tmp_path: Path) -> None:
-    given = options(few, loc=Loc.NONE, epochs=1, theta=ThetaForm.CROP)
+    given = options(few, loc=Loc.NONE, epochs=1, theta=ThetaForm.PROJECTIVE)
     made = {loc: cell_of(replace(given, loc=loc), tmp_path) for loc in (Loc.NONE, Loc.STN, Loc.IDENTITY, Loc.DEAD)}
     found = {loc: read_options(tmp_path / f"{loc.value}-0" / LAST).recipe.theta for loc in made}
     assert found == {
         Loc.NONE: ThetaForm.AFFINE,
-        Loc.STN: ThetaForm.CROP,
+        Loc.STN: ThetaForm.PROJECTIVE,
         Loc.IDENTITY: ThetaForm.AFFINE,
-        Loc.DEAD: ThetaForm.CROP,
+        Loc.DEAD: ThetaForm.PROJECTIVE,
     }
     assert {cell.loc: cell for cell in finished_cells(tmp_path, given)} == made
-    with pytest.raises(UsageError, match=r"-0 was trained with theta crop, and this study says affine"):
+    with pytest.raises(UsageError, match=r"-0 was trained with theta projective, and this study says affine"):
         finished_cells(tmp_path, replace(given, recipe=replace(given.recipe, theta=ThetaForm.AFFINE)))
 
 

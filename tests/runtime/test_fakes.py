@@ -21,6 +21,7 @@ from fake_tensorrt import (
     FakeRuntimeConfig,
     FakeTensorrt,
     GraphStrategy,
+    SpecializationStrategy,
     Strategy,
 )
 
@@ -54,11 +55,12 @@ def test_no_name_of_tensorrt_is_invented() -> None:
         (module, tensorrt_rtx),
         (engine, tensorrt_rtx.ICudaEngine),
         (FakeContext(engine, Strategy.USER_MANAGED, captures=True), tensorrt_rtx.IExecutionContext),
-        (FakeRuntime(module, None), tensorrt_rtx.Runtime),
+        (FakeRuntime(module), tensorrt_rtx.Runtime),
         (FakeRuntimeConfig(module), tensorrt_rtx.IRuntimeConfig),
         (FakeRuntimeCache(module), tensorrt_rtx.IRuntimeCache),
         (Strategy, tensorrt_rtx.ExecutionContextAllocationStrategy),
         (GraphStrategy, tensorrt_rtx.CudaGraphStrategy),
+        (SpecializationStrategy, tensorrt_rtx.DynamicShapesKernelSpecializationStrategy),
         (FakeTensorrt.TensorIOMode, tensorrt_rtx.TensorIOMode),
         (FakeTensorrt.DataType, tensorrt_rtx.DataType),
     ]

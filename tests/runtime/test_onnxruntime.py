@@ -12,7 +12,10 @@ from tiny import MakeTiny, Tiny
 
 from lstn.contract import Loc
 from lstn.errors import ArtifactError, DeviceError, LstnError, MissingExtra, UsageError
+from lstn.formats.onnx_session import OnnxSession
+from lstn.install import install_line
 from lstn.machine.gpu import Device, Gpu
+from lstn.nvidia_driver import Driver
 from lstn.runtime.engines.onnxruntime_engine import resolve_device
 from lstn.runtime.engines.opening import open_engine
 
@@ -287,11 +290,13 @@ def test_cuda_libraries_that_dont_load_are_told_and_not_silently_replaced(
     tiny: Tiny, monkeypatch: pytest.MonkeyPatch, device: Device, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("lstn.runtime.engines.onnxruntime_engine.find_gpus", lambda: (GPU,))
-    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: sys.stdout.write("Failed to load"), raising=False)
+    told = "Failed to load libcublasLt.so.13\nPlease follow https://elsewhere\n"
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: sys.stdout.write(told), raising=False)
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
     if device is Device.CUDA:
-        with pytest.raises(DeviceError, match="can't load its CUDA libraries"), open_engine(tiny.path, device=device):
-            pass
+        with pytest.raises(DeviceError, match=r"its CUDA libraries: Failed to load libcublasLt\.so\.13$") as raised:
+            open_engine(tiny.path, device=device).__enter__()
+        assert raised.value.hint == f"run: {install_line('gpu')}; then: lstn doctor"
         wanted = 0
     else:
         with open_engine(tiny.path, device=device) as engine:
@@ -299,3 +304,94 @@ def test_cuda_libraries_that_dont_load_are_told_and_not_silently_replaced(
         wanted = 1
     out, err = capfd.readouterr()
     assert (out, err.count("warning:"), len(err.splitlines())) == ("", wanted, wanted)
+
+
+def test_a_driver_too_old_for_onnx_runtime_is_named(
+    tiny: Tiny, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What ONNX Runtime 1.31 prints before it goes on without."""
+    told = "EP Error CUDA failure 35: CUDA driver version is insufficient for CUDA runtime version ; GPU=0\n"
+    monkeypatch.setattr("lstn.runtime.engines.onnxruntime_engine.find_gpus", lambda: (GPU,))
+    monkeypatch.setattr(onnxruntime, "preload_dlls", lambda: sys.stdout.write(f"****\n{told}****\n"), raising=False)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr("lstn.nvidia_driver.find_driver", lambda: Driver("550.54.15", (12, 4)))
+    with pytest.raises(DeviceError, match=r"the NVIDIA driver 550\.54\.15 is too old for it") as raised:
+        open_engine(tiny.path, device=Device.CUDA).__enter__()
+    assert raised.value.hint.endswith(f"or run: {install_line('gpu-cu12')}")
+    assert capfd.readouterr() == ("", "")
+
+
+class Wrapped:
+    """The session within ONNX Runtime's own Python session, but for what is defined in its place."""
+
+    def __init__(self, real: object) -> None:
+        self._real = real
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._real, name)
+
+
+def test_on_a_gpu_algorithms_are_chosen_and_not_timed(tiny: Tiny, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[object] = []
+    real = onnxruntime.InferenceSession
+
+    def spy(path: str, options: object, *, providers: list[object]) -> onnxruntime.InferenceSession:
+        seen.append(providers[0])
+        return real(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", spy)
+    OnnxSession(tiny.path, cuda=True)
+    assert seen == [("CUDAExecutionProvider", {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"})]
+
+
+def test_memory_that_runs_out_is_told_with_what_helps(tmp_path: Path) -> None:
+    """Of ONNX Runtime itself, which is asked for 2 ** 62 bytes an image."""
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["float"], to=TensorProto.FLOAT),
+        helper.make_node("Expand", ["float", "shape"], ["wide"]),
+        helper.make_node("ReduceMax", ["wide"], ["logits"], keepdims=0),
+    ]
+    pixels_in = helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["N", 1])
+    logits = helper.make_tensor_value_info("logits", TensorProto.FLOAT, [])
+    shape = numpy_helper.from_array(np.array([1 << 30, 1, 1 << 30]), "shape")
+    graph = helper.make_graph(nodes, "wide", [pixels_in], [logits], [shape])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    with pytest.raises(DeviceError, match=r"^wide: not enough memory for 2 images at once: ") as raised:
+        OnnxSession(model.SerializeToString(), "wide").run({"pixels": np.zeros((2, 1), np.uint8)})
+    assert raised.value.hint == "use a smaller batch, or free memory on this device"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        "CUDA failure 2: out of memory ; GPU=0 ; expr=cudaMalloc((void**)&p, size);",
+        "Failed to allocate memory for requested buffer of size 4294967296",
+        "Available memory of 8 is smaller than requested bytes of 4096",
+        "CUBLAS failure 3: CUBLAS_STATUS_ALLOC_FAILED",
+    ],
+)
+def test_a_gpu_without_memory_is_told_in_the_same_words(tiny: Tiny, told: str) -> None:
+    session = OnnxSession(tiny.path)
+
+    class Failing(Wrapped):
+        def run(self, *arguments: object) -> None:
+            raise RuntimeError(f"[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : {told}")
+
+    session._session._sess = Failing(session._session._sess)
+    with pytest.raises(DeviceError, match="not enough memory for 3 images at once: "):
+        session.run({"pixels": pixels(3)})
+
+
+def test_after_a_failure_the_model_does_not_go_on_on_the_cpu(tiny: Tiny, capfd: pytest.CaptureFixture[str]) -> None:
+    """ONNX Runtime by itself would, from its first failure on a GPU to its end."""
+    session = OnnxSession(tiny.path)
+
+    class Failing(Wrapped):
+        def run(self, *arguments: object) -> None:
+            raise onnxruntime.capi.onnxruntime_pybind11_state.EPFail("[ONNXRuntimeError] : 11 : EP_FAIL : a GPU fell")
+
+    session._session._sess = Failing(session._session._sess)
+    for _ in range(2):
+        with pytest.raises(DeviceError, match=r"failed on 3 images: a GPU fell$"):
+            session.run({"pixels": pixels(3)})
+    assert capfd.readouterr() == ("", "")

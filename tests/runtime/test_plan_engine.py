@@ -1,5 +1,6 @@
 """Execution of plans: the calls and their order, against fakes that compute with NumPy and take nothing for granted."""
 
+import gc
 import re
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -17,7 +18,9 @@ from lstn.contract import Loc
 from lstn.errors import ArtifactError, DeviceError, UsageError
 from lstn.formats.plan_file import Flavour
 from lstn.runtime.engines.opening import open_engine
+from lstn.runtime.engines.plan_launch import MAX_OWN
 from lstn.runtime.engines.plan_loading import Profile, choose, log_of
+from lstn.runtime.serving.generation import MOST_WARMED, sizes_to_warm, warm_up
 
 
 @pytest.mark.parametrize("loc", [Loc.LSTN, Loc.NONE])
@@ -113,6 +116,89 @@ def test_the_gpus_time_leaves_copies_out(make_machine: MakeMachine) -> None:
             assert engine.device_ms(machine.images(8)) == 8 * ROW_MS
         assert engine.device_ms(machine.images(19)) == 19 * ROW_MS
         assert machine.gpu.now_ms > COPY_MS
+
+
+@pytest.mark.parametrize("flavour", list(Flavour))
+def test_the_gpus_time_is_of_launches_back_to_back(make_machine: MakeMachine, flavour: Flavour) -> None:
+    """Twenty or more between two marks, and nothing else: no copy, and no wait of the GPU for the host."""
+    machine = make_machine(flavour=flavour)
+    launch = "cudaGraphLaunch" if flavour is Flavour.TRT else "execute_async_v3"
+    with open_engine(machine.plan) as engine:
+        for _ in range(2):
+            engine.infer(machine.images(3))
+        del machine.gpu.calls[:]
+        assert engine.device_ms(machine.images(3)) == pytest.approx(3 * ROW_MS)
+    before, *between, after = [place for place, name in enumerate(machine.gpu.calls) if name == "cudaEventRecord"]
+    assert between == []
+    timed = [name for name in machine.gpu.calls[before + 1 : after] if name not in ("cudaGetDevice", "set_input_shape")]
+    assert len(timed) >= 20
+    assert set(timed) == {launch}
+    assert launch in machine.gpu.calls[:before]  # what comes first is not timed
+
+
+def test_nothing_is_collected_during_a_capture(make_machine: MakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What Python's collector frees in this thread, such as PyTorch's memory, would spoil it."""
+    machine, seen = make_machine(), []
+    recorded = type(machine.api)._cudaStreamEndCapture
+
+    def spy(api: object, stream: int) -> int:
+        seen.append(gc.isenabled())
+        return recorded(api, stream)
+
+    spy.__annotations__ = recorded.__annotations__
+    monkeypatch.setattr(type(machine.api), "_cudaStreamEndCapture", spy)
+    with open_engine(machine.plan) as engine:
+        for _ in range(2):
+            engine.infer(machine.images(3))
+        assert (seen, gc.isenabled()) == ([False], True)
+        machine.gpu.fails = lambda index, name: name == "cudaStreamBeginCapture"
+        for _ in range(2):
+            engine.infer(machine.images(4))
+        assert gc.isenabled()
+
+
+@pytest.mark.parametrize("flavour", list(Flavour))
+def test_a_server_captures_every_batch_before_it_is_ready(make_machine: MakeMachine, flavour: Flavour) -> None:
+    machine = make_machine(flavour=flavour)
+    calls = machine.gpu.calls
+    with open_engine(machine.plan) as engine:
+        warm_up(engine, 8)
+        contexts, compiled = calls.count("create_execution_context"), list(machine.trt._compiled)
+        assert contexts == 1 + 8
+        assert calls.count("cudaStreamBeginCapture") == (8 if flavour is Flavour.TRT else 0)
+        for count in range(1, 9):
+            machine.check(engine.infer(machine.images(count)), machine.images(count))
+        assert calls.count("create_execution_context") == contexts
+        assert calls.count("cudaStreamBeginCapture") == (8 if flavour is Flavour.TRT else 0)
+        assert machine.trt._compiled == compiled
+
+
+@given(batch=st.integers(1, 5000))
+def test_what_is_warmed_fits_what_an_engine_keeps(batch: int) -> None:
+    sizes = sizes_to_warm(batch)
+    assert len(sizes) == min(batch, MOST_WARMED) == len(set(sizes))
+    assert MOST_WARMED <= MAX_OWN
+    assert sizes == sorted(sizes, reverse=True)
+    assert {1, batch, *(power for power in (2, 4, 8, 16, 32, 1024) if power <= batch)} <= set(sizes)
+
+
+def test_a_log_takes_no_lock_that_closing_holds(make_machine: MakeMachine) -> None:
+    """TensorRT's own threads may log while an engine closes, and it waits for them."""
+    machine, heard = make_machine(flavour=Flavour.TRT_RTX), []
+    keep = machine.trt._works
+
+    def serialize_while_another_logs(call: str) -> bool:
+        if call == "serialize":  # within close
+            other = Thread(target=lambda: heard.append(machine.trt._logger.log(1, "another thread's")), daemon=True)
+            other.start()
+            other.join(5)
+            assert not other.is_alive(), "it waits for the one that waits for it"
+        return keep(call)
+
+    machine.trt._works = serialize_while_another_logs
+    with open_engine(machine.plan) as engine:
+        engine.infer(machine.images(1))
+    assert heard == [None]
 
 
 def test_threads_with_an_engine_each_and_threads_that_share_one(make_machine: MakeMachine) -> None:

@@ -46,8 +46,18 @@ def models(tmp_path_factory: pytest.TempPathFactory) -> dict[ThetaForm, Tiny]:
 
 
 @pytest.fixture(scope="module")
-def all_forms(models: dict[ThetaForm, Tiny]) -> Iterator[Server]:
-    engines = [argument for tiny in models.values() for argument in ("--engine", tiny.path)]
+def two_warps(models: dict[ThetaForm, Tiny]) -> Tiny:
+    one = models[ThetaForm.PROJECTIVE]
+    weights = np.hstack([one.theta_weights, -one.theta_weights])
+    contract = replace(one.contract, warps=2)
+    tiny = replace(one, path=one.path.with_name("two.onnx"), contract=contract, theta_weights=weights)
+    tiny.path.write_bytes(proto_of(tiny).SerializeToString())
+    return tiny
+
+
+@pytest.fixture(scope="module")
+def all_forms(models: dict[ThetaForm, Tiny], two_warps: Tiny) -> Iterator[Server]:
+    engines = [argument for tiny in (*models.values(), two_warps) for argument in ("--engine", tiny.path)]
     with serving(*engines, "--max-wait-ms", 0) as running:
         yield running
 
@@ -123,11 +133,38 @@ def check_picture(page: Playground, contract: Contract, seen: np.ndarray, theta:
     assert page.find("input").accessible_name.startswith(f"Input. {points}, in pixels: {first}; ")
 
 
+def test_a_page_shows_every_warp_and_every_crop(page: Playground, two_warps: Tiny, tmp_path: Path) -> None:
+    photo().save(tmp_path / "photo.png")
+    page.wait("return !document.getElementById('model').disabled")
+    Select(page.find("model")).select_by_value("two")
+    page.choose(tmp_path / "photo.png")
+    seen, contract = page.pixels("input"), two_warps.contract
+    (thetas,) = two_warps.theta(seen[None])
+    assert thetas.shape == (2, 3, 3)
+    drawn = page.run(
+        "return [...document.querySelectorAll('#overlay > .quad')].map(each => each.getAttribute('points'))"
+    )
+    outline, top, other, other_top = (
+        [float(number) for number in points.replace(",", " ").split()] for points in drawn
+    )
+    for theta, around, first in zip(thetas, (outline, other), (top, other_top), strict=True):
+        edges = outline_px(theta, HW, contract.theta)
+        np.testing.assert_allclose(around, edges[:, :-1].ravel(), atol=1e-2)
+        np.testing.assert_allclose(first, edges[0].ravel(), atol=1e-2)
+    wanted = crop(seen, thetas, sampling_of(contract)).astype(int)
+    assert wanted.shape == (CROP_HW[0], 2 * CROP_HW[1], 3)
+    np.testing.assert_allclose(page.pixels("crop").astype(int), wanted, atol=1)
+    assert len(page.text("theta").split("\n")) == 6
+    assert page.text("explanation").startswith("The transformer chose 2 places; the top of each is orange.")
+    Select(page.find("model")).select_by_value("projective")  # one outline again
+    page.wait("return !document.querySelector('#overlay > .other')")
+
+
 def test_an_outline_that_reaches_infinity_is_not_drawn(page: Playground) -> None:
     """The depth of a corner is zero: nothing is drawn there, and the browser doesn't complain of its numbers."""
     page.wait("return !document.getElementById('model').disabled")
     drawn = """
-        showOutline(outline([1, 0, 0, 0, 1, 0, 0.5, %s, 1], 'projective', { height: 8, width: 8 }), 'projective');
+        showOutlines([outline([1, 0, 0, 0, 1, 0, 0.5, %s, 1], 'projective', { height: 8, width: 8 })], 'projective');
         return document.getElementById('overlay').checkVisibility();"""
     assert page.run(drawn % "0.4")
     assert page.find("input").accessible_name.startswith("Input. Corners of the quadrilateral")

@@ -55,6 +55,14 @@ def test_parquet_holds_what_json_holds(tmp_path: Path) -> None:
         assert key_of("/c\udcff") in parts.done
 
 
+def test_rows_of_several_warps_lie_one_below_another_in_parquet(tmp_path: Path) -> None:
+    warps = [[[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]], [[0.5, 0.0, -0.5], [0.0, 0.5, 0.25]]]
+    with open_parts(tmp_path, PARQUET) as parts:
+        parts.add([row("/a") | {"theta": warps}])
+    table = require("pyarrow.parquet", extra="ray").read_table(tmp_path / "part-000000.parquet")
+    assert table.to_pylist()[0]["theta"] == [*warps[0], *warps[1]]
+
+
 def test_a_part_is_full_or_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts_module, "PART_ROWS", 3)
     now = [0.0]

@@ -71,6 +71,13 @@ def test_json_parses_back_whatever_the_batches() -> None:
     assert json.loads(as_json()) == []
 
 
+def test_json_has_every_warp_of_an_image() -> None:
+    both = np.stack([THETA, THETA / 3])
+    (row,) = json.loads(as_json([ResultRow(Path("a.png"), (Guess("cat", 0.75),), both)]))
+    assert row["theta"][0] == [[1, 0, 0.125], [0, 1, -0.25]]
+    assert row["theta"][1] == [[0.333333, 0, 0.041667], [0, 0.333333, -0.083333]]
+
+
 def test_csv_parses_back_with_a_column_for_each_rank() -> None:
     header, *lines = csv.reader(io.StringIO(as_csv(rows(), top=2)))
     assert header == ["path", "label", "probability", "label_2", "probability_2", "error"]

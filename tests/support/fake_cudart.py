@@ -31,11 +31,11 @@ class FakeCudart:
                 if name not in ("cudaGetDevice", "cudaSetDevice", "cudaGetErrorString", "cudaGetLastError"):
                     assert self.device() == 0, f"{name} on device {self.device()}"
                 if name not in ("cudaGetErrorString", "cudaGetLastError") and self.gpu.fails_now(name):
-                    self.gpu.last_error = 2
+                    self.gpu.last_error = self.gpu.error[0]
                     if name == "cudaStreamEndCapture":  # whatever it answers, the stream records no more
                         self._cudaStreamEndCapture(*arguments)
                         self.gpu.graphs.popitem()
-                    return (2, None) if gives else (2,)
+                    return (self.gpu.error[0], None) if gives else (self.gpu.error[0],)
                 value = action(self, *arguments)
                 return (0, value) if gives else (0,)
 
@@ -136,4 +136,4 @@ class FakeCudart:
         self.gpu.last_error = 0
 
     def _cudaGetErrorString(self, error: int) -> bytes:
-        return b"out of memory"
+        return self.gpu.error[1]

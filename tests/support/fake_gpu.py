@@ -46,7 +46,7 @@ class FakeGpu:
         self.recording_threads: set[int] = set()
         self.calls: list[str] = []
         self.fails: Callable[[int, str], bool] = lambda index, name: False
-        self.last_error = 0
+        self.error, self.last_error = (2, b"out of memory"), 0
         self.now_ms = 0.0
         self.handles = iter(range(0x10, 1 << 30, 0x10))
         self.addresses = iter(range(1 << 40, 1 << 60, 1 << 32))

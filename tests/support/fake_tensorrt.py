@@ -1,9 +1,10 @@
 # ruff: noqa: N802 - the names are NVIDIA's
 """TensorRT and TensorRT for RTX as far as the runtime uses them, computing with NumPy on the GPU of `fake_gpu`.
 
-A call that fails does so the way the real one fails: by returning None or False, with a line in the log. A call that
-the real one would answer with undefined behaviour is an AssertionError: an address that was never set, memory that is
-too small or gone, a graph of a context that changed or is gone, a capture while a new shape is still to be settled.
+A call that fails does so the way the real one fails: by returning None, False or a hollow object, or by a TypeError,
+with a line in the log. A call that the real one would answer with undefined behaviour is an AssertionError: an address
+that was never set, memory that is too small or gone, a graph of a context that changed or is gone, a capture while a
+new shape is still to be settled.
 No public name here that the real classes lack; `test_fakes.py` compares them.
 """
 
@@ -25,6 +26,10 @@ class Strategy(Enum):
 
 class GraphStrategy(Enum):
     DISABLED, WHOLE_GRAPH_CAPTURE = range(2)
+
+
+class SpecializationStrategy(Enum):
+    LAZY, EAGER, NONE = range(3)
 
 
 class FakeRuntimeCache:
@@ -51,6 +56,7 @@ class FakeRuntimeConfig:
     def __init__(self, module: "FakeTensorrt") -> None:
         self._module, self._cache = module, None
         self._strategy, self.cuda_graph_strategy = Strategy.STATIC, GraphStrategy.DISABLED
+        self.dynamic_shapes_kernel_specialization_strategy = SpecializationStrategy.LAZY
 
     def set_execution_context_allocation_strategy(self, strategy: Strategy) -> None:
         self._strategy = strategy
@@ -160,6 +166,8 @@ class FakeEngine:
         if isinstance(strategy, Strategy):
             return FakeContext(self, strategy, captures=False)
         captures = strategy.cuda_graph_strategy is GraphStrategy.WHOLE_GRAPH_CAPTURE
+        specialization = strategy.dynamic_shapes_kernel_specialization_strategy
+        assert specialization is SpecializationStrategy.EAGER, "threads of its own compile, and log"
         return FakeContext(self, strategy._strategy, captures, strategy._cache)
 
     def get_tensor_name(self, index: int) -> str:
@@ -178,10 +186,24 @@ class FakeEngine:
         return [(size, *self._module._shapes[name][1:]) for size in self._module._profiles[profile_index]]
 
 
+class Hollow:
+    """What TensorRT 10.16 and 11.4 return under a driver too old: the process ends with its next use, or its end."""
+
+    freed = 0
+
+    def __del__(self) -> None:
+        Hollow.freed += 1
+
+    def __getattribute__(self, name: str) -> Any:
+        raise AssertionError(f"{name} of a hollow object: a segmentation fault")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AssertionError(f"{name} of a hollow object: a segmentation fault")
+
+
 class FakeRuntime:
-    def __init__(self, module: "FakeTensorrt", logger: Any) -> None:
+    def __init__(self, module: "FakeTensorrt") -> None:
         self._module, self.engine_host_code_allowed, self.DLA_core = module, False, -1
-        module._logger = logger
 
     def deserialize_cuda_engine(self, serialized_engine: bytes) -> FakeEngine | None:
         assert self._module._host_code == self.engine_host_code_allowed
@@ -213,21 +235,28 @@ class FakeTensorrt:
         self._contexts: weakref.WeakSet[FakeContext] = weakref.WeakSet()
         self._logger: Any = None
         self._host_code, self._dla_core = False, -1
+        self._hollow, self._says = not rtx, ""
         self._caches: weakref.WeakSet[FakeRuntimeCache] = weakref.WeakSet()
         self._compiled: list[int] = []
         if rtx:
             self.CudaGraphStrategy = GraphStrategy
+            self.DynamicShapesKernelSpecializationStrategy = SpecializationStrategy
 
     def _works(self, call: str) -> bool:
         with self._gpu.lock:
             fails = self._gpu.fails_now(call)
         if fails:
-            self._logger.log(1, f"{call} said no\nin two lines")
+            self._logger.log(1, self._says or f"{call} said no\nin two lines")
         return not fails
 
     def init_libnvinfer_plugins(self, logger: object, namespace: str) -> bool:
         assert not hasattr(self, "CudaGraphStrategy"), "TensorRT for RTX has no plugins"
         return True
 
-    def Runtime(self, logger: Any) -> FakeRuntime:
-        return FakeRuntime(self, logger)
+    def Runtime(self, logger: Any) -> FakeRuntime | Hollow:
+        self._logger = logger
+        if self._works("Runtime"):
+            return FakeRuntime(self)
+        if self._hollow:
+            return Hollow()
+        raise TypeError("pybind11::init(): factory function returned nullptr")

@@ -42,10 +42,12 @@ def warping_model(
     view: int | None = None,
     crop: int | None = None,
     theta: ThetaForm = ThetaForm.AFFINE,
+    warps: int = 1,
 ) -> tuple[Classifier, Contract]:
     """Make a model whose theta depends on the image and is far from the identity, as after training."""
     sizes = {"view_hw": view and (view, view), "crop_hw": crop and (crop, crop)}
-    contract = Contract(loc, backbone, (SIDE, SIDE), LABELS, iterations=iterations, at=at, theta=theta, **sizes)
+    how = {"iterations": iterations, "at": at, "theta": theta, "warps": warps}
+    contract = Contract(loc, backbone, (SIDE, SIDE), LABELS, **how, **sizes)
     torch.manual_seed(0)
     model = Classifier(contract)
     if model.transformer is not None:

@@ -29,7 +29,7 @@ class Tiny:
 
     @property
     def identity(self) -> np.ndarray:
-        return identity_theta(self.contract.theta).ravel()
+        return np.tile(identity_theta(self.contract.theta).ravel(), self.contract.warps)
 
     def theta(self, pixels: Pixels) -> np.ndarray:
         flat = self.identity + pixels.mean(axis=(1, 2), dtype=np.float32) @ self.theta_weights

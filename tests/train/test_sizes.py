@@ -47,6 +47,7 @@ def test_sizes_of_the_command_line_are_the_models(run_lstn: RunLstn) -> None:
 def test_no_size_is_one_line(option: str, text: str, run_lstn: RunLstn) -> None:
     ran = run_lstn("train", f"{option}={text}")
     assert ran.code == 2
+    assert "loading" not in ran.err  # what was typed is told before PyTorch is there
     assert f"error: {option} {text!r}: expected a side, or height x width, of 8 to 4096 pixels" in ran.err
     assert "Traceback" not in ran.err
 

@@ -18,7 +18,7 @@ from lstn.health.liveness import Vitals
 from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
 from lstn.nn.classify import locator
-from lstn.nn.forms import FORMS
+from lstn.nn.forms import first_theta
 from lstn.nn.transformer import compose
 from lstn.warps.warp import Theta, crop_points, identity_theta, landmarks_px, sampled
 
@@ -65,7 +65,7 @@ class Probe:
         self.pixels = torch.from_numpy(np.stack([pixels for pixels, _ in chosen]))
         self.labels = torch.tensor([label for _, label in chosen])
         self._batch_size = min(max(batch_size, 16), count)
-        self._first = first_theta(contract)
+        self._first = beginning(contract)
         self._moved = self._to_move(contract, training_images)
 
     def shown(self) -> Pixels:
@@ -89,7 +89,8 @@ class Probe:
         theta, right = self._classify(model)
         height, width = self.pixels.shape[1:3]
         corners = landmarks_px(theta, (height, width))
-        home = landmarks_px(identity_theta(model.contract.theta)[None], (height, width))
+        identity = np.broadcast_to(identity_theta(model.contract.theta), theta.shape[1:])
+        home = landmarks_px(identity[None], (height, width))
         began = landmarks_px(self._first, (height, width))
         return Vitals(
             images=len(self.pixels),
@@ -135,14 +136,12 @@ class Probe:
         return np.asarray(theta.float().cpu().numpy()), [int(count) / len(self.labels) for count in right]
 
 
-def first_theta(contract: Contract) -> Theta:
+def beginning(contract: Contract) -> Theta:
     """Return what theta is before the first step, whatever the image: (1, …) float32."""
-    form = FORMS[contract.theta]
-    of_a_look = form.theta(torch.tensor([form.start]))
-    theta = of_a_look
+    of_a_look = theta = first_theta(contract.theta, contract.warps)
     for _ in range(contract.iterations - 1):
         theta = compose(theta, of_a_look)
-    return np.asarray(theta.numpy())
+    return np.asarray(theta.numpy()).reshape(1, *contract.theta_shape)
 
 
 def _spread(corners: npt.NDArray[np.float64]) -> float:

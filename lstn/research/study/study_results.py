@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from lstn.contract import Loc
+from lstn.contract import Loc, ThetaForm, theta_shape
 from lstn.data.splits import spaced
 from lstn.errors import ArtifactError
 from lstn.evaluation.disturb import Disturbance, Kind
@@ -46,8 +46,9 @@ SHOWN = 6
 
 _ORDER = {loc: number for number, loc in enumerate(Loc)}
 
-_Row: TypeAlias = tuple[Finite, Finite, Finite]
-ThetaMatrix: TypeAlias = tuple[_Row, _Row]
+ThetaMatrix: TypeAlias = tuple[tuple[Finite, ...], ...]
+_ROWS = [[columns] * rows for rows, columns in map(theta_shape, ThetaForm)]
+"""How long the rows of a theta may be, of each form."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,4 +231,6 @@ def _cell_of(fields: object) -> StudyCell:
         raise ValueError(f"best_epoch: expected one of {len(cell.curve)}, found {cell.best_epoch}")
     if cell.theta is not None and len(cell.theta) != min(cell.test_images, SHOWN):
         raise ValueError(f"theta: expected {min(cell.test_images, SHOWN)} images, found {len(cell.theta)}")
+    if any([len(row) for row in theta] not in _ROWS for theta in cell.theta or ()):
+        raise ValueError("theta: expected a warp's numbers for each image")
     return cell

@@ -15,7 +15,6 @@ _POSE = {
     "centre_share": "in % of the object's side",
     "overlap": "overlap",
 }
-_SIGNS = {1: "fewer errors", -1: "more errors"}
 
 
 def error_table(study: Study) -> Table:
@@ -88,7 +87,7 @@ def pair_table(study: Study) -> Table:
         gain, seeds = found
         verdict = "not significant"
         if seeds > 1 and (gain.low > 0 or gain.high < 0):
-            verdict = f"{_name(other)} makes {_SIGNS[1 if gain.low > 0 else -1]}"
+            verdict = f"{_name(other)} makes {'fewer' if gain.low > 0 else 'more'} errors"
         rows.append((f"{_name(other)} against {_name(one)}", verdict, str(seeds), _said(gain, seeds)))
     columns = ("pair", "", "seeds", "points fewer errors")
     note = "A difference is significant if its interval does not contain 0. One in twenty is significant by chance."

@@ -44,16 +44,22 @@ function showSlider(slider) {
 }
 
 /** Sizes, captions, and whether there is a crop. */
-function showModel({ height, width, labels, transforms, form }) {
+function showModel({ height, width, labels, transforms, form, shape }) {
   element("facts").textContent = `${width} × ${height} pixels, ${labels.length} classes`;
   element("explanation").textContent = transforms
-    ? (OTHERWISE[form] ?? QUADRILATERAL).explained
+    ? explainedOf(form, shape)
     : "This model has no transformer: the backbone gets the input as it is.";
   element("crop-figure").hidden = !transforms;
   const margin = MARGIN * width;
   element("overlay").setAttribute("viewBox", `${-margin} ${-margin} ${width + 2 * margin} ${height + 2 * margin}`);
   element("answer-title").textContent = labels.length > MOST ? `Top ${MOST}` : `All ${labels.length} classes`;
   forgetAnswer();
+}
+
+/** What to say of the outline of this form, or of several. */
+function explainedOf(form, shape) {
+  if (shape.length < 3) return (OTHERWISE[form] ?? QUADRILATERAL).explained;
+  return `The transformer chose ${shape[0]} places; the top of each is orange. The backbone gets all of the crops.`;
 }
 
 function forgetAnswer() {
@@ -99,28 +105,43 @@ function showLatency(milliseconds) {
 
 /** Draw the outline over the input, and the crop that the backbone gets; neither without a theta. */
 function showTheta(theta, pixels, model) {
-  showOutline(theta ? outline(theta, model.form, pixels) : [], model.form);
+  const warps = theta ? warpsOf(theta, model.shape) : [];
+  showOutlines(warps.map((each) => outline(each, model.form, pixels)), model.form);
   if (!theta) return;
-  paint(element("crop"), cropped(pixels, theta, model));
+  paint(element("crop"), sideBySide(warps.map((each) => cropped(pixels, each, model))));
   element("theta").textContent = `theta${rowsOf(theta, model.shape).join("\n     ")}`;
 }
 
-/** Draw edges, the first in its own colour; one without an end can't be drawn. */
-function showOutline(edges, form) {
-  const drawn = edges.length > 0 && edges.flat(2).every(Number.isFinite);
-  element("overlay").toggleAttribute("hidden", !drawn);
+/** Draw outlines, each of four edges, the first in its own colour; one without an end can't be drawn. */
+function showOutlines(outlines, form) {
+  const drawn = outlines.filter((edges) => edges.flat(2).every(Number.isFinite));
+  element("overlay").toggleAttribute("hidden", !drawn.length);
   element("input").setAttribute("aria-label", NAMED.input);
-  if (!drawn) return;
-  const around = edges.flatMap((edge) => edge.slice(0, -1)); // each ends where the next one begins
-  element("outline").setAttribute("points", around.join(" "));
-  element("top-edge").setAttribute("points", edges[0].join(" "));
-  const places = edges.map(([start]) => start.map(Math.round).join(", ")).join("; ");
+  for (const other of document.querySelectorAll("#overlay > .other")) other.remove();
+  if (!drawn.length) return;
+  drawn.forEach((edges, index) => {
+    const around = edges.flatMap((edge) => edge.slice(0, -1)); // each ends where the next one begins
+    shapeOf("outline", index).setAttribute("points", around.join(" "));
+    shapeOf("top-edge", index).setAttribute("points", edges[0].join(" "));
+  });
   const { points } = OTHERWISE[form] ?? QUADRILATERAL;
-  element("input").setAttribute("aria-label", `${NAMED.input}. ${points}, in pixels: ${places}`);
+  const places = drawn.map((edges) => edges.map(([start]) => start.map(Math.round).join(", ")).join("; "));
+  element("input").setAttribute("aria-label", `${NAMED.input}. ${points}, in pixels: ${places.join(". And: ")}`);
+}
+
+/** The shape with this id, for the first outline; for each other one a copy of it, without the id. */
+function shapeOf(id, index) {
+  if (!index) return element(id);
+  const copy = element(id).cloneNode();
+  copy.removeAttribute("id");
+  copy.classList.add("other", id);
+  element("overlay").append(copy);
+  return copy;
 }
 
 /** theta's numbers in lines of text: the rows of a matrix, or four points a line. */
-function rowsOf(theta, [, columns]) {
+function rowsOf(theta, sides) {
+  const columns = sides.at(-1);
   const written = theta.map((each, index) => {
     const ofPoint = columns === 2 && index % 2;
     return ofPoint ? `,${each.toFixed(3).padStart(7)}` : each.toFixed(3).padStart(8);

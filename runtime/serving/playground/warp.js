@@ -13,6 +13,12 @@ function reading(theta, form, image) {
   return READINGS[form](theta, image);
 }
 
+/** Each warp's theta, of one or several: sides are those of theta, of a warp or of so many warps. */
+function warpsOf(theta, sides) {
+  const each = sides.at(-2) * sides.at(-1);
+  return Array.from({ length: theta.length / each }, (_, warp) => theta.slice(warp * each, (warp + 1) * each));
+}
+
 function affine([a, b, c, d, e, f]) {
   return (u, v) => [a * u + b * v + c, d * u + e * v + f];
 }
@@ -104,6 +110,18 @@ function cropped(image, theta, { form, outside, crop: [height, width] }) {
     data[to] = Math.round(sum / (down * across));
   }
   return { height, width, data };
+}
+
+/** Crops of one size as one picture, from left to right. */
+function sideBySide(crops) {
+  const [{ height, width }] = crops, row = 3 * width;
+  const data = new Uint8Array(height * row * crops.length);
+  crops.forEach((crop, index) => {
+    for (let y = 0; y < height; y++) {
+      data.set(crop.data.subarray(y * row, (y + 1) * row), (y * crops.length + index) * row);
+    }
+  });
+  return { height, width: width * crops.length, data };
 }
 
 /** Sample where `read` says, [high, wide] points: bilinear, `align_corners=False`, with one colour [R, G, B] outside. */

@@ -9,11 +9,11 @@ import json
 import os
 import subprocess
 import sys
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
+from fetched_wheels import fetched, unpack, write_libraries
 
 from lstn.errors import MissingExtra
 from lstn.export.plugin.aot import register_plugin
@@ -22,18 +22,6 @@ from lstn.install import install_line
 
 ROOT = Path(__file__).parents[3]
 PACKAGES = {"10.9.0.34": "tensorrt-cu12-bindings", "11.4.0.106": "tensorrt-cu13-bindings"}
-LIBRARIES = ("nvinfer", "nvinfer_plugin", "nvonnxparser")
-NEEDED = (
-    "createInferBuilder_INTERNAL",
-    "createInferRefitter_INTERNAL",
-    "createInferRuntime_INTERNAL",
-    "createNvOnnxParserRefitter_INTERNAL",
-    "createNvOnnxParser_INTERNAL",
-    "getBuilderPluginRegistry",
-    "getNvOnnxParserVersion",
-    "getPluginRegistry",
-    "initLibNvInferPlugins",
-)
 
 
 @pytest.fixture(scope="module", params=PACKAGES, ids=lambda version: f"TensorRT {version}")
@@ -54,32 +42,6 @@ def told(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     assert ended.stdout == "what stands here are results\n"
     assert "tensorrt.plugin module is experimental" in ended.stderr
     return dict(json.loads((folder / "told.json").read_text()))
-
-
-def fetched(folder: Path, package: str, version: str) -> Path:
-    tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
-    pattern = f"{package.replace('-', '_')}-{version}-{tag}-*.whl"
-    if not list(folder.glob(pattern)):
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-        subprocess.run([*command, "--dest", str(folder), f"{package}=={version}"], check=True)
-    (wheel,) = folder.glob(pattern)
-    return wheel
-
-
-def unpack(wheel: Path, folder: Path) -> None:
-    """`tensorrt_bindings` is the whole of the package `tensorrt`, under another name."""
-    zipfile.ZipFile(wheel).extractall(folder)
-    (folder / "tensorrt_bindings").rename(folder / "tensorrt")
-
-
-def write_libraries(folder: Path, major: str) -> None:
-    source = folder / "nothing.c"
-    source.write_text("".join(f"void* {name}(void) {{ return 0; }}\n" for name in NEEDED))
-    for library in LIBRARIES:
-        name = f"lib{library}.so.{major}"
-        subprocess.run(
-            ["gcc", "-shared", "-fPIC", f"-Wl,-soname,{name}", "-o", str(folder / name), str(source)], check=True
-        )
 
 
 def test_it_is_registered_once(told: dict[str, Any]) -> None:

@@ -5,47 +5,78 @@ import sys
 
 import numpy as np
 import pytest
+from cuda.bindings import nvjitlink
 from host_kernels import RunKernel, torch_answer
 
 from lstn.errors import LstnError, MissingExtra
-from lstn.export.plugin.kernel import BLOCK, KERNELS, TARGETS, compile_ptx, count_blocks
+from lstn.export.plugin.kernel import BLOCK, KERNELS, compile_ptx, count_blocks, for_older_drivers
 
 ROUNDING = 2.0**-24
 """Half the distance between 1 and the next float32."""
 
 CASES = 1000
 
+GPUS = (75, 80, 86, 87, 88, 89, 90, 100, 103, 110, 120, 121)
+"""Compute capabilities from Turing on, as nvJitLink of CUDA 13 knows them."""
+
+
+def link(ptx: bytes, capability: int) -> int:
+    """Return how many bytes of machine code nvJitLink, which comes with PyTorch, makes of it for a GPU."""
+    handle = nvjitlink.create(1, [f"-arch=sm_{capability}"])
+    try:
+        nvjitlink.add_data(handle, nvjitlink.InputType.PTX, ptx, len(ptx), "kernels")
+        nvjitlink.complete(handle)
+        return int(nvjitlink.get_linked_cubin_size(handle))
+    finally:
+        nvjitlink.destroy(handle)
+
 
 class TestPtx:
-    @pytest.mark.parametrize("target", TARGETS)
-    def test_it_compiles_for_every_target(self, target: str) -> None:
-        ptx = compile_ptx(target).decode()
-        assert f".target {target.replace('sm', 'sm_')}\n" in ptx
+    def test_it_is_for_turing_with_the_parameters_that_a_launch_gives(self) -> None:
+        ptx = compile_ptx().decode()
+        assert ".target sm_75\n" in ptx
         assert re.findall(r"\.visible \.entry (\w+)\(", ptx) == list(KERNELS.values())
         for parameters in re.findall(r"\.entry \w+\((.*?)\)", ptx, re.DOTALL):
             sizes = re.findall(r"\.param \.(\w+)", parameters)
             assert sizes == ["u64", "u64", "u32", "u32", "u32", "u32", "u64"]
 
+    @pytest.mark.parametrize("capability", GPUS)
+    def test_a_driver_translates_it_for_every_gpu(self, capability: int) -> None:
+        """By the linker that drivers have within them, which also says what an instruction set can't do."""
+        assert link(compile_ptx(), capability) > 10_000
+
+    def test_it_needs_no_newer_driver_than_the_oldest_gpu(self) -> None:
+        """sm_75 came with PTX 6.3 (PTX ISA, "Release Notes"), so an older one can't name it."""
+        assert re.findall(rb"^\.version .*$", compile_ptx(), re.MULTILINE) == [b".version 6.3"]
+        with pytest.raises(nvjitlink.nvJitLinkError, match="PTX_COMPILE"):
+            link(compile_ptx().replace(b".version 6.3", b".version 6.2"), 75)
+
+    @pytest.mark.parametrize("ptx", [b".target sm_75\n", b".version 9.0\n.version 9.0\n", b"// .version 9.0\n"])
+    def test_ptx_that_does_not_say_it_once_is_refused(self, ptx: bytes) -> None:
+        with pytest.raises(LstnError, match=r"with [02] lines \.version, expected one"):
+            for_older_drivers(ptx)
+
     def test_memory_is_moved_in_vectors_and_nothing_is_spilled(self) -> None:
-        bodies = dict(zip(KERNELS.values(), compile_ptx("sm75").decode().split(".visible .entry")[1:], strict=True))
+        bodies = dict(zip(KERNELS.values(), compile_ptx().decode().split(".visible .entry")[1:], strict=True))
         assert all("st.global.v4" in body and ".local" not in body for body in bodies.values())
         assert "ld.global.nc.v4.f32" in bodies["affine_grid_sample_nhwc_f32"]
         assert "ld.global.nc.v4.u32" in bodies["affine_grid_sample_nhwc8_f16"]
 
     def test_coordinates_are_float32_even_where_data_is_not(self) -> None:
-        ptx = compile_ptx("sm90").decode()
+        ptx = compile_ptx().decode()
         assert not re.search(r"(fma|mul|add|sub)\.(rn\.)?f16", ptx)
         assert ".f64" not in ptx
 
-    def test_a_target_that_the_compiler_does_not_know(self) -> None:
+    def test_a_target_that_the_compiler_does_not_know(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr("lstn.export.plugin.kernel._OLDEST", 12)
         with pytest.raises(LstnError, match=r"nvrtc can't compile the sampler for sm12: .*architecture") as caught:
-            compile_ptx("sm12")
+            compile_ptx.__wrapped__()
         assert "\n" not in caught.value.message
 
     def test_cuda_python_is_not_installed(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setitem(sys.modules, "cuda.bindings.nvrtc", None)
         with pytest.raises(MissingExtra, match="cuda-python"):
-            compile_ptx.__wrapped__("sm75")
+            compile_ptx.__wrapped__()
 
     @pytest.mark.parametrize(
         ("version", "package"), [("12.9.1", "nvidia-cuda-nvrtc-cu12"), ("13.4.4", "'nvidia-cuda-nvrtc==13.*'")]
@@ -59,7 +90,7 @@ class TestPtx:
         monkeypatch.setattr("cuda.bindings.nvrtc.nvrtcCreateProgram", missing)
         monkeypatch.setattr("cuda.bindings.__version__", version)
         with pytest.raises(MissingExtra, match="finds no nvrtc") as caught:
-            compile_ptx.__wrapped__("sm75")
+            compile_ptx.__wrapped__()
         assert "\n" not in caught.value.message
         assert caught.value.hint == f"run: pip install {package}; or export the model again with --sampler native"
 

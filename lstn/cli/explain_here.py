@@ -1,0 +1,146 @@
+"""`lstn explain` on this machine: images -> pictures of what moves the answer, a page and JSON."""
+
+import json
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lstn.cli.infer_here import listed
+from lstn.errors import ImageError, LstnError, UsageError
+from lstn.explanation.methods import OF_ENGINES, Method
+from lstn.files import replacing, write_text
+from lstn.formats.outputs import EXPLANATION, PAGE, OutputFile, check_folder, check_outputs, files_of
+from lstn.health.run_files import checkpoint_of
+from lstn.machine.cores import decoders
+from lstn.machine.gpu import Device
+from lstn.machine.memory import batch_of
+from lstn.report.wording import counted
+from lstn.terminal import note
+from lstn.waiting import say_loading, working
+from lstn.zoo.named_models import shown_path
+
+if TYPE_CHECKING:
+    from lstn.explanation.explaining import Explainable
+    from lstn.explanation.occlusion import Window
+
+_BATCH = 32
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainRequest:
+    """The options of `lstn explain`, as typed; None: not given."""
+
+    out: Path
+    methods: list[Method] | None
+    window: int | None
+    stride: int | None
+    features: str | None
+    device: Device
+
+
+def explain_here(file: Path, paths: list[str], asked: ExplainRequest) -> None:
+    """Explain the answers to the images that `paths` stand for.
+
+    Raises:
+        UsageError: an option that can't be followed with this file.
+        LstnError: an image can't be read, or the model can't be opened.
+    """
+    from lstn.explanation.explanation_page import explanation_page
+
+    images = listed(paths)
+    page, figures = asked.out / "index.html", asked.out / "explain.json"
+    check_folder("--out", asked.out, [Path(path) for path in paths])
+    check_outputs([OutputFile(page, PAGE), OutputFile(figures, EXPLANATION)], inputs=files_of(file))
+    methods, told, layer, section = _methods(file, asked), [], None, ""
+    if methods:
+        with opened_explainable(file, asked.device, methods) as model:
+            told = _explain_all(model, images, methods, asked)
+    if asked.features is not None:
+        from lstn.cli.explain_features import explain_features
+
+        layer, section = explain_features(checkpoint_of(file), images, asked.features, asked.device, asked.out)
+    shown = shown_path(file)
+    report = {"explained": shown, "images": told} | ({} if layer is None else {"features": layer})
+    write_text(figures, json.dumps(report, ensure_ascii=False) + "\n")
+    write_text(page, explanation_page(shown, len(images), told, section))
+    note(f"open {page}")
+    if failed := sum("error" in each for each in told):
+        raise LstnError(f"{counted(failed, 'image')} of {len(images)} could not be read", hint=f"{page} says why")
+
+
+def is_checkpoint(file: Path) -> bool:
+    """Return whether FILE names a run or a checkpoint, and not an engine."""
+    return file.is_dir() or file.suffix == ".safetensors"
+
+
+@contextmanager
+def opened_explainable(file: Path, device: Device, methods: list[Method]) -> Iterator["Explainable"]:
+    """Open a checkpoint or an engine as something that can be explained by `methods`."""
+    if is_checkpoint(file):
+        say_loading(f"explaining {file}")
+        from lstn.nn.attribution.explained_checkpoint import open_explainable
+        from lstn.nn.device import choose_device
+
+        yield open_explainable(checkpoint_of(file), choose_device(device.value), methods)
+        return
+    from lstn.runtime.engines.opening import open_engine
+    from lstn.runtime.inference.explained_engine import explainable_engine
+
+    with open_engine(file, device=device, spin=False) as engine:
+        yield explainable_engine(engine)
+
+
+def _methods(file: Path, asked: ExplainRequest) -> list[Method]:
+    """Return how maps are made.
+
+    Raises:
+        UsageError: an engine is asked for what only a checkpoint has.
+    """
+    own = list(Method) if is_checkpoint(file) else list(OF_ENGINES)
+    chosen = list(dict.fromkeys(asked.methods or ([] if asked.features else own)))
+    beyond = [f"--method {each.value}" for each in chosen if each not in own]
+    beyond += ["--features"] if asked.features and not is_checkpoint(file) else []
+    if beyond:
+        raise UsageError(
+            f"{beyond[0]}: needs a checkpoint; {shown_path(file)} is an engine, which only answers",
+            hint="explain the run that it was exported from, or use --method occlusion",
+        )
+    return chosen
+
+
+def _explain_all(
+    model: "Explainable", images: list[Path | str], methods: list[Method], asked: ExplainRequest
+) -> list[dict[str, Any]]:
+    """Save a picture for each image, and return what JSON says of it."""
+    from lstn.explanation.explaining import explain
+    from lstn.explanation.explanation_page import figures_of
+    from lstn.explanation.heat_pictures import explanation_picture
+    from lstn.explanation.occlusion import window_for
+    from lstn.runtime.inference.predict import decode_ahead
+    from lstn.runtime.inference.warp_pictures import picture_name
+    from lstn.warps.warp import sampling_of
+
+    contract, told = model.contract, []
+    window = window_for(contract.image_hw, asked.window, asked.stride)
+    batch = batch_of(contract.image_hw, min(model.max_batch, _BATCH))
+    steps = _steps(window, contract.image_hw, methods)
+    decoded = decode_ahead(images, contract.image_hw, workers=decoders(None), window=2 * _BATCH)
+    with closing(decoded), working(f"explaining {counted(len(images), 'image')}", steps * len(images)) as advance:
+        for number, (path, pixels) in enumerate(decoded, 1):
+            if isinstance(pixels, ImageError):
+                told.append({"path": str(path), "error": pixels.message.removeprefix(f"{path}: ")})
+                advance(steps)
+                continue
+            found = explain(model, pixels, methods, window, batch=batch, advance=advance)
+            name = picture_name(path, number)
+            with replacing(asked.out / name) as temporary:
+                explanation_picture(found, sampling_of(contract)).save(temporary, format="PNG")
+            told.append({"path": str(path), "picture": name, **figures_of(found, contract, window)})
+    return told
+
+
+def _steps(window: "Window", image_hw: tuple[int, int], methods: list[Method]) -> int:
+    """Return how many answers an image takes."""
+    return 1 + window.count(image_hw) if Method.OCCLUSION in methods else 1

@@ -1,0 +1,1 @@
+"""Attribution: what in a crop speaks for a label, or excites a feature map: for checkpoints."""

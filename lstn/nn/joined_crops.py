@@ -1,0 +1,34 @@
+"""Several crops of an image, one backbone: it sees each alone, and its last layer what it found in all of them."""
+
+import torch
+from torch import nn
+
+from lstn.nn.starts import classifier_of
+
+
+class JoinedLinear(nn.Linear):
+    """A backbone's last layer, over the features of all crops of an image (Jaderberg et al. 2015, section 4.3).
+
+    crops:    K, of each image
+    features: F, that the backbone finds in one
+    """
+
+    def __init__(self, crops: int, features: int, classes: int, *, bias: bool) -> None:
+        super().__init__(crops * features, classes, bias=bias)
+
+    def forward(self, features: torch.Tensor) -> torch.Tensor:
+        """(N * K, F), the crops of an image one after another -> (N, classes)."""
+        return super().forward(features.reshape(-1, self.in_features))
+
+
+def join_crops(backbone: nn.Module, crops: int) -> nn.Module:
+    """Return the backbone, (N, 3, h, w) -> (N, classes), with its last layer over `crops` crops of each image.
+
+    It is (N * K, 3, h, w) -> (N, classes) then. The layer is new; all others are as they were.
+    """
+    parent, _, name = classifier_of(backbone).rpartition(".")
+    last = backbone.get_submodule(classifier_of(backbone))
+    assert isinstance(last, nn.Linear)
+    joined = JoinedLinear(crops, last.in_features, last.out_features, bias=last.bias is not None)
+    setattr(backbone.get_submodule(parent), name, joined)
+    return backbone
