@@ -18,7 +18,9 @@ from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
 
 
-@pytest.mark.parametrize(("loc", "backbone"), [(Loc.LSTN, "cnn"), (Loc.STN, "resnet-18"), (Loc.NONE, "cnn")])
+@pytest.mark.parametrize(
+    ("loc", "backbone"), [(Loc.LSTN, "cnn"), (Loc.STN, "resnet-18"), (Loc.LSTN, "effnet-b0"), (Loc.NONE, "cnn")]
+)
 def test_exports_are_named_and_agree_for_real_backbones(loc: Loc, backbone: str) -> None:
     """Every convolution and linear is called as in PyTorch."""
     exported = exported_once(loc, backbone)
