@@ -3,7 +3,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -49,10 +49,3 @@ def no_ray() -> Iterator[None]:
     """Ray stays out of this process, which it would change for good, and sometimes end; see runtime/ray_apart.py."""
     yield
     assert "ray" not in sys.modules
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any, error: object) -> None:
-    """Say what a process that ran tests died of: xdist only says that it did."""
-    if error:
-        sys.stderr.write(f"\n{node.gateway.id} ended with {node.gateway._io.popen.wait(10)}\n")

@@ -1,11 +1,10 @@
 """Every example runs by itself, says something, and is one that the documents name."""
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from forked import forked
 
 ROOT = Path(__file__).parents[1]
 SAYS = {
@@ -21,17 +20,11 @@ OTHERS = {"own_images.py", "demo.py"}
 
 @pytest.mark.parametrize("name", SAYS)
 def test_an_example_runs_and_says_what_it_should(name: str, tmp_path: Path) -> None:
-    ran = subprocess.run(
-        [sys.executable, ROOT / "examples" / name],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert ran.returncode == 0, ran.stderr
-    assert SAYS[name] in ran.stdout
-    assert "Traceback" not in ran.stderr
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    code, out, err = forked(ROOT / "examples" / name, cwd=tmp_path, env=environment)
+    assert code == 0, err
+    assert SAYS[name] in out
+    assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
 
 

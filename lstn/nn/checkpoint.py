@@ -14,6 +14,7 @@ from lstn.files import write_bytes
 from lstn.formats.training_record import TRAINING_KEY, Training
 from lstn.health.run_files import CHECKPOINT as CHECKPOINT
 from lstn.nn.classifier import Classifier
+from lstn.nn.shapes import shapes_only
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +68,7 @@ def load_checkpoint(path: str | Path, backbone: nn.Module | None = None) -> Chec
     training = Training.from_json(_entry(metadata, TRAINING_KEY, path), source=str(path))
     try:
         if backbone is None:
-            with torch.device("meta"):  # a contract that asks for more than the file holds is to cost no memory
+            with shapes_only():  # a contract that asks for more than the file holds is to cost no memory
                 _check_fit(Classifier(contract), weights, contract, path)
         model = Classifier(contract, backbone)
     except UsageError as error:  # a backbone or an image size that this lstn doesn't know

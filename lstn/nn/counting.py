@@ -28,6 +28,7 @@ from lstn.contract import Contract, Loc
 from lstn.nn.classifier import Classifier
 from lstn.nn.localizers import LOCALIZERS, build_localizer
 from lstn.nn.part_costs import CostPart, PartCost, PartCosts
+from lstn.nn.shapes import shapes_only
 from lstn.nn.transformer import Transformer
 
 _Count: TypeAlias = Callable[[tuple[Any, ...], Mapping[str, Any], Tensor], int]
@@ -46,7 +47,7 @@ def count_costs(loc: Loc, backbone: str, image_hw: tuple[int, int], classes: int
 @cache
 def _count_backbone(backbone: str, image_hw: tuple[int, int], classes: int) -> PartCost:
     labels = tuple(str(label) for label in range(classes))
-    with torch.device("meta"):
+    with shapes_only():
         module = Classifier(Contract(Loc.NONE, backbone, image_hw, labels)).backbone.eval()
         images = torch.empty(1, 3, *image_hw)
     return _run(module, images, {CostPart.BACKBONE: module})[CostPart.BACKBONE]
@@ -56,7 +57,7 @@ def _count_backbone(backbone: str, image_hw: tuple[int, int], classes: int) -> P
 def _count_transformer(loc: Loc, image_hw: tuple[int, int]) -> PartCosts:
     if loc is Loc.NONE:
         return dict.fromkeys(CostPart, PartCost())
-    with torch.device("meta"):
+    with shapes_only():
         localizer = build_localizer(loc, image_hw)
         transformer = Transformer(localizer, image_hw).eval()
         images = torch.empty(1, 3, *image_hw)
@@ -81,7 +82,7 @@ def _run(module: nn.Module, images: Tensor, modules: Mapping[CostPart, nn.Module
 def count_rows(loc: Loc) -> tuple[int, ...]:
     """Count the parameters in each row of the localizer's table: a convolution with its BatchNorm, or a max-pooling."""
     rows: list[int] = []
-    with torch.device("meta"):
+    with shapes_only():
         features = LOCALIZERS[loc](3)
     for layer in features:
         size = sum(weight.numel() for weight in layer.parameters())

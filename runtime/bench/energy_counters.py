@@ -22,7 +22,8 @@ _POWERCAP = Path("/sys/class/powercap")
 _HWMON = Path("/sys/class/hwmon")
 
 _RAILS = (("VDD_IN",), ("VDD_GPU_SOC", "VDD_CPU_CV", "VIN_SYS_5V0"))
-"""Rails that add up to a Jetson module: of Orin NX and Nano; and of AGX Orin (NVIDIA, Jetson Linux Developer Guide)."""
+"""Rails that add up to a Jetson module: of Orin NX and Nano, which have one for all; and of AGX Orin, whose three are added up.
+Not tried on a Jetson."""
 
 _SAMPLE_S = 0.01
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 from hand_made import LABELS, ArraySplit, Edit, MeasureByHand, make_model, random_split, save, untouched
 from small_models import exported_model, warping_model
+from spots import few_digits
 from tiny_fixtures import run_lstn
 
 from lstn.calibration.drift import measure
@@ -10,7 +11,13 @@ from lstn.calibration.lowering_cost import LoweringCost
 from lstn.contract import Loc
 from lstn.nn.checkpoint import Training, write_checkpoint
 
-__all__ = ["run_lstn"]
+__all__ = ["few_digits", "run_lstn"]
+
+
+@pytest.fixture(autouse=True)
+def _short_races(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whether a lowered model is faster is told after a race, and no test here waits for what it says."""
+    monkeypatch.setattr("lstn.cli.calibrate_report._RACE_S", 0.05)
 
 
 @pytest.fixture

@@ -43,6 +43,7 @@ def test_every_precision_is_written_with_its_cost(run_lstn: RunLstn, precision: 
     assert ("rounding in float32" in ran.err) == (precision in ("bf16", "fp8"))
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_a_lowered_localizer_drifts(run_lstn: RunLstn) -> None:
     keep = ("--keep", "head", "--force")
     assert run_lstn("calibrate", "model.onnx", "--precision", "bf16", *DIGITS[:2], *keep).code == 0
@@ -50,6 +51,7 @@ def test_a_lowered_localizer_drifts(run_lstn: RunLstn) -> None:
     assert 0.001 < cost["drift"]["p99_px"] < SIDE
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_the_gate_leaves_no_file(run_lstn: RunLstn) -> None:
     assert run_lstn("calibrate", "model.onnx", "--precision", "bf16", *DIGITS[:2]).code == 0
     gate = ("--keep", "head", "--max-drift-px", "0.0001")
@@ -60,6 +62,7 @@ def test_the_gate_leaves_no_file(run_lstn: RunLstn) -> None:
     assert made() == set()
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_the_gate_lets_what_is_within_pass(run_lstn: RunLstn) -> None:
     gate = ("--max-drop", "5", "--max-drift-px", "0.0001", "--keep", "localizer")
     assert run_lstn("calibrate", "model.onnx", "--precision", "fp16", *DIGITS[:2], *gate).code == 0
@@ -108,7 +111,7 @@ def test_a_drop_beyond_the_gate_stops(run_lstn: RunLstn) -> None:
 
 def test_the_ranges_come_from_training_images_alone(run_lstn: RunLstn) -> None:
     """Training images are dark, all others white: one white image among them would show in the input's range."""
-    contract = Contract(Loc.LSTN, "cnn", (SIDE, SIDE), ("a", "b"), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
+    contract = Contract(Loc.NONE, "cnn", (SIDE, SIDE), ("a", "b"), mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
     Path("model.onnx").write_bytes(onnx_from_torch(Classifier(contract).eval(), contract).SerializeToString())
     for split, colour in (("train", 40), ("val", 255), ("test", 255)):
         for label in "ab":
@@ -168,6 +171,7 @@ def test_an_older_onnx_file_is_lowered_by_calibrate_alone(run_lstn: RunLstn) -> 
     assert "use: lstn calibrate model.onnx --precision int8 --data digits" in ran.err
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_auto_prints_the_path_it_took(run_lstn: RunLstn) -> None:
     ran = run_lstn("calibrate", "model.onnx", *DIGITS, "--auto", "100")
     assert ran.code == 0
@@ -175,6 +179,7 @@ def test_auto_prints_the_path_it_took(run_lstn: RunLstn) -> None:
     assert "--auto 100: " in ran.out
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_kept_layers_are_said(run_lstn: RunLstn) -> None:
     ran = run_lstn(
         *("calibrate", "model.onnx", *DIGITS, "--keep", "localizer.features.3", "--keep", "backbone.features.0"),
@@ -186,6 +191,7 @@ def test_kept_layers_are_said(run_lstn: RunLstn) -> None:
     assert not any(name.startswith("sampler/GridSample") for name in names)
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_nothing_kept_is_said_and_a_model_without_a_warp_has_no_bound_on_it(run_lstn: RunLstn) -> None:
     Path("plain.onnx").write_bytes(exported_model(Loc.NONE).SerializeToString())
     ran = run_lstn("calibrate", "plain.onnx", *DIGITS, "--keep", "localizer")

@@ -39,6 +39,7 @@ def test_bad_input_is_one_line(run_lstn: RunLstn, arguments: tuple[str, ...], co
     assert not [name for name in made() if name.startswith("model.int8") or name.startswith("model.fp16")]
 
 
+@pytest.mark.usefixtures("few_digits")
 def test_files_that_are_not_float32_models_of_lstn_are_refused(run_lstn: RunLstn) -> None:
     assert run_lstn("calibrate", "model.onnx", "--precision", "fp16", *DIGITS[:2]).code == 0
     assert "lowered already" in run_lstn("calibrate", "model.fp16.onnx", *DIGITS).err
@@ -70,7 +71,7 @@ def test_another_data_set_is_refused_and_a_single_class_warned_of(run_lstn: RunL
     ran = run_lstn("calibrate", "model.onnx", "--data", "folder:images")
     assert ran.code == 1
     assert "class 'only' is not one of the model's 10 classes ('0', …)" in ran.err
-    contract = Contract(Loc.LSTN, "cnn", (SIDE, SIDE), ("only",))
+    contract = Contract(Loc.NONE, "cnn", (SIDE, SIDE), ("only",))
     Path("one.onnx").write_bytes(onnx_from_torch(Classifier(contract).eval(), contract).SerializeToString())
     ran = run_lstn("calibrate", "one.onnx", "--precision", "fp16", "--data", "folder:images")
     assert ran.code == 0, ran.err

@@ -23,6 +23,7 @@ from lstn.nn.classifier import Classifier
 from lstn.precision import Precision
 
 HALVES = {Precision.FP16: TensorProto.FLOAT16, Precision.BF16: TensorProto.BFLOAT16}
+LARGE = 456
 FAR = torch.tensor([0.05, 0.0, 0.95, 0.0, 0.05, 0.95])
 """A window of a twentieth of the image in its far corner, where coordinates are largest."""
 
@@ -61,23 +62,29 @@ def test_types_are_what_was_asked_for(loc: Loc, backbone: str, keep: str, precis
     assert [(e.name, e.type) for e in half.graph.input] == [(e.name, e.type) for e in model.graph.input]
 
 
-@pytest.mark.parametrize("precision", HALVES)
-def test_a_warp_at_the_far_edge_of_a_large_image_is_sampled_in_float32(precision: Precision) -> None:
-    side = 456
-    contract = Contract(Loc.LSTN, "cnn", (side, side), ("a", "b"))
+@pytest.fixture(scope="module")
+def far() -> tuple[Classifier, onnx.ModelProto]:
+    """A model that looks at a far corner of large images, and its export."""
+    contract = Contract(Loc.LSTN, "cnn", (LARGE, LARGE), ("a", "b"))
     torch.manual_seed(0)
     model = Classifier(contract).eval()
     assert model.transformer is not None
     with torch.no_grad():
         model.transformer.localizer.head[-1].bias.copy_(FAR)
-    exported = onnx_from_torch(model, contract)
+    return model, onnx_from_torch(model, contract)
+
+
+@pytest.mark.parametrize("precision", HALVES)
+def test_a_warp_at_the_far_edge_of_a_large_image_is_sampled_in_float32(
+    precision: Precision, far: tuple[Classifier, onnx.ModelProto]
+) -> None:
+    model, exported = far
     half = half_model(exported, precision, kept_layers(layer_names(exported), ["head"]))
-    for proto in (half, exported):
-        proto.graph.output.append(onnx.helper.make_tensor_value_info("sampler/GridSample", TensorProto.FLOAT, None))
-    pixels = np.random.default_rng(0).integers(0, 256, (1, side, side, 3), dtype=np.uint8)
+    half.graph.output.append(onnx.helper.make_tensor_value_info("sampler/GridSample", TensorProto.FLOAT, None))
+    pixels = np.random.default_rng(0).integers(0, 256, (1, LARGE, LARGE, 3), dtype=np.uint8)
     (warped,) = run(emulated(half, precision), pixels, ["sampler/GridSample"])
     images = model.normalise(torch.from_numpy(pixels)).double()
-    grid = F.affine_grid(FAR.double().reshape(1, 2, 3), [1, 3, side, side], align_corners=False)
+    grid = F.affine_grid(FAR.double().reshape(1, 2, 3), [1, 3, LARGE, LARGE], align_corners=False)
     expected = F.grid_sample(images, grid, padding_mode="zeros", align_corners=False).numpy()
     # Between neighbours of noise a coordinate that is 1e-3 px off is up to 0.005 off; float16's would be 0.2 px off.
     assert np.abs(warped - expected).max() < 0.005

@@ -6,14 +6,14 @@ import onnx
 import onnxruntime as ort
 import pytest
 from onnx import TensorProto, numpy_helper
-from small_models import SIDE, exported_model, warping_model
+from small_models import SIDE, exported_model
 
 from lstn.calibration.emulate import emulated
 from lstn.calibration.kept_layers import LAYERS, kept_layers, layer_names
 from lstn.calibration.quantize import quantized_model
 from lstn.calibration.ranges import Ranges
 from lstn.contract import LOGITS, PIXELS, Loc
-from lstn.export.onnx.to_onnx import onnx_from_torch
+from lstn.export.plugin.node import fuse_sampler
 from lstn.formats.node_names import ModelPart, layer_of, part_of
 from lstn.precision import Precision, RangeMethod
 
@@ -109,8 +109,9 @@ def test_an_fp8_file_says_the_opset_that_has_it_and_stays_below_the_one_that_mis
 def test_the_fused_sampler_comes_through(precision: Precision) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (4, SIDE, SIDE, 3), dtype=np.uint8)
     answers = []
-    for fused in (False, True):
-        model = onnx_from_torch(*warping_model(Loc.LSTN), fused=fused)
+    native, fused = exported_model(Loc.LSTN), exported_model(Loc.LSTN)
+    fuse_sampler(fused)
+    for model in (native, fused):
         low = quantized_model(model, precision, kept_layers(layer_names(model), ["localizer"]), ranges_for(model))
         onnx.checker.check_model(low)
         answers.append(run(emulated(low, precision), pixels, [LOGITS])[0])

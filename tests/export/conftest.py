@@ -6,11 +6,10 @@ from pathlib import Path
 import onnx
 import pytest
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
-from small_models import SIDE, Exported, ExportOnce, warping_model
+from small_models import SIDE, Exported, ExportOnce, exported_once
 from tiny_fixtures import run_lstn
 
 from lstn.contract import PAPER_LOCS, Loc
-from lstn.export.onnx.to_onnx import write_onnx
 from lstn.export.onnx.verify_onnx import sample_images
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.images import Pixels
@@ -24,28 +23,19 @@ def images() -> Pixels:
 
 
 @pytest.fixture(scope="session")
-def export_once(tmp_path_factory: pytest.TempPathFactory, images: Pixels) -> ExportOnce:
-    made: dict[Loc, Exported] = {}
-
-    def export(loc: Loc) -> Exported:
-        if loc not in made:
-            model, contract = warping_model(loc)
-            path = tmp_path_factory.mktemp(loc.value) / "model.onnx"
-            made[loc] = Exported(model, contract, path, write_onnx(model, path, contract, images), images)
-        return made[loc]
-
-    return export
+def export_once() -> ExportOnce:
+    return lambda loc: exported_once(loc, "cnn")
 
 
 @pytest.fixture(params=list(PAPER_LOCS), ids=lambda loc: loc.value)
-def exported(request: pytest.FixtureRequest, export_once: ExportOnce) -> Exported:
+def exported(request: pytest.FixtureRequest) -> Exported:
     """Each localizer in front of `cnn`."""
-    return export_once(request.param)
+    return exported_once(request.param, "cnn")
 
 
 @pytest.fixture
-def exported_lstn(export_once: ExportOnce) -> Exported:
-    return export_once(Loc.LSTN)
+def exported_lstn() -> Exported:
+    return exported_once(Loc.LSTN, "cnn")
 
 
 @pytest.fixture
@@ -73,9 +63,9 @@ class _Batches(CalibrationDataReader):
 
 
 @pytest.fixture(scope="session")
-def int8(export_once: ExportOnce, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def int8(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """L-STN with its backbone as Q/DQ: symmetric, per channel, biases left alone."""
-    exported = export_once(Loc.LSTN)
+    exported = exported_once(Loc.LSTN, "cnn")
     path = tmp_path_factory.mktemp("int8") / "model.int8.onnx"
     proto = onnx.load(exported.path)
     quantize_static(

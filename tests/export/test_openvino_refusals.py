@@ -10,8 +10,8 @@ from onnx import TensorProto, helper, numpy_helper
 from small_models import Exported
 
 from lstn.errors import ArtifactError, LstnError
-from lstn.export.onnx.to_onnx import write_onnx
 from lstn.export.openvino.to_openvino import write_openvino
+from lstn.export.plugin.node import fuse_sampler
 
 
 def test_what_lstn_did_not_write_is_refused(exported_lstn: Exported, tmp_path: Path) -> None:
@@ -36,7 +36,9 @@ def test_what_openvino_cannot_read_is_one_line(exported_lstn: Exported, tmp_path
 
 def test_the_fused_sampler_is_refused_with_its_cure(run_lstn: RunLstn, exported_lstn: Exported, tmp_path: Path) -> None:
     fused, out = tmp_path / "fused.onnx", tmp_path / "out"
-    write_onnx(exported_lstn.model, fused, exported_lstn.contract, exported_lstn.images, fused=True)
+    proto = onnx.load(exported_lstn.path)
+    fuse_sampler(proto)
+    onnx.save(proto, fused)
     ran = run_lstn("export", fused, "--engine", "openvino", "--out", out)
     assert (ran.code, ran.out, out.exists()) == (1, "", False)
     assert ran.err.endswith(

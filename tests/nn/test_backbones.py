@@ -1,4 +1,5 @@
 import warnings
+from functools import cache
 
 import pytest
 import torch
@@ -7,6 +8,7 @@ from torchvision import models
 
 from lstn.errors import UsageError
 from lstn.nn.backbones import BACKBONES, backbone_named
+from lstn.nn.shapes import shapes_only
 from lstn.research.claims.paper import read_tables
 
 TABLES = read_tables()
@@ -36,8 +38,14 @@ PARAMETERS = {
 
 def build(name: str, classes: int, device: str = "meta") -> nn.Module:
     """On `meta` nothing is allocated, computed or initialised, shapes are all there is."""
-    with torch.device(device):
+    with shapes_only() if device == "meta" else torch.device(device):
         return BACKBONES[name].factory(classes)
+
+
+@cache
+def built(name: str, classes: int) -> nn.Module:
+    """`build` once; the caller changes nothing."""
+    return build(name, classes).eval()
 
 
 def parameters(module: nn.Module) -> int:
@@ -52,7 +60,8 @@ def test_the_table_holds_every_name_with_its_image_size() -> None:
 def test_builds_without_a_warning_and_classifies_at_its_size(name: str) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        module = build(name, 7).eval()
+        with torch.device("meta"):  # and its weights filled
+            module = BACKBONES[name].factory(7).eval()
     side = BACKBONES[name].image_size
     assert module(torch.empty(2, 3, side, side, device="meta")).shape == (2, 7)
 
@@ -60,7 +69,7 @@ def test_builds_without_a_warning_and_classifies_at_its_size(name: str) -> None:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_the_smallest_size_is_the_smallest(name: str) -> None:
     smallest = BACKBONES[name].smallest
-    module = build(name, 7).eval()
+    module = built(name, 7)
     assert module(torch.empty(2, 3, smallest, smallest, device="meta")).shape == (2, 7)
     if smallest > 1:
         with pytest.raises(RuntimeError):
@@ -71,12 +80,12 @@ def test_the_smallest_size_is_the_smallest(name: str) -> None:
 def test_parameters_are_those_torchvision_publishes(name: str) -> None:
     weights = BACKBONES[name].weights
     assert weights is not None
-    assert parameters(build(name, 1000)) == weights.meta["num_params"]
+    assert parameters(built(name, 1000)) == weights.meta["num_params"]
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
 def test_parameters_are_those_of_the_publication(name: str) -> None:
-    assert parameters(build(name, 1000)) == PARAMETERS[name]
+    assert parameters(built(name, 1000)) == PARAMETERS[name]
 
 
 def test_the_cnn_is_small() -> None:
@@ -135,7 +144,7 @@ def test_the_cnn_takes_the_sizes_of_digits(side: int) -> None:
 
 @pytest.mark.parametrize(("column", "depth"), [("a", 11), ("b", 13), ("d", 16), ("e", 19)])
 def test_vgg_columns_fit_torchvisions_weights(column: str, depth: int) -> None:
-    ours, theirs = build(f"vgg-{column}", 1000).state_dict(), build(f"vgg-{depth}", 1000).state_dict()
+    ours, theirs = built(f"vgg-{column}", 1000).state_dict(), built(f"vgg-{depth}", 1000).state_dict()
     assert {key: tensor.shape for key, tensor in ours.items()} == {key: tensor.shape for key, tensor in theirs.items()}
     assert BACKBONES[f"vgg-{column}"].weights is BACKBONES[f"vgg-{depth}"].weights
 

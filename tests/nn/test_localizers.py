@@ -5,6 +5,7 @@ from torch import nn
 from lstn.contract import Loc
 from lstn.errors import UsageError
 from lstn.nn.localizers import LOCALIZERS, build_localizer, feature_side
+from lstn.nn.shapes import shapes_only
 from lstn.research.claims.paper import read_tables
 
 TABLES = read_tables()
@@ -70,7 +71,7 @@ def test_activations_stand_where_the_paper_puts_them(loc: Loc, order: str) -> No
 def test_parameters_are_those_of_table_6(loc: Loc, backbone: str) -> None:
     column = TABLES["table6_transformer"]["columns"].index(f"{loc.value} params")
     side = TABLES["input_size"][backbone]
-    with torch.device("meta"):
+    with shapes_only():
         localizer = build_localizer(loc, (side, side))
     assert parameters(localizer) == TABLES["table6_transformer"][backbone][column]
     assert parameters(localizer.features) == TABLES[TABLE[loc]]["total"]
@@ -86,7 +87,7 @@ def test_a_new_localizer_says_identity_whatever_it_sees(loc: Loc) -> None:
 
 @pytest.mark.parametrize("loc", ALL)
 def test_feature_side_is_what_the_features_leave(loc: Loc) -> None:
-    with torch.device("meta"):
+    with shapes_only():
         features = LOCALIZERS[loc](3)
         for side in range(SMALLEST[loc], 60):
             assert features(torch.zeros(1, 3, side, 33)).shape[2] == feature_side(features, side)

@@ -10,6 +10,7 @@ from torchvision.ops import StochasticDepth
 from lstn.contract import Contract, Loc
 from lstn.nn.backbones import BACKBONES
 from lstn.nn.classifier import Classifier
+from lstn.nn.shapes import shapes_only
 from lstn.nn.starts import classifier_of, scale_dropout, start_weights
 from lstn.recipe import RECIPES
 from lstn.train.choosing import recipe_for
@@ -30,7 +31,7 @@ def test_every_class_is_equally_likely_at_first(name: str) -> None:
 
 @pytest.mark.parametrize("name", BACKBONES)
 def test_the_classifier_is_the_layer_with_as_many_outputs_as_classes(name: str) -> None:
-    with torch.device("meta"):
+    with shapes_only():
         backbone = BACKBONES[name].factory(7)
     assert [key for key, layer in backbone.named_modules() if getattr(layer, "out_features", 0) == 7] == [
         classifier_of(backbone)
@@ -76,7 +77,7 @@ def test_a_backbone_starts_alike_whatever_stands_before_it() -> None:
 
 @pytest.mark.parametrize(("images", "share"), [(50_000, 0.05), (1_000_000, 1.0), (9_000_000, 1.0)])
 def test_short_trainings_use_a_share_of_the_published_dropout(images: int, share: float) -> None:
-    with torch.device("meta"):
+    with shapes_only():
         published, scaled = (BACKBONES["effnet-b0"].factory(7) for _ in range(2))
     scale_dropout(scaled, dropout_share(RECIPES["robust"], images))
     pairs = [
@@ -93,7 +94,7 @@ def test_networks_without_batchnorm_have_rates_of_their_own() -> None:
     assert recipe_for("robust", "effnet-b0").lr == RECIPES["robust"].lr
     assert recipe_for("robust", "vgg-11").lr == pytest.approx(RECIPES["robust"].lr / 5)
     assert recipe_for("paper", "vgg-11") == RECIPES["paper"]
-    with torch.device("meta"):
+    with shapes_only():
         for name, entry in BACKBONES.items():
             norms = any(isinstance(each, nn.BatchNorm2d) for each in entry.factory(2).modules())
             assert (entry.rate == 1) == norms, name

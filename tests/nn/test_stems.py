@@ -6,6 +6,7 @@ from torch import nn
 
 from lstn.errors import UsageError
 from lstn.nn.backbones import BACKBONES
+from lstn.nn.shapes import shapes_only
 from lstn.nn.stems import run, split, stem_shape
 
 ONE_OF_A_KIND = (
@@ -36,7 +37,7 @@ def test_stem_and_rest_are_the_backbone(name: str) -> None:
 
 @pytest.mark.parametrize("name", ONE_OF_A_KIND)
 def test_the_two_hold_every_weight_once(name: str) -> None:
-    with torch.device("meta"):
+    with shapes_only():
         net = BACKBONES[name].factory(5)
     layers = [layer for part in split(net) for layer in part if isinstance(layer, nn.Module)]
     found = [weight for layer in layers for weight in layer.parameters()]
@@ -55,7 +56,7 @@ def test_asking_for_the_shape_leaves_the_backbone_as_it_is(name: str) -> None:
 
 @pytest.mark.parametrize("name", list(BACKBONES))
 def test_every_backbone_has_a_stem_that_makes_smaller_maps(name: str) -> None:
-    with torch.device("meta"):
+    with shapes_only():
         net = BACKBONES[name].factory(5).train()
         channels, height, width = stem_shape(net, (96, 128))
         assert run(split(net)[1], torch.zeros(2, channels, height, width)).shape == (2, 5)

@@ -2,14 +2,12 @@
 
 import json
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 from browser import Browser
 from command import RunLstn
+from forked import forked
 from short_runs import CPU, SILENT, assert_same_weights, weights_of
 
 from lstn.contract import Loc, ThetaForm
@@ -26,8 +24,11 @@ def backbone_of(folder: Path) -> dict[str, object]:
     return {name: tensor for name, tensor in weights_of(folder, CHECKPOINT).items() if name.startswith("backbone.")}
 
 
-@pytest.mark.usefixtures("few_digits")
-def test_a_study_is_its_runs(run_lstn: RunLstn, browser: Browser, tmp_path: Path) -> None:
+def test_a_study_is_its_runs(
+    run_lstn: RunLstn, browser: Browser, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = {"train": range(320), "val": range(10_000, 10_050), "test": range(11_000, 11_030)}
+    monkeypatch.setattr("lstn.data.digits._PART", few)
     out = tmp_path / "out"
     ran = run_lstn("study", "--locs", "none,lstn", "--seeds", 2, *SMALL, "--out", out)
     assert ran.code == 0, ran.err
@@ -130,8 +131,8 @@ def test_a_study_killed_in_the_first_state_goes_on(run_lstn: RunLstn, few: str, 
     small = ("--data", few, "--model", "cnn", "--no-controls", "--seeds", 1, *SMALL, "--out", out)
     words = [str(word) for word in ("study", "--locs", "none,stn", *small)]
     assert run_lstn("study", "--locs", "none,lstn", *small).code == 0
-    ran = subprocess.run([sys.executable, "-c", STOPPED, *words], capture_output=True, text=True)
-    assert ran.returncode == -signal.SIGKILL, ran.stderr
+    code, _, err = forked("-c", STOPPED, *words)
+    assert code == -signal.SIGKILL, err
     assert len(list(out.rglob(".last.safetensors.0123abcd.tmp"))) == 1
     assert [run["loc"] for run in json.loads((out / "study.json").read_text())["runs"]] == ["none", "lstn"]
     (out / ".study.json.89abcdef.tmp").write_text("{")
@@ -170,24 +171,31 @@ def test_a_localizer_that_does_not_fit_is_told_before_any_is_trained(run_lstn: R
     assert not (tmp_path / "out").exists()
 
 
-def test_a_study_that_was_stopped_goes_on_to_the_same_end(data: str, tmp_path: Path) -> None:
-    def command(out: Path) -> list[str]:
-        words = ["study", "--locs", "stn", "--no-controls", "--seeds", 1, *SMALL, "--epochs", 60]
-        words += ["--data", data, "--out", out]
-        return [sys.executable, "-m", "lstn", *map(str, words)]
+TERMINATED = """
+import os, signal, sys
+from lstn.cli.app import main
+from lstn.train import keeping
+def terminated(folder, history, **last):
+    write(folder, history, **last)
+    os.kill(os.getpid(), signal.SIGTERM)
+write, keeping.write_metrics = keeping.write_metrics, terminated
+sys.argv[0] = "lstn"
+main()
+"""
 
-    subprocess.run(command(tmp_path / "whole"), check=True, capture_output=True)
-    process = subprocess.Popen(command(tmp_path / "cut"), stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-    metrics = tmp_path / "cut" / "stn-0" / "metrics.jsonl"
-    deadline = time.monotonic() + 60
-    while not metrics.is_file() and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGTERM)
-    _, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
+
+def test_a_study_that_was_stopped_goes_on_to_the_same_end(run_lstn: RunLstn, data: str, tmp_path: Path) -> None:
+    def words(out: Path) -> list[object]:
+        small = ("--data", data, "--model", "cnn", "--no-controls", "--seeds", 1, *SMALL, "--epochs", 4)
+        return ["study", "--locs", "stn", *small, "--out", out]
+
+    assert run_lstn(*words(tmp_path / "whole")).code == 0
+    code, _, err = forked("-c", TERMINATED, *words(tmp_path / "cut"))
+    assert code == 130, err
     assert err.splitlines()[-1] == "stopped; every finished epoch is kept. Go on with: the same command"
+    assert len((tmp_path / "cut" / "stn-0" / "metrics.jsonl").read_text().splitlines()) == 1
     assert not (tmp_path / "cut" / "stn-0" / CELL).exists()
-    subprocess.run(command(tmp_path / "cut"), check=True, capture_output=True)
+    assert run_lstn(*words(tmp_path / "cut")).code == 0
     for name in (LAST, CHECKPOINT):
         assert_same_weights(
             weights_of(tmp_path / "whole" / "stn-0", name), weights_of(tmp_path / "cut" / "stn-0", name)

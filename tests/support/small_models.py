@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import onnx
 import torch
 from onnx import numpy_helper
 
 from lstn.contract import LOGITS, PIXELS, At, Contract, Loc, ThetaForm
-from lstn.export.onnx.to_onnx import onnx_from_torch
+from lstn.export.onnx.to_onnx import write_onnx
 from lstn.export.onnx.verify_onnx import Agreement, sample_images
 from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
@@ -73,15 +74,24 @@ def rounding(model: Classifier, images: Pixels) -> float:
     return float((rough - exact).abs().max())
 
 
+@cache
+def exported_once(loc: Loc, backbone: str) -> Exported:
+    """Export `warping_model` once in a run of the tests; the caller changes neither the model nor the file."""
+    model, contract = warping_model(loc, backbone)
+    images = sample_images("digits", (SIDE, SIDE), seed=0, count=32)
+    path = Path(_FOLDER.name, f"{loc.value}-{backbone}.onnx")
+    return Exported(model, contract, path, write_onnx(model, path, contract, images), images)
+
+
 ExportOnce = Callable[[Loc], Exported]
 """Exports `cnn` behind a localizer, the first time that it is asked for."""
 
+_FOLDER = TemporaryDirectory()
+
 
 def exported_model(loc: Loc, backbone: str = "cnn") -> onnx.ModelProto:
-    """Export `warping_model` once in a run of the tests; the caller may change what it gets."""
-    result = onnx.ModelProto()
-    result.CopyFrom(_export_once(loc, backbone))
-    return result
+    """Return what `exported_once` wrote, for the caller to change."""
+    return onnx.load(exported_once(loc, backbone).path)
 
 
 def undecided(loc: Loc, images: Pixels | None = None) -> onnx.ModelProto:
@@ -96,8 +106,3 @@ def undecided(loc: Loc, images: Pixels | None = None) -> onnx.ModelProto:
     bias = next(weight for weight in model.graph.initializer if weight.name == "backbone.classifier.2.bias")
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) - mean, bias.name))
     return model
-
-
-@cache
-def _export_once(loc: Loc, backbone: str) -> onnx.ModelProto:
-    return onnx_from_torch(*warping_model(loc, backbone))

@@ -4,14 +4,13 @@ import json
 import re
 import shutil
 import signal
-import subprocess
-import sys
 import time
 import typing
 from pathlib import Path
 
 import pytest
 from command import RunLstn
+from forked import Forked
 from PIL import Image
 
 from lstn.cli.train import MAX_SEED, train
@@ -156,26 +155,25 @@ def test_a_name_that_is_taken_is_refused(data: str, run_lstn: RunLstn) -> None:
 
 
 def test_a_run_stopped_in_its_first_epoch_goes_on(data: str, run_lstn: RunLstn) -> None:
-    command = [sys.executable, "-m", "lstn", "train", "--data", data, "--lr", "0.01", "--batch-size", "1", *SMALL]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    while not Path("runs/a/last.safetensors").is_file():
-        assert process.poll() is None
-        time.sleep(0.01)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    command = ("-m", "lstn", "train", "--data", data, "--lr", "0.01", "--batch-size", "1", *SMALL)
+    with Forked(*command) as process:
+        while not Path("runs/a/last.safetensors").is_file():
+            assert process.poll() is None
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
     assert err.endswith("Go on with: lstn train --resume runs/a\n")
     assert run_lstn("train", "--resume", "runs/a", "--epochs", 1).code == 0
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_ctrl_c_keeps_every_finished_epoch(number: signal.Signals, data: str, run_lstn: RunLstn) -> None:
-    command = [sys.executable, "-m", "lstn", "train", "--data", data, "--epochs", "9999", "--patience", "9999", *SMALL]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    assert process.stderr is not None
-    while not process.stderr.readline().startswith("epoch"):  # the first epoch is finished
-        pass
-    process.send_signal(number)
-    out, err = process.communicate(timeout=60)
+    command = ("-m", "lstn", "train", "--data", data, "--epochs", "9999", "--patience", "9999", *SMALL)
+    with Forked(*command) as process:
+        while not process.stderr.readline().startswith("epoch"):  # the first epoch is finished
+            assert process.poll() is None
+        process.send_signal(number)
+        out, err = process.communicate(timeout=60)
     assert process.returncode == 130
     assert out == ""
     finished = len(Path("runs/a/metrics.jsonl").read_text().splitlines())

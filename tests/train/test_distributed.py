@@ -5,15 +5,17 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import ExitStack, redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
 import torch
 from boxed_spots import boxed_copy
+from forked import Forked
 from hypothesis import given
 from hypothesis import strategies as st
 from published_sets import write_cifar10
@@ -29,7 +31,8 @@ from lstn.train.tested import evaluate
 
 SMALL = ("--model", "cnn", "--image-size", "32", "--loc", "stn", "--batch-size", "10", "--recipe", "robust")
 TORCHRUN_ITSELF = (sys.executable, "-m", "torch.distributed.run")
-TORCHRUN = (*TORCHRUN_ITSELF, "--nproc-per-node", "2", "-m", "--", "lstn", "train")
+TRAIN = ("-m", "lstn", "train")
+TORCHRUN = (*TORCHRUN_ITSELF, "--nproc-per-node", "2", "-m", "--", *TRAIN[1:])
 
 
 def indices(count: int, batch: int, world: World, seed: int | None) -> list[list[int]]:
@@ -109,6 +112,19 @@ def ran(folder: Path, *command: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300)
 
 
+def ran_by_two(folder: Path, *command: object) -> None:
+    """Run `python *command` in two processes that find each other as torchrun tells its own to."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        where = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+    with ExitStack() as stack:
+        ranks = [os.environ | where | {"RANK": rank, "LOCAL_RANK": rank} for rank in "01"]
+        started = [stack.enter_context(Forked(*command, cwd=folder, env=env)) for env in ranks]
+        for process in started:
+            _, told = process.communicate(timeout=300)
+            assert process.returncode == 0, told
+
+
 def ran_alone(folder: Path, *words: str) -> str:
     """Run `lstn train …` in this process, and return what it told: starting Python and PyTorch takes most of a run."""
     with pytest.MonkeyPatch.context() as patch, redirect_stderr(io.StringIO()) as told:
@@ -156,8 +172,7 @@ def test_figures_are_of_all_images(two: Path) -> None:
 def test_true_poses_count_alike_in_shares_that_know_more_or_fewer(data: str, tmp_path: Path) -> None:
     given = (*SMALL, "--data", boxed_copy(data, tmp_path / "boxed"), "--epochs", "1", "--supervise", "1")
     ran_alone(tmp_path, *given, "--name", "one")
-    began = ran(tmp_path, *TORCHRUN, *given, "--name", "both")
-    assert began.returncode == 0, began.stderr
+    ran_by_two(tmp_path, *TRAIN, *given, "--name", "both")
     one, both = (read_tensors(tmp_path / "runs" / run / LAST)[0] for run in ("one", "both"))
     for key in one:
         torch.testing.assert_close(both[key], one[key], rtol=1e-4, atol=1e-5)
@@ -166,8 +181,7 @@ def test_true_poses_count_alike_in_shares_that_know_more_or_fewer(data: str, tmp
 NORMALISED = """
 import sys
 from pathlib import Path
-data, folder, tests = sys.argv[1:]
-sys.path.append(tests)
+data, folder = sys.argv[1:]
 from short_runs import SILENT, options
 from lstn.train.distributed import joined
 from lstn.train.loop import fit
@@ -179,11 +193,7 @@ with joined("cpu") as (world, device):
 
 def test_what_all_evaluate_is_what_the_first_one_keeps(data: str, tmp_path: Path) -> None:
     """With BatchNorm, whose running statistics are each process's own."""
-    script = tmp_path / "normalised.py"
-    script.write_text(NORMALISED)
-    given = (str(script), data, str(tmp_path), str(Path(__file__).parents[1] / "support"))
-    done = ran(tmp_path, *TORCHRUN_ITSELF, "--nproc-per-node", "2", *given)
-    assert done.returncode == 0, done.stderr
+    ran_by_two(tmp_path, "-c", NORMALISED, data, tmp_path)
     images = Images(open_data(data, image_hw=(32, 32)).val)
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     kept = load_checkpoint(tmp_path / "run" / CHECKPOINT)
@@ -193,11 +203,10 @@ def test_what_all_evaluate_is_what_the_first_one_keeps(data: str, tmp_path: Path
     assert row["val_accuracy"] == kept.training.val_accuracy == accuracy
 
 
-def test_weights_that_no_gradient_reaches_keep_nobody_waiting(two: Path, data: str) -> None:
+def test_weights_that_no_gradient_reaches_keep_nobody_waiting(data: str, tmp_path: Path) -> None:
     """The control whose output is dropped."""
-    done = ran(two, *TORCHRUN, *SMALL, "--loc", "dead", "--data", data, "--epochs", "1", "--name", "dead")
-    assert done.returncode == 0, done.stderr
-    assert read_tensors(two / "runs/dead" / CHECKPOINT)[0]
+    ran_by_two(tmp_path, *TRAIN, *SMALL, "--loc", "dead", "--data", data, "--epochs", "1", "--name", "dead")
+    assert read_tensors(tmp_path / "runs/dead" / CHECKPOINT)[0]
 
 
 COUNTED = """
@@ -232,11 +241,7 @@ main()
 
 def test_a_set_is_unpacked_and_checked_by_one(tmp_path: Path) -> None:
     write_cifar10(tmp_path)
-    script = tmp_path / "counted.py"
-    script.write_text(COUNTED)
-    started = (sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--", str(script), str(tmp_path))
-    done = ran(tmp_path, *started, *SMALL, "--epochs", "1", "--name", "named")
-    assert done.returncode == 0, done.stderr
+    ran_by_two(tmp_path, "-c", COUNTED, tmp_path, *SMALL, "--epochs", "1", "--name", "named")
     assert (tmp_path / "runs/named" / CHECKPOINT).is_file()
     assert len(list(tmp_path.glob("unpacked-*"))) == len(list(tmp_path.glob("checked-*"))) == 1
 

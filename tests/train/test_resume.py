@@ -4,13 +4,12 @@ import json
 import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from forked import Forked, forked
 from PIL import Image
 from safetensors.torch import save_file
 from short_runs import assert_same_weights, options, run, weights_of, without_time
@@ -57,17 +56,15 @@ def test_a_run_killed_at_any_moment_ends_with_the_same_weights(data: str, tmp_pa
     given = options(data, epochs=5, **EVERYTHING)
     run(given, tmp_path / "whole")
     folder = tmp_path / "killed"
-    command = [sys.executable, "-c", KILLED, given.to_json(), str(folder)]
+    command = ("-c", KILLED, given.to_json(), folder)
     for steps in (0, 2, 8, 13, 6):
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-        assert process.stdout is not None
-        for _ in range(steps):
-            process.stdout.readline()
-        time.sleep(0.005 * steps)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        process.stdout.close()
-    subprocess.run(command, check=True, capture_output=True)
+        with Forked(*command) as process:
+            for _ in range(steps):
+                process.stdout.readline()
+            time.sleep(0.005 * steps)
+            process.send_signal(signal.SIGKILL)
+            assert process.wait(60) == -signal.SIGKILL
+    assert forked(*command)[0] == 0
     assert_same_weights(weights_of(folder), weights_of(tmp_path / "whole"))
     assert_same_weights(weights_of(folder, CHECKPOINT), weights_of(tmp_path / "whole", CHECKPOINT))
     assert {path.name for path in folder.iterdir() if not path.name.startswith(".")} == {CHECKPOINT, LAST, METRICS}
@@ -174,14 +171,9 @@ def test_weights_start_the_backbone_and_are_not_needed_to_resume(data: str, tmp_
 
 def test_a_run_that_trains_is_not_resumed_by_another_process(data: str, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    command = [sys.executable, "-c", KILLED, options(data, epochs=1000).to_json(), str(folder)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as first:
-        assert first.stdout is not None
+    with Forked("-c", KILLED, options(data, epochs=1000).to_json(), folder) as first:
         first.stdout.readline()  # it has taken a step
-        try:
-            with pytest.raises(UsageError, match=f"process {first.pid} on .* writes there now"):
-                run(options(data, epochs=1000), folder, resume=True)
-        finally:
-            first.kill()
+        with pytest.raises(UsageError, match=f"process {first.pid} on .* writes there now"):
+            run(options(data, epochs=1000), folder, resume=True)
     run(options(data, epochs=1), folder, resume=True)
     assert not (folder / ".lock").exists()
