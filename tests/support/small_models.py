@@ -79,7 +79,8 @@ def exported_once(loc: Loc, backbone: str) -> Exported:
     """Export `warping_model` once in a run of the tests; the caller changes neither the model nor the file."""
     model, contract = warping_model(loc, backbone)
     images = sample_images("digits", (SIDE, SIDE), seed=0, count=32)
-    path = Path(_FOLDER.name, f"{loc.value}-{backbone}.onnx")
+    path = Path(_FOLDER.name, f"{loc.value}-{backbone}", "model.onnx")
+    path.parent.mkdir()
     return Exported(model, contract, path, write_onnx(model, path, contract, images), images)
 
 
