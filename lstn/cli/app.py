@@ -66,7 +66,7 @@ def main() -> NoReturn:
     try:
         try:
             refuse_empty(sys.argv[1:])
-            code = app(standalone_mode=False)
+            code = app(prog_name="lstn", standalone_mode=False)
         finally:
             sys.stdout.flush()  # here a failure becomes a line; at Python's end it would become a traceback
     except LstnError as error:
