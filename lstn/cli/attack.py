@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lstn.cli.engine_choice import from_zoo
 from lstn.cli.screen import results, show_sentence
 from lstn.errors import UsageError
 from lstn.files import write_text
@@ -17,6 +18,7 @@ from lstn.health.run_files import checkpoint_of
 from lstn.report.wording import counted
 from lstn.terminal import note
 from lstn.waiting import say_loading, working
+from lstn.zoo.named_models import shown_path
 
 if TYPE_CHECKING:
     from lstn.contract import Contract
@@ -31,7 +33,12 @@ _LARGEST = {"linf": 255.0, "l2": 1000.0}
 def attack(
     run: Annotated[
         Path | None,
-        typer.Argument(metavar="RUN", help="A run or a checkpoint.", show_default="the newest run under ./runs"),
+        typer.Argument(
+            callback=from_zoo,
+            metavar="RUN",
+            help="A run or a checkpoint.",
+            show_default="the newest run under ./runs",
+        ),
     ] = None,
     to: Annotated[
         list[Path] | None,
@@ -71,7 +78,7 @@ def attack(
     change the label. --to says whether the pictures mislead an exported engine too. lstn evaluate --worst moves the
     images instead, on any engine.
     """
-    bounds = {name: tuple(_bounds(name, text)) for name, text in (("linf", linf), ("l2", l2))}
+    bounds = {name: tuple(dict.fromkeys(_bounds(name, text))) for name, text in (("linf", linf), ("l2", l2))}
     outputs = (wanted_output("--json", json_, ATTACK), wanted_output("--html", html, PAGE))
     checkpoint = _with_gradients(checkpoint_of(run))
     check_outputs(outputs, inputs=[checkpoint, *(each for file in to or [] for each in files_of(file))])
@@ -91,10 +98,11 @@ def attack(
 
 def _with_gradients(checkpoint: Path) -> Path:
     """Return the checkpoint, unless it is an engine."""
+    shown = shown_path(checkpoint)
     if checkpoint.suffix in (".onnx", ".plan", ".xml"):
         raise UsageError(
-            f"{checkpoint}: an engine, which has no gradients; expected a run or a checkpoint",
-            hint=f"name it with --to next to its checkpoint, or move its images: lstn evaluate {checkpoint} --worst …",
+            f"{shown}: an engine, which has no gradients; expected a run or a checkpoint",
+            hint=f"name it with --to next to its checkpoint, or move its images: lstn evaluate {shown} --worst …",
         )
     return checkpoint
 
@@ -135,6 +143,11 @@ def _attacked(
     where = choose_device(device)
     loaded = load_checkpoint(checkpoint)
     contract, model = loaded.contract, loaded.model.to(where).requires_grad_(False)
+    if not (rounds := rounds_of(request, model)):
+        raise UsageError(
+            "nothing to attack: --linf and --l2 are none, and this model has no transformer",
+            hint="give bounds: --linf 2,8,32",
+        )
     named, drawn = data_and_seed(checkpoint, loaded.training, data, None)
     data_set = open_data_of(contract, named, seed=drawn)
     chosen = split or split_to_test(loaded.training, data_set, named)
@@ -143,7 +156,7 @@ def _attacked(
     with _opened(engines, contract) as opened:
         targets = {checkpoint.name: answering_of(model), **opened}
         what = f"attacking {counted(len(numbers), 'image')} of {named}"
-        with working(what, len(numbers) * rounds_of(request, model)) as advance:
+        with working(what, len(numbers) * rounds) as advance:
             outcomes = attack_all(model, targets, images, numbers, request, advance=advance)
     return AttackReport(str(checkpoint), contract, named, chosen, len(numbers), request.steps, *outcomes)
 

@@ -1,17 +1,17 @@
 """`lstn explain` on this machine: images -> pictures of what moves the answer, a page and JSON."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lstn.cli.infer_here import listed
+from lstn.cli.infer_here import listed, paths_of
 from lstn.errors import ImageError, LstnError, UsageError
 from lstn.explanation.methods import OF_ENGINES, Method
-from lstn.files import replacing, write_text
-from lstn.formats.outputs import EXPLANATION, PAGE, OutputFile, check_folder, check_outputs, files_of
+from lstn.files import write_text
+from lstn.formats.outputs import EXPLANATION, PAGE, OutputFile, check_folder, check_outputs, check_pictures, files_of
 from lstn.health.run_files import checkpoint_of
 from lstn.machine.cores import decoders
 from lstn.machine.gpu import Device
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from lstn.explanation.occlusion import Window
 
 _BATCH = 32
+_PAGE, _FIGURES = "index.html", "explain.json"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,27 +48,52 @@ def explain_here(file: Path, paths: list[str], asked: ExplainRequest) -> None:
         UsageError: an option that can't be followed with this file.
         LstnError: an image can't be read, or the model can't be opened.
     """
+    from lstn.cli.explain_features import explain_features, open_layer
+
+    images, methods = listed(paths), _methods(file, asked)
+    _check_places(file, paths, images, asked)
+    layer = None if asked.features is None else open_layer(checkpoint_of(file), asked.features, asked.device)
+    told, section, figures = list[dict[str, Any]](), "", dict[str, Any]()
+    try:
+        if methods:
+            with opened_explainable(file, asked.device, methods) as model:
+                for each in _explain_all(model, images, methods, asked):
+                    told.append(each)
+        if layer is not None:
+            unreadable, figures, section = explain_features(layer, images, asked.out)
+            told = told or unreadable
+    finally:  # after Ctrl-C too: the page never speaks of other pictures than those that are there
+        if told or section:
+            _write(file, asked.out, len(images), told, section, figures)
+    if failed := sum("error" in each for each in told):
+        raise LstnError(
+            f"{counted(failed, 'image')} of {len(images)} could not be read", hint=f"{asked.out / _PAGE} says why"
+        )
+
+
+def _check_places(file: Path, paths: list[str], images: Sequence[Path | str], asked: ExplainRequest) -> None:
+    from lstn.explanation.feature_pictures import PICTURE
+    from lstn.runtime.inference.warp_pictures import picture_names
+
+    read, own = [*files_of(file), *paths_of(images)], [PICTURE] if asked.features is not None else []
+    check_folder("--out", asked.out, [Path(path) for path in paths])
+    check_outputs([OutputFile(asked.out / _PAGE, PAGE), OutputFile(asked.out / _FIGURES, EXPLANATION)], inputs=read)
+    check_pictures("--out", asked.out, [*picture_names(images), *own], read)
+
+
+def _write(
+    file: Path, out: Path, count: int, told: list[dict[str, Any]], section: str, figures: dict[str, Any]
+) -> None:
+    """Write the page and the JSON of what was explained; count: of all images."""
     from lstn.explanation.explanation_page import explanation_page
 
-    images = listed(paths)
-    page, figures = asked.out / "index.html", asked.out / "explain.json"
-    check_folder("--out", asked.out, [Path(path) for path in paths])
-    check_outputs([OutputFile(page, PAGE), OutputFile(figures, EXPLANATION)], inputs=files_of(file))
-    methods, told, layer, section = _methods(file, asked), [], None, ""
-    if methods:
-        with opened_explainable(file, asked.device, methods) as model:
-            told = _explain_all(model, images, methods, asked)
-    if asked.features is not None:
-        from lstn.cli.explain_features import explain_features
-
-        layer, section = explain_features(checkpoint_of(file), images, asked.features, asked.device, asked.out)
     shown = shown_path(file)
-    report = {"explained": shown, "images": told} | ({} if layer is None else {"features": layer})
-    write_text(figures, json.dumps(report, ensure_ascii=False) + "\n")
-    write_text(page, explanation_page(shown, len(images), told, section))
-    note(f"open {page}")
-    if failed := sum("error" in each for each in told):
-        raise LstnError(f"{counted(failed, 'image')} of {len(images)} could not be read", hint=f"{page} says why")
+    report = {"explained": shown, "images": told} | ({"features": figures} if figures else {})
+    done = any("picture" in each for each in told) and len(told) < count
+    where = f"{len(told):,} of {counted(count, 'image')}: stopped" if done else counted(count, "image")
+    write_text(out / _FIGURES, json.dumps(report, ensure_ascii=False) + "\n")
+    write_text(out / _PAGE, explanation_page(shown, where, told, section))
+    note(f"open {out / _PAGE}")
 
 
 def is_checkpoint(file: Path) -> bool:
@@ -96,7 +122,7 @@ def _methods(file: Path, asked: ExplainRequest) -> list[Method]:
     """Return how maps are made.
 
     Raises:
-        UsageError: an engine is asked for what only a checkpoint has.
+        UsageError: an engine is asked for what only a checkpoint has, or a window is given and no occlusion.
     """
     own = list(Method) if is_checkpoint(file) else list(OF_ENGINES)
     chosen = list(dict.fromkeys(asked.methods or ([] if asked.features else own)))
@@ -107,22 +133,26 @@ def _methods(file: Path, asked: ExplainRequest) -> list[Method]:
             f"{beyond[0]}: needs a checkpoint; {shown_path(file)} is an engine, which only answers",
             hint="explain the run that it was exported from, or use --method occlusion",
         )
+    idle = [f"--{name}" for name, value in (("window", asked.window), ("stride", asked.stride)) if value is not None]
+    if idle and Method.OCCLUSION not in chosen:
+        raise UsageError(f"{idle[0]}: is of the method occlusion alone", hint="leave it out, or add --method occlusion")
     return chosen
 
 
 def _explain_all(
     model: "Explainable", images: list[Path | str], methods: list[Method], asked: ExplainRequest
-) -> list[dict[str, Any]]:
-    """Save a picture for each image, and return what JSON says of it."""
+) -> Iterator[dict[str, Any]]:
+    """Save a picture for each image, and yield what JSON says of it."""
     from lstn.explanation.explaining import explain
-    from lstn.explanation.explanation_page import figures_of
+    from lstn.explanation.explanation_page import figures_of, unreadable
     from lstn.explanation.heat_pictures import explanation_picture
     from lstn.explanation.occlusion import window_for
+    from lstn.imaging.saved_picture import save_picture
     from lstn.runtime.inference.predict import decode_ahead
     from lstn.runtime.inference.warp_pictures import picture_name
     from lstn.warps.warp import sampling_of
 
-    contract, told = model.contract, []
+    contract = model.contract
     window = window_for(contract.image_hw, asked.window, asked.stride)
     batch = batch_of(contract.image_hw, min(model.max_batch, _BATCH))
     steps = _steps(window, contract.image_hw, methods)
@@ -130,15 +160,13 @@ def _explain_all(
     with closing(decoded), working(f"explaining {counted(len(images), 'image')}", steps * len(images)) as advance:
         for number, (path, pixels) in enumerate(decoded, 1):
             if isinstance(pixels, ImageError):
-                told.append({"path": str(path), "error": pixels.message.removeprefix(f"{path}: ")})
+                yield unreadable(path, pixels)
                 advance(steps)
                 continue
             found = explain(model, pixels, methods, window, batch=batch, advance=advance)
             name = picture_name(path, number)
-            with replacing(asked.out / name) as temporary:
-                explanation_picture(found, sampling_of(contract)).save(temporary, format="PNG")
-            told.append({"path": str(path), "picture": name, **figures_of(found, contract, window)})
-    return told
+            save_picture(explanation_picture(found, sampling_of(contract)), asked.out / name)
+            yield {"path": str(path), "picture": name, **figures_of(found, contract, window)}
 
 
 def _steps(window: "Window", image_hw: tuple[int, int], methods: list[Method]) -> int:

@@ -13,7 +13,7 @@ from lstn.cli.infer_request import InferRequest
 from lstn.cli.screen import results
 from lstn.errors import LstnError, UsageError
 from lstn.files import replacing
-from lstn.formats.outputs import OutputFile, check_folder, check_outputs, files_of
+from lstn.formats.outputs import OutputFile, check_folder, check_outputs, check_pictures, files_of
 from lstn.machine.cores import decoders, within_cores
 from lstn.report.wording import counted
 from lstn.terminal import messages, note
@@ -75,14 +75,22 @@ def listed(paths: list[str]) -> list[Path | str]:
     return images
 
 
+def paths_of(images: Sequence[Path | str]) -> list[Path]:
+    """Return the images that are files here, and not URLs."""
+    return [image for image in images if isinstance(image, Path)]
+
+
 def _check_places(
     paths: list[str], images: Sequence[Path | str], engine: Path, asked: InferRequest, wanted: Format
 ) -> None:
     if asked.output is not None:
-        read = [*files_of(engine), *(image for image in images if isinstance(image, Path))]
+        read = [*files_of(engine), *paths_of(images)]
         check_outputs([OutputFile(asked.output, KINDS[wanted], "--output")], inputs=read)
     if asked.warps is not None:
+        from lstn.runtime.inference.warp_pictures import picture_names
+
         check_folder("--warps", asked.warps, [Path(path) for path in paths])
+        check_pictures("--warps", asked.warps, picture_names(images), paths_of(images))
 
 
 def _write_all(

@@ -9,6 +9,7 @@ import numpy.typing as npt
 
 from lstn.errors import UsageError
 from lstn.evaluation.disturb import Disturbance, Kind
+from lstn.report.wording import counted
 
 MoveThetas: TypeAlias = npt.NDArray[np.float64]
 """(M, 2, 3) float64: how each move samples a picture, as `lstn.evaluation.moving.sampled_at` takes it."""
@@ -78,10 +79,8 @@ class MoveBounds:
             f"shifted by up to {self.shift:g} of the side in x and in y" if self.shift else "",
             f"scaled by 1/{self.scale:g} to {self.scale:g}" if self.scale > 1 else "",
         ]
-        moves = (
-            "moves drawn for each image" if self.draws else f"moves, a grid of {' x '.join(map(str, self._sizes()))}"
-        )
-        return f"{self.count} {moves}: {', '.join(filter(None, within))}"
+        how = " drawn for each image" if self.draws else f", a grid of {' x '.join(map(str, self._sizes()))}"
+        return f"{counted(self.count, 'move')}{how}: {', '.join(filter(None, within))}"
 
     def _sizes(self) -> list[int]:
         """Return how many turns, shifts in x, shifts in y and sizes the grid has, of those that are moved at all."""

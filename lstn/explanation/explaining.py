@@ -13,10 +13,15 @@ from lstn.explanation.methods import Method
 from lstn.explanation.occlusion import Heat, Occlusion, Window, by_pixel, finite, occlude
 from lstn.explanation.onto_photo import onto_photo
 from lstn.images import Pixels
+from lstn.report.wording import counted
 from lstn.warps.warp import Theta, sampling_of, warps_of
 
 CropMap: TypeAlias = Callable[[Pixels, int], Sequence[Heat]]
 """One picture (H, W, 3) uint8 and the index of a label -> what of each crop speaks for it, (h, w)."""
+
+
+_POINT, _SHIFT_PX = 0.01, 0.1
+"""The smallest fall of a probability, and move of a warp in pixels, that are told as a number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,11 +44,13 @@ class HeatMap:
 
     shows:   what, in a few words
     largest: the most that one window did, with its unit; of other maps, whose values have none, only if it is nothing
+    least:   a map whose values are all smaller is drawn pale, so that nothing doesn't look like much
     """
 
     heat: Heat
     shows: str
     largest: str = ""
+    least: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,9 +110,19 @@ def explain(
     return Explanation(pixels, label, probabilities, theta, tuple(maps), occlusion)
 
 
+def points(fall: float, before: str = "") -> str:
+    """Return how far a probability fell; `before` goes in front of a number that is not too small to be one."""
+    return f"{before}{counted(round(100 * fall), 'point')}" if fall >= _POINT else "less than a point"
+
+
+def shift(moved_px: float, before: str = "") -> str:
+    """Return how far a warp moved, as `points` does."""
+    return f"{before}{moved_px:.1f} px" if moved_px >= _SHIFT_PX else f"less than {_SHIFT_PX} px"
+
+
 def _occlusion_maps(found: Occlusion, window: Window, image_hw: tuple[int, int]) -> list[HeatMap]:
-    label = HeatMap(by_pixel(found.fall, window, image_hw), "moves the label", f"{100 * found.fall.max():.0f} points")
+    label = HeatMap(by_pixel(found.fall, window, image_hw), "moves the label", points(found.fall.max()), _POINT)
     if found.moved_px is None:
         return [label]
     warp = by_pixel(found.moved_px, window, image_hw)
-    return [label, HeatMap(warp, "moves the warp", f"{found.moved_px.max():.1f} px")]
+    return [label, HeatMap(warp, "moves the warp", shift(found.moved_px.max()), _SHIFT_PX)]

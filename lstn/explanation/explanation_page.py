@@ -3,25 +3,26 @@
 from collections.abc import Sequence
 from html import escape
 from os import fsencode
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import numpy as np
 
 from lstn.contract import Contract
-from lstn.explanation.explaining import Explanation, HeatMap
+from lstn.errors import ImageError
+from lstn.explanation.explaining import Explanation, HeatMap, points, shift
 from lstn.explanation.feature_pictures import PICTURE, FeatureMap
 from lstn.explanation.occlusion import Heat, Window
-from lstn.report.web_page import section, strip, whole_page
-from lstn.report.wording import counted
+from lstn.report.web_page import bullets, section, strip, whole_page
 from lstn.warps.drawn_warp import outline_px
 from lstn.warps.warp import warps_of
 
 HOW_TO_READ = (
     "Orange: covering this part lowers the label's probability, or moves the warp. Blue: covering it raises the "
     "probability. grad-cam and gradients show what in the crop speaks for the label, carried back onto the photo. Each "
-    "map has its own scale; the number above it is the most that one window did. The outline is what the transformer "
-    "samples; its top edge is orange."
+    "map has its own scale, and one that shows less than a point or 0.1 px stays pale; the number above it is the most "
+    "that one window did. The outline is what the transformer samples; its top edge is orange."
 )
 
 
@@ -51,26 +52,32 @@ def figures_of(explanation: Explanation, contract: Contract, window: Window) -> 
 
 def sentence_of(told: dict[str, Any]) -> str:
     """Say in words what the figures of one image say."""
-    parts = [f"{told['label']} {100 * told['probability']:.1f} %"]
+    parts = [f"{told['label']} with {100 * told['probability']:.1f} %"]
     if found := told.get("occlusion"):
-        parts.append(f"one window lowers it by up to {100 * float(np.max(found['fall'])):.0f} points")
+        parts.append(f"one window lowers it by {points(np.max(found['fall']), 'up to ')}")
         if found["moved_px"] is not None:
-            parts.append(f"and moves the warp by up to {float(np.max(found['moved_px'])):.1f} px")
+            parts.append(f"and moves the warp by {shift(np.max(found['moved_px']), 'up to ')}")
     return f"{parts[0]}: {' '.join(parts[1:])}." if parts[1:] else f"{parts[0]}."
 
 
-def explanation_page(source: str, count: int, images: Sequence[dict[str, Any]], features: str = "") -> str:
+def unreadable(path: Path | str, error: ImageError) -> dict[str, Any]:
+    """Return what JSON says of an image that can't be read."""
+    return {"path": str(path), "error": error.message.removeprefix(f"{path}: ")}
+
+
+def explanation_page(source: str, where: str, images: Sequence[dict[str, Any]], features: str = "") -> str:
     """Return the page.
 
-    count:    of all images
+    where:    how many images
     images:   what JSON says of each: path and picture, or path and error
     features: a section of HTML on feature maps
     """
     sections = [features] if features else []
-    if images:
-        drawn = "".join(_drawn(each) for each in images)
+    if drawn := "".join(_drawn(each) for each in images if "error" not in each):
         sections.insert(0, section("What moves the answer", f'<p class="note">{escape(HOW_TO_READ)}</p>{drawn}'))
-    return whole_page(f"Explanation of {source}", counted(count, "image"), sections)
+    if failed := [f"{each['path']}: {each['error']}" for each in images if "error" in each]:
+        sections.append(section("Images that could not be read", bullets(failed)))
+    return whole_page(f"Explanation of {source}", where, sections)
 
 
 def features_section(layer: str, features: Sequence[FeatureMap]) -> str:
@@ -84,8 +91,6 @@ def features_section(layer: str, features: Sequence[FeatureMap]) -> str:
 
 
 def _drawn(each: dict[str, Any]) -> str:
-    if "error" in each:
-        return f'<p class="note">{escape(each["path"])}: {escape(each["error"])}</p>'
     return strip(quote(fsencode(each["picture"])), f"{each['path']}: {sentence_of(each)}")
 
 

@@ -6,8 +6,7 @@ from functools import cache
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from lstn.explanation.explaining import Explanation
-from lstn.explanation.occlusion import Heat
+from lstn.explanation.explaining import Explanation, HeatMap
 from lstn.images import Pixels
 from lstn.warps.drawn_warp import draw_outline
 from lstn.warps.warp import CropSampling, Theta, crop, warps_of
@@ -37,14 +36,15 @@ def explanation_picture(explanation: Explanation, sampling: CropSampling, *, sid
         panels.append((name, _resized(crop(pixels, each, sampling), size)))
     for found in explanation.maps:
         name = f"{found.shows}: {found.largest}" if found.largest else found.shows
-        panels.append((name, _outlined(heat_over(photo, found.heat), warps, sampling)))
+        panels.append((name, _outlined(heat_over(photo, found), warps, sampling)))
     return in_a_row(panels)
 
 
-def heat_over(photo: Image.Image, heat: Heat) -> Image.Image:
+def heat_over(photo: Image.Image, found: HeatMap) -> Image.Image:
     """Colour a photo, gray and faded, by a map: orange where it is positive and blue where it is negative."""
+    heat = found.heat
     grown = np.asarray(Image.fromarray(heat.astype(np.float32)).resize(photo.size, Image.Resampling.BILINEAR))
-    reach = float(np.abs(heat).max()) or 1.0
+    reach = max(float(np.abs(heat).max()), found.least) or 1.0
     strength = np.clip(np.abs(grown) / reach, 0, 1)[..., None]
     gray = np.asarray(photo.convert("L"), np.float64)[..., None] * _FADED
     colour = np.where(grown[..., None] > 0, _FOR, _AGAINST)

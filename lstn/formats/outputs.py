@@ -82,6 +82,7 @@ ROWS_JSON = marked("JSON", _JSON, b'[\n{"path": ', b"[\n]")
 ROWS_JSONL = marked("JSON lines", (".jsonl", ".ndjson"), b'{"path": ')
 ROWS_CSV = marked("CSV", (".csv",), b"path,label,probability")
 ROWS_TABLE = marked("a table", (".txt",), b" %")
+PICTURE = marked("a picture", (".png",), b"tEXtSoftware\0lstn")
 
 _NAMED = (ONNX, PLAN, OPENVINO, WEIGHTS, SCRIPT, PAGE, BENCH, ROWS_JSONL, ROWS_CSV)
 _FOREIGN = {".safetensors", ".pt", ".pth", ".py", ".yaml", ".yml", ".toml", ".parquet", ".md"}
@@ -155,6 +156,25 @@ def check_folder(option: str, folder: Path, inputs: Sequence[Path] = ()) -> None
         if path.is_dir() and _identity(path) in places:
             raise UsageError(f"{option} {folder}: lies within {path}, which this command reads", hint="name another")
     check_writable(folder / "x")
+
+
+def check_pictures(option: str, folder: Path, names: Iterable[str], inputs: Iterable[Path] = ()) -> None:
+    """Refuse, before a command's work, pictures that would replace one that it reads, or that lstn did not draw.
+
+    names: of the pictures; only those that are there already are looked at, so very many cost little
+
+    Raises:
+        UsageError: there is such a file in the folder.
+    """
+    present = {each.name for each in folder.iterdir()} if folder.is_dir() else set()
+    wanted = [folder / name for name in names if name in present]
+    read = {_identity(path) for path in inputs if wanted} - {None}
+    for path in wanted:
+        if _identity(path) in read:
+            raise UsageError(f"{option} {folder}: this command reads {path.name} there", hint="name another folder")
+        if not is_ours(path, PICTURE):
+            what = f"{path.name} is there already, and is not a picture that lstn drew"
+            raise UsageError(f"{option} {folder}: {what}", hint="name another folder, or move that file away")
 
 
 def check_writable(path: Path) -> None:

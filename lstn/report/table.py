@@ -44,18 +44,24 @@ def _markdown_cell(cell: object) -> str:
 def print_table(console: "Console", table: Table) -> None:
     """Print a table, its title above and its note below.
 
-    Where it is too wide for the terminal, the words of each row get a line of their own, and no name is cut in pieces.
+    Of a table without rows the title and the note are all. Where it is too wide for the terminal, the words of each row
+    get a line of their own, and no name is cut in pieces.
     """
     if table.title:
         console.print(table.title, style="bold", markup=False)
+    if table.rows:
+        _print_rows(console, table)
+    if table.note:
+        console.print(table.note, style="dim", markup=False)
+    console.print()
+
+
+def _print_rows(console: "Console", table: Table) -> None:
     widths = _widths((table.columns, *table.rows))
     if sum(widths) + _GAP * (len(widths) - 1) + _EDGE <= console.width:
         _print_wide(console, table)
     else:
         _print_narrow(console, table, widths[table.words :])
-    if table.note:
-        console.print(table.note, style="dim", markup=False)
-    console.print()
 
 
 def _print_wide(console: "Console", table: Table) -> None:

@@ -32,7 +32,7 @@ def table_section(table: Table) -> str:
 
 
 def table_body(table: Table) -> str:
-    """Draw a table and its note, without its title."""
+    """Draw a table and its note, without its title; of a table without rows, its note alone."""
 
     def cells(row: Iterable[str], tag: str) -> str:
         return "".join(
@@ -43,7 +43,8 @@ def table_body(table: Table) -> str:
     head = f"<thead><tr>{cells(table.columns, 'th')}</tr></thead>"
     body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in table.rows)
     note = f'<p class="note">{escape(table.note)}</p>' if table.note else ""
-    return f'<div class="wide" tabindex="0"><table>{head}<tbody>{body}</tbody></table></div>{note}'
+    drawn = f'<div class="wide" tabindex="0"><table>{head}<tbody>{body}</tbody></table></div>' if table.rows else ""
+    return f"{drawn}{note}"
 
 
 def figure(picture: str, caption: str) -> str:

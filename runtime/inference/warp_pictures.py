@@ -1,9 +1,10 @@
 """Pictures of what the transformer did: one file for each image, drawn from the engine's own theta."""
 
 import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from lstn.files import replacing
+from lstn.imaging.saved_picture import save_picture
 from lstn.runtime.inference.predict import ResultRow
 from lstn.warps.drawn_warp import draw_warp
 from lstn.warps.warp import CropSampling
@@ -24,8 +25,12 @@ def save_warp(row: ResultRow, folder: Path, sampling: CropSampling, *, number: i
     """
     if row.pixels is None or row.theta is None or row.error:
         return
-    with replacing(folder / picture_name(row.path, number)) as temporary:
-        draw_warp(row.pixels, row.theta, sampling).save(temporary, format="PNG")
+    save_picture(draw_warp(row.pixels, row.theta, sampling), folder / picture_name(row.path, number))
+
+
+def picture_names(images: Sequence[Path | str]) -> Iterator[str]:
+    """Return what the pictures of all images are called, in their order."""
+    return (picture_name(path, number) for number, path in enumerate(images, 1))
 
 
 def picture_name(path: Path | str, number: int) -> str:

@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,9 @@ from lstn.contract import Loc
 from lstn.data.dataset import open_data
 from lstn.evaluation.answer import softmax
 from lstn.evaluation.top_losses import LossRanking
+from lstn.explanation.explaining import HeatMap, points, shift
+from lstn.explanation.heat_pictures import heat_over
+from lstn.imaging.saved_picture import save_picture
 from lstn.warps.warp import outside_of
 
 
@@ -110,6 +114,78 @@ def test_a_page_that_lstn_did_not_write_stays(tiny: Tiny, photos: Path, tmp_path
     assert run_lstn("explain", tiny.path, photos, "--out", photos / "in").code == 2
     assert run_lstn("explain", tiny.path, photos, "--out", tmp_path / "new").code == 0
     assert run_lstn("explain", tiny.path, photos, "--out", tmp_path / "new").code == 0, "its own are replaced"
+
+
+def test_no_photo_is_replaced_by_a_picture_of_another(
+    tiny: Tiny, photos: Path, tmp_path: Path, run_lstn: RunLstn
+) -> None:
+    for command, option in ((["explain", tiny.path], "--out"), (["infer", "--engine", tiny.path], "--warps")):
+        read = photos / "000001-a.png"
+        shutil.copy(photos / "c.png", read)
+        mine = tmp_path / option[2:]
+        mine.mkdir()
+        shutil.copy(photos / "c.png", mine / "000002-c.png")
+        for place, images in ((photos, [photos / "a.png", read]), (mine, [photos / "a.png", photos / "c.png"])):
+            before = {path: path.read_bytes() for path in place.iterdir()}
+            ran = run_lstn(*command, *images, option, place)
+            assert ran.code == 2, ran.err
+            assert "name another folder" in ran.err
+            assert {path: path.read_bytes() for path in place.iterdir()} == before
+        for _ in range(2):  # its own pictures are replaced
+            assert run_lstn(*command, photos / "a.png", option, tmp_path / f"new{option}").code == 0
+
+
+def test_a_picture_that_lstn_drew_is_not_replaced_where_it_is_read(
+    tiny: Tiny, photos: Path, tmp_path: Path, run_lstn: RunLstn
+) -> None:
+    out = tmp_path / "out"
+    assert run_lstn("explain", tiny.path, photos / "a.png", "--out", out).code == 0
+    read = out / "000001-a.png"
+    before = read.read_bytes()
+    ran = run_lstn("explain", tiny.path, photos / "a.png", read, "--out", out)
+    assert (ran.code, read.read_bytes()) == (2, before)
+    assert "this command reads 000001-a.png there" in ran.err
+
+
+def test_after_ctrl_c_the_page_shows_the_pictures_that_are_there(
+    tiny: Tiny, photos: Path, tmp_path: Path, run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out, saved = tmp_path / "out", list[Path]()
+    run_lstn("explain", tiny.path, photos / "c.png", photos / "a.png", "--out", out)
+
+    def stop_after_two(picture: Image.Image, path: Path) -> None:
+        if len(saved) == 2:
+            raise KeyboardInterrupt
+        saved.append(path)
+        save_picture(picture, path)
+
+    monkeypatch.setattr("lstn.imaging.saved_picture.save_picture", stop_after_two)
+    ran = run_lstn("explain", tiny.path, photos, "--out", out)
+    assert ran.code == 130
+    told = json.loads((out / "explain.json").read_text())["images"]
+    assert [each["picture"] for each in told] == [path.name for path in saved]
+    page = (out / "index.html").read_text()
+    assert "2 of 3 images" in page
+    assert "000001-c.png" not in page
+
+
+@pytest.mark.parametrize(
+    ("fall", "moved_px", "said", "reach"),
+    [
+        (0.22, 3.14, ("22 points", "3.1 px"), 1),
+        (0.012, 0.11, ("1 point", "0.1 px"), 1),
+        (0.002, 0.01, ("less than a point", "less than 0.1 px"), 0.2),
+        (-0.3, 0.0, ("less than a point", "less than 0.1 px"), 1),
+    ],
+)
+def test_a_map_of_almost_nothing_looks_and_reads_so(
+    fall: float, moved_px: float, said: tuple[str, str], reach: float
+) -> None:
+    assert (points(np.float32(fall)), shift(np.float32(moved_px))) == said
+    photo = Image.new("RGB", (8, 8), "black")
+    drawn = np.asarray(heat_over(photo, HeatMap(np.full((8, 8), fall, np.float32), "", "", 0.01)), float)
+    colour = np.array([255, 149, 0] if fall > 0 else [0, 150, 255])
+    np.testing.assert_allclose(drawn[4, 4], 0.8 * reach * colour, atol=1)
 
 
 def test_the_page_shows_every_picture(

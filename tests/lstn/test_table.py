@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from lstn.report.table import Table, markdown_table, print_table
+from lstn.report.web_page import table_section
 
 NAME = "a-model-with-a-rather-long-name.onnx"
 
@@ -27,6 +28,12 @@ def test_every_name_and_number_is_whole_at_any_width(width: int) -> None:
     for cell in ("12.345", "0.001", "0.976 0.875 to 1.087", "p50 ms"):
         assert cell in text
     assert all(len(line) <= width or line == NAME for line in lines)
+
+
+def test_a_table_without_rows_is_its_title_and_note() -> None:
+    empty = Table("moves", ("model", "drift px"), (), note="None was found.")
+    assert printed(empty, 40) == ["moves", "None was found.", ""]
+    assert table_section(empty) == '<section><h2>moves</h2><p class="note">None was found.</p></section>'
 
 
 def test_numbers_stand_below_their_headings_where_they_fit() -> None:

@@ -51,9 +51,10 @@ def test_features_of_a_layer(photos: Path, tmp_path: Path, run_lstn: RunLstn) ->
     out = tmp_path / "out"
     (photos / "bad.png").write_bytes(b"no image")
     ran = run_lstn("explain", saved(tmp_path, Loc.STN), photos, "--features", "features.3", "--out", out)
-    assert ran.code == 0, ran.err
+    assert ran.code == 1, ran.err
+    assert "could not be read" in ran.err
     told = json.loads((out / "explain.json").read_text())
-    assert told["images"] == []
+    assert [Path(each["path"]).name for each in told["images"]] == ["bad.png"]
     assert (told["features"]["layer"], len(told["features"]["maps"])) == ("features.3", 32)
     for number, each in enumerate(told["features"]["maps"]):
         values = [image["value"] for image in each["images"]]
@@ -79,10 +80,18 @@ def test_features_that_cannot_be_shown_are_refused_in_a_line(
     backbone: str, layer: str, said: str, photos: Path, tmp_path: Path, run_lstn: RunLstn
 ) -> None:
     words = [saved(tmp_path, Loc.NONE, backbone), photos, "--features", layer, "--out", tmp_path / "out"]
-    ran = run_lstn("explain", *words)
-    assert ran.code == 2
-    assert said in ran.err
-    assert not (tmp_path / "out").exists()
+    for method in ([], ["--method", "occlusion"]):
+        ran = run_lstn("explain", *words, *method)
+        assert ran.code == 2
+        assert said in ran.err
+        assert not (tmp_path / "out").exists(), "before any work"
+
+
+def test_a_window_without_occlusion_is_refused(photos: Path, tmp_path: Path, run_lstn: RunLstn) -> None:
+    for words in (["--features", "features.3", "--window", "3"], ["--method", "grad-cam", "--stride", "1"]):
+        ran = run_lstn("explain", saved(tmp_path, Loc.NONE), photos, "--out", tmp_path / "out", *words)
+        assert ran.code == 2
+        assert f"{words[2]}: is of the method occlusion alone" in ran.err
 
 
 def test_without_captum_the_extra_is_named(

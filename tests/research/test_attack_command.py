@@ -90,10 +90,26 @@ def test_wrong_use_is_one_line(made: Made, words: tuple[str, ...], says: str, ru
 
 
 def test_only_a_checkpoint_has_gradients(made: Made, run_lstn: RunLstn) -> None:
-    ran = run_lstn("attack", made.engine, "--data", made.data)
-    assert ran.code in (1, 2)
-    assert "lstn evaluate" in ran.err
-    assert "--worst" in ran.err
+    for engine in (str(made.engine), "zoo:digits"):
+        ran = run_lstn("attack", engine, "--data", made.data)
+        assert ran.code == 2
+        assert f"{engine}: an engine" in ran.err
+        assert f"lstn evaluate {engine} --worst" in ran.err
+
+
+def test_a_model_without_transformer_and_without_bounds_has_nothing_to_attack(
+    made: Made, tmp_path: Path, run_lstn: RunLstn
+) -> None:
+    model = Classifier(Contract(Loc.NONE, "cnn", (32, 32), ("left", "right")))
+    save_checkpoint(model.eval(), tmp_path / "none.safetensors")
+    words = ("--data", made.data, "--images", "2", "--steps", "1", "--linf")
+    ran = run_lstn("attack", tmp_path / "none.safetensors", *words, "none")
+    assert ran.code == 2
+    assert "nothing to attack" in ran.err
+    kept = tmp_path / "kept.json"
+    assert run_lstn("attack", tmp_path / "none.safetensors", *words, "2,8,2", "--json", kept).code == 0
+    bounds = [each["bound"] for each in json.loads(kept.read_text())["labels"] if each["attack"] == "FGSM"]
+    assert bounds == [2, 8], "each once"
 
 
 def test_an_engine_of_another_model_is_refused(made: Made, tiny: Tiny, run_lstn: RunLstn) -> None:
