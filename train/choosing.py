@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lstn.contract import CONTROLS, At, Loc, ThetaForm
+from lstn.contract import CONTROLS, At, Loc, ThetaForm, check_warps
 from lstn.data.dataset import named, usual
 from lstn.errors import UsageError
 from lstn.nn.backbones import backbone_named
@@ -112,6 +112,7 @@ def choose_options(
     Raises:
         UsageError: no such backbone, the set has no files below a data root, or there is nothing to supervise.
     """
+    check_warps(network.warps, network.loc, network.iterations)
     check_supervise(network.loc, supervise, network.warps)
     spec = named(data, data_root)
     side, length = usual_budget(spec, network.model)
