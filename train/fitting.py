@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from lstn.contract import UNBOUNDED, Contract, ThetaForm
 from lstn.errors import TrainingError, UsageError
 from lstn.nn.classifier import Classifier
+from lstn.nn.forms import each_warp
 from lstn.recipe import RECIPES, Recipe
 from lstn.train.distributed import ALONE, Shares, World
 from lstn.train.equivariance import move, unfollowed
@@ -138,18 +139,13 @@ def _of_theta(recipe: Recipe, batch: ImageBatch, theta: Tensor | None, of_moved:
     """Return what a step's loss has beside the labels': of where the crops lie."""
     if theta is None:
         return 0.0
-    warps = theta.shape[1] if theta.dim() == 4 else 1
-    loss = recipe.in_frame * outside(_each(theta)) if recipe.in_frame else torch.zeros((), device=theta.device)
+    each = each_warp(theta)
+    loss = recipe.in_frame * outside(each) if recipe.in_frame else torch.zeros((), device=theta.device)
     if of_moved is not None and batch.moves is not None:
         height, width = batch.pixels.shape[1:3]
-        moves = batch.moves.repeat_interleave(warps, dim=0)
-        loss = loss + recipe.equivariance * unfollowed(_each(theta), _each(of_moved), moves, width / height)
+        moves = batch.moves.repeat_interleave(len(each) // len(theta), dim=0)
+        loss = loss + recipe.equivariance * unfollowed(each, each_warp(of_moved), moves, width / height)
     return loss
-
-
-def _each(theta: Tensor) -> Tensor:
-    """Return each warp by itself: theta (N, K, …) -> (N * K, …), as it is of one warp an image."""
-    return theta.flatten(0, 1) if theta.dim() == 4 else theta
 
 
 def _descend(run: Run, loss: Tensor) -> None:

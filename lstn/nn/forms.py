@@ -101,6 +101,11 @@ def polar(numbers: torch.Tensor) -> torch.Tensor:
     return torch.cat([scale, zero, bounded[:, 1:2], zero, scale, bounded[:, 2:]], dim=1).reshape(-1, 2, 3)
 
 
+def each_warp(theta: torch.Tensor) -> torch.Tensor:
+    """Return each warp by itself: of several an image, (N, K, …) -> (N * K, …); of one, (N, …), as it is."""
+    return theta.flatten(0, 1) if theta.dim() == 4 else theta
+
+
 def fixed_points(theta: torch.Tensor) -> torch.Tensor:
     """Return the points of the crop that fix a warp, as `lstn.warps.warp.fixed_points`: (4 or 16, 3), x, y and 1."""
     points = points_of(tuple(theta.shape))

@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from lstn.contract import ThetaForm, check_crop, check_looks, taps
+from lstn.nn.forms import each_warp
 from lstn.nn.grids import constant_of, grid_of
 
 Look: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
@@ -103,7 +104,7 @@ class Transformer(nn.Module):
         theta (N, K, …) -> (N * K, C, h, w), read from the images at once, by the grids of an image one below another.
         """
         several = theta.dim() == 4
-        grid = grid_of(self.form, theta.flatten(0, 1) if several else theta, self._points_hw, self.constant)
+        grid = grid_of(self.form, each_warp(theta), self._points_hw, self.constant)
         if several:
             grid = grid.reshape(-1, theta.shape[1] * self._points_hw[0], self._points_hw[1], 2)
         sampled = sample(images, grid)

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from small_models import check_kept_in_float32
 from torch import nn
 
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc, ThetaForm
@@ -161,15 +162,7 @@ def test_the_graph_says_it_in_operators_that_every_engine_has(form: ThetaForm) -
 
 @pytest.mark.parametrize("form", BOUNDED)
 def test_half_precision_leaves_theta_and_grid_alone(form: ThetaForm) -> None:
-    from lstn.calibration.kept_layers import kept_layers, layer_names, lowered_nodes
-
-    proto = exported(form).proto
-    lowered = lowered_nodes(proto, kept_layers(layer_names(proto), ()))
-    bounding = {node.name for node in proto.graph.node if node.op_type in {"Tanh", "Exp", "Sin", "Cos"}}
-    grid = {node.name for node in proto.graph.node if part_of(node.name) is ModelPart.GRID}
-    assert grid
-    assert (bounding | grid).isdisjoint(lowered)
-    assert lowered
+    check_kept_in_float32(exported(form).proto)
 
 
 @pytest.mark.parametrize("form", BOUNDED)

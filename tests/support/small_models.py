@@ -11,9 +11,11 @@ import onnx
 import torch
 from onnx import numpy_helper
 
+from lstn.calibration.kept_layers import kept_layers, layer_names, lowered_nodes
 from lstn.contract import LOGITS, PIXELS, At, Contract, Loc, ThetaForm
 from lstn.export.onnx.to_onnx import write_onnx
 from lstn.export.onnx.verify_onnx import Agreement, sample_images
+from lstn.formats.node_names import ModelPart, part_of
 from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
@@ -107,3 +109,13 @@ def undecided(loc: Loc, images: Pixels | None = None) -> onnx.ModelProto:
     bias = next(weight for weight in model.graph.initializer if weight.name == "backbone.classifier.2.bias")
     bias.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(bias) - mean, bias.name))
     return model
+
+
+def check_kept_in_float32(model: onnx.ModelProto) -> None:
+    """Check that half precision leaves what makes theta, and its grid, as they are."""
+    lowered = lowered_nodes(model, kept_layers(layer_names(model), ()))
+    bounding = {node.name for node in model.graph.node if node.op_type in {"Tanh", "Exp", "Sin", "Cos"}}
+    grid = {node.name for node in model.graph.node if part_of(node.name) is ModelPart.GRID}
+    assert grid
+    assert (bounding | grid).isdisjoint(lowered)
+    assert lowered

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lstn.nn.classifier import Classifier
-from lstn.nn.forms import landmarks
+from lstn.nn.forms import each_warp, landmarks
 from lstn.research.attack.ascent import STEP_SHARE, Strongest, ascend, ascend_pixels
 from lstn.research.attack.balls import BallNorm, each, somewhere, steepest
 from lstn.research.attack.label_attacks import margin
@@ -48,8 +48,7 @@ def drift_of(theta: Tensor, reference: Tensor, image_hw: tuple[int, int]) -> Ten
 
 def _points(theta: Tensor) -> Tensor:
     """Return the landmarks of each image's crop, or of its several crops: (N, …) -> (N, M, 2), from -1 to 1."""
-    several = theta.dim() == 4
-    return landmarks(theta.flatten(0, 1)).reshape(len(theta), -1, 2) if several else landmarks(theta)
+    return landmarks(each_warp(theta)).reshape(len(theta), -1, 2)
 
 
 def theta_of(model: Classifier, pixels: Tensor) -> Tensor:
