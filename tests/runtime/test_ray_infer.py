@@ -136,7 +136,8 @@ def test_a_driver_killed_in_the_middle_is_taken_up(
     output = tmp_path / "rows"
     words = ["infer", images, "--engine", tiny.path, "--ray", cluster.address, "--batch", 1, "--out", output]
     words = [str(word) for word in [*words, "--top", 2]]
-    script = "import sys, time, lstn.runtime.ray.result_parts as parts; parts.PART_ROWS = 20; add = parts.Parts.add\n"
+    script = "import math, sys, time, lstn.runtime.ray.result_parts as parts; add = parts.Parts.add\n"
+    script += "parts.PART_ROWS, parts.PART_S = 20, math.inf\n"  # parts by rows alone, however slow the machine is
     script += "parts.Parts.add = lambda self, rows: (time.sleep(0.1), add(self, rows))[1]\n"
     script += f"sys.argv[1:] = {words!r}; from lstn.cli.app import main; main()"
     with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) as driver:
