@@ -11,6 +11,7 @@ from msgspec import Meta
 
 from lstn.errors import ArtifactError, UsageError
 from lstn.reading.checked_json import Finite, Positive, checked, damaged, parsed
+from lstn.report.wording import counted
 
 METADATA_KEY = "lstn"
 """Where the contract lives: an ONNX file's metadata_props and a checkpoint's header both use this key."""
@@ -21,8 +22,8 @@ PIXELS, LOGITS, THETA = "pixels", "logits", "theta"
 VERSION = 4
 """Version 2 can say what theta is bounded to; version 3 a localizer that isn't the paper's, several iterations, and a
 transformer that isn't in front of everything; version 4 the localizer `glance`, a view and a crop that are smaller than
-the image, warps that aren't affine, and several warps of an image. A contract is written in the oldest version that can
-say it."""
+the image, warps that aren't affine, several warps of an image, and detectors. A contract is written in the oldest
+version that can say it."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -36,15 +37,28 @@ MAX_LABELS, MAX_NAME = 100_000, 200
 
 MAX_ITERATIONS = 8
 MAX_WARPS = 16
+"""Of one image that is classified: the backbone's last layer grows with them."""
+REGIONS = (2, 300)
+"""The fewest and the most regions of an image in which a detector looks for objects."""
 
-_SINCE = {"theta": 2, "iterations": 3, "at": 3, "view_hw": 4, "crop_hw": 4, "warps": 4}
+_SINCE = {"theta": 2, "iterations": 3, "at": 3, "view_hw": 4, "crop_hw": 4, "warps": 4, "task": 4}
 """Fields that a contract of version 1 lacks, and the first version that has them."""
+
+_LATER = ("warps", "task")
+"""Fields that came while version 4 was the newest: files from before say nothing, and mean their defaults."""
 
 _Side: TypeAlias = Annotated[int, Meta(ge=1, le=_MAX_SIDE)]
 _Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 _Labels: TypeAlias = Annotated[tuple[_Name, ...], Meta(min_length=1, max_length=MAX_LABELS)]
 Iterations: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_ITERATIONS)]
-Warps: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_WARPS)]
+Warps: TypeAlias = Annotated[int, Meta(ge=1, le=REGIONS[1])]
+
+
+class Task(str, Enum):
+    """What a model answers: the class of an image, or its objects, each with its class and where it is."""
+
+    CLASSIFY = "classify"
+    DETECT = "detect"
 
 
 class Loc(str, Enum):
@@ -72,10 +86,12 @@ CONTROLS = (Loc.IDENTITY, Loc.DEAD)
 
 
 class At(str, Enum):
-    """What the transformer warps: the image, or the feature map behind the backbone's first layers."""
+    """What the transformer warps: the image; the feature map behind the backbone's first layers; or, for a detector,
+    the last map of at least a sixteenth of the image's side."""
 
     INPUT = "input"
     STEM = "stem"
+    MAP = "map"
 
 
 class ThetaForm(str, Enum):
@@ -187,12 +203,42 @@ def check_warps(warps: int, loc: Loc, iterations: int) -> None:
     Raises:
         UsageError: it can't.
     """
+    if warps > MAX_WARPS:
+        raise UsageError(f"{warps} warps of an image that is classified", hint=f"use {MAX_WARPS} at most")
     if warps > 1 and loc in (Loc.NONE, *CONTROLS):
         raise UsageError(f"a model of loc {loc.value} chooses no warps", hint="leave out --warps")
     if warps > 1 and iterations > 1:
         raise UsageError(
             f"{warps} warps and {iterations} iterations: a localizer of several warps looks once",
             hint="leave out --iterations or --warps",
+        )
+
+
+def check_regions(contract: "Contract") -> None:
+    """Check that a detector can be so.
+
+    Raises:
+        UsageError: it can't.
+    """
+    loc, at = contract.loc, contract.at
+    fewest, most = REGIONS
+    if loc in (Loc.NONE, *CONTROLS):
+        raise UsageError(f"a detector of loc {loc.value} finds no regions", hint="choose another --loc, such as glance")
+    if not fewest <= contract.warps <= most:
+        raise UsageError(
+            f"a detector that looks at {counted(contract.warps, 'region')}", hint=f"use {fewest} to {most} --warps"
+        )
+    if contract.theta not in (ThetaForm.AFFINE, ThetaForm.CROP):
+        raise UsageError(
+            f"a detector's boxes can't be {contract.theta.value}", hint="use --theta affine, or crop for upright boxes"
+        )
+    if contract.iterations > 1:
+        raise UsageError("a detector looks once for regions, and refines each once", hint="leave out --iterations")
+    if at is At.STEM or (at is At.MAP) != (loc is Loc.SHARED):
+        raise UsageError(
+            f"a detector of loc {loc.value} at {at.value}",
+            hint="--loc shared --at map finds regions in the backbone's maps and cuts them from there; others look at "
+            "the image, and cut from it: --at input",
         )
 
 
@@ -211,7 +257,8 @@ class Contract:
     view_hw:  height and width at which the localizer sees the input; None: as it is
     crop_hw:  height and width of what the backbone gets; None: those of the input
     warps:    how many places of an image the localizer chooses. The backbone sees the crop of each, and its last layer
-              what it found in all of them (Jaderberg et al. 2015, section 4.3)
+              what it found in all of them (Jaderberg et al. 2015, section 4.3); of a detector, in each by itself
+    task:     classify, or detect: logits and theta are then of each region, and a last logit says that none is there
     """
 
     loc: Loc
@@ -226,6 +273,7 @@ class Contract:
     view_hw: tuple[_Side, _Side] | None = None
     crop_hw: tuple[_Side, _Side] | None = None
     warps: Warps = 1
+    task: Task = Task.CLASSIFY
 
     def check(self) -> None:
         """Check what no field says by itself: that there is such a model.
@@ -234,6 +282,8 @@ class Contract:
             UsageError: there isn't, and why.
         """
         loc, at = self.loc, self.at
+        if self.task is Task.DETECT:
+            check_regions(self)
         if at is At.STEM and (self.view_hw or self.crop_hw):
             raise UsageError(
                 "a transformer at the stem warps feature maps: it has no view of the image, and makes no crop of it",
@@ -247,14 +297,23 @@ class Contract:
         if self.crop_hw is not None and loc in (Loc.NONE, Loc.DEAD):
             raise UsageError(f"a model of loc {loc.value} makes no crop of the image", hint="leave out --crop")
         check_looks(self.iterations, self.theta)
-        check_warps(self.warps, loc, self.iterations)
+        if self.task is Task.CLASSIFY:
+            check_warps(self.warps, loc, self.iterations)
+            if at is At.MAP:
+                raise UsageError("--at map is for detectors", hint="use --at stem, or --task detect")
         if at is At.INPUT and loc is not Loc.NONE:
             check_crop(self.backbone_hw, self.image_hw, self.theta)
 
     @property
     def backbone_hw(self) -> tuple[int, int]:
         """Height and width of what the backbone gets, in pixels."""
-        return self.image_hw if self.crop_hw is None else self.crop_hw
+        return self.image_hw if self.crop_hw is None or self.at is At.MAP else self.crop_hw
+
+    @property
+    def logits_shape(self) -> tuple[int, ...]:
+        """Shape of one image's logits: (C,) for C labels, of a detector (K, C + 1)."""
+        classes = len(self.labels)
+        return (classes,) if self.task is Task.CLASSIFY else (self.warps, classes + 1)
 
     @property
     def theta_shape(self) -> tuple[int, ...]:
@@ -316,8 +375,7 @@ class Contract:
         try:
             names = [each.name for each in fields(Contract) if version >= _SINCE.get(each.name, 1)]
             known = {name: value for name, value in given.items() if name in names}
-            # Files of version 4 from before there were several warps don't say that they have one.
-            contract = checked(known, Contract, required=[name for name in names if name != "warps"])
+            contract = checked(known, Contract, required=[name for name in names if name not in _LATER])
             if version < _LOC_SINCE.get(contract.loc, 1):
                 raise ValueError(f"version {version} knows no loc {contract.loc.value}")
             if version < FORM_TRAITS[contract.theta].since:

@@ -47,7 +47,8 @@ class Augmentation:
     def __call__(self, pixels: Tensor, poses: Tensor, indices: list[int], epoch: int) -> tuple[Tensor, Tensor]:
         """Change images (N, H, W, 3) uint8, which have these numbers in their split, as is due in `epoch`.
 
-        poses (N, 2, 3) float32, of the objects in them, are moved along; a pose that is no number stays none.
+        poses (N, 2, 3) float32, of the objects in them, or (N, M, 2, 3) of several, are moved along; a pose that is no
+        number stays none.
         """
         if not self._steps:
             return pixels, poses
@@ -57,8 +58,9 @@ class Augmentation:
             changed = [self._changed(image, n, epoch) for image, n in zip(pixels, indices, strict=True)]
         finally:
             torch.set_rng_state(before)
-        moved = torch.stack([torch.from_numpy(move) for _, move in changed]) @ _square(poses)
-        return torch.stack([image for image, _ in changed]), _unmirrored(moved[:, :2].float())
+        moves = torch.stack([torch.from_numpy(move) for _, move in changed])
+        moved = (moves if poses.dim() == 3 else moves[:, None]) @ _square(poses)
+        return torch.stack([image for image, _ in changed]), _unmirrored(moved[..., :2, :].float())
 
     @property
     def idle(self) -> bool:
@@ -156,12 +158,12 @@ def _unit(move: Move, image_hw: tuple[int, int]) -> Move:
 
 
 def _square(poses: Tensor) -> Tensor:
-    last = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand(len(poses), 1, 3)
-    return torch.cat([poses.double(), last], dim=1)
+    last = torch.tensor([0.0, 0.0, 1.0], dtype=torch.float64).expand(*poses.shape[:-2], 1, 3)
+    return torch.cat([poses.double(), last], dim=-2)
 
 
 def _unmirrored(poses: Tensor) -> Tensor:
     """Exchange left and right of mirrored crops: of a mirrored image the crop is upright, and not mirrored back."""
-    mirrored = poses[:, 0, 0] * poses[:, 1, 1] < poses[:, 0, 1] * poses[:, 1, 0]
-    across = torch.where(mirrored[:, None, None], -poses[:, :, :1], poses[:, :, :1])
-    return torch.cat([across, poses[:, :, 1:]], dim=2)
+    mirrored = poses[..., 0, 0] * poses[..., 1, 1] < poses[..., 0, 1] * poses[..., 1, 0]
+    across = torch.where(mirrored[..., None, None], -poses[..., :1], poses[..., :1])
+    return torch.cat([across, poses[..., 1:]], dim=-1)

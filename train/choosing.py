@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lstn.contract import CONTROLS, At, Loc, ThetaForm, check_warps
+from lstn.contract import CONTROLS, At, Loc, Task, ThetaForm, check_warps
 from lstn.data.dataset import named, usual
 from lstn.errors import UsageError
 from lstn.nn.backbones import backbone_named
@@ -15,6 +15,12 @@ from lstn.train.augment import Augment
 from lstn.train.options import Options, Size, TrainingPrecision, said
 from lstn.train.run_state import LAST, read_options
 from lstn.train.supervision import check_supervise
+
+USUAL_REGIONS = 16
+"""Of each image, in which a detector looks for objects."""
+
+REGION_SIDE, REGION_MAP_SIDE = 64, 14
+"""Of what the backbone sees of each region: pixels of the image, or places of its map (Ren et al. 2015 have 14)."""
 
 _MAY_CHANGE = frozenset({"data", "epochs", "patience"})
 """Options of a resumed run that may be others: the rest make it another run. Of data the contents are compared."""
@@ -56,15 +62,16 @@ class NetworkSizes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChosenNetwork:
-    """What is trained, as in `Options`."""
+    """What is trained, as in `Options`; of warps None is one, or what a detector usually has."""
 
     loc: Loc
     model: str
     weights: str = ""
     iterations: int = 1
     at: At = At.INPUT
-    warps: int = 1
+    warps: int | None = None
     sizes: NetworkSizes = NetworkSizes()
+    task: Task = Task.CLASSIFY
 
 
 def recipe_for(name: RecipeName, model: str, changes: RecipeChanges = RecipeChanges()) -> Recipe:
@@ -112,10 +119,15 @@ def choose_options(
     Raises:
         UsageError: no such backbone, the set has no files below a data root, or there is nothing to supervise.
     """
-    check_warps(network.warps, network.loc, network.iterations)
-    check_supervise(network.loc, supervise, network.warps)
     spec = named(data, data_root)
     side, length = usual_budget(spec, network.model)
+    if network.task is Task.DETECT:
+        check_detector(changes, supervise)
+        network = usual_detector(network)
+    warps = network.warps or 1
+    if network.task is Task.CLASSIFY:
+        check_warps(warps, network.loc, network.iterations)
+        check_supervise(network.loc, supervise, warps)
     return Options(
         recipe=recipe_for(recipe, network.model, changes),
         loc=network.loc,
@@ -132,8 +144,31 @@ def choose_options(
         view=network.sizes.view,
         crop=network.sizes.crop,
         supervise=supervise,
-        warps=network.warps,
+        warps=warps,
+        task=network.task,
     )
+
+
+def usual_detector(network: ChosenNetwork) -> ChosenNetwork:
+    """Return a detector with what it usually has where nobody says otherwise: 16 regions, and small crops."""
+    side = max(REGION_SIDE, backbone_named(network.model).smallest) if network.at is At.INPUT else REGION_MAP_SIDE
+    sizes = network.sizes if network.sizes.crop else replace(network.sizes, crop=(side, side))
+    return replace(network, warps=USUAL_REGIONS if network.warps is None else network.warps, sizes=sizes)
+
+
+def check_detector(changes: RecipeChanges, supervise: float) -> None:
+    """Check that nothing is asked of a detector that it has not.
+
+    Raises:
+        UsageError: something is.
+    """
+    asked = {**changes.transformer.numbers(), **({"supervise": supervise} if supervise else {})}
+    for name in ("in_frame", "equivariance", "supervise"):
+        if asked.get(name):
+            raise UsageError(
+                f"{option_of(name)} is for models that classify: a detector is shown where its objects are",
+                hint=f"leave out {option_of(name)}",
+            )
 
 
 def usual_budget(spec: str, model: str) -> tuple[int, int]:

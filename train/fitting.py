@@ -10,67 +10,19 @@ from torch import Tensor, nn
 from lstn.contract import UNBOUNDED, Contract, ThetaForm
 from lstn.errors import TrainingError, UsageError
 from lstn.nn.classifier import Classifier
+from lstn.nn.models import build_model
 from lstn.nn.forms import each_warp
 from lstn.recipe import RECIPES, Recipe
 from lstn.train.distributed import ALONE, Shares, World
 from lstn.train.equivariance import move, unfollowed
 from lstn.train.loading import ImageBatch
 from lstn.train.optimizer import outside, set_rate
-from lstn.train.options import Options, TrainingPrecision
+from lstn.train.objective import Objective
+from lstn.train.options import Options
 from lstn.train.run_state import Run
 from lstn.train.supervision import pose_loss
 from lstn.train.threads import Threads
 from lstn.train.watch.watcher import OnStep
-
-_AMP = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
-
-
-class Network(nn.Module):
-    """A model as it trains: pixels (N, H, W, 3) uint8 -> logits (N, K) in `precision`, and thetas (N, …) or None.
-
-    compiled: hand the backbone, or what of it comes after the warp, to torch.compile; the rest takes too little of the
-              time for that
-    """
-
-    def __init__(self, model: Classifier, precision: TrainingPrecision, *, compiled: bool = False) -> None:
-        super().__init__()
-        self.model = model
-        self.precision = precision
-        # Here and not in the model: evaluation and probe, in other modes and sizes, would each have it compiled anew.
-        self._classify = torch.compile(model.classify) if compiled else model.classify
-
-    def forward(self, pixels: Tensor, moves: Tensor | None = None) -> tuple[Tensor, Tensor | None, Tensor | None]:
-        """Return logits, theta, and with `moves` (N, 2, 3) the theta of the moved images.
-
-        Only the backbone runs in a lower precision. Coordinates in half precision would be 0.1 pixel coarse at 224, so
-        the transformer stays outside.
-        """
-        of_moved = None
-        if moves is None:
-            frames, theta = self.model.transform(pixels)
-        else:
-            frames, theta, of_moved = self._with_moved(pixels, moves)
-        with torch.autocast(pixels.device.type, _AMP[self.precision], enabled=self.precision != "fp32"):
-            return self._classify(frames), theta, of_moved
-
-    def _with_moved(self, pixels: Tensor, moves: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return the warped frames and the theta of images, and the theta of the moved ones.
-
-        The localizer sees all at once: its BatchNorm normalises moved images as it does the others.
-        """
-        model, transformer = self.model, self.model.transformer
-        assert transformer is not None  # no other model is trained with moves
-        images = model.normalise(pixels)
-        frames = model.frames(torch.cat([images, move(images, moves)]))
-        theta, of_moved = transformer.localize(frames, model.look).chunk(2)
-        return transformer.warp(frames[: len(images)], theta), theta, of_moved
-
-
-def forward(model: Classifier, pixels: Tensor, precision: TrainingPrecision) -> Tensor:
-    """pixels (N, H, W, 3) uint8 -> logits (N, K), as training computes them."""
-    logits: Tensor = Network(model, precision)(pixels)[0]
-    return logits
-
 
 def check_step(contract: Contract, images: int, given: Classifier | None = None) -> None:
     """Check that a step of `images` images can be taken.
@@ -83,7 +35,7 @@ def check_step(contract: Contract, images: int, given: Classifier | None = None)
     if images > 1:
         return
     with torch.device("meta"):  # all shapes, and no arithmetic
-        model = Classifier(contract) if given is None else deepcopy(given).to("meta")
+        model = build_model(contract) if given is None else deepcopy(given).to("meta")
         try:
             model.train()(torch.empty(1, *contract.image_hw, 3, dtype=torch.uint8))
         except ValueError as error:
@@ -97,6 +49,7 @@ def check_step(contract: Contract, images: int, given: Classifier | None = None)
 
 def train_epoch(
     run: Run,
+    objective: Objective,
     network: nn.Module,
     loader: torch.utils.data.DataLoader[ImageBatch],
     options: Options,
@@ -116,36 +69,18 @@ def train_epoch(
     seen, loss_sum, right = 0, 0.0, 0.0
     for index, (size, batch) in enumerate(threads.over(zip(sizes, loader, strict=True))):
         set_rate(run.optimizer, options.recipe, number - 1 + (index + 0.5) / len(sizes), options.epochs)
-        pixels, labels, moves, poses = batch = batch.to(device)
-        logits, theta, of_moved = network(pixels, moves)
-        entropy = F.cross_entropy(logits.float(), labels)
-        loss = entropy + _of_theta(options.recipe, batch, theta, of_moved)
-        if theta is not None and poses is not None:
-            loss = loss + options.supervise * pose_loss(theta, poses, size, world)
+        batch = batch.to(device)
+        found = objective.loss(network, batch, options, size, world)
         # Shares may differ by an image: each counts by what it holds, so that the mean over processes is the batch's.
-        counts = len(labels) / (1 if world.shared(size) else world.size)
-        hits = (logits.argmax(1) == labels).double().sum() * (counts / len(labels))
-        of_batch = torch.stack([loss.double() * counts, entropy.double() * counts, hits])
-        value, entropy_sum, hit_count = world.sum(of_batch)
+        counts = len(batch.pixels) / (1 if world.shared(size) else world.size)
+        of_batch = torch.stack([each.double() * counts for each in found])
+        value, told, hit_count = world.sum(of_batch)
         if not math.isfinite(value):
             raise world.told(diverged(run, value / size, number, options))
-        _descend(run, loss * (counts * world.size / size))
-        seen, loss_sum, right = seen + size, loss_sum + entropy_sum, right + hit_count
+        _descend(run, found.loss * (counts * world.size / size))
+        seen, loss_sum, right = seen + size, loss_sum + told, right + hit_count
         step(number, seen, loss_sum / seen, right / seen)
     return loss_sum / seen, right / seen
-
-
-def _of_theta(recipe: Recipe, batch: ImageBatch, theta: Tensor | None, of_moved: Tensor | None) -> Tensor | float:
-    """Return what a step's loss has beside the labels': of where the crops lie."""
-    if theta is None:
-        return 0.0
-    each = each_warp(theta)
-    loss = recipe.in_frame * outside(each) if recipe.in_frame else torch.zeros((), device=theta.device)
-    if of_moved is not None and batch.moves is not None:
-        height, width = batch.pixels.shape[1:3]
-        moves = batch.moves.repeat_interleave(len(each) // len(theta), dim=0)
-        loss = loss + recipe.equivariance * unfollowed(each, each_warp(of_moved), moves, width / height)
-    return loss
 
 
 def _descend(run: Run, loss: Tensor) -> None:

@@ -14,12 +14,16 @@ from torch.utils.data import DataLoader, Dataset
 from lstn.data.checking import KEPT_BYTES
 from lstn.data.dataset import Split
 from lstn.data.folders import FolderSplit
+from lstn.data.objects import objects_of
 from lstn.data.poses import pose_of
 from lstn.errors import LstnError, TrainingError
 from lstn.images import Pixels
 from lstn.train.augment import Augmentation
 from lstn.train.distributed import ALONE, Shares, World
 from lstn.train.equivariance import Moves
+
+NOBODY = -1
+"""The label in the place of an object, where an image has fewer than another of its batch."""
 
 _HOW_IT_ENDED = re.compile(r"killed by signal: [\w ]+|exit code -?\d+")
 
@@ -31,20 +35,26 @@ class ImageBatch(NamedTuple):
     labels: (N,) int64
     moves:  (N, 2, 3) float32, where they are drawn (`lstn.train.equivariance`)
     poses:  (N, 2, 3) float32, where they are asked for; not a number of images whose pose is not known
+    objects: (N, M) int64 and (N, M, 2, 3) float32, the labels and thetas of all objects, where they are asked for; of
+             images with fewer than M the rest are labelled NOBODY, with the identity for theta
     """
 
     pixels: Tensor
     labels: Tensor
     moves: Tensor | None = None
     poses: Tensor | None = None
+    objects: tuple[Tensor, Tensor] | None = None
 
     def to(self, device: torch.device) -> "ImageBatch":
         """Return the batch on another device."""
-        pixels, labels = (each.to(device, non_blocking=True) for each in (self.pixels, self.labels))
-        moves, poses = (
-            None if each is None else each.to(device, non_blocking=True) for each in (self.moves, self.poses)
-        )
-        return ImageBatch(pixels, labels, moves, poses)
+
+        def there(each: Tensor) -> Tensor:
+            return each.to(device, non_blocking=True)
+
+        pixels, labels = there(self.pixels), there(self.labels)
+        moves, poses = (None if each is None else there(each) for each in (self.moves, self.poses))
+        objects = None if self.objects is None else (there(self.objects[0]), there(self.objects[1]))
+        return ImageBatch(pixels, labels, moves, poses, objects)
 
 
 class Images(Dataset[ImageBatch]):
@@ -53,14 +63,22 @@ class Images(Dataset[ImageBatch]):
     augment: what happens to the images on their way into a batch
     moves:   draws how each is moved for `lstn.train.equivariance`
     posed:   ask the split for the true poses of its objects
+    with_objects: ask the split for all objects in its images (`lstn.data.objects`)
     """
 
     def __init__(
-        self, split: Split, augment: Augmentation | None = None, moves: Moves | None = None, *, posed: bool = False
+        self,
+        split: Split,
+        augment: Augmentation | None = None,
+        moves: Moves | None = None,
+        *,
+        posed: bool = False,
+        with_objects: bool = False,
     ) -> None:
         self._split = split
         self._moves = moves
         self._posed = posed
+        self._with_objects = with_objects
         self._augment = None if augment is None or augment.idle else augment
         self._epoch = 0
         self._kept: tuple[Tensor, Tensor, Tensor] | None = None
@@ -84,9 +102,9 @@ class Images(Dataset[ImageBatch]):
         return len(self._split)
 
     def __getitem__(self, index: int) -> ImageBatch:
-        pixels, labels, moves, poses = self._batch([index])
+        pixels, labels, moves, poses, objects = self._batch([index])
         rest = (None if each is None else each[0] for each in (moves, poses))
-        return ImageBatch(pixels[0], labels[0], *rest)
+        return ImageBatch(pixels[0], labels[0], *rest, None if objects is None else (objects[0][0], objects[1][0]))
 
     def __getitems__(self, indices: list[int]) -> ImageBatch | LstnError:
         """Return the batch of these images. An error is returned too: torch would bring it back with a traceback."""
@@ -101,10 +119,14 @@ class Images(Dataset[ImageBatch]):
             poses = self._poses(indices)
         else:
             pixels, labels, poses = (kept[indices] for kept in self._kept)
-        if self._augment is not None:
+        objects = self._objects(indices) if self._with_objects else None
+        if self._augment is not None and objects is not None:
+            pixels, thetas = self._augment(pixels, objects[1], indices, self._epoch)
+            objects = objects[0], thetas
+        elif self._augment is not None:
             pixels, poses = self._augment(pixels, poses, indices, self._epoch)
         moves = None if self._moves is None else self._moves(indices, self._epoch)
-        return ImageBatch(pixels, labels, moves, poses if self._posed else None)
+        return ImageBatch(pixels, labels, moves, poses if self._posed else None, objects)
 
     def _poses(self, indices: Sequence[int]) -> Tensor:
         """The true poses of these images, (N, 2, 3), not a number where they are not asked for or not known."""
@@ -113,6 +135,18 @@ class Images(Dataset[ImageBatch]):
             if (pose := pose_of(self._split, index)) is not None:
                 found[place] = torch.from_numpy(pose.theta)
         return found
+
+
+    def _objects(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
+        """The objects of these images, as many for each as the one with most has."""
+        found = [objects_of(self._split, index) for index in indices]
+        most = max(1, *(len(each) for each in found)) if found else 1
+        labels = torch.full((len(found), most), NOBODY)
+        thetas = torch.eye(2, 3).repeat(len(found), most, 1, 1)
+        for place, each in enumerate(found):
+            labels[place, : len(each)] = torch.from_numpy(each.labels)
+            thetas[place, : len(each)] = torch.from_numpy(each.thetas)
+        return labels, thetas
 
 
 class Loader(DataLoader[ImageBatch]):
@@ -145,7 +179,10 @@ def loaders_watched(world: World = ALONE) -> Iterator[None]:
     except RuntimeError as error:
         if world.size > 1 or "DataLoader worker" not in str(error):
             raise
-        how = _HOW_IT_ENDED.search(str(error))
+        how = NOBODY = -1
+"""The label in the place of an object, where an image has fewer than another of its batch."""
+
+_HOW_IT_ENDED.search(str(error))
         raise TrainingError(
             f"a process that loads images ended{f' ({how[0]})' if how else ''}; probably memory ran out",
             hint="continue with fewer --workers, or with --workers 0, which loads images without other processes",

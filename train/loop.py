@@ -6,7 +6,6 @@ from pathlib import Path
 
 import torch
 
-from lstn.health.chance import chance_level
 from lstn.health.liveness import judged
 from lstn.health.run_health import Epoch
 from lstn.nn.classifier import Classifier
@@ -18,11 +17,13 @@ from lstn.train.equivariance import Moves
 from lstn.train.fitting import diverged, train_epoch
 from lstn.train.keeping import keep
 from lstn.train.loading import Images, batches, loaders_watched
+from lstn.train.objective import Validated
 from lstn.train.options import Options
-from lstn.train.preparing import Prepared, Workplace, prepared
-from lstn.train.tested import TrainingResult, evaluate, finish
+from lstn.train.preparing import Prepared, prepared
+from lstn.train.tested import TrainingResult, finish
 from lstn.train.threads import Threads, threads_here
 from lstn.train.watch.watcher import SILENT, OnStep, Outlook, Watcher
+from lstn.train.workplace import Workplace
 from lstn.warps.warp import sampling_of
 
 
@@ -66,8 +67,7 @@ def train_epochs(going: Prepared, watcher: Watcher) -> None:
     threads = threads_here(at.device, run.threads)
     augment = Augmentation(options.augment, image_hw=run.contract.image_hw, mirrors=data.mirrors, seed=options.seed)
     moves = Moves(run.contract.image_hw, options.seed) if options.recipe.equivariance and going.probe else None
-    train = Images(data.train, augment, moves, posed=options.supervise > 0)
-    val = Images(data.val)
+    train, val = going.images(data.train, augment, moves), going.images(data.val)
     while len(run.history) < options.epochs and run.flat_epochs < options.recipe.patience:
         row = _epoch(going, train, val, threads, watcher.step)
         run.history.append(row)
@@ -86,16 +86,16 @@ def _epoch(going: Prepared, train: Images, val: Images, threads: Threads, step: 
     """Fit the weights to every training image once, and return how good they are then."""
     number, began = len(going.run.history) + 1, time.perf_counter()
     train_loss, train_accuracy = _train(going, train.at(number), number, threads, step)
-    val_loss, val_accuracy, chance = _validate(going, val, number)
-    return Epoch(
+    val_loss, val_accuracy, chance = _validate(going, val)
+    row = Epoch(
         epoch=number,
         train_loss=train_loss,
         train_accuracy=train_accuracy,
         val_loss=val_loss,
         val_accuracy=val_accuracy,
         seconds=round(time.perf_counter() - began, 3),
-        chance=chance,
     )
+    return row if chance is None else row | {"chance": chance}
 
 
 def _train(going: Prepared, images: Images, number: int, threads: Threads, step: OnStep) -> tuple[float, float]:
@@ -110,24 +110,23 @@ def _train(going: Prepared, images: Images, number: int, threads: Threads, step:
         device=at.device,
         world=at.world,
     )
-    figures = train_epoch(run, going.network, loader, options, at.device, number, step, threads, at.world)
+    network = going.objective, going.network
+    figures = train_epoch(run, *network, loader, options, at.device, number, step, threads, at.world)
     run.threads = threads.chosen or 0
     at.world.agree(run.model)
     return figures
 
 
-def _validate(going: Prepared, val: Images, number: int) -> tuple[float, float, float]:
-    """Return the loss (nats), the accuracy, and the accuracy (both 0..1) up to which a model is at chance.
+def _validate(going: Prepared, val: Images) -> Validated:
+    """Return how good the model is.
 
     Raises:
         TrainingError: the loss is no number; the last step of the epoch may have been the one too far.
     """
-    at, batch_size = going.at, going.options.recipe.batch_size
-    classes = torch.zeros(len(going.data.labels), dtype=torch.int64)
-    loss, accuracy = evaluate(going.run.model, val, batch_size, at.workers, at.device, at.world, classes=classes)
-    if not math.isfinite(loss):
-        raise at.world.told(diverged(going.run, loss, number, going.options))
-    return loss, accuracy, chance_level(int(classes.max()) / len(val), len(val))
+    found = going.objective.validate(going.run.model, val, going.options.recipe.batch_size, going.at)
+    if not math.isfinite(found.loss):
+        raise going.at.world.told(diverged(going.run, found.loss, len(going.run.history) + 1, going.options))
+    return found
 
 
 def _examine(going: Prepared, row: Epoch, watcher: Watcher) -> None:

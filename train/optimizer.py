@@ -4,8 +4,8 @@ import math
 
 import torch
 
-from lstn.nn.classifier import Classifier
 from lstn.nn.forms import landmarks
+from lstn.nn.models import Model
 from lstn.recipe import Recipe
 
 
@@ -14,7 +14,7 @@ def dropout_share(recipe: Recipe, images: int) -> float:
     return min(1.0, images / recipe.dropout_images) if recipe.dropout_images else 1.0
 
 
-def make_optimizer(model: Classifier, recipe: Recipe) -> torch.optim.Adam:
+def make_optimizer(model: Model, recipe: Recipe) -> torch.optim.Adam:
     """Return Adam with a learning rate for the backbone and one for the transformer."""
     parts = [(model.backbone, recipe.lr)]
     if model.transformer is not None:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
-from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, TRAINED_SIDES, At, Contract, Iterations, Loc, Warps
+from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, TRAINED_SIDES, At, Contract, Iterations, Loc, Task, Warps
 from lstn.errors import ArtifactError
 from lstn.nn.localizers import usual_view
 from lstn.reading.checked_json import Count, Magnitude, Natural, checked, parsed
@@ -35,6 +35,7 @@ class Options:
     weights:    `imagenet`, a file, or empty for a random start
     image_size: of the input
     augment:    how training images are changed at random (`lstn.train.augment`)
+    task:       classify or detect
     iterations, at, warps: of the transformer, as in `Contract`
     view, crop: of what the localizer sees, and of what the backbone gets; None: the localizer's usual view, and a crop
                 as large as the image
@@ -57,6 +58,7 @@ class Options:
     crop: Size | None = None
     supervise: Magnitude = 0.0
     warps: Warps = 1
+    task: Task = Task.CLASSIFY
 
     def contract(
         self,
@@ -79,12 +81,13 @@ class Options:
             view_hw=None if view == self.image_size else view,
             crop_hw=None if self.crop == self.image_size else self.crop,
             warps=self.warps,
+            task=self.task,
         )
 
     def values(self) -> dict[str, object]:
         """Return every choice by its name, the recipe's among them, as JSON says it."""
         named = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "recipe"}
-        words = {"loc": self.loc.value, "theta": self.recipe.theta.value, "at": self.at.value}
+        words = {"loc": self.loc.value, "theta": self.recipe.theta.value, "at": self.at.value, "task": self.task.value}
         return asdict(self.recipe) | named | words
 
     def to_json(self) -> str:

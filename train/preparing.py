@@ -9,20 +9,27 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaForm
+from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, Task, ThetaForm
 from lstn.data.dataset import DataSet, Split, check_labels, open_data
+from lstn.data.object_sets import open_objects
 from lstn.errors import UsageError
 from lstn.files import remove_leftovers
 from lstn.machine.lock import locked
 from lstn.nn.classifier import Classifier
 from lstn.nn.device import check_compiler
+from lstn.nn.models import build_model
 from lstn.nn.pretrained import load_backbone_weights
 from lstn.nn.starts import scale_dropout, start_weights
 from lstn.terminal import note, note_once
-from lstn.train.distributed import World
+from lstn.train.augment import Augmentation
+from lstn.train.classifying import Classifying
+from lstn.train.detecting import Detecting
 from lstn.train.downloads import download
-from lstn.train.fitting import Network, check_step
+from lstn.train.fitting import check_step
+from lstn.train.equivariance import Moves
 from lstn.train.keeping import mend
+from lstn.train.loading import Images
+from lstn.train.objective import Objective
 from lstn.train.optimizer import dropout_share, make_optimizer
 from lstn.train.options import Options
 from lstn.train.run_folder import claimed
@@ -30,21 +37,17 @@ from lstn.train.run_state import LAST, Run, restore, write_state
 from lstn.train.step_memory import check_memory
 from lstn.train.supervision import check_posed, check_supervise, poses_digest
 from lstn.train.watch.probe import Probe
+from lstn.train.workplace import Workplace
 
 
-@dataclass(frozen=True, slots=True)
-class Workplace:
-    """Where a run is computed and kept. workers: processes that decode images; world: the processes that share it."""
-
-    folder: Path
-    device: torch.device
-    workers: int
-    world: World
+OBJECTIVES: dict[Task, Objective] = {Task.CLASSIFY: Classifying(), Task.DETECT: Detecting()}
+"""Total over `Task`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run that stands before its next epoch. network: the run's model as it trains; probe: of its transformer."""
+    """A run that stands before its next epoch. network: the run's model as it trains; probe: of its transformer;
+    objective: what it is trained for."""
 
     options: Options
     at: Workplace
@@ -52,11 +55,17 @@ class Prepared:
     run: Run
     network: nn.Module
     probe: Probe | None
+    objective: Objective
 
     @property
     def steps(self) -> int:
         """Steps of the optimizer in an epoch."""
         return -(-len(self.data.train) // self.options.recipe.batch_size)
+
+    def images(self, split: Split, augment: Augmentation | None = None, moves: Moves | None = None) -> Images:
+        """Return a split as this run's steps and measurements read it."""
+        supervised, detects = self.options.supervise > 0, self.options.task is Task.DETECT
+        return Images(split, augment, moves, posed=supervised, with_objects=detects)
 
 
 @contextmanager
@@ -95,10 +104,11 @@ def prepared(
                 restore(at.folder / LAST, run, shown=len(probe.shown()) if probe else 0)
                 if world.rank == 0:
                     mend(run, at.folder, options, data)
-        network = world.wrapped(Network(run.model, options.precision, compiled=compiled), at.device)
+        objective = OBJECTIVES[options.task]
+        network = world.wrapped(objective.network(run.model, options, compiled=compiled), at.device)
         if given is None:
             scale_dropout(run.model.backbone, dropout_share(options.recipe, options.epochs * len(data.train)))
-        yield Prepared(options, at, data, run, network, probe)
+        yield Prepared(options, at, data, run, network, probe, objective)
 
 
 def _begun(options: Options, at: Workplace, data: DataSet, given: Classifier | None) -> Run:
@@ -119,7 +129,7 @@ def _begun(options: Options, at: Workplace, data: DataSet, given: Classifier | N
 
 def _probe(options: Options, contract: Contract, data: DataSet) -> Probe | None:
     """Return what looks at the transformer after every epoch, if there is one that learns."""
-    if options.loc in (Loc.NONE, Loc.IDENTITY):
+    if options.loc in (Loc.NONE, Loc.IDENTITY) or options.task is Task.DETECT:
         return None
     return Probe(data.val, contract, training_images=len(data.train), batch_size=options.recipe.batch_size)
 
@@ -144,7 +154,8 @@ def _check_shared(at: Workplace) -> None:
 def opened(options: Options, given: Classifier | None = None) -> DataSet:
     """Open the data set with all three splits: a broken test set is to be known before training."""
     image_hw = options.image_size if given is None else given.contract.image_hw
-    data = open_data(options.data, image_hw=image_hw, seed=options.seed)
+    open_set = open_objects if options.task is Task.DETECT else open_data
+    data = open_set(options.data, image_hw=image_hw, seed=options.seed)
     if data.found:
         note_once(data.found)
     _ = data.train, data.val, data.test
@@ -181,7 +192,7 @@ def start(
     """Make the model, the optimizer and the loss scaler as they are before the first epoch."""
     torch.manual_seed(options.seed)
     if given is None:
-        model = Classifier(contract)
+        model = build_model(contract)
         start_weights(model.backbone, options.seed)
         # Convolutions are fastest so, on a CPU too; pixels arrive so, and what the sampler warps then goes on so.
         model = model.to(device).to(memory_format=torch.channels_last)

@@ -17,7 +17,7 @@ from lstn.files import write_bytes
 from lstn.health.run_files import LAST as LAST
 from lstn.health.run_health import Epoch, epoch_of
 from lstn.nn.checkpoint import read_tensors
-from lstn.nn.classifier import Classifier
+from lstn.nn.models import Model
 from lstn.reading.checked_json import Magnitude, Natural, checked, parsed
 from lstn.train.options import Options
 
@@ -48,7 +48,7 @@ class Run:
     warps: after every epoch, theta (n, …) of the images that `lstn.train.watch.probe` shows
     """
 
-    model: Classifier
+    model: Model
     optimizer: torch.optim.Adam
     scaler: torch.amp.GradScaler
     identity: str

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lstn.contract import Contract
 from lstn.errors import UsageError
 from lstn.machine.memory import available_bytes, size
-from lstn.nn.classifier import Classifier
+from lstn.nn.models import build_model
 
 _PER_WEIGHT = 5
 """The weight, its gradient, Adam's two moments, and what Adam's step holds for a moment."""
@@ -51,12 +51,13 @@ def step_bytes(contract: Contract) -> StepBytes:
         largest = max(largest, output.nbytes if isinstance(output, Tensor) else 0)
 
     with torch.device("meta"):  # all shapes, and no arithmetic
-        model = Classifier(contract).train()
+        model = build_model(contract).train()
         for module in model.modules():
             module.register_forward_hook(look)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
             logits = model(torch.empty(_COUNTED, *contract.image_hw, 3, dtype=torch.uint8))
-            F.cross_entropy(logits[0] if isinstance(logits, tuple) else logits, torch.zeros(_COUNTED, dtype=torch.long))
+            first = logits[0] if isinstance(logits, tuple) else logits
+            F.cross_entropy(first.flatten(0, -2), torch.zeros(first.shape[:-1].numel(), dtype=torch.long))
     weights = list(model.parameters())
     own = {weight.untyped_storage()._cdata for weight in weights}
     activations = sum(tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in own)

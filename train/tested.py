@@ -45,39 +45,6 @@ class TrainingResult:
     warps: tuple[Theta, ...]
 
 
-@torch.no_grad()
-def evaluate(
-    model: Classifier,
-    images: Images,
-    batch_size: int,
-    workers: int,
-    device: torch.device,
-    world: World = ALONE,
-    tally: Tally | None = None,
-    classes: Tensor | None = None,
-) -> tuple[float, float]:
-    """Return the mean loss (nats) and the accuracy (0..1) in float32, as the exported model computes.
-
-    `tally` counts the answers that this process computes; to `classes` (K,) int64 the images of each class are added,
-    over all processes.
-    """
-    model.eval()
-    loss_sum, right = 0.0, 0
-    loader = batches(images, batch_size=batch_size, workers=workers, shuffle_seed=None, device=device, world=world)
-    for pixels, labels, *_ in loader:
-        logits = forward(model, pixels.to(device), "fp32").cpu()
-        loss_sum += float(F.cross_entropy(logits, labels, reduction="sum"))
-        right += int((logits.argmax(1) == labels).sum())
-        if tally is not None:
-            tally.add(logits.numpy(), labels.numpy())
-        if classes is not None:
-            classes += torch.bincount(labels, minlength=len(classes))
-    if classes is not None:
-        classes.copy_(torch.tensor(world.sum(classes.to(device))))
-    loss_sum, hits = world.sum(torch.tensor([loss_sum, right], dtype=torch.float64, device=device))
-    return loss_sum / len(images), hits / len(images)
-
-
 def finish(going: Prepared) -> TrainingResult:
     """Test the best checkpoint, once, on images that chose nothing."""
     at, run, data = going.at, going.run, going.data

@@ -22,7 +22,7 @@ from lstn.cli.recipe_options import (
     sizes_of,
 )
 from lstn.cli.train_report import report, watching
-from lstn.contract import MAX_ITERATIONS, MAX_WARPS, At, Loc
+from lstn.contract import MAX_ITERATIONS, REGIONS, At, Loc, Task
 from lstn.errors import UsageError
 from lstn.health.run_files import RUNS, run_folder
 from lstn.machine.cores import decoders, within_cores
@@ -48,6 +48,9 @@ def train(
     model: Annotated[
         str, typer.Option(metavar="NAME", help="Backbone, such as effnet-b0, resnet-18, densenet-121 or cnn.")
     ] = "effnet-b0",
+    task: Annotated[
+        Task, typer.Option(help="What the model answers: the class of an image, or its objects and where they are.")
+    ] = Task.CLASSIFY,
     data: Annotated[
         str,
         typer.Option(
@@ -101,13 +104,18 @@ def train(
         ),
     ] = 1,
     warps: Annotated[
-        int,
+        int | None,
         typer.Option(
-            metavar="K", min=1, max=MAX_WARPS, help="Places of an image that the localizer chooses, each with its crop."
+            metavar="K",
+            min=1,
+            max=REGIONS[1],
+            help="Places of an image that the localizer chooses, each with its crop.",
+            show_default="1; with --task detect 16",
         ),
-    ] = 1,
+    ] = None,
     at: Annotated[
-        At, typer.Option(help="What is warped: the image, or the feature map behind the backbone's first layers.")
+        At,
+        typer.Option(help="What is warped: the image, the map behind the backbone's first layers, or a detector's map."),
     ] = At.INPUT,
     view: View = None,
     crop: Crop = None,
@@ -162,7 +170,9 @@ def train(
 
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
     hw = sizes_of(image_size, view, crop)
-    network = ChosenNetwork(loc=loc, model=model, weights=weights, warps=warps, iterations=iterations, at=at, sizes=hw)
+    network = ChosenNetwork(
+        task=task, loc=loc, model=model, weights=weights, warps=warps, iterations=iterations, at=at, sizes=hw
+    )
     changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, transformer=how)
     with _joined(device) as (world, where):
         with world.together():

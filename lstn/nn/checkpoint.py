@@ -14,6 +14,7 @@ from lstn.files import write_bytes
 from lstn.formats.training_record import TRAINING_KEY, Training
 from lstn.health.run_files import CHECKPOINT as CHECKPOINT
 from lstn.nn.classifier import Classifier
+from lstn.nn.models import Model, build_model
 from lstn.nn.shapes import shapes_only
 
 
@@ -21,9 +22,20 @@ from lstn.nn.shapes import shapes_only
 class Checkpoint:
     """A trained model in evaluation mode on the CPU, and where it comes from."""
 
-    model: Classifier
+    model: Model
     contract: Contract
     training: Training
+
+    @property
+    def classifier(self) -> Classifier:
+        """The model, where only one that classifies will do.
+
+        Raises:
+            UsageError: it detects.
+        """
+        if not isinstance(self.model, Classifier):
+            raise UsageError("this model detects, and this is for models that classify", hint="name another model")
+        return self.model
 
     @property
     def layers(self) -> tuple[str, ...]:
@@ -35,13 +47,13 @@ class Checkpoint:
         )
 
 
-def write_checkpoint(path: Path, model: Classifier, contract: Contract, training: Training) -> None:
+def write_checkpoint(path: Path, model: Model, contract: Contract, training: Training) -> None:
     """Write weights (named as in `model.state_dict()`), contract and history to `path`, whole or not at all."""
     metadata = {METADATA_KEY: contract.to_json(), TRAINING_KEY: training.to_json()}
     write_bytes(path, save(_contiguous(model.state_dict()), metadata))
 
 
-def save_checkpoint(model: Classifier, path: str | Path, training: Training | None = None) -> None:
+def save_checkpoint(model: Model, path: str | Path, training: Training | None = None) -> None:
     """Write a model to `path`, with its contract, whole or not at all.
 
     training: how the weights came about; None for a model that was trained without lstn
@@ -69,8 +81,8 @@ def load_checkpoint(path: str | Path, backbone: nn.Module | None = None) -> Chec
     try:
         if backbone is None:
             with shapes_only():  # a contract that asks for more than the file holds is to cost no memory
-                _check_fit(Classifier(contract), weights, contract, path)
-        model = Classifier(contract, backbone)
+                _check_fit(build_model(contract), weights, contract, path)
+        model = build_model(contract, backbone)
     except UsageError as error:  # a backbone or an image size that this lstn doesn't know
         raise ArtifactError(f"{path}: {error.message}", hint=error.hint) from error
     _check_fit(model, weights, contract, path)

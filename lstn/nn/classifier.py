@@ -11,11 +11,12 @@ from lstn.errors import UsageError
 from lstn.nn.backbones import backbone_named, foreign_name
 from lstn.nn.joined_crops import join_crops
 from lstn.nn.localizers import build_localizer, usual_view
+from lstn.nn.normalising import Normalising
 from lstn.nn.stems import run, split, stem_shape
 from lstn.nn.transformer import DroppedTransformer, Transformer
 
 
-class Classifier(nn.Module):
+class Classifier(Normalising):
     """The network that a contract describes, newly initialised.
 
     contract:    what it is
@@ -28,24 +29,16 @@ class Classifier(nn.Module):
         UsageError: no such backbone, or images too small for it or for the localizer.
     """
 
-    scale: torch.Tensor
-    shift: torch.Tensor
-
     def __init__(self, contract: Contract, backbone: nn.Module | None = None) -> None:
-        super().__init__()
-        self.contract = contract
+        super().__init__(contract)
         # Frames come channels last in memory; a network that isn't lstn's may call `view` on what it makes of them.
         self._foreign = backbone is not None
-        # Not persistent: mean and std have one home, the contract, and a checkpoint carries that.
-        mean, std = torch.tensor(contract.mean).reshape(3, 1, 1), torch.tensor(contract.std).reshape(3, 1, 1)
-        self.register_buffer("scale", 1 / (255 * std), persistent=False)
-        self.register_buffer("shift", -mean / std, persistent=False)
         self._at = contract.at
         self._stem_seen = contract.loc is Loc.SHARED and contract.at is At.INPUT
         contract.check()
         # The backbone first, so that for one seed it starts alike whatever the localizer; and then in the order of
         # computation, which is that of the weights in a checkpoint.
-        backbone = _build_backbone(contract) if backbone is None else backbone
+        backbone = _backbone_of_crops(contract) if backbone is None else backbone
         self.transformer = _build_transformer(contract, backbone)
         self.backbone = backbone
 
@@ -89,11 +82,6 @@ class Classifier(nn.Module):
         _check_backbone(backbone, contract)
         return model
 
-    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """(N, H, W, 3) uint8 RGB -> (N, 3, H, W) float32, (pixels / 255 - mean) / std per channel."""
-        # Cast first: TensorRT refuses to transpose uint8.
-        return pixels.to(torch.float32).permute(0, 3, 1, 2) * self.scale + self.shift
-
     def transform(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
         """Everything up to the warp: (N, H, W, 3) uint8 -> what `classify` takes, float32, and theta (N, …) float32.
 
@@ -129,7 +117,12 @@ class Classifier(nn.Module):
         return logits if theta is None else (logits, theta)
 
 
-def _build_backbone(contract: Contract) -> nn.Module:
+def build_backbone(contract: Contract) -> nn.Module:
+    """Make the backbone of a contract.
+
+    Raises:
+        UsageError: there is none of its name, or what it is to see is too small for it.
+    """
     entry = backbone_named(contract.backbone)
     if min(contract.backbone_hw) < entry.smallest:
         height, width = contract.backbone_hw
@@ -139,7 +132,11 @@ def _build_backbone(contract: Contract) -> nn.Module:
             f"which needs {entry.smallest} x {entry.smallest}",
             hint=f"use a larger {cure}, or another model",
         )
-    backbone = entry.factory(len(contract.labels))
+    return entry.factory(len(contract.labels))
+
+
+def _backbone_of_crops(contract: Contract) -> nn.Module:
+    backbone = build_backbone(contract)
     return backbone if contract.warps == 1 else join_crops(backbone, contract.warps)
 
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from lstn.nn.starts import classifier_of
+from lstn.nn.starts import last_layer, replace_last
 
 
 class JoinedLinear(nn.Linear):
@@ -26,9 +26,7 @@ def join_crops(backbone: nn.Module, crops: int) -> nn.Module:
 
     It is (N * K, 3, h, w) -> (N, classes) then. The layer is new; all others are as they were.
     """
-    parent, _, name = classifier_of(backbone).rpartition(".")
-    last = backbone.get_submodule(classifier_of(backbone))
-    assert isinstance(last, nn.Linear)
-    joined = JoinedLinear(crops, last.in_features, last.out_features, bias=last.bias is not None)
-    setattr(backbone.get_submodule(parent), name, joined)
+    last = last_layer(backbone)
+    has_bias = last.bias is not None
+    replace_last(backbone, JoinedLinear(crops, last.in_features, last.out_features, bias=has_bias))
     return backbone

@@ -38,7 +38,7 @@ class Localizer(nn.Module):
             last.bias.copy_(start.flatten())
         self.features = features
         self.head = nn.Sequential(
-            nn.Flatten(), nn.Linear(_channels(features) * height * width, HIDDEN), nn.ReLU(inplace=True), last
+            nn.Flatten(), nn.Linear(channels_of(features) * height * width, HIDDEN), nn.ReLU(inplace=True), last
         )
         self._warps, self._numbers = start.shape
         self._theta = FORMS[theta].theta
@@ -111,6 +111,13 @@ def build_localizer(
     """
     if loc is Loc.IDENTITY:
         return IdentityLocalizer()
+    return Localizer(view_features(loc, seen_hw, view_hw, channels, what), seen_hw, theta, warps)
+
+
+def view_features(
+    loc: Loc, seen_hw: tuple[int, int], view_hw: tuple[int, int] | None, channels: int, what: str = "images"
+) -> nn.Sequential:
+    """Make a localizer's features, behind the average that makes the view; arguments and errors of `build_localizer`."""
     features = LOCALIZERS[loc](channels)
     smallest = next(side for side in count(1) if feature_side(features, side) > 0)
     height, width = seen_hw if view_hw is None else view_hw
@@ -122,7 +129,7 @@ def build_localizer(
         )
     if view_hw is not None and view_hw != seen_hw:
         features = nn.Sequential(BlockMean(view_hw, _factors(seen_hw, view_hw)), *features)
-    return Localizer(features, seen_hw, theta, warps)
+    return features
 
 
 def usual_view(loc: Loc, image_hw: tuple[int, int]) -> tuple[int, int] | None:
@@ -194,12 +201,13 @@ def glance_features(channels: int) -> nn.Sequential:
     """
     return nn.Sequential(
         nn.Conv2d(channels, 16, 3, 2, 1, bias=False), nn.BatchNorm2d(16), nn.ReLU(inplace=True),
-        *_separable(16, 32, 2),
-        *_separable(32, 64, 1),
+        *separable(16, 32, 2),
+        *separable(32, 64, 1),
     )  # fmt: skip
 
 
-def _separable(channels: int, width: int, stride: int) -> list[nn.Module]:
+def separable(channels: int, width: int, stride: int) -> list[nn.Module]:
+    """A depthwise convolution and a pointwise one, which take a ninth of a full one's products (Howard et al. 2017)."""
     return [
         nn.Conv2d(channels, channels, 3, stride, 1, groups=channels, bias=False), nn.BatchNorm2d(channels),
         nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width), nn.ReLU(inplace=True),
@@ -253,7 +261,8 @@ def _side_left(features: nn.Sequential, side: int, axis: int) -> int:
     return side
 
 
-def _channels(features: nn.Sequential) -> int:
+def channels_of(features: nn.Sequential) -> int:
+    """Return the channels of what the features find."""
     return [layer.out_channels for layer in features if isinstance(layer, nn.Conv2d)][-1]
 
 

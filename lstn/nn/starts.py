@@ -13,6 +13,19 @@ def classifier_of(backbone: nn.Module) -> str:
     return names[-1]
 
 
+def last_layer(backbone: nn.Module) -> nn.Linear:
+    """Return a backbone's classifier."""
+    last = backbone.get_submodule(classifier_of(backbone))
+    assert isinstance(last, nn.Linear)
+    return last
+
+
+def replace_last(backbone: nn.Module, layer: nn.Module) -> None:
+    """Put a layer into the place of a backbone's classifier."""
+    parent, _, name = classifier_of(backbone).rpartition(".")
+    setattr(backbone.get_submodule(parent), name, layer)
+
+
 @torch.no_grad()
 def start_weights(backbone: nn.Module, seed: int) -> None:
     """Give a new backbone the weights that it learns from within a few thousand steps.
@@ -23,7 +36,7 @@ def start_weights(backbone: nn.Module, seed: int) -> None:
     Without normalisation the signal must keep its size from layer to layer, or deep networks stay at chance for
     thousands of steps: those layers are drawn anew (He et al. 2015, equation 10). The draw depends on `seed` alone.
     """
-    classifier = backbone.get_submodule(classifier_of(backbone))
+    classifier = last_layer(backbone)
     if not any(isinstance(module, _NORMS) for module in backbone.modules()):
         generator = torch.Generator(next(backbone.parameters()).device).manual_seed(seed)
         for module in backbone.modules():

@@ -1,5 +1,6 @@
-"""Backbones in two: the first layers, which end where the first features are, and the rest."""
+"""Backbones in two: the first layers, which end where the first features are, or later, and the rest."""
 
+import math
 from collections.abc import Callable, Iterable
 from functools import partial
 from typing import TypeAlias
@@ -48,6 +49,32 @@ def split(backbone: nn.Module) -> tuple[Layers, Layers]:
     )
 
 
+_COARSEST = 16
+"""The map that a detector cuts from has at least so small a share of the image's side, as Faster R-CNN's has."""
+
+
+def late_cut(backbone: nn.Module, image_hw: tuple[int, int]) -> int:
+    """Return how many of a backbone's layers end with its last map of a sixteenth of the image's sides or more.
+
+    Raises:
+        UsageError: as `split`.
+    """
+    stem, rest = split(backbone)
+    fewest = [math.ceil(side / _COARSEST) for side in image_hw]
+    maps = enumerate(_maps_of(backbone, [*stem, *rest], image_hw), 1)
+    fine = [
+        place for place, each in maps if each.dim() == 4 and each.shape[2] >= fewest[0] and each.shape[3] >= fewest[1]
+    ]
+    return max([len(stem), *fine])
+
+
+def split_at(backbone: nn.Module, cut: int) -> tuple[Layers, Layers]:
+    """Return so many of a backbone's layers, and the rest."""
+    stem, rest = split(backbone)
+    layers = [*stem, *rest]
+    return layers[:cut], layers[cut:]
+
+
 def run(layers: Layers, images: Tensor) -> Tensor:
     """Call one layer after another."""
     for layer in layers:
@@ -57,13 +84,25 @@ def run(layers: Layers, images: Tensor) -> Tensor:
 
 def stem_shape(backbone: nn.Module, image_hw: tuple[int, int]) -> tuple[int, int, int]:
     """Return channels, height and width of what the stem makes of an image."""
-    with torch.no_grad():
-        device = next(backbone.parameters()).device
-        was_training = backbone.training
-        maps = run(split(backbone.eval())[0], torch.zeros(1, 3, *image_hw, device=device))
-        backbone.train(was_training)
-    _, channels, height, width = maps.shape
+    return shape_behind(backbone, split(backbone)[0], image_hw)
+
+
+def shape_behind(backbone: nn.Module, layers: Layers, image_hw: tuple[int, int]) -> tuple[int, int, int]:
+    """Return channels, height and width of what a backbone's first layers make of an image."""
+    _, channels, height, width = _maps_of(backbone, layers, image_hw)[-1].shape
     return channels, height, width
+
+
+@torch.no_grad()
+def _maps_of(backbone: nn.Module, layers: Layers, image_hw: tuple[int, int]) -> list[Tensor]:
+    """Return what each of a backbone's layers makes of a blank image."""
+    was_training = backbone.training
+    backbone.eval()
+    maps = [torch.zeros(1, 3, *image_hw, device=next(backbone.parameters()).device)]
+    for layer in layers:
+        maps.append(layer(maps[-1]))
+    backbone.train(was_training)
+    return maps[1:]
 
 
 def _after_first_stage(features: Iterable[nn.Module], *after: Callable[[Tensor], Tensor]) -> tuple[Layers, Layers]:

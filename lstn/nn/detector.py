@@ -1,0 +1,82 @@
+"""Detectors: pixels -> K regions of each image, and what is in each: one model of R-CNN's kind, made of warps.
+
+The localizer answers K thetas instead of one. They are read from the image, or from the backbone's map, by one sampler;
+the backbone sees each crop and says what it shows, and how its box differs from that. With `--at input` the crops are of
+the image itself, and small objects are seen at its full resolution. With `--at map` localizer and crops share a map of
+the backbone: that is Faster R-CNN (Ren et al. 2015), with a sampler for its pooling of regions.
+"""
+
+import torch
+from torch import nn
+
+from lstn.contract import At, Contract
+from lstn.nn.classifier import build_backbone
+from lstn.nn.normalising import Normalising
+from lstn.nn.region_localizer import RegionLocalizer
+from lstn.nn.starts import last_layer, replace_last
+from lstn.nn.stems import late_cut, run, shape_behind, split_at
+from lstn.nn.transformer import Transformer
+from lstn.nn.turned_boxes import moved, numbers_of, thetas_of
+
+
+class Detector(Normalising):
+    """The network that a detector's contract describes, newly initialised.
+
+    contract:    what it is, of the task detect
+    transformer: localizer + grid + sampler: images, or maps -> crops of K regions
+    backbone:    a classifier whose last layer answers for each crop C + 1 logits, and numbers of its box
+
+    What is cut from is called its frames, as in `Classifier`.
+
+    Raises:
+        UsageError: no such backbone, or images too small for it, for the localizer, or for so many regions.
+    """
+
+    def __init__(self, contract: Contract) -> None:
+        super().__init__(contract)
+        contract.check()
+        self._numbers = numbers_of(contract.theta)
+        backbone = build_backbone(contract)
+        answers = len(contract.labels) + 1 + self._numbers
+        replace_last(backbone, nn.Linear(last_layer(backbone).in_features, answers))
+        self._cut = late_cut(backbone, contract.image_hw) if contract.at is At.MAP else 0
+        seen = 3, *contract.image_hw
+        if self._cut:
+            seen = shape_behind(backbone, split_at(backbone, self._cut)[0], contract.image_hw)
+        localizer = RegionLocalizer(
+            contract.loc,
+            seen,
+            contract.image_hw,
+            view_hw=contract.view_hw,
+            count=contract.warps,
+            numbers=self._numbers,
+        )
+        self.transformer = Transformer(localizer, (seen[1], seen[2]), crop_hw=contract.crop_hw, form=contract.theta)
+        self.backbone = backbone
+
+    @property
+    def localizer(self) -> RegionLocalizer:
+        """The localizer, which answers boxes in pixels and no thetas: they are refined before they are crops."""
+        localizer = self.transformer.localizer
+        assert isinstance(localizer, RegionLocalizer)
+        return localizer
+
+    def frames(self, images: torch.Tensor) -> torch.Tensor:
+        """Return what is cut from: normalised images (N, 3, H, W), or what the backbone makes of them (N, c, h, w)."""
+        return run(split_at(self.backbone, self._cut)[0], images) if self._cut else images
+
+    def look_into(self, frames: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Frames, and boxes in them (N, K, 5) -> logits (N, K, C + 1), and the numbers (N, K, n) of each box, float32."""
+        crops = self.transformer.warp(frames, thetas_of(boxes, self.contract.image_hw))
+        answer = run(split_at(self.backbone, self._cut)[1], crops) if self._cut else self.backbone(crops)
+        answer = answer.reshape(-1, boxes.shape[1], answer.shape[1])
+        classes = len(self.contract.labels) + 1
+        return answer[:, :, :classes], answer[:, :, classes:]
+
+    def forward(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(N, H, W, 3) uint8 -> logits (N, K, C + 1) float32, of which the last says that nothing is there, and theta
+        (N, K, 2, 3) float32, the crop of each object."""
+        frames = self.frames(self.normalise(pixels))
+        boxes = self.localizer(frames)
+        logits, numbers = self.look_into(frames, boxes)
+        return logits, thetas_of(moved(boxes, numbers), self.contract.image_hw)

@@ -1,0 +1,64 @@
+"""Training of a detector: its regions, their classes and their boxes; and how precise it is."""
+
+import torch
+from torch import Tensor, nn
+
+from lstn.nn.detector import Detector
+from lstn.nn.models import Model
+from lstn.nn.turned_boxes import boxes_of
+from lstn.train.classifying import AMP
+from lstn.train.distributed import World
+from lstn.train.loading import ImageBatch, Images, batches
+from lstn.train.objective import StepLoss, Validated
+from lstn.train.options import Options, TrainingPrecision
+from lstn.train.region_loss import RegionLosses, anchor_losses, region_losses, region_targets
+from lstn.train.workplace import Workplace
+
+
+class DetectorNetwork(nn.Module):
+    """A detector as it trains: pixels (N, H, W, 3) uint8, and their objects -> losses, in float32.
+
+    The regions don't get gradients of the second stage, as in Faster R-CNN's approximate joint training (Ren et al.
+    2015, section 3.2); and the true boxes are among them, so that none starts without an object.
+    """
+
+    def __init__(self, model: Detector, precision: TrainingPrecision, *, compiled: bool = False) -> None:
+        super().__init__()
+        self.model = model
+        self.precision = precision
+        self._look_into = torch.compile(model.look_into) if compiled else model.look_into
+
+    def forward(self, pixels: Tensor, labels: Tensor, thetas: Tensor) -> RegionLosses:
+        """labels (N, M) int64, thetas (N, M, 2, 3) float32, as `ImageBatch.objects`."""
+        model, localizer = self.model, self.model.localizer
+        boxes = boxes_of(thetas, model.contract.image_hw)
+        frames = model.frames(model.normalise(pixels))
+        scores, numbers = localizer.answers(frames)
+        flat = numbers.permute(0, 1, 3, 4, 2).reshape(len(pixels), len(localizer.anchors), -1)
+        of_anchors = anchor_losses(scores.flatten(1), flat, localizer.anchors, boxes, labels)
+        regions = torch.cat([localizer.best(scores, numbers).detach(), boxes], dim=1)
+        with torch.autocast(pixels.device.type, AMP[self.precision], enabled=self.precision != "fp32"):
+            logits, moves = self._look_into(frames, regions)
+        classes, wanted = region_targets(regions, boxes, labels, nothing=len(model.contract.labels))
+        return RegionLosses(*of_anchors, *region_losses(logits.float(), moves.float(), regions, classes, wanted))
+
+
+class Detecting:
+    """The objective of a detector."""
+
+    def network(self, model: Model, options: Options, *, compiled: bool) -> nn.Module:
+        """Return the model as it trains."""
+        assert isinstance(model, Detector)
+        return DetectorNetwork(model, options.precision, compiled=compiled)
+
+    def loss(self, network: nn.Module, batch: ImageBatch, options: Options, size: int, world: World) -> StepLoss:
+        """Return what a step comes to: the sum of the losses, and the share of regions whose class is right."""
+        assert batch.objects is not None
+        found: RegionLosses = network(batch.pixels, *batch.objects)
+        return StepLoss(found.total(), found.total(), found.right.double())
+
+    @torch.no_grad()
+    def validate(self, model: Model, images: Images, batch_size: int, at: Workplace) -> Validated:
+        """Return the sum of the losses, and the average precision at an overlap of a half (AP50)."""
+        assert isinstance(model, Detector)
+        raise NotImplementedError

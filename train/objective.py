@@ -1,0 +1,40 @@
+"""The objective of a run: what its steps make small, and by what its best epoch is chosen. One for each task."""
+
+from typing import NamedTuple, Protocol
+
+from torch import Tensor, nn
+
+from lstn.nn.models import Model
+from lstn.train.distributed import World
+from lstn.train.loading import ImageBatch, Images
+from lstn.train.options import Options
+from lstn.train.workplace import Workplace
+
+
+class StepLoss(NamedTuple):
+    """What a step makes small; what of it is told; and the share of answers that were right, 0..1. All are scalars."""
+
+    loss: Tensor
+    told: Tensor
+    right: Tensor
+
+
+class Validated(NamedTuple):
+    """The mean loss in nats; how good the model is, 0..1; and how good one is that knows nothing, where it is known."""
+
+    loss: float
+    accuracy: float
+    chance: float | None
+
+
+class Objective(Protocol):
+    """What depends on a run's task."""
+
+    def network(self, model: Model, options: Options, *, compiled: bool) -> nn.Module:
+        """Return the model as it trains."""
+
+    def loss(self, network: nn.Module, batch: ImageBatch, options: Options, size: int, world: World) -> StepLoss:
+        """Return what a step on a batch, of which `size` images are in all processes, comes to."""
+
+    def validate(self, model: Model, images: Images, batch_size: int, at: Workplace) -> Validated:
+        """Return how good the model is."""
