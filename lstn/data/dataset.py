@@ -39,12 +39,12 @@ __all__ = [
     "usual",
 ]
 
-_PREFIX = "folder:"
+FOLDER_PREFIX = "folder:"
 
-_SCENES = "scenes:"
-_DIGIT_SCENES, _SIGN_SCENES = "scenes-digits", "scenes-signs"
+SCENES_PREFIX = "scenes:"
+DIGIT_SCENES, SIGN_SCENES = "scenes-digits", "scenes-signs"
 
-FILES_OF = {_SIGN_SCENES: "gtsrb"}
+FILES_OF = {SIGN_SCENES: "gtsrb"}
 """Sets that are made of another one's files."""
 
 
@@ -79,15 +79,15 @@ def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0, labels: tu
             mirrors=False,
             parts="10,000, 1,000 and 1,000 digits of MNIST, the last from its test file",
         )
-    if spec.startswith(_PREFIX):
-        return open_folder(_folder(spec), image_hw, seed, labels=labels)
-    if spec == _DIGIT_SCENES:
+    if spec.startswith(FOLDER_PREFIX):
+        return open_folder(folder_in(spec), image_hw, seed, labels=labels)
+    if spec == DIGIT_SCENES:
         return open_digit_scenes(image_hw, seed)
-    if spec.startswith(_SCENES):
-        return open_folder_scenes(*_objects_and_backgrounds(spec), image_hw, seed, labels)
+    if spec.startswith(SCENES_PREFIX):
+        return open_folder_scenes(*objects_and_backgrounds(spec), image_hw, seed, labels)
     if named := set_and_root(spec):
         name, root = named
-        if name == _SIGN_SCENES:
+        if name == SIGN_SCENES:
             return open_sign_scenes(root, image_hw, seed)
         return (
             open_mnist(name, root, image_hw, seed) if name in MNIST_SETS else open_named(name, root, image_hw, labels)
@@ -97,8 +97,8 @@ def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0, labels: tu
         f"unknown data set {spec!r}",
         hint=f"for the folder {here}: --data folder:{spec}"
         if here.is_dir()
-        else f"use digits, {_DIGIT_SCENES}, {', '.join(_names())}, {_SCENES}OBJECTS,BACKGROUNDS, or folder:PATH for "
-        "images of your own",
+        else f"use digits, {DIGIT_SCENES}, {', '.join(_names())}, {SCENES_PREFIX}OBJECTS,BACKGROUNDS, or "
+        "folder:PATH for images of your own",
     )
 
 
@@ -114,7 +114,17 @@ def open_data_of(contract: Contract, spec: str, *, seed: int | None) -> DataSet:
         UsageError, DataError: as for `open_data`; or the classes are not the model's; a split depends on a seed that
             nobody says, when it is opened.
     """
-    data = open_data(spec, image_hw=contract.image_hw, seed=seed or 0, labels=contract.labels)
+    return checked_for(
+        contract, open_data(spec, image_hw=contract.image_hw, seed=seed or 0, labels=contract.labels), spec, seed
+    )
+
+
+def checked_for(contract: Contract, data: DataSet, spec: str, seed: int | None) -> DataSet:
+    """Return a data set for a model that was trained: of its classes, and without splits that nobody can tell apart.
+
+    Raises:
+        DataError: the classes are not the model's. UsageError: when a split is opened that depends on a seed of None.
+    """
     check_labels(contract, data, spec)
     if seed is None and data.by_seed:
         data.refuse_splits(
@@ -129,14 +139,18 @@ def open_data_of(contract: Contract, spec: str, *, seed: int | None) -> DataSet:
 
 def located(spec: str) -> str:
     """Return `spec` with absolute paths, so that it means the same from every working folder."""
-    if spec.startswith(_SCENES):
-        return _SCENES + ",".join(str(folder.absolute()) for folder in _objects_and_backgrounds(spec))
-    return f"{_PREFIX}{_folder(spec).absolute()}" if spec.startswith(_PREFIX) else spec
+    if spec.startswith(SCENES_PREFIX):
+        return SCENES_PREFIX + ",".join(str(folder.absolute()) for folder in objects_and_backgrounds(spec))
+    return f"{FOLDER_PREFIX}{folder_in(spec).absolute()}" if spec.startswith(FOLDER_PREFIX) else spec
 
 
 def folder_of_images(spec: str) -> str:
     """Return `spec` with absolute paths; of scenes, the folder that their objects are cut from, as a set of its own."""
-    return f"{_PREFIX}{_objects_and_backgrounds(spec)[0].absolute()}" if spec.startswith(_SCENES) else located(spec)
+    return (
+        f"{FOLDER_PREFIX}{objects_and_backgrounds(spec)[0].absolute()}"
+        if spec.startswith(SCENES_PREFIX)
+        else located(spec)
+    )
 
 
 def named(spec: str, root: Path | None) -> str:
@@ -163,10 +177,10 @@ def usual(spec: str) -> Usual:
     """Return what the data set that `--data` names is usually trained with; nothing is opened or checked."""
     if spec == "digits":
         return Usual(DIGIT_SIZE, DIGIT_EPOCHS)
-    if spec == _DIGIT_SCENES:
+    if spec == DIGIT_SCENES:
         return Usual(SCENE_SIDE, SCENE_DIGIT_EPOCHS)
     named = set_and_root(spec)
-    if spec.startswith(_SCENES) or (named and named[0] == _SIGN_SCENES):
+    if spec.startswith(SCENES_PREFIX) or (named and named[0] == SIGN_SCENES):
         return Usual(SCENE_SIDE)
     return Usual(MNIST_SIDES[named[0]]) if named and named[0] in MNIST_SIDES else Usual()
 
@@ -192,25 +206,27 @@ def require_test(spec: str) -> None:
     Raises:
         UsageError: a folder with train/ and val/ alone, whose validation images would choose the epoch and test it.
     """
-    root = _objects_and_backgrounds(spec)[0] if spec.startswith(_SCENES) else None
-    root = _folder(spec) if spec.startswith(_PREFIX) else root
+    root = objects_and_backgrounds(spec)[0] if spec.startswith(SCENES_PREFIX) else None
+    root = folder_in(spec) if spec.startswith(FOLDER_PREFIX) else root
     if root is not None and root.is_dir() and not lists_test(root):
         raise UsageError(f"{root}: no test/, and validation images choose the epoch", hint=f"make {root / 'test'}")
 
 
-def _folder(spec: str) -> Path:
-    if spec == _PREFIX:
+def folder_in(spec: str) -> Path:
+    """Return the folder that `folder:PATH` names."""
+    if spec == FOLDER_PREFIX:
         raise UsageError("folder: names no folder", hint="expected folder:PATH; the current folder is folder:.")
-    return Path(spec[len(_PREFIX) :]).expanduser()
+    return Path(spec[len(FOLDER_PREFIX) :]).expanduser()
 
 
-def _objects_and_backgrounds(spec: str) -> tuple[Path, Path]:
-    folders = spec[len(_SCENES) :].split(",")
+def objects_and_backgrounds(spec: str) -> tuple[Path, Path]:
+    """Return the two folders that `scenes:OBJECTS,BACKGROUNDS` names."""
+    folders = spec[len(SCENES_PREFIX) :].split(",")
     if len(folders) != 2 or not all(folders):
         found = counted(len([each for each in folders if each]), "folder")
         raise UsageError(
             f"{spec}: {found}; expected two, with one comma between them",
-            hint=f"{_SCENES}OBJECTS,BACKGROUNDS; for a folder with a comma in its path, make a link without one",
+            hint=f"{SCENES_PREFIX}OBJECTS,BACKGROUNDS; for a folder with a comma in its path, make a link without one",
         )
     objects, backgrounds = (Path(folder).expanduser() for folder in folders)
     if any("," in str(folder.absolute()) for folder in (objects, backgrounds)):  # a run keeps whole paths
@@ -245,4 +261,4 @@ def rooted(spec: str, root: Path) -> str:
 
 
 def _names() -> tuple[str, ...]:
-    return (*NAMED, *MNIST_SETS, _SIGN_SCENES)
+    return (*NAMED, *MNIST_SETS, SIGN_SCENES)

@@ -15,6 +15,7 @@ from lstn.data.poses import pose_of
 from lstn.data.splits import Split, spaced
 from lstn.evaluation.moving import Locate, angle_deg
 from lstn.health.pose_error import PoseError
+from lstn.warps.quadrilaterals import overlaps
 from lstn.warps.warp import Theta, frame_of
 
 MOST_POSED = 1000
@@ -22,8 +23,6 @@ MOST_POSED = 1000
 
 _BEYOND = 1e6
 """What stands for a distance that went to infinity, which JSON has no number for."""
-
-_CORNERS = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], float)
 
 
 def measure_pose(locate: Locate, images: Split, *, batch: int) -> PoseError | None:
@@ -70,7 +69,7 @@ def pose_error(theta: Theta, poses: Theta, labels: Sequence[int], image_hw: tupl
         rotation_deg=_residual_rotation(answered, true, np.asarray(labels)[known], image_hw[1] / image_hw[0]),
         centre_px=_bounded(float(np.median(away))),
         centre_share=_bounded(float(np.median(away / sides))),
-        overlap=float(np.mean([_overlap(crop, pose) for crop, pose in zip(answered, true, strict=True)])),
+        overlap=float(np.mean([overlaps(crop[None], pose[None]) for crop, pose in zip(answered, true, strict=True)])),
     )
 
 
@@ -86,40 +85,6 @@ def _residual_rotation(
         if len(of_class) > 1:
             left.append(np.abs(np.degrees(np.angle(of_class * np.conj(of_class.sum() - of_class)))))
     return float(np.median(np.concatenate(left))) if left else None
-
-
-def _overlap(crop: npt.NDArray[np.float64], pose: npt.NDArray[np.float64]) -> float:
-    """Return intersection over union of two quadrilaterals, (2, 3) each.
-
-    In the object's own frame, where it is the square of -1..1, in any picture: affine maps keep ratios of areas.
-    """
-    if not np.isfinite(crop).all() or np.abs(crop).max() > _BEYOND:
-        return 0.0
-    inverse = np.linalg.inv(pose[:, :2])
-    own = _CORNERS @ (inverse @ crop[:, :2]).T + inverse @ (crop[:, 2] - pose[:, 2])
-    inside = own
-    for axis in (0, 1):
-        for side in (1.0, -1.0):
-            inside = _clipped(inside, axis, side)
-    both = _area(inside)
-    return float(min(1.0, both / (_area(own) + 4.0 - both)))
-
-
-def _clipped(polygon: npt.NDArray[np.float64], axis: int, side: float) -> npt.NDArray[np.float64]:
-    """Cut a convex polygon (K, 2) off where side * coordinate > 1 (Sutherland and Hodgman 1974)."""
-    kept: list[npt.NDArray[np.float64]] = []
-    beyond = side * polygon[:, axis] - 1
-    for here, there, out, next_out in zip(polygon, np.roll(polygon, -1, 0), beyond, np.roll(beyond, -1), strict=True):
-        if out <= 0:
-            kept.append(here)
-        if (out <= 0) != (next_out <= 0):
-            kept.append(here + (there - here) * out / (out - next_out))
-    return np.array(kept).reshape(-1, 2)
-
-
-def _area(polygon: npt.NDArray[np.float64]) -> float:
-    x, y = polygon[:, 0], polygon[:, 1]
-    return abs(float(x @ np.roll(y, -1) - y @ np.roll(x, -1))) / 2
 
 
 def _bounded(value: float) -> float:

@@ -31,32 +31,40 @@ _CHECKED_HW = (32, 32)
 _FEWEST = 3
 
 
-def open_digit_scenes(image_hw: tuple[int, int], seed: int) -> DataSet:
-    """Open the embedded digits in drawn clutter."""
+def open_digit_scenes(image_hw: tuple[int, int], seed: int, most: int = 1) -> DataSet:
+    """Open the embedded digits in drawn clutter, up to `most` in a scene."""
     return DataSet(
         DIGIT_LABELS,
-        lambda split: SceneSplit(split, DigitObjects(split), DrawnBackgrounds(split), image_hw=image_hw, seed=seed),
+        lambda split: SceneSplit(
+            split, DigitObjects(split), DrawnBackgrounds(split), image_hw=image_hw, seed=seed, most=most
+        ),
         mirrors=False,
-        parts="10,000, 1,000 and 1,000 digits of MNIST, the last from its test file, in clutter of their own",
+        parts="10,000, 1,000 and 1,000 digits of MNIST, the last from its test file, in clutter of their own"
+        + _several(most),
     )
 
 
-def open_sign_scenes(root: Path, image_hw: tuple[int, int], seed: int) -> DataSet:
-    """Open GTSRB's traffic signs, whose files lie below `root`, in drawn clutter.
+def open_sign_scenes(root: Path, image_hw: tuple[int, int], seed: int, most: int = 1) -> DataSet:
+    """Open GTSRB's traffic signs, whose files lie below `root`, in drawn clutter, up to `most` in a scene.
 
     Raises:
         DataError: as for `gtsrb`.
     """
     signs = open_named("gtsrb", root, _CHECKED_HW)
-    return _scenes(signs, DrawnBackgrounds, "clutter of their own", image_hw, seed, outline=sign_mask)
+    return _scenes(signs, DrawnBackgrounds, "clutter of their own", image_hw, seed, most, outline=sign_mask)
 
 
 def open_folder_scenes(
-    objects: Path, backgrounds: Path, image_hw: tuple[int, int], seed: int, labels: tuple[str, ...] | None
+    objects: Path,
+    backgrounds: Path,
+    image_hw: tuple[int, int],
+    seed: int,
+    labels: tuple[str, ...] | None,
+    most: int = 1,
 ) -> DataSet:
     """Open the objects of one folder, which is read as by `folder:`, in the photographs of another one.
 
-    The photographs, at any depth, are divided 80/10/10 by a hash of their contents.
+    A scene has up to `most` objects. The photographs, at any depth, are divided 80/10/10 by a hash of their contents.
 
     Raises:
         UsageError: no such folder; one lies in the other, or both are the same.
@@ -69,7 +77,7 @@ def open_folder_scenes(
     photographs = (
         f"{counted(sum(map(len, photos.values())), 'photograph')} of {backgrounds}, divided 80/10/10 by their contents"
     )
-    made = _scenes(opened, lambda split: photos[split], photographs, image_hw, seed, shown=shown)
+    made = _scenes(opened, lambda split: photos[split], photographs, image_hw, seed, most, shown=shown)
     made.found = f"{opened.found}; {photographs}"
     return made
 
@@ -80,6 +88,7 @@ def _scenes(
     what: str,
     image_hw: tuple[int, int],
     seed: int,
+    most: int,
     *,
     outline: Outline | None = None,
     shown: Mapping[bytes, Path] = MappingProxyType({}),
@@ -89,17 +98,21 @@ def _scenes(
         assert isinstance(images, FolderSplit)
         _refuse_shown(images, shown)
         cut: SceneObjects = CutObjects(images, outline)
-        return SceneSplit(split, cut, backgrounds(split), image_hw=image_hw, seed=seed)
+        return SceneSplit(split, cut, backgrounds(split), image_hw=image_hw, seed=seed, most=most)
 
     return DataSet(
         objects.labels,
         open_split,
         mirrors=False,
-        parts=f"a scene for each object: {objects.parts}; in {what}",
+        parts=f"a scene for each object: {objects.parts}; in {what}{_several(most)}",
         by_seed=objects.by_seed,
         test_is_val=objects.test_is_val,
         found=objects.found,
     )
+
+
+def _several(most: int) -> str:
+    return f"; one to {most} objects in a scene" if most > 1 else ""
 
 
 def _check_apart(objects: Path, backgrounds: Path) -> None:

@@ -2,12 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from typing import TypeAlias
 
 import numpy as np
 
 from lstn.data.poses import Pose, pose_from_box
-from lstn.warps.warp import landmarks_px
+from lstn.warps.quadrilaterals import Rectangle, upright_box
 
 SIZE = (0.18, 0.5)
 """The longer side of an object, as a share of the shorter side of the scene: at least, at most."""
@@ -17,9 +16,6 @@ TURN_DEG = 45.0
 "keep right", whose arrow is the one of "ahead only" turned by 135 degrees, like another one."""
 
 _TRIES = 50
-
-Rectangle: TypeAlias = tuple[float, float, float, float]
-"""Left, top, right and bottom in pixels, from the outer edges of the picture."""
 
 
 def place(
@@ -40,7 +36,7 @@ def place(
         reach_x, reach_y = (wide * cos + high * sin) / 2, (wide * sin + high * cos) / 2
         centre = reach_x + across * (width - 2 * reach_x), reach_y + down * (height - 2 * reach_y)
         pose = pose_from_box(centre, (wide, high), degrees, image_hw)
-        if not any(_overlap(box_of(pose, image_hw), other) for other in taken):
+        if not any(_overlap(upright_box(pose.theta, image_hw), other) for other in taken):
             return pose
     return None
 
@@ -50,13 +46,6 @@ def scatter(side: float, image_hw: tuple[int, int], rng: np.random.Generator) ->
     height, width = image_hw
     x, y = (float(place) for place in rng.random(2) * (width, height))
     return pose_from_box((x, y), (side, side), rng.uniform(-180, 180), image_hw)
-
-
-def box_of(pose: Pose, image_hw: tuple[int, int]) -> Rectangle:
-    """Return the upright box around the object."""
-    corners = landmarks_px(pose.theta[None], image_hw)[0]
-    (left, top), (right, bottom) = corners.min(axis=0).tolist(), corners.max(axis=0).tolist()
-    return left, top, right, bottom
 
 
 def _overlap(one: Rectangle, other: Rectangle) -> bool:

@@ -1,16 +1,19 @@
 """Scenes of one split: which objects are in each, where they are, and the picture of them."""
 
+from copy import copy
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 
+from lstn.data.objects import Objects
 from lstn.data.poses import Pose
 from lstn.data.scenes.backgrounds import Backgrounds, background, with_grain
 from lstn.data.scenes.painting import Stamp, paint, piece_of
-from lstn.data.scenes.placing import SIZE, Rectangle, box_of, place, scatter
+from lstn.data.scenes.placing import SIZE, place, scatter
 from lstn.data.splits import SPLIT_NAMES, SplitName
 from lstn.images import Pixels
+from lstn.warps.quadrilaterals import Rectangle, upright_box
 
 _FRAGMENTS = (1, 4)
 """How many pieces of other objects lie around: at least, and fewer than."""
@@ -60,7 +63,10 @@ class Scene:
 
 
 class SceneSplit:
-    """One scene for each object. Seed, number, epoch and split alone decide what is in it."""
+    """One scene for each object. Seed, number, epoch and split alone decide what is in it.
+
+    most: how many objects a scene has at most: from one to so many, the others drawn from the same split
+    """
 
     def __init__(
         self,
@@ -71,63 +77,73 @@ class SceneSplit:
         image_hw: tuple[int, int],
         seed: int,
         epoch: int = 0,
+        most: int = 1,
     ) -> None:
         self.split = split
-        self.objects, self.backgrounds = objects, backgrounds
+        self.stock, self.backgrounds = objects, backgrounds
+        self.most = most
         self.image_hw = image_hw
         self.seed = seed if split == "train" else _FIXED_SEED
         self.epoch = epoch
 
     def __len__(self) -> int:
-        return len(self.objects)
+        return len(self.stock)
 
     def __getitem__(self, index: int) -> tuple[Pixels, int]:
         scene = self.scene(index)
         return scene.pixels, scene.objects[0].label
 
     def pose(self, index: int) -> Pose:
-        """Return the pose of the object in scene `index`, without painting it."""
-        number = range(len(self))[index]
-        return self._placed([number], self._rng(number))[0][1].pose
+        """Return the pose of the object in scene `index`, of several the first one's, without painting it."""
+        return self._drawn(index)[0][0][1].pose
+
+    def objects(self, index: int) -> Objects:
+        """Return all objects of a class in scene `index`, without painting it."""
+        placed, _ = self._drawn(index)
+        labels = np.array([found.label for _, found in placed], np.int64)
+        return Objects(labels, np.stack([found.pose.theta for _, found in placed]))
 
     def scene(self, index: int) -> Scene:
         """Return scene `index` with all that is known of it."""
-        number = range(len(self))[index]
-        rng = self._rng(number)
-        placed = self._placed([number], rng)
+        placed, rng = self._drawn(index)
         canvas = background(self.backgrounds, self.image_hw, rng)
         for _ in range(rng.integers(*_FRAGMENTS)):
             share = rng.uniform(*_PIECE)
-            piece = piece_of(self.objects.stamp(int(rng.integers(len(self)))), share, rng)
+            piece = piece_of(self.stock.stamp(int(rng.integers(len(self)))), share, rng)
             paint(canvas, piece, scatter(share * rng.uniform(*SIZE) * min(self.image_hw), self.image_hw, rng), rng)
         for each, found in placed:
-            paint(canvas, self.objects.stamp(each), found.pose, rng)
+            paint(canvas, self.stock.stamp(each), found.pose, rng)
         return Scene(np.asarray(with_grain(canvas, rng)), tuple(found for _, found in placed))
 
-    def _rng(self, number: int) -> np.random.Generator:
-        return np.random.default_rng([self.seed, number, self.epoch, SPLIT_NAMES.index(self.split)])
+    def _drawn(self, index: int) -> tuple[list[tuple[int, SceneObject]], np.random.Generator]:
+        """Return which objects scene `index` has and where, and what draws the rest of it."""
+        number = range(len(self))[index]
+        rng = np.random.default_rng([self.seed, number, self.epoch, SPLIT_NAMES.index(self.split)])
+        more = rng.integers(len(self), size=rng.integers(self.most)).tolist() if self.most > 1 else []
+        return self._placed([number, *more], rng), rng
 
     def _placed(self, numbers: list[int], rng: np.random.Generator) -> list[tuple[int, SceneObject]]:
         """Place these objects, so that none hides another. Of several, one that finds no room is left out."""
         placed: list[tuple[int, SceneObject]] = []
         for number in numbers:
             taken = [each.box for _, each in placed]
-            pose = place(self.objects.shape(number), self.image_hw, taken, rng)
+            pose = place(self.stock.shape(number), self.image_hw, taken, rng)
             if pose is not None:
-                found = SceneObject(self.objects.label(number), pose, box_of(pose, self.image_hw))
+                found = SceneObject(self.stock.label(number), pose, upright_box(pose.theta, self.image_hw))
                 placed.append((number, found))
         return placed
 
     @property
     def fingerprint(self) -> str:
         """All that the images depend on."""
-        stock = f"{self.objects.fingerprint}; {self.backgrounds.fingerprint}"
-        return f"scenes {self.split} {self.image_hw} {self.seed}: {stock}"
+        stock = f"{self.stock.fingerprint}; {self.backgrounds.fingerprint}"
+        several = f"; up to {self.most} objects" if self.most > 1 else ""
+        return f"scenes {self.split} {self.image_hw} {self.seed}: {stock}{several}"
 
     def redrawn(self, epoch: int) -> "SceneSplit":
         """The same objects in other scenes; validation and test scenes stay as they are."""
         if self.split != "train":
             return self
-        return SceneSplit(
-            self.split, self.objects, self.backgrounds, image_hw=self.image_hw, seed=self.seed, epoch=epoch
-        )
+        again = copy(self)
+        again.epoch = epoch
+        return again

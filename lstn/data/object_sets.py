@@ -1,0 +1,55 @@
+"""Data sets for detection, whose splits know all objects in their images: scenes and annotated folders."""
+
+from lstn.contract import Contract
+from lstn.data.dataset import (
+    DIGIT_SCENES,
+    SCENES_PREFIX,
+    SIGN_SCENES,
+    checked_for,
+    objects_and_backgrounds,
+    set_and_root,
+)
+from lstn.data.scenes.open_scenes import open_digit_scenes, open_folder_scenes, open_sign_scenes
+from lstn.data.splits import DataSet
+from lstn.errors import UsageError
+
+MOST_OBJECTS = 5
+"""Of a scene."""
+
+
+def open_objects(
+    spec: str, *, image_hw: tuple[int, int], seed: int = 0, labels: tuple[str, ...] | None = None
+) -> DataSet:
+    """Open the data set that `--data` names, at the model's input size, to detect objects in its images.
+
+    Its splits are `lstn.data.objects.KnowsObjects`. Scenes (`scenes-digits`, `scenes-signs`,
+    `scenes:OBJECTS,BACKGROUNDS`) show one to five objects, of which none hides another.
+
+    labels: the classes of a model that was trained, of which a folder may have fewer; None: to train on
+
+    Raises:
+        UsageError: no such data set or folder, or it doesn't say where its objects are.
+        DataError: as for `lstn.data.dataset.open_data`.
+    """
+    if spec == DIGIT_SCENES:
+        return open_digit_scenes(image_hw, seed, MOST_OBJECTS)
+    if spec.startswith(SCENES_PREFIX):
+        return open_folder_scenes(*objects_and_backgrounds(spec), image_hw, seed, labels, MOST_OBJECTS)
+    named = set_and_root(spec)
+    if named and named[0] == SIGN_SCENES:
+        return open_sign_scenes(named[1], image_hw, seed, MOST_OBJECTS)
+    raise UsageError(
+        f"{spec!r} is not a data set for detection" if spec else "the model doesn't say what it was trained on",
+        hint=f"use {DIGIT_SCENES}, {SIGN_SCENES} or {SCENES_PREFIX}OBJECTS,BACKGROUNDS",
+    )
+
+
+def open_objects_of(contract: Contract, spec: str, *, seed: int | None) -> DataSet:
+    """Open the data set that `--data` names for a detector that was trained, as `lstn.data.dataset.open_data_of`.
+
+    Raises:
+        UsageError, DataError: as for `open_objects`; or the classes are not the model's; a split depends on a seed that
+            nobody says, when it is opened.
+    """
+    data = open_objects(spec, image_hw=contract.image_hw, seed=seed or 0, labels=contract.labels)
+    return checked_for(contract, data, spec, seed)
