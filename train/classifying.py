@@ -13,7 +13,7 @@ from lstn.recipe import Recipe
 from lstn.train.distributed import ALONE, World
 from lstn.train.equivariance import move, unfollowed
 from lstn.train.loading import ImageBatch, Images, batches
-from lstn.train.objective import StepLoss, Validated
+from lstn.train.objective import Measured, StepLoss
 from lstn.train.optimizer import outside
 from lstn.train.options import Options, TrainingPrecision
 from lstn.train.supervision import pose_loss
@@ -87,12 +87,15 @@ class Classifying:
             loss = loss + options.supervise * pose_loss(theta, batch.poses, size, world)
         return StepLoss(loss, entropy, (logits.argmax(1) == batch.labels).double().mean())
 
-    def validate(self, model: Model, images: Images, batch_size: int, at: Workplace) -> Validated:
+    def measure(self, model: Model, images: Images, batch_size: int, at: Workplace) -> Measured:
         """Return the cross-entropy and the accuracy, and what always answering the commonest class comes to."""
         assert isinstance(model, Classifier)
-        classes = torch.zeros(len(model.contract.labels), dtype=torch.int64)
-        loss, accuracy = evaluate(model, images, batch_size, at.workers, at.device, at.world, classes=classes)
-        return Validated(loss, accuracy, chance_level(int(classes.max()) / len(images), len(images)))
+        tally = Tally(model.contract.labels)
+        loss, accuracy = evaluate(model, images, batch_size, at.workers, at.device, at.world, tally)
+        tally.merge(at.world.others(tally))
+        scores = tally.scores()
+        commonest = int(scores.asked.max()) / len(images)
+        return Measured(loss, accuracy, chance_level(commonest, len(images)), scores)
 
 
 @torch.no_grad()
@@ -104,12 +107,10 @@ def evaluate(
     device: torch.device,
     world: World = ALONE,
     tally: Tally | None = None,
-    classes: Tensor | None = None,
 ) -> tuple[float, float]:
     """Return the mean loss (nats) and the accuracy (0..1) in float32, as the exported model computes.
 
-    `tally` counts the answers that this process computes; to `classes` (K,) int64 the images of each class are added,
-    over all processes.
+    `tally` counts the answers that this process computes.
     """
     model.eval()
     loss_sum, right = 0.0, 0
@@ -120,10 +121,6 @@ def evaluate(
         right += int((logits.argmax(1) == labels).sum())
         if tally is not None:
             tally.add(logits.numpy(), labels.numpy())
-        if classes is not None:
-            classes += torch.bincount(labels, minlength=len(classes))
-    if classes is not None:
-        classes.copy_(torch.tensor(world.sum(classes.to(device))))
     loss_sum, hits = world.sum(torch.tensor([loss_sum, right], dtype=torch.float64, device=device))
     return loss_sum / len(images), hits / len(images)
 

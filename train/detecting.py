@@ -3,13 +3,17 @@
 import torch
 from torch import Tensor, nn
 
+from lstn.contract import ThetaForm
+from lstn.data.objects import Objects
+from lstn.detection.average_precision import average_precision
+from lstn.detection.suppression import Detection, detections
 from lstn.nn.detector import Detector
 from lstn.nn.models import Model
-from lstn.nn.turned_boxes import boxes_of
+from lstn.nn.turned_boxes import boxes_of, moved, thetas_of
 from lstn.train.classifying import AMP
 from lstn.train.distributed import World
-from lstn.train.loading import ImageBatch, Images, batches
-from lstn.train.objective import StepLoss, Validated
+from lstn.train.loading import NOBODY, ImageBatch, Images, batches
+from lstn.train.objective import Measured, StepLoss
 from lstn.train.options import Options, TrainingPrecision
 from lstn.train.region_loss import RegionLosses, anchor_losses, region_losses, region_targets
 from lstn.train.workplace import Workplace
@@ -30,6 +34,10 @@ class DetectorNetwork(nn.Module):
 
     def forward(self, pixels: Tensor, labels: Tensor, thetas: Tensor) -> RegionLosses:
         """labels (N, M) int64, thetas (N, M, 2, 3) float32, as `ImageBatch.objects`."""
+        return self.answered(pixels, labels, thetas)[0]
+
+    def answered(self, pixels: Tensor, labels: Tensor, thetas: Tensor) -> tuple[RegionLosses, Tensor, Tensor]:
+        """Return the losses, and what the model answers: logits (N, K, C + 1) and thetas (N, K, 2, 3) float32."""
         model, localizer = self.model, self.model.localizer
         boxes = boxes_of(thetas, model.contract.image_hw)
         frames = model.frames(model.normalise(pixels))
@@ -38,9 +46,12 @@ class DetectorNetwork(nn.Module):
         of_anchors = anchor_losses(scores.flatten(1), flat, localizer.anchors, boxes, labels)
         regions = torch.cat([localizer.best(scores, numbers).detach(), boxes], dim=1)
         with torch.autocast(pixels.device.type, AMP[self.precision], enabled=self.precision != "fp32"):
-            logits, moves = self._look_into(frames, regions)
+            logits, moves = (each.float() for each in self._look_into(frames, regions))
         classes, wanted = region_targets(regions, boxes, labels, nothing=len(model.contract.labels))
-        return RegionLosses(*of_anchors, *region_losses(logits.float(), moves.float(), regions, classes, wanted))
+        losses = RegionLosses(*of_anchors, *region_losses(logits, moves, regions, classes, wanted))
+        count = model.contract.warps
+        crops = thetas_of(moved(regions[:, :count], moves[:, :count]), model.contract.image_hw)
+        return losses, logits[:, :count], crops
 
 
 class Detecting:
@@ -58,7 +69,34 @@ class Detecting:
         return StepLoss(found.total(), found.total(), found.right.double())
 
     @torch.no_grad()
-    def validate(self, model: Model, images: Images, batch_size: int, at: Workplace) -> Validated:
+    def measure(self, model: Model, images: Images, batch_size: int, at: Workplace) -> Measured:
         """Return the sum of the losses, and the average precision at an overlap of a half (AP50)."""
         assert isinstance(model, Detector)
-        raise NotImplementedError
+        network, contract = DetectorNetwork(model, "fp32").eval(), model.contract
+        loss_sum = 0.0
+        truths: list[Objects] = []
+        found: list[tuple[Detection, ...]] = []
+        loader = batches(
+            images, batch_size=batch_size, workers=at.workers, shuffle_seed=None, device=at.device, world=at.world
+        )
+        for batch in loader:
+            there = batch.to(at.device)
+            assert there.objects is not None
+            losses, logits, theta = network.answered(there.pixels, *there.objects)
+            loss_sum += float(losses.total()) * len(batch.pixels)
+            truths += _objects(batch)
+            answers = zip(logits.cpu().numpy(), theta.cpu().numpy(), strict=True)
+            found += [detections(*answer, contract.labels) for answer in answers]
+        for other_truths, other_found in at.world.others((truths, found)):
+            truths, found = truths + other_truths, found + other_found
+        (loss_sum,) = at.world.sum(torch.tensor([loss_sum], dtype=torch.float64, device=at.device))
+        turned = contract.theta is ThetaForm.AFFINE
+        precision = average_precision(truths, found, contract.labels, contract.image_hw, turned=turned)
+        return Measured(loss_sum / len(images), precision.ap50 or 0.0, None, precision)
+
+
+def _objects(batch: ImageBatch) -> list[Objects]:
+    """Return the objects of each image of a batch, without those that stand for none."""
+    assert batch.objects is not None
+    pairs = zip(*(each.numpy() for each in batch.objects), strict=True)
+    return [Objects(labels[labels != NOBODY], thetas[labels != NOBODY]) for labels, thetas in pairs]

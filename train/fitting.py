@@ -4,25 +4,22 @@ import math
 from copy import deepcopy
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lstn.contract import UNBOUNDED, Contract, ThetaForm
 from lstn.errors import TrainingError, UsageError
 from lstn.nn.classifier import Classifier
 from lstn.nn.models import build_model
-from lstn.nn.forms import each_warp
-from lstn.recipe import RECIPES, Recipe
+from lstn.recipe import RECIPES
 from lstn.train.distributed import ALONE, Shares, World
-from lstn.train.equivariance import move, unfollowed
 from lstn.train.loading import ImageBatch
-from lstn.train.optimizer import outside, set_rate
 from lstn.train.objective import Objective
+from lstn.train.optimizer import set_rate
 from lstn.train.options import Options
 from lstn.train.run_state import Run
-from lstn.train.supervision import pose_loss
 from lstn.train.threads import Threads
 from lstn.train.watch.watcher import OnStep
+
 
 def check_step(contract: Contract, images: int, given: Classifier | None = None) -> None:
     """Check that a step of `images` images can be taken.

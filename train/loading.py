@@ -136,7 +136,6 @@ class Images(Dataset[ImageBatch]):
                 found[place] = torch.from_numpy(pose.theta)
         return found
 
-
     def _objects(self, indices: Sequence[int]) -> tuple[Tensor, Tensor]:
         """The objects of these images, as many for each as the one with most has."""
         found = [objects_of(self._split, index) for index in indices]
@@ -179,10 +178,7 @@ def loaders_watched(world: World = ALONE) -> Iterator[None]:
     except RuntimeError as error:
         if world.size > 1 or "DataLoader worker" not in str(error):
             raise
-        how = NOBODY = -1
-"""The label in the place of an object, where an image has fewer than another of its batch."""
-
-_HOW_IT_ENDED.search(str(error))
+        how = _HOW_IT_ENDED.search(str(error))
         raise TrainingError(
             f"a process that loads images ended{f' ({how[0]})' if how else ''}; probably memory ran out",
             hint="continue with fewer --workers, or with --workers 0, which loads images without other processes",

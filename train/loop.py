@@ -17,7 +17,7 @@ from lstn.train.equivariance import Moves
 from lstn.train.fitting import diverged, train_epoch
 from lstn.train.keeping import keep
 from lstn.train.loading import Images, batches, loaders_watched
-from lstn.train.objective import Validated
+from lstn.train.objective import Measured
 from lstn.train.options import Options
 from lstn.train.preparing import Prepared, prepared
 from lstn.train.tested import TrainingResult, finish
@@ -86,7 +86,7 @@ def _epoch(going: Prepared, train: Images, val: Images, threads: Threads, step: 
     """Fit the weights to every training image once, and return how good they are then."""
     number, began = len(going.run.history) + 1, time.perf_counter()
     train_loss, train_accuracy = _train(going, train.at(number), number, threads, step)
-    val_loss, val_accuracy, chance = _validate(going, val)
+    val_loss, val_accuracy, chance, _ = _validate(going, val)
     row = Epoch(
         epoch=number,
         train_loss=train_loss,
@@ -117,13 +117,13 @@ def _train(going: Prepared, images: Images, number: int, threads: Threads, step:
     return figures
 
 
-def _validate(going: Prepared, val: Images) -> Validated:
+def _validate(going: Prepared, val: Images) -> Measured:
     """Return how good the model is.
 
     Raises:
         TrainingError: the loss is no number; the last step of the epoch may have been the one too far.
     """
-    found = going.objective.validate(going.run.model, val, going.options.recipe.batch_size, going.at)
+    found = going.objective.measure(going.run.model, val, going.options.recipe.batch_size, going.at)
     if not math.isfinite(found.loss):
         raise going.at.world.told(diverged(going.run, found.loss, len(going.run.history) + 1, going.options))
     return found

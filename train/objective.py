@@ -4,6 +4,8 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from lstn.detection.average_precision import AveragePrecision
+from lstn.evaluation.scores import Scores
 from lstn.nn.models import Model
 from lstn.train.distributed import World
 from lstn.train.loading import ImageBatch, Images
@@ -19,12 +21,19 @@ class StepLoss(NamedTuple):
     right: Tensor
 
 
-class Validated(NamedTuple):
-    """The mean loss in nats; how good the model is, 0..1; and how good one is that knows nothing, where it is known."""
+class Measured(NamedTuple):
+    """What a model's answers to a split came to.
+
+    loss:     the mean, in nats
+    accuracy: 0..1, of a detector its AP50
+    chance:   the accuracy up to which a model is at chance, 0..1; None where nobody knows
+    scores:   all of it
+    """
 
     loss: float
     accuracy: float
     chance: float | None
+    scores: Scores | AveragePrecision
 
 
 class Objective(Protocol):
@@ -36,5 +45,5 @@ class Objective(Protocol):
     def loss(self, network: nn.Module, batch: ImageBatch, options: Options, size: int, world: World) -> StepLoss:
         """Return what a step on a batch, of which `size` images are in all processes, comes to."""
 
-    def validate(self, model: Model, images: Images, batch_size: int, at: Workplace) -> Validated:
-        """Return how good the model is."""
+    def measure(self, model: Model, images: Images, batch_size: int, at: Workplace) -> Measured:
+        """Return how good the model is, in evaluation mode and float32; the same in each process."""

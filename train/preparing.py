@@ -25,8 +25,8 @@ from lstn.train.augment import Augmentation
 from lstn.train.classifying import Classifying
 from lstn.train.detecting import Detecting
 from lstn.train.downloads import download
-from lstn.train.fitting import check_step
 from lstn.train.equivariance import Moves
+from lstn.train.fitting import check_step
 from lstn.train.keeping import mend
 from lstn.train.loading import Images
 from lstn.train.objective import Objective
@@ -38,7 +38,6 @@ from lstn.train.step_memory import check_memory
 from lstn.train.supervision import check_posed, check_supervise, poses_digest
 from lstn.train.watch.probe import Probe
 from lstn.train.workplace import Workplace
-
 
 OBJECTIVES: dict[Task, Objective] = {Task.CLASSIFY: Classifying(), Task.DETECT: Detecting()}
 """Total over `Task`."""

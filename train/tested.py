@@ -3,21 +3,15 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor
-
 from lstn.contract import Contract
 from lstn.data.dataset import Split
-from lstn.evaluation.scores import Scores, Tally
+from lstn.detection.average_precision import AveragePrecision
+from lstn.evaluation.scores import Scores
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.nn.checkpoint import CHECKPOINT
-from lstn.nn.classifier import Classifier
-from lstn.train.distributed import ALONE, World
-from lstn.train.fitting import forward
+from lstn.nn.models import Model
 from lstn.train.keeping import load_best, write_metrics
-from lstn.train.loading import Images, batches
 from lstn.train.preparing import Prepared
 from lstn.warps.warp import Theta
 
@@ -32,7 +26,7 @@ class TrainingResult:
     """
 
     checkpoint: Path
-    model: Classifier
+    model: Model
     contract: Contract
     val: Split
     history: tuple[Epoch, ...]
@@ -40,7 +34,7 @@ class TrainingResult:
     test_accuracy: float
     test_images: int
     test_is_val: bool
-    scores: Scores
+    scores: Scores | AveragePrecision
     shown: Pixels | None
     warps: tuple[Theta, ...]
 
@@ -51,12 +45,11 @@ def finish(going: Prepared) -> TrainingResult:
     best = run.best
     assert best is not None  # a run has at least one epoch
     checkpoint = load_best(at.folder, run)
-    test = Images(data.test)
-    tally, model = Tally(data.labels), checkpoint.model.to(at.device)
-    loss, accuracy = evaluate(model, test, going.options.recipe.batch_size, at.workers, at.device, at.world, tally)
-    tally.merge(at.world.others(tally))
+    model = checkpoint.model.to(at.device)
+    found = going.objective.measure(model, going.images(data.test), going.options.recipe.batch_size, at)
     if at.world.rank == 0:
-        write_metrics(at.folder, run.history, best_epoch=best["epoch"], test_loss=loss, test_accuracy=accuracy)
+        last = {"best_epoch": best["epoch"], "test_loss": found.loss, "test_accuracy": found.accuracy}
+        write_metrics(at.folder, run.history, **last)
     warps = tuple(theta.numpy() for theta in run.warps)
     return TrainingResult(
         checkpoint=at.folder / CHECKPOINT,
@@ -65,10 +58,10 @@ def finish(going: Prepared) -> TrainingResult:
         val=data.val,
         history=tuple(run.history),
         best=best,
-        test_accuracy=accuracy,
-        test_images=len(test),
+        test_accuracy=found.accuracy,
+        test_images=len(data.test),
         test_is_val=data.test_is_val,
-        scores=tally.scores(),
+        scores=found.scores,
         shown=going.probe.shown() if going.probe else None,
         warps=warps,
     )

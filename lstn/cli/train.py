@@ -115,7 +115,9 @@ def train(
     ] = None,
     at: Annotated[
         At,
-        typer.Option(help="What is warped: the image, the map behind the backbone's first layers, or a detector's map."),
+        typer.Option(
+            help="What is warped: the image, the map behind the backbone's first layers, or a detector's map."
+        ),
     ] = At.INPUT,
     view: View = None,
     crop: Crop = None,

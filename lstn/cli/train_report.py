@@ -44,7 +44,7 @@ _SOON_S = 4.0
 _COLUMNS = (
     TextColumn("epoch {task.fields[epoch]}"),
     BarColumn(bar_width=24),
-    TextColumn("loss {task.fields[loss]:.3f}  accuracy {task.fields[accuracy]:.1%}"),
+    TextColumn("loss {task.fields[loss]:.3f}  {task.fields[right]} {task.fields[accuracy]:.1%}"),
     TextColumn("{task.fields[left]}"),
 )
 
@@ -55,10 +55,12 @@ def watching(options: "Options", board: "Board | None" = None, opening: str = ""
 
     opening: what a new run says first; empty for nothing
     """
+    from lstn.train.watch.task_words import WORDS
     from lstn.train.watch.watcher import Watcher
 
     with bar_of(*_COLUMNS) as progress:
-        task = progress.add_task("", total=None, epoch="1", loss=0.0, accuracy=0.0, left="")
+        right = WORDS[options.task].right
+        task = progress.add_task("", total=None, epoch="1", loss=0.0, accuracy=0.0, left="", right=right)
         shown = _Shown(progress, task, options, board, opening)
         try:
             with telling(shown.describe):
@@ -157,8 +159,10 @@ class _Shown:
             warn(f"this run takes hours on a CPU. {quarter}--model cnn, fewer --epochs and a GPU are quicker, too")
 
     def epoch(self, row: "Epoch", best: "Epoch") -> None:
-        figures = f"loss {row['train_loss']:.3f}  accuracy {row['train_accuracy']:6.1%}"
-        figures += f"  validation {row['val_accuracy']:6.1%}  {row['seconds']:5.1f} s"
+        words = self._words
+        chosen_by = "validation" if words.accuracy == words.right else f"validation {words.accuracy}"
+        figures = f"loss {row['train_loss']:.3f}  {words.right} {row['train_accuracy']:6.1%}"
+        figures += f"  {chosen_by} {row['val_accuracy']:6.1%}  {row['seconds']:5.1f} s"
         if "transformer" in row and (follow := row["transformer"]["follow"]) is not None:
             figures += f"  follows {brief(follow)}"
         if "transformer" in row and (pose := row["transformer"]["pose"]) is not None:

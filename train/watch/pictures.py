@@ -12,17 +12,22 @@ from PIL import Image, ImageDraw
 
 from lstn.data.dataset import Split
 from lstn.data.splits import spaced
+from lstn.detection.drawn_objects import draw_objects
+from lstn.detection.suppression import SHOWN_LEAST, detections
 from lstn.evaluation.scores import Scores
 from lstn.files import replacing, write_bytes
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
+from lstn.nn.detector import Detector
 from lstn.report.wording import counted
 from lstn.train.watch.fonts import drawable
+from lstn.train.watch.task_words import TaskWords
 from lstn.warps.drawn_warp import contact_sheet, draw_warp
 from lstn.warps.warp import CropSampling, Theta
 
 CURVES, WARPS, ANIMATION, CONFUSION = "curves.png", "warps.png", "warps.gif", "confusion.png"
+DETECTIONS = "detections.png"
 
 _FRAMES = 48
 """Frames of an animation: of longer runs, as many epochs evenly spaced, so that the file stays below a few MB."""
@@ -36,20 +41,20 @@ _CELLS = 500
 """Rows of the matrix that are drawn at most; of more classes, several share one."""
 
 
-def draw_curves(path: Path, history: tuple[Epoch, ...], title: str) -> None:
-    """Draw loss and accuracy over the epochs."""
+def draw_curves(path: Path, history: tuple[Epoch, ...], title: str, words: TaskWords) -> None:
+    """Draw the loss, and what the best epoch is chosen by, over the epochs."""
     epochs = [row["epoch"] for row in history]
     best = max(history, key=lambda row: row["val_accuracy"])
     figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
     losses, accuracies = figure.subplots(1, 2)
     losses.plot(epochs, [row["train_loss"] for row in history], label="train")
     losses.plot(epochs, [row["val_loss"] for row in history], label="validation")
-    losses.set(xlabel="epoch", ylabel="cross-entropy (nats)", title=title, ylim=(0, None))
-    accuracies.plot(epochs, [100 * row["train_accuracy"] for row in history], label="train")
-    accuracies.plot(epochs, [100 * row["val_accuracy"] for row in history], label="validation")
+    losses.set(xlabel="epoch", ylabel=f"{words.loss} (nats)", title=title, ylim=(0, None))
+    accuracies.plot(epochs, [100 * row["train_accuracy"] for row in history], label=f"train: {words.right}")
+    accuracies.plot(epochs, [100 * row["val_accuracy"] for row in history], label=f"validation: {words.accuracy}")
     accuracies.plot(best["epoch"], 100 * best["val_accuracy"], "o", color="C1", label="best")
     accuracies.set(
-        xlabel="epoch", ylabel="accuracy (%)", title=f"best {best['val_accuracy']:.1%} in epoch {best['epoch']}"
+        xlabel="epoch", ylabel="%", title=f"best {best['val_accuracy']:.1%} in epoch {best['epoch']}"
     )
     for axes in (losses, accuracies):
         axes.xaxis.get_major_locator().set_params(integer=True)
@@ -58,6 +63,19 @@ def draw_curves(path: Path, history: tuple[Epoch, ...], title: str) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png")
     write_bytes(path, buffer.getvalue())
+
+
+def draw_detections(path: Path, model: Detector, images: Split, *, count: int = 16) -> None:
+    """Draw `count` images with the objects that the model found in them."""
+    model.eval()
+    labels = model.contract.labels
+    pixels = np.stack([images[index][0] for index in spaced(len(images), count)])
+    with torch.no_grad():
+        answers = [each.numpy() for each in model(torch.from_numpy(pixels))]
+    found = [detections(*answer, labels, least=SHOWN_LEAST) for answer in zip(*answers, strict=True)]
+    sheet = contact_sheet([draw_objects(image, each, labels) for image, each in zip(pixels, found, strict=True)])
+    with replacing(path) as temporary:
+        sheet.save(temporary, format="png")
 
 
 @torch.no_grad()

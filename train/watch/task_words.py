@@ -1,0 +1,21 @@
+"""What a run's figures are called, by its task."""
+
+from typing import NamedTuple
+
+from lstn.contract import Task
+
+
+class TaskWords(NamedTuple):
+    """The words for the loss; for the share of answers that are right as training goes; and for what chooses the best
+    epoch."""
+
+    loss: str
+    right: str
+    accuracy: str
+
+
+WORDS: dict[Task, TaskWords] = {
+    Task.CLASSIFY: TaskWords("cross-entropy", "accuracy", "accuracy"),
+    Task.DETECT: TaskWords("loss", "regions right", "AP50"),
+}
+"""Total over `Task`."""
