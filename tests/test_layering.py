@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ASKS = {("lstn.machine.environment", "onnxruntime"), ("lstn.machine.capabilities", "onnxruntime")}
 """Modules on the ground that ask a package, inside a function, about itself."""
 
-ONLY_INSIDE_FUNCTIONS = {"cuda", "pycuda", "ray", "tensorrt", "tensorrt_rtx"}
+ONLY_INSIDE_FUNCTIONS = {"cuda", "pycocotools", "pycuda", "ray", "tensorrt", "tensorrt_rtx"}
 
 MODULES = [pytest.param(name, id=name) for name in sorted(modules())]
 COMMANDS = [pytest.param(name, id=name) for name in sorted(modules()) if storey_of(name) == "cli"]

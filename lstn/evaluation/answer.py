@@ -1,12 +1,13 @@
 """Logits -> what a person reads: probabilities, and the labels that lead."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
+from lstn.errors import ArtifactError
 from lstn.images import Pixels
 from lstn.warps.warp import Theta
 
@@ -72,3 +73,16 @@ def leading(probabilities: Probabilities, labels: tuple[str, ...], *, top: int) 
         tuple(Guess(labels[column], float(row[column])) for column in columns)
         for row, columns in zip(probabilities, order, strict=True)
     ]
+
+
+def check_finite(answers: Sequence[npt.NDArray[np.float32] | None], numbers: Sequence[int]) -> None:
+    """Refuse answers to these images that are not finite.
+
+    Raises:
+        ArtifactError: there is one.
+    """
+    if not all(each is None or np.isfinite(each).all() for each in answers):
+        raise ArtifactError(
+            f"the model's answers are not finite, first in images {numbers[0]} to {numbers[-1]}",
+            hint="a lower precision may be too narrow for it; evaluate the float32 model",
+        )

@@ -11,8 +11,7 @@ import numpy.typing as npt
 from lstn.contract import Contract
 from lstn.data.dataset import Split
 from lstn.data.splits import AnySplit
-from lstn.errors import ArtifactError
-from lstn.evaluation.answer import Logits
+from lstn.evaluation.answer import Logits, check_finite
 from lstn.evaluation.disturb import UNITS as MOVE_UNITS
 from lstn.evaluation.disturb import Disturbance
 from lstn.evaluation.moving import Locate
@@ -46,12 +45,13 @@ class Answering:
         return self.classify(pixels), None if self.locate is None else self.locate(pixels)
 
 
-_KINDS: dict[AnySplit, str] = {
+KINDS: dict[AnySplit, str] = {
     "train": "training images",
     "val": "validation images",
     "test": "test images",
     "all": "images",
 }
+"""What tables call the images of a split."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -109,11 +109,7 @@ def score(
             for tally, disturbance in zip(tallies, (None, *disturbances), strict=True):
                 seen = plain if disturbance is None else list(pool.map(disturbance.apply, plain, numbers))
                 logits = classify(np.stack(seen))
-                if not np.isfinite(logits).all():
-                    raise ArtifactError(
-                        f"the model's answers are not finite, first in images {numbers[0]} to {numbers[-1]}",
-                        hint="a lower precision may be too narrow for it; evaluate the float32 model",
-                    )
+                check_finite((logits,), numbers)
                 tally.add(logits, truth)
                 if ranking is not None and disturbance is None:
                     ranking.add(numbers, logits, truth)
@@ -127,8 +123,8 @@ def accuracy_table(evaluation: Evaluation) -> Table:
     rows = [_accuracy("as they are", evaluation.scores, plain)]
     for each, scores in evaluation.disturbed:
         rows.append(_accuracy(describe(each), scores, plain))
-    columns = (_KINDS[evaluation.split], "top-1 %", "points", "95 % interval", "top-5 %")
-    note = f"{evaluation.scores.images} {_KINDS[evaluation.split]} of {evaluation.data}."
+    columns = (KINDS[evaluation.split], "top-1 %", "points", "95 % interval", "top-5 %")
+    note = f"{evaluation.scores.images} {KINDS[evaluation.split]} of {evaluation.data}."
     if evaluation.disturbed:
         used = dict.fromkeys(each.kind for each, _ in evaluation.disturbed)
         note += " " + "; ".join(f"{kind.value}: {MOVE_UNITS[kind]}" for kind in used) + "."
@@ -209,7 +205,7 @@ def page(evaluation: Evaluation) -> str:
         sections.append(table_section(worst))
     sections.append(table_section(class_table(scores)))
     where = (
-        f"{contract.loc.value} + {contract.backbone} on {evaluation.data}, {scores.images} {_KINDS[evaluation.split]}"
+        f"{contract.loc.value} + {contract.backbone} on {evaluation.data}, {scores.images} {KINDS[evaluation.split]}"
     )
     return whole_page(f"Evaluation of {evaluation.source}", where, sections)
 

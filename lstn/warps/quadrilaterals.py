@@ -5,7 +5,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lstn.warps.warp import CORNERS, Theta, landmarks_px
+from lstn.warps.warp import CORNERS, Theta, in_pixels, sampled
 
 Rectangle: TypeAlias = tuple[float, float, float, float]
 """Left, top, right and bottom in pixels, from the outer edges of the picture."""
@@ -22,7 +22,7 @@ _Affine: TypeAlias = npt.NDArray[np.floating[Any]]
 
 def upright_boxes(thetas: Theta, image_hw: tuple[int, int]) -> npt.NDArray[np.float64]:
     """Return the upright boxes around what thetas (N, 2, 3) read: (N, 4), left, top, right and bottom in pixels."""
-    corners = landmarks_px(thetas, image_hw)
+    corners = in_pixels(sampled(thetas, CORNERS), image_hw)
     return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1)
 
 

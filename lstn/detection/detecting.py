@@ -1,0 +1,203 @@
+"""One pass over images whose objects are known: what a detector answers, its average precision, tables and a page."""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from lstn.contract import Contract
+from lstn.data.objects import Objects, objects_of
+from lstn.data.splits import AnySplit, Split
+from lstn.detection.average_precision import (
+    MEDIUM_PX,
+    MOST_FOUND,
+    SMALL_PX,
+    AveragePrecision,
+    ClassPrecision,
+    average_precision,
+)
+from lstn.detection.suppression import Detection, detections
+from lstn.errors import ArtifactError
+from lstn.evaluation.answer import Answers, check_finite
+from lstn.evaluation.measuring import KINDS
+from lstn.interval import Interval
+from lstn.machine.cores import decoders
+from lstn.report.charts import Point, lines
+from lstn.report.table import Table
+from lstn.report.web_page import figure, section, table_section, whole_page
+from lstn.report.wording import counted
+from lstn.warps.warp import Theta
+
+LEAST_SCORE = 0.001
+"""The lowest score that counts when precision is measured, which is averaged over all recalls."""
+
+OVERLAP = 0.5
+"""The largest overlap of two detections of a class, as Fast R-CNN and torchvision have it."""
+
+
+@dataclass(frozen=True, slots=True)
+class DetectionScores:
+    """How good a detector is on images whose objects are known.
+
+    images, objects: how many there were
+    image_hw: of the pictures that the model sees, in whose pixels sizes are
+    upright:  boxes around the quadrilaterals compared, as COCO does
+    turned:   the quadrilaterals compared, exactly
+    """
+
+    images: int
+    objects: int
+    image_hw: tuple[int, int]
+    upright: AveragePrecision
+    turned: AveragePrecision
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class DetectionEvaluation:
+    """What a detector came to on images of a data set.
+
+    source: the model's file
+    data:   the data set, as `--data` names it
+    split:  which of its images
+    """
+
+    source: str
+    data: str
+    split: AnySplit
+    contract: Contract
+    scores: DetectionScores
+
+
+def detect_all(
+    answers: Answers,
+    images: Split,
+    labels: tuple[str, ...],
+    *,
+    batch: int,
+    advance: Callable[[int], None],
+    chosen: Sequence[int] | None = None,
+) -> list[tuple[Objects, tuple[Detection, ...]]]:
+    """Return for each image the objects that are there and those that were found, each image decoded once.
+
+    answers: pixels (N, H, W, 3) -> logits (N, K, C + 1) and theta (N, K, 2, 3), both float32
+    advance: hears the number of images that were finished
+    chosen:  which images; None: all
+
+    Raises:
+        ArtifactError: an answer is not finite, or not of these shapes.
+        DataError: the images don't say where their objects are.
+    """
+    every = range(len(images)) if chosen is None else chosen
+    found = []
+    with ThreadPoolExecutor(decoders(None)) as pool:
+        for start in range(0, len(every), batch):
+            numbers = [int(number) for number in every[start : start + batch]]
+            truths = list(pool.map(lambda number: objects_of(images, number), numbers))
+            pixels = np.stack([read for read, _ in pool.map(images.__getitem__, numbers)])
+            logits, theta = answers(pixels)
+            _check_shapes(logits.shape, theta, len(labels))
+            check_finite((logits, theta), numbers)
+            found += [
+                (truth, detections(*each, labels, least=LEAST_SCORE, most=MOST_FOUND, overlap=OVERLAP))
+                for truth, each in zip(truths, zip(logits, theta, strict=True), strict=True)
+            ]
+            advance(len(numbers))
+    return found
+
+
+def score_detections(
+    found: Sequence[tuple[Objects, Sequence[Detection]]], labels: tuple[str, ...], image_hw: tuple[int, int]
+) -> DetectionScores:
+    """Return the average precision of what `detect_all` found.
+
+    Raises:
+        MissingExtra: pycocotools is not installed.
+    """
+    truths, answered = [truth for truth, _ in found], [each for _, each in found]
+    upright, turned = (average_precision(truths, answered, labels, image_hw, turned=each) for each in (False, True))
+    return DetectionScores(len(found), sum(map(len, truths)), image_hw, upright, turned)
+
+
+def _check_shapes(logits: tuple[int, ...], theta: Theta | None, classes: int) -> None:
+    shape = None if theta is None else theta.shape
+    if len(logits) != 3 or logits[2] != classes + 1 or shape != (*logits[:2], 2, 3):
+        raise ArtifactError(
+            f"the model answers logits {logits} and theta {shape}; expected (N, K, {classes + 1}) and (N, K, 2, 3)",
+            hint="a model that detects is trained with --task detect",
+        )
+
+
+def precision_table(evaluation: DetectionEvaluation) -> Table:
+    """Return COCO's figures: a row for upright boxes, and one for turned ones."""
+    scores = evaluation.scores
+    high, wide = scores.image_hw
+    rows = tuple(
+        (name, *map(_percent, (each.ap, each.ap50, each.ap75, each.small, each.medium, each.large)))
+        for name, each in (("upright", scores.upright), ("turned", scores.turned))
+    )
+    note = (
+        f"{counted(scores.objects, 'object')} in {scores.images} {KINDS[evaluation.split]} of {evaluation.data}. AP is "
+        "the mean over overlaps from 0.50 to 0.95; upright compares the boxes around objects, turned the objects' own "
+        f"quadrilaterals. Small: less area than {SMALL_PX} x {SMALL_PX} pixels of the picture that the model sees, "
+        f"which has {wide} x {high}; large: more than {MEDIUM_PX} x {MEDIUM_PX}."
+    )
+    columns = ("boxes", "AP %", "AP50 %", "AP75 %", "small %", "medium %", "large %")
+    return Table(f"{evaluation.source}: average precision", columns, rows, 1, note)
+
+
+def class_precision_table(scores: DetectionScores, most: int | None = None) -> Table:
+    """Return a row for each class that the images show, worst first; `most` leaves out the rest."""
+    pairs = [pair for pair in zip(scores.upright.classes, scores.turned.classes, strict=True) if pair[0].objects]
+    pairs.sort(key=lambda pair: pair[0].ap or 0.0)
+    rows = tuple(_class_row(*pair) for pair in pairs[:most])
+    unseen = len(scores.upright.classes) - len(pairs)
+    left_out = len(pairs) - len(rows)
+    notes = [f"{counted(left_out, 'better class', 'are')} left out."] if left_out else []
+    notes += [f"The images show no object of {counted(unseen, 'class')}."] if unseen else []
+    columns = ("class", "objects", "AP %", "AP50 %", "AP turned %", "AP50 turned %")
+    title = f"The {counted(len(rows), 'worst class')}" if left_out else "Every class, worst first"
+    return Table(title, columns, rows, 1, " ".join(notes))
+
+
+def detection_report(evaluation: DetectionEvaluation) -> dict[str, Any]:
+    """Return all of it for JSON."""
+    contract = evaluation.contract
+    model = {"file": evaluation.source, "loc": contract.loc.value, "backbone": contract.backbone}
+    return {**model, "data": evaluation.data, "split": evaluation.split, **asdict(evaluation.scores)}
+
+
+def detection_page(evaluation: DetectionEvaluation) -> str:
+    """Return all of it as one web page."""
+    contract, scores = evaluation.contract, evaluation.scores
+    sections = [table_section(precision_table(evaluation))]
+    if scores.upright.curve:
+        sections.append(section("Precision against recall", f'<div class="pictures">{_curves(evaluation)}</div>'))
+    sections.append(table_section(class_precision_table(scores)))
+    where = (
+        f"{contract.loc.value} + {contract.backbone} on {evaluation.data}, {scores.images} {KINDS[evaluation.split]}"
+    )
+    return whole_page(f"Detection by {evaluation.source}", where, sections)
+
+
+def _curves(evaluation: DetectionEvaluation) -> str:
+    """Precision at recalls of 0, 20, … 100 %, at an overlap of 0.5, the mean over classes."""
+    figures = []
+    for name, each in (("upright boxes", evaluation.scores.upright), ("turned boxes", evaluation.scores.turned)):
+        points = [
+            Point(recall, Interval(*[100 * each.curve[recall]] * 3), evaluation.contract.loc.value, "")
+            for recall in range(0, 101, 20)
+        ]
+        drawn = lines({"": points}, x_title="recall %", y_title="precision %")
+        figures.append(figure(drawn, f"Precision of {name} at an overlap of 0.5, the mean over classes."))
+    return "".join(figures)
+
+
+def _class_row(upright: ClassPrecision, turned: ClassPrecision) -> tuple[str, ...]:
+    figures = map(_percent, (upright.ap, upright.ap50, turned.ap, turned.ap50))
+    return upright.label, str(upright.objects), *figures
+
+
+def _percent(share: float | None) -> str:
+    return "" if share is None else f"{100 * share:.1f}"

@@ -1,0 +1,73 @@
+"""Regions of a detector -> labelled quadrilaterals: scores, and non-maximum suppression in NumPy."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from lstn.evaluation.answer import Logits, softmax
+from lstn.warps.quadrilaterals import Overlaps, overlaps
+from lstn.warps.warp import Theta
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Detection:
+    """An object that a model found.
+
+    label: its class
+    score: how sure the model is of it, 0..1
+    theta: (2, 3) float32, from the crop that shows it to the picture, both from -1 to 1 and from edge to edge
+    """
+
+    label: str
+    score: float
+    theta: Theta
+
+
+def detections(
+    logits: Logits, theta: Theta, labels: tuple[str, ...], *, least: float, most: int, overlap: float
+) -> tuple[Detection, ...]:
+    """Return what a model found in one image, best first.
+
+    Each region is a candidate for each class (Ren et al. 2015). Of two candidates of one class that overlap, the one
+    with the lower score is left out; regions of different classes never suppress each other.
+
+    logits:  (K, C + 1) float32, one column for each label and a last one for "nothing here"; finite
+    theta:   (K, 2, 3) float32, finite; a region without an area is never found
+    least:   the lowest score that counts, 0..1
+    most:    how many are returned at most
+    overlap: the largest intersection over union that two of a class may have, 0..1; of the quadrilaterals, exactly
+    """
+    scores = softmax(logits)[:, :-1]
+    solid = np.linalg.det(theta[:, :, :2].astype(np.float64)) != 0
+    regions, classes = np.nonzero((scores >= least) & solid[:, None])
+    values = scores[regions, classes]
+    used = np.unique(regions)
+    shared = overlaps(theta[used], theta[used])
+    places = np.searchsorted(used, regions)
+    kept = np.concatenate(
+        [
+            of_class[_greedy(values[of_class], places[of_class], shared, most, overlap)]
+            for label in np.unique(classes)
+            for of_class in [np.flatnonzero(classes == label)]
+        ]
+        or [np.zeros(0, np.intp)]
+    )
+    best = kept[np.argsort(-values[kept], kind="stable")][:most]
+    return tuple(
+        Detection(labels[label], float(value), theta[region])
+        for label, value, region in zip(classes[best].tolist(), values[best], regions[best].tolist(), strict=True)
+    )
+
+
+def _greedy(
+    values: npt.NDArray[np.float32], places: npt.NDArray[np.intp], shared: Overlaps, most: int, overlap: float
+) -> npt.NDArray[np.intp]:
+    """Return which candidates of one class stay, best first: each that overlaps no better one that stays."""
+    left = np.argsort(-values, kind="stable")
+    kept: list[int] = []
+    while len(left) and len(kept) < most:
+        best, left = left[0], left[1:]
+        kept.append(int(best))
+        left = left[shared[places[best], places[left]] <= overlap]
+    return np.array(kept, np.intp)
