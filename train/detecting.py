@@ -3,10 +3,9 @@
 import torch
 from torch import Tensor, nn
 
-from lstn.contract import ThetaForm
 from lstn.data.objects import Objects
-from lstn.detection.average_precision import average_precision
-from lstn.detection.suppression import Detection, detections
+from lstn.detection.detecting import score_detections
+from lstn.detection.suppression import LEAST_SCORE, Detection, detections
 from lstn.nn.detector import Detector
 from lstn.nn.models import Model
 from lstn.nn.turned_boxes import boxes_of, moved, thetas_of
@@ -74,8 +73,7 @@ class Detecting:
         assert isinstance(model, Detector)
         network, contract = DetectorNetwork(model, "fp32").eval(), model.contract
         loss_sum = 0.0
-        truths: list[Objects] = []
-        found: list[tuple[Detection, ...]] = []
+        found: list[tuple[Objects, tuple[Detection, ...]]] = []
         loader = batches(
             images, batch_size=batch_size, workers=at.workers, shuffle_seed=None, device=at.device, world=at.world
         )
@@ -84,15 +82,13 @@ class Detecting:
             assert there.objects is not None
             losses, logits, theta = network.answered(there.pixels, *there.objects)
             loss_sum += float(losses.total()) * len(batch.pixels)
-            truths += _objects(batch)
-            answers = zip(logits.cpu().numpy(), theta.cpu().numpy(), strict=True)
-            found += [detections(*answer, contract.labels) for answer in answers]
-        for other_truths, other_found in at.world.others((truths, found)):
-            truths, found = truths + other_truths, found + other_found
+            answers = zip(_objects(batch), logits.cpu().numpy(), theta.cpu().numpy(), strict=True)
+            found += [(truth, detections(*each, contract.labels, least=LEAST_SCORE)) for truth, *each in answers]
+        for others in at.world.others(found):
+            found = found + others
         (loss_sum,) = at.world.sum(torch.tensor([loss_sum], dtype=torch.float64, device=at.device))
-        turned = contract.theta is ThetaForm.AFFINE
-        precision = average_precision(truths, found, contract.labels, contract.image_hw, turned=turned)
-        return Measured(loss_sum / len(images), precision.ap50 or 0.0, None, precision)
+        scores = score_detections(found, contract.labels, contract.image_hw)
+        return Measured(loss_sum / len(images), scores.of(contract.theta).ap50 or 0.0, None, scores)
 
 
 def _objects(batch: ImageBatch) -> list[Objects]:

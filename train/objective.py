@@ -4,7 +4,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
-from lstn.detection.average_precision import AveragePrecision
+from lstn.detection.detecting import DetectionScores
 from lstn.evaluation.scores import Scores
 from lstn.nn.models import Model
 from lstn.train.distributed import World
@@ -33,7 +33,7 @@ class Measured(NamedTuple):
     loss: float
     accuracy: float
     chance: float | None
-    scores: Scores | AveragePrecision
+    scores: Scores | DetectionScores
 
 
 class Objective(Protocol):

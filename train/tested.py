@@ -5,7 +5,7 @@ from pathlib import Path
 
 from lstn.contract import Contract
 from lstn.data.dataset import Split
-from lstn.detection.average_precision import AveragePrecision
+from lstn.detection.detecting import DetectionScores
 from lstn.evaluation.scores import Scores
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
@@ -34,7 +34,7 @@ class TrainingResult:
     test_accuracy: float
     test_images: int
     test_is_val: bool
-    scores: Scores | AveragePrecision
+    scores: Scores | DetectionScores
     shown: Pixels | None
     warps: tuple[Theta, ...]
 

@@ -19,6 +19,7 @@ from lstn.terminal import note, warn
 from lstn.waiting import duration, telling
 
 if TYPE_CHECKING:
+    from lstn.evaluation.scores import Scores
     from lstn.health.liveness import Health
     from lstn.health.run_health import Epoch
     from lstn.images import Pixels
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from lstn.train.pace import Pace
     from lstn.train.tested import TrainingResult
     from lstn.train.watch.board import Board
+    from lstn.train.watch.task_words import TaskWords
     from lstn.train.watch.watcher import Outlook, Watcher
     from lstn.warps.warp import CropSampling, Theta
 
@@ -58,10 +60,10 @@ def watching(options: "Options", board: "Board | None" = None, opening: str = ""
     from lstn.train.watch.task_words import WORDS
     from lstn.train.watch.watcher import Watcher
 
+    words = WORDS[options.task]
     with bar_of(*_COLUMNS) as progress:
-        right = WORDS[options.task].right
-        task = progress.add_task("", total=None, epoch="1", loss=0.0, accuracy=0.0, left="", right=right)
-        shown = _Shown(progress, task, options, board, opening)
+        task = progress.add_task("", total=None, epoch="1", loss=0.0, accuracy=0.0, left="", right=words.right)
+        shown = _Shown(progress, task, options, words, board, opening)
         try:
             with telling(shown.describe):
                 yield Watcher(shown.started, shown.step, shown.epoch, shown.warped)
@@ -71,8 +73,15 @@ def watching(options: "Options", board: "Board | None" = None, opening: str = ""
 
 class _Shown:
     def __init__(
-        self, progress: Progress, task: TaskID, options: "Options", board: "Board | None", opening: str
+        self,
+        progress: Progress,
+        task: TaskID,
+        options: "Options",
+        words: "TaskWords",
+        board: "Board | None",
+        opening: str,
     ) -> None:
+        self._words = words
         self._progress, self._task, self._options, self._board = progress, task, options, board
         self._outlook: Outlook | None = None
         self._pace: Pace | None = None
@@ -201,46 +210,70 @@ class _Shown:
 def report(result: "TrainingResult", options: "Options") -> None:
     """Draw the pictures, and say where everything is and how good the model is on images that chose nothing."""
     from lstn.files import write_text
-    from lstn.train.watch.pictures import (
-        ANIMATION,
-        CONFUSION,
-        CURVES,
-        WARPS,
-        draw_animation,
-        draw_confusion,
-        draw_curves,
-        draw_warps,
-    )
-    from lstn.warps.warp import sampling_of
+    from lstn.nn.detector import Detector
+    from lstn.train.watch.pictures import CURVES, draw_curves
+    from lstn.train.watch.task_words import WORDS
 
-    sampling = sampling_of(result.contract)
-    folder, title = result.checkpoint.parent, f"{options.loc.value} + {options.model}"
-    draw_curves(folder / CURVES, result.history, title)
-    draw_confusion(folder / CONFUSION, result.scores, title)
+    folder, words = result.checkpoint.parent, WORDS[options.task]
+    title = f"{options.loc.value} + {options.model}"
+    draw_curves(folder / CURVES, result.history, title, words)
     write_text(folder / TEST, result.scores.to_json())
-    left = [CURVES, CONFUSION, TEST]
-    if result.shown is not None:
-        draw_warps(folder / WARPS, result.model, result.val, sampling)
-        left.append(WARPS)
-    if result.shown is not None and result.warps:
-        draw_animation(folder / ANIMATION, result.shown, result.warps, sampling)
-        left.append(ANIMATION)
-    _name_the_worst(result)
-    accuracy = "test accuracy" if not result.test_is_val else "there are no test images, so validation accuracy"
+    drawn = _draw_detected(result) if isinstance(result.model, Detector) else _draw_classified(result, title)
+    told = f"test {words.accuracy}"
+    if result.test_is_val:
+        told = f"there are no test images, so validation {words.accuracy}"
     typer.echo(
-        f"{result.checkpoint}: {accuracy} {result.test_accuracy:.1%} on {counted(result.test_images, 'image')}, "
-        f"weights of epoch {result.best['epoch']}; next to it {', '.join(left)}, metrics.jsonl"
+        f"{result.checkpoint}: {told} {result.test_accuracy:.1%} on {counted(result.test_images, 'image')}, "
+        f"weights of epoch {result.best['epoch']}; next to it {', '.join([CURVES, TEST, *drawn])}, metrics.jsonl"
     )
     if at_chance(result.best["val_accuracy"], result.best.get("chance")):
         warn(chance_warning(result.best["val_accuracy"]))
         note(f"  likely cure: {chance_cure(options.recipe.lr, options.weights)}")
 
 
+def _draw_classified(result: "TrainingResult", title: str) -> list[str]:
+    """Draw what a classifier came to, and return the names of the pictures."""
+    from lstn.evaluation.scores import Scores
+    from lstn.nn.classifier import Classifier
+    from lstn.train.watch.pictures import ANIMATION, CONFUSION, WARPS, draw_animation, draw_confusion, draw_warps
+    from lstn.warps.warp import sampling_of
+
+    assert isinstance(result.scores, Scores)
+    assert isinstance(result.model, Classifier)
+    sampling, folder = sampling_of(result.contract), result.checkpoint.parent
+    draw_confusion(folder / CONFUSION, result.scores, title)
+    drawn = [CONFUSION]
+    if result.shown is not None:
+        draw_warps(folder / WARPS, result.model, result.val, sampling)
+        drawn.append(WARPS)
+    if result.shown is not None and result.warps:
+        draw_animation(folder / ANIMATION, result.shown, result.warps, sampling)
+        drawn.append(ANIMATION)
+    _name_the_worst(result.scores)
+    return drawn
+
+
+def _draw_detected(result: "TrainingResult") -> list[str]:
+    """Draw what a detector found in a few images, say its figures, and return the picture's name."""
+    from lstn.detection.detecting import DetectionScores, percent
+    from lstn.nn.detector import Detector
+    from lstn.train.watch.pictures import DETECTIONS, draw_detections
+
+    assert isinstance(result.scores, DetectionScores)
+    assert isinstance(result.model, Detector)
+    draw_detections(result.checkpoint.parent / DETECTIONS, result.model, result.val)
+    upright, turned = result.scores.upright, result.scores.turned
+    note(
+        f"AP (overlaps 0.50 to 0.95) {percent(upright.ap)} of upright boxes, {percent(turned.ap)} of turned ones; AP50 "
+        f"{percent(upright.ap50)} and {percent(turned.ap50)}"
+    )
+    return [DETECTIONS]
+
+
 TEST = "test.json"
 
 
-def _name_the_worst(result: "TrainingResult") -> None:
-    scores = result.scores
+def _name_the_worst(scores: "Scores") -> None:
     recall = scores.recall
     order = [index for index in recall.argsort() if recall[index] < 1][:_WORST]
     if order:

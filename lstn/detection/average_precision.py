@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 SMALL_PX, MEDIUM_PX = 32, 96
 """COCO's sizes: an object of less area than a square of this side is small, or else medium, or else large."""
 
-MOST_FOUND = 100
-"""How many detections of an image count: the best ones."""
-
 _ALL, _SMALL, _MEDIUM, _LARGE = range(4)
 _AT_50, _AT_75 = 0, 5
 """Among the ten thresholds of overlap, 0.5 to 0.95."""

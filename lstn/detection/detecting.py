@@ -1,5 +1,6 @@
 """One pass over images whose objects are known: what a detector answers, its average precision, tables and a page."""
 
+import json
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
@@ -7,18 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from lstn.contract import Contract
+from lstn.contract import Contract, ThetaForm
 from lstn.data.objects import Objects, objects_of
 from lstn.data.splits import AnySplit, Split
 from lstn.detection.average_precision import (
     MEDIUM_PX,
-    MOST_FOUND,
     SMALL_PX,
     AveragePrecision,
     ClassPrecision,
     average_precision,
 )
-from lstn.detection.suppression import Detection, detections
+from lstn.detection.suppression import LEAST_SCORE, Detection, detections
 from lstn.errors import ArtifactError
 from lstn.evaluation.answer import Answers, check_finite
 from lstn.evaluation.measuring import KINDS
@@ -29,12 +29,6 @@ from lstn.report.table import Table
 from lstn.report.web_page import figure, section, table_section, whole_page
 from lstn.report.wording import counted
 from lstn.warps.warp import Theta
-
-LEAST_SCORE = 0.001
-"""The lowest score that counts when precision is measured, which is averaged over all recalls."""
-
-OVERLAP = 0.5
-"""The largest overlap of two detections of a class, as Fast R-CNN and torchvision have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +46,18 @@ class DetectionScores:
     image_hw: tuple[int, int]
     upright: AveragePrecision
     turned: AveragePrecision
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return everything for JSON."""
+        return asdict(self)
+
+    def to_json(self) -> str:
+        """Return `to_dict` as one JSON text."""
+        return json.dumps(self.to_dict(), ensure_ascii=False) + "\n"
+
+    def of(self, form: ThetaForm) -> AveragePrecision:
+        """Return what a detector whose boxes have this form is judged by: `turned`, of upright ones `upright`."""
+        return self.upright if form is ThetaForm.CROP else self.turned
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -100,7 +106,7 @@ def detect_all(
             _check_shapes(logits.shape, theta, len(labels))
             check_finite((logits, theta), numbers)
             found += [
-                (truth, detections(*each, labels, least=LEAST_SCORE, most=MOST_FOUND, overlap=OVERLAP))
+                (truth, detections(*each, labels, least=LEAST_SCORE))
                 for truth, each in zip(truths, zip(logits, theta, strict=True), strict=True)
             ]
             advance(len(numbers))
@@ -134,7 +140,7 @@ def precision_table(evaluation: DetectionEvaluation) -> Table:
     scores = evaluation.scores
     high, wide = scores.image_hw
     rows = tuple(
-        (name, *map(_percent, (each.ap, each.ap50, each.ap75, each.small, each.medium, each.large)))
+        (name, *map(percent, (each.ap, each.ap50, each.ap75, each.small, each.medium, each.large)))
         for name, each in (("upright", scores.upright), ("turned", scores.turned))
     )
     note = (
@@ -165,7 +171,7 @@ def detection_report(evaluation: DetectionEvaluation) -> dict[str, Any]:
     """Return all of it for JSON."""
     contract = evaluation.contract
     model = {"file": evaluation.source, "loc": contract.loc.value, "backbone": contract.backbone}
-    return {**model, "data": evaluation.data, "split": evaluation.split, **asdict(evaluation.scores)}
+    return {**model, "data": evaluation.data, "split": evaluation.split, **evaluation.scores.to_dict()}
 
 
 def detection_page(evaluation: DetectionEvaluation) -> str:
@@ -195,9 +201,10 @@ def _curves(evaluation: DetectionEvaluation) -> str:
 
 
 def _class_row(upright: ClassPrecision, turned: ClassPrecision) -> tuple[str, ...]:
-    figures = map(_percent, (upright.ap, upright.ap50, turned.ap, turned.ap50))
+    figures = map(percent, (upright.ap, upright.ap50, turned.ap, turned.ap50))
     return upright.label, str(upright.objects), *figures
 
 
-def _percent(share: float | None) -> str:
+def percent(share: float | None) -> str:
+    """Return a share, 0..1, as a table says it in percent; nothing for none."""
     return "" if share is None else f"{100 * share:.1f}"

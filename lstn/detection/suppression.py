@@ -9,6 +9,15 @@ from lstn.evaluation.answer import Logits, softmax
 from lstn.warps.quadrilaterals import Overlaps, overlaps
 from lstn.warps.warp import Theta
 
+LEAST_SCORE, SHOWN_SCORE = 0.001, 0.3
+"""The lowest score that counts when precision is measured, which is averaged over all recalls; and when it is shown."""
+
+OVERLAP = 0.5
+"""The largest overlap of two detections of a class, as Fast R-CNN and torchvision have it."""
+
+MOST_FOUND = 100
+"""How many detections of an image count: the best ones, as for COCO."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Detection:
@@ -25,7 +34,13 @@ class Detection:
 
 
 def detections(
-    logits: Logits, theta: Theta, labels: tuple[str, ...], *, least: float, most: int, overlap: float
+    logits: Logits,
+    theta: Theta,
+    labels: tuple[str, ...],
+    *,
+    least: float,
+    most: int = MOST_FOUND,
+    overlap: float = OVERLAP,
 ) -> tuple[Detection, ...]:
     """Return what a model found in one image, best first.
 

@@ -1,9 +1,9 @@
 """Detectors: pixels -> K regions of each image, and what is in each: one model of R-CNN's kind, made of warps.
 
-The localizer answers K thetas instead of one. They are read from the image, or from the backbone's map, by one sampler;
-the backbone sees each crop and says what it shows, and how its box differs from that. With `--at input` the crops are of
-the image itself, and small objects are seen at its full resolution. With `--at map` localizer and crops share a map of
-the backbone: that is Faster R-CNN (Ren et al. 2015), with a sampler for its pooling of regions.
+The localizer answers K thetas instead of one. One sampler reads them from the image, or from the backbone's map; the
+backbone sees each crop and says what it shows, and how its box differs from that. With `--at input` the crops are of the
+image itself, and small objects are seen at its full resolution. With `--at map` localizer and crops share a map of the
+backbone: that is Faster R-CNN (Ren et al. 2015), with a sampler for its pooling of regions.
 """
 
 import torch
@@ -66,7 +66,7 @@ class Detector(Normalising):
         return run(split_at(self.backbone, self._cut)[0], images) if self._cut else images
 
     def look_into(self, frames: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Frames, and boxes in them (N, K, 5) -> logits (N, K, C + 1), and the numbers (N, K, n) of each box, float32."""
+        """Frames, and boxes in them (N, K, 5) -> logits (N, K, C + 1), and numbers (N, K, n) of each box, float32."""
         crops = self.transformer.warp(frames, thetas_of(boxes, self.contract.image_hw))
         answer = run(split_at(self.backbone, self._cut)[1], crops) if self._cut else self.backbone(crops)
         answer = answer.reshape(-1, boxes.shape[1], answer.shape[1])

@@ -117,7 +117,7 @@ def build_localizer(
 def view_features(
     loc: Loc, seen_hw: tuple[int, int], view_hw: tuple[int, int] | None, channels: int, what: str = "images"
 ) -> nn.Sequential:
-    """Make a localizer's features, behind the average that makes the view; arguments and errors of `build_localizer`."""
+    """Make a localizer's features, behind the average that makes the view; the rest as for `build_localizer`."""
     features = LOCALIZERS[loc](channels)
     smallest = next(side for side in count(1) if feature_side(features, side) > 0)
     height, width = seen_hw if view_hw is None else view_hw

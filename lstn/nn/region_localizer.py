@@ -10,8 +10,8 @@ from lstn.nn.localizers import channels_of, separable, view_features
 from lstn.nn.turned_boxes import moved
 
 SIZES = (0.1, 0.2, 0.4, 0.8)
-"""Of anchors: the root of their area, as a share of the image's shorter side. Four times as large an object as the one
-before in each, as Faster R-CNN has from 128 to 512 pixels (Ren et al. 2015, section 3.3), and one more for small ones."""
+"""Of anchors: the root of their area, as a share of the image's shorter side. Each is twice as large as the one before,
+as from 128 to 512 pixels in Faster R-CNN (Ren et al. 2015, section 3.3), with one more for small objects."""
 
 RATIOS = (0.5, 1.0, 2.0)
 """Height over width of anchors (Ren et al. 2015, section 3.3)."""

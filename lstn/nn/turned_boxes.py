@@ -1,9 +1,9 @@
 """Turned boxes: what a detector computes with, between the numbers of its layers and the thetas that it answers.
 
-A box is (x, y, width, height, angle) float32: its centre and its sides in pixels of the image, from the outer edges, and
-how far what is in it is turned counter-clockwise, in radians. Numbers say how one box differs from another, as in R-CNN
-(Girshick et al. 2014, appendix C): the shift in sides of the first, along its own axes, and the logarithms of the ratios
-of their sides; then the angle, which upright boxes leave out (Jiang et al. 2017, R2CNN, has turned ones).
+A box is (x, y, width, height, angle) float32: its centre and its sides in pixels of the image, from the outer edges,
+and how far what is in it is turned counter-clockwise, in radians. Numbers say how one box differs from another, as in
+R-CNN (Girshick et al. 2014, appendix C): the shift in sides of the first, along its own axes, and the logarithms of the
+ratios of their sides; then the angle, which upright boxes leave out (Jiang et al. 2017, R2CNN, has turned ones).
 """
 
 import math
@@ -75,7 +75,7 @@ def thetas_of(boxes: Tensor, image_hw: tuple[int, int]) -> Tensor:
 
 
 def boxes_of(thetas: Tensor, image_hw: tuple[int, int]) -> Tensor:
-    """Return the boxes that thetas without shear are of: (…, 2, 3) -> (…, 5) float32, not a number where they aren't."""
+    """Return the boxes that thetas without shear read: (…, 2, 3) float32 -> (…, 5) float32."""
     height, width = image_hw
     sides = thetas.new_tensor([width, height])
     across, down = thetas[..., 0] * sides, thetas[..., 1] * sides

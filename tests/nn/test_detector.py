@@ -1,6 +1,7 @@
 """Detectors: regions that lie apart, one sampler for all crops, and maps that are shared."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -141,7 +142,7 @@ def test_more_regions_than_places_are_refused() -> None:
     assert "at most 35" in str(told.value.hint)
 
 
-def test_a_detector_comes_back_from_its_checkpoint(tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_detector_comes_back_from_its_checkpoint(tmp_path: Path) -> None:
     for contract in (IMAGE, MAP):
         model = detector(contract)
         save_checkpoint(model, tmp_path / "d.safetensors")
@@ -180,4 +181,3 @@ def test_contracts_of_version_4_from_before_detectors_classify() -> None:
     assert '"task"' not in text
     assert Contract.from_json(text, source="x").task is Task.CLASSIFY
     assert Contract.from_json(IMAGE.to_json(), source="x") == IMAGE
-

@@ -41,7 +41,9 @@ def test_what_differs_brings_one_box_to_the_other(one: tuple[float, ...], other:
     assert abs(math.remainder(turned, 2 * math.pi)) < 1e-9
 
 
-@given(st.lists(st.tuples(st.floats(1, 99), st.floats(1, 99), st.floats(2, 90), st.floats(2, 90)), min_size=2, max_size=6))
+@given(
+    st.lists(st.tuples(st.floats(1, 99), st.floats(1, 99), st.floats(2, 90), st.floats(2, 90)), min_size=2, max_size=6)
+)
 def test_numbers_of_upright_boxes_are_those_of_torchvision(places: list[tuple[float, ...]]) -> None:
     boxes = torch.tensor([(*place, 0.0) for place in places])
     others = boxes.roll(1, dims=0)

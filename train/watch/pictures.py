@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw
 from lstn.data.dataset import Split
 from lstn.data.splits import spaced
 from lstn.detection.drawn_objects import draw_objects
-from lstn.detection.suppression import SHOWN_LEAST, detections
+from lstn.detection.suppression import SHOWN_SCORE, detections
 from lstn.evaluation.scores import Scores
 from lstn.files import replacing, write_bytes
 from lstn.health.run_health import Epoch
@@ -53,9 +53,7 @@ def draw_curves(path: Path, history: tuple[Epoch, ...], title: str, words: TaskW
     accuracies.plot(epochs, [100 * row["train_accuracy"] for row in history], label=f"train: {words.right}")
     accuracies.plot(epochs, [100 * row["val_accuracy"] for row in history], label=f"validation: {words.accuracy}")
     accuracies.plot(best["epoch"], 100 * best["val_accuracy"], "o", color="C1", label="best")
-    accuracies.set(
-        xlabel="epoch", ylabel="%", title=f"best {best['val_accuracy']:.1%} in epoch {best['epoch']}"
-    )
+    accuracies.set(xlabel="epoch", ylabel="%", title=f"best {best['val_accuracy']:.1%} in epoch {best['epoch']}")
     for axes in (losses, accuracies):
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.grid(alpha=0.3)
@@ -72,7 +70,7 @@ def draw_detections(path: Path, model: Detector, images: Split, *, count: int = 
     pixels = np.stack([images[index][0] for index in spaced(len(images), count)])
     with torch.no_grad():
         answers = [each.numpy() for each in model(torch.from_numpy(pixels))]
-    found = [detections(*answer, labels, least=SHOWN_LEAST) for answer in zip(*answers, strict=True)]
+    found = [detections(*answer, labels, least=SHOWN_SCORE) for answer in zip(*answers, strict=True)]
     sheet = contact_sheet([draw_objects(image, each, labels) for image, each in zip(pixels, found, strict=True)])
     with replacing(path) as temporary:
         sheet.save(temporary, format="png")
