@@ -1,7 +1,7 @@
 """Detectors: pixels -> K regions of each image, and what is in each: one model of R-CNN's kind, made of warps.
 
 The localizer answers K thetas instead of one. One sampler reads them from the image, or from the backbone's map; the
-backbone sees each crop and says what it shows, and how its box differs from that. With `--at input` the crops are of the
+backbone sees each crop and says what it shows, and how its box differs from that. With `--at input` crops are of the
 image itself, and small objects are seen at its full resolution. With `--at map` localizer and crops share a map of the
 backbone: that is Faster R-CNN (Ren et al. 2015), with a sampler for its pooling of regions.
 """

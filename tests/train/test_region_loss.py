@@ -36,7 +36,7 @@ def boxes(count: int, seed: int, turn: float = 0.7) -> torch.Tensor:
 def test_counted_overlaps_are_near_the_exact_ones(seed: int) -> None:
     one, other = boxes(6, seed), boxes(5, seed + 1)
     found = overlaps_counted(one[None], other[None])[0].numpy()
-    exact = overlaps(thetas_of(one, HW).numpy(), thetas_of(other, HW).numpy(), HW)
+    exact = overlaps(thetas_of(one, HW).numpy(), thetas_of(other, HW).numpy())
     np.testing.assert_allclose(found, exact, atol=0.06)
 
 
@@ -44,9 +44,9 @@ def test_anchors_are_asked_as_torchvision_matches_them() -> None:
     anchors, objects = boxes(400, 0, turn=0.0), boxes(3, 1)
     overlap = box_iou(upright(objects), upright(anchors))
     matched = Matcher(NEAR, FAR, allow_low_quality_matches=True)(overlap)
-    asked = matched >= -1  # all: with this few none is drawn
     shows, empty = matched >= 0, matched == -1
-    assert shows.sum() <= 128 and (shows | empty).sum() > 256
+    assert shows.sum() <= 128
+    assert (shows | empty).sum() > 256
     # With the same score for all the mean doesn't depend on which empty ones were drawn.
     scores, numbers = torch.full((1, 400), 0.3), torch.zeros(1, 400, 5)
     of_scores, of_boxes = anchor_losses(scores, numbers, anchors, objects[None], torch.zeros(1, 3, dtype=torch.int64))
@@ -57,7 +57,6 @@ def test_anchors_are_asked_as_torchvision_matches_them() -> None:
     absolute = targets.abs()
     smooth = torch.where(absolute < 1, targets.square() / 2, absolute - 0.5)
     assert float(of_boxes) == pytest.approx(float(smooth.sum()) / 256, rel=1e-4)
-    assert asked.any()
 
 
 def test_an_image_without_objects_asks_for_empty_anchors_alone() -> None:
