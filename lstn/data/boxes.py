@@ -19,10 +19,10 @@ from lstn.terminal import warn_once
 BOXES = "boxes.csv"
 _GTSRB = "GT-*.csv"
 
-_SLACK_PX = 1.0
+SLACK_PX = 1.0
 """How far a box may reach outside of its picture: tools count the last pixel in or out."""
 
-_LEAST_PX = 1.0
+LEAST_PX = 1.0
 """Shortest side of a box. Of a much shorter one nothing could be sampled, or computed in float32."""
 
 _FULL_TURN = 360.0
@@ -75,9 +75,9 @@ def _inside(box: Box, width: int, height: int) -> bool:
     """Its middle is in the picture. Of a turned box, whose corners may be empty, the sides fit across the picture."""
     x1, y1, x2, y2 = box.corners
     if box.degrees:
-        fits = max(x2 - x1, y2 - y1) <= math.hypot(width, height) + 2 * _SLACK_PX
+        fits = max(x2 - x1, y2 - y1) <= math.hypot(width, height) + 2 * SLACK_PX
     else:
-        fits = min(x1, y1) >= -_SLACK_PX and x2 <= width + _SLACK_PX and y2 <= height + _SLACK_PX
+        fits = min(x1, y1) >= -SLACK_PX and x2 <= width + SLACK_PX and y2 <= height + SLACK_PX
     return fits and 0 <= x1 + x2 <= 2 * width and 0 <= y1 + y2 <= 2 * height
 
 
@@ -153,7 +153,7 @@ def _boxes(table: BoxTable) -> list[tuple[Box, str]]:
     found = []
     for row in table.rows:
         x1, y1, x2, y2 = (row.number(name) for name in ("x1", "y1", "x2", "y2"))
-        if min(x2 - x1, y2 - y1) < _LEAST_PX:
+        if min(x2 - x1, y2 - y1) < LEAST_PX:
             small = "is smaller than a pixel" if x1 < x2 and y1 < y2 else "has no area"
             raise DataError(
                 f"{row.place}: the box ({x1:g}, {y1:g}) to ({x2:g}, {y2:g}) {small}",

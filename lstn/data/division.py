@@ -90,9 +90,9 @@ def _with_val_from_train(made: Division, classes: Classes, number: dict[str, int
                 f"{made.root}: class {label!r:.60} has 1 training image, too few to hold one back for validation",
                 hint="add val/<class>/*",
             )
-        shuffled, tenth = _shuffled(label, files, seed), _tenth(files)
-        val += [(file, number[label]) for file in sorted(shuffled[:tenth])]
-        train += [(file, number[label]) for file in sorted(shuffled[tenth:])]
+        rest, tenth = held_back(label, files, seed)
+        val += [(file, number[label]) for file in tenth]
+        train += [(file, number[label]) for file in rest]
     return replace(
         made,
         splits=made.splits | {"train": train, "val": val},
@@ -136,6 +136,12 @@ def _shuffled(label: str, files: list[Path], seed: int) -> list[Path]:
     shuffled = list(files)
     random.Random(f"{seed}/{label}").shuffle(shuffled)
     return shuffled
+
+
+def held_back(label: str, files: list[Path], seed: int) -> tuple[list[Path], list[Path]]:
+    """Return nine tenths of the files of a class, and the tenth that is held back, of at least one; both sorted."""
+    shuffled, tenth = _shuffled(label, files, seed), _tenth(files)
+    return sorted(shuffled[tenth:]), sorted(shuffled[:tenth])
 
 
 def _tenth(files: list[Path]) -> int:

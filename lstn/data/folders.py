@@ -2,7 +2,7 @@
 
 import hashlib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +18,7 @@ from lstn.images import Pixels, decode
 from lstn.report.wording import counted
 from lstn.terminal import warn, warn_once
 
-_KINDS: dict[AnySplit, str] = {"train": "training", "val": "validation", "test": "test", "all": ""}
+KINDS_OF_IMAGES: dict[AnySplit, str] = {"train": "training", "val": "validation", "test": "test", "all": ""}
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +126,7 @@ def _boxes(layout: Layout) -> tuple[Boxes, str]:
 def _found(layout: Layout, divided: Division, *, lenient: bool) -> str:
     """Return what was found, in one line. Of a folder that is new to a model, no seed has divided anything."""
     names: tuple[AnySplit, ...] = ("all",) if lenient and layout.whole else SPLIT_NAMES
-    splits = [(_KINDS[split], divided.splits[split]) for split in names if divided.splits.get(split)]
+    splits = [(KINDS_OF_IMAGES[split], divided.splits[split]) for split in names if divided.splits.get(split)]
     kind, first = splits[0]
     *others, (last, tail) = splits
     counts = listed([*(f"{len(files)} {what}" for what, files in others), counted(len(tail), f"{last} image".strip())])
@@ -139,22 +139,34 @@ def _found(layout: Layout, divided: Division, *, lenient: bool) -> str:
     return "; ".join(filter(None, (line, layout.skipped.describe_rest())))
 
 
+def decodable(files: Files, split: AnySplit, image_hw: tuple[int, int]) -> tuple[FolderSplit, str]:
+    """Decode every image once, so that a broken one is known before the first epoch and not in the middle of it.
+
+    Return the images that decode, and which don't, in words.
+
+    Raises:
+        DataError: too many don't.
+    """
+    checked, pixels = check_images([path for path, _ in files], image_hw, f"{KINDS_OF_IMAGES[split]} images".strip())
+    broken = few_broken(checked, f"{split} image")
+    good = [index for index, each in enumerate(checked) if not each.broken]
+    if broken:
+        pixels = None if pixels is None else np.ascontiguousarray(pixels[good])
+    whole, digests = tuple(files[index] for index in good), tuple(checked[index].digest for index in good)
+    both = b"".join(b"%d %b" % (label, digest) for (_, label), digest in zip(whole, digests, strict=True))
+    return FolderSplit(whole, image_hw, hashlib.sha256(both).hexdigest(), pixels, (), digests), broken
+
+
 def _readable(
     files: Files, split: AnySplit, labels: tuple[str, ...], image_hw: tuple[int, int], boxes: Boxes
 ) -> FolderSplit:
-    """Decode every image once, so that a broken one is known before the first epoch and not in the middle of it."""
-    checked, pixels = check_images([path for path, _ in files], image_hw, f"{_KINDS[split]} images".strip())
-    broken = few_broken(checked, f"{split} image")
-    good = [index for index, each in enumerate(checked) if not each.broken]
-    if split == "train" and (empty := {label for _, label in files} - {files[index][1] for index in good}):
+    """Return the images of a split that decode, with the poses of those that have a box."""
+    found, broken = decodable(files, split, image_hw)
+    if split == "train" and (empty := {label for _, label in files} - {label for _, label in found.files}):
         raise DataError(
             f"class {labels[min(empty)]!r}: every training image is broken: {broken}",
             hint="repair them, or remove the class",
         )
     if broken:
         warn(broken)
-        pixels = None if pixels is None else np.ascontiguousarray(pixels[good])
-    whole, digests = tuple(files[index] for index in good), tuple(checked[index].digest for index in good)
-    both = b"".join(b"%d %b" % (label, digest) for (_, label), digest in zip(whole, digests, strict=True))
-    poses = read_poses([path for path, _ in whole], boxes) if boxes else ()
-    return FolderSplit(whole, image_hw, hashlib.sha256(both).hexdigest(), pixels, poses, digests)
+    return replace(found, poses=read_poses([path for path, _ in found.files], boxes)) if boxes else found

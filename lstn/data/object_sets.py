@@ -1,11 +1,14 @@
 """Data sets for detection, whose splits know all objects in their images: scenes and annotated folders."""
 
 from lstn.contract import Contract
+from lstn.data.annotations.annotated_folder import open_annotated
 from lstn.data.dataset import (
     DIGIT_SCENES,
+    FOLDER_PREFIX,
     SCENES_PREFIX,
     SIGN_SCENES,
     checked_for,
+    folder_in,
     objects_and_backgrounds,
     set_and_root,
 )
@@ -23,7 +26,8 @@ def open_objects(
     """Open the data set that `--data` names, at the model's input size, to detect objects in its images.
 
     Its splits are `lstn.data.objects.KnowsObjects`. Scenes (`scenes-digits`, `scenes-signs`,
-    `scenes:OBJECTS,BACKGROUNDS`) show one to five objects, of which none hides another.
+    `scenes:OBJECTS,BACKGROUNDS`) show one to five objects, of which none hides another. `folder:PATH` has annotations
+    by COCO, YOLO or Pascal VOC (`lstn.data.annotations`).
 
     labels: the classes of a model that was trained, of which a folder may have fewer; None: to train on
 
@@ -33,6 +37,8 @@ def open_objects(
     """
     if spec == DIGIT_SCENES:
         return open_digit_scenes(image_hw, seed, MOST_OBJECTS)
+    if spec.startswith(FOLDER_PREFIX):
+        return open_annotated(folder_in(spec), image_hw, seed, labels=labels)
     if spec.startswith(SCENES_PREFIX):
         return open_folder_scenes(*objects_and_backgrounds(spec), image_hw, seed, labels, MOST_OBJECTS)
     named = set_and_root(spec)
@@ -40,7 +46,8 @@ def open_objects(
         return open_sign_scenes(named[1], image_hw, seed, MOST_OBJECTS)
     raise UsageError(
         f"{spec!r} is not a data set for detection" if spec else "the model doesn't say what it was trained on",
-        hint=f"use {DIGIT_SCENES}, {SIGN_SCENES} or {SCENES_PREFIX}OBJECTS,BACKGROUNDS",
+        hint=f"use {DIGIT_SCENES}, {SIGN_SCENES}, {SCENES_PREFIX}OBJECTS,BACKGROUNDS, or {FOLDER_PREFIX}PATH with "
+        "annotations",
     )
 
 

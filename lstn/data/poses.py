@@ -48,3 +48,18 @@ def pose_from_box(
     turn: npt.NDArray[np.float64] = np.array([[cos, sin], [-sin, cos]])  # y points down
     matrix = np.column_stack([turn * size, centre - np.array([width, height]) / 2])
     return Pose((matrix / [[width], [height]] * [1, 1, 2]).astype(np.float32))
+
+
+def pose_from_corners(corners: npt.NDArray[np.float64], image_hw: tuple[int, int]) -> Pose:
+    """Return the pose of a box whose corners (4, 2), x and y in pixels, go round from the object's own top left one.
+
+    It is the parallelogram nearest to them, by least squares. Corners that go round counter-clockwise are taken the
+    other way round from the same first one, so that nothing is mirrored.
+
+    image_hw: height and width of the picture in pixels
+    """
+    one, two, three, four = corners / (image_hw[1], image_hw[0]) * 2 - 1
+    across, down = (two + three - one - four) / 4, (three + four - one - two) / 4
+    if across[0] * down[1] < across[1] * down[0]:
+        across, down = down, across
+    return Pose(np.column_stack([across, down, (one + two + three + four) / 4]).astype(np.float32))
