@@ -82,8 +82,9 @@ class Detecting:
             assert there.objects is not None
             losses, logits, theta = network.answered(there.pixels, *there.objects)
             loss_sum += float(losses.total()) * len(batch.pixels)
-            answers = zip(_objects(batch), logits.cpu().numpy(), theta.cpu().numpy(), strict=True)
-            found += [(truth, detections(*each, contract.labels, least=LEAST_SCORE)) for truth, *each in answers]
+            answers = zip(logits.cpu().numpy(), theta.cpu().numpy(), strict=True)
+            answered = [detections(*each, labels=contract.labels, least=LEAST_SCORE) for each in answers]
+            found += zip(_objects(batch), answered, strict=True)
         for others in at.world.others(found):
             found = found + others
         (loss_sum,) = at.world.sum(torch.tensor([loss_sum], dtype=torch.float64, device=at.device))

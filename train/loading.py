@@ -103,8 +103,8 @@ class Images(Dataset[ImageBatch]):
 
     def __getitem__(self, index: int) -> ImageBatch:
         pixels, labels, moves, poses, objects = self._batch([index])
-        rest = (None if each is None else each[0] for each in (moves, poses))
-        return ImageBatch(pixels[0], labels[0], *rest, None if objects is None else (objects[0][0], objects[1][0]))
+        moves, poses = (None if each is None else each[0] for each in (moves, poses))
+        return ImageBatch(pixels[0], labels[0], moves, poses, objects and (objects[0][0], objects[1][0]))
 
     def __getitems__(self, indices: list[int]) -> ImageBatch | LstnError:
         """Return the batch of these images. An error is returned too: torch would bring it back with a traceback."""

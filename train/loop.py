@@ -134,6 +134,7 @@ def _examine(going: Prepared, row: Epoch, watcher: Watcher) -> None:
     if (probe := going.probe) is None:
         return
     run, number = going.run, row["epoch"]
+    assert isinstance(run.model, Classifier)  # no other model has a probe
     seen = probe.examine(run.model)
     row["transformer"] = judged(seen, run.contract, epoch=number, steps=number * going.steps)
     run.warps.append(torch.from_numpy(theta := probe.thetas(run.model)))

@@ -10,8 +10,8 @@ import torch
 from torch import nn
 
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, Task, ThetaForm
-from lstn.data.dataset import DataSet, Split, check_labels, open_data
-from lstn.data.object_sets import open_objects
+from lstn.data.dataset import DataSet, Split, check_labels
+from lstn.data.task_sets import open_for
 from lstn.errors import UsageError
 from lstn.files import remove_leftovers
 from lstn.machine.lock import locked
@@ -153,8 +153,7 @@ def _check_shared(at: Workplace) -> None:
 def opened(options: Options, given: Classifier | None = None) -> DataSet:
     """Open the data set with all three splits: a broken test set is to be known before training."""
     image_hw = options.image_size if given is None else given.contract.image_hw
-    open_set = open_objects if options.task is Task.DETECT else open_data
-    data = open_set(options.data, image_hw=image_hw, seed=options.seed)
+    data = open_for(options.task, options.data, image_hw=image_hw, seed=options.seed)
     if data.found:
         note_once(data.found)
     _ = data.train, data.val, data.test

@@ -10,6 +10,7 @@ from lstn.evaluation.scores import Scores
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.nn.checkpoint import CHECKPOINT
+from lstn.nn.classifier import Classifier
 from lstn.nn.models import Model
 from lstn.train.keeping import load_best, write_metrics
 from lstn.train.preparing import Prepared
@@ -37,6 +38,12 @@ class TrainingResult:
     scores: Scores | DetectionScores
     shown: Pixels | None
     warps: tuple[Theta, ...]
+
+    @property
+    def classifier(self) -> Classifier:
+        """The model of a run that classifies."""
+        assert isinstance(self.model, Classifier)
+        return self.model
 
 
 def finish(going: Prepared) -> TrainingResult:

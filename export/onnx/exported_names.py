@@ -30,9 +30,11 @@ def name_nodes(graph: onnx.GraphProto) -> None:
     layer_of_tensor: dict[str, str] = {}
     of_theta, of_sampler = set[str](), set[str]()
     for node in graph.node:
-        layer = _layer(node, weights) or next((layer_of_tensor[i] for i in node.input if i in layer_of_tensor), "")
+        named = _layer(node, weights)
+        before = next((layer_of_tensor[i] for i in node.input if i in layer_of_tensor), "")
+        layer = named or (before if named is None else _sampling_layer(node, of_theta, of_sampler) or before)
         if layer in ("", _TRANSFORMER):
-            layer = _unnamed_layer(node, of_theta, of_sampler)
+            layer = _sampling_layer(node, of_theta, of_sampler) or ModelPart.INPUT.value
         if part_of(layer) in (ModelPart.LOCALIZER, ModelPart.GRID):
             of_theta.update(node.output)
         elif part_of(layer) is ModelPart.SAMPLER:
@@ -51,27 +53,31 @@ def name_nodes(graph: onnx.GraphProto) -> None:
         entry.name = renamed.get(entry.name, entry.name)
 
 
-def _layer(node: onnx.NodeProto, weights: set[str]) -> str:
-    """Return the module that holds the node's weight, else the innermost that the exporter noted; "" outside of all.
+def _layer(node: onnx.NodeProto, weights: set[str]) -> str | None:
+    """Return the module that holds the node's weight, else the innermost that the exporter noted; "" in the model's own
+    code, and None where nothing is noted.
 
     The note on a convolution that a BatchNorm was folded into names the BatchNorm.
     """
     named = (name for name in node.input if name in weights and name.endswith(".weight"))
     weight = next(named, "") if node.op_type in _OWN_WEIGHTS else ""
     layer = weight.rpartition(".")[0] or _innermost_module(node)
-    return layer.removeprefix(f"{_TRANSFORMER}.")
+    return None if layer is None else layer.removeprefix(f"{_TRANSFORMER}.")
 
 
-def _innermost_module(node: onnx.NodeProto) -> str:
+def _innermost_module(node: onnx.NodeProto) -> str | None:
     for entry in node.metadata_props:
         if entry.key == _SCOPES:
             scopes = ast.literal_eval(entry.value)  # from the whole model, "", down; a size that the exporter asks for
-            return str(scopes[-2]) if len(scopes) > 1 and scopes[0] == "" else ""  # by itself is in no module
-    return ""
+            return str(scopes[-2]) if len(scopes) > 1 and scopes[0] == "" else None  # by itself is in no module
+    return None
 
 
-def _unnamed_layer(node: onnx.NodeProto, of_theta: set[str], of_sampler: set[str]) -> str:
-    """Outside of any module's own code lie the normalisation, the grid, and the sampler with the mean of its points."""
+def _sampling_layer(node: onnx.NodeProto, of_theta: set[str], of_sampler: set[str]) -> str:
+    """Outside of any module's own code lie the normalisation, the grid, and the sampler with the mean of its points.
+
+    Of a detector, what makes crops of its boxes counts as the grid, before the sampler and after the backbone.
+    """
     if node.op_type == "GridSample" or of_sampler.intersection(node.input):
         return ModelPart.SAMPLER.value
-    return ModelPart.GRID.value if of_theta.intersection(node.input) else ModelPart.INPUT.value
+    return ModelPart.GRID.value if of_theta.intersection(node.input) else ""

@@ -20,7 +20,7 @@ def export_onnx(
     if at_chance(training.val_accuracy, training.chance):
         warn(chance_warning(training.val_accuracy))
         note(f"  likely cure: {chance_cure()}")
-    images = sample_images(training.data, contract.image_hw, seed=training.seed)
+    images = sample_images(training.data, contract.image_hw, seed=training.seed, task=contract.task)
     with working(f"exporting {contract.loc.value} + {contract.backbone}, and comparing with PyTorch"):
         agreement = write_onnx(
             checkpoint.model, onnx_file, contract, images, fused=fused, training=training if training.data else None

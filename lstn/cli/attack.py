@@ -142,7 +142,7 @@ def _attacked(
 
     where = choose_device(device)
     loaded = load_checkpoint(checkpoint)
-    contract, model = loaded.contract, loaded.model.to(where).requires_grad_(False)
+    contract, model = loaded.contract, loaded.classifier.to(where).requires_grad_(False)
     if not (rounds := rounds_of(request, model)):
         raise UsageError(
             "nothing to attack: --linf and --l2 are none, and this model has no transformer",

@@ -2,38 +2,35 @@
 
 import json
 import math
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from lstn.cli.display.screen import results
 from lstn.cli.parsing.engine_choice import from_zoo
+from lstn.contract import Task
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import EVALUATION, PAGE, check_outputs, files_of, wanted_output
-from lstn.health.run_files import checkpoint_of
 from lstn.machine.gpu import Device
 from lstn.machine.memory import batch_of
 from lstn.report.wording import counted
 from lstn.terminal import note, note_once
-from lstn.waiting import say_loading, working
+from lstn.waiting import working
 from lstn.zoo.named_models import shown_path
 
 if TYPE_CHECKING:
-    from lstn.contract import Contract
-    from lstn.data.dataset import DataSet
+    from lstn.cli.steps.evaluated_model import EvaluatedModel
     from lstn.data.splits import AnySplit, Split
     from lstn.evaluation.disturb import Disturbance
     from lstn.evaluation.measuring import Answering, Evaluation
     from lstn.evaluation.move_bounds import MoveBounds
     from lstn.evaluation.top_losses import LossRanking
     from lstn.evaluation.worst_case import WorstCase
-    from lstn.formats.training_record import Training
 
-_BATCH = 64
 _MOST_CLASSES, _WORST = 50, 5
 """Rows of a terminal's tables; a page and --json have every class."""
 
@@ -116,57 +113,90 @@ def evaluate(
     images changed by known amounts, bilinear and black outside, one change at a time. --worst combines such changes,
     and counts an image as right if it is right under all of them.
     """
+    from lstn.cli.steps.evaluate_detector import evaluate_detector, show_detection
+    from lstn.cli.steps.evaluated_model import evaluated_model
+    from lstn.data.trained_on import split_to_test
+    from lstn.detection.detecting import detection_page, detection_report
     from lstn.evaluation.measuring import page, report
+
+    sweeps = {"rotate": rotate, "scale": scale, "shift": shift}
+    asked = _asked(sweeps, worst, top_losses, seed)
+    outputs = (wanted_output("--json", json_, EVALUATION), wanted_output("--html", html, PAGE))
+    check_outputs(outputs, inputs=files_of(file))
+    with evaluated_model(file, data, seed, device) as model:
+        if model.data.found:
+            note_once(model.data.found)
+        chosen = split or split_to_test(model.training, model.data, model.named)
+        tested: AnySplit = "val" if chosen == "test" and model.data.test_is_val else chosen
+        if model.contract.task is Task.DETECT:
+            found = evaluate_detector(model, shown_path(file), chosen, tested, asked.names)
+            show_detection(found)
+            _write(json_, html, detection_report(found), detection_page(found))
+        else:
+            evaluation = _measured(file, model, chosen, asked, tested)
+            _show(evaluation)
+            _write(json_, html, report(evaluation), page(evaluation))
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What of a classifier is measured beside its accuracy. names: the options that asked for it"""
+
+    disturbances: tuple["Disturbance", ...]
+    bounds: "MoveBounds | None"
+    ranking: "LossRanking"
+    seed: int
+    names: tuple[str, ...]
+
+
+def _asked(sweeps: dict[str, str], worst: str | None, top_losses: int, seed: int | None) -> _Asked:
     from lstn.evaluation.move_bounds import MoveBounds
     from lstn.evaluation.top_losses import LossRanking
 
-    bounds = None if worst is None else MoveBounds.from_text(worst)
-    wanted = {"rotate": rotate, "scale": scale, "shift": shift}
-    disturbances = tuple(each for name, text in wanted.items() for each in _disturbances(name, text))
-    outputs = (wanted_output("--json", json_, EVALUATION), wanted_output("--html", html, PAGE))
-    check_outputs(outputs, inputs=files_of(file))
-    evaluation = _measured(file, data, split, seed, device, disturbances, bounds, LossRanking(top_losses))
-    _show(evaluation)
+    given = {**sweeps, "worst": worst, "top-losses": top_losses}
+    return _Asked(
+        disturbances=tuple(each for name, text in sweeps.items() for each in _disturbances(name, text)),
+        bounds=None if worst is None else MoveBounds.from_text(worst),
+        ranking=LossRanking(top_losses),
+        seed=seed or 0,
+        names=tuple(f"--{name}" for name, value in given.items() if value),
+    )
+
+
+def _write(json_: Path | None, html: Path | None, figures: dict[str, Any], shown: str) -> None:
     if json_ is not None:
-        write_text(json_, json.dumps(report(evaluation), ensure_ascii=False) + "\n")
+        write_text(json_, json.dumps(figures, ensure_ascii=False) + "\n")
         note(f"every figure: {json_}")
     if html is not None:
-        write_text(html, page(evaluation))
+        write_text(html, shown)
         note(f"report: {html}")
 
 
 def _measured(
-    file: Path,
-    data: str | None,
-    split: "AnySplit | None",
-    seed: int | None,
-    device: Device,
-    disturbances: Sequence["Disturbance"],
-    bounds: "MoveBounds | None",
-    ranking: "LossRanking",
+    file: Path, model: "EvaluatedModel", chosen: "AnySplit", asked: "_Asked", tested: "AnySplit"
 ) -> "Evaluation":
     from lstn.cli.steps.explain_losses import explained_mistakes
-    from lstn.data.trained_on import split_to_test
     from lstn.evaluation.measuring import Evaluation, score
     from lstn.evaluation.moving import measure_follow
     from lstn.evaluation.posing import measure_pose
 
-    with _opened(file, data, seed, device) as (contract, named, data_set, training, model, most):
-        batch = batch_of(contract.image_hw, min(most, _BATCH))
-        if data_set.found:
-            note_once(data_set.found)
-        chosen = split or split_to_test(training, data_set, named)
-        images = data_set.split(chosen)
-        with working(f"classifying {counted(len(images), 'image')} of {named}", len(images)) as advance:
-            plain, *others = score(
-                model.classify, images, contract.labels, disturbances, batch=batch, advance=advance, ranking=ranking
-            )
-        worst = None if bounds is None else _worst(model, images, bounds, batch, seed or 0)
-        follow = None if model.locate is None else measure_follow(model.locate, images, contract, batch=batch)
-        pose = None if model.locate is None else measure_pose(model.locate, images, batch=batch)
-        mistakes = explained_mistakes(ranking.mistakes, model.both, contract, images, batch=batch)
-    sweeps = tuple(zip(disturbances, others, strict=True))
-    tested: AnySplit = "val" if chosen == "test" and data_set.test_is_val else chosen
+    contract, answering, named = model.contract, model.answering, model.named
+    batch, images = batch_of(contract.image_hw, model.most), model.data.split(chosen)
+    with working(f"classifying {counted(len(images), 'image')} of {named}", len(images)) as advance:
+        plain, *others = score(
+            answering.classify,
+            images,
+            contract.labels,
+            asked.disturbances,
+            batch=batch,
+            advance=advance,
+            ranking=asked.ranking,
+        )
+    worst = None if asked.bounds is None else _worst(answering, images, asked.bounds, batch, asked.seed)
+    follow = None if answering.locate is None else measure_follow(answering.locate, images, contract, batch=batch)
+    pose = None if answering.locate is None else measure_pose(answering.locate, images, batch=batch)
+    mistakes = explained_mistakes(asked.ranking.mistakes, answering.both, contract, images, batch=batch)
+    sweeps = tuple(zip(asked.disturbances, others, strict=True))
     return Evaluation(shown_path(file), named, tested, contract, plain, sweeps, follow, pose, worst, mistakes)
 
 
@@ -191,37 +221,6 @@ def _disturbances(name: str, text: str) -> Iterator["Disturbance"]:
         if not low <= amount <= largest:
             raise UsageError(f"--{name}: {word!r}; expected numbers from {low:g} to {largest:g}, separated by commas")
         yield Disturbance(kind, amount)
-
-
-@contextmanager
-def _opened(
-    file: Path, data: str | None, seed: int | None, device: Device
-) -> Iterator[tuple["Contract", str, "DataSet", "Training | None", "Answering", int]]:
-    """Yield the model's contract, the data set's name and images, what the model was trained on, what it answers, and
-    to how many images at once."""
-    from lstn.data.dataset import open_data_of
-    from lstn.data.trained_on import data_and_seed
-
-    if file.is_dir() or file.suffix == ".safetensors":
-        say_loading(f"evaluating {file}")
-        from lstn.nn.classify import open_checkpoint
-        from lstn.nn.device import choose_device
-
-        opened = open_checkpoint(checkpoint_of(file), choose_device(device.value))
-        named, drawn = data_and_seed(file, opened.training, data, seed)
-        images = open_data_of(opened.contract, named, seed=drawn)
-        yield opened.contract, named, images, opened.training, opened.answering, _BATCH
-        return
-    from lstn.formats.inspection import training_of
-    from lstn.runtime.engines.as_answering import answering
-    from lstn.runtime.engines.opening import open_engine
-
-    opening = open_engine(file, device=device, spin=False)
-    training = training_of(file)
-    named, drawn = data_and_seed(file, training, data, seed)
-    with opening as engine:
-        images = open_data_of(engine.contract, named, seed=drawn)
-        yield engine.contract, named, images, training, answering(engine), engine.max_batch
 
 
 def _show(evaluation: "Evaluation") -> None:

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from lstn.contract import Contract
 from lstn.data.dataset import Split
 from lstn.data.splits import AnySplit
-from lstn.evaluation.answer import Logits, check_finite
+from lstn.evaluation.answer import Answers, check_finite
 from lstn.evaluation.disturb import UNITS as MOVE_UNITS
 from lstn.evaluation.disturb import Disturbance
 from lstn.evaluation.moving import Locate
@@ -27,7 +27,6 @@ from lstn.report.charts import Point, lines
 from lstn.report.table import Table
 from lstn.report.web_page import figure, section, table_section, whole_page
 from lstn.report.wording import counted
-from lstn.warps.warp import Theta
 
 Classify: TypeAlias = Callable[[Pixels], npt.NDArray[np.float32]]
 """(N, H, W, 3) uint8 -> logits (N, K) float32."""
@@ -35,14 +34,16 @@ Classify: TypeAlias = Callable[[Pixels], npt.NDArray[np.float32]]
 
 @dataclass(frozen=True, slots=True)
 class Answering:
-    """What a model answers, whatever computes it: pixels -> logits, and pixels -> theta if it has a transformer."""
+    """What a model answers, whatever computes it.
 
+    both:     pixels -> logits and theta, no theta without a transformer
+    classify: pixels -> logits
+    locate:   pixels -> theta; None without a transformer
+    """
+
+    both: Answers
     classify: Classify
     locate: Locate | None
-
-    def both(self, pixels: Pixels) -> tuple[Logits, Theta | None]:
-        """Return logits and theta of the same pixels; no theta without a transformer."""
-        return self.classify(pixels), None if self.locate is None else self.locate(pixels)
 
 
 KINDS: dict[AnySplit, str] = {

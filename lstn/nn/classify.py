@@ -1,4 +1,4 @@
-"""A checkpoint as something that classifies, for `lstn.evaluation.measuring`."""
+"""A checkpoint as something that answers, for `lstn.evaluation.measuring`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -7,12 +7,14 @@ import numpy as np
 import torch
 
 from lstn.contract import Contract
+from lstn.evaluation.answer import Logits
 from lstn.evaluation.measuring import Answering
 from lstn.evaluation.moving import Locate
 from lstn.formats.training_record import Training
 from lstn.images import Pixels
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.nn.classifier import Classifier
+from lstn.nn.models import Model
 from lstn.warps.warp import Theta
 
 
@@ -35,16 +37,23 @@ def open_checkpoint(path: Path, device: torch.device) -> Classifying:
     return Classifying(checkpoint.contract, checkpoint.training, answering_of(checkpoint.model.to(device)))
 
 
-def answering_of(model: Classifier) -> Answering:
+def answering_of(model: Model) -> Answering:
     """Return what a model answers, as it is when it is asked."""
 
     @torch.inference_mode()
-    def classify(pixels: Pixels) -> np.ndarray:
+    def both(pixels: Pixels) -> tuple[Logits, Theta | None]:
         answer = model(torch.from_numpy(pixels).to(model.scale.device))
-        logits = answer if isinstance(answer, torch.Tensor) else answer[0]
-        return np.asarray(logits.cpu().numpy())
+        logits, theta = (answer, None) if isinstance(answer, torch.Tensor) else answer
+        return np.asarray(logits.cpu().numpy()), None if theta is None else np.asarray(theta.cpu().numpy())
 
-    return Answering(classify, None if model.transformer is None else locator(model))
+    def locate(pixels: Pixels) -> Theta:
+        theta = both(pixels)[1]
+        assert theta is not None  # a detector has one
+        return theta
+
+    if isinstance(model, Classifier):
+        return Answering(both, lambda pixels: both(pixels)[0], None if model.transformer is None else locator(model))
+    return Answering(both, lambda pixels: both(pixels)[0], locate)
 
 
 def locator(model: Classifier) -> Locate:

@@ -27,8 +27,9 @@ def numbers_of(theta: ThetaForm) -> int:
 
 def moved(boxes: Tensor, numbers: Tensor) -> Tensor:
     """Return the boxes that differ from others by these numbers: (…, 5), (…, 4 or 5) float32 -> (…, 5) float32."""
-    x, y, width, height, angle = boxes.split(1, dim=-1)
-    across, down, wider, higher, *turned = (numbers * numbers.new_tensor(SCALES[: numbers.shape[-1]])).split(1, dim=-1)
+    x, y, width, height, angle = torch.split(boxes, 1, dim=-1)
+    scaled = numbers * numbers.new_tensor(SCALES[: numbers.shape[-1]])
+    across, down, wider, higher, *turned = torch.split(scaled, 1, dim=-1)
     cos, sin = torch.cos(angle), torch.sin(angle)
     right, below = width * across, height * down
     return torch.cat(
@@ -66,7 +67,7 @@ def difference(boxes: Tensor, others: Tensor, count: int) -> Tensor:
 def thetas_of(boxes: Tensor, image_hw: tuple[int, int]) -> Tensor:
     """Return the crops that show what is in boxes upright: (…, 5) -> (…, 2, 3) float32, on -1..1 of the image."""
     height, width = image_hw
-    x, y, wide, high, angle = boxes.split(1, dim=-1)
+    x, y, wide, high, angle = torch.split(boxes, 1, dim=-1)
     cos, sin = torch.cos(angle), torch.sin(angle)
     rows = [cos * wide / width, sin * high / width, x * (2 / width) - 1]
     rows += [-1 * sin * wide / height, cos * high / height, y * (2 / height) - 1]

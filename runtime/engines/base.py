@@ -119,7 +119,7 @@ def check_prediction(prediction: Prediction, contract: Contract, count: int, *, 
     Raises:
         ArtifactError: the file's contract doesn't describe what the model computes.
     """
-    wanted: dict[str, tuple[int, ...]] = {"logits": (count, len(contract.labels))}
+    wanted: dict[str, tuple[int, ...]] = {"logits": (count, *contract.logits_shape)}
     found: dict[str, tuple[int, ...]] = {"logits": prediction.logits.shape}
     if contract.loc is not Loc.NONE:
         wanted["theta"] = (count, *contract.theta_shape)

@@ -70,7 +70,8 @@ def draw_detections(path: Path, model: Detector, images: Split, *, count: int = 
     pixels = np.stack([images[index][0] for index in spaced(len(images), count)])
     with torch.no_grad():
         answers = [each.numpy() for each in model(torch.from_numpy(pixels))]
-    found = [detections(*answer, labels, least=SHOWN_SCORE) for answer in zip(*answers, strict=True)]
+    pairs = zip(answers[0], answers[1], strict=True)
+    found = [detections(logits, theta, labels, least=SHOWN_SCORE) for logits, theta in pairs]
     sheet = contact_sheet([draw_objects(image, each, labels) for image, each in zip(pixels, found, strict=True)])
     with replacing(path) as temporary:
         sheet.save(temporary, format="png")

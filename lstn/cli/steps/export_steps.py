@@ -179,7 +179,8 @@ def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") ->
     from lstn.formats.openvino_file import bin_path
 
     data, seed = ("digits", 0) if training is None else (training.data, training.seed)
-    images = sample_images(data, read_model(onnx_file)[0].image_hw, seed=seed)
+    contract = read_model(onnx_file)[0]
+    images = sample_images(data, contract.image_hw, seed=seed, task=contract.task)
     with working(f"writing {xml} and comparing"):
         record, agreement = write_openvino(onnx_file, xml, images)
     what = f"OpenVINO {record.version.partition('-')[0]}, {record.precision}"

@@ -47,7 +47,8 @@ class PlanComparison:
         if sidecar.precision not in COMPARED:
             self.obstacle = f"ONNX Runtime has no {sidecar.precision} on a CPU"
             return 0
-        images = sample_images(self._data, sidecar.contract.image_hw, seed=self._seed)
+        contract = sidecar.contract
+        images = sample_images(self._data, contract.image_hw, seed=self._seed, task=contract.task)
         try:
             with open_engine(plan) as engine:
                 self.agreement = verify_plan(

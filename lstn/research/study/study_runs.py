@@ -122,7 +122,7 @@ def train_cell(
         curve=tuple(row["val_accuracy"] for row in result.history),
         plain=plain,
         disturbed=tuple(disturbed),
-        theta=_theta(result.model, test) if options.loc is not Loc.NONE else None,
+        theta=_theta(result.classifier, test) if options.loc is not Loc.NONE else None,
         follow=measure_follow(locate, test, opened.contract, batch=_BATCH) if locate is not None else None,
         pose=measure_pose(locate, test, batch=_BATCH) if locate is not None else None,
     )
