@@ -22,7 +22,7 @@ def test_these_names_are_public() -> None:
         "LstnError", "MissingExtra", "Prediction", "ThetaForm", "TrainingError", "UsageError", "VerificationError",
         "__version__", "classify", "export_onnx", "fit", "nn", "open_engine", "testing",
     }  # fmt: skip
-    assert set(lstn.data.__all__) == {"DataSet", "Split", "open_data"}
+    assert set(lstn.data.__all__) == {"DataSet", "Split", "open_data", "open_objects"}
     assert set(lstn.nn.__all__) == {
         "BACKBONES", "FORMS", "Checkpoint", "Classifier", "LOCALIZERS", "Localizer", "SpatialTransformer", "Training",
         "affine_grid", "build_localizer", "compose", "load_checkpoint", "sample", "save_checkpoint",

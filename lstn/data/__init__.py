@@ -14,9 +14,17 @@ from lstn.imports import lazily
 
 if TYPE_CHECKING:
     from lstn.data.dataset import open_data
+    from lstn.data.object_sets import open_objects
     from lstn.data.splits import DataSet, Split
 
-__all__ = ["DataSet", "Split", "open_data"]
+__all__ = ["DataSet", "Split", "open_data", "open_objects"]
 
 if not TYPE_CHECKING:
-    __getattr__, __dir__ = lazily(__name__, {"lstn.data.dataset": "open_data", "lstn.data.splits": "DataSet Split"})
+    __getattr__, __dir__ = lazily(
+        __name__,
+        {
+            "lstn.data.dataset": "open_data",
+            "lstn.data.object_sets": "open_objects",
+            "lstn.data.splits": "DataSet Split",
+        },
+    )

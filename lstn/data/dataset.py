@@ -12,7 +12,7 @@ from lstn.data.digits import DIGIT_EPOCHS, DIGIT_LABELS, DIGIT_MEAN, DIGIT_SIZE,
 from lstn.data.folders import open_folder
 from lstn.data.layout import lists_test
 from lstn.data.published.mnist import MNIST_SETS, MNIST_SIDES, open_mnist
-from lstn.data.published.named_sets import NAMED, open_named
+from lstn.data.published.named_sets import open_named
 from lstn.data.scenes.open_scenes import (
     SCENE_DIGIT_EPOCHS,
     SCENE_SIDE,
@@ -20,9 +20,21 @@ from lstn.data.scenes.open_scenes import (
     open_folder_scenes,
     open_sign_scenes,
 )
+from lstn.data.set_names import (
+    DIGIT_SCENES,
+    FOLDER_PREFIX,
+    SCENES_PREFIX,
+    SIGN_SCENES,
+    folder_in,
+    located,
+    named,
+    objects_and_backgrounds,
+    published_names,
+    rooted,
+    set_and_root,
+)
 from lstn.data.splits import DataSet, Split
 from lstn.errors import DataError, UsageError
-from lstn.machine.caches import cache_folder
 from lstn.report.wording import counted
 
 __all__ = [
@@ -31,6 +43,7 @@ __all__ = [
     "Usual",
     "check_labels",
     "located",
+    "named",
     "open_data",
     "open_data_of",
     "require_test",
@@ -38,11 +51,6 @@ __all__ = [
     "set_and_root",
     "usual",
 ]
-
-FOLDER_PREFIX = "folder:"
-
-SCENES_PREFIX = "scenes:"
-DIGIT_SCENES, SIGN_SCENES = "scenes-digits", "scenes-signs"
 
 FILES_OF = {SIGN_SCENES: "gtsrb"}
 """Sets that are made of another one's files."""
@@ -97,7 +105,7 @@ def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0, labels: tu
         f"unknown data set {spec!r}",
         hint=f"for the folder {here}: --data folder:{spec}"
         if here.is_dir()
-        else f"use digits, {DIGIT_SCENES}, {', '.join(_names())}, {SCENES_PREFIX}OBJECTS,BACKGROUNDS, or "
+        else f"use digits, {DIGIT_SCENES}, {', '.join(published_names())}, {SCENES_PREFIX}OBJECTS,BACKGROUNDS, or "
         "folder:PATH for images of your own",
     )
 
@@ -135,31 +143,6 @@ def checked_for(contract: Contract, data: DataSet, spec: str, seed: int | None) 
             ),
         )
     return data
-
-
-def located(spec: str) -> str:
-    """Return `spec` with absolute paths, so that it means the same from every working folder."""
-    if spec.startswith(SCENES_PREFIX):
-        return SCENES_PREFIX + ",".join(str(folder.absolute()) for folder in objects_and_backgrounds(spec))
-    return f"{FOLDER_PREFIX}{folder_in(spec).absolute()}" if spec.startswith(FOLDER_PREFIX) else spec
-
-
-def folder_of_images(spec: str) -> str:
-    """Return `spec` with absolute paths; of scenes, the folder that their objects are cut from, as a set of its own."""
-    return (
-        f"{FOLDER_PREFIX}{objects_and_backgrounds(spec)[0].absolute()}"
-        if spec.startswith(SCENES_PREFIX)
-        else located(spec)
-    )
-
-
-def named(spec: str, root: Path | None) -> str:
-    """Return `spec` as a run keeps it: the same from every working folder, and with the root of its files, if given.
-
-    Raises:
-        UsageError: a root, and this set has no files below one, or names its own.
-    """
-    return located(spec) if root is None else rooted(spec, root)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,55 +193,3 @@ def require_test(spec: str) -> None:
     root = folder_in(spec) if spec.startswith(FOLDER_PREFIX) else root
     if root is not None and root.is_dir() and not lists_test(root):
         raise UsageError(f"{root}: no test/, and validation images choose the epoch", hint=f"make {root / 'test'}")
-
-
-def folder_in(spec: str) -> Path:
-    """Return the folder that `folder:PATH` names."""
-    if spec == FOLDER_PREFIX:
-        raise UsageError("folder: names no folder", hint="expected folder:PATH; the current folder is folder:.")
-    return Path(spec[len(FOLDER_PREFIX) :]).expanduser()
-
-
-def objects_and_backgrounds(spec: str) -> tuple[Path, Path]:
-    """Return the two folders that `scenes:OBJECTS,BACKGROUNDS` names."""
-    folders = spec[len(SCENES_PREFIX) :].split(",")
-    if len(folders) != 2 or not all(folders):
-        found = counted(len([each for each in folders if each]), "folder")
-        raise UsageError(
-            f"{spec}: {found}; expected two, with one comma between them",
-            hint=f"{SCENES_PREFIX}OBJECTS,BACKGROUNDS; for a folder with a comma in its path, make a link without one",
-        )
-    objects, backgrounds = (Path(folder).expanduser() for folder in folders)
-    if any("," in str(folder.absolute()) for folder in (objects, backgrounds)):  # a run keeps whole paths
-        raise UsageError(
-            f"{Path.cwd()}: a comma in the path of this folder", hint="name folders without one in scenes:"
-        )
-    return objects, backgrounds
-
-
-def set_and_root(spec: str) -> tuple[str, Path] | None:
-    """Split NAME or NAME:ROOT into the set's name and the folder of its files; None: no published set is meant.
-
-    FILES_OF says whose files a set has that isn't published itself.
-    """
-    name, _, root = spec.partition(":")
-    if name not in _names():
-        return None
-    return name, Path(root).expanduser() if root else cache_folder() / "data"
-
-
-def rooted(spec: str, root: Path) -> str:
-    """Return `spec` with the folder of its files named in it, so that every later stage finds them there too.
-
-    Raises:
-        UsageError: this set has no files below a data root, or names its own.
-    """
-    if set_and_root(spec) is None:
-        raise UsageError(f"--data-root is for {', '.join(_names())}; {spec!r} is none of them", hint="leave it out")
-    if ":" in spec:
-        raise UsageError(f"{spec!r} names its data root already", hint="leave --data-root out")
-    return f"{spec}:{root.expanduser().absolute()}"
-
-
-def _names() -> tuple[str, ...]:
-    return (*NAMED, *MNIST_SETS, SIGN_SCENES)

@@ -2,17 +2,17 @@
 
 from lstn.contract import Contract
 from lstn.data.annotations.annotated_folder import open_annotated
-from lstn.data.dataset import (
+from lstn.data.dataset import checked_for
+from lstn.data.scenes.open_scenes import open_digit_scenes, open_folder_scenes, open_sign_scenes
+from lstn.data.set_names import (
     DIGIT_SCENES,
     FOLDER_PREFIX,
     SCENES_PREFIX,
     SIGN_SCENES,
-    checked_for,
     folder_in,
     objects_and_backgrounds,
     set_and_root,
 )
-from lstn.data.scenes.open_scenes import open_digit_scenes, open_folder_scenes, open_sign_scenes
 from lstn.data.splits import DataSet
 from lstn.errors import UsageError
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from lstn.data.dataset import folder_of_images, located
+from lstn.data.set_names import folder_of_images, located
 from lstn.data.splits import AnySplit, DataSet
 from lstn.errors import UsageError
 from lstn.formats.training_record import Training

@@ -20,7 +20,7 @@ from lstn.detection.average_precision import (
 )
 from lstn.detection.suppression import LEAST_SCORE, Detection, detections
 from lstn.errors import ArtifactError
-from lstn.evaluation.answer import Answers, check_finite
+from lstn.evaluation.answer import Answers, Logits, check_finite
 from lstn.evaluation.measuring import KINDS
 from lstn.interval import Interval
 from lstn.machine.cores import decoders
@@ -102,8 +102,7 @@ def detect_all(
             numbers = [int(number) for number in every[start : start + batch]]
             truths = list(pool.map(lambda number: objects_of(images, number), numbers))
             pixels = np.stack([read for read, _ in pool.map(images.__getitem__, numbers)])
-            logits, theta = answers(pixels)
-            _check_shapes(logits.shape, theta, len(labels))
+            logits, theta = _regions(*answers(pixels), len(labels))
             check_finite((logits, theta), numbers)
             found += [
                 (truth, detections(*each, labels, least=LEAST_SCORE))
@@ -126,13 +125,16 @@ def score_detections(
     return DetectionScores(len(found), sum(map(len, truths)), image_hw, upright, turned)
 
 
-def _check_shapes(logits: tuple[int, ...], theta: Theta | None, classes: int) -> None:
+def _regions(logits: Logits, theta: Theta | None, classes: int) -> tuple[Logits, Theta]:
+    """Return a detector's answers; refuse those of another model."""
     shape = None if theta is None else theta.shape
-    if len(logits) != 3 or logits[2] != classes + 1 or shape != (*logits[:2], 2, 3):
+    if theta is None or logits.ndim != 3 or logits.shape[2] != classes + 1 or shape != (*logits.shape[:2], 2, 3):
         raise ArtifactError(
-            f"the model answers logits {logits} and theta {shape}; expected (N, K, {classes + 1}) and (N, K, 2, 3)",
-            hint="a model that detects is trained with --task detect",
+            f"the model answers logits {logits.shape} and theta {shape}; expected (N, K, {classes + 1}) and "
+            "(N, K, 2, 3)",
+            hint="name a model that was trained to detect",
         )
+    return logits, theta
 
 
 def precision_table(evaluation: DetectionEvaluation) -> Table:

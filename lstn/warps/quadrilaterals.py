@@ -63,7 +63,7 @@ def _shares(one: _Matrix, other: _Matrix) -> Overlaps:
     with np.errstate(over="ignore", invalid="ignore"):
         both = np.minimum(_area_in_square(corners), 4.0)
         whole = 4 * np.abs(np.linalg.det(turned)) + 4 - both
-        return np.clip(np.nan_to_num(both / whole), 0.0, 1.0)
+        return np.asarray(np.clip(np.nan_to_num(both / whole), 0.0, 1.0))
 
 
 def _area_in_square(corners: _Matrix) -> _Matrix:
@@ -81,7 +81,7 @@ def _area_in_square(corners: _Matrix) -> _Matrix:
     points = np.clip(corners[..., None, :] + cuts[..., None] * way[..., None, :], -1.0, 1.0)
     outline = points.reshape(*points.shape[:-3], -1, 2)
     x, y = outline[..., 0], outline[..., 1]
-    return np.abs((x * np.roll(y, -1, -1) - np.roll(x, -1, -1) * y).sum(-1)) / 2
+    return np.asarray(np.abs((x * np.roll(y, -1, -1) - np.roll(x, -1, -1) * y).sum(-1)) / 2)
 
 
 def _solid(thetas: _Affine) -> npt.NDArray[np.intp]:
