@@ -39,7 +39,18 @@ def infer(
             show_default="by --output's suffix: .json, .jsonl, .csv or .txt; else a table on a terminal, csv in a pipe",
         ),
     ] = None,
-    top: Annotated[int, typer.Option(metavar="K", min=1, help="Labels for each image, best first.")] = 1,
+    top: Annotated[
+        int | None,
+        typer.Option(
+            metavar="K",
+            min=1,
+            help="Labels for each image, best first; of a detector, objects.",
+            show_default="1; all objects",
+        ),
+    ] = None,
+    score: Annotated[
+        float, typer.Option(metavar="S", min=0, max=1, help="Of a detector: leave out objects that it is less sure of.")
+    ] = 0.3,
     warps: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Save a picture of what the transformer did to each image.")
     ] = None,
@@ -73,7 +84,7 @@ def infer(
         Path | None, typer.Option(metavar="DIR", help="With --ray: where to write.", show_default=False)
     ] = None,
 ) -> None:
-    """Classify images.
+    """Classify images, or find the objects in them.
 
     Prints a row for each image, in the order given. An image that cannot be read becomes a row with its error, the
     others go on, and the exit code is 1. JSON keeps every file name exactly; CSV and tables escape control characters.
@@ -86,6 +97,7 @@ def infer(
         out=out,
         format_=format_,
         top=top,
+        score=score,
         warps=warps,
         batch=batch,
         device=device,

@@ -10,25 +10,29 @@ from pathlib import Path
 
 import numpy as np
 
-from lstn.contract import Contract, Loc
+from lstn.contract import Contract, Loc, Task
+from lstn.detection.suppression import MOST_FOUND, SHOWN_SCORE, Detection, detections
 from lstn.errors import ImageError, UsageError
 from lstn.evaluation.answer import Guess, leading, softmax
 from lstn.images import USUAL, Pixels, Reading, decode
 from lstn.machine.memory import batch_of
-from lstn.runtime.engines.base import Engine
+from lstn.runtime.engines.base import Engine, Prediction
 from lstn.runtime.inference.sources import decode_url
 from lstn.warps.warp import Theta
 
 _USUAL_BATCH = 32
 
+_NO_NUMBER = "the model's answer is not a number"
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class ResultRow:
-    """What became of one image: guesses, best first, or an error.
+    """What became of one image: guesses, or objects of a model that detects, best first; or an error.
 
     path:   the file, or the URL of an object
     theta:  float32, of the shape (2, 3), (3, 3) or (16, 2), or K of them, or None for a model without one
     pixels: (H, W, 3) uint8, what the engine saw
+    objects: None for a model that classifies
     """
 
     path: Path | str
@@ -36,6 +40,7 @@ class ResultRow:
     theta: Theta | None = None
     pixels: Pixels | None = None
     error: str = ""
+    objects: tuple[Detection, ...] | None = None
 
 
 def batch_size(wanted: int | None, contract: Contract, max_batch: int, engine: Path) -> int:
@@ -60,16 +65,24 @@ def check_warps(contract: Contract, engine: Path) -> None:
 
 
 def predict(
-    engine: Engine, paths: Sequence[Path | str], *, batch: int, top: int, workers: int, reading: Reading = USUAL
+    engine: Engine,
+    paths: Sequence[Path | str],
+    *,
+    batch: int,
+    workers: int,
+    top: int | None = None,
+    least: float = SHOWN_SCORE,
+    reading: Reading = USUAL,
 ) -> Generator[list[ResultRow], None, None]:
-    """Classify image files, and objects by their URL (str); yield their rows batch by batch, in the order of `paths`.
+    """Answer image files, and objects by their URL (str); yield their rows batch by batch, in the order of `paths`.
 
     An image that can't be decoded, or that the model answers with no numbers for, becomes a row with an error.
     Two batches are decoded ahead while the engine works, so memory doesn't grow with the number of files. Close the
     iterator to stop early.
 
     batch:   images a call of the engine, at most its max_batch
-    top:     guesses a row, at most one for each label
+    top:     guesses a row, at most one for each label; of a detector, objects; None: one guess, and all objects
+    least:   the lowest score of an object, 0..1
     workers: threads that decode
     reading: which images are read that are refused otherwise
 
@@ -79,7 +92,7 @@ def predict(
     decoded = decode_ahead(paths, engine.contract.image_hw, workers=workers, window=2 * batch, reading=reading)
     with closing(decoded):
         while piece := list(islice(decoded, batch)):
-            yield _answer(engine, piece, top)
+            yield _answer(engine, piece, top, least)
 
 
 def decode_ahead(
@@ -124,27 +137,47 @@ def load(path: Path | str, image_hw: tuple[int, int], reading: Reading = USUAL) 
     return decode_url(path, image_hw, reading)
 
 
-def _answer(engine: Engine, piece: Sequence[tuple[Path | str, Pixels | ImageError]], top: int) -> list[ResultRow]:
-    good = [pixels for _, pixels in piece if not isinstance(pixels, ImageError)]
-    answers = _classify(engine, good, top) if good else iter(())
-    rows = []
-    for path, pixels in piece:
-        if isinstance(pixels, ImageError):
-            rows.append(ResultRow(path, error=pixels.message.removeprefix(f"{path}: ")))
-            continue
-        guesses, theta = next(answers)
-        error = "" if guesses else "the model's answer is not a number"
-        rows.append(ResultRow(path, guesses, theta, pixels, error))
-    return rows
+def _answer(
+    engine: Engine, piece: Sequence[tuple[Path | str, Pixels | ImageError]], top: int | None, least: float
+) -> list[ResultRow]:
+    good = [(path, pixels) for path, pixels in piece if not isinstance(pixels, ImageError)]
+    answer = _detect if engine.contract.task is Task.DETECT else _classify
+    answers = answer(engine, good, top, least) if good else iter(())
+    return [
+        ResultRow(path, error=pixels.message.removeprefix(f"{path}: "))
+        if isinstance(pixels, ImageError)
+        else next(answers)
+        for path, pixels in piece
+    ]
 
 
-def _classify(engine: Engine, images: list[Pixels], top: int) -> Iterator[tuple[tuple[Guess, ...], Theta | None]]:
-    """Yield guesses and theta of each image; no guesses where logits or theta are not finite."""
-    prediction = engine.infer(np.stack(images))
-    guesses = leading(softmax(prediction.logits), engine.contract.labels, top=top)
-    for index, guess in enumerate(guesses):
+def _classify(
+    engine: Engine, images: Sequence[tuple[Path | str, Pixels]], top: int | None, least: float
+) -> Iterator[ResultRow]:
+    """Yield guesses and theta of each image; an error where logits or theta are not finite."""
+    prediction = engine.infer(np.stack([pixels for _, pixels in images]))
+    guesses = leading(softmax(prediction.logits), engine.contract.labels, top=top or 1)
+    for index, ((path, pixels), guess) in enumerate(zip(images, guesses, strict=True)):
         theta = None if prediction.theta is None else prediction.theta[index]
-        finite = all(
-            np.isfinite(each[index]).all() for each in (prediction.logits, prediction.theta) if each is not None
-        )
-        yield (guess if finite else ()), theta
+        finite = _finite(prediction, index)
+        yield ResultRow(path, guess if finite else (), theta, pixels, "" if finite else _NO_NUMBER)
+
+
+def _detect(
+    engine: Engine, images: Sequence[tuple[Path | str, Pixels]], top: int | None, least: float
+) -> Iterator[ResultRow]:
+    """Yield the objects that were found in each image; an error where logits or theta are not finite."""
+    prediction, labels = engine.infer(np.stack([pixels for _, pixels in images])), engine.contract.labels
+    assert prediction.theta is not None  # a detector's contract has a localizer
+    for index, (path, pixels) in enumerate(images):
+        if not _finite(prediction, index):
+            yield ResultRow(path, pixels=pixels, error=_NO_NUMBER)
+            continue
+        answer = prediction.logits[index], prediction.theta[index]
+        found = detections(*answer, labels, least=least, most=min(top or MOST_FOUND, MOST_FOUND))
+        yield ResultRow(path, pixels=pixels, objects=found)
+
+
+def _finite(prediction: Prediction, index: int) -> bool:
+    both = (prediction.logits, prediction.theta)
+    return all(np.isfinite(each[index]).all() for each in both if each is not None)

@@ -15,9 +15,11 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
+from lstn.detection.suppression import Detection
 from lstn.evaluation.answer import Guess
 from lstn.runtime.inference.predict import ResultRow
 from lstn.terminal import printable
+from lstn.warps.quadrilaterals import upright_box
 
 Write: TypeAlias = Callable[[Sequence[ResultRow]], None]
 """Takes the rows of one batch."""
@@ -26,11 +28,13 @@ _FORMULA = ("=", "+", "-", "@")
 _BAR = 10
 _PERCENT = len("100.0 %")
 _MIN_PATH, _MIN_LABEL = 12, 8
+_WHOLE = (1, 1)
+"""The size of an image in which pixels are shares of its sides."""
 
 
 @contextmanager
 def json_rows(stream: TextIO) -> Iterator[Write]:
-    """Write one JSON array, a row on each line: path, label, probability, top, and theta; or path and error."""
+    """Write one JSON array, a row on each line, as `fields_of` says it."""
     separator = "\n"
 
     def write(rows: Sequence[ResultRow]) -> None:
@@ -74,8 +78,32 @@ def csv_rows(stream: TextIO, *, top: int) -> Iterator[Write]:
 
 
 @contextmanager
+def csv_objects(stream: TextIO) -> Iterator[Write]:
+    """Write CSV, a line for each object: path, label, score, left, top, right, bottom, error.
+
+    The box is the upright one around it, in shares of the image's width and height. An image without objects has one
+    line with its path alone.
+    """
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["path", "label", "score", "left", "top", "right", "bottom", "error"])
+
+    def write(rows: Sequence[ResultRow]) -> None:
+        for row in rows:
+            path = _cell(str(row.path), mask="./")
+            if not row.objects:
+                writer.writerow([path, *[""] * 6, _cell(row.error)])
+            for each in row.objects or ():
+                box = [f"{side:.4f}" for side in upright_box(each.theta, _WHOLE)]
+                writer.writerow([path, _cell(each.label), f"{each.score:.6f}", *box, ""])
+        stream.flush()
+
+    yield write
+
+
+@contextmanager
 def table_rows(console: Console, *, labels: Sequence[str], paths: Sequence[object]) -> Iterator[Write]:
-    """Print columns as wide as `labels` and `paths` need and `console` has; a row's further guesses stand below it."""
+    """Print columns as wide as `labels` and `paths` need and `console` has; a row's further guesses, or objects, stand
+    below it."""
     bar = _BAR if console.width >= 72 else 0
     space = console.width - _PERCENT - bar - 6
     label_width = min(max(_MIN_LABEL, *(cell_len(printable(label)) for label in labels)), max(_MIN_LABEL, space // 2))
@@ -87,23 +115,42 @@ def table_rows(console: Console, *, labels: Sequence[str], paths: Sequence[objec
             path = _shortened(printable(str(row.path)), path_width)
             if row.error:
                 lines.append(Text.assemble(path, "  ", (printable(row.error), "red")))
-            for rank, guess in enumerate(row.guesses):
+            if row.objects == ():
+                lines.append(Text.assemble(path, "  ", ("no objects", "dim")))
+            for rank, guess in enumerate(row.guesses or _as_guesses(row.objects or ())):
                 shown = path if rank == 0 else " " * path_width
-                lines.append(Text.assemble(shown, "  ", _guess(guess, label_width, bar, leads=rank == 0)))
+                leads = rank == 0 or row.objects is not None
+                lines.append(Text.assemble(shown, "  ", _guess(guess, label_width, bar, leads=leads)))
         console.print(Text("\n").join(lines))
 
     yield write
 
 
 def fields_of(row: ResultRow) -> dict[str, object]:
-    """Return what JSON says of a row: path, label, probability, top, and theta; or path and error."""
+    """Return what JSON says of a row: path, label, probability, top, and theta; or path and error.
+
+    Of a detector: path, and objects with label, score, box and theta. The box is the upright one around the object:
+    left, top, right and bottom in shares of the image's width and height.
+    """
     if row.error:
         return {"path": str(row.path), "error": row.error}
+    if row.objects is not None:
+        return {"path": str(row.path), "objects": [_object(each) for each in row.objects]}
     top = [{"label": guess.label, "probability": round(guess.probability, 6)} for guess in row.guesses]
     fields: dict[str, object] = {"path": str(row.path), **top[0], "top": top}
     if row.theta is not None:
         fields["theta"] = np.round(row.theta.astype(float), 6).tolist()
     return fields
+
+
+def _object(found: Detection) -> dict[str, object]:
+    box = [round(side, 6) for side in upright_box(found.theta, _WHOLE)]
+    theta = np.round(found.theta.astype(float), 6).tolist()
+    return {"label": found.label, "score": round(found.score, 6), "box": box, "theta": theta}
+
+
+def _as_guesses(found: Sequence[Detection]) -> list[Guess]:
+    return [Guess(each.label, each.score) for each in found]
 
 
 def _cell(text: str, *, mask: str = "'") -> str:

@@ -4,28 +4,36 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from lstn.contract import Contract
+from lstn.detection.drawn_objects import draw_objects
 from lstn.imaging.saved_picture import save_picture
 from lstn.runtime.inference.predict import ResultRow
 from lstn.warps.drawn_warp import draw_warp
-from lstn.warps.warp import CropSampling
+from lstn.warps.warp import sampling_of
+
+_OBJECTS_SIDE = 448
+"""The longer side of a picture with objects, in pixels."""
 
 _MAX_STEM = 100
 """Bytes of the image's name that are kept; with number and temporary suffix, every file system takes the result."""
 
 
-def save_warp(row: ResultRow, folder: Path, sampling: CropSampling, *, number: int) -> None:
-    """Draw the input and the warped crop of one row side by side, as `folder/000001-name.png`.
-
-    sampling: as for `draw_warp`
+def save_warp(row: ResultRow, folder: Path, contract: Contract, *, number: int) -> None:
+    """Draw the input and the warped crop of one row side by side, as `folder/000001-name.png`; of a detector, the input
+    with its objects.
 
     The number keeps images of one name in several folders apart. A row with an error, or without theta, has no picture.
 
     Raises:
         LstnError: the file can't be written.
     """
-    if row.pixels is None or row.theta is None or row.error:
+    if row.pixels is None or row.error:
         return
-    save_picture(draw_warp(row.pixels, row.theta, sampling), folder / picture_name(row.path, number))
+    path = folder / picture_name(row.path, number)
+    if row.objects is not None:
+        save_picture(draw_objects(row.pixels, row.objects, contract.labels, side=_OBJECTS_SIDE), path)
+    elif row.theta is not None:
+        save_picture(draw_warp(row.pixels, row.theta, sampling_of(contract)), path)
 
 
 def picture_names(images: Sequence[Path | str]) -> Iterator[str]:

@@ -19,7 +19,8 @@ class InferRequest:
     output: Path | None
     out: Path | None
     format_: Format | None
-    top: int
+    top: int | None
+    score: float
     warps: Path | None
     batch: int | None
     device: Device

@@ -22,7 +22,7 @@ from lstn.waiting import working
 if TYPE_CHECKING:
     from lstn.runtime.inference.predict import ResultRow
     from lstn.runtime.inference.rows import Write
-    from lstn.warps.warp import CropSampling
+    from lstn.contract import Contract
 
 
 def infer_here(paths: list[str], asked: InferRequest) -> None:
@@ -34,7 +34,6 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
     """
     from lstn.runtime.engines.opening import open_engine
     from lstn.runtime.inference.predict import batch_size, check_warps, predict
-    from lstn.warps.warp import sampling_of
 
     if asked.out is not None:
         raise UsageError("--out: only with --ray, whose results are a folder", hint="name a file with --output")
@@ -50,10 +49,10 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
             check_warps(opened.contract, engine)
         size, workers = batch_size(asked.batch, opened.contract, opened.max_batch, engine), decoders(asked.workers)
         started = time.perf_counter()
-        rows = predict(opened, images, batch=size, top=asked.top, workers=workers, reading=asked.reading)
-        labels = opened.contract.labels
-        with closing(rows), _sink(wanted, asked.output, labels, images, asked.top) as write:
-            failed = _write_all(rows, write, asked.warps, sampling_of(opened.contract))
+        contract, top, least = opened.contract, asked.top, asked.score
+        rows = predict(opened, images, batch=size, top=top, least=least, workers=workers, reading=asked.reading)
+        with closing(rows), _sink(wanted, asked.output, contract, images, top or 1) as write:
+            failed = _write_all(rows, write, asked.warps, contract)
     took = time.perf_counter() - started
     goal = f" -> {asked.output}" if asked.output else ""
     note(f"{counted(len(images), 'image')} in {took:.1f} s, {len(images) / took:.0f} images/s{goal}")
@@ -94,7 +93,7 @@ def _check_places(
 
 
 def _write_all(
-    batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None, sampling: "CropSampling"
+    batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None, contract: "Contract"
 ) -> int:
     """Return how many rows hold an error."""
     from lstn.runtime.inference.warp_pictures import save_warp
@@ -106,16 +105,19 @@ def _write_all(
             done += 1
             failed += bool(row.error)
             if warps is not None:
-                save_warp(row, warps, sampling, number=done)
+                save_warp(row, warps, contract, number=done)
     return failed
 
 
 @contextmanager
 def _sink(
-    wanted: Format, output: Path | None, labels: Sequence[str], images: Sequence[Path | str], top: int
+    wanted: Format, output: Path | None, contract: "Contract", images: Sequence[Path | str], top: int
 ) -> Iterator["Write"]:
     """Yield what writes the rows of one batch and moves the progress bar on."""
-    from lstn.runtime.inference.rows import csv_rows, json_lines, json_rows, table_rows
+    from lstn.contract import Task
+    from lstn.runtime.inference.rows import csv_objects, csv_rows, json_lines, json_rows, table_rows
+
+    labels, detects = contract.labels, contract.task is Task.DETECT
 
     with _destination(output) as stream:
         console = results(stream)
@@ -126,12 +128,12 @@ def _sink(
             Format.TABLE: lambda: table_rows(console, labels=labels, paths=images),
             Format.JSON: lambda: json_rows(stream),
             Format.JSONL: lambda: json_lines(stream),
-            Format.CSV: lambda: csv_rows(stream, top=min(top, len(labels))),
+            Format.CSV: lambda: csv_objects(stream) if detects else csv_rows(stream, top=min(top, len(labels))),
         }
         hidden = on_screen and bar is not console
         with (
             writers[wanted]() as write,
-            working(f"classifying {counted(len(images), 'image')}", len(images), console=bar, hidden=hidden) as advance,
+            working(f"{'looking for objects in' if detects else 'classifying'} {counted(len(images), 'image')}", len(images), console=bar, hidden=hidden) as advance,
         ):
 
             def write_and_advance(rows: Sequence["ResultRow"]) -> None:

@@ -27,14 +27,15 @@ def infer_on_ray(address: str, words: list[str], asked: InferRequest) -> None:
         raise UsageError("--warps: not with --ray", hint="run those images on one machine")
     if asked.output is not None:
         renamed("--output", "--out with --ray")
-    engine, out, top = chosen_engine(asked.engine), asked.out or asked.output, asked.top
+    engine, out, top = chosen_engine(asked.engine), asked.out or asked.output, asked.top or 1
     # Parts are lines in either case.
     wanted = Format.JSON if asked.format_ in (None, Format.JSONL) else asked.format_
     if wanted not in (Format.JSON, Format.PARQUET):
         raise UsageError(f"--format {wanted.value}: not with --ray", hint="choose jsonl or parquet")
     if out is None:
         raise UsageError("--ray needs --out", hint="name a folder for the parts of the results")
-    open_engine(engine, device=asked.device)  # not entered: only whether there is such a file
+    opening = open_engine(engine, device=asked.device)  # not entered: only whether there is such a file
+    check_classifies(opening.contract, "--ray")
     check_sources(words)
     with open_parts(out, run_of(engine, top=top, format_=wanted.value)) as parts:
         before = len(parts.done)
