@@ -68,6 +68,8 @@ def run(words: Sequence[str]) -> None:
         if package in ("", "lstn", "benchmarks"):
             raise
         raise LstnError(f"{name} needs the package {package}, which is not installed") from error
+    except FileNotFoundError as error:
+        raise LstnError(f"{error.filename}: {error.strerror}") from error
 
 
 def main() -> NoReturn:

@@ -107,6 +107,12 @@ def test_what_lstn_refuses_is_one_line(tmp_path: Path) -> None:
     assert ran.stderr.count("\n") == 1
 
 
+def test_a_file_that_is_missing_is_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "nothing"
+    ran = runner("loading", "--folder", str(folder))
+    assert (ran.returncode, ran.stdout, ran.stderr) == (1, "", f"error: {folder}: No such file or directory\n")
+
+
 def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
     with subprocess.Popen([sys.executable, "-m", "benchmarks"], cwd=ROOT, stdout=-1, stderr=-1) as process:
         assert process.stdout is not None

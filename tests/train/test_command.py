@@ -170,7 +170,7 @@ def test_a_run_stopped_in_its_first_epoch_goes_on(data: str, run_lstn: RunLstn) 
 def test_ctrl_c_keeps_every_finished_epoch(number: signal.Signals, data: str, run_lstn: RunLstn) -> None:
     command = ("-m", "lstn", "train", "--data", data, "--epochs", "9999", "--patience", "9999", *SMALL)
     with Forked(*command) as process:
-        while not process.stderr.readline().startswith("epoch"):  # the first epoch is finished
+        while not process.stderr.readline().startswith("epoch   1/"):  # finished; on its way it is "epoch 1/"
             assert process.poll() is None
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
