@@ -18,7 +18,7 @@ from lstn.calibration.lower import load_float32, lowered_model
 from lstn.calibration.lowering_cost import LoweringCost
 from lstn.calibration.ranges import Ranges, check_count, ranges_of
 from lstn.calibration.sensitivity import Outcome, fewest_to_keep
-from lstn.contract import Contract, Loc
+from lstn.contract import Contract, Loc, check_classifies
 from lstn.data.dataset import DataSet, open_data_of
 from lstn.errors import UsageError, VerificationError
 from lstn.files import replacing, write_text
@@ -142,6 +142,7 @@ def checked(contract: Contract, layers: Sequence[str], settings: CalibrationSett
         UsageError: an option that doesn't fit the model.
         DataError: too few images, or images of other classes.
     """
+    check_classifies(contract, "a lower precision")
     if settings.max_drift_px is not None and contract.loc is Loc.NONE:
         raise UsageError("--max-drift-px is for models with a transformer, and this one has none", hint="leave it out")
     kept = kept_layers(layers, DEFAULT_KEEP[settings.precision] if settings.keep is None else settings.keep)

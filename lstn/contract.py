@@ -214,6 +214,19 @@ def check_warps(warps: int, loc: Loc, iterations: int) -> None:
         )
 
 
+def check_classifies(contract: "Contract", what: str) -> None:
+    """Check that a model is one for what only classifiers can do yet.
+
+    Raises:
+        UsageError: it detects.
+    """
+    if contract.task is not Task.CLASSIFY:
+        raise UsageError(
+            f"{what}: only for models that classify, and this one detects",
+            hint="lstn infer, evaluate, export and bench take detectors",
+        )
+
+
 def check_regions(contract: "Contract") -> None:
     """Check that a detector can be so.
 

@@ -161,8 +161,8 @@ def distance(found: Outputs, expected: Outputs, contract: Contract, share: float
     share = min(share, MOST_REGIONS) if detects else share
     drift = 0.0
     if contract.loc is not Loc.NONE:
-        thetas = [each[THETA].reshape(-1, 2, 3) if detects else each[THETA] for each in (found, expected)]
-        of_all = drift_px(*thetas, contract.image_hw)
+        one, other = (each[THETA].reshape(-1, 2, 3) if detects else each[THETA] for each in (found, expected))
+        of_all = drift_px(one, other, contract.image_hw)
         drift = float(np.quantile(of_all, share))
     apart = np.abs(found[LOGITS] - expected[LOGITS]).max(axis=-1)
     return float(np.quantile(apart, share)), drift

@@ -11,6 +11,7 @@ import typer
 
 from lstn.cli.display.screen import results, show_sentence
 from lstn.cli.parsing.engine_choice import from_zoo
+from lstn.contract import check_classifies
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import ATTACK, PAGE, check_outputs, files_of, wanted_output
@@ -175,6 +176,7 @@ def _opened(files: Sequence[Path], contract: "Contract") -> Iterator[dict[str, "
         found = {}
         for file in files:
             engine = held.enter_context(open_engine(file, spin=False))
+            check_classifies(engine.contract, f"--to {file}")
             same = (engine.contract.image_hw, engine.contract.labels) == (contract.image_hw, contract.labels)
             if not same or str(file) in found:
                 why = "is named twice" if same else "takes other images or has other labels than the checkpoint"

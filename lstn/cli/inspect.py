@@ -11,7 +11,7 @@ import typer
 from lstn.cli.display.screen import results, show_facts
 from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.cli.parsing.old_spellings import OldJson, Printed, PrintedOption, wants_json
-from lstn.contract import At, Contract, ThetaForm
+from lstn.contract import At, Contract, Task, ThetaForm
 from lstn.formats.inspection import Inspection, inspect_file
 from lstn.formats.plan_file import Tensor
 from lstn.health.run_files import checkpoint_of
@@ -82,7 +82,9 @@ def _show(found: Inspection) -> None:
 
 def _contract_facts(contract: Contract) -> dict[str, str]:
     labels = ", ".join(contract.labels[:_SHOWN_LABELS]) + (", …" if len(contract.labels) > _SHOWN_LABELS else "")
+    task = {} if contract.task is Task.CLASSIFY else {"task": contract.task.value}
     return {
+        **task,
         "localizer": _localizer(contract),
         "backbone": contract.backbone,
         "image": "{} x {} pixels".format(*contract.image_hw),
@@ -104,7 +106,7 @@ def _localizer(contract: Contract) -> str:
     if contract.theta is not ThetaForm.AFFINE:
         words.append(f"theta {contract.theta.value}")
     if contract.warps > 1:
-        words.append(f"{contract.warps} warps")
+        words.append(f"{contract.warps} {'warps' if contract.task is Task.CLASSIFY else 'regions'}")
     if contract.iterations > 1:
         words.append(f"{contract.iterations} iterations")
     if contract.at is not At.INPUT:

@@ -17,7 +17,7 @@ def check_tensors(
         ArtifactError: they aren't.
     """
     inputs = (Tensor(PIXELS, "uint8", (-1, *contract.image_hw, 3)),)
-    outputs = [Tensor(LOGITS, "float32", (-1, len(contract.labels)))]
+    outputs = [Tensor(LOGITS, "float32", (-1, *contract.logits_shape))]
     if contract.loc is not Loc.NONE:
         outputs.append(Tensor(THETA, "float32", (-1, *contract.theta_shape)))
     for what, found, wanted in (("inputs", found_inputs, inputs), ("outputs", found_outputs, outputs)):

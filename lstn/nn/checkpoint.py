@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from lstn.contract import METADATA_KEY, Contract
+from lstn.contract import METADATA_KEY, Contract, check_classifies
 from lstn.errors import ArtifactError, UsageError
 from lstn.files import write_bytes
 from lstn.formats.training_record import TRAINING_KEY, Training
@@ -33,8 +33,8 @@ class Checkpoint:
         Raises:
             UsageError: it detects.
         """
-        if not isinstance(self.model, Classifier):
-            raise UsageError("this model detects, and this is for models that classify", hint="name another model")
+        check_classifies(self.contract, "this command")
+        assert isinstance(self.model, Classifier)
         return self.model
 
     @property

@@ -93,7 +93,8 @@ class RegionLocalizer(nn.Module):
         chosen = which.flatten(1).gather(1, places) * ranked.shape[1] + places
         flat = numbers.permute(0, 1, 3, 4, 2).reshape(-1, len(self.anchors), self._numbers)
         of_chosen = flat.gather(1, chosen[:, :, None].expand(-1, -1, self._numbers))
-        return moved(self.anchors[chosen], of_chosen)
+        anchors = self.anchors.index_select(0, chosen.flatten()).reshape(-1, self._count, 5)
+        return moved(anchors, of_chosen)
 
 
 def anchors_of(places: tuple[int, int], image_hw: tuple[int, int]) -> torch.Tensor:

@@ -6,7 +6,7 @@ from typing import Protocol, overload
 
 import numpy as np
 
-from lstn.contract import Contract, Loc
+from lstn.contract import Contract, Loc, check_classifies
 from lstn.errors import ArtifactError, UsageError
 from lstn.evaluation.answer import Classification, Logits, leading, softmax
 from lstn.images import Picture, Pixels, pixels_of
@@ -78,6 +78,7 @@ class Engine(Protocol):
 
 def _classified(engine: Engine, images: Sequence[Picture]) -> list[Classification]:
     contract = engine.contract
+    check_classifies(contract, "classify")
     prediction = engine.infer(np.stack([pixels_of(image, contract.image_hw) for image in images]))
     if not all(np.isfinite(each).all() for each in (prediction.logits, prediction.theta) if each is not None):
         raise ArtifactError(

@@ -55,7 +55,7 @@ def load_engine(path: Path, sidecar: Sidecar, trt: Any, log: "Log") -> Any:
 
 def outputs_of(contract: Contract) -> dict[str, tuple[int, ...]]:
     """Return name -> shape without the batch of what a model of this contract answers, all float32."""
-    logits: dict[str, tuple[int, ...]] = {LOGITS: (len(contract.labels),)}
+    logits: dict[str, tuple[int, ...]] = {LOGITS: contract.logits_shape}
     return logits if contract.loc is Loc.NONE else logits | {THETA: contract.theta_shape}
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lstn.contract import PIXELS, Contract
+from lstn.contract import PIXELS, Contract, check_classifies
 from lstn.formats.openvino_file import bin_path
 from lstn.formats.plan_file import sidecar_path
 from lstn.images import Pixels
@@ -154,6 +154,7 @@ class ServedModel:
         opened.set_running_or_notify_cancel()  # from here on nobody can cancel it, who has stopped waiting
         try:
             with self._open(self.path) as engine:
+                check_classifies(engine.contract, f"serving {self.path}")
                 batch = batch_size(engine, self._batching.max_batch, self.path)
                 with self._lock:
                     warm_up(engine, batch)

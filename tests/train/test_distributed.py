@@ -258,7 +258,7 @@ def test_when_one_dies_the_other_ends_in_a_line(two: Path, data: str) -> None:
     command = [*TORCHRUN, *SMALL, "--data", data, "--name", "dies", "--epochs", "9999", "--patience", "9999"]
     process = subprocess.Popen(command, cwd=two, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
-    while not process.stderr.readline().startswith("epoch"):
+    while not process.stderr.readline().startswith("epoch   1/"):
         assert process.poll() is None
     children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
     assert len(children) == 2

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstn.cli.steps.infer_here import listed, paths_of
+from lstn.contract import check_classifies
 from lstn.errors import ImageError, LstnError, UsageError
 from lstn.explanation.methods import OF_ENGINES, Method
 from lstn.files import write_text
@@ -115,6 +116,7 @@ def opened_explainable(file: Path, device: Device, methods: list[Method]) -> Ite
     from lstn.runtime.inference.explained_engine import explainable_engine
 
     with open_engine(file, device=device, spin=False) as engine:
+        check_classifies(engine.contract, shown_path(file))
         yield explainable_engine(engine)
 
 

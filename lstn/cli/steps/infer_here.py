@@ -20,9 +20,9 @@ from lstn.terminal import messages, note
 from lstn.waiting import working
 
 if TYPE_CHECKING:
+    from lstn.contract import Contract
     from lstn.runtime.inference.predict import ResultRow
     from lstn.runtime.inference.rows import Write
-    from lstn.contract import Contract
 
 
 def infer_here(paths: list[str], asked: InferRequest) -> None:
@@ -92,9 +92,7 @@ def _check_places(
         check_pictures("--warps", asked.warps, picture_names(images), paths_of(images))
 
 
-def _write_all(
-    batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None, contract: "Contract"
-) -> int:
+def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None, contract: "Contract") -> int:
     """Return how many rows hold an error."""
     from lstn.runtime.inference.warp_pictures import save_warp
 
@@ -131,9 +129,10 @@ def _sink(
             Format.CSV: lambda: csv_objects(stream) if detects else csv_rows(stream, top=min(top, len(labels))),
         }
         hidden = on_screen and bar is not console
+        doing = "looking for objects in" if detects else "classifying"
         with (
             writers[wanted]() as write,
-            working(f"{'looking for objects in' if detects else 'classifying'} {counted(len(images), 'image')}", len(images), console=bar, hidden=hidden) as advance,
+            working(f"{doing} {counted(len(images), 'image')}", len(images), console=bar, hidden=hidden) as advance,
         ):
 
             def write_and_advance(rows: Sequence["ResultRow"]) -> None:

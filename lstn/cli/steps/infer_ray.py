@@ -6,6 +6,7 @@ from lstn.cli.parsing.engine_choice import chosen_engine
 from lstn.cli.parsing.infer_format import Format
 from lstn.cli.parsing.infer_request import InferRequest
 from lstn.cli.parsing.old_spellings import renamed
+from lstn.contract import check_classifies
 from lstn.errors import LstnError, UsageError
 from lstn.report.wording import counted
 from lstn.terminal import note
@@ -34,12 +35,12 @@ def infer_on_ray(address: str, words: list[str], asked: InferRequest) -> None:
         raise UsageError(f"--format {wanted.value}: not with --ray", hint="choose jsonl or parquet")
     if out is None:
         raise UsageError("--ray needs --out", hint="name a folder for the parts of the results")
-    opening = open_engine(engine, device=asked.device)  # not entered: only whether there is such a file
-    check_classifies(opening.contract, "--ray")
+    open_engine(engine, device=asked.device)  # not entered: only whether there is such a file
     check_sources(words)
     with open_parts(out, run_of(engine, top=top, format_=wanted.value)) as parts:
         before = len(parts.done)
         with open_pool(address, engine, device=asked.device, threads=asked.threads) as pool:
+            check_classifies(pool.contract, "--ray")
             started = time.perf_counter()
             size = batch_size(asked.batch, pool.contract, pool.max_batch, engine)
             pool.infer(words, parts, batch=size, top=top, workers=asked.workers, reading=asked.reading)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lstn.data.poses import Pose, pose_from_box
-from lstn.warps.quadrilaterals import Rectangle, upright_box
+from lstn.warps.quadrilaterals import Rectangle
 
 SIZE = (0.18, 0.5)
 """The longer side of an object, as a share of the shorter side of the scene: at least, at most."""
@@ -34,10 +34,10 @@ def place(
         wide, high = shape[0] * scale, shape[1] * scale
         cos, sin = math.cos(math.radians(degrees)), abs(math.sin(math.radians(degrees)))
         reach_x, reach_y = (wide * cos + high * sin) / 2, (wide * sin + high * cos) / 2
-        centre = reach_x + across * (width - 2 * reach_x), reach_y + down * (height - 2 * reach_y)
-        pose = pose_from_box(centre, (wide, high), degrees, image_hw)
-        if not any(_overlap(upright_box(pose.theta, image_hw), other) for other in taken):
-            return pose
+        x, y = reach_x + across * (width - 2 * reach_x), reach_y + down * (height - 2 * reach_y)
+        around = x - reach_x, y - reach_y, x + reach_x, y + reach_y
+        if not any(_overlap(around, other) for other in taken):
+            return pose_from_box((x, y), (wide, high), degrees, image_hw)
     return None
 
 
