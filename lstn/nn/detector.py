@@ -16,7 +16,7 @@ from lstn.nn.region_localizer import RegionLocalizer
 from lstn.nn.starts import last_layer, replace_last
 from lstn.nn.stems import late_cut, run, shape_behind, split_at
 from lstn.nn.transformer import Transformer
-from lstn.nn.turned_boxes import moved, numbers_of, thetas_of
+from lstn.nn.turned_boxes import moved, numbers_of, thetas_of, with_context
 
 
 class Detector(Normalising):
@@ -67,7 +67,8 @@ class Detector(Normalising):
 
     def look_into(self, frames: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Frames, and boxes in them (N, K, 5) -> logits (N, K, C + 1), and numbers (N, K, n) of each box, float32."""
-        crops = self.transformer.warp(frames, thetas_of(boxes, self.contract.image_hw))
+        seen = boxes if self._cut else with_context(boxes)
+        crops = self.transformer.warp(frames, thetas_of(seen, self.contract.image_hw))
         answer = run(split_at(self.backbone, self._cut)[1], crops) if self._cut else self.backbone(crops)
         answer = answer.reshape(-1, boxes.shape[1], answer.shape[1])
         classes = len(self.contract.labels) + 1

@@ -16,6 +16,8 @@ from lstn.contract import ThetaForm
 SCALES = (0.1, 0.1, 0.2, 0.2, 0.2)
 """Of the numbers: layers answer them in these units, in which they are about as large as logits (Girshick 2015)."""
 
+_CONTEXT = 227 / (227 - 2 * 16)
+
 _MOST_GROWTH = math.log(1000 / 16)
 """A box grows at most so many times: an untrained layer's number through an exponential may be infinite."""
 
@@ -84,6 +86,15 @@ def boxes_of(thetas: Tensor, image_hw: tuple[int, int]) -> Tensor:
     angle = torch.atan2(-across[..., 1], across[..., 0])
     lengths = torch.stack([across.norm(dim=-1), down.norm(dim=-1)], dim=-1)
     return torch.cat([centre, lengths, angle[..., None]], dim=-1)
+
+
+def with_context(boxes: Tensor) -> Tensor:
+    """Return boxes with some of what is around them: (…, 5) -> (…, 5).
+
+    Of an object that fills its crop nothing tells a part from the whole. In R-CNN 16 of a crop's 227 pixels on each side
+    are context (Girshick et al. 2014, appendix A).
+    """
+    return boxes * boxes.new_tensor([1, 1, _CONTEXT, _CONTEXT, 1])
 
 
 def upright(boxes: Tensor) -> Tensor:
