@@ -91,8 +91,8 @@ def boxes_of(thetas: Tensor, image_hw: tuple[int, int]) -> Tensor:
 def with_context(boxes: Tensor) -> Tensor:
     """Return boxes with some of what is around them: (…, 5) -> (…, 5).
 
-    Of an object that fills its crop nothing tells a part from the whole. In R-CNN 16 of a crop's 227 pixels on each side
-    are context (Girshick et al. 2014, appendix A).
+    Of an object that fills its crop nothing tells a part from the whole. In R-CNN 16 of a crop's 227 pixels on each
+    side are context (Girshick et al. 2014, appendix A).
     """
     return boxes * boxes.new_tensor([1, 1, _CONTEXT, _CONTEXT, 1])
 
