@@ -119,5 +119,5 @@ def _layers(
         convolution = nn.Conv2d(channels, _MAP_WIDTH, 3, padding=1)
         return nn.Sequential(), nn.Sequential(convolution, nn.ReLU(inplace=True), nn.Conv2d(_MAP_WIDTH, answers, 1))
     features = view_features(loc, (hw[0], hw[1]), view_hw, channels)
-    head = [*separable(channels_of(features), _WIDTH, 2), *separable(_WIDTH, _WIDTH, 1), *separable(_WIDTH, _WIDTH, 1)]
+    head = [*separable(channels_of(features), _WIDTH, 1), *separable(_WIDTH, _WIDTH, 1), *separable(_WIDTH, _WIDTH, 1)]
     return features, nn.Sequential(*head, nn.Conv2d(_WIDTH, answers, 1))

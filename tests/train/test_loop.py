@@ -15,12 +15,12 @@ from lstn.errors import DataError, TrainingError, UsageError
 from lstn.health.run_health import METRICS
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.nn.classifier import Classifier
+from lstn.train.classifying import evaluate, forward
 from lstn.train.equivariance import Moves, unfollowed
-from lstn.train.fitting import check_step, forward
+from lstn.train.fitting import check_step
 from lstn.train.loading import Images, batches
 from lstn.train.loop import fit
 from lstn.train.run_state import LAST
-from lstn.train.tested import evaluate
 
 
 @pytest.mark.parametrize("loc", list(Loc))
