@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from lstn.data.poses import Pose, pose_from_box
-from lstn.warps.quadrilaterals import Rectangle, upright_box
+from lstn.warps.quadrilaterals import Rectangle
 
 SIZE = (0.18, 0.5)
 """The longer side of an object, as a share of the shorter side of the scene: at least, at most."""
@@ -16,6 +16,9 @@ TURN_DEG = 45.0
 "keep right", whose arrow is the one of "ahead only" turned by 135 degrees, like another one."""
 
 _TRIES = 50
+
+_APART_PX = 0.01
+"""How far the boxes around objects are apart at least, so that they still are when poses are rounded to float32."""
 
 
 def place(
@@ -34,10 +37,10 @@ def place(
         wide, high = shape[0] * scale, shape[1] * scale
         cos, sin = math.cos(math.radians(degrees)), abs(math.sin(math.radians(degrees)))
         reach_x, reach_y = (wide * cos + high * sin) / 2, (wide * sin + high * cos) / 2
-        centre = reach_x + across * (width - 2 * reach_x), reach_y + down * (height - 2 * reach_y)
-        pose = pose_from_box(centre, (wide, high), degrees, image_hw)
-        if not any(_overlap(upright_box(pose.theta, image_hw), other) for other in taken):
-            return pose
+        x, y = reach_x + across * (width - 2 * reach_x), reach_y + down * (height - 2 * reach_y)
+        reach_x, reach_y = reach_x + _APART_PX, reach_y + _APART_PX
+        if not _hides((x - reach_x, y - reach_y, x + reach_x, y + reach_y), taken):
+            return pose_from_box((x, y), (wide, high), degrees, image_hw)
     return None
 
 
@@ -48,5 +51,6 @@ def scatter(side: float, image_hw: tuple[int, int], rng: np.random.Generator) ->
     return pose_from_box((x, y), (side, side), rng.uniform(-180, 180), image_hw)
 
 
-def _overlap(one: Rectangle, other: Rectangle) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _hides(box: Rectangle, taken: Sequence[Rectangle]) -> bool:
+    left, top, right, bottom = box
+    return any(left < each[2] and each[0] < right and top < each[3] and each[1] < bottom for each in taken)
