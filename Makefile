@@ -72,11 +72,11 @@ docs: setup
 	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/build
 
 bench: setup
-	$(BIN)/python benchmarks/grid.py
+	$(BIN)/python -m benchmarks grid
 
 # From the checkout, with whatever Python and packages there are: a borrowed GPU machine is rarely ours to install on.
 gpu-check:
-	$(PYTHON) benchmarks/gpu_check.py
+	$(PYTHON) -m benchmarks gpu_check
 
 clean:
 	rm -rf .venv demo build dist docs/build docs/tree docs/reference/commands docs/reference/python.md *.egg-info .coverage .coverage.* .mypy_cache .pytest_cache .ruff_cache .hypothesis

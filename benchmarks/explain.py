@@ -1,19 +1,20 @@
 """Explanations measured: how long occlusion takes on this CPU, and whether maps point at the object.
 
-    python benchmarks/explain.py [--part all] [--out results/explain/explain.json]
+    python -m benchmarks explain [--part all] [--out results/explain/explain.json]
 
 Time: `resnet-18` behind L-STN at 224 pixels, int8 in OpenVINO, 100 pictures, window and stride as `lstn explain`
 chooses them. The network is untrained; its time doesn't depend on that.
 
 Pointing game: scenes of digits whose places are known, written as a folder with a boxes.csv, and a small network
 trained on them with a supervised L-STN. Deletion and insertion curves are compared with those of a random order.
+
+Needs: OpenVINO and Captum.
 """
 
-import argparse
 import csv
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,11 +23,12 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from boxes import box_of
 from PIL import Image
-from result_files import machine_of, versions_of, write_result
-from seeded_runs import run_quietly
 
+from benchmarks.boxes import box_of
+from benchmarks.support.arguments import argument_parser
+from benchmarks.support.result_files import machine_of, versions_of, write_result
+from benchmarks.support.seeded_runs import run_quietly
 from lstn.calibration.calibrating import DEFAULT_KEEP
 from lstn.calibration.kept_layers import kept_layers, layer_names
 from lstn.calibration.lower import lowered_model
@@ -54,6 +56,7 @@ from lstn.runtime.engines.opening import open_engine
 from lstn.runtime.inference.explained_engine import explainable_engine
 from lstn.warps.warp import outside_of
 
+RESULT = "results/explain/explain.json"
 TIMED, TIMED_HW = 100, (224, 224)
 SIDE = 64
 COUNTS = {"train": 5000, "val": 300, "test": 200}
@@ -62,12 +65,11 @@ WINDOW = Window(12, 6)
 PRIOR, CHANCE = "centre prior", "random order"
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Measure what is asked for, and write the page after each part."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__name__, __doc__, out=RESULT)
     parser.add_argument("--part", choices=("all", "time", "pointing"), default="all")
-    parser.add_argument("--out", type=Path, default=Path("results/explain/explain.json"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     result = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
     result |= machine_of(("torch", "openvino", "captum"))
     for part, measure in (("time", occlusion_time), ("pointing", pointing_game)):
@@ -176,7 +178,7 @@ def page_of(result: Mapping[str, Any]) -> str:
         parts += time_lines(result["time"])
     if "pointing" in result:
         parts += pointing_lines(result["pointing"])
-    return "\n".join([*parts, f"{result['cpu']}; {versions_of(result)}. Made with `python benchmarks/explain.py`.", ""])
+    return "\n".join([*parts, f"{result['cpu']}; {versions_of(result)}. Made with `python -m benchmarks explain`.", ""])
 
 
 def time_lines(took: Mapping[str, Any]) -> list[str]:
@@ -225,7 +227,3 @@ def pointing_lines(found: Mapping[str, Any]) -> list[str]:
 def shown(numbers: list[float]) -> str:
     """Show a mean and its interval."""
     return f"{numbers[0]:.3f} ({numbers[1]:.3f} to {numbers[2]:.3f})"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,8 +1,8 @@
 """The first command, as a user types it: accuracy on the embedded test digits, and how long it took.
 
-    python benchmarks/first_command.py --out results/first-command/first_command.json
-    python benchmarks/first_command.py --models effnet-b0,cnn --out some.json
-    python benchmarks/first_command.py --every --out every.json
+    python -m benchmarks first_command --out results/first-command/first_command.json
+    python -m benchmarks first_command --models effnet-b0,cnn --out some.json
+    python -m benchmarks first_command --every --out every.json
 
 Each model is trained by `lstn train --loc lstn --model MODEL --device cpu` in a process of its own, with every default.
 With --every all models, or those of --models, are trained in turn, each only until an epoch's validation accuracy is
@@ -10,35 +10,36 @@ above chance. It says which ones never get there, and exits with 1 if there are 
 model.
 """
 
-import argparse
 import json
 import resource
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from result_files import machine_of, versions_of, write_result
-
+from benchmarks.support.arguments import argument_parser
+from benchmarks.support.result_files import machine_of, versions_of, write_result
 from lstn.health.chance import at_chance
 from lstn.health.run_health import METRICS
 from lstn.report.table import markdown_table
 
+RESULT = "results/first-command/first_command.json"
 MODELS = ("effnet-b0", "resnet-18", "densenet-121", "vgg-11", "zfnet", "googlenet", "cnn")
 
 _POLL_S = 1.0
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Train one model after another, and write the table after each."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__name__, __doc__)
     parser.add_argument("--models", default="", help="names, with commas between them; default: seven, or all")
     parser.add_argument("--every", action="store_true", help="train each model only until it is above chance")
     parser.add_argument("--device", default="cpu", help="as lstn train takes it")
-    parser.add_argument("--out", type=Path, required=True)
-    arguments = parser.parse_args()
+    parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=f"the kept one: {RESULT}")
+    arguments = parser.parse_args(words)
     usual = every_model() if arguments.every else MODELS
     models = tuple(arguments.models.split(",")) if arguments.models else usual
     rows: list[dict[str, Any]] = []
@@ -110,7 +111,7 @@ def page_of(result: dict[str, Any]) -> str:
         "# The first command",
         "",
         f"`lstn train --loc lstn --model MODEL --device cpu` as typed; {how}. Made by "
-        "`python benchmarks/first_command.py`.",
+        "`python -m benchmarks first_command`.",
         "",
         markdown_table(COLUMNS, map(_cells, result["rows"])),
         "",
@@ -152,7 +153,3 @@ def _at_chance(epochs: list[dict[str, Any]]) -> bool:
 def _children_cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-if __name__ == "__main__":
-    main()

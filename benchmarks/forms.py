@@ -1,6 +1,6 @@
 """What other warps than affine ones are worth: errors on digits seen in perspective (P) and bent (E).
 
-    python benchmarks/forms.py [--seeds 3] [--out results/forms/forms.json]
+    python -m benchmarks forms [--seeds 3] [--out results/forms/forms.json]
 
 The embedded digits, distorted as Jaderberg et al. (2015) distort MNIST (`lstn.data.distortion`), are written as folders
 of pictures of 28 pixels: 6,000 to train on, each of its digit in another distortion, 500 to choose the epoch, 3,000 to
@@ -9,7 +9,7 @@ another.
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -17,15 +17,16 @@ from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
-from result_files import machine_of, versions_of, write_result
-from seeded_runs import mean_and_range, run_quietly, seeded_arguments
 
+from benchmarks.support.result_files import machine_of, versions_of, write_result
+from benchmarks.support.seeded_runs import mean_and_range, run_quietly, seeded_arguments
 from lstn.data.digits import digit_rasters
 from lstn.data.distortion import DISTORTIONS
 from lstn.interval import mean_interval
 from lstn.machine.cores import usable_cores
 from lstn.report.table import markdown_table
 
+RESULT = "results/forms/forms.json"
 SETS = {"p": "P, in perspective", "e": "E, bent"}
 COUNTS: dict[Literal["train", "val", "test"], int] = {"train": 6000, "val": 500, "test": 3000}
 MARGIN = 4
@@ -41,9 +42,9 @@ ROWS = {
 REFERENCE = "affine"
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Train each row with each seed, a run on each core, and write the table after each set of a seed."""
-    arguments = seeded_arguments(__doc__, "results/forms/forms.json")
+    arguments = seeded_arguments(words, __name__, __doc__, out=RESULT)
     runs: list[dict[str, Any]] = []
     for seed in range(arguments.seeds):
         for kind in SETS:
@@ -94,7 +95,7 @@ from the lowest to the highest. Differences are paired by seed: the mean, and it
 
 {markdown_table(columns, rows)}
 
-{result["cpu"]}; {versions_of(result)}. Made with `python benchmarks/forms.py`.
+{result["cpu"]}; {versions_of(result)}. Made with `python -m benchmarks forms`.
 """
 
 
@@ -111,7 +112,3 @@ def _cells(runs: Iterable[Mapping[str, Any]], kind: str, name: str) -> tuple[str
         return told, ""
     interval = mean_interval([own[seed] - reference[seed] for seed in own])
     return told, f"{interval.value:+.1f} ({interval.low:+.1f} to {interval.high:+.1f})"
-
-
-if __name__ == "__main__":
-    main()

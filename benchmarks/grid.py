@@ -1,18 +1,19 @@
 """Measure what our affine grid buys: the L-STN transformer in ONNX Runtime, with it and with torch's `F.affine_grid`.
 
-    python benchmarks/grid.py [--image-size 224] [--seconds 10] [--json FILE]
+    python -m benchmarks grid [--image-size 224] [--seconds 10] [--json FILE]
 
 One thread, batch 1, both exported, verified and raced as `lstn claims` does. Times are milliseconds.
 """
 
-import argparse
 import json
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from result_files import machine_of
 
+from benchmarks.support.arguments import argument_parser
+from benchmarks.support.result_files import machine_of
 from lstn.contract import Loc
 from lstn.nn.localizers import build_localizer
 from lstn.nn.taken_apart import TRANSFORMER, Piece, default_piece, take_apart
@@ -24,13 +25,13 @@ from lstn.runtime.bench.race import Entrant, run_race
 OURS, TORCHS = "lstn affine_grid", "torch F.affine_grid"
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Export, race, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__name__, __doc__)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--seconds", type=float, default=10.0, help="to time each of the two")
     parser.add_argument("--json", type=Path, help="write the raw samples to this file")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
 
     torch.manual_seed(0)
     side = arguments.image_size
@@ -55,7 +56,3 @@ def entrant(name: str, piece: Piece, folder: Path) -> Entrant:
     engine = ComparedEngine.ONNXRUNTIME
     opened = part_run(piece, folder / f"{name.replace(' ', '-')}.onnx", engine, batch=1, threads=1)
     return Entrant(name, engine.shown, opened)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,21 +1,26 @@
 """Measure the paper's claims here and keep the report: results/claims/ with HTML, JSON, two pictures and a short page.
 
-    python benchmarks/keep_claims.py [--reuse]
+    python -m benchmarks keep_claims [--reuse]
 
-Takes about ten minutes. --reuse draws the pictures and the page again from the report that is there.
+--reuse draws the pictures and the page again from the report that is there.
+
+Needs: about ten minutes.
 """
 
-import argparse
 import json
 import re
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.support.arguments import argument_parser
 from lstn.report.table import markdown_table
 
-FOLDER = Path(__file__).parents[1] / "results" / "claims"
+RESULT = "results/claims/claims.md"
+PAGE = Path(__file__).parents[1] / RESULT
+FOLDER = PAGE.parent
 HTML, JSON = FOLDER / "claims.html", FOLDER / "claims.json"
 COMMAND = ["claims", "--model", "resnet-18,effnet-b0", "--batch", "1,8", "--html", str(HTML), "--json", str(JSON)]
 PICTURES = {
@@ -25,16 +30,16 @@ PICTURES = {
 """File -> how the caption of its figure in the report begins; the first that does is taken."""
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Measure, unless told otherwise; then write what is linked from the README."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__name__, __doc__)
     parser.add_argument("--reuse", action="store_true", help="measure nothing")
-    if not parser.parse_args().reuse:
+    if not parser.parse_args(words).reuse:
         subprocess.run([sys.executable, "-m", "lstn", *COMMAND], check=True)
     page = HTML.read_text(encoding="utf-8")
     for name, caption in PICTURES.items():
         (FOLDER / name).write_text(picture(page, caption), encoding="utf-8")
-    (FOLDER / "claims.md").write_text(summary(json.loads(JSON.read_text(encoding="utf-8"))), encoding="utf-8")
+    PAGE.write_text(summary(json.loads(JSON.read_text(encoding="utf-8"))), encoding="utf-8")
     print(f"{FOLDER}: {', '.join(path.name for path in sorted(FOLDER.iterdir()))}")
 
 
@@ -73,10 +78,6 @@ def summary(report: dict[str, Any]) -> str:
         markdown_table(("claim", "where", "verdict", "figure"), rows, words=4),
         "",
         "The whole report, peers and costs included: [claims.html](claims.html); every raw sample: "
-        "[claims.json](claims.json). Made with `python benchmarks/keep_claims.py`.",
+        "[claims.json](claims.json). Made with `python -m benchmarks keep_claims`.",
     ]
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,28 +1,34 @@
 """Keep what studies came to: results/study/study-NAME.json and .html, and their tables in results/study/study.md.
 
-    python benchmarks/keep_studies.py [NAME=FOLDER …]
+    python -m benchmarks keep_studies [NAME=FOLDER …]
 
 FOLDER is what `lstn study --out` made. The page's own words stand between marks such as <!-- mnist-rts --> and
 <!-- end -->, and stay; what is between a mark and its end is written anew, for every study that is kept.
+
+Needs: what `lstn study` wrote.
 """
 
 import json
 import re
 import shutil
-import sys
+from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.support.arguments import argument_parser
 from lstn.report.table import Table, markdown_table
 from lstn.research.study.study_results import Study, study_of
 from lstn.research.study.study_tables import error_table, pair_table
 
-RESULTS = Path(__file__).parents[1] / "results" / "study"
-PAGE = RESULTS / "study.md"
+RESULT = "results/study/study.md"
+PAGE = Path(__file__).parents[1] / RESULT
+RESULTS = PAGE.parent
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Copy what is named, and write the tables."""
-    for word in sys.argv[1:]:
+    parser = argument_parser(__name__, __doc__)
+    parser.add_argument("studies", nargs="*", metavar="NAME=FOLDER")
+    for word in parser.parse_args(words).studies:
         name, _, folder = word.partition("=")
         for suffix in ("json", "html"):
             shutil.copyfile(Path(folder) / f"study.{suffix}", RESULTS / f"study-{name}.{suffix}")
@@ -61,7 +67,3 @@ def _curves(study: Study) -> str:
     ]
     columns = ("validation error %, mean, after epoch", *(f"{epoch:g}" for epoch in epochs))
     return in_markdown(Table("", columns, tuple(rows)))
-
-
-if __name__ == "__main__":
-    main()

@@ -1,6 +1,6 @@
 """Kill a training at random moments: does it end with the same weights all the same, and how much is done twice?
 
-    python benchmarks/kills.py [--kills 20] [--epochs 12] [--loc stn] [--seed 0]
+    python -m benchmarks kills [--kills 20] [--epochs 12] [--loc stn] [--seed 0]
 
 SIGKILL, each at a random moment in the first one and a half epochs of the process, counted in steps, so that
 a busy machine doesn't change where it strikes, and as often as is asked; then on to the end. With every option that has
@@ -8,13 +8,13 @@ a state of its own. The run that nobody killed and the one that was killed are c
 and the optimizer's moments, in checkpoint and state. An epoch that was reported as finished must be in the state.
 """
 
-import argparse
 import json
 import multiprocessing
 import random
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -23,6 +23,7 @@ from tempfile import TemporaryDirectory
 
 import torch
 
+from benchmarks.support.arguments import argument_parser
 from lstn.contract import Loc, ThetaForm
 from lstn.health.run_health import Epoch
 from lstn.nn.checkpoint import CHECKPOINT, read_tensors
@@ -46,14 +47,14 @@ STEP_S = 0.05
 FORKED = multiprocessing.get_context("fork")  # a new Python would spend most of its life importing torch
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Train one run in peace and one under fire, and say how they compare."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__name__, __doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--loc", type=Loc, default=Loc.STN)
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     options = Options(
         recipe=RECIPE,
         loc=arguments.loc,
@@ -135,7 +136,3 @@ def compare(whole: Path, killed: Path) -> bool:
     equal = not different and one.keys() == other.keys()
     print(f"{whole.name}: {len(one)} tensors, {'equal to the bit' if equal else f'different: {different[:5]}'}")
     return equal
-
-
-if __name__ == "__main__":
-    main()

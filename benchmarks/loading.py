@@ -1,26 +1,28 @@
 """Measure how fast images reach a training step: ours against torchvision's ImageFolder and torch's DataLoader.
 
-    python benchmarks/loading.py --folder PATH [--image-size 224] [--workers 2] [--rounds 5]
+    python -m benchmarks loading --folder PATH [--image-size 224] [--workers 2] [--rounds 5]
                                  [--out results/loading/loading.json]
 
 PATH/<class>/* are the images of one split; both sides resize them to the same square and shuffle. Ours is measured
 while it decodes (as in the first epoch, and in all of a set too large for memory) and once it holds the images. The
 three take turns, so that whatever else the machine does hits all; ratios are paired by round.
+
+Needs: a folder of images, one folder for each class.
 """
 
-import argparse
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
-from result_files import machine_of, spread, versions_of, write_result
 from torch.utils.data import DataLoader
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from benchmarks.support.arguments import argument_parser
+from benchmarks.support.result_files import machine_of, spread, versions_of, write_result
 from lstn.data.folders import FolderSplit
 from lstn.images import readable_suffixes
 from lstn.machine.cores import usable_cores
@@ -28,21 +30,21 @@ from lstn.report.table import markdown_table
 from lstn.train import loading
 from lstn.train.loading import Images, batches
 
+RESULT = "results/loading/loading.json"
 BATCH = 32
 LIBRARIES = ("torch", "torchvision", "pillow")
 CPU = torch.device("cpu")
 THEIRS, DECODING, HELD = "ImageFolder + DataLoader", "lstn, decoding", "lstn, held in memory"
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Check that both give the same pixels, measure, print."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__name__, __doc__, out=RESULT)
     parser.add_argument("--folder", type=Path, required=True)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, default=Path("results/loading/loading.json"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
 
     hw = (arguments.image_size, arguments.image_size)
     theirs = ImageFolder(arguments.folder, transform=v2.Compose([v2.Resize(hw), v2.PILToTensor()]))
@@ -78,7 +80,7 @@ def page_of(result: dict[str, Any]) -> str:
     lines = [
         "# How fast images reach a training step",
         "",
-        f"`python benchmarks/loading.py`: {result['images']} image files to {side} x {side} pixels, "
+        f"`python -m benchmarks loading`: {result['images']} image files to {side} x {side} pixels, "
         f"{result['batch']} a batch, {result['workers']} workers, {every} rounds in turn.",
         f"Of every 97th image, {result['different']} differ between the two.",
         "",
@@ -115,7 +117,3 @@ def measure(passes: dict[str, Callable[[int], int]], rounds: int) -> dict[str, l
             if number >= 0:
                 rates[name].append(images / (time.perf_counter() - began))
     return rates
-
-
-if __name__ == "__main__":
-    main()

@@ -1,20 +1,24 @@
 """Make lstn/data/digits.npz, the embedded data set, from MNIST's four files: the same bytes every time.
 
-    python benchmarks/make_digits.py ROOT [--out FILE]
+    python -m benchmarks make_digits ROOT [--out FILE]
 
 ROOT/MNIST/raw holds the files, as `lstn train --data mnist --data-root ROOT` downloads them.
+
+Needs: MNIST's files.
 """
 
-import argparse
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from benchmarks.support.arguments import argument_parser
 from lstn.data.digits import RASTER
 from lstn.data.published.mnist import open_mnist_files
 from lstn.files import replacing
 
+RESULT = "lstn/data/digits.npz"
 ROOT = Path(__file__).parents[1]
 
 _TRAIN, _VAL, _TEST_EVERY = 10_000, 1_000, 10
@@ -23,12 +27,12 @@ _TRAIN, _VAL, _TEST_EVERY = 10_000, 1_000, 10
 _Bytes = npt.NDArray[np.uint8]
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Read, crop, reduce, pack and write."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__name__, __doc__)
     parser.add_argument("root", type=Path)
-    parser.add_argument("--out", type=Path, default=ROOT / "lstn/data/digits.npz")
-    arguments = parser.parse_args()
+    parser.add_argument("--out", type=Path, default=ROOT / RESULT)
+    arguments = parser.parse_args(words)
     (images, labels), (test_images, test_labels) = open_mnist_files(arguments.root)
     chosen = np.concatenate([images[:_TRAIN], images[-_VAL:], test_images[::_TEST_EVERY]])
     names = np.concatenate([labels[:_TRAIN], labels[-_VAL:], test_labels[::_TEST_EVERY]])
@@ -52,7 +56,3 @@ def pack(box: _Bytes) -> _Bytes:
     """Gray levels 0..255, (20, 20) -> 0..15, two pixels a byte, the left one in the high four bits, (20, 10)."""
     levels = np.rint(box / 17).astype(np.uint8)
     return levels[:, ::2] << 4 | levels[:, 1::2]
-
-
-if __name__ == "__main__":
-    main()

@@ -1,15 +1,16 @@
 """Build every localizer with four backbones in every precision for GPUs that needn't be there; tabulate the files.
 
-    python benchmarks/plans.py [--out results/precision/plans.json] [--backbones cnn,resnet-18] [--locs stn,vstn,lstn]
+    python -m benchmarks plans [--out results/precision/plans.json] [--backbones cnn,resnet-18] [--locs stn,vstn,lstn]
 
 Weights are random, since neither a file's size nor what reaches which layer depends on them. Each plan is for sm86,
 sm89 and sm120 at once (fp8: the last two), batch 1 to 32, by TensorRT for RTX, which needs no GPU to build. What runs
 in ONNX Runtime is run, on the CPU.
+
+Needs: TensorRT for RTX, but no GPU.
 """
 
-import argparse
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -18,8 +19,9 @@ import numpy as np
 import onnx
 import onnxruntime as ort
 import torch
-from result_files import versions_of, write_result
 
+from benchmarks.support.arguments import argument_parser
+from benchmarks.support.result_files import versions_of, write_result
 from lstn.calibration.calibrating import DEFAULT_KEEP
 from lstn.calibration.kept_layers import kept_layers, layer_names
 from lstn.calibration.lower import lowered_model
@@ -39,6 +41,7 @@ from lstn.nn.classifier import Classifier
 from lstn.precision import Precision, RangeMethod
 from lstn.report.table import markdown_table
 
+RESULT = "results/precision/plans.json"
 BACKBONES = "cnn,resnet-18,effnet-b0,densenet-121"
 LOCS = "stn,vstn,lstn"
 TARGETS = ("sm86", "sm89", "sm120")
@@ -60,13 +63,12 @@ model, what no Q/DQ pairs surround.
 """
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Build, print a line for each plan, and write the table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("results/precision/plans.json"))
+    parser = argument_parser(__name__, __doc__, out=RESULT)
     parser.add_argument("--backbones", default=BACKBONES)
     parser.add_argument("--locs", default=LOCS)
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     rows = []
     with TemporaryDirectory() as folder:
         for backbone in arguments.backbones.split(","):
@@ -179,11 +181,7 @@ def page_of(result: Mapping[str, Any]) -> str:
         HEAD,
         markdown_table(COLUMNS, map(_cells, result["rows"]), words=len(COLUMNS)),
         "",
-        f"{versions_of(result)}; {result['cpu']}, two shared cores. Made with `python benchmarks/plans.py`.",
+        f"{versions_of(result)}; {result['cpu']}, two shared cores. Made with `python -m benchmarks plans`.",
         "",
     ]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    main()

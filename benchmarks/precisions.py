@@ -1,20 +1,21 @@
 """Costs of each precision on trained models: accuracy, agreement, drift, and which layers are to blame.
 
-    python benchmarks/precisions.py RUN… [--out results/precision/precisions.json]
+    python -m benchmarks precisions RUN… [--out results/precision/precisions.json]
 
 For each run: export, then every precision with the localizer lowered (all but its head) and with it kept, measured on
 the run's validation images.
+
+Needs: runs of `lstn train`.
 """
 
-import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from result_files import machine_of, page_of_models, versions_of, write_result
-
+from benchmarks.support.arguments import argument_parser
+from benchmarks.support.result_files import machine_of, page_of_models, versions_of, write_result
 from lstn.calibration.calibrating import DEFAULT_KEEP, CalibrationSettings, calibrate
 from lstn.calibration.lowering_cost import LoweringCost
 from lstn.export.onnx.from_checkpoint import export_onnx
@@ -23,6 +24,7 @@ from lstn.nn.checkpoint import load_checkpoint
 from lstn.precision import Precision
 from lstn.report.table import markdown_table
 
+RESULT = "results/precision/precisions.json"
 KEEPS = ("head", "localizer")
 COLUMNS = (
     "precision", "kept in float32", "top-1", "same top-1", "drift p99", "drift max",
@@ -37,12 +39,11 @@ localizer's head, theta, the grid and the sampler are float32 throughout. Drift 
 """
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Measure every run, and write the figures and the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__name__, __doc__, out=RESULT)
     parser.add_argument("runs", type=Path, nargs="+")
-    parser.add_argument("--out", type=Path, default=Path("results/precision/precisions.json"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     models = []
     for run in arguments.runs:
         with TemporaryDirectory() as folder:
@@ -118,14 +119,10 @@ def _cells(cost: Mapping[str, Any]) -> tuple[str, ...]:
 def page_of(result: Mapping[str, Any]) -> str:
     """Return the page."""
     machine = f"{result['cpu']}, two shared cores; {versions_of(result)}"
-    foot = f"{machine}. Made with `python benchmarks/precisions.py RUN…`."
+    foot = f"{machine}. Made with `python -m benchmarks precisions RUN…`."
     return page_of_models(HEAD, map(lines_of, result["models"]), foot)
 
 
 def percent(share: float) -> str:
     """0.915 -> 91.5 %."""
     return f"{100 * share:.1f} %"
-
-
-if __name__ == "__main__":
-    main()

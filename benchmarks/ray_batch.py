@@ -1,14 +1,15 @@
 """Measure what Ray Data costs: `lstn infer --ray local` against `lstn infer`, in images/s after start-up.
 
-    python benchmarks/ray_batch.py IMAGES MODEL.onnx… [--count 2000] [--rounds 3] [--out FILE]
+    python -m benchmarks ray_batch IMAGES MODEL.onnx… [--count 2000] [--rounds 3] [--out FILE]
 
 The two take turns on the same images, with the batch, engines and decoders that the commands choose by themselves.
 Neither is timed before its first 512 rows are there, by when each of two engines has answered a piece, nor after its
 last. What Ray's engines may have had in work at that moment, a piece, is not counted for it: its figure is a lower
 bound for two engines. IMAGES holds 512 images more than are counted.
+
+Needs: a folder of images, ONNX files, and Ray.
 """
 
-import argparse
 import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
@@ -18,8 +19,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from result_files import machine_of, page_of_models, spread, versions_of, write_result
-
+from benchmarks.support.arguments import argument_parser
+from benchmarks.support.result_files import machine_of, page_of_models, spread, versions_of, write_result
 from lstn.data.listing import Skipped, images_below
 from lstn.images import USUAL
 from lstn.machine.cores import usable_cores
@@ -30,6 +31,7 @@ from lstn.runtime.inference.predict import batch_size, predict
 from lstn.runtime.ray.ray_infer import open_pool
 from lstn.runtime.ray.result_parts import Fields, Parts, run_of
 
+RESULT = "results/clusters/ray_batch.json"
 WARM_UP = 512
 IN_WORK = 256
 MAX_WORKERS = 8  # as `lstn infer` has it
@@ -74,15 +76,14 @@ class TimedParts(Parts):
         return added
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Take turns with every model, print, and write the figures and the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__name__, __doc__, out=RESULT)
     parser.add_argument("images", type=Path)
     parser.add_argument("models", type=Path, nargs="+")
     parser.add_argument("--count", type=int, default=2000)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path("results/clusters/ray_batch.json"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     images = list(islice(images_below(arguments.images, Skipped()), arguments.count + WARM_UP))
     if len(images) < arguments.count + WARM_UP:
         parser.error(f"{arguments.images} holds {len(images)} images; expected {arguments.count + WARM_UP}")
@@ -109,7 +110,7 @@ def page_of(result: dict[str, Any]) -> str:
     """Return the page."""
     foot = (
         f"\n{result['cpu']}, {result['cores']} cores, {versions_of(result)}. Made with "
-        "`python benchmarks/ray_batch.py IMAGES MODEL.onnx…`."
+        "`python -m benchmarks ray_batch IMAGES MODEL.onnx…`."
     )
     table = markdown_table(COLUMNS, (_cells(model, result["count"]) for model in result["models"]))
     return page_of_models(HEAD, [[table]], foot)
@@ -144,7 +145,3 @@ def on_ray(model: Path, images: Sequence[Path]) -> float:
         pool.infer([str(path) for path in images], parts, batch=size, top=1, workers=None, reading=USUAL)
         parts.flush()
     return clock.images_per_s(unearned=IN_WORK)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,10 +1,10 @@
 """Robust accuracy: upright digits under moves and changed pixels, by training, localizer and precision.
 
-    python benchmarks/robust.py [--seeds 3] [--out results/robust/robust.json]
+    python -m benchmarks robust [--seeds 3] [--out results/robust/robust.json]
 
 2,000 upright digits of 28 pixels to train on, 300 to choose the epoch; 80 test digits are moved, and changed by PGD
 against the checkpoint. Each network is trained on images as they are (clean), moved at random (--augment affine), and
-moved by an adversary (`benchmarks/adversary.py`), with the same epochs, seeds and images.
+moved by an adversary (`benchmarks/support/adversary.py`), with the same epochs, seeds and images.
 """
 
 import itertools
@@ -12,7 +12,7 @@ import json
 import statistics
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -21,11 +21,11 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from adversary import Opposed
 from PIL import Image
-from result_files import machine_of, versions_of, write_result
-from seeded_runs import mean_and_range, seeded_arguments
 
+from benchmarks.support.adversary import Opposed
+from benchmarks.support.result_files import machine_of, versions_of, write_result
+from benchmarks.support.seeded_runs import mean_and_range, seeded_arguments
 from lstn.calibration.calibrating import DEFAULT_KEEP
 from lstn.calibration.kept_layers import kept_layers, layer_names
 from lstn.calibration.lower import lowered_model
@@ -55,6 +55,7 @@ from lstn.train.optimizer import dropout_share
 from lstn.train.options import Options
 from lstn.train.watch.watcher import SILENT
 
+RESULT = "results/robust/robust.json"
 SIDE = 28
 COUNTS = {"train": 2000, "val": 300, "test": 80}
 EPOCHS = 5
@@ -69,9 +70,9 @@ BOUND, STEPS = 16.0, 10
 PRECISIONS = ("fp32", "int8")
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Train and measure each network with each seed, and write the table after each."""
-    arguments = seeded_arguments(__doc__, "results/robust/robust.json")
+    arguments = seeded_arguments(words, __name__, __doc__, out=RESULT)
     runs: list[dict[str, Any]] = []
     with TemporaryDirectory() as folder:
         write_digits(Path(folder) / "digits")
@@ -204,7 +205,7 @@ epochs, recipe robust. In %, {seeds_of(runs)}. {sampling(runs)}
 
 Pairs with the same seed, fp32. {verdict(runs)}
 
-{result["cpu"]}; {versions_of(result)}. Made with `python benchmarks/robust.py`.
+{result["cpu"]}; {versions_of(result)}. Made with `python -m benchmarks robust`.
 """
 
 
@@ -247,7 +248,3 @@ def verdict(runs: list[dict[str, Any]]) -> str:
     pairs = [(value, found[loc, "affine", seed]) for (loc, how, seed), value in found.items() if how == "adversarial"]
     won = sum(adversarial > affine for adversarial, affine in pairs)
     return f"Adversarial training won {won} of {counted(len(pairs), 'pair')}; `lstn train` doesn't have it."
-
-
-if __name__ == "__main__":
-    main()

@@ -1,18 +1,19 @@
 """Check and measure the fused sampler on an NVIDIA GPU, against torch's `F.affine_grid` + `F.grid_sample`.
 
-    python benchmarks/sampler.py [--image-size 224] [--rounds 200] [--json FILE]
+    python -m benchmarks sampler [--image-size 224] [--rounds 200] [--json FILE]
 
 Values first: every kernel, on random images and thetas, against PyTorch in float64. Then time, at batch 1 and 32 and in
 every format: called one by one as PyTorch calls (eager), and replayed from a CUDA graph, which leaves the time that the
 GPU itself takes. The two take turns within one loop; the interval is a bootstrap over stretches of rounds. Times are
 microseconds.
+
+Needs: an NVIDIA GPU.
 """
 
-import argparse
 import ctypes
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +21,8 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from benchmarks.support.arguments import argument_parser
+from lstn.errors import DeviceError
 from lstn.export.plugin.kernel import BLOCK, KERNELS, compile_ptx, count_blocks
 from lstn.runtime.bench.latency import ratio
 
@@ -36,16 +39,15 @@ Kernel = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 """(images (N, C, H, W), theta (N, 2, 3) float32) -> warped, as images; both on the GPU."""
 
 
-def main() -> int:
-    """Check, measure, print; return 1 without a GPU, or if a value is wrong."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def main(words: Sequence[str]) -> None:
+    """Check, measure, print; fail without a GPU, or if a value is wrong."""
+    parser = argument_parser(__name__, __doc__)
     parser.add_argument("--image-size", type=int, default=224)
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--json", type=Path, help="write the raw samples to this file")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     if not torch.cuda.is_available():
-        print("error: PyTorch sees no NVIDIA GPU here", file=sys.stderr)
-        return 1
+        raise DeviceError("PyTorch sees no NVIDIA GPU here")
     kernels = load_kernels()
     errors = {name: largest_error(name, kernel) for name, kernel in kernels.items()}
     print(f"{torch.cuda.get_device_name()}, torch {torch.__version__}")
@@ -66,7 +68,7 @@ def main() -> int:
         )
     if arguments.json:
         arguments.json.write_text(json.dumps({"gpu": torch.cuda.get_device_name(), "errors": errors, "times": results}))
-    return int(any(not error <= TOLERANCE[name[-3:]] for name, error in errors.items()))
+    sys.exit(any(not error <= TOLERANCE[name[-3:]] for name, error in errors.items()))
 
 
 def load_kernels() -> dict[str, Kernel]:
@@ -171,7 +173,3 @@ def repeated(call: Kernel, images: torch.Tensor, theta: torch.Tensor, how: str) 
     with torch.cuda.graph(graph):
         run()
     return cast("Callable[[], object]", graph.replay)
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,10 +1,12 @@
 """Measure `lstn serve` against the same engine called directly: throughput, latency, batch sizes, and overload.
 
-    python benchmarks/serve.py ENGINE… [--seconds 6] [--clients 16] [--out results/serving/serve.json]
+    python -m benchmarks serve ENGINE… [--seconds 6] [--clients 16] [--out results/serving/serve.json]
 
 Every client is a thread of one other process, `tritonclient` as it is, on the same machine; so what clients cost counts
 against the server. Direct and served runs take turns. Closed loop: each client asks again once it has its answer, with
 1 to 4 images. Open loop: requests come at random moments (Poisson) at a given share of the direct throughput.
+
+Needs: engines, and tritonclient.
 """
 
 import argparse
@@ -16,7 +18,7 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import starmap
@@ -25,15 +27,17 @@ from typing import Any
 
 import numpy as np
 from PIL import Image
-from result_files import page_of_models, spread, write_result
-from serve_process import MODEL, resident_mb, serving
 
+from benchmarks.support.arguments import argument_parser
+from benchmarks.support.result_files import page_of_models, spread, write_result
+from benchmarks.support.serve_process import MODEL, resident_mb, serving
 from lstn.images import decode
 from lstn.machine.cores import usable_cores
 from lstn.machine.environment import describe_environment
 from lstn.report.table import markdown_table
 from lstn.runtime.engines.opening import open_engine
 
+RESULT = "results/serving/serve.json"
 SIZES = (1, 1, 2, 4)
 """Images in a request, drawn from these."""
 
@@ -59,16 +63,15 @@ after the first tenth of the time.
 """
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Measure every engine, print, and write the figures and the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__name__, __doc__, out=RESULT)
     parser.add_argument("engines", type=Path, nargs="+")
     parser.add_argument("--seconds", type=float, default=6.0)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--overload-s", type=float, default=60.0)
     parser.add_argument("--rounds", type=int, default=5, help="how often direct and served runs take turns")
-    parser.add_argument("--out", type=Path, default=Path("results/serving/serve.json"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     models = []
     for engine in arguments.engines:
         models.append(measure(engine, arguments))
@@ -302,9 +305,5 @@ def _open(found: dict[str, Any]) -> tuple[object, ...]:
 
 def page_of(result: dict[str, Any]) -> str:
     """Return the page."""
-    foot = f"{result['cpu']}, {result['cores']} shared cores. Made with `python benchmarks/serve.py ENGINE…`."
+    foot = f"{result['cpu']}, {result['cores']} shared cores. Made with `python -m benchmarks serve ENGINE…`."
     return page_of_models(HEAD, map(lines_of, result["models"]), foot)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,13 +1,14 @@
 """Send `lstn serve` what no client in its right mind sends, over HTTP and gRPC: does it stay polite, and serve on?
 
-    python benchmarks/serve_fuzz.py ENGINE [--cases 10000] [--first 0] [--out results/serving/serve_fuzz.json]
+    python -m benchmarks serve_fuzz ENGINE [--cases 10000] [--first 0] [--out results/serving/serve_fuzz.json]
 
-The cases are those of serve_cases.py, each told by its number. No answer may be a 500, INTERNAL or UNKNOWN, hold a
-traceback or a path, or stay away; between the cases, and at the end, the server must answer a good request right; it
-must end with 0 when told to, and without a word on standard error. Ends with 1 if any of that didn't hold.
+The cases are those of support/serve_cases.py, each told by its number. No answer may be a 500, INTERNAL or UNKNOWN,
+hold a traceback or a path, or stay away; between the cases, and at the end, the server must answer a good request
+right; it must end with 0 when told to, and without a word on standard error. Ends with 1 if any of that didn't hold.
+
+Needs: an engine, and grpcio.
 """
 
-import argparse
 import json
 import re
 import socket
@@ -23,14 +24,16 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from result_files import machine_of, versions_of, write_result
-from serve_cases import Case, case_of
-from serve_process import MODEL, resident_mb, serving
 
+from benchmarks.support.arguments import argument_parser
+from benchmarks.support.result_files import machine_of, versions_of, write_result
+from benchmarks.support.serve_cases import Case, case_of
+from benchmarks.support.serve_process import MODEL, resident_mb, serving
 from lstn.images import Pixels
 from lstn.report.table import markdown_table
 from lstn.runtime.engines.opening import open_engine
 
+RESULT = "results/serving/serve_fuzz.json"
 WAIT_S = 20.0
 """For an answer."""
 
@@ -69,14 +72,13 @@ class Findings:
     wrong: list[str] = field(default_factory=list)
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Send, print, and write what was found."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__name__, __doc__, out=RESULT)
     parser.add_argument("engine", type=Path)
     parser.add_argument("--cases", type=int, default=10_000)
     parser.add_argument("--first", type=int, default=0, help="the first case's number")
-    parser.add_argument("--out", type=Path, default=Path("results/serving/serve_fuzz.json"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     with open_engine(arguments.engine, spin=False) as engine:
         pixels = np.random.default_rng(0).integers(0, 256, (2, *engine.contract.image_hw, 3), dtype=np.uint8)
         logits = engine.infer(pixels).logits
@@ -226,11 +228,7 @@ def page_of(result: dict[str, Any]) -> str:
         f"{memory[0]:.0f} MB after the first 1,000 and {memory[-1]:.0f} MB at the end, {result['took_s']:.0f} s later.",
         "",
         f"{result['cpu']}, {versions_of(result)}; {result['engine']}. Made with",
-        "`python benchmarks/serve_fuzz.py ENGINE`.",
+        "`python -m benchmarks serve_fuzz ENGINE`.",
         "",
     ]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    main()

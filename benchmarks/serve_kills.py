@@ -1,15 +1,16 @@
 """Kill `lstn serve` under load and start it again, SIGTERM in turn with SIGKILL: what becomes of its requests?
 
-    python benchmarks/serve_kills.py ENGINE [--kills 200] [--clients 16] [--seed 0] [--out FILE]
+    python -m benchmarks serve_kills ENGINE [--kills 200] [--clients 16] [--seed 0] [--out FILE]
 
 The clients, `tritonclient` over both protocols with pixels and with files, never stop asking; each answer is compared
 with the engine's own for those images. Signals come at random moments: while the server loads, as soon as it is ready
 and later. SIGTERM may lose no request that the server had when it came: it is answered, or refused in the server's own
 words. Ends with 1 if there was a wrong answer, a client that waited for more than 30 s, a request lost by SIGTERM, an
 exit code other than 0, or a word on standard error.
+
+Needs: an engine, and tritonclient.
 """
 
-import argparse
 import gc
 import io
 import random
@@ -20,7 +21,7 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,13 +30,15 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from PIL import Image
-from result_files import machine_of, versions_of, write_result
-from serve_process import MODEL, Server, started
 
+from benchmarks.support.arguments import argument_parser
+from benchmarks.support.result_files import machine_of, versions_of, write_result
+from benchmarks.support.serve_process import MODEL, Server, started
 from lstn.images import Pixels
 from lstn.report.table import markdown_table
 from lstn.runtime.engines.opening import open_engine
 
+RESULT = "results/serving/serve_kills.json"
 WAIT_S = 30.0
 """A client that waits for longer hangs."""
 
@@ -80,15 +83,14 @@ class Load:
     asked: list[Asked] = field(default_factory=list)
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Kill, print, and write what happened."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__name__, __doc__, out=RESULT)
     parser.add_argument("engine", type=Path)
     parser.add_argument("--kills", type=int, default=200)
     parser.add_argument("--clients", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--out", type=Path, default=Path("results/serving/serve_kills.json"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     load, ports = load_of(arguments.engine), free_ports()
     threads = [
         threading.Thread(target=work, args=(number, ports, load), daemon=True) for number in range(arguments.clients)
@@ -295,11 +297,7 @@ def page_of(result: dict[str, Any]) -> str:
         f"What the others heard, nearly all while no server was there: {rest}.",
         "",
         f"{result['cpu']}, {versions_of(result)}; {result['engine']}. Made with",
-        "`python benchmarks/serve_kills.py ENGINE`.",
+        "`python -m benchmarks serve_kills ENGINE`.",
         "",
     ]
     return "\n".join(lines)
-
-
-if __name__ == "__main__":
-    main()

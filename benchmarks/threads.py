@@ -1,29 +1,28 @@
 """Measure what the choice of threads is worth: `lstn train` as it comes against three settings of OpenMP.
 
-    python benchmarks/threads.py [--seconds 4] [--rounds 6] [--out results/threads/threads.json]
+    python -m benchmarks threads [--seconds 4] [--rounds 6] [--out results/threads/threads.json]
 
 A process for each setting trains the same run and stands still between its turns. The four take turns of some seconds
 in a new order each round, on a machine as it is, and again while two other processes spin. Ratios are paired by round.
 What other programs do meanwhile falls on all four; the load at the start is told.
 """
 
-import argparse
 import math
 import os
 import random
 import statistics
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from pathlib import Path
 from typing import Any
 
-from result_files import machine_of, spread, versions_of, write_result
-
+from benchmarks.support.arguments import argument_parser
+from benchmarks.support.result_files import machine_of, spread, versions_of, write_result
 from lstn.machine.cores import usable_cores
 from lstn.report.table import markdown_table
 
+RESULT = "results/threads/threads.json"
 CASES = (("cnn", 48), ("resnet-18", 64), ("effnet-b0", 224))
 SPINNING = 2
 CORES = usable_cores()
@@ -78,13 +77,12 @@ with tempfile.TemporaryDirectory() as folder:
 """
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Measure every case on the machine as it is and busy, print, and write the result."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__name__, __doc__, out=RESULT)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=6)
-    parser.add_argument("--out", type=Path, default=Path("results/threads/threads.json"))
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
 
     cases = []
     for model, side in CASES:
@@ -187,7 +185,7 @@ def page_of(result: dict[str, Any]) -> str:
     lines = [
         "# What the choice of threads is worth",
         "",
-        f"`python benchmarks/threads.py`: training steps a minute, batch 16, medians of {result['rounds']} turns of "
+        f"`python -m benchmarks threads`: training steps a minute, batch 16, medians of {result['rounds']} turns of "
         f"{result['seconds']:g} s; L-STN in front of each model. Busy: {result['spinning']} other processes spin. "
         "Ratios are paired by round: median (least to most), against the setting with the highest median.",
         "",
@@ -196,7 +194,3 @@ def page_of(result: dict[str, Any]) -> str:
         f"{result['cpu']}, {result['cores']} cores, {versions_of(result)}.",
     ]
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    main()

@@ -1,13 +1,14 @@
 """What a small view and a small crop save, on a CPU: whole networks, and the transformer by itself.
 
-    python benchmarks/views.py [--models effnet-b0,resnet-18] [--out results/views/views.json] [--seconds 20]
+    python -m benchmarks views [--models effnet-b0,resnet-18] [--out results/views/views.json] [--seconds 20]
 
 Networks are untrained, but bent so that they cost what trained ones do. Each is raced at batch 1 and 8 with one
 thread, in ONNX Runtime and OpenVINO, in turns and three sittings, against the same backbone without a transformer at
 224 pixels; and L-STN's localizer and transformer at 224 against glance's.
+
+Needs: OpenVINO.
 """
 
-import argparse
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -17,9 +18,10 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from engines import interval, ready
-from result_files import machine_of, page_of_models, versions_of, write_result
 
+from benchmarks.engines import interval, ready
+from benchmarks.support.arguments import argument_parser
+from benchmarks.support.result_files import machine_of, page_of_models, versions_of, write_result
 from lstn.contract import Contract, Loc
 from lstn.export.onnx.exported_parts import write_part
 from lstn.export.onnx.to_onnx import write_onnx
@@ -33,6 +35,7 @@ from lstn.nn.taken_apart import LOCALIZER, TRANSFORMER, make_usual, take_apart
 from lstn.report.table import markdown_table
 from lstn.runtime.bench.race import Entrant, Race, TimedCall, run_race
 
+RESULT = "results/views/views.json"
 ONNX_RUNTIME, OPENVINO = "ONNX Runtime", "OpenVINO"
 SIDE, LARGE, CROP = 224, 448, 112
 LABELS = tuple(str(number) for number in range(10))
@@ -47,13 +50,12 @@ the same moments.
 """
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Race all networks and parts, and write the figures and the page."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__name__, __doc__, out=RESULT)
     parser.add_argument("--models", default="effnet-b0,resnet-18")
-    parser.add_argument("--out", type=Path, default=Path("results/views/views.json"))
     parser.add_argument("--seconds", type=float, default=20.0, help="about how long each is timed")
-    arguments = parser.parse_args()
+    arguments = parser.parse_args(words)
     load = describe_environment().load
     with TemporaryDirectory() as folder:
         races = [parts(Path(folder), arguments.seconds)]
@@ -154,9 +156,5 @@ def lines_of(race: Mapping[str, Any]) -> Sequence[str]:
 def page_of(result: Mapping[str, Any]) -> str:
     """Return the page."""
     machine = f"{result['cpu']}, two shared cores; {versions_of(result)}; load at the start {result['load']}"
-    foot = f"{machine}. Each was timed for about {result['seconds']:g} s. Made with `python benchmarks/views.py`."
+    foot = f"{machine}. Each was timed for about {result['seconds']:g} s. Made with `python -m benchmarks views`."
     return page_of_models(HEAD, map(lines_of, result["races"]), foot)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,14 +1,15 @@
 """Models that come with lstn: train one, export it, measure it, and write it with its card into lstn/zoo/.
 
-    python benchmarks/zoo.py digits
-    python benchmarks/zoo.py signs --data folder:PATH
+    python -m benchmarks zoo digits
+    python -m benchmarks zoo signs --data folder:PATH
 
 The run stays in runs/zoo-NAME, and the run of that name before it is removed. What is measured is the ONNX file that is
 written. PATH has GTSRB's images in folders that are called by the class numbers 00 to 42, as `lstn train --data gtsrb`
-unpacks them. --epochs and --out are for trying this script.
+unpacks them. --epochs and --out are for trying things out.
+
+Needs: for signs, GTSRB's images.
 """
 
-import argparse
 import json
 import os
 import resource
@@ -16,12 +17,13 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from result_files import machine_of
-
+from benchmarks.support.arguments import argument_parser
+from benchmarks.support.result_files import machine_of
 from lstn.contract import METADATA_KEY
 from lstn.data.published.sign_names import SIGN_NAMES
 from lstn.files import replacing, sha256_of, write_text
@@ -32,6 +34,7 @@ from lstn.health.run_health import METRICS
 from lstn.zoo.model_card import ModelCard, card_facts, card_page
 from lstn.zoo.named_models import FOLDER
 
+RESULT = "lstn/zoo/NAME.onnx"
 ANGLES = (15, 30, 45)
 MOST_BYTES = 700_000
 
@@ -79,14 +82,14 @@ RECIPES = {
 }
 
 
-def main() -> None:
+def main(words: Sequence[str]) -> None:
     """Make one model and its card."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argument_parser(__name__, __doc__)
     parser.add_argument("name", choices=RECIPES)
     parser.add_argument("--data", help="of signs: folder:PATH")
     parser.add_argument("--epochs", type=int, help="another number than the recipe's")
-    parser.add_argument("--out", type=Path, default=FOLDER)
-    given = parser.parse_args()
+    parser.add_argument("--out", type=Path, default=FOLDER, help=f"another folder than that of {RESULT}")
+    given = parser.parse_args(words)
     recipe = RECIPES[given.name]
     if recipe.given != (given.data is not None):
         parser.error(f"{given.name} needs --data folder:PATH" if recipe.given else f"{given.name} takes no --data")
@@ -110,7 +113,7 @@ def main() -> None:
 
 
 def lstn(*words: str) -> None:
-    """Run one command, as a user would type it; if it fails, so does this script."""
+    """Run one command, as a user would type it; if it fails, so does this."""
     print(f"$ lstn {' '.join(words)}", flush=True)
     # Of layers this small a second thread makes nothing faster, and on a busy machine it makes all of it wait.
     ran = subprocess.run([sys.executable, "-m", "lstn", *words], env=os.environ | {"OMP_NUM_THREADS": "1"})
@@ -157,7 +160,7 @@ def card_of(
         knows=recipe.knows,
         images=recipe.images,
         licence=recipe.licence,
-        made_by=f"python benchmarks/zoo.py {name}{' --data folder:PATH' * recipe.given}",
+        made_by=f"python -m benchmarks zoo {name}{' --data folder:PATH' * recipe.given}",
         trained=trained,
         epochs=sum("epoch" in row for row in rows),
         cpu_minutes=cpu_minutes,
@@ -182,7 +185,3 @@ def _parameters(checkpoint: Path) -> int:
 def _children_cpu_s() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-if __name__ == "__main__":
-    main()

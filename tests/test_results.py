@@ -1,53 +1,43 @@
-"""The results that are kept are those of their own JSON, drawn by the script that is named."""
+"""The results that are kept are those of their own JSON, drawn by the benchmark that is named."""
 
-import importlib.util
 import json
-import runpy
 import xml.etree.ElementTree as ET
+from importlib import import_module
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from benchmarks import keep_claims
+from benchmarks.keep_studies import with_tables
 
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
 CLAIMS = RESULTS / "claims"
 MADE_BY_HAND = {"claims", "study"}
-"""Pages that the scripts named keep_… write: tested by themselves."""
+"""Pages that the benchmarks named keep_… write: tested by themselves."""
 MEASURED = sorted(page for page in RESULTS.glob("*/*.md") if page.stem not in MADE_BY_HAND)
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("keep_claims", ROOT / "benchmarks" / "keep_claims.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_page_says_what_was_measured(script: ModuleType) -> None:
+def test_the_page_says_what_was_measured() -> None:
     report = json.loads((CLAIMS / "claims.json").read_text())
-    assert (CLAIMS / "claims.md").read_text() == script.summary(report)
+    assert (CLAIMS / "claims.md").read_text() == keep_claims.summary(report)
     assert {line["verdict"] for line in report["verdicts"]} <= {"holds", "does not hold", "below the noise here"}
     timed = {line["where"] for line in report["verdicts"]}
     wanted = {f"{model}, batch {batch}, ONNX Runtime" for model in ("resnet-18", "effnet-b0") for batch in (1, 8)}
     assert wanted <= timed
 
 
-def test_the_pictures_are_the_reports(script: ModuleType) -> None:
+def test_the_pictures_are_the_reports() -> None:
     page = (CLAIMS / "claims.html").read_text()
-    for name, caption in script.PICTURES.items():
+    for name, caption in keep_claims.PICTURES.items():
         drawn = (CLAIMS / name).read_text()
-        assert drawn == script.picture(page, caption)
+        assert drawn == keep_claims.picture(page, caption)
         assert ET.fromstring(drawn).tag == "{http://www.w3.org/2000/svg}svg"
 
 
 @pytest.mark.parametrize("page", MEASURED, ids=lambda page: page.stem)
-def test_a_benchmarks_page_says_what_was_measured(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.syspath_prepend(ROOT / "benchmarks")  # as for a script that is run
-    page_of = runpy.run_path(str(ROOT / "benchmarks" / f"{page.stem.partition('-')[0]}.py"))["page_of"]
+def test_a_benchmarks_page_says_what_was_measured(page: Path) -> None:
+    page_of = import_module(f"benchmarks.{page.stem.partition('-')[0]}").page_of
     assert page.read_text() == page_of(json.loads(page.with_suffix(".json").read_text()))
 
 
@@ -58,7 +48,6 @@ def test_results_are_kept_by_topic_and_nowhere_else() -> None:
 
 
 def test_a_studys_tables_are_those_of_its_figures() -> None:
-    with_tables = runpy.run_path(str(ROOT / "benchmarks" / "keep_studies.py"))["with_tables"]
     page = (RESULTS / "study" / "study.md").read_text()
     assert with_tables(page) == page
     assert page.count("<!-- end -->") == len(list(RESULTS.glob("study/study-*.json"))) > 0

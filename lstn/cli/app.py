@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 import typer
 
 from lstn.cli.commands import STYLE, CommandGroup
-from lstn.cli.misuse import is_misuse, refuse_empty, usage_error
+from lstn.cli.parsing.misuse import is_misuse, refuse_empty, usage_error
 from lstn.errors import LstnError, MissingExtra
 from lstn.machine.cores import share_cores
 from lstn.terminal import hush_warnings, messages, printable

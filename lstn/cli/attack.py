@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lstn.cli.engine_choice import from_zoo
-from lstn.cli.screen import results, show_sentence
+from lstn.cli.display.screen import results, show_sentence
+from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import ATTACK, PAGE, check_outputs, files_of, wanted_output

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstn.cli.batch_sizes import batch_sizes
-from lstn.cli.bench_layers import check_profiled, profile_results, write_trace
-from lstn.cli.bench_table import race_table
-from lstn.cli.engine_choice import chosen_engines, from_zoo
-from lstn.cli.old_spellings import renamed
-from lstn.cli.screen import results, show_sentence
+from lstn.cli.display.bench_layers import check_profiled, profile_results, write_trace
+from lstn.cli.display.bench_table import race_table
+from lstn.cli.display.screen import results, show_sentence
+from lstn.cli.parsing.batch_sizes import batch_sizes
+from lstn.cli.parsing.engine_choice import chosen_engines, from_zoo
+from lstn.cli.parsing.old_spellings import renamed
 from lstn.errors import LstnError, UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import BENCH, TRACE, check_outputs, files_of, wanted_output

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstn.cli.calibrate_report import compare_speed, show
-from lstn.cli.engine_choice import from_zoo
+from lstn.cli.display.calibrate_report import compare_speed, show
+from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.formats.outputs import ONNX, OutputFile, check_folder, check_outputs
 from lstn.health.run_files import checkpoint_of
 from lstn.precision import Precision, RangeMethod

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstn.cli.batch_sizes import batch_sizes
-from lstn.cli.screen import results, show_sentence
+from lstn.cli.display.screen import results, show_sentence
+from lstn.cli.parsing.batch_sizes import batch_sizes
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import CLAIMS, PAGE, check_outputs, files_of, wanted_output

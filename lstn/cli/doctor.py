@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lstn.cli.old_spellings import OldJson, Printed, PrintedOption, wants_json
-from lstn.cli.screen import results, show_facts
+from lstn.cli.display.screen import results, show_facts
+from lstn.cli.parsing.old_spellings import OldJson, Printed, PrintedOption, wants_json
 from lstn.health.run_files import run_folder
 from lstn.health.run_health import describe, diagnose
 from lstn.machine.capabilities import Ability, abilities, conflicts

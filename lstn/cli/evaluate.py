@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lstn.cli.engine_choice import from_zoo
-from lstn.cli.screen import results
+from lstn.cli.display.screen import results
+from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import EVALUATION, PAGE, check_outputs, files_of, wanted_output
@@ -145,7 +145,7 @@ def _measured(
     bounds: "MoveBounds | None",
     ranking: "LossRanking",
 ) -> "Evaluation":
-    from lstn.cli.explain_losses import explained_mistakes
+    from lstn.cli.steps.explain_losses import explained_mistakes
     from lstn.data.trained_on import split_to_test
     from lstn.evaluation.measuring import Evaluation, score
     from lstn.evaluation.moving import measure_follow

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from lstn.cli.engine_choice import from_zoo
-from lstn.cli.explain_here import ExplainRequest, explain_here
+from lstn.cli.parsing.engine_choice import from_zoo
+from lstn.cli.steps.explain_here import ExplainRequest, explain_here
 from lstn.explanation.methods import Method
 from lstn.machine.gpu import Device
 

@@ -5,8 +5,8 @@ from typing import Annotated
 
 import typer
 
-from lstn.cli.engine_choice import from_zoo
-from lstn.cli.export_steps import build_engine, check_writable_outputs, finish_onnx, make_onnx
+from lstn.cli.parsing.engine_choice import from_zoo
+from lstn.cli.steps.export_steps import build_engine, check_writable_outputs, finish_onnx, make_onnx
 from lstn.formats.export_choice import ExportFormat, Sampler
 from lstn.precision import Precision
 

@@ -5,11 +5,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from lstn.cli.engine_choice import from_zoo
-from lstn.cli.infer_format import Format
-from lstn.cli.infer_here import infer_here
-from lstn.cli.infer_ray import infer_on_ray
-from lstn.cli.infer_request import InferRequest
+from lstn.cli.parsing.engine_choice import from_zoo
+from lstn.cli.parsing.infer_format import Format
+from lstn.cli.parsing.infer_request import InferRequest
+from lstn.cli.steps.infer_here import infer_here
+from lstn.cli.steps.infer_ray import infer_on_ray
 from lstn.machine.gpu import Device
 
 

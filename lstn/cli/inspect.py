@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from lstn.cli.engine_choice import from_zoo
-from lstn.cli.old_spellings import OldJson, Printed, PrintedOption, wants_json
-from lstn.cli.screen import results, show_facts
+from lstn.cli.display.screen import results, show_facts
+from lstn.cli.parsing.engine_choice import from_zoo
+from lstn.cli.parsing.old_spellings import OldJson, Printed, PrintedOption, wants_json
 from lstn.contract import At, Contract, ThetaForm
 from lstn.formats.inspection import Inspection, inspect_file
 from lstn.formats.plan_file import Tensor

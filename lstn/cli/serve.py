@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from lstn.cli.engine_choice import chosen_engine, from_zoo
+from lstn.cli.parsing.engine_choice import chosen_engine, from_zoo
 from lstn.errors import UsageError
 from lstn.health.run_files import run_folder
 

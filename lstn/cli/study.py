@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lstn.cli.ctrl_c import stopping
-from lstn.cli.recipe_options import (
+from lstn.cli.display.screen import results
+from lstn.cli.display.train_report import watching
+from lstn.cli.parsing.recipe_options import (
     Crop,
     Equivariance,
     ImageSize,
@@ -19,8 +20,7 @@ from lstn.cli.recipe_options import (
     View,
     sizes_of,
 )
-from lstn.cli.screen import results
-from lstn.cli.train_report import watching
+from lstn.cli.steps.ctrl_c import stopping
 from lstn.contract import CONTROLS, Loc
 from lstn.errors import LstnError, UsageError
 from lstn.formats.outputs import PAGE as WEB_PAGE

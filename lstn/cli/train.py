@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lstn.cli.ctrl_c import stopping
-from lstn.cli.recipe_options import (
+from lstn.cli.display.train_report import report, watching
+from lstn.cli.parsing.recipe_options import (
     Crop,
     Equivariance,
     ImageSize,
@@ -21,7 +21,7 @@ from lstn.cli.recipe_options import (
     View,
     sizes_of,
 )
-from lstn.cli.train_report import report, watching
+from lstn.cli.steps.ctrl_c import stopping
 from lstn.contract import MAX_ITERATIONS, MAX_WARPS, At, Loc
 from lstn.errors import UsageError
 from lstn.health.run_files import RUNS, run_folder

@@ -118,7 +118,7 @@ def page_of(result: dict[str, Any]) -> str:
     lines = [
         f"# What each option of the recipe is worth: {result['settings']['data']}",
         "",
-        "Made by `python benchmarks/ablation.py`, whose docstring says how: "
+        "Made by `python -m benchmarks ablation`, whose docstring says how: "
         + ", ".join(f"{name} {value}" for name, value in result["settings"].items())
         + ", model cnn, test accuracy in percent by seed.",
         f"`robust` is Adam {recipe['lr']}, batch {recipe['batch_size']}, {recipe['loc_lr_scale']} of that rate for the "

@@ -17,7 +17,7 @@ __all__ = ["few_digits", "run_lstn"]
 @pytest.fixture(autouse=True)
 def _short_races(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whether a lowered model is faster is told after a race, and no test here waits for what it says."""
-    monkeypatch.setattr("lstn.cli.calibrate_report._RACE_S", 0.05)
+    monkeypatch.setattr("lstn.cli.display.calibrate_report._RACE_S", 0.05)
 
 
 @pytest.fixture

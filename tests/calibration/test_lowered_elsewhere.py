@@ -11,7 +11,7 @@ from command import RunLstn
 from PIL import Image
 from small_models import SIDE
 
-from lstn.cli.calibrate_report import compare_speed
+from lstn.cli.display.calibrate_report import compare_speed
 from lstn.contract import METADATA_KEY
 from lstn.interval import Interval
 from lstn.precision import Precision

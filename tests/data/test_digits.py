@@ -1,5 +1,3 @@
-import runpy
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,11 +5,10 @@ import pytest
 from published_sets import accept, write_mnist
 from sklearn.neighbors import KNeighborsClassifier
 
+from benchmarks import make_digits
 from lstn.data import digits
 from lstn.data.dataset import open_data
 from lstn.data.published import mnist
-
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "make_digits.py"
 
 
 def test_the_embedded_digits_show_what_their_labels_say() -> None:
@@ -68,8 +65,7 @@ def test_the_file_is_made_of_mnists_digits_the_same_every_time(tmp_path: Path, m
     accept(monkeypatch, "mnist", tmp_path)
     made = []
     for name in ("one.npz", "other.npz"):
-        monkeypatch.setattr(sys, "argv", ["make_digits.py", str(tmp_path), "--out", str(tmp_path / name)])
-        runpy.run_path(str(SCRIPT), run_name="__main__")
+        make_digits.main([str(tmp_path), "--out", str(tmp_path / name)])
         made.append((tmp_path / name).read_bytes())
     assert made[0] == made[1]
     (images, labels), (test_images, test_labels) = mnist.open_mnist_files(tmp_path)

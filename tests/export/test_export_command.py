@@ -153,7 +153,7 @@ def test_ctrl_c_keeps_the_older_plan_and_the_new_onnx_file(
 
 def test_a_terminal_sees_how_far_it_is(run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch) -> None:
     screen = Console(stderr=True, force_terminal=True, width=200)
-    monkeypatch.setattr("lstn.cli.screen.messages", lambda: screen)
+    monkeypatch.setattr("lstn.cli.display.screen.messages", lambda: screen)
     ran = run_lstn("export", "--engine", "trt-rtx", "--target", "sm89")
     assert ran.code == 0
     assert "building for sm89" in ran.err

@@ -105,7 +105,7 @@ class TestCommand:
         self, exported_lstn: Exported, tmp_path: Path, run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch
     ) -> Callable[..., object]:
         def run(*gpus: Gpu, opened: object = None) -> object:
-            monkeypatch.setattr("lstn.cli.plan_check.find_gpus", lambda: gpus)
+            monkeypatch.setattr("lstn.cli.steps.plan_check.find_gpus", lambda: gpus)
             monkeypatch.setattr("lstn.runtime.engines.opening.open_engine", opened or opener(exported_lstn))
             words = ("--engine", "trt-rtx", "--target", "sm89", "--batch", "1,2,4", "--out", tmp_path)
             return run_lstn("export", exported_lstn.path, *words)

@@ -5,7 +5,7 @@ from command import RunLstn
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstn.cli.misuse import is_misuse, usage_error
+from lstn.cli.parsing.misuse import is_misuse, usage_error
 from lstn.errors import UsageError
 
 

@@ -8,7 +8,7 @@ import pytest
 from command import RunLstn
 from tiny import MakeTiny, Tiny
 
-from lstn.cli.engine_choice import chosen_engine, chosen_engines
+from lstn.cli.parsing.engine_choice import chosen_engine, chosen_engines
 from lstn.errors import LstnError, UsageError
 from lstn.health.run_files import CHECKPOINT, LAST, RUNS, checkpoint_of, run_folder
 

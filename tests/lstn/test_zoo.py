@@ -1,9 +1,7 @@
 """Models that come with lstn: their names, their cards, and whether they do what these say."""
 
 import json
-import runpy
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +9,7 @@ import typer.main
 from command import RunLstn
 
 import lstn
+from benchmarks.zoo import RECIPES
 from lstn.cli.app import app
 from lstn.data.dataset import open_data
 from lstn.data.published.sign_names import SIGN_NAMES
@@ -41,7 +40,7 @@ def test_a_card_is_of_its_file(name: str) -> None:
     assert card.bytes <= MOST_BYTES
     assert model.with_suffix(".md").read_text() == card_page(card)
     assert list(card.accuracy) == ["0", "15", "30", "45"]
-    assert card.made_by.startswith(f"python benchmarks/zoo.py {name}")
+    assert card.made_by.startswith(f"python -m benchmarks zoo {name}")
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -205,25 +204,16 @@ def test_a_path_stays_what_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert read_card(tmp_path / "digits.onnx") is None
 
 
-@pytest.fixture(scope="module")
-def recipes() -> dict[str, Any]:
-    scripts = Path(__file__).parents[2] / "benchmarks"
-    with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(scripts)  # as for a script that is run
-        made: dict[str, Any] = runpy.run_path(str(scripts / "zoo.py"))["RECIPES"]
-    return made
-
-
 @pytest.mark.parametrize("name", NAMES)
-def test_a_card_is_of_the_recipe_that_the_script_has(name: str, recipes: dict[str, Any]) -> None:
-    card, recipe = read_card(model_path(f"zoo:{name}")), recipes[name]
+def test_a_card_is_of_the_recipe_that_made_it(name: str) -> None:
+    card, recipe = read_card(model_path(f"zoo:{name}")), RECIPES[name]
     assert card is not None
     assert card.trained == f"lstn train {recipe.options} --data {'folder:PATH' if recipe.given else recipe.data}"
     told = (card.knows, card.images, card.licence, card.tested_on)
     assert told == (recipe.knows, recipe.images, recipe.licence, recipe.tested_on)
 
 
-def test_every_recipe_is_a_command_that_can_be_typed(recipes: dict[str, Any]) -> None:
+def test_every_recipe_is_a_command_that_can_be_typed() -> None:
     command = typer.main.get_command(app).commands["train"]  # type: ignore[attr-defined]
-    for recipe in recipes.values():
+    for recipe in RECIPES.values():
         command.make_context("train", [*recipe.options.split(), "--data", recipe.data])

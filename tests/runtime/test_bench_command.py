@@ -11,8 +11,8 @@ from fake_tensorrt import ROW_MS
 from rich.console import Console
 from tiny import MakeTiny, Tiny
 
-from lstn.cli.bench_layers import _show as show_breakdown
-from lstn.cli.bench_table import race_table
+from lstn.cli.display.bench_layers import _show as show_breakdown
+from lstn.cli.display.bench_table import race_table
 from lstn.files import sha256_of
 from lstn.machine.gpu import Device
 from lstn.report.table import print_table

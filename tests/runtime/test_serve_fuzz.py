@@ -1,13 +1,11 @@
 """`lstn serve` against nonsense: the first cases of benchmarks/serve_fuzz.py, and heads of requests that never end."""
 
 import asyncio
-import runpy
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,36 +13,28 @@ import uvicorn
 from serving import Server, random_pixels
 from tiny import Tiny
 
+from benchmarks import serve_fuzz
 from lstn.runtime.serving import heads
 from lstn.runtime.serving.limits import MAX_HEAD_BYTES
 
-BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
 BUFFERED = 30 << 20
 """More than the kernel takes in before anyone looks."""
 
 
-@pytest.fixture
-def script(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    monkeypatch.syspath_prepend(BENCHMARKS)  # as for a script that is run
-    return runpy.run_path(str(BENCHMARKS / "serve_fuzz.py"))
-
-
-def test_nonsense_is_answered_politely_and_the_server_serves_on(
-    server: Server, model: Tiny, script: dict[str, Any]
-) -> None:
+def test_nonsense_is_answered_politely_and_the_server_serves_on(server: Server, model: Tiny) -> None:
     pixels = random_pixels(2, 0)
-    target = script["Target"](server.http_port, server.grpc_port, "model", pixels, model.logits(pixels))
-    findings = script["Findings"]()
-    script["fuzz"](target, range(600), findings)
+    target = serve_fuzz.Target(server.http_port, server.grpc_port, "model", pixels, model.logits(pixels))
+    findings = serve_fuzz.Findings()
+    serve_fuzz.fuzz(target, range(600), findings)
     assert findings.wrong == []
     assert findings.told.total() == 600
     assert {"grpc OK", "grpc INVALID_ARGUMENT", "http 200", "http 400", "http 404", "http 405"} <= set(findings.told)
 
 
-def test_a_wrong_answer_would_be_found(server: Server, model: Tiny, script: dict[str, Any]) -> None:
+def test_a_wrong_answer_would_be_found(server: Server, model: Tiny) -> None:
     pixels = random_pixels(2, 0)
-    target = script["Target"](server.http_port, server.grpc_port, "model", pixels, model.logits(pixels) + 1)
-    found = script["still_right"](target)
+    target = serve_fuzz.Target(server.http_port, server.grpc_port, "model", pixels, model.logits(pixels) + 1)
+    found = serve_fuzz.still_right(target)
     assert [words.rpartition(": ")[2] for words in found] == ["a good request is answered wrong"] * 2
 
 

@@ -53,7 +53,7 @@ def room_of(module: str) -> str:
     package = module if modules()[module].name == "__init__.py" else module.rpartition(".")[0]
     if module == "lstn.__main__":
         return "lstn.cli"
-    return ".".join(package.split(".")[: 3 if storey_of(module) in (*STAGES, "research") else 2])
+    return ".".join(package.split(".")[: 3 if storey_of(module) in (*STAGES, "research", "cli") else 2])
 
 
 @cache

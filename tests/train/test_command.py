@@ -170,7 +170,7 @@ def test_a_run_stopped_in_its_first_epoch_goes_on(data: str, run_lstn: RunLstn) 
 def test_ctrl_c_keeps_every_finished_epoch(number: signal.Signals, data: str, run_lstn: RunLstn) -> None:
     command = ("-m", "lstn", "train", "--data", data, "--epochs", "9999", "--patience", "9999", *SMALL)
     with Forked(*command) as process:
-        while not process.stderr.readline().startswith("epoch"):  # the first epoch is finished
+        while not process.stderr.readline().startswith("epoch   1/"):  # finished; on its way it is "epoch 1/"
             assert process.poll() is None
         process.send_signal(number)
         out, err = process.communicate(timeout=60)
@@ -228,7 +228,7 @@ def test_a_run_at_chance_says_so_and_so_does_its_export(run_lstn: RunLstn, monke
     """With a learning rate of 0 nothing is learned; with few steps an epoch the judgement waits."""
     few = {"train": range(320), "val": range(10_000, 10_100), "test": range(11_000, 11_020)}
     monkeypatch.setattr("lstn.data.digits._PART", few)
-    monkeypatch.setattr("lstn.cli.train_report.FEWEST_STEPS", 20)
+    monkeypatch.setattr("lstn.cli.display.train_report.FEWEST_STEPS", 20)
     ran = run_lstn("train", "--epochs", 3, "--loc", "none", "--lr", 0, "--seed", 1, *SMALL)
     lines = ran.err.splitlines()
     said = [line for line in lines if "is at chance" in line]

@@ -1,7 +1,6 @@
 """What only an NVIDIA GPU can tell about the fused sampler. `make gpu-check` runs these."""
 
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +11,7 @@ import torch
 from host_kernels import ROOT, torch_answer
 from small_models import SIDE, warping_model
 
+from benchmarks import sampler
 from lstn.contract import Loc
 from lstn.export.onnx.to_onnx import write_onnx
 from lstn.export.onnx.verify_onnx import sample_images
@@ -22,29 +22,25 @@ from lstn.runtime.engines.opening import open_engine
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")]
 
-BENCHMARK = ROOT / "benchmarks" / "sampler.py"
-
 
 @pytest.mark.parametrize("name", KERNELS.values())
 @pytest.mark.parametrize("shape", [(1, 3, 224, 224), (32, 3, 224, 224), (3, 8, 33, 47), (300, 1, 5, 3)])
 def test_kernels_compute_what_pytorch_does(name: str, shape: tuple[int, int, int, int]) -> None:
-    benchmark = runpy.run_path(str(BENCHMARK))
-    images = benchmark["in_memory"](name, torch.rand(shape))
-    theta = benchmark["thetas"](shape[0])
+    images = sampler.in_memory(name, torch.rand(shape))
+    theta = sampler.thetas(shape[0])
     theta[0, :, 2] = 3  # wholly outside
-    found = benchmark["load_kernels"]()[name](images, theta.cuda()).cpu().numpy()
+    found = sampler.load_kernels()[name](images, theta.cuda()).cpu().numpy()
     wanted = torch_answer(images.cpu().numpy(), theta.numpy())
-    assert np.abs(found - wanted).max() < benchmark["TOLERANCE"][name[-3:]]
+    assert np.abs(found - wanted).max() < sampler.TOLERANCE[name[-3:]]
     assert (found[0] == 0).all()
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_theta_that_is_no_number_shows(value: float) -> None:
-    benchmark = runpy.run_path(str(BENCHMARK))
     theta = torch.eye(2, 3).repeat(2, 1, 1)
     theta[1, 0, 0] = value
-    for name, kernel in benchmark["load_kernels"]().items():
-        warped = kernel(benchmark["in_memory"](name, torch.rand(2, 3, 9, 12)), theta.cuda()).cpu()
+    for name, kernel in sampler.load_kernels().items():
+        warped = kernel(sampler.in_memory(name, torch.rand(2, 3, 9, 12)), theta.cuda()).cpu()
         assert torch.isfinite(warped[0]).all()
         assert torch.isnan(warped[1]).all()
 

@@ -1,4 +1,4 @@
-"""An adversary in training, for `robust.py`: a bounded localizer that moves images so that the classifier fails most.
+"""An adversary in training, for `robust`: a bounded localizer that moves images so that the classifier fails most.
 
     A-Fast-RCNN: hard positive generation via adversary for object detection (Wang et al. 2017),
     https://arxiv.org/abs/1704.03414

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lstn.cli.screen import show_sentence
+from lstn.cli.display.screen import show_sentence
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.machine.gpu import Device

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lstn.cli.infer_format import Format
+from lstn.cli.parsing.infer_format import Format
 from lstn.machine.gpu import Device
 
 if TYPE_CHECKING:

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lstn.cli.calibrate_report import compare_speed, show
-from lstn.cli.screen import phases
+from lstn.cli.display.calibrate_report import compare_speed, show
+from lstn.cli.display.screen import phases
 from lstn.errors import LstnError
 from lstn.files import write_bytes
 from lstn.formats.export_choice import ExportFormat, Sampler
@@ -154,7 +154,7 @@ def build_engine(
 
 
 def _export_plan(onnx_file: Path, plan: Path, settings: "BuildSettings", training: "Training | None") -> None:
-    from lstn.cli.plan_check import PlanComparison
+    from lstn.cli.steps.plan_check import PlanComparison
     from lstn.export.tensorrt.to_plan import write_plan
 
     check = PlanComparison(onnx_file, training)

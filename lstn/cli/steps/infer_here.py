@@ -7,10 +7,10 @@ from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
-from lstn.cli.engine_choice import chosen_engine
-from lstn.cli.infer_format import KINDS, Format, row_format
-from lstn.cli.infer_request import InferRequest
-from lstn.cli.screen import results
+from lstn.cli.display.screen import results
+from lstn.cli.parsing.engine_choice import chosen_engine
+from lstn.cli.parsing.infer_format import KINDS, Format, row_format
+from lstn.cli.parsing.infer_request import InferRequest
 from lstn.errors import LstnError, UsageError
 from lstn.files import replacing
 from lstn.formats.outputs import OutputFile, check_folder, check_outputs, check_pictures, files_of

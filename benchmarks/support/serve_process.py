@@ -1,4 +1,4 @@
-"""`lstn serve` in a process of its own, for the scripts that measure it, feed it nonsense and kill it."""
+"""`lstn serve` in a process of its own, for the benchmarks that measure it, feed it nonsense and kill it."""
 
 import re
 import signal

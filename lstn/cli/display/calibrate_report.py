@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from lstn.cli.screen import results
+from lstn.cli.display.screen import results
 from lstn.errors import LstnError
 from lstn.machine.gpu import Device
 from lstn.precision import Precision

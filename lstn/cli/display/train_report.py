@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
-from lstn.cli.screen import bar_of
+from lstn.cli.display.screen import bar_of
 from lstn.health.chance import FEWEST_EPOCHS, FEWEST_STEPS, at_chance, chance_cure, chance_warning
 from lstn.health.follow import brief
 from lstn.health.pose_error import brief_pose

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lstn.cli.infer_here import listed, paths_of
+from lstn.cli.steps.infer_here import listed, paths_of
 from lstn.errors import ImageError, LstnError, UsageError
 from lstn.explanation.methods import OF_ENGINES, Method
 from lstn.files import write_text
@@ -48,7 +48,7 @@ def explain_here(file: Path, paths: list[str], asked: ExplainRequest) -> None:
         UsageError: an option that can't be followed with this file.
         LstnError: an image can't be read, or the model can't be opened.
     """
-    from lstn.cli.explain_features import explain_features, open_layer
+    from lstn.cli.steps.explain_features import explain_features, open_layer
 
     images, methods = listed(paths), _methods(file, asked)
     _check_places(file, paths, images, asked)

@@ -8,13 +8,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from benchmarks.support.arguments import argument_parser
 
-def seeded_arguments(told: str, out: str) -> argparse.Namespace:
-    """Read --seeds and --out; `told` is the script's docstring, `out` where its result goes unless said."""
-    parser = argparse.ArgumentParser(description=told, formatter_class=argparse.RawDescriptionHelpFormatter)
+
+def seeded_arguments(words: Sequence[str], name: str, told: str | None, *, out: str) -> argparse.Namespace:
+    """Read --seeds and --out; the rest is as `argument_parser` has it."""
+    parser = argument_parser(name, told, out=out)
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--out", type=Path, default=Path(out))
-    return parser.parse_args()
+    return parser.parse_args(words)
 
 
 def run_quietly(folder: Path, *words: str, threads: int | None = None) -> None:

@@ -2,10 +2,10 @@
 
 import time
 
-from lstn.cli.engine_choice import chosen_engine
-from lstn.cli.infer_format import Format
-from lstn.cli.infer_request import InferRequest
-from lstn.cli.old_spellings import renamed
+from lstn.cli.parsing.engine_choice import chosen_engine
+from lstn.cli.parsing.infer_format import Format
+from lstn.cli.parsing.infer_request import InferRequest
+from lstn.cli.parsing.old_spellings import renamed
 from lstn.errors import LstnError, UsageError
 from lstn.report.wording import counted
 from lstn.terminal import note

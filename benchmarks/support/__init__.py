@@ -1,0 +1,1 @@
+"""What benchmarks share. Nothing in here is run by itself."""
