@@ -9,12 +9,14 @@ from coloured_squares import coloured_squares
 from command import RunLstn
 from short_runs import assert_same_weights, options, run, weights_of, without_time
 
-from lstn.contract import At, Loc, Task, ThetaForm
+import lstn
+from lstn.contract import At, Contract, Loc, Task, ThetaForm
 from lstn.data.object_sets import open_objects
 from lstn.data.objects import objects_of
 from lstn.detection.detecting import LEAST_SCORE, DetectionScores, score_detections
 from lstn.detection.suppression import detections
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
+from lstn.nn.detector import Detector
 from lstn.train.augment import Augmentation
 from lstn.train.loading import NOBODY, Images
 
@@ -54,6 +56,21 @@ def test_a_stopped_run_ends_as_one_that_was_not(squares: str, tmp_path: Path) ->
     resumed = run(asked, tmp_path / "a", resume=True)
     assert without_time(resumed.history) == without_time(whole.history)
     assert_same_weights(weights_of(tmp_path / "a"), weights_of(tmp_path / "whole"))
+
+
+def test_a_detector_is_trained_from_python(squares: str, tmp_path: Path) -> None:
+    contract = Contract(
+        Loc.SHARED, "cnn", (64, 64), ("red", "blue"), at=At.MAP, crop_hw=(5, 5), warps=4, task=Task.DETECT
+    )
+    torch.manual_seed(0)
+    model = Detector(contract)
+    before = {name: weight.clone() for name, weight in model.state_dict().items()}
+    result = lstn.fit(model, squares, tmp_path / "run", epochs=1, device="cpu")
+    assert result.model is model
+    assert any(not torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
+    read = load_checkpoint(result.checkpoint)
+    assert read.contract == contract
+    assert all(map(torch.equal, read.model.state_dict().values(), model.state_dict().values()))
 
 
 def test_a_batch_has_the_objects_of_its_images(squares: str) -> None:
