@@ -8,8 +8,8 @@ from typing import get_args
 from lstn.errors import UsageError
 from lstn.health.run_health import Epoch
 from lstn.machine.cores import decoders
-from lstn.nn.classifier import Classifier
 from lstn.nn.device import choose_device
+from lstn.nn.models import Model
 from lstn.recipe import RECIPES, Recipe
 from lstn.train.augment import Augment
 from lstn.train.loop import fit as fit_run
@@ -21,7 +21,7 @@ from lstn.train.watch.watcher import SILENT
 
 
 def fit(
-    model: Classifier,
+    model: Model,
     data: str | Path,
     folder: str | Path,
     *,
@@ -40,13 +40,13 @@ def fit(
         result = lstn.fit(model, "folder:photos", "runs/mine", epochs=10)
         print(result.test_accuracy)
 
-    model:    trained in place, from the weights that it has
+    model:    trained in place, from the weights that it has; a `lstn.nn.Detector` learns to find objects
     data:     as `lstn train --data` names it, or the Path of a folder of images; its classes are the model's labels
     folder:   made for the run; after every epoch it holds the best checkpoint, metrics.jsonl and the state
     recipe:   paper, robust, or choices of your own: replace(lstn.recipe.RECIPES["robust"], lr=0.01)
     augment:  none, affine or standard: how training images are changed at random
     device:   auto, cpu, cuda or cuda:N; the model is moved there, and back
-    supervise: weight of the distance between theta and the true poses that the data set knows
+    supervise: of a model that classifies, weight of the distance between theta and the true poses that the set knows
     resume:   go on with the run in `folder`, whose recipe, data and seed then hold, up to `epochs`
     on_epoch: hears every finished epoch: its losses (nats), accuracies (0..1), seconds, and the transformer's health
 
@@ -80,7 +80,7 @@ def fit(
     return replace(result, model=model.to(before).eval())
 
 
-def _options(model: Classifier, data: str, epochs: int, recipe: Recipe | str, augment: Augment, seed: int) -> Options:
+def _options(model: Model, data: str, epochs: int, recipe: Recipe | str, augment: Augment, seed: int) -> Options:
     if epochs < 1 or not 0 <= seed < 1 << 63 or augment not in get_args(Augment):
         wanted = f"expected epochs from 1, a seed from 0, and augment {' or '.join(get_args(Augment))}"
         raise UsageError(f"can't train with epochs {epochs}, seed {seed}, augment {augment!r:.40}; {wanted}")
@@ -105,4 +105,6 @@ def _options(model: Classifier, data: str, epochs: int, recipe: Recipe | str, au
         at=contract.at,
         view=contract.view_hw,
         crop=contract.crop_hw,
+        warps=contract.warps,
+        task=contract.task,
     )

@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from lstn.contract import UNBOUNDED, Contract, ThetaForm
 from lstn.errors import TrainingError, UsageError
-from lstn.nn.classifier import Classifier
-from lstn.nn.models import build_model
+from lstn.nn.models import Model, build_model
 from lstn.recipe import RECIPES
 from lstn.train.distributed import ALONE, Shares, World
 from lstn.train.loading import ImageBatch
@@ -21,7 +20,7 @@ from lstn.train.threads import Threads
 from lstn.train.watch.watcher import OnStep
 
 
-def check_step(contract: Contract, images: int, given: Classifier | None = None) -> None:
+def check_step(contract: Contract, images: int, given: Model | None = None) -> None:
     """Check that a step of `images` images can be taken.
 
     given: the model that the contract describes, if it is there already

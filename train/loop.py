@@ -9,6 +9,7 @@ import torch
 from lstn.health.liveness import judged
 from lstn.health.run_health import Epoch
 from lstn.nn.classifier import Classifier
+from lstn.nn.models import Model
 from lstn.report.wording import counted
 from lstn.terminal import note
 from lstn.train.augment import Augmentation
@@ -37,7 +38,7 @@ def fit(
     resume: bool,
     world: World = ALONE,
     compiled: bool = False,
-    given: Classifier | None = None,
+    given: Model | None = None,
 ) -> TrainingResult:
     """Train until `options.epochs`, or until validation accuracy stays flat for the recipe's `patience` epochs.
 

@@ -15,9 +15,8 @@ from lstn.data.task_sets import open_for
 from lstn.errors import UsageError
 from lstn.files import remove_leftovers
 from lstn.machine.lock import locked
-from lstn.nn.classifier import Classifier
 from lstn.nn.device import check_compiler
-from lstn.nn.models import build_model
+from lstn.nn.models import Model, build_model
 from lstn.nn.pretrained import load_backbone_weights
 from lstn.nn.starts import scale_dropout, start_weights
 from lstn.terminal import note, note_once
@@ -69,7 +68,7 @@ class Prepared:
 
 @contextmanager
 def prepared(
-    options: Options, at: Workplace, *, resume: bool, compiled: bool, given: Classifier | None
+    options: Options, at: Workplace, *, resume: bool, compiled: bool, given: Model | None
 ) -> Iterator[Prepared]:
     """Yield a run as it was left, or as it begins; its folder is locked until the end of the `with`.
 
@@ -110,7 +109,7 @@ def prepared(
         yield Prepared(options, at, data, run, network, probe, objective)
 
 
-def _begun(options: Options, at: Workplace, data: DataSet, given: Classifier | None) -> Run:
+def _begun(options: Options, at: Workplace, data: DataSet, given: Model | None) -> Run:
     """Make the run, once it is known that a step of it can be taken."""
     contract, batch = describe(options, data, given), options.recipe.batch_size
     if options.supervise:
@@ -150,7 +149,7 @@ def _check_shared(at: Workplace) -> None:
         )
 
 
-def opened(options: Options, given: Classifier | None = None) -> DataSet:
+def opened(options: Options, given: Model | None = None) -> DataSet:
     """Open the data set with all three splits: a broken test set is to be known before training."""
     image_hw = options.image_size if given is None else given.contract.image_hw
     data = open_for(options.task, options.data, image_hw=image_hw, seed=options.seed)
@@ -160,7 +159,7 @@ def opened(options: Options, given: Classifier | None = None) -> DataSet:
     return data
 
 
-def describe(options: Options, data: DataSet, given: Classifier | None = None) -> Contract:
+def describe(options: Options, data: DataSet, given: Model | None = None) -> Contract:
     """Return what the model is, or will be.
 
     Weights trained on ImageNet want its normalisation, others the data set's own.
@@ -185,7 +184,7 @@ def start(
     contract: Contract,
     device: torch.device,
     splits: Sequence[Split],
-    given: Classifier | None = None,
+    given: Model | None = None,
 ) -> Run:
     """Make the model, the optimizer and the loss scaler as they are before the first epoch."""
     torch.manual_seed(options.seed)

@@ -4,7 +4,7 @@ import copy
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Literal, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -159,13 +159,14 @@ def distance(found: Outputs, expected: Outputs, contract: Contract, share: float
     detects = contract.task is Task.DETECT
     found = in_order_of(found, expected, contract)
     share = min(share, MOST_REGIONS) if detects else share
+    method: Literal["higher", "linear"] = "higher" if detects else "linear"
     drift = 0.0
     if contract.loc is not Loc.NONE:
         one, other = (each[THETA].reshape(-1, 2, 3) if detects else each[THETA] for each in (found, expected))
         of_all = drift_px(one, other, contract.image_hw)
-        drift = float(np.quantile(of_all, share))
+        drift = float(np.quantile(of_all, share, method=method))
     apart = np.abs(found[LOGITS] - expected[LOGITS]).max(axis=-1)
-    return float(np.quantile(apart, share)), drift
+    return float(np.quantile(apart, share, method=method)), drift
 
 
 def in_order_of(found: Outputs, expected: Outputs, contract: Contract) -> Outputs:

@@ -107,7 +107,7 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Measure accuracy on test images.
+    """Measure accuracy on test images, or a detector's average precision.
 
     Shows top-1, top-5, the worst classes and the most frequent confusions. --rotate, --scale and --shift repeat this on
     images changed by known amounts, bilinear and black outside, one change at a time. --worst combines such changes,

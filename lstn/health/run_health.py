@@ -117,7 +117,7 @@ def describe(found: Diagnosis, run: Path) -> list[str]:
         lines += [f"accuracy: {chance_warning(found.best_accuracy)}", f"  likely cure: {chance_cure()}"]
     seen = found.transformer
     if seen is None:
-        return [*lines, "transformer: none, or a run from before it was watched"]
+        return [*lines, "transformer: none that is watched"]
     since = f" since epoch {found.since}" if found.since != 1 else ""
     lines.append(f"transformer: {seen['state']}{since}" + (f": {seen['warning']}" if seen["warning"] else ""))
     if seen["cure"]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lstn.nn.backbones import BACKBONES
     from lstn.nn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from lstn.nn.classifier import Classifier
+    from lstn.nn.detector import Detector
     from lstn.nn.forms import FORMS
     from lstn.nn.grids import affine_grid
     from lstn.nn.localizers import LOCALIZERS, Localizer, build_localizer
@@ -29,6 +30,7 @@ __all__ = [
     "LOCALIZERS",
     "Checkpoint",
     "Classifier",
+    "Detector",
     "Localizer",
     "SpatialTransformer",
     "Training",
@@ -48,6 +50,7 @@ if not TYPE_CHECKING:
             "lstn.nn.backbones": "BACKBONES",
             "lstn.nn.checkpoint": "Checkpoint load_checkpoint save_checkpoint",
             "lstn.nn.classifier": "Classifier",
+            "lstn.nn.detector": "Detector",
             "lstn.nn.forms": "FORMS",
             "lstn.nn.grids": "affine_grid",
             "lstn.nn.localizers": "LOCALIZERS Localizer build_localizer",

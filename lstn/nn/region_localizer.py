@@ -57,10 +57,9 @@ class RegionLocalizer(nn.Module):
         super().__init__()
         self.features, self.head = _layers(loc, seen, view_hw, ANCHORS * (1 + numbers))
         self._count, self._numbers = count, numbers
-        with torch.no_grad(), torch.random.fork_rng(devices=[]):
-            was = self.training
+        with torch.no_grad():
             places = self.eval().head(self.features(torch.zeros(1, *seen))).shape[2:]
-            self.train(was)
+            self.train()
         if places.numel() < count:
             down, across = places
             raise UsageError(
@@ -68,9 +67,8 @@ class RegionLocalizer(nn.Module):
                 hint=f"use at most {places.numel()} --warps, a larger --view or larger images",
             )
         last = self.head[-1]
-        assert isinstance(last, nn.Conv2d)
-        nn.init.normal_(last.weight, std=0.01)  # Ren et al. 2015, section 3.3
-        nn.init.zeros_(last.bias) if last.bias is not None else None
+        nn.init.normal_(last.get_parameter("weight"), std=0.01)  # Ren et al. 2015, section 3.3
+        nn.init.zeros_(last.get_parameter("bias"))
         self.register_buffer("anchors", anchors_of((places[0], places[1]), image_hw), persistent=False)
 
     def forward(self, seen: torch.Tensor) -> torch.Tensor:
@@ -119,5 +117,5 @@ def _layers(
         convolution = nn.Conv2d(channels, _MAP_WIDTH, 3, padding=1)
         return nn.Sequential(), nn.Sequential(convolution, nn.ReLU(inplace=True), nn.Conv2d(_MAP_WIDTH, answers, 1))
     features = view_features(loc, (hw[0], hw[1]), view_hw, channels)
-    head = [*separable(channels_of(features), _WIDTH, 2), *separable(_WIDTH, _WIDTH, 1), *separable(_WIDTH, _WIDTH, 1)]
+    head = [*separable(channels_of(features), _WIDTH, 1), *separable(_WIDTH, _WIDTH, 1), *separable(_WIDTH, _WIDTH, 1)]
     return features, nn.Sequential(*head, nn.Conv2d(_WIDTH, answers, 1))

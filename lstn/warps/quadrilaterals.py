@@ -44,22 +44,31 @@ def overlaps(one: _Affine, other: _Affine) -> Overlaps:
     place. One without area, or that is not finite, overlaps nothing.
     """
     found = np.zeros((len(one), len(other)))
-    left, right = _solid(one), _solid(other)
-    if not len(left) or not len(right):
-        return found
-    ours, theirs = (np.asarray(thetas[kept], np.float64) for thetas, kept in ((one, left), (other, right)))
-    step = max(1, _PAIRS // len(right))
-    for start in range(0, len(left), step):
-        found[np.ix_(left[start : start + step], right)] = _shares(ours[start : start + step], theirs)
+    ours, theirs = np.asarray(one, np.float64), np.asarray(other, np.float64)
+    near = _near(ours, theirs)
+    for start in range(0, len(near), _PAIRS):
+        rows, columns = near[start : start + _PAIRS].T
+        found[rows, columns] = _shares(ours[rows], theirs[columns])
     return found
 
 
-def _shares(one: _Matrix, other: _Matrix) -> Overlaps:
-    """Return intersection over union where all have an area: in the frame where `other` is the square of -1..1."""
-    inverse = np.linalg.inv(other[:, :, :2])
-    turned = np.einsum("bij,ajk->abik", inverse, one[:, :, :2])
-    moved = np.einsum("bij,abj->abi", inverse, one[:, None, :, 2] - other[None, :, :, 2])
-    corners = np.einsum("mj,abij->abmi", CORNERS, turned) + moved[:, :, None]
+def _near(one: _Matrix, other: _Matrix) -> npt.NDArray[np.intp]:
+    """Return the pairs (P, 2) that have areas and may overlap, as the upright boxes around them do."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        (ours, theirs) = (np.abs(each[:, :, :2]).sum(axis=2) for each in (one, other))
+        apart = np.abs(one[:, None, :, 2] - other[None, :, :, 2])
+        touch = (apart < ours[:, None] + theirs[None]).all(axis=2)
+        solid = [np.isfinite(each).all(axis=(1, 2)) & (_areas(each) > 0) for each in (one, other)]
+    return np.argwhere(touch & np.logical_and.outer(*solid))
+
+
+def _shares(one: _Matrix, other: _Matrix) -> npt.NDArray[np.float64]:
+    """Return intersection over union pair by pair, (P,): in the frame where `other` is the square of -1..1."""
+    (a, b), (c, d) = other[:, :, :2].transpose(1, 2, 0)
+    inverse = np.array([[d, -b], [-c, a]]).transpose(2, 0, 1) / (a * d - b * c)[:, None, None]
+    turned = inverse @ one[:, :, :2]
+    moved = inverse @ (one[:, :, 2:] - other[:, :, 2:])
+    corners = CORNERS @ turned.transpose(0, 2, 1) + moved.transpose(0, 2, 1)
     with np.errstate(over="ignore", invalid="ignore"):
         both = np.minimum(_area_in_square(corners), 4.0)
         whole = 4 * np.abs(np.linalg.det(turned)) + 4 - both
@@ -82,13 +91,6 @@ def _area_in_square(corners: _Matrix) -> _Matrix:
     outline = points.reshape(*points.shape[:-3], -1, 2)
     x, y = outline[..., 0], outline[..., 1]
     return np.asarray(np.abs((x * np.roll(y, -1, -1) - np.roll(x, -1, -1) * y).sum(-1)) / 2)
-
-
-def _solid(thetas: _Affine) -> npt.NDArray[np.intp]:
-    """Return which have an area, by number."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        areas = _areas(thetas.astype(np.float64))
-    return np.flatnonzero(np.isfinite(thetas).all(axis=(1, 2)) & (areas > 0))
 
 
 def _areas(thetas: _Matrix) -> npt.NDArray[np.float64]:

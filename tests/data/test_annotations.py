@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from annotated import HEIGHT, NAMES, SHOWN, WIDTH, coco_json, image, official_co
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from lstn.contract import Contract, Loc
 from lstn.data.annotations import annotated
 from lstn.data.annotations import coco_json as coco_reader
 from lstn.data.annotations import voc_xml as voc_reader
 from lstn.data.annotations.yaml_names import names_of_yaml
-from lstn.data.object_sets import open_objects
+from lstn.data.object_sets import open_objects, open_objects_of
 from lstn.data.objects import Objects, objects_of
 from lstn.data.poses import pose_from_box, pose_from_corners
 from lstn.data.splits import DataSet, Split
@@ -439,3 +441,14 @@ def test_what_is_not_an_annotated_folder_is_refused(tmp_path: Path) -> None:
     assert annotated.annotation_bytes(root / "annotations/instances_val2017.json", most=1 << 20)
     with pytest.raises(LstnError, match="not a regular file"):
         annotated.annotation_bytes(tmp_path / "pipe", most=1)
+
+
+def test_a_model_of_an_unknown_seed_is_not_tested_on_what_it_was_trained_on(tmp_path: Path) -> None:
+    root = yolo(tmp_path, ("train",))
+    contract = Contract(loc=Loc.LSTN, backbone="small-cnn", image_hw=HW, labels=NAMES)
+    data = open_objects_of(contract, f"folder:{root}", seed=None)
+    with pytest.raises(UsageError, match="is split by a seed"):
+        data.test  # noqa: B018
+    assert len(open_objects_of(contract, f"folder:{root}", seed=3).test) == 1
+    with pytest.raises(DataError, match="the model has 3 classes"):
+        open_objects_of(replace(contract, labels=("a", *NAMES)), "scenes-digits", seed=0)

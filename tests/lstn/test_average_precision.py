@@ -1,6 +1,7 @@
 """Average precision, against pycocotools by its own way in, and against cases done by hand."""
 
 import io
+import sys
 from contextlib import redirect_stdout
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from lstn.data.objects import Objects, no_objects
 from lstn.data.poses import pose_from_box
 from lstn.detection.average_precision import AveragePrecision, average_precision
 from lstn.detection.suppression import Detection
+from lstn.errors import MissingExtra
 from lstn.warps.warp import Theta
 
 LABELS = ("bus", "car", "ship")
@@ -165,3 +167,11 @@ def test_upright_figures_are_those_of_pycocotools(seed: int, tmp_path: Path) -> 
     assert 0.05 < (ours.ap or 0) < 0.95
     turned = judged(truths, found, turned=True)  # of upright boxes the same, but for sizes by their own areas
     assert [turned.ap, turned.ap50, turned.ap75] == pytest.approx(six[:3], abs=1e-9)
+
+
+def test_a_missing_package_names_its_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pycocotools", None)
+    monkeypatch.delitem(sys.modules, "pycocotools.coco", raising=False)
+    with pytest.raises(MissingExtra, match="pycocotools is") as raised:
+        judged([there()], [[]])
+    assert "[detect]" in raised.value.hint

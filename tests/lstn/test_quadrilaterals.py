@@ -120,6 +120,19 @@ def test_what_has_no_area_or_is_not_finite_overlaps_nothing() -> None:
     assert overlaps(thetas, thetas[:0]).shape == (5, 0)
 
 
+def test_slivers_neither_fail_nor_leave_the_range() -> None:
+    """Of columns that are almost parallel, a general inverse may find a matrix to be singular that has an area."""
+    rng = np.random.default_rng(0)
+    column, factor = rng.normal(0, 1, (2000, 2, 1)), rng.normal(0, 1, (2000, 1, 1))
+    middle = rng.normal(0, 0.1, (2000, 2, 1))
+    slivers = np.concatenate([column, column * factor, middle], axis=2).astype(np.float32)
+    with np.errstate(all="raise"):
+        shares = overlaps(slivers[:100], slivers)
+    assert np.isfinite(shares).all()
+    assert shares.min() >= 0
+    assert shares.max() <= 1
+
+
 def test_many_pairs_are_compared_in_parts() -> None:
     rng = np.random.default_rng(1)
     many = rng.normal(0, 1, (400, 2, 3)).astype(np.float32)

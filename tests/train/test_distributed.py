@@ -24,10 +24,10 @@ from lstn.cli.app import main
 from lstn.data.dataset import open_data
 from lstn.errors import UsageError
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
+from lstn.train.classifying import evaluate
 from lstn.train.distributed import ALONE, Shares, World, joined
 from lstn.train.loading import Images
 from lstn.train.run_state import LAST
-from lstn.train.tested import evaluate
 
 SMALL = ("--model", "cnn", "--image-size", "32", "--loc", "stn", "--batch-size", "10", "--recipe", "robust")
 TORCHRUN_ITSELF = (sys.executable, "-m", "torch.distributed.run")

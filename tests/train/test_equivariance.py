@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from lstn.contract import Contract, Loc
 from lstn.nn.classifier import Classifier
+from lstn.train.classifying import Network
 from lstn.train.equivariance import SHIFT, TURN_DEG, ZOOM, Moves, move, unfollowed
-from lstn.train.fitting import Network
 
 HW = (24, 40)
 RATIO = HW[1] / HW[0]

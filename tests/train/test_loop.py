@@ -15,12 +15,12 @@ from lstn.errors import DataError, TrainingError, UsageError
 from lstn.health.run_health import METRICS
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.nn.classifier import Classifier
+from lstn.train.classifying import evaluate, forward
 from lstn.train.equivariance import Moves, unfollowed
-from lstn.train.fitting import check_step, forward
+from lstn.train.fitting import check_step
 from lstn.train.loading import Images, batches
 from lstn.train.loop import fit
 from lstn.train.run_state import LAST
-from lstn.train.tested import evaluate
 
 
 @pytest.mark.parametrize("loc", list(Loc))
@@ -141,7 +141,7 @@ def test_a_step_with_moved_images_is_as_by_hand(data: str, folder: Path, monkeyp
     torch.manual_seed(0)
     model = Classifier(contract).train()
     images = Images(open_data(data, image_hw=(32, 32)).train, moves=Moves((32, 32), seed=0)).at(1)
-    pixels, labels, moves, _ = next(iter(batches(images, batch_size=48, workers=0, shuffle_seed=1, device=CPU)))
+    pixels, labels, moves, *_ = next(iter(batches(images, batch_size=48, workers=0, shuffle_seed=1, device=CPU)))
     seen = model.normalise(pixels)
     grid = torch.nn.functional.affine_grid(moves, list(seen.shape), align_corners=False)
     moved = torch.nn.functional.grid_sample(seen, grid, padding_mode="reflection", align_corners=False)

@@ -17,6 +17,9 @@ TURN_DEG = 45.0
 
 _TRIES = 50
 
+_APART_PX = 0.01
+"""How far the boxes around objects are apart at least, so that they still are when poses are rounded to float32."""
+
 
 def place(
     shape: tuple[float, float], image_hw: tuple[int, int], taken: Sequence[Rectangle], rng: np.random.Generator
@@ -35,8 +38,8 @@ def place(
         cos, sin = math.cos(math.radians(degrees)), abs(math.sin(math.radians(degrees)))
         reach_x, reach_y = (wide * cos + high * sin) / 2, (wide * sin + high * cos) / 2
         x, y = reach_x + across * (width - 2 * reach_x), reach_y + down * (height - 2 * reach_y)
-        around = x - reach_x, y - reach_y, x + reach_x, y + reach_y
-        if not any(_overlap(around, other) for other in taken):
+        reach_x, reach_y = reach_x + _APART_PX, reach_y + _APART_PX
+        if not _hides((x - reach_x, y - reach_y, x + reach_x, y + reach_y), taken):
             return pose_from_box((x, y), (wide, high), degrees, image_hw)
     return None
 
@@ -48,5 +51,6 @@ def scatter(side: float, image_hw: tuple[int, int], rng: np.random.Generator) ->
     return pose_from_box((x, y), (side, side), rng.uniform(-180, 180), image_hw)
 
 
-def _overlap(one: Rectangle, other: Rectangle) -> bool:
-    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
+def _hides(box: Rectangle, taken: Sequence[Rectangle]) -> bool:
+    left, top, right, bottom = box
+    return any(left < each[2] and each[0] < right and top < each[3] and each[1] < bottom for each in taken)

@@ -1,0 +1,131 @@
+"""A detector from its run to its answers, by commands; and what only classifiers can do yet."""
+
+import csv
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from coloured_squares import coloured_squares
+from command import RunLstn
+from short_runs import options, run
+from tiny_fixtures import run_lstn
+
+from lstn.contract import Loc, Task, ThetaForm
+from lstn.data.object_sets import open_objects
+from lstn.detection.detecting import detect_all, score_detections
+from lstn.detection.suppression import detections
+from lstn.export.onnx.from_checkpoint import export_onnx
+from lstn.export.openvino.to_openvino import write_openvino
+from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
+from lstn.runtime.engines.as_answering import answering
+from lstn.runtime.engines.opening import open_engine
+
+__all__ = ["run_lstn"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a set, a run of a few epochs, and its ONNX and OpenVINO files."""
+    folder = tmp_path_factory.mktemp("detector")
+    data = f"folder:{coloured_squares(folder / 'set', train=64, test=16)}"
+    small = {"task": Task.DETECT, "loc": Loc.GLANCE, "image_size": 64, "crop": 16, "warps": 5, "theta": ThetaForm.CROP}
+    run(options(data, **small, epochs=6, lr=0.003, loc_lr_scale=1.0, cosine=True), folder / "run")
+    checkpoint = load_checkpoint(folder / "run" / CHECKPOINT)
+    export_onnx(checkpoint, folder / "model.onnx", tell=lambda text: None)
+    images = open_objects(data, image_hw=(64, 64)).val
+    write_openvino(folder / "model.onnx", folder / "model.xml", np.stack([images[n][0] for n in range(8)]))
+    return folder
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "model.xml"])
+def test_infer_answers_what_the_engine_and_suppression_say(made: Path, name: str, run_lstn: RunLstn) -> None:
+    photos = sorted((made / "set/test").glob("*.png"))
+    ran = run_lstn("infer", *photos, "--engine", made / name, "--format", "json", "--score", "0.2")
+    assert ran.code == 0, ran.err
+    rows = json.loads(ran.out)
+    assert [row["path"] for row in rows] == [str(photo) for photo in photos]
+    assert any(row["objects"] for row in rows)
+    split = open_objects(f"folder:{made / 'set'}", image_hw=(64, 64)).test
+    by_name = {path.name: split[index][0] for index, (path, _) in enumerate(split.files)}  # type: ignore[attr-defined]
+    with open_engine(made / name) as engine:
+        for photo, row in zip(photos, rows, strict=True):
+            answer = engine.infer(by_name[photo.name][None])
+            assert answer.theta is not None
+            wanted = detections(answer.logits[0], answer.theta[0], engine.contract.labels, least=0.2)
+            assert [(each["label"], each["score"]) for each in row["objects"]] == [
+                (each.label, pytest.approx(each.score, abs=1e-4)) for each in wanted
+            ]
+            for found, each in zip(row["objects"], wanted, strict=True):
+                np.testing.assert_allclose(found["theta"], each.theta, atol=1e-4)
+
+
+def test_pictures_and_csv(made: Path, run_lstn: RunLstn, tmp_path: Path) -> None:
+    photos = made / "set/test"
+    ran = run_lstn("infer", photos, "--engine", made / "model.onnx", "--warps", tmp_path / "p", "--score", "0.2")
+    assert ran.code == 0
+    assert len(list((tmp_path / "p").iterdir())) == 16
+    assert {row["label"] for row in csv.DictReader(io.StringIO(ran.out))} <= {"red", "blue", ""}
+    best = run_lstn("infer", photos, "--engine", made / "model.onnx", "--top", 1, "--score", "0.2")
+    assert len(best.out.splitlines()) == 17
+
+
+@pytest.mark.parametrize("name", ["run", "model.onnx", "model.xml"])
+def test_evaluate_says_the_average_precision(made: Path, name: str, run_lstn: RunLstn, tmp_path: Path) -> None:
+    ran = run_lstn("evaluate", made / name, "--json", tmp_path / "e.json", "--html", tmp_path / "e.html")
+    assert ran.code == 0, ran.err
+    told = json.loads((tmp_path / "e.json").read_text())
+    split = open_objects(f"folder:{made / 'set'}", image_hw=(64, 64)).test
+    with open_engine(made / "model.onnx") as engine:
+        labels = engine.contract.labels
+        found = detect_all(answering(engine).both, split, labels, batch=4, advance=lambda count: None)
+    wanted = score_detections(found, labels, (64, 64))
+    assert told["upright"]["ap50"] == pytest.approx(wanted.upright.ap50, abs=0.005)
+    assert told["images"] == 16
+    assert f"{100 * told['upright']['ap50']:.1f}" in ran.out
+    assert "average precision" in (tmp_path / "e.html").read_text()
+
+
+@pytest.mark.parametrize("option", [("--rotate", "30"), ("--worst", "rotate 30"), ("--top-losses", "3")])
+def test_what_of_evaluate_is_for_classifiers_says_so(made: Path, option: tuple[str, str], run_lstn: RunLstn) -> None:
+    ran = run_lstn("evaluate", made / "model.onnx", *option)
+    assert ran.code == 2
+    assert f"{option[0]} is for models that classify" in ran.err
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("explain", "model.onnx", "set/test/0.png"),
+        ("explain", "run", "set/test/0.png"),
+        ("attack", "run"),
+        ("calibrate", "run", "--precision", "int8"),
+        ("export", "run", "--precision", "fp16"),
+    ],
+)
+def test_what_only_classifiers_can_is_one_line(
+    made: Path, words: tuple[str, ...], run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(made)
+    before = {path.name for path in made.iterdir()}
+    ran = run_lstn(*words)
+    assert ran.code == 2, ran.err
+    assert "only for models that classify, and this one detects" in ran.err
+    assert "Traceback" not in ran.err
+    assert {path.name for path in made.iterdir()} == before
+
+
+def test_inspect_and_bench_take_detectors(made: Path, run_lstn: RunLstn) -> None:
+    said = run_lstn("inspect", made / "model.onnx").out
+    assert "detect" in said
+    assert "glance, theta crop, 5 regions" in said
+    ran = run_lstn("bench", made / "model.onnx", "--batch", 1, "--seconds", 1)
+    assert ran.code == 0, ran.err
+    assert "images/s" in ran.out
+
+
+def test_doctor_reads_its_run(made: Path, run_lstn: RunLstn) -> None:
+    ran = run_lstn("doctor", made / "run")
+    assert ran.code == 0
+    assert "6 epochs" in ran.out
