@@ -19,6 +19,7 @@ from types import ModuleType
 from typing import Any
 
 from lstn.contract import Contract
+from lstn.detection.suppression import SHOWN_SCORE
 from lstn.errors import DeviceError, LstnError, UsageError
 from lstn.formats.openvino_file import bin_path
 from lstn.formats.plan_file import sidecar_path
@@ -73,11 +74,21 @@ class Pool:
         self._share = share
 
     def infer(
-        self, sources: Sequence[str], parts: Parts, *, batch: int, top: int, workers: int | None, reading: Reading
+        self,
+        sources: Sequence[str],
+        parts: Parts,
+        *,
+        batch: int,
+        top: int,
+        least: float = SHOWN_SCORE,
+        workers: int | None,
+        reading: Reading,
     ) -> None:
         """Answer every image of `sources` that has no row in `parts`, and add its row there; in no order.
 
         batch:   images a call of an engine, at most `max_batch`
+        top:     guesses a row; of a detector, objects
+        least:   the lowest score of an object, 0..1
         workers: threads that decode for one engine; None for as many as it has cores
         reading: which images are read that are refused otherwise
 
@@ -85,7 +96,7 @@ class Pool:
             UsageError, DataError: `sources` can't be listed.
             LstnError: an engine failed, or the cluster did, again and again.
         """
-        actor = {"model": self._model, "batch": batch, "top": top, "reading": reading}
+        actor = {"model": self._model, "batch": batch, "top": top, "least": least, "reading": reading}
         actor["workers"] = workers or min(_MAX_DECODERS, self._share.cpus)
         idle, reason = 0, "the rows didn't come"
         while idle < _PASSES:

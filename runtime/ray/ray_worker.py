@@ -86,8 +86,8 @@ def list_pieces(
 class EngineActor:
     """One engine of the pool. The file is gone once it is open, so that a killed process leaves nothing behind."""
 
-    def __init__(self, model: RayModel, batch: int, top: int, workers: int, reading: Reading) -> None:
-        self._predict = partial(predict, batch=batch, top=top, workers=workers, reading=reading)
+    def __init__(self, model: RayModel, batch: int, top: int, least: float, workers: int, reading: Reading) -> None:
+        self._predict = partial(predict, batch=batch, top=top, least=least, workers=workers, reading=reading)
         self._stack = ExitStack()
         self._engine, self._folder = _open(model, self._stack)
 

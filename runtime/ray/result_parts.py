@@ -16,8 +16,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from lstn.contract import Contract, Task
+from lstn.detection.suppression import MOST_FOUND, SHOWN_SCORE
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import replacing, sha256_of, write_text
+from lstn.formats.onnx_file import read_model
 from lstn.formats.openvino_file import read_pair
 from lstn.formats.plan_file import read_sidecar
 from lstn.imports import require
@@ -44,12 +47,14 @@ class ResultRun:
     engine_sha256: of the file that computed them; an .xml names the hash of its weights
     onnx_sha256:   of the model.onnx that it was made from, or is
     format:        json or parquet
+    score:         the lowest score of an object; None for a model that classifies
     """
 
     engine_sha256: str
     onnx_sha256: str
     top: int
     format: str
+    score: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,23 +65,32 @@ class _PartRow:
     error: str | None = None
 
 
-def run_of(engine: Path, *, top: int, format_: str) -> ResultRun:
+def run_of(engine: Path, *, top: int | None, format_: str, score: float = SHOWN_SCORE) -> ResultRun:
     """Return what `engine` and these options compute.
 
+    top:   guesses of an image, or objects; None: one guess, or all objects
+    score: the lowest one of an object, 0..1
+
     Raises:
-        ArtifactError: the files beside `engine` don't belong to it.
+        ArtifactError: `engine` is damaged or has no contract, or the files beside it don't belong to it.
     """
     sha256 = sha256_of(engine)
-    made_from = {".plan": _onnx_of_plan, ".xml": _onnx_of_xml}.get(engine.suffix.lower())
-    return ResultRun(sha256, made_from(engine) if made_from else sha256, top, format_)
+    contract, onnx_sha256 = _origin_of(engine, sha256)
+    detects = contract.task is Task.DETECT
+    most = top or (MOST_FOUND if detects else 1)
+    return ResultRun(sha256, onnx_sha256, most, format_, score if detects else None)
 
 
-def _onnx_of_plan(plan: Path) -> str:
-    return read_sidecar(plan).onnx_sha256
-
-
-def _onnx_of_xml(xml: Path) -> str:
-    return read_pair(xml)[0].onnx_sha256
+def _origin_of(engine: Path, sha256: str) -> tuple[Contract, str]:
+    """Return an engine's contract, and the SHA-256 of the ONNX file that it was made from, or is."""
+    match engine.suffix.lower():
+        case ".plan":
+            sidecar = read_sidecar(engine)
+            return sidecar.contract, sidecar.onnx_sha256
+        case ".xml":
+            record, _ = read_pair(engine)
+            return record.contract, record.onnx_sha256
+    return read_model(engine)[0], sha256
 
 
 class Parts:
@@ -127,7 +141,7 @@ class Parts:
         if self._rows:
             part = self._folder / f"part-{self._number:06d}{_SUFFIXES[self._run.format]}"
             with replacing(part) as temporary:
-                _WRITERS[self._run.format](temporary, self._rows)
+                _WRITERS[self._run.format](temporary, self._rows, self._run)
             self._number += 1
             self._rows = []
         self._written_at = time.monotonic()
@@ -199,22 +213,26 @@ def _read(part: Path) -> Iterator[tuple[str, bool]]:
         raise ArtifactError(f"{part}: damaged part", hint="delete it; its images are computed again") from error
 
 
-def _write_json(path: Path, rows: Sequence[Fields]) -> None:
+def _write_json(path: Path, rows: Sequence[Fields], run: ResultRun) -> None:
     with path.open("w", encoding="ascii") as stream:
         stream.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def _write_parquet(path: Path, rows: Sequence[Fields]) -> None:
+def _write_parquet(path: Path, rows: Sequence[Fields], run: ResultRun) -> None:
     """Write columns path, label, probability, top, theta, error; of a label or an error the one that is not is null.
 
-    The rows of several warps lie one below another in theta, so that its type is the same for all models.
+    Of a model that detects: path, objects, error. The rows of several warps lie one below another in theta, so that its
+    type is the same for all models that classify.
     """
     arrow = require("pyarrow", extra="ray")
     parquet = require("pyarrow.parquet", extra="ray", package="pyarrow")
-    guess = arrow.struct([("label", arrow.string()), ("probability", arrow.float64())])
-    theta = arrow.list_(arrow.list_(arrow.float64()))
-    schema = arrow.schema([*guess, ("top", arrow.list_(guess)), ("theta", theta), ("error", arrow.string())])
-    schema = schema.insert(0, arrow.field("path", arrow.string()))
+    text, number = arrow.string(), arrow.float64()
+    theta = arrow.list_(arrow.list_(number))
+    guess = arrow.struct([("label", text), ("probability", number)])
+    found = arrow.struct([("label", text), ("score", number), ("box", arrow.list_(number)), ("theta", theta)])
+    classified = [*guess, ("top", arrow.list_(guess)), ("theta", theta)]
+    answer = classified if run.score is None else [("objects", arrow.list_(found))]
+    schema = arrow.schema([("path", text), *answer, ("error", text)])
     told = [row | {name: _escaped(row[name]) for name in ("path", "error") if name in row} for row in rows]
     told = [row | ({"theta": _rows_of(row["theta"])} if "theta" in row else {}) for row in told]
     parquet.write_table(arrow.Table.from_pylist(told, schema=schema), path)

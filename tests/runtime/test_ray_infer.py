@@ -16,6 +16,7 @@ from command import RunLstn
 from PIL import Image
 from ray_apart import Cluster, drive, ray_cluster, run_apart
 from tiny import MakeTiny, Tiny
+from tiny_detector import tiny_detector
 
 from lstn.imports import require
 from lstn.runtime.ray.result_parts import Fields
@@ -85,6 +86,35 @@ def test_the_answers_are_those_of_a_run_without_ray(
     assert second.err.startswith("0 images in ")
     assert f"{COUNT} done before" in second.err
     assert_same(by_path(rows_in(tmp_path / "rows")), wanted)
+
+
+def test_objects_are_those_of_a_run_without_ray(
+    run_lstn: RunLstn, cluster: Cluster, images: Path, tmp_path: Path
+) -> None:
+    """With a lowest score that isn't the usual one, and all objects; some images are broken."""
+    detector = tiny_detector(tmp_path / "detector.onnx")
+    command = ["infer", images, "--engine", detector.path, "--score", 0.2]
+    run_lstn(*command, "--output", tmp_path / "plain.json", "--batch", 4)
+    wanted = by_path(json.loads((tmp_path / "plain.json").read_text()))
+    command += ["--ray", cluster.address, "--batch", 4]
+    ran = run_apart(*command, "--out", tmp_path / "rows")
+    assert f"error: no answer for 2 of {COUNT} images" in ran.err
+    found = by_path(rows_in(tmp_path / "rows"))
+    assert set(found) == set(wanted)
+    for path, row in found.items():
+        assert row.get("error") == wanted[path].get("error")
+        assert_same_objects(row.get("objects", []), wanted[path].get("objects", []))
+    assert any(0.2 <= each["score"] < 0.3 for row in found.values() for each in row.get("objects", []))
+    refused = run_apart(*command[:-4], "--ray", cluster.address, "--out", tmp_path / "rows", "--score", 0.5)
+    assert "holds the results of another run: score 0.2, not 0.5" in refused.err
+
+
+def assert_same_objects(found: list[Fields], wanted: list[Fields]) -> None:
+    assert [each["label"] for each in found] == [each["label"] for each in wanted]
+    for one, other in zip(found, wanted, strict=True):
+        assert list(one) == list(other) == ["label", "score", "box", "theta"]
+        for name in ("score", "box", "theta"):
+            np.testing.assert_allclose(one[name], other[name], atol=2e-6)
 
 
 def test_a_cluster_started_here_ends_with_the_run(images: Path, tiny: Tiny, tmp_path: Path) -> None:
@@ -222,15 +252,19 @@ def test_what_does_not_fit_is_refused_before_ray_starts(
     assert "parquet is written with --ray only" in ran.err
 
 
-def test_a_model_that_the_nodes_cannot_open_is_one_line(
-    cluster: Cluster, images: Path, tiny: Tiny, tmp_path: Path
+def test_a_model_that_cannot_be_opened_is_one_line(
+    cluster: Cluster, images: Path, tiny: Tiny, make_tiny: MakeTiny, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(tiny.path.read_bytes()[:-7])
     output = ("--ray", cluster.address, "--out", tmp_path / "rows")
     ran = run_apart("infer", images, "--engine", broken, *output)
     assert ran.code == 1
-    assert ran.err.startswith("error: broken.onnx: ")
+    assert ran.err.startswith(f"error: {broken}: ")
+    unknown = make_tiny("unknown.onnx", edit=lambda model: setattr(model.graph.node[0], "op_type", "Nonsense"))
+    ran = run_apart("infer", images, "--engine", unknown.path, *output)  # only the nodes try to open it
+    assert ran.code == 1
+    assert ran.err.startswith("error: unknown.onnx: ")
     ran = run_apart("infer", images, "--engine", tiny.path, "--threads", 99, *output)
     assert "--threads 99: the cluster's nodes have 1 core at most" in ran.err
     ran = run_apart("infer", images, "--engine", tiny.path, "--batch", 9999, *output)

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tiny import MakeTiny, Tiny
+from tiny_detector import tiny_detector
 
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import sha256_of
@@ -15,6 +16,7 @@ from lstn.runtime.ray.result_parts import Fields, ResultRun, key_of, open_parts,
 
 RUN = ResultRun("a" * 64, "b" * 64, 1, "json")
 PARQUET = ResultRun("a" * 64, "b" * 64, 1, "parquet")
+DETECTOR = ResultRun("a" * 64, "b" * 64, 100, "parquet", 0.3)
 
 
 def row(name: str) -> Fields:
@@ -63,6 +65,23 @@ def test_rows_of_several_warps_lie_one_below_another_in_parquet(tmp_path: Path) 
     assert table.to_pylist()[0]["theta"] == [*warps[0], *warps[1]]
 
 
+def test_objects_lie_in_parquet_as_in_json(tmp_path: Path) -> None:
+    """Rows without an object too, and a part with nothing but errors: all parts have the same columns."""
+    found = {"label": "bus", "score": 0.75, "box": [0.1, 0.2, 0.3, 0.4], "theta": [[0.1, 0.0, 0.5], [0.0, 0.1, 0.25]]}
+    rows = [{"path": "/a", "objects": [found, found | {"score": 0.5}]}, {"path": "/b", "objects": []}, broken("/c")]
+    for part in (rows, [broken("/d")]):
+        with open_parts(tmp_path, DETECTOR) as parts:
+            parts.add(part)
+    parquet = require("pyarrow.parquet", extra="ray")
+    first, second = (parquet.read_table(tmp_path / f"part-00000{number}.parquet") for number in range(2))
+    assert first.schema == second.schema
+    assert first.column_names == ["path", "objects", "error"]
+    told = [{name: value for name, value in row.items() if value is not None} for row in first.to_pylist()]
+    assert told == rows
+    with open_parts(tmp_path, DETECTOR) as parts:
+        assert (len(parts.done), parts.failed) == (4, 2)
+
+
 def test_a_part_is_full_or_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(parts_module, "PART_ROWS", 3)
     now = [0.0]
@@ -96,6 +115,7 @@ def test_an_error_keeps_the_rows_that_came_before_it(tmp_path: Path) -> None:
         (ResultRun("a" * 64, "c" * 64, 1, "json"), "onnx_sha256 bbb"),
         (ResultRun("a" * 64, "b" * 64, 2, "json"), "top 1, not 2"),
         (PARQUET, "format json, not parquet"),
+        (ResultRun("a" * 64, "b" * 64, 1, "json", 0.3), "score None, not 0.3"),
     ],
 )
 def test_two_models_or_options_never_share_a_folder(tmp_path: Path, other: ResultRun, told: str) -> None:
@@ -149,9 +169,29 @@ def test_a_run_names_the_bytes_of_its_model(tiny: Tiny, make_tiny: MakeTiny, pla
     assert run.engine_sha256 == run.onnx_sha256 == sha256_of(tiny.path)
     assert run_of(make_tiny("b.onnx", seed=1).path, top=1, format_="json") != run
     assert run_of(make_tiny("c.onnx").path, top=1, format_="json") == run
+    assert (run.top, run.score) == (run_of(tiny.path, top=None, format_="json", score=0.5).top, None)
     planned = run_of(plan, top=1, format_="json")
     assert planned.engine_sha256 == sha256_of(plan)
     assert planned.onnx_sha256 != planned.engine_sha256
+
+
+def test_a_run_of_a_detector_names_the_lowest_score(tmp_path: Path) -> None:
+    detector = tiny_detector(tmp_path / "detector.onnx").path
+    run = run_of(detector, top=None, format_="json", score=0.25)
+    assert (run.top, run.score) == (100, 0.25)
+    assert run_of(detector, top=3, format_="json").top == 3
+    assert run_of(detector, top=100, format_="json", score=0.25) == run
+    assert run_of(detector, top=None, format_="json", score=0.5) != run
+
+
+def test_results_from_before_detectors_go_on(tmp_path: Path) -> None:
+    with open_parts(tmp_path, RUN) as parts:
+        parts.add([row("/a")])
+    told = json.loads((tmp_path / "run.json").read_text())
+    del told["score"]
+    (tmp_path / "run.json").write_text(json.dumps(told))
+    with open_parts(tmp_path, RUN) as parts:
+        assert parts.done == {key_of("/a")}
 
 
 @given(st.text(), st.text())

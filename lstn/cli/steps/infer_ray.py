@@ -6,7 +6,6 @@ from lstn.cli.parsing.engine_choice import chosen_engine
 from lstn.cli.parsing.infer_format import Format
 from lstn.cli.parsing.infer_request import InferRequest
 from lstn.cli.parsing.old_spellings import renamed
-from lstn.contract import check_classifies
 from lstn.errors import LstnError, UsageError
 from lstn.report.wording import counted
 from lstn.terminal import note
@@ -28,7 +27,7 @@ def infer_on_ray(address: str, words: list[str], asked: InferRequest) -> None:
         raise UsageError("--warps: not with --ray", hint="run those images on one machine")
     if asked.output is not None:
         renamed("--output", "--out with --ray")
-    engine, out, top = chosen_engine(asked.engine), asked.out or asked.output, asked.top or 1
+    engine, out = chosen_engine(asked.engine), asked.out or asked.output
     # Parts are lines in either case.
     wanted = Format.JSON if asked.format_ in (None, Format.JSONL) else asked.format_
     if wanted not in (Format.JSON, Format.PARQUET):
@@ -37,13 +36,21 @@ def infer_on_ray(address: str, words: list[str], asked: InferRequest) -> None:
         raise UsageError("--ray needs --out", hint="name a folder for the parts of the results")
     open_engine(engine, device=asked.device)  # not entered: only whether there is such a file
     check_sources(words)
-    with open_parts(out, run_of(engine, top=top, format_=wanted.value)) as parts:
+    run = run_of(engine, top=asked.top, score=asked.score, format_=wanted.value)
+    with open_parts(out, run) as parts:
         before = len(parts.done)
         with open_pool(address, engine, device=asked.device, threads=asked.threads) as pool:
-            check_classifies(pool.contract, "--ray")
             started = time.perf_counter()
             size = batch_size(asked.batch, pool.contract, pool.max_batch, engine)
-            pool.infer(words, parts, batch=size, top=top, workers=asked.workers, reading=asked.reading)
+            pool.infer(
+                words,
+                parts,
+                batch=size,
+                top=run.top,
+                least=asked.score,
+                workers=asked.workers,
+                reading=asked.reading,
+            )
         took = time.perf_counter() - started
     count = len(parts.done) - before
     skipped = f", {before} done before" if before else ""
