@@ -3,7 +3,7 @@
     import lstn
 
     with lstn.open_engine("model.onnx") as engine:
-        print(engine.classify("photo.jpg"))
+        print(engine.classify("photo.jpg"))  # or engine.detect, of a model that detects
 
 `import lstn` loads nothing else. A name's module, and what that needs, is imported when the name is first used: so
 PyTorch is for `lstn.nn`, `export_onnx` and `fit` alone. docs/how-to/python.md shows all of it.
@@ -15,7 +15,8 @@ from lstn.imports import lazily
 
 if TYPE_CHECKING:
     from lstn import nn, testing
-    from lstn.contract import At, Contract, Loc, ThetaForm
+    from lstn.contract import At, Contract, Loc, Task, ThetaForm
+    from lstn.detection.suppression import Detection
     from lstn.errors import (
         ArtifactError,
         DataError,
@@ -40,6 +41,7 @@ __all__ = [
     "Classification",
     "Contract",
     "DataError",
+    "Detection",
     "DeviceError",
     "Engine",
     "ImageError",
@@ -47,6 +49,7 @@ __all__ = [
     "LstnError",
     "MissingExtra",
     "Prediction",
+    "Task",
     "ThetaForm",
     "TrainingError",
     "UsageError",
@@ -65,7 +68,8 @@ if not TYPE_CHECKING:  # a type checker takes the imports above, and knows any o
         __name__,
         {
             "lstn.evaluation.answer": "Classification",
-            "lstn.contract": "At Contract Loc ThetaForm",
+            "lstn.contract": "At Contract Loc Task ThetaForm",
+            "lstn.detection.suppression": "Detection",
             "lstn.errors": "ArtifactError DataError DeviceError ImageError LstnError MissingExtra TrainingError "
             "UsageError VerificationError",
             "lstn.export.onnx.live_model": "export_onnx",

@@ -223,7 +223,7 @@ def check_classifies(contract: "Contract", what: str) -> None:
     if contract.task is not Task.CLASSIFY:
         raise UsageError(
             f"{what}: only for models that classify, and this one detects",
-            hint="lstn infer, evaluate, export and bench take detectors",
+            hint="lstn infer, evaluate, export, serve and bench take detectors",
         )
 
 

@@ -18,9 +18,10 @@ PACKAGES = [pytest.param(package, id=package.__name__) for package in (lstn, lst
 
 def test_these_names_are_public() -> None:
     assert set(lstn.__all__) == {
-        "ArtifactError", "At", "Classification", "Contract", "DataError", "DeviceError", "Engine", "ImageError", "Loc",
-        "LstnError", "MissingExtra", "Prediction", "ThetaForm", "TrainingError", "UsageError", "VerificationError",
-        "__version__", "classify", "export_onnx", "fit", "nn", "open_engine", "testing",
+        "ArtifactError", "At", "Classification", "Contract", "DataError", "Detection", "DeviceError", "Engine",
+        "ImageError", "Loc", "LstnError", "MissingExtra", "Prediction", "Task", "ThetaForm", "TrainingError",
+        "UsageError", "VerificationError", "__version__", "classify", "export_onnx", "fit", "nn", "open_engine",
+        "testing",
     }  # fmt: skip
     assert set(lstn.data.__all__) == {"DataSet", "Split", "open_data", "open_objects"}
     assert set(lstn.nn.__all__) == {

@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.evaluation.answer import Logits, softmax
-from lstn.warps.quadrilaterals import Overlaps, overlaps
+from lstn.warps.quadrilaterals import Overlaps, Rectangle, overlaps, upright_box
 from lstn.warps.warp import Theta
 
 LEAST_SCORE, SHOWN_SCORE = 0.001, 0.3
@@ -17,6 +17,10 @@ OVERLAP = 0.5
 
 MOST_FOUND = 100
 """How many detections of an image count: the best ones, as for COCO."""
+
+
+_WHOLE = (1, 1)
+"""The size of an image in which pixels are shares of its sides."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -31,6 +35,21 @@ class Detection:
     label: str
     score: float
     theta: Theta
+
+    @property
+    def box(self) -> Rectangle:
+        """The upright box around it: left, top, right and bottom, in shares of the image's width and height."""
+        return upright_box(self.theta, _WHOLE)
+
+    def fields(self) -> dict[str, object]:
+        """Return what JSON says of it: label, score, box and theta, with six digits."""
+        theta = np.round(self.theta.astype(float), 6).tolist()
+        box = [round(side, 6) for side in self.box]
+        return {"label": self.label, "score": round(self.score, 6), "box": box, "theta": theta}
+
+    def __str__(self) -> str:
+        """Return the class and the score: `cat 97.3 %`."""
+        return f"{self.label} {100 * self.score:.1f} %"
 
 
 def detections(

@@ -1,24 +1,31 @@
 """Engine protocol: what every engine is, whatever runs it, and the checks of its input and output."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, overload
+from typing import Protocol, TypeVar, overload
 
 import numpy as np
 
-from lstn.contract import Contract, Loc, check_classifies
+from lstn.contract import Contract, Loc, Task
+from lstn.detection.suppression import SHOWN_SCORE, Detection, detections
 from lstn.errors import ArtifactError, UsageError
 from lstn.evaluation.answer import Classification, Logits, leading, softmax
 from lstn.images import Picture, Pixels, pixels_of
 from lstn.warps.warp import Theta
 
-_CLASSIFIED_AT_ONCE = 32
-"""Images that `Engine.classify` decodes before it calls the engine."""
+_DECODED_AT_ONCE = 32
+"""Images that `Engine.classify` and `Engine.detect` decode before they call the engine."""
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Prediction:
-    """What an engine answers: logits (N, K) float32, and theta (N, …) float32 or None for a model without one."""
+    """What an engine answers: logits (N, K) float32, and theta (N, …) float32 or None for a model without one.
+
+    Of a detector: logits (N, K, C + 1) of K regions, whose last column says that nothing is there, and theta
+    (N, K, 2, 3).
+    """
 
     logits: Logits
     theta: Theta | None
@@ -27,7 +34,7 @@ class Prediction:
 class Engine(Protocol):
     """A model that is ready to run. Not for several threads at once: let one own it.
 
-    An engine of your own derives from this class and writes `infer`; `classify` calls it.
+    An engine of your own derives from this class and writes `infer`; `classify` and `detect` call it.
 
     max_batch: images that it computes at once
     """
@@ -41,6 +48,7 @@ class Engine(Protocol):
     def infer(self, pixels: Pixels) -> Prediction:
         """(N, H, W, 3) uint8 RGB with 1 <= N <= max_batch -> logits (N, K) float32, theta (N, …) float32 or None.
 
+        Of a detector: logits (N, K, C + 1) and theta (N, K, 2, 3) of K regions.
         The arrays returned are the caller's to keep. A plan takes more images too, and computes them in pieces.
 
         Raises:
@@ -65,31 +73,85 @@ class Engine(Protocol):
 
         Raises:
             ImageError: a file can't be decoded; the error names it.
-            UsageError: an image of another kind, or an array of another dtype or shape.
+            UsageError: an image of another kind, or an array of another dtype or shape; or the model is a detector.
             ArtifactError: the model answers with numbers that are not finite.
             DeviceError: the library or the GPU failed.
         """
-        if isinstance(images, (list, tuple)):
-            size = min(self.max_batch, _CLASSIFIED_AT_ONCE)
-            pieces = [images[start : start + size] for start in range(0, len(images), size)]
-            return [each for piece in pieces for each in _classified(self, piece)]
-        return _classified(self, [images])[0]  # type: ignore[list-item]  # no sequence
+        _check_task(self.contract, Task.CLASSIFY)
+        return _answered(self, images, lambda prediction: _classified(prediction, self.contract))
+
+    @overload
+    def detect(self, images: Picture, *, least: float = ...) -> tuple[Detection, ...]: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def detect(self, images: Sequence[Picture], *, least: float = ...) -> list[tuple[Detection, ...]]: ...
+
+    def detect(
+        self, images: Picture | Sequence[Picture], *, least: float = SHOWN_SCORE
+    ) -> tuple[Detection, ...] | list[tuple[Detection, ...]]:
+        """Find the objects in one image, or in each of a list of images, of any size; for a model that detects.
+
+        images: as for `classify`
+        least:  the lowest score of an object, 0..1
+
+        Returns: the objects in the image, best first, at most 100; for a list, a list in the same order.
+
+        Raises:
+            ImageError: a file can't be decoded; the error names it.
+            UsageError: an image of another kind, or an array of another dtype or shape; another `least`; or the model
+                classifies.
+            ArtifactError: the model answers with numbers that are not finite.
+            DeviceError: the library or the GPU failed.
+        """
+        _check_task(self.contract, Task.DETECT)
+        if not 0 <= least <= 1:
+            raise UsageError(f"least is {least}; expected a score from 0 to 1")
+        return _answered(self, images, lambda prediction: _detected(prediction, self.contract, least))
 
 
-def _classified(engine: Engine, images: Sequence[Picture]) -> list[Classification]:
-    contract = engine.contract
-    check_classifies(contract, "classify")
-    prediction = engine.infer(np.stack([pixels_of(image, contract.image_hw) for image in images]))
+def _check_task(contract: Contract, wanted: Task) -> None:
+    if contract.task is not wanted:
+        task = contract.task.value
+        raise UsageError(f"this model can't {wanted.value}: its task is {task}, so call {task}")
+
+
+def _answered(
+    engine: Engine, images: Picture | Sequence[Picture], answers: Callable[[Prediction], list[_Answer]]
+) -> _Answer | list[_Answer]:
+    """Return the answer to one image, or the list of answers to a list; `answers` makes them of a prediction."""
+
+    def of_piece(piece: Sequence[Picture]) -> list[_Answer]:
+        return answers(_predicted(engine, piece))
+
+    if isinstance(images, (list, tuple)):
+        size = min(engine.max_batch, _DECODED_AT_ONCE)
+        pieces = [images[start : start + size] for start in range(0, len(images), size)]
+        return [each for piece in pieces for each in of_piece(piece)]
+    return of_piece([images])[0]  # type: ignore[list-item]  # no sequence
+
+
+def _predicted(engine: Engine, images: Sequence[Picture]) -> Prediction:
+    prediction = engine.infer(np.stack([pixels_of(image, engine.contract.image_hw) for image in images]))
     if not all(np.isfinite(each).all() for each in (prediction.logits, prediction.theta) if each is not None):
         raise ArtifactError(
             "the model's answers are not finite", hint="a lower precision may be too narrow; use the float32 model"
         )
+    return prediction
+
+
+def _classified(prediction: Prediction, contract: Contract) -> list[Classification]:
     rows = leading(softmax(prediction.logits), contract.labels, top=len(contract.labels))
     thetas = [None] * len(rows) if prediction.theta is None else list(prediction.theta)
     return [
         Classification(tuple(guess.label for guess in row), tuple(guess.probability for guess in row), theta)
         for row, theta in zip(rows, thetas, strict=True)
     ]
+
+
+def _detected(prediction: Prediction, contract: Contract, least: float) -> list[tuple[Detection, ...]]:
+    assert prediction.theta is not None  # a detector's contract has a localizer
+    both = zip(prediction.logits, prediction.theta, strict=True)
+    return [detections(logits, theta, contract.labels, least=least) for logits, theta in both]
 
 
 def check_pixels(pixels: Pixels, contract: Contract, max_batch: int | None) -> None:

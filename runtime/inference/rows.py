@@ -19,7 +19,6 @@ from lstn.detection.suppression import Detection
 from lstn.evaluation.answer import Guess
 from lstn.runtime.inference.predict import ResultRow
 from lstn.terminal import printable
-from lstn.warps.quadrilaterals import upright_box
 
 Write: TypeAlias = Callable[[Sequence[ResultRow]], None]
 """Takes the rows of one batch."""
@@ -28,8 +27,6 @@ _FORMULA = ("=", "+", "-", "@")
 _BAR = 10
 _PERCENT = len("100.0 %")
 _MIN_PATH, _MIN_LABEL = 12, 8
-_WHOLE = (1, 1)
-"""The size of an image in which pixels are shares of its sides."""
 
 
 @contextmanager
@@ -93,7 +90,7 @@ def csv_objects(stream: TextIO) -> Iterator[Write]:
             if not row.objects:
                 writer.writerow([path, *[""] * 6, _cell(row.error)])
             for each in row.objects or ():
-                box = [f"{side:.4f}" for side in upright_box(each.theta, _WHOLE)]
+                box = [f"{side:.4f}" for side in each.box]
                 writer.writerow([path, _cell(each.label), f"{each.score:.6f}", *box, ""])
         stream.flush()
 
@@ -135,18 +132,12 @@ def fields_of(row: ResultRow) -> dict[str, object]:
     if row.error:
         return {"path": str(row.path), "error": row.error}
     if row.objects is not None:
-        return {"path": str(row.path), "objects": [_object(each) for each in row.objects]}
+        return {"path": str(row.path), "objects": [each.fields() for each in row.objects]}
     top = [{"label": guess.label, "probability": round(guess.probability, 6)} for guess in row.guesses]
     fields: dict[str, object] = {"path": str(row.path), **top[0], "top": top}
     if row.theta is not None:
         fields["theta"] = np.round(row.theta.astype(float), 6).tolist()
     return fields
-
-
-def _object(found: Detection) -> dict[str, object]:
-    box = [round(side, 6) for side in upright_box(found.theta, _WHOLE)]
-    theta = np.round(found.theta.astype(float), 6).tolist()
-    return {"label": found.label, "score": round(found.score, 6), "box": box, "theta": theta}
 
 
 def _as_guesses(found: Sequence[Detection]) -> list[Guess]:

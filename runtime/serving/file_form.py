@@ -27,5 +27,5 @@ def is_file(body: bytes, header_length: bytes | None, content_type: bytes) -> bo
 
 
 def read_file(body: bytes) -> Request:
-    """Return the request for every output of the one image."""
-    return Request((Input(IMAGE, "BYTES", (1,), [body]),), everything=True)
+    """Return the request for what can be said of the one image."""
+    return Request((Input(IMAGE, "BYTES", (1,), [body]),), summary=True)

@@ -1,18 +1,21 @@
 """A request and an answer as the protocol means them, over HTTP and gRPC alike."""
 
+import json
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 
-from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
-from lstn.evaluation.answer import softmax
+from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc, Task
+from lstn.detection.suppression import SHOWN_SCORE, detections
+from lstn.evaluation.answer import Logits, softmax
 from lstn.runtime.engines.base import Prediction
 from lstn.runtime.serving.parameters import CLASSIFICATION
 from lstn.runtime.serving.refusal import Reason, Refusal
+from lstn.warps.warp import Theta
 
-IMAGE, LABEL, PROBABILITY = "image", "label", "probability"
+IMAGE, LABEL, PROBABILITY, OBJECTS = "image", "label", "probability", "objects"
 VERSION = "1"
 """Of every model: the protocol has versions, and one file is one."""
 
@@ -51,13 +54,13 @@ class Request:
 
     outputs:    those that were asked for; empty for the usual ones
     timeout_s:  how long the client waits, or None
-    everything: all outputs are wanted, where the client can't name some
+    summary:    where the client can't name outputs: all of them, or of a detector what was found
     """
 
     inputs: tuple[Input, ...]
     outputs: tuple[Wanted, ...] = ()
     timeout_s: float | None = None
-    everything: bool = False
+    summary: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -77,7 +80,9 @@ class Output:
         return b"".join(len(text).to_bytes(ELEMENT_LENGTH, "little") + text for text in encoded)
 
     def rows(self) -> list[Any]:
-        """Return the values for JSON, by image: text, a number or nested lists."""
+        """Return the values for JSON, by image: text, a number or nested lists; the objects themselves, not as text."""
+        if self.name == OBJECTS:
+            return [json.loads(text) for text in self.values]
         return self.values.tolist() if isinstance(self.values, np.ndarray) else list(self.values)
 
     def listed(self) -> list[float] | list[str]:
@@ -103,11 +108,17 @@ def outputs_of(contract: Contract) -> tuple[TensorSpec, ...]:
     """Return what can be asked for."""
     theta = () if contract.loc is Loc.NONE else (TensorSpec(THETA, "FP32", (-1, *contract.theta_shape)),)
     return (
-        TensorSpec(LOGITS, "FP32", (-1, len(contract.labels))),
+        TensorSpec(LOGITS, "FP32", (-1, *contract.logits_shape)),
         *theta,
-        TensorSpec(LABEL, "BYTES", (-1,)),
-        TensorSpec(PROBABILITY, "FP32", (-1,)),
+        *_READ[contract.task],
     )
+
+
+_READ: dict[Task, tuple[TensorSpec, ...]] = {
+    Task.CLASSIFY: (TensorSpec(LABEL, "BYTES", (-1,)), TensorSpec(PROBABILITY, "FP32", (-1,))),
+    Task.DETECT: (TensorSpec(OBJECTS, "BYTES", (-1,)),),
+}
+"""What a person reads of an answer. Total over `Task`."""
 
 
 def wanted_outputs(request: Request, contract: Contract) -> tuple[TensorSpec, ...]:
@@ -117,8 +128,8 @@ def wanted_outputs(request: Request, contract: Contract) -> tuple[TensorSpec, ..
         Refusal: the model has no such output, it is named twice, or it has no classes.
     """
     there = {spec.name: spec for spec in outputs_of(contract)}
-    if request.everything:
-        return tuple(there.values())
+    if request.summary:
+        return _READ[Task.DETECT] if contract.task is Task.DETECT else tuple(there.values())
     if not request.outputs:
         return tuple(there[name] for name in (LOGITS, THETA) if name in there)
     names = {wanted.name for wanted in request.outputs}
@@ -126,6 +137,8 @@ def wanted_outputs(request: Request, contract: Contract) -> tuple[TensorSpec, ..
         raise Refusal(Reason.INVALID, f"outputs must be some of {', '.join(there)}, each once")
     if any(wanted.classes is not None and wanted.name != LOGITS for wanted in request.outputs):
         raise Refusal(Reason.INVALID, f"{CLASSIFICATION} is for the output {LOGITS} only")
+    if contract.task is Task.DETECT and any(wanted.classes is not None for wanted in request.outputs):
+        raise Refusal(Reason.INVALID, f"{CLASSIFICATION} is for models that classify; of this one, ask for {OBJECTS}")
     most = len(contract.labels)
     return tuple(
         there[wanted.name] if wanted.classes is None else TensorSpec(LOGITS, "BYTES", (-1, min(wanted.classes, most)))
@@ -152,19 +165,39 @@ def only_input(request: Request, contract: Contract) -> Input:
     return given
 
 
-def answer_from(prediction: Prediction, wanted: tuple[TensorSpec, ...], labels: tuple[str, ...]) -> list[Output]:
-    """Return the outputs that were asked for.
+def check_numbers(prediction: Prediction) -> None:
+    """Check that the model answered with numbers.
 
     Raises:
-        Refusal: the model answered with something that is no number.
+        Refusal: it didn't.
     """
     if not np.isfinite(prediction.logits).all() or (
         prediction.theta is not None and not np.isfinite(prediction.theta).all()
     ):
         raise Refusal(Reason.FAILED, "the model's answer is not a number")
+
+
+def objects_text(logits: Logits, theta: Theta, labels: tuple[str, ...]) -> str:
+    """Return the objects that a detector found in one image, as JSON: a list of what `Detection.fields` says.
+
+    logits: (K, C + 1); theta: (K, 2, 3); finite
+    """
+    return json.dumps([each.fields() for each in detections(logits, theta, labels, least=SHOWN_SCORE)])
+
+
+def answer_from(
+    prediction: Prediction, wanted: tuple[TensorSpec, ...], labels: tuple[str, ...], objects: tuple[str, ...] = ()
+) -> list[Output]:
+    """Return the outputs that were asked for. objects: `objects_text` of each image, if they are wanted."""
     count = len(prediction.logits)
     return [
-        Output(spec.name, spec.datatype, (count, *spec.shape[1:]), _values(spec, prediction, labels)) for spec in wanted
+        Output(
+            spec.name,
+            spec.datatype,
+            (count, *spec.shape[1:]),
+            objects if spec.name == OBJECTS else _values(spec, prediction, labels),
+        )
+        for spec in wanted
     ]
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lstn.contract import PIXELS, Contract, check_classifies
+from lstn.contract import PIXELS, Contract
 from lstn.formats.openvino_file import bin_path
 from lstn.formats.plan_file import sidecar_path
 from lstn.images import Pixels
@@ -22,10 +22,14 @@ from lstn.runtime.serving.generation import Batching, Generation, batch_size, wa
 from lstn.runtime.serving.metrics import Metrics
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.runtime.serving.request import (
+    OBJECTS,
     Input,
     Output,
     Request,
+    TensorSpec,
     answer_from,
+    check_numbers,
+    objects_text,
     only_input,
     wanted_outputs,
 )
@@ -122,17 +126,40 @@ class ServedModel:
         given = only_input(request, contract)
         reservation = generation.batcher.admit(given.shape[0])
         expires_at = time.monotonic() + (float("inf") if request.timeout_s is None else request.timeout_s)
-        predicting = self._predict(reservation, given, contract, expires_at)
+        answering = self._compute(reservation, given, wanted, contract, expires_at)
         try:
-            prediction, prepared_s = await asyncio.wait_for(predicting, request.timeout_s)
+            return await asyncio.wait_for(answering, request.timeout_s)
         except (asyncio.TimeoutError, TimeoutError) as error:
             raise Refusal(Reason.EXPIRED, "the deadline passed before the answer") from error
         finally:
             reservation.give_up()  # a client that left, a bad image: whatever is still in the queue leaves it
+
+    async def _compute(
+        self,
+        reservation: Reservation,
+        given: Input,
+        wanted: tuple[TensorSpec, ...],
+        contract: Contract,
+        expires_at: float,
+    ) -> tuple[list[Output], Phases]:
+        prediction, prepared_s = await self._predict(reservation, given, contract, expires_at)
         predicted = time.perf_counter()
-        outputs = answer_from(prediction, wanted, contract.labels)
+        check_numbers(prediction)
+        sought = any(spec.name == OBJECTS for spec in wanted)
+        objects = await self._objects(prediction, contract.labels) if sought else ()
+        outputs = answer_from(prediction, wanted, contract.labels, objects)
         written_s = time.perf_counter() - predicted
         return outputs, Phases(reservation.queued_s, prepared_s, reservation.computed_s, written_s)
+
+    async def _objects(self, prediction: Prediction, labels: tuple[str, ...]) -> tuple[str, ...]:
+        """Return the objects of each image as text, in a decoder's thread: with many regions that is much work.
+
+        Image by image, so that nothing more is done once nobody waits for them.
+        """
+        assert prediction.theta is not None  # a detector's contract has a localizer
+        run = asyncio.get_running_loop().run_in_executor
+        both = zip(prediction.logits, prediction.theta, strict=True)
+        return tuple([await run(self._decoders, objects_text, *each, labels) for each in both])
 
     async def _predict(
         self, reservation: Reservation, given: Input, contract: Contract, expires_at: float
@@ -154,7 +181,6 @@ class ServedModel:
         opened.set_running_or_notify_cancel()  # from here on nobody can cancel it, who has stopped waiting
         try:
             with self._open(self.path) as engine:
-                check_classifies(engine.contract, f"serving {self.path}")
                 batch = batch_size(engine, self._batching.max_batch, self.path)
                 with self._lock:
                     warm_up(engine, batch)

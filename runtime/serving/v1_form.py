@@ -17,7 +17,7 @@ _FILE_NAMES = (IMAGE, "image_bytes", "data")
 
 
 def read_instances(body: bytes) -> Request:
-    """Read `{"instances": [...]}`: files in base64, or lists of pixels; every output is wanted.
+    """Read `{"instances": [...]}`: files in base64, or lists of pixels.
 
     An instance is `{"b64": TEXT}`, the same or TEXT itself under one of `_FILE_NAMES`, or nested lists of H x W x 3
     whole numbers.
@@ -31,9 +31,9 @@ def read_instances(body: bytes) -> Request:
     if not instances:
         raise Refusal(Reason.INVALID, "instances is empty")
     if all(isinstance(instance, list) for instance in instances):
-        return Request((Input(PIXELS, "UINT8", _shape_of(instances), instances),), everything=True)
+        return Request((Input(PIXELS, "UINT8", _shape_of(instances), instances),), summary=True)
     files = [_file_of(instance) for instance in instances]
-    return Request((Input(IMAGE, "BYTES", (len(files),), files),), everything=True)
+    return Request((Input(IMAGE, "BYTES", (len(files),), files),), summary=True)
 
 
 def write_predictions(outputs: Sequence[Output]) -> bytes:

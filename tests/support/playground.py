@@ -47,10 +47,10 @@ class Playground:
         ActionChains(self.browser.driver).send_keys(*keys).perform()
 
     def shown(self) -> list[tuple[str, str]]:
-        """Wait for the answer to what is on the page -> labels and probabilities, best first."""
+        """Wait for the answer to what is on the page -> labels and probabilities, best first; none of "No objects"."""
         self.wait(SHOWN)
         rows = "[...document.querySelectorAll('#top li')].map(row => [...row.children].map(piece => piece.textContent))"
-        return [(row[0], row[1]) for row in self.run(f"return {rows}")]
+        return [(row[0], (row[1:] or [""])[0]) for row in self.run(f"return {rows}")]
 
     def choose(self, file: Path) -> list[tuple[str, str]]:
         self.find("file").send_keys(str(file))

@@ -8,7 +8,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from lstn.contract import METADATA_KEY, Contract, Loc
+from lstn.contract import METADATA_KEY, Contract, Loc, Task
 from lstn.images import Pixels
 from lstn.warps.warp import identity_theta
 
@@ -17,7 +17,7 @@ SIDE = 8
 
 @dataclass(frozen=True)
 class Tiny:
-    """logits = mean colour @ weights; theta = identity + mean colour @ theta_weights."""
+    """logits = mean colour @ weights; theta = identity + mean colour @ theta_weights; a detector's for each region."""
 
     path: Path
     contract: Contract
@@ -25,7 +25,8 @@ class Tiny:
     theta_weights: np.ndarray
 
     def logits(self, pixels: Pixels) -> np.ndarray:
-        return pixels.mean(axis=(1, 2), dtype=np.float32) @ self.weights
+        flat = pixels.mean(axis=(1, 2), dtype=np.float32) @ self.weights
+        return flat.reshape(-1, *self.contract.logits_shape)
 
     @property
     def identity(self) -> np.ndarray:
@@ -42,7 +43,6 @@ MakeTiny = Callable[..., Tiny]
 
 def proto_of(tiny: Tiny, *, dtype: int = TensorProto.UINT8, batch: int | str = "N") -> onnx.ModelProto:
     height, width = tiny.contract.image_hw
-    count = tiny.weights.shape[1]
     nodes = [
         helper.make_node("Cast", ["pixels"], ["float"], to=TensorProto.FLOAT),
         helper.make_node("Transpose", ["float"], ["planes"], perm=[0, 3, 1, 2]),
@@ -50,7 +50,11 @@ def proto_of(tiny: Tiny, *, dtype: int = TensorProto.UINT8, batch: int | str = "
         helper.make_node("MatMul", ["mean", "weights"], ["logits"]),
     ]
     constants = [numpy_helper.from_array(tiny.weights, "weights"), numpy_helper.from_array(np.array([2, 3]), "axes")]
-    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, count])]
+    outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, *tiny.contract.logits_shape])]
+    if tiny.contract.task is Task.DETECT:
+        nodes[-1] = helper.make_node("MatMul", ["mean", "weights"], ["regions"])
+        nodes.append(helper.make_node("Reshape", ["regions", "logits_shape"], ["logits"]))
+        constants.append(numpy_helper.from_array(np.array([-1, *tiny.contract.logits_shape]), "logits_shape"))
     if tiny.contract.loc is not Loc.NONE:
         nodes += [
             helper.make_node("MatMul", ["mean", "theta_weights"], ["shift"]),

@@ -86,16 +86,18 @@ async function answered(pixels, controller) {
 }
 
 /** Whether this answer has the labels that the page knows, and a theta of the shape that it knows. */
-function fits({ logits, label, theta }) {
+function fits({ objects, logits, label, theta }) {
+  if (objects) return objects.every((each) => model.labels.includes(each.label));
   if (theta?.length !== model.shape?.reduce((rows, columns) => rows * columns)) return false;
   return logits.length === model.labels.length && model.labels[best(logits, 1)[0].index] === label;
 }
 
 function show(answer, pixels) {
   element("board").classList.toggle("stale", Boolean(pause) || pixels !== newest);
-  showTop(answer.logits, model.labels);
   showLatency(answer.latency);
-  showTheta(answer.theta, pixels, model);
+  if (answer.objects) return showObjects(answer.objects, pixels, model);
+  showTop(answer.logits, model.labels);
+  return showTheta(answer.theta, pixels, model);
 }
 
 /** Use a model as the server describes it. */

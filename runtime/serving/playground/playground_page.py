@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-_SCRIPTS = ("pixels.js", "warp.js", "server.js", "pad.js", "show.js", "page.js")
+_SCRIPTS = ("pixels.js", "warp.js", "server.js", "pad.js", "show.js", "objects.js", "page.js")
 """In this order they are one script."""
 
 

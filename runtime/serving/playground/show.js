@@ -44,20 +44,23 @@ function showSlider(slider) {
 }
 
 /** Sizes, captions, and whether there is a crop. */
-function showModel({ height, width, labels, transforms, form, shape }) {
+function showModel({ height, width, labels, detects, transforms, form, shape }) {
   element("facts").textContent = `${width} × ${height} pixels, ${labels.length} classes`;
   element("explanation").textContent = transforms
-    ? explainedOf(form, shape)
+    ? explainedOf(form, shape, detects)
     : "This model has no transformer: the backbone gets the input as it is.";
-  element("crop-figure").hidden = !transforms;
+  element("crop-figure").hidden = detects || !transforms;
+  element("seen").classList.toggle("detects", detects);
   const margin = MARGIN * width;
   element("overlay").setAttribute("viewBox", `${-margin} ${-margin} ${width + 2 * margin} ${height + 2 * margin}`);
-  element("answer-title").textContent = labels.length > MOST ? `Top ${MOST}` : `All ${labels.length} classes`;
+  const classes = labels.length > MOST ? `Top ${MOST}` : `All ${labels.length} classes`;
+  element("answer-title").textContent = detects ? "Objects" : classes;
   forgetAnswer();
 }
 
 /** What to say of the outline of this form, or of several. */
-function explainedOf(form, shape) {
+function explainedOf(form, shape, detects) {
+  if (detects) return `The model looked at ${shape[0]} places. Each outline is an object that it found; its top is orange.`;
   if (shape.length < 3) return (OTHERWISE[form] ?? QUADRILATERAL).explained;
   return `The transformer chose ${shape[0]} places; the top of each is orange. The backbone gets all of the crops.`;
 }
@@ -74,24 +77,33 @@ function forgetAnswer() {
   element("hint").hidden = false;
   element("board").classList.remove("stale");
   element("overlay").toggleAttribute("hidden", true);
+  forgetTags();
 }
 
+const percent = (share) => `${(share * 100).toFixed(1)} %`;
+
 function showTop(logits, labels) {
-  const top = best(logits, MOST);
-  const percent = (probability) => `${(probability * 100).toFixed(1)} %`;
-  element("top").replaceChildren(...top.map(({ index, probability }) => {
-    const item = document.createElement("li");
-    for (const [kind, text] of [["name", labels[index]], ["share", percent(probability)], ["bar", ""]]) {
-      const piece = document.createElement("span");
-      piece.className = kind;
-      piece.textContent = text;
-      piece.style.setProperty("--share", `${probability * 100}%`);
-      item.append(piece);
-    }
-    return item;
-  }));
+  const rows = best(logits, MOST).map(({ index, probability }) => [labels[index], probability]);
+  showRows(rows.map(([label, probability]) => row(label, probability)), `${rows[0][0]}, ${percent(rows[0][1])}`);
+}
+
+/** A row of the answer: a name and its share, 0..1. */
+function row(name, share) {
+  const item = document.createElement("li");
+  for (const [kind, text] of [["name", name], ["share", percent(share)], ["bar", ""]]) {
+    const piece = document.createElement("span");
+    piece.className = kind;
+    piece.textContent = text;
+    piece.style.setProperty("--share", `${share * 100}%`);
+    item.append(piece);
+  }
+  return item;
+}
+
+/** Show the rows of the answer, and read the sentence aloud. */
+function showRows(rows, sentence) {
+  element("top").replaceChildren(...rows);
   element("hint").hidden = true;
-  const sentence = `${labels[top[0].index]}, ${percent(top[0].probability)}`;
   clearTimeout(speech); // read aloud only what stays
   speech = setTimeout(() => { element("spoken").textContent = sentence; }, SPEAK_AFTER_MS);
 }
@@ -112,9 +124,14 @@ function showTheta(theta, pixels, model) {
   element("theta").textContent = `theta${rowsOf(theta, model.shape).join("\n     ")}`;
 }
 
-/** Draw outlines, each of four edges, the first in its own colour; one without an end can't be drawn. */
-function showOutlines(outlines, form) {
-  const drawn = outlines.filter((edges) => edges.flat(2).every(Number.isFinite));
+/**
+ * Draw outlines, each of four edges, the first in its own colour; one without an end can't be drawn. names: what they
+ * outline, if the page says it.
+ */
+function showOutlines(outlines, form, names = []) {
+  const finite = outlines.map((edges, index) => ({ edges, name: names[index] }))
+    .filter(({ edges }) => edges.flat(2).every(Number.isFinite));
+  const drawn = finite.map(({ edges }) => edges);
   element("overlay").toggleAttribute("hidden", !drawn.length);
   element("input").setAttribute("aria-label", NAMED.input);
   for (const other of document.querySelectorAll("#overlay > .other")) other.remove();
@@ -125,7 +142,10 @@ function showOutlines(outlines, form) {
     shapeOf("top-edge", index).setAttribute("points", edges[0].join(" "));
   });
   const { points } = OTHERWISE[form] ?? QUADRILATERAL;
-  const places = drawn.map((edges) => edges.map(([start]) => start.map(Math.round).join(", ")).join("; "));
+  const places = finite.map(({ edges, name }) => {
+    const corners = edges.map(([start]) => start.map(Math.round).join(", ")).join("; ");
+    return name === undefined ? corners : `${name}: ${corners}`;
+  });
   element("input").setAttribute("aria-label", `${NAMED.input}. ${points}, in pixels: ${places.join(". And: ")}`);
 }
 

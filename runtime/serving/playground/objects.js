@@ -1,0 +1,41 @@
+// What the page shows of a detector's objects: [{ label, score, theta }], the best first.
+
+/** Draw each object's outline with its class and score, and list them. */
+function showObjects(objects, pixels, model) {
+  const drawn = objects.map((object) => ({ ...object, edges: outline(object.theta.flat(), model.form, pixels) }));
+  showOutlines(drawn.map(({ edges }) => edges), model.form, drawn.map(({ label }) => label));
+  forgetTags();
+  element("frame").append(...drawn.map((object) => tagOf(object, pixels)).reverse()); // the best one covers others
+  showRows(objects.length ? objects.map(({ label, score }) => row(label, score)) : [noRow()], spokenOf(objects));
+}
+
+function forgetTags() {
+  for (const tag of document.querySelectorAll("#frame > .tag")) tag.remove();
+}
+
+/** An object's class and score, above its outline: from its left side to the right, or the other way in the right half. */
+function tagOf({ label, score, edges }, { height, width }) {
+  const [xs, ys] = [0, 1].map((axis) => edges.map(([corner]) => corner[axis]));
+  const margin = MARGIN * width, within = (place, side) => (place + margin) / (side + 2 * margin);
+  const left = within(Math.min(...xs), width), right = within(Math.max(...xs), width);
+  const tag = document.createElement("span");
+  tag.className = "tag";
+  tag.ariaHidden = "true"; // the list says it
+  tag.textContent = `${label} ${Math.round(score * 100)} %`;
+  const side = left + right < 1 ? ["left", left] : ["right", 1 - right];
+  tag.style.setProperty(side[0], `${Math.max(0, side[1]) * 100}%`);
+  tag.style.setProperty("--top", `${within(Math.min(...ys), height) * 100}%`);
+  return tag;
+}
+
+function noRow() {
+  const item = row("No objects", 0);
+  item.replaceChildren(item.firstChild);
+  return item;
+}
+
+function spokenOf(objects) {
+  if (!objects.length) return "No objects";
+  const each = objects.map(({ label, score }) => `${label}, ${percent(score)}`).join("; ");
+  return `${objects.length === 1 ? "1 object" : `${objects.length} objects`}: ${each}`;
+}
