@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lstn.contract import CONTROLS, At, Loc, Task, ThetaForm, check_warps
-from lstn.data.dataset import named, usual
+from lstn.data.dataset import usual
 from lstn.errors import UsageError
 from lstn.nn.backbones import backbone_named
 from lstn.recipe import RECIPES, Recipe, RecipeName
@@ -107,7 +107,6 @@ def choose_options(
     network: ChosenNetwork,
     *,
     data: str,
-    data_root: Path | None,
     augment: Augment,
     epochs: int | None,
     precision: TrainingPrecision,
@@ -116,11 +115,12 @@ def choose_options(
 ) -> Options:
     """Return the options of a run, whose budget the data set chooses where the user doesn't.
 
+    data: as a run keeps it (`lstn.data.dataset.named`)
+
     Raises:
-        UsageError: no such backbone, the set has no files below a data root, or there is nothing to supervise.
+        UsageError: no such backbone, or there is nothing to supervise.
     """
-    spec = named(data, data_root)
-    side, length = usual_budget(spec, network.model)
+    side, length = usual_budget(data, network.model)
     if network.task is Task.DETECT:
         check_detector(changes, supervise)
         network, changes = usual_detector(network), usual_rates(changes)
@@ -132,7 +132,7 @@ def choose_options(
         recipe=recipe_for(recipe, network.model, changes),
         loc=network.loc,
         model=network.model,
-        data=spec,
+        data=data,
         weights=network.weights,
         image_size=(side, side) if network.sizes.image is None else network.sizes.image,
         epochs=length if epochs is None else epochs,

@@ -12,7 +12,7 @@ from lstn.nn.models import Model, build_model
 from lstn.recipe import RECIPES
 from lstn.train.distributed import ALONE, Shares, World
 from lstn.train.loading import ImageBatch
-from lstn.train.objective import Objective
+from lstn.train.objective import TrainingObjective
 from lstn.train.optimizer import set_rate
 from lstn.train.options import Options
 from lstn.train.run_state import Run
@@ -45,7 +45,7 @@ def check_step(contract: Contract, images: int, given: Model | None = None) -> N
 
 def train_epoch(
     run: Run,
-    objective: Objective,
+    objective: TrainingObjective,
     network: nn.Module,
     loader: torch.utils.data.DataLoader[ImageBatch],
     options: Options,

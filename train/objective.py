@@ -36,7 +36,7 @@ class Measured(NamedTuple):
     scores: Scores | DetectionScores
 
 
-class Objective(Protocol):
+class TrainingObjective(Protocol):
     """What depends on a run's task."""
 
     def network(self, model: Model, options: Options, *, compiled: bool) -> nn.Module:

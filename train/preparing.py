@@ -21,14 +21,14 @@ from lstn.nn.pretrained import load_backbone_weights
 from lstn.nn.starts import scale_dropout, start_weights
 from lstn.terminal import note, note_once
 from lstn.train.augment import Augmentation
-from lstn.train.classifying import Classifying
-from lstn.train.detecting import Detecting
+from lstn.train.classifier_objective import ClassifierObjective
+from lstn.train.detector_objective import DetectorObjective
 from lstn.train.downloads import download
 from lstn.train.equivariance import Moves
 from lstn.train.fitting import check_step
 from lstn.train.keeping import mend
 from lstn.train.loading import Images
-from lstn.train.objective import Objective
+from lstn.train.objective import TrainingObjective
 from lstn.train.optimizer import dropout_share, make_optimizer
 from lstn.train.options import Options
 from lstn.train.run_folder import claimed
@@ -38,7 +38,7 @@ from lstn.train.supervision import check_posed, check_supervise, poses_digest
 from lstn.train.watch.probe import Probe
 from lstn.train.workplace import Workplace
 
-OBJECTIVES: dict[Task, Objective] = {Task.CLASSIFY: Classifying(), Task.DETECT: Detecting()}
+OBJECTIVES: dict[Task, TrainingObjective] = {Task.CLASSIFY: ClassifierObjective(), Task.DETECT: DetectorObjective()}
 """Total over `Task`."""
 
 
@@ -53,7 +53,7 @@ class Prepared:
     run: Run
     network: nn.Module
     probe: Probe | None
-    objective: Objective
+    objective: TrainingObjective
 
     @property
     def steps(self) -> int:

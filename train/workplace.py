@@ -1,4 +1,4 @@
-"""Where a run is computed and kept."""
+"""The place where a run is computed and kept."""
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -22,6 +22,7 @@ from lstn.cli.parsing.recipe_options import (
 )
 from lstn.cli.steps.ctrl_c import stopping
 from lstn.contract import CONTROLS, Loc
+from lstn.data.set_names import named
 from lstn.errors import LstnError, UsageError
 from lstn.formats.outputs import PAGE as WEB_PAGE
 from lstn.formats.outputs import STUDY, OutputFile, check_folder, check_outputs
@@ -110,8 +111,7 @@ def study(
         recipe,
         changes,
         ChosenNetwork(loc=Loc.NONE, model=model, sizes=sizes_of(image_size, view, crop)),
-        data=data,
-        data_root=data_root,
+        data=named(data, data_root),
         augment=augment,
         epochs=epochs,
         precision=precision,

@@ -23,6 +23,7 @@ from lstn.cli.parsing.recipe_options import (
 )
 from lstn.cli.steps.ctrl_c import stopping
 from lstn.contract import MAX_ITERATIONS, REGIONS, At, Loc, Task
+from lstn.data.set_names import named
 from lstn.errors import UsageError
 from lstn.health.run_files import RUNS, run_folder
 from lstn.machine.cores import decoders, within_cores
@@ -183,8 +184,7 @@ def train(
                 recipe,
                 changes,
                 network,
-                data=data,
-                data_root=data_root,
+                data=named(data, data_root),
                 augment=augment,
                 epochs=epochs,
                 precision=precision,

@@ -1,4 +1,4 @@
-"""What every model begins with: pixels -> normalised images, by its contract."""
+"""The beginning of every model: pixels -> normalised images, by its contract."""
 
 import torch
 from torch import nn

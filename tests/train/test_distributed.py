@@ -24,7 +24,7 @@ from lstn.cli.app import main
 from lstn.data.dataset import open_data
 from lstn.errors import UsageError
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
-from lstn.train.classifying import evaluate
+from lstn.train.classifier_objective import evaluate
 from lstn.train.distributed import ALONE, Shares, World, joined
 from lstn.train.loading import Images
 from lstn.train.run_state import LAST

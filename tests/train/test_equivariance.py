@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from lstn.contract import Contract, Loc
 from lstn.nn.classifier import Classifier
-from lstn.train.classifying import Network
+from lstn.train.classifier_objective import Network
 from lstn.train.equivariance import SHIFT, TURN_DEG, ZOOM, Moves, move, unfollowed
 
 HW = (24, 40)

@@ -9,7 +9,7 @@ from short_runs import SILENT, options
 from lstn.contract import Contract, Loc
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.nn.classifier import Classifier
-from lstn.train.classifying import forward
+from lstn.train.classifier_objective import forward
 from lstn.train.loop import fit
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")]

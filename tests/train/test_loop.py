@@ -15,7 +15,7 @@ from lstn.errors import DataError, TrainingError, UsageError
 from lstn.health.run_health import METRICS
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.nn.classifier import Classifier
-from lstn.train.classifying import evaluate, forward
+from lstn.train.classifier_objective import evaluate, forward
 from lstn.train.equivariance import Moves, unfollowed
 from lstn.train.fitting import check_step
 from lstn.train.loading import Images, batches

@@ -20,7 +20,7 @@ from lstn.data.dataset import open_data
 from lstn.errors import ArtifactError, LstnError
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors, write_checkpoint
 from lstn.train import keeping
-from lstn.train.classifying import evaluate
+from lstn.train.classifier_objective import evaluate
 from lstn.train.loading import Images
 from lstn.train.options import Options
 from lstn.train.preparing import describe, start

@@ -1,4 +1,4 @@
-"""What a run's figures are called, by its task."""
+"""The words for a run's figures, by its task."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""What `lstn evaluate` opens: a model of any kind, with the images that it is tried on."""
+"""The model that `lstn evaluate` opens, of any kind, with the images that it is tried on."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

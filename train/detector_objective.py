@@ -9,7 +9,7 @@ from lstn.detection.suppression import LEAST_SCORE, Detection, detections
 from lstn.nn.detector import Detector
 from lstn.nn.models import Model
 from lstn.nn.turned_boxes import boxes_of, moved, thetas_of
-from lstn.train.classifying import AMP
+from lstn.train.classifier_objective import AMP
 from lstn.train.distributed import World
 from lstn.train.loading import NOBODY, ImageBatch, Images, batches
 from lstn.train.objective import Measured, StepLoss
@@ -53,7 +53,7 @@ class DetectorNetwork(nn.Module):
         return losses, logits[:, :count], crops
 
 
-class Detecting:
+class DetectorObjective:
     """The objective of a detector."""
 
     def network(self, model: Model, options: Options, *, compiled: bool) -> nn.Module:

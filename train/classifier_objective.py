@@ -70,7 +70,7 @@ def forward(model: Classifier, pixels: Tensor, precision: TrainingPrecision) -> 
     return logits
 
 
-class Classifying:
+class ClassifierObjective:
     """The objective of a classifier."""
 
     def network(self, model: Model, options: Options, *, compiled: bool) -> nn.Module:
