@@ -21,6 +21,7 @@ from benchmarks.support.result_files import machine_of, versions_of, write_resul
 from benchmarks.support.seeded_runs import run_quietly
 from lstn.interval import Interval, mean_interval
 from lstn.report.table import markdown_table
+from lstn.report.wording import counted
 
 RESULT = "results/following/following-digits.json"
 VARIANTS = {
@@ -93,10 +94,12 @@ def page_of(result: Mapping[str, Any]) -> str:
     ]
     columns = ["", "options", "error in %", "against the row above", f"turned by {TURNED:g}°: error in %"]
     columns += ["against the row above", *(f"follows {kind}" for kind in KINDS)]
+    seeds = len({row["seed"] for row in result["rows"]})
+    command = f"lstn study --model cnn --data {result['data']} {result['settings']}".strip()
     return f"""# What makes a transformer follow: {result["data"]}
 
-`lstn study --model cnn --data {result["data"]} {result["settings"]}`, with the options of the row. Errors of the test
-images, upright and turned. Means over seeds; differences are in points, paired by seed, with their 95 % interval.
+`{command}`, with the options of the row. Errors of the test images, upright and
+turned. Means over {counted(seeds, "seed")}; differences are in points, paired by seed, with their 95 % interval.
 [Follow](../../docs/explanation/follow.md) is 1 where the crop moves with the object, and 0 where it ignores the move.
 
 {markdown_table(columns, cells, words=2)}
