@@ -15,7 +15,7 @@ from tiny_fixtures import run_lstn
 from lstn.contract import Loc, Task, ThetaForm
 from lstn.data.object_sets import open_objects
 from lstn.detection.detecting import detect_all, score_detections
-from lstn.detection.suppression import detections
+from lstn.detection.suppression import SHOWN_SCORE, detections
 from lstn.export.onnx.from_checkpoint import export_onnx
 from lstn.export.openvino.to_openvino import write_openvino
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
@@ -114,6 +114,11 @@ def test_what_only_classifiers_can_is_one_line(
     assert "only for models that classify, and this one detects" in ran.err
     assert "Traceback" not in ran.err
     assert {path.name for path in made.iterdir()} == before
+
+
+def test_infer_and_pictures_leave_out_the_same_objects(run_lstn: RunLstn) -> None:
+    """The command's help may not import what the constant's module needs."""
+    assert f"[default: {SHOWN_SCORE:g};" in " ".join(run_lstn("infer", "--help").out.split())
 
 
 def test_inspect_and_bench_take_detectors(made: Path, run_lstn: RunLstn) -> None:

@@ -9,6 +9,7 @@ from lstn.contract import CONTROLS, At, Loc, Task, ThetaForm, check_warps
 from lstn.data.dataset import usual
 from lstn.errors import UsageError
 from lstn.nn.backbones import backbone_named
+from lstn.nn.stems import COARSEST
 from lstn.recipe import RECIPES, Recipe, RecipeName
 from lstn.report.wording import counted
 from lstn.train.augment import Augment
@@ -121,9 +122,10 @@ def choose_options(
         UsageError: no such backbone, or there is nothing to supervise.
     """
     side, length = usual_budget(data, network.model)
+    image_size = (side, side) if network.sizes.image is None else network.sizes.image
     if network.task is Task.DETECT:
         check_detector(changes, supervise)
-        network, changes = usual_detector(network), usual_rates(changes)
+        network, changes = usual_detector(network, image_size), usual_rates(changes)
     warps = network.warps or 1
     if network.task is Task.CLASSIFY:
         check_warps(warps, network.loc, network.iterations)
@@ -134,7 +136,7 @@ def choose_options(
         model=network.model,
         data=data,
         weights=network.weights,
-        image_size=(side, side) if network.sizes.image is None else network.sizes.image,
+        image_size=image_size,
         epochs=length if epochs is None else epochs,
         precision=precision,
         seed=seed,
@@ -149,11 +151,15 @@ def choose_options(
     )
 
 
-def usual_detector(network: ChosenNetwork) -> ChosenNetwork:
+def usual_detector(network: ChosenNetwork, image_size: Size) -> ChosenNetwork:
     """Return a detector with what it usually has where nobody says otherwise: 16 regions, and small crops."""
-    side = max(REGION_SIDE, backbone_named(network.model).smallest) if network.at is At.INPUT else REGION_MAP_SIDE
-    sizes = network.sizes if network.sizes.crop else replace(network.sizes, crop=(side, side))
-    return replace(network, warps=USUAL_REGIONS if network.warps is None else network.warps, sizes=sizes)
+    sizes, warps = network.sizes, USUAL_REGIONS if network.warps is None else network.warps
+    if network.at is At.INPUT:
+        side = max(REGION_SIDE, backbone_named(network.model).smallest)
+        crop = min(side, image_size[0]), min(side, image_size[1])
+    else:  # a map has at least these places
+        crop = min(REGION_MAP_SIDE, -(-image_size[0] // COARSEST)), min(REGION_MAP_SIDE, -(-image_size[1] // COARSEST))
+    return replace(network, warps=warps, sizes=sizes if sizes.crop else replace(sizes, crop=crop))
 
 
 def usual_rates(changes: RecipeChanges) -> RecipeChanges:

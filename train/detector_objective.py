@@ -3,12 +3,13 @@
 import torch
 from torch import Tensor, nn
 
+from lstn.contract import ThetaForm
 from lstn.data.objects import Objects
 from lstn.detection.detecting import score_detections
 from lstn.detection.suppression import LEAST_SCORE, Detection, detections
 from lstn.nn.detector import Detector
 from lstn.nn.models import Model
-from lstn.nn.turned_boxes import boxes_of, moved, thetas_of
+from lstn.nn.turned_boxes import boxes_of, moved, thetas_of, upright_around
 from lstn.train.classifier_objective import AMP
 from lstn.train.distributed import World
 from lstn.train.loading import NOBODY, ImageBatch, Images, batches
@@ -29,7 +30,12 @@ class DetectorNetwork(nn.Module):
         super().__init__()
         self.model = model
         self.precision = precision
+        self._frames = torch.compile(model.frames) if compiled else model.frames
         self._look_into = torch.compile(model.look_into) if compiled else model.look_into
+
+    def _autocast(self, pixels: Tensor) -> torch.autocast:
+        """The backbone's arithmetic; boxes and grids stay in float32."""
+        return torch.autocast(pixels.device.type, AMP[self.precision], enabled=self.precision != "fp32")
 
     def forward(self, pixels: Tensor, labels: Tensor, thetas: Tensor) -> RegionLosses:
         """labels (N, M) int64, thetas (N, M, 2, 3) float32, as `ImageBatch.objects`."""
@@ -39,12 +45,19 @@ class DetectorNetwork(nn.Module):
         """Return the losses, and what the model answers: logits (N, K, C + 1) and thetas (N, K, 2, 3) float32."""
         model, localizer = self.model, self.model.localizer
         boxes = boxes_of(thetas, model.contract.image_hw)
-        frames = model.frames(model.normalise(pixels))
+        boxes = upright_around(boxes) if model.contract.theta is ThetaForm.CROP else boxes
+        with self._autocast(pixels):
+            frames = self._frames(model.normalise(pixels))
+        frames = frames.float()
         scores, numbers = localizer.answers(frames)
         flat = numbers.permute(0, 1, 3, 4, 2).reshape(len(pixels), len(localizer.anchors), -1)
         of_anchors = anchor_losses(scores.flatten(1), flat, localizer.anchors, boxes, labels)
-        regions = torch.cat([localizer.best(scores, numbers).detach(), boxes], dim=1)
-        with torch.autocast(pixels.device.type, AMP[self.precision], enabled=self.precision != "fp32"):
+        best = localizer.best(scores, numbers).detach()
+        # As many true boxes as regions at most: an image with hundreds would take the memory of all others. In the
+        # place of one that isn't there the best region is looked at once more.
+        true = torch.where((labels == NOBODY)[:, :, None], best[:, :1], boxes)[:, : best.shape[1]]
+        regions = torch.cat([best, true], dim=1)
+        with self._autocast(pixels):
             logits, moves = (each.float() for each in self._look_into(frames, regions))
         classes, wanted = region_targets(regions, boxes, labels, nothing=len(model.contract.labels))
         losses = RegionLosses(*of_anchors, *region_losses(logits, moves, regions, classes, wanted))
@@ -77,6 +90,7 @@ class DetectorObjective:
         loader = batches(
             images, batch_size=batch_size, workers=at.workers, shuffle_seed=None, device=at.device, world=at.world
         )
+        torch.manual_seed(0)  # anchors that are asked are drawn, and the next epoch begins with a seed of its own
         for batch in loader:
             there = batch.to(at.device)
             assert there.objects is not None

@@ -6,7 +6,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from lstn.contract import UNBOUNDED, Contract, ThetaForm
+from lstn.contract import UNBOUNDED, Contract, Task, ThetaForm
 from lstn.errors import TrainingError, UsageError
 from lstn.nn.models import Model, build_model
 from lstn.recipe import RECIPES
@@ -96,7 +96,7 @@ def diverged(run: Run, loss: float, number: int, options: Options) -> TrainingEr
     cures += [f"a smaller --{name}" for name, weight in weights.items() if weight > 1]
     if recipe.loc_lr_scale > 0.1 and run.model.transformer is not None:
         cures.append("--loc-lr-scale 0.1")
-    if recipe.theta in UNBOUNDED and run.model.transformer is not None:
+    if recipe.theta in UNBOUNDED and run.model.transformer is not None and options.task is Task.CLASSIFY:
         cures.append(f"--theta {ThetaForm.SIMILARITY.value}, which can't run away")
     if options.precision != "fp32":
         cures.append("--precision fp32")

@@ -24,8 +24,8 @@ class StepLoss(NamedTuple):
 class Measured(NamedTuple):
     """What a model's answers to a split came to.
 
-    loss:     the mean, in nats
-    accuracy: 0..1, of a detector its AP50
+    loss:     the mean over images; of a classifier in nats
+    accuracy: by which the best epoch is chosen, 0..1; of a detector its AP50
     chance:   the accuracy up to which a model is at chance, 0..1; None where nobody knows
     scores:   all of it
     """

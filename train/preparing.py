@@ -14,6 +14,7 @@ from lstn.data.dataset import DataSet, Split, check_labels
 from lstn.data.task_sets import open_for
 from lstn.errors import UsageError
 from lstn.files import remove_leftovers
+from lstn.imports import require
 from lstn.machine.lock import locked
 from lstn.nn.device import check_compiler
 from lstn.nn.models import Model, build_model
@@ -112,6 +113,8 @@ def prepared(
 def _begun(options: Options, at: Workplace, data: DataSet, given: Model | None) -> Run:
     """Make the run, once it is known that a step of it can be taken."""
     contract, batch = describe(options, data, given), options.recipe.batch_size
+    if options.task is Task.DETECT:  # what measures every epoch
+        require("pycocotools.coco", extra="detect")
     if options.supervise:
         check_supervise(contract.loc, options.supervise, contract.warps)
         check_posed(data.train, options.data)

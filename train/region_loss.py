@@ -1,7 +1,8 @@
 """The losses of a detector: where objects may be, what is in each region, and how its box differs from the object's.
 
-Assignment and losses are those of Faster R-CNN (Ren et al. 2015, section 3.1.2) and Fast R-CNN (Girshick 2015, sections
-2.3 and 3.1), whose regions of the second stage are here all K of an image, and its true boxes.
+They follow Faster R-CNN (Ren et al. 2015, sections 3.1.2 and 3.1.3) and Fast R-CNN (Girshick 2015, section 2.3). Other
+than there, anchors across the border count, the second stage is asked about all K regions of an image and its true
+boxes, without drawing, and a box has one set of numbers for all classes.
 """
 
 from typing import NamedTuple
@@ -59,7 +60,7 @@ def anchor_losses(
     for score, number, box, label in zip(scores, numbers, boxes, labels, strict=True):
         there = box[label != NOBODY]
         nearest, shows, empty = _assigned(anchors, there)
-        shows, empty = _drawn(shows, _ASKED_NEAR), empty
+        shows = _drawn(shows, _ASKED_NEAR)
         empty = _drawn(empty, _ASKED - int(shows.sum()))
         asked = shows | empty
         of_scores.append(F.binary_cross_entropy_with_logits(score[asked], shows[asked].float()))

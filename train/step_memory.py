@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lstn.contract import Contract
+from lstn.contract import Contract, Task
 from lstn.errors import UsageError
 from lstn.machine.memory import available_bytes, size
 from lstn.nn.models import build_model
@@ -62,6 +62,9 @@ def step_bytes(contract: Contract) -> StepBytes:
     own = {weight.untyped_storage()._cdata for weight in weights}
     activations = sum(tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in own)
     per_image = (activations + _BACKWARDS * largest) // _COUNTED
+    per_image *= (
+        2 if contract.task is Task.DETECT else 1
+    )  # true boxes are looked at as well, as many as regions at most
     return StepBytes(_PER_WEIGHT * sum(weight.nbytes for weight in weights), per_image)
 
 

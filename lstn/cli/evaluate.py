@@ -60,7 +60,7 @@ def evaluate(
     split: Annotated[
         Literal["train", "val", "test", "all"] | None,
         typer.Option(
-            help="Which images are classified.",
+            help="Which images are used.",
             show_default="test; all of a folder that is not divided, unless the model was trained on it",
         ),
     ] = None,

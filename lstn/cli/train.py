@@ -58,7 +58,7 @@ def train(
             metavar="DATA",
             help="digits (embedded); cifar10, caltech101, gtsrb, svhn, mnist or a distorted mnist-r, -rts, -p, -e or "
             "-cluttered (downloaded); scenes-digits (embedded), scenes-signs (downloaded) or "
-            "scenes:OBJECTS,BACKGROUNDS; or folder:PATH with PATH/{train,val,test}/<class>/*.",
+            "scenes:OBJECTS,BACKGROUNDS; or folder:PATH with PATH/{train,val,test}/<class>/*, for detectors annotated.",
         ),
     ] = "digits",
     data_root: Annotated[
@@ -161,7 +161,7 @@ def train(
         bool, typer.Option("--tensorboard", help="Log curves and warps for TensorBoard, in the run's folder.")
     ] = False,
 ) -> None:
-    """Train a classifier with a transformer.
+    """Train a classifier with a transformer, or a detector made of one.
 
     The folder of the run, runs/NAME, holds checkpoint.safetensors (the best epoch), metrics.jsonl, test.json, pictures
     of curves, confusions and warps, and last.safetensors, from which --resume continues after Ctrl-C or a crash.

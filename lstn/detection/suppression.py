@@ -13,7 +13,7 @@ LEAST_SCORE, SHOWN_SCORE = 0.001, 0.3
 """The lowest score that counts when precision is measured, which is averaged over all recalls; and when it is shown."""
 
 OVERLAP = 0.5
-"""The largest overlap of two detections of a class, as Fast R-CNN and torchvision have it."""
+"""The largest overlap of two detections of a class, as torchvision's detectors have it."""
 
 MOST_FOUND = 100
 """How many detections of an image count: the best ones, as for COCO."""

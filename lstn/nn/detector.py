@@ -3,7 +3,7 @@
 The localizer answers K thetas instead of one. One sampler reads them from the image, or from the backbone's map; the
 backbone sees each crop and says what it shows, and how its box differs from that. With `--at input` crops are of the
 image itself, and small objects are seen at its full resolution. With `--at map` localizer and crops share a map of the
-backbone: that is Faster R-CNN (Ren et al. 2015), with a sampler for its pooling of regions.
+backbone: so does Faster R-CNN (Ren et al. 2015), which pools regions where a sampler reads them here.
 """
 
 import torch

@@ -17,6 +17,7 @@ RATIOS = (0.5, 1.0, 2.0)
 """Height over width of anchors (Ren et al. 2015, section 3.3)."""
 
 ANCHORS = len(SIZES) * len(RATIOS)
+"""Anchors aren't in a checkpoint: other sizes or ratios would change what every trained detector answers."""
 
 _WIDTH = 64
 _MAP_WIDTH = 128
@@ -31,8 +32,8 @@ class RegionLocalizer(nn.Module):
 
     `features` are those of a localizer that classifies, or none where it looks at the backbone's maps; `head` goes on
     with convolutions, so that each place answers for what is there. A place answers for its best anchor alone, and one
-    beside a better place comes after all that are not: so the K best lie apart, as Faster R-CNN's do by non-maximum
-    suppression, of which no engine has a fixed number of results.
+    next to a better place comes after all that are not. So the K best are of different places, where Faster R-CNN
+    suppresses by overlap, of which no engine has a fixed number of results.
 
     image_hw: of the image, in pixels
     count:    K, how many regions are kept
@@ -67,7 +68,7 @@ class RegionLocalizer(nn.Module):
                 hint=f"use at most {places.numel()} --warps, a larger --view or larger images",
             )
         last = self.head[-1]
-        nn.init.normal_(last.get_parameter("weight"), std=0.01)  # Ren et al. 2015, section 3.3
+        nn.init.normal_(last.get_parameter("weight"), std=0.01)  # Ren et al. 2015, section 3.1.3
         nn.init.zeros_(last.get_parameter("bias"))
         self.register_buffer("anchors", anchors_of((places[0], places[1]), image_hw), persistent=False)
 

@@ -49,7 +49,7 @@ def split(backbone: nn.Module) -> tuple[Layers, Layers]:
     )
 
 
-_COARSEST = 16
+COARSEST = 16
 """The map that a detector cuts from has at least so small a share of the image's side, as Faster R-CNN's has."""
 
 
@@ -60,7 +60,7 @@ def late_cut(backbone: nn.Module, image_hw: tuple[int, int]) -> int:
         UsageError: as `split`.
     """
     stem, rest = split(backbone)
-    fewest = [math.ceil(side / _COARSEST) for side in image_hw]
+    fewest = [math.ceil(side / COARSEST) for side in image_hw]
     maps = enumerate(_maps_of(backbone, [*stem, *rest], image_hw), 1)
     fine = [
         place for place, each in maps if each.dim() == 4 and each.shape[2] >= fewest[0] and each.shape[3] >= fewest[1]

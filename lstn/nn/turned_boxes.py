@@ -3,7 +3,7 @@
 A box is (x, y, width, height, angle) float32: its centre and its sides in pixels of the image, from the outer edges,
 and how far what is in it is turned counter-clockwise, in radians. Numbers say how one box differs from another, as in
 R-CNN (Girshick et al. 2014, appendix C): the shift in sides of the first, along its own axes, and the logarithms of the
-ratios of their sides; then the angle, which upright boxes leave out (Jiang et al. 2017, R2CNN, has turned ones).
+ratios of their sides; then the angle, as in RRPN (Ma et al. 2018), which upright boxes leave out.
 """
 
 import math
@@ -14,7 +14,8 @@ from torch import Tensor
 from lstn.contract import ThetaForm
 
 SCALES = (0.1, 0.1, 0.2, 0.2, 0.2)
-"""Of the numbers: layers answer them in these units, in which they are about as large as logits (Girshick 2015)."""
+"""Of the numbers: layers answer them in these units, in which they are about as large as logits. The first four are from
+the code of Fast R-CNN. Changing one changes what every trained detector answers."""
 
 _CONTEXT = 227 / (227 - 2 * 16)
 
@@ -86,6 +87,12 @@ def boxes_of(thetas: Tensor, image_hw: tuple[int, int]) -> Tensor:
     angle = torch.atan2(-across[..., 1], across[..., 0])
     lengths = torch.stack([across.norm(dim=-1), down.norm(dim=-1)], dim=-1)
     return torch.cat([centre, lengths, angle[..., None]], dim=-1)
+
+
+def upright_around(boxes: Tensor) -> Tensor:
+    """Return the upright boxes around boxes: (…, 5) -> (…, 5)."""
+    left, top, right, bottom = upright(boxes).unbind(-1)
+    return torch.stack([(left + right) / 2, (top + bottom) / 2, right - left, bottom - top, torch.zeros_like(left)], -1)
 
 
 def with_context(boxes: Tensor) -> Tensor:

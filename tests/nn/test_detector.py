@@ -65,7 +65,7 @@ def test_an_image_is_answered_alike_alone_and_among_others() -> None:
 
 
 @torch.no_grad()
-def test_a_crop_of_a_map_is_what_faster_r_cnn_pools() -> None:
+def test_a_crop_of_a_map_is_what_roi_align_reads() -> None:
     model = detector(MAP)
     frames = model.frames(model.normalise(pixels(1)))
     boxes = torch.tensor([[[40.0, 30.0, 30.0, 20.0, 0.0], [60.0, 40.0, 24.0, 36.0, 0.0]]])

@@ -17,7 +17,10 @@ from lstn.detection.detecting import LEAST_SCORE, DetectionScores, score_detecti
 from lstn.detection.suppression import detections
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
 from lstn.nn.detector import Detector
+from lstn.nn.turned_boxes import thetas_of, upright_around
 from lstn.train.augment import Augmentation
+from lstn.train.choosing import ChosenNetwork, NetworkSizes, RecipeChanges, choose_options
+from lstn.train.detector_objective import DetectorNetwork
 from lstn.train.loading import NOBODY, Images
 
 SMALL = {"task": Task.DETECT, "loc": Loc.GLANCE, "image_size": 64, "crop": 16, "warps": 6, "loc_lr_scale": 1.0}
@@ -73,6 +76,50 @@ def test_a_detector_is_trained_from_python(squares: str, tmp_path: Path) -> None
     assert all(map(torch.equal, read.model.state_dict().values(), model.state_dict().values()))
 
 
+def test_upright_boxes_are_taught_around_turned_objects() -> None:
+    """A detector of upright boxes is shown the boxes around objects, by which it is measured."""
+    contract = Contract(
+        Loc.GLANCE, "cnn", (64, 64), ("red",), theta=ThetaForm.CROP, warps=4, crop_hw=(16, 16), task=Task.DETECT
+    )
+    torch.manual_seed(0)
+    network = DetectorNetwork(Detector(contract), "fp32").eval()
+    turned = torch.tensor([[[32.0, 32, 40, 10, 0.7]]])
+    pixels, labels = torch.zeros(1, 64, 64, 3, dtype=torch.uint8), torch.zeros(1, 1, dtype=torch.int64)
+    found = []
+    for boxes in (turned, upright_around(turned), turned * torch.tensor([1.0, 1, 1, 1, 0])):
+        torch.manual_seed(0)
+        losses, *_ = network.answered(pixels, labels, thetas_of(boxes, (64, 64)))
+        found.append([float(each.detach()) for each in losses])
+    assert found[0] == pytest.approx(found[1], rel=1e-4)
+    assert found[0] != pytest.approx(found[2], rel=1e-2)
+
+
+def test_an_image_with_fewer_objects_is_taught_nothing_by_those_that_are_not_there() -> None:
+    torch.manual_seed(0)
+    kind = {"warps": 4, "crop_hw": (16, 16), "task": Task.DETECT}
+    network = DetectorNetwork(Detector(Contract(Loc.GLANCE, "cnn", (64, 64), ("red",), **kind)), "fp32").eval()
+    pixels = torch.randint(0, 256, (1, 64, 64, 3), dtype=torch.uint8)
+    box, anything = torch.tensor([20.0, 20, 14, 14, 0]), torch.tensor([40.0, 40, 20, 20, 1])
+    found = []
+    for other in (anything, box * 2):
+        torch.manual_seed(1)
+        labels = torch.tensor([[0, NOBODY]])
+        losses, *_ = network.answered(pixels, labels, thetas_of(torch.stack([box, other])[None], (64, 64)))
+        found.append([float(each.detach()) for each in losses])
+    assert found[0] == found[1]
+
+
+def test_an_image_with_very_many_objects_takes_no_more_than_twice_the_regions() -> None:
+    seen = []
+    kind = {"warps": 4, "crop_hw": (16, 16), "task": Task.DETECT}
+    network = DetectorNetwork(Detector(Contract(Loc.GLANCE, "cnn", (64, 64), ("red",), **kind)), "fp32").eval()
+    look_into = network.model.look_into
+    network._look_into = lambda frames, boxes: (seen.append(boxes.shape[1]), look_into(frames, boxes))[1]
+    thetas = thetas_of(torch.rand(2, 50, 5) * 20 + 10, (64, 64))
+    network(torch.zeros(2, 64, 64, 3, dtype=torch.uint8), torch.zeros(2, 50, dtype=torch.int64), thetas)
+    assert seen == [8]
+
+
 def test_a_batch_has_the_objects_of_its_images(squares: str) -> None:
     train = open_objects(squares, image_hw=(64, 64)).train
     batch = Images(train, with_objects=True)._batch([3, 1, 4])
@@ -108,6 +155,19 @@ def test_objects_move_along_with_their_image(kind: str, squares: str) -> None:
             )
             covered = max(red, blue) < 160 or (red > blue) != (label == 0)
             assert not covered or len(labels[row][labels[row] != NOBODY]) > 1  # the other one may lie upon it
+
+
+@pytest.mark.parametrize(
+    ("at", "side", "crop"), [(At.MAP, 64, (4, 4)), (At.MAP, 320, (14, 14)), (At.INPUT, 48, (48, 48))]
+)
+def test_a_detectors_usual_crop_fits_its_image(at: At, side: int, crop: tuple[int, int]) -> None:
+    loc = Loc.SHARED if at is At.MAP else Loc.LSTN
+    sizes = NetworkSizes(image=(side, side))
+    network = ChosenNetwork(task=Task.DETECT, loc=loc, model="resnet-18", at=at, sizes=sizes)
+    data = {"data": "scenes-digits", "augment": "none", "epochs": 1, "precision": "fp32"}
+    chosen = choose_options("robust", RecipeChanges(), network, **data)
+    assert (chosen.crop, chosen.warps, chosen.recipe.loc_lr_scale) == (crop, 16, 1.0)
+    Detector(chosen.contract(("a", "b")))
 
 
 def test_the_command_says_what_it_measures_and_leaves_pictures(
