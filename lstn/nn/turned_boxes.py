@@ -14,8 +14,8 @@ from torch import Tensor
 from lstn.contract import ThetaForm
 
 SCALES = (0.1, 0.1, 0.2, 0.2, 0.2)
-"""Of the numbers: layers answer them in these units, in which they are about as large as logits. The first four are from
-the code of Fast R-CNN. Changing one changes what every trained detector answers."""
+"""Of the numbers: layers answer them in these units, in which they are about as large as logits. The first four are
+those of Fast R-CNN's code. Changing one changes what every trained detector answers."""
 
 _CONTEXT = 227 / (227 - 2 * 16)
 
