@@ -118,7 +118,7 @@ def test_what_only_classifiers_can_is_one_line(
 
 def test_infer_and_pictures_leave_out_the_same_objects(run_lstn: RunLstn) -> None:
     """The command's help may not import what the constant's module needs."""
-    assert f"[default: {SHOWN_SCORE:g};" in " ".join(run_lstn("infer", "--help").out.split())
+    assert f"default: ({SHOWN_SCORE:g})" in " ".join(run_lstn("infer", "--help").out.split())
 
 
 def test_inspect_and_bench_take_detectors(made: Path, run_lstn: RunLstn) -> None:
@@ -134,3 +134,22 @@ def test_doctor_reads_its_run(made: Path, run_lstn: RunLstn) -> None:
     ran = run_lstn("doctor", made / "run")
     assert ran.code == 0
     assert "6 epochs" in ran.out
+
+
+def test_a_score_is_for_detectors(run_lstn: RunLstn, made: Path) -> None:
+    ran = run_lstn("infer", made / "set/test/0.png", "--engine", "zoo:digits", "--score", "0.5")
+    assert ran.code == 2
+    assert "--score is for models that detect" in ran.err
+
+
+def test_a_set_whose_validation_images_show_nothing_is_refused(
+    made: Path, run_lstn: RunLstn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    root = coloured_squares(tmp_path / "set", train=4, test=2)
+    table = root / "val/_annotations.coco.json"
+    table.write_text(json.dumps(json.loads(table.read_text()) | {"annotations": []}))
+    ran = run_lstn("train", "--task", "detect", "--model", "cnn", "--data", "folder:set", "--image-size", "64")
+    assert ran.code == 1
+    assert "no validation image shows an object" in ran.err
+    assert not (tmp_path / "runs").exists()

@@ -130,7 +130,7 @@ def choose_options(
     if network.task is Task.CLASSIFY:
         check_warps(warps, network.loc, network.iterations)
         check_supervise(network.loc, supervise, warps)
-    return Options(
+    options = Options(
         recipe=recipe_for(recipe, network.model, changes),
         loc=network.loc,
         model=network.model,
@@ -149,6 +149,9 @@ def choose_options(
         warps=warps,
         task=network.task,
     )
+    if network.task is Task.DETECT:
+        options.contract(("any",)).check()
+    return options
 
 
 def usual_detector(network: ChosenNetwork, image_size: Size) -> ChosenNetwork:

@@ -23,7 +23,7 @@ from lstn.nn.starts import scale_dropout, start_weights
 from lstn.terminal import note, note_once
 from lstn.train.augment import Augmentation
 from lstn.train.classifier_objective import ClassifierObjective
-from lstn.train.detector_objective import DetectorObjective
+from lstn.train.detector_objective import DetectorObjective, check_objects
 from lstn.train.downloads import download
 from lstn.train.equivariance import Moves
 from lstn.train.fitting import check_step
@@ -115,6 +115,7 @@ def _begun(options: Options, at: Workplace, data: DataSet, given: Model | None) 
     contract, batch = describe(options, data, given), options.recipe.batch_size
     if options.task is Task.DETECT:  # what measures every epoch
         require("pycocotools.coco", extra="detect")
+        check_objects(data.val, options.data)
     if options.supervise:
         check_supervise(contract.loc, options.supervise, contract.warps)
         check_posed(data.train, options.data)

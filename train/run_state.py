@@ -127,7 +127,7 @@ def restore(path: Path, run: Run, *, shown: int) -> None:
     if rest.identity != run.identity:
         raise ArtifactError(
             f"{path}: the data set is not the one that this run began with, or it began when names alone were compared",
-            hint="put the images, and with --supervise their boxes, back as they were, or start a new run",
+            hint="put the images, and the boxes that it learns from, back as they were, or start a new run",
         )
     run.history, run.threads = rest.history, rest.threads
     if _WARPS in tensors:

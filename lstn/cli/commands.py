@@ -8,14 +8,14 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 COMMANDS = {
-    "train": "Train a classifier with a transformer.",
+    "train": "Train a classifier with a transformer, or a detector made of one.",
     "study": "Compare localizers fairly.",
-    "evaluate": "Measure accuracy on test images.",
+    "evaluate": "Measure accuracy on test images, or a detector's average precision.",
     "explain": "Show what moves a model's answer.",
     "attack": "Mislead a checkpoint by small changes.",
     "export": "Write model.onnx, a plan or OpenVINO files.",
     "calibrate": "Lower the precision and report its cost.",
-    "infer": "Classify images.",
+    "infer": "Classify images, or find the objects in them.",
     "serve": "Answer requests over HTTP and gRPC.",
     "bench": "Compare how fast models are.",
     "claims": "Check the L-STN paper's numbers and claims.",

@@ -49,8 +49,15 @@ def infer(
         ),
     ] = None,
     score: Annotated[
-        float, typer.Option(metavar="S", min=0, max=1, help="Of a detector: leave out objects that it is less sure of.")
-    ] = 0.3,
+        float | None,
+        typer.Option(
+            metavar="S",
+            min=0,
+            max=1,
+            help="Of a detector: leave out objects that it is less sure of.",
+            show_default="0.3",
+        ),
+    ] = None,
     warps: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Save a picture of what the transformer did to each image.")
     ] = None,

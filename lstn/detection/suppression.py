@@ -5,8 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from lstn.contract import Contract, Task
+from lstn.errors import UsageError
 from lstn.evaluation.answer import Logits, softmax
-from lstn.warps.quadrilaterals import Overlaps, Rectangle, overlaps, upright_box
+from lstn.warps.quadrilaterals import Overlaps, Rectangle, overlaps, upright_box, upright_boxes
 from lstn.warps.warp import Theta
 
 LEAST_SCORE, SHOWN_SCORE = 0.001, 0.3
@@ -43,13 +45,24 @@ class Detection:
 
     def fields(self) -> dict[str, object]:
         """Return what JSON says of it: label, score, box and theta, with six digits."""
-        theta = np.round(self.theta.astype(float), 6).tolist()
-        box = [round(side, 6) for side in self.box]
+        theta = (np.round(self.theta.astype(float), 6) + 0.0).tolist()
+        box = [round(side, 6) + 0.0 for side in self.box]  # not -0.0
         return {"label": self.label, "score": round(self.score, 6), "box": box, "theta": theta}
 
     def __str__(self) -> str:
         """Return the class and the score: `cat 97.3 %`."""
         return f"{self.label} {100 * self.score:.1f} %"
+
+
+def least_score(contract: Contract, asked: float | None) -> float:
+    """Return the lowest score of an object that is shown: what was asked for, or SHOWN_SCORE.
+
+    Raises:
+        UsageError: one was asked for, and the model classifies.
+    """
+    if asked is not None and contract.task is not Task.DETECT:
+        raise UsageError("--score is for models that detect, and this one classifies", hint="leave it out")
+    return SHOWN_SCORE if asked is None else asked
 
 
 def detections(
@@ -67,14 +80,16 @@ def detections(
     with the lower score is left out; regions of different classes never suppress each other.
 
     logits:  (K, C + 1) float32, one column for each label and a last one for "nothing here"; finite
-    theta:   (K, 2, 3) float32, finite; a region without an area is never found
+    theta:   (K, 2, 3) float32, finite; a region without an area, or wholly outside of the picture, is never found
     least:   the lowest score that counts, 0..1
     most:    how many are returned at most
     overlap: the largest intersection over union that two of a class may have, 0..1; of the quadrilaterals, exactly
     """
     scores = softmax(logits)[:, :-1]
     solid = np.linalg.det(theta[:, :, :2].astype(np.float64)) != 0
-    regions, classes = np.nonzero((scores >= least) & solid[:, None])
+    left, top, right, bottom = upright_boxes(theta, _WHOLE).T
+    inside = (left < 1) & (top < 1) & (right > 0) & (bottom > 0)
+    regions, classes = np.nonzero((scores >= least) & (solid & inside)[:, None])
     values = scores[regions, classes]
     used = np.unique(regions)
     shared = overlaps(theta[used], theta[used])

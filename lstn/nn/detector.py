@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from lstn.contract import At, Contract
+from lstn.errors import UsageError
 from lstn.nn.classifier import build_backbone
 from lstn.nn.normalising import Normalising
 from lstn.nn.region_localizer import RegionLocalizer
@@ -43,6 +44,11 @@ class Detector(Normalising):
         seen = 3, *contract.image_hw
         if self._cut:
             seen = shape_behind(backbone, split_at(backbone, self._cut)[0], contract.image_hw)
+        if contract.crop_hw is not None and (contract.crop_hw[0] > seen[1] or contract.crop_hw[1] > seen[2]):
+            raise UsageError(
+                "a crop of {} x {} is larger than what it is cut from, {} x {}".format(*contract.crop_hw, *seen[1:]),
+                hint="use a smaller --crop, or larger images",
+            )
         localizer = RegionLocalizer(
             contract.loc,
             seen,

@@ -1,8 +1,10 @@
 """A table: one value that a terminal and a web page both draw, and Markdown's spelling of one."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+
+from lstn.terminal import printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -48,9 +50,9 @@ def print_table(console: "Console", table: Table) -> None:
     get a line of their own, and no name is cut in pieces.
     """
     if table.title:
-        console.print(table.title, style="bold", markup=False)
+        console.print(printable(table.title), style="bold", markup=False)
     if table.rows:
-        _print_rows(console, table)
+        _print_rows(console, replace(table, rows=tuple(tuple(map(printable, row)) for row in table.rows)))
     if table.note:
         console.print(table.note, style="dim", markup=False)
     console.print()

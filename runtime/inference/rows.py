@@ -15,7 +15,6 @@ from rich.cells import cell_len, set_cell_size
 from rich.console import Console
 from rich.text import Text
 
-from lstn.detection.suppression import Detection
 from lstn.evaluation.answer import Guess
 from lstn.runtime.inference.predict import ResultRow
 from lstn.terminal import printable
@@ -114,10 +113,15 @@ def table_rows(console: Console, *, labels: Sequence[str], paths: Sequence[objec
                 lines.append(Text.assemble(path, "  ", (printable(row.error), "red")))
             if row.objects == ():
                 lines.append(Text.assemble(path, "  ", ("no objects", "dim")))
-            for rank, guess in enumerate(row.guesses or _as_guesses(row.objects or ())):
+            for rank, guess in enumerate(row.guesses):
                 shown = path if rank == 0 else " " * path_width
-                leads = rank == 0 or row.objects is not None
-                lines.append(Text.assemble(shown, "  ", _guess(guess, label_width, bar, leads=leads)))
+                lines.append(Text.assemble(shown, "  ", _guess(guess, label_width, bar, leads=rank == 0)))
+            for rank, each in enumerate(row.objects or ()):
+                shown = path if rank == 0 else " " * path_width
+                guess = _guess(Guess(each.label, each.score), label_width, 0, leads=True)
+                left, top, right, bottom = each.box
+                place = f"  x {left:.0%} to {right:.0%}, y {top:.0%} to {bottom:.0%}"
+                lines.append(Text.assemble(shown, "  ", guess, (place, "dim")))
         console.print(Text("\n").join(lines))
 
     yield write
@@ -138,10 +142,6 @@ def fields_of(row: ResultRow) -> dict[str, object]:
     if row.theta is not None:
         fields["theta"] = np.round(row.theta.astype(float), 6).tolist()
     return fields
-
-
-def _as_guesses(found: Sequence[Detection]) -> list[Guess]:
-    return [Guess(each.label, each.score) for each in found]
 
 
 def _cell(text: str, *, mask: str = "'") -> str:

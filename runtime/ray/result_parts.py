@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from lstn.contract import Contract, Task
-from lstn.detection.suppression import MOST_FOUND, SHOWN_SCORE
+from lstn.detection.suppression import MOST_FOUND, least_score
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import replacing, sha256_of, write_text
 from lstn.formats.onnx_file import read_model
@@ -65,20 +65,22 @@ class _PartRow:
     error: str | None = None
 
 
-def run_of(engine: Path, *, top: int | None, format_: str, score: float = SHOWN_SCORE) -> ResultRun:
+def run_of(engine: Path, *, top: int | None, format_: str, score: float | None = None) -> ResultRun:
     """Return what `engine` and these options compute.
 
     top:   guesses of an image, or objects; None: one guess, or all objects
-    score: the lowest one of an object, 0..1
+    score: the lowest one of an object, 0..1, as it was asked for
 
     Raises:
+        UsageError: a score of a model that classifies.
         ArtifactError: `engine` is damaged or has no contract, or the files beside it don't belong to it.
     """
     sha256 = sha256_of(engine)
     contract, onnx_sha256 = _origin_of(engine, sha256)
     detects = contract.task is Task.DETECT
     most = top or (MOST_FOUND if detects else 1)
-    return ResultRun(sha256, onnx_sha256, most, format_, score if detects else None)
+    least = least_score(contract, score)
+    return ResultRun(sha256, onnx_sha256, most, format_, least if detects else None)
 
 
 def _origin_of(engine: Path, sha256: str) -> tuple[Contract, str]:

@@ -113,3 +113,13 @@ def test_upright_suppression_is_that_of_torchvision() -> None:
     )
     answers = detections(raw, theta, ("bus",), least=0.0, most=300, overlap=0.4)
     assert np.array_equal(np.stack([each.theta for each in answers]), theta[kept.numpy()])
+
+
+def test_a_region_outside_of_the_picture_is_never_found() -> None:
+    outside = [[0.2, 0, 1.21], [0, 0.2, 0]], [[0.2, 0, 0], [0, 0.2, -1.2]], [[0.1, 0, -1.1], [0, 0.1, 1.1]]
+    inside = [[0.2, 0, 1.19], [0, 0.2, 0]], [[3.0, 0, 0], [0, 3, 0]]
+    theta = np.array([*outside, *inside], np.float32)
+    logits = np.zeros((5, 2), np.float32)
+    logits[:, 0] = np.arange(5)
+    found = detections(logits, theta, ("a",), least=0.0)
+    assert [each.theta.tolist() for each in found] == [theta[4].tolist(), theta[3].tolist()]

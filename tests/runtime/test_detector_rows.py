@@ -82,6 +82,7 @@ def test_a_table_shows_objects_below_each_other() -> None:
         ["b.png", "not"],
         ["c.png", "no"],
     ]
+    assert lines[0].rstrip().endswith("x 25% to 75%, y 25% to 75%")
 
 
 def answer(pixels: Pixels) -> Prediction:

@@ -169,7 +169,9 @@ def test_a_run_names_the_bytes_of_its_model(tiny: Tiny, make_tiny: MakeTiny, pla
     assert run.engine_sha256 == run.onnx_sha256 == sha256_of(tiny.path)
     assert run_of(make_tiny("b.onnx", seed=1).path, top=1, format_="json") != run
     assert run_of(make_tiny("c.onnx").path, top=1, format_="json") == run
-    assert (run.top, run.score) == (run_of(tiny.path, top=None, format_="json", score=0.5).top, None)
+    assert (run.top, run.score) == (run_of(tiny.path, top=None, format_="json").top, None)
+    with pytest.raises(UsageError, match="--score is for models that detect"):
+        run_of(tiny.path, top=None, format_="json", score=0.5)
     planned = run_of(plan, top=1, format_="json")
     assert planned.engine_sha256 == sha256_of(plan)
     assert planned.onnx_sha256 != planned.engine_sha256

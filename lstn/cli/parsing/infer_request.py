@@ -20,7 +20,7 @@ class InferRequest:
     out: Path | None
     format_: Format | None
     top: int | None
-    score: float
+    score: float | None
     warps: Path | None
     batch: int | None
     device: Device

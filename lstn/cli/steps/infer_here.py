@@ -32,6 +32,7 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
         UsageError: an option that can't be followed here.
         LstnError: an image has no answer, or the engine can't be opened.
     """
+    from lstn.detection.suppression import least_score
     from lstn.runtime.engines.opening import open_engine
     from lstn.runtime.inference.predict import batch_size, check_warps, predict
 
@@ -49,7 +50,7 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
             check_warps(opened.contract, engine)
         size, workers = batch_size(asked.batch, opened.contract, opened.max_batch, engine), decoders(asked.workers)
         started = time.perf_counter()
-        contract, top, least = opened.contract, asked.top, asked.score
+        contract, top, least = opened.contract, asked.top, least_score(opened.contract, asked.score)
         rows = predict(opened, images, batch=size, top=top, least=least, workers=workers, reading=asked.reading)
         with closing(rows), _sink(wanted, asked.output, contract, images, top or 1) as write:
             failed = _write_all(rows, write, asked.warps, contract)

@@ -17,6 +17,7 @@ def infer_on_ray(address: str, words: list[str], asked: InferRequest) -> None:
     Raises:
         LstnError: an image has no answer, or what `open_parts`, `open_pool` and `Pool.infer` raise.
     """
+    from lstn.detection.suppression import least_score
     from lstn.runtime.engines.opening import open_engine
     from lstn.runtime.inference.predict import batch_size
     from lstn.runtime.inference.sources import check_sources
@@ -47,7 +48,7 @@ def infer_on_ray(address: str, words: list[str], asked: InferRequest) -> None:
                 parts,
                 batch=size,
                 top=run.top,
-                least=asked.score,
+                least=least_score(pool.contract, asked.score),
                 workers=asked.workers,
                 reading=asked.reading,
             )

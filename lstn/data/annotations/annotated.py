@@ -53,7 +53,8 @@ class MarkedBox:
         area = abs(float(across[0] * down[1] - across[1] * down[0]))
         upright = len(self.values) == 4
         if area < LEAST_PX * max(longer, LEAST_PX) or (upright and (three <= one).any()):
-            return f"a box of {longer:.3g} x {area / max(longer, LEAST_PX):.3g} pixels has no area"
+            wide, high = (three - one).tolist() if upright else (longer, area / longer if longer else 0.0)
+            return f"a box of {wide:.3g} x {high:.3g} pixels has no area"
         if np.hypot(*(one - two + three - four)) / 4 > _BENT * shorter:
             return "its four corners are not those of a turned box"
         (left, top), (right, bottom) = corners.min(axis=0), corners.max(axis=0)
