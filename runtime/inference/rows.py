@@ -118,10 +118,10 @@ def table_rows(console: Console, *, labels: Sequence[str], paths: Sequence[objec
                 lines.append(Text.assemble(shown, "  ", _guess(guess, label_width, bar, leads=rank == 0)))
             for rank, each in enumerate(row.objects or ()):
                 shown = path if rank == 0 else " " * path_width
-                guess = _guess(Guess(each.label, each.score), label_width, 0, leads=True)
+                named = _guess(Guess(each.label, each.score), label_width, 0, leads=True)
                 left, top, right, bottom = each.box
                 place = f"  x {left:.0%} to {right:.0%}, y {top:.0%} to {bottom:.0%}"
-                lines.append(Text.assemble(shown, "  ", guess, (place, "dim")))
+                lines.append(Text.assemble(shown, "  ", named, (place, "dim")))
         console.print(Text("\n").join(lines))
 
     yield write
