@@ -8,9 +8,9 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 COMMANDS = {
-    "train": "Train a classifier with a transformer, or a detector made of one.",
+    "train": "Train a classifier or a detector with a transformer.",
     "study": "Compare localizers fairly.",
-    "evaluate": "Measure accuracy on test images, or a detector's average precision.",
+    "evaluate": "Measure accuracy, or average precision.",
     "explain": "Show what moves a model's answer.",
     "attack": "Mislead a checkpoint by small changes.",
     "export": "Write model.onnx, a plan or OpenVINO files.",

@@ -107,11 +107,12 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Measure accuracy on test images, or a detector's average precision.
+    """Measure accuracy, or average precision.
 
-    Shows top-1, top-5, the worst classes and the most frequent confusions. --rotate, --scale and --shift repeat this on
-    images changed by known amounts, bilinear and black outside, one change at a time. --worst combines such changes,
-    and counts an image as right if it is right under all of them.
+    Of a classifier, on test images: top-1, top-5, the worst classes and the most frequent confusions. --rotate, --scale
+    and --shift repeat this on images changed by known amounts, bilinear and black outside, one change at a time.
+    --worst combines such changes, and counts an image as right if it is right under all of them. Of a detector: COCO's
+    average precision, of upright and of turned boxes.
     """
     from lstn.cli.steps.evaluate_detector import evaluate_detector, show_detection
     from lstn.cli.steps.evaluated_model import evaluated_model

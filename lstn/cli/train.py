@@ -161,7 +161,7 @@ def train(
         bool, typer.Option("--tensorboard", help="Log curves and warps for TensorBoard, in the run's folder.")
     ] = False,
 ) -> None:
-    """Train a classifier with a transformer, or a detector made of one.
+    """Train a classifier or a detector with a transformer.
 
     The folder of the run, runs/NAME, holds checkpoint.safetensors (the best epoch), metrics.jsonl, test.json, pictures
     of curves, confusions and warps, and last.safetensors, from which --resume continues after Ctrl-C or a crash.

@@ -146,7 +146,7 @@ def rows(count: int, bad: str) -> str:
     [
         (
             lambda f: f["annotations"][0].update(bbox=[10, 10, 0, 20]),
-            r"annotations\[0\]: a box of 20 x 0 pixels has no",
+            r"annotations\[0\]: a box of 0 x 20 pixels has no",
         ),
         (lambda f: f["annotations"][0].update(bbox=[10, 10, -9, -9]), "has no area"),
         (
@@ -338,7 +338,7 @@ def test_names_in_other_forms_are_refused(tmp_path: Path, text: str, says: str) 
         ("<annotation><object><name>bus</name></object></annotation>", "object 1: bndbox/xmin is not there"),
         (voc_xml("a", [(0, (1, 1, 9, 9))]).replace("<xmax>9", "<xmax>x"), "bndbox/xmax is 'x', not a number"),
         (voc_xml("a", [(0, (1, 1, 9, 9))]).replace("<xmax>9", "<xmax>inf"), "bndbox/xmax is 'inf'"),
-        (voc_xml("a", [(0, (9, 9, 9, 20))]), "object 1: a box of 11 x 0 pixels has no area"),
+        (voc_xml("a", [(0, (9, 9, 9, 20))]), "object 1: a box of 0 x 11 pixels has no area"),
         (voc_xml("a", [(0, (9, 9, 100, 20))]), "is not inside the picture"),
         (voc_xml("a", [(0, (1, 1, 9, 9))]).replace(">bus<", "> <"), "a class has the name"),
         (voc_xml("a", []).replace(">80<", ">81<"), "are for a picture of 81 x 40 pixels"),
