@@ -30,6 +30,7 @@ ELSEWHERE = {
     "export/tensorrt/builder.py": {"error": "ParserError", "pixels": "ITensor", "tensor": "ITensor"},
     "export/tensorrt/timings.py": {"cache": "ITimingCache"},
     "export/tensorrt/tuning.py": {"profile": ""},
+    "runtime/engines/base.py": {"engine": ""},
     "runtime/engines/kernels.py": {"config": "IRuntimeConfig", "cache": "IRuntimeCache"},
     "runtime/engines/plan_launch.py": {"config": "IRuntimeConfig", "profile": ""},
     "runtime/engines/plan_loading.py": {"profile": ""},
