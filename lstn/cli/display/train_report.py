@@ -264,8 +264,8 @@ def _draw_detected(result: "TrainingResult") -> list[str]:
     draw_detections(result.checkpoint.parent / DETECTIONS, result.model, result.val)
     upright, turned = result.scores.upright, result.scores.turned
     note(
-        f"AP (overlaps 0.50 to 0.95) {percent(upright.ap)} % of upright boxes, {percent(turned.ap)} % of turned ones; AP50 "
-        f"{percent(upright.ap50)} % and {percent(turned.ap50)} %"
+        f"AP (overlaps 0.50 to 0.95) {percent(upright.ap)} % of upright boxes, {percent(turned.ap)} % of turned ones; "
+        f"AP50 {percent(upright.ap50)} % and {percent(turned.ap50)} %"
     )
     return [DETECTIONS]
 
