@@ -116,10 +116,9 @@ def test_upright_suppression_is_that_of_torchvision() -> None:
 
 
 def test_a_region_outside_of_the_picture_is_never_found() -> None:
-    outside = [[0.2, 0, 1.21], [0, 0.2, 0]], [[0.2, 0, 0], [0, 0.2, -1.2]], [[0.1, 0, -1.1], [0, 0.1, 1.1]]
-    inside = [[0.2, 0, 1.19], [0, 0.2, 0]], [[3.0, 0, 0], [0, 3, 0]]
-    theta = np.array([*outside, *inside], np.float32)
-    logits = np.zeros((5, 2), np.float32)
-    logits[:, 0] = np.arange(5)
+    middles = [(1.21, 0.7), (-1.21, -0.6), (-0.4, 1.21), (0.5, -1.21), (1.19, 0.0), (0.0, 0.0)]
+    theta = np.array([[[0.2, 0, x], [0, 0.2, y]] for x, y in middles], np.float32)
+    logits = np.zeros((6, 2), np.float32)
+    logits[:, 0] = np.arange(6)
     found = detections(logits, theta, ("a",), least=0.0)
-    assert [each.theta.tolist() for each in found] == [theta[4].tolist(), theta[3].tolist()]
+    assert [each.theta.tolist() for each in found] == [theta[5].tolist(), theta[4].tolist()]
