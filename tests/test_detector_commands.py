@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -153,3 +154,14 @@ def test_a_set_whose_validation_images_show_nothing_is_refused(
     assert ran.code == 1
     assert "no validation image shows an object" in ran.err
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_missing_library_is_told_before_the_work(
+    made: Path, run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("pycocotools", "pycocotools.coco"):
+        monkeypatch.setitem(sys.modules, name, None)
+    ran = run_lstn("evaluate", made / "model.onnx")
+    assert ran.code == 1
+    assert "pycocotools is not installed" in ran.err
+    assert "looking for objects" not in ran.err

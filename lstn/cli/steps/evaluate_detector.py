@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from lstn.cli.display.screen import results
 from lstn.errors import UsageError
+from lstn.imports import require
 from lstn.machine.memory import batch_of
 from lstn.report.wording import counted
 from lstn.waiting import working
@@ -27,11 +28,13 @@ def evaluate_detector(
 
     Raises:
         UsageError: there is one of these.
+        MissingExtra: pycocotools is not installed.
     """
     from lstn.detection.detecting import DetectionEvaluation, detect_all, score_detections
 
     if asked:
         raise UsageError(f"{asked[0]} is for models that classify, and {source} detects", hint=f"leave out {asked[0]}")
+    require("pycocotools.coco", extra="detect")  # before the work, which is in vain without it
     images, contract = model.data.split(chosen), model.contract
     with working(f"looking for objects in {counted(len(images), 'image')} of {model.named}", len(images)) as advance:
         batch = batch_of(contract.image_hw, model.most)
