@@ -21,7 +21,7 @@ from lstn.detection.average_precision import (
 from lstn.detection.suppression import LEAST_SCORE, Detection, detections
 from lstn.errors import ArtifactError
 from lstn.evaluation.answer import Answers, Logits, check_finite
-from lstn.evaluation.measuring import KINDS
+from lstn.evaluation.measuring import KINDS, measured_on
 from lstn.interval import Interval
 from lstn.machine.cores import decoders
 from lstn.report.charts import Point, lines
@@ -178,14 +178,12 @@ def detection_report(evaluation: DetectionEvaluation) -> dict[str, Any]:
 
 def detection_page(evaluation: DetectionEvaluation) -> str:
     """Return all of it as one web page."""
-    contract, scores = evaluation.contract, evaluation.scores
+    scores = evaluation.scores
     sections = [table_section(precision_table(evaluation))]
     if scores.upright.curve:
         sections.append(section("Precision against recall", f'<div class="pictures">{_curves(evaluation)}</div>'))
     sections.append(table_section(class_precision_table(scores)))
-    where = (
-        f"{contract.loc.value} + {contract.backbone} on {evaluation.data}, {scores.images} {KINDS[evaluation.split]}"
-    )
+    where = measured_on(evaluation.contract, evaluation.data, scores.images, evaluation.split)
     return whole_page(f"Detection by {evaluation.source}", where, sections)
 
 

@@ -205,10 +205,13 @@ def page(evaluation: Evaluation) -> str:
     if (worst := confusion_table(scores, 20)).rows:
         sections.append(table_section(worst))
     sections.append(table_section(class_table(scores)))
-    where = (
-        f"{contract.loc.value} + {contract.backbone} on {evaluation.data}, {scores.images} {KINDS[evaluation.split]}"
-    )
+    where = measured_on(contract, evaluation.data, scores.images, evaluation.split)
     return whole_page(f"Evaluation of {evaluation.source}", where, sections)
+
+
+def measured_on(contract: Contract, data: str, images: int, split: AnySplit) -> str:
+    """Return what a page says of the model and of the images that it was measured on."""
+    return f"{contract.loc.value} + {contract.backbone} on {data}, {images} {KINDS[split]}"
 
 
 def _curves(evaluation: Evaluation) -> str:
