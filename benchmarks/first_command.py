@@ -7,7 +7,7 @@
 Each model is trained by `lstn train --loc lstn --model MODEL --device cpu` in a process of its own, with every default.
 With --every all models, or those of --models, are trained in turn, each only until an epoch's validation accuracy is
 above chance. It says which ones never get there, and exits with 1 if there are any. Results are written after every
-model.
+model. Rows of other models that FILE already has are kept, if this machine and these versions made them.
 """
 
 import json
@@ -42,15 +42,27 @@ def main(words: Sequence[str]) -> None:
     arguments = parser.parse_args(words)
     usual = every_model() if arguments.every else MODELS
     models = tuple(arguments.models.split(",")) if arguments.models else usual
-    rows: list[dict[str, Any]] = []
+    machine = machine_of(("torch", "torchvision"))
+    kept = _kept_rows(arguments.out, {"every": arguments.every, **machine})
     for model in models:
         with tempfile.TemporaryDirectory(prefix="first-command-") as folder:
-            rows.append(train(model, Path(folder), arguments.device, until_above_chance=arguments.every))
-        print(json.dumps(rows[-1]), flush=True)
-        result = {"every": arguments.every, **machine_of(("torch", "torchvision")), "rows": rows}
+            kept[model] = train(model, Path(folder), arguments.device, until_above_chance=arguments.every)
+        print(json.dumps(kept[model]), flush=True)
+        rows = [kept[each] for each in sorted(kept, key=usual.index)]
+        result = {"every": arguments.every, **machine, "rows": rows}
         write_result(arguments.out, result, page_of(result))
-    if any(row["at_chance"] for row in rows):
-        sys.exit("at chance: " + ", ".join(row["model"] for row in rows if row["at_chance"]))
+    if at_chance_still := [model for model in models if kept[model]["at_chance"]]:
+        sys.exit("at chance: " + ", ".join(at_chance_still))
+
+
+def _kept_rows(path: Path, made: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the rows of `path` by model; none if there is no such file, and end if it wasn't `made` this way."""
+    if not path.exists():
+        return {}
+    result = json.loads(path.read_text())
+    if {name: result.get(name) for name in made} != made:
+        sys.exit(f"{path}: made on another machine, by other versions, or otherwise with --every; name another --out")
+    return {row["model"]: row for row in result["rows"]}
 
 
 def every_model() -> tuple[str, ...]:

@@ -2,6 +2,7 @@
 
     python -m benchmarks following --data digits
     python -m benchmarks following --data folder:SIGNS --image-size 64 --epochs 25 --seeds 1
+    python -m benchmarks following --data mnist-rts --image-size 42 --epochs 6 --without-rate-alone
 
 `lstn study --model cnn` trains STN and L-STN by the default recipe, with the localizer at the full rate, and with
 `--equivariance 10` beside. For one seed the backbone starts alike and sees the same images in the same order. Seeds are
@@ -24,12 +25,12 @@ from lstn.report.table import markdown_table
 from lstn.report.wording import counted
 
 RESULT = "results/following/following-digits.json"
+RATE_ALONE = "--loc-lr-scale 1"
 VARIANTS = {
     "as it comes": "",
-    "--loc-lr-scale 1": "--loc-lr-scale 1",
+    "--loc-lr-scale 1": RATE_ALONE,
     "--loc-lr-scale 1 --equivariance 10": "--loc-lr-scale 1 --equivariance 10",
 }
-CONTROL_OF = {"--loc-lr-scale 1": "as it comes", "--loc-lr-scale 1 --equivariance 10": "--loc-lr-scale 1"}
 LOCS = {"stn": "STN", "lstn": "L-STN"}
 TURNED = 30.0
 KINDS = ("rotation", "scale", "shift")
@@ -42,6 +43,8 @@ def main(words: Sequence[str]) -> None:
     parser.add_argument("--image-size", type=int)
     parser.add_argument("--epochs", type=int)
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--data-root", type=Path, help="as lstn train takes it")
+    parser.add_argument("--without-rate-alone", action="store_true", help="leave out the row of the rate by itself")
     parser.add_argument("--runs", type=Path, help="default: runs/following-NAME")
     parser.add_argument("--out", type=Path, help="default: results/following/following-NAME.json")
     given = parser.parse_args(words)
@@ -51,10 +54,13 @@ def main(words: Sequence[str]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     sizes = [("--image-size", given.image_size), ("--epochs", given.epochs)]
     settings = " ".join(f"{option} {value}" for option, value in sizes if value is not None)
+    root = [] if given.data_root is None else ["--data-root", str(given.data_root.resolve())]
+    variants = [each for each in VARIANTS.values() if not (given.without_rate_alone and each == RATE_ALONE)]
     for seeds in range(1, given.seeds + 1):
-        for number, options in enumerate(VARIANTS.values()):
+        for options in variants:
+            number = list(VARIANTS.values()).index(options)
             study = ["study", "--model", "cnn", "--locs", ",".join(LOCS), "--no-controls", "--seeds", str(seeds)]
-            study += ["--data", given.data, "--device", "cpu", "--workers", "0", "--out", str(number)]
+            study += ["--data", given.data, "--device", "cpu", "--workers", "0", "--out", str(number), *root]
             run_quietly(folder, *study, *settings.split(), *options.split(), threads=1)
             # Whose files lie where is of no use to a reader.
             result = machine_of(("torch", "torchvision"))
@@ -91,6 +97,7 @@ def page_of(result: Mapping[str, Any]) -> str:
         (title, variant, *_cells(_by_seed(result["rows"], loc, variant), _control(result["rows"], loc, variant)))
         for loc, title in LOCS.items()
         for variant in VARIANTS
+        if _by_seed(result["rows"], loc, variant)
     ]
     columns = ["", "options", "error in %", "against the row above", f"turned by {TURNED:g}°: error in %"]
     columns += ["against the row above", *(f"follows {kind}" for kind in KINDS)]
@@ -113,12 +120,12 @@ def _by_seed(rows: list[dict[str, Any]], loc: str, variant: str) -> dict[int, di
 
 
 def _control(rows: list[dict[str, Any]], loc: str, variant: str) -> dict[int, dict[str, Any]]:
-    return _by_seed(rows, loc, CONTROL_OF[variant]) if variant in CONTROL_OF else {}
+    """Return the runs of the row above: with fewer changes, as far as they were trained."""
+    above = list(VARIANTS)[: list(VARIANTS).index(variant)]
+    return next(filter(None, (_by_seed(rows, loc, each) for each in reversed(above))), {})
 
 
 def _cells(own: Mapping[int, Mapping[str, Any]], control: Mapping[int, Mapping[str, Any]]) -> list[str]:
-    if not own:
-        return [""] * 7
     cells = []
     for figure in ("error", "turned"):
         cells.append(f"{_mean(row[figure] for row in own.values()):.1f}")

@@ -19,11 +19,21 @@ def seeded_arguments(words: Sequence[str], name: str, told: str | None, *, out: 
 
 
 def run_quietly(folder: Path, *words: str, threads: int | None = None) -> None:
-    """Run `lstn WORDS` in a folder, in a process of its own; threads: of that process, or as it chooses."""
+    """Run `lstn WORDS` in a folder, in a process of its own, and end with its error if it has one.
+
+    threads: of that process, or as it chooses
+    """
     environment = os.environ | ({} if threads is None else {"OMP_NUM_THREADS": str(threads)})
     command = [sys.executable, "-m", "lstn", *words]
-    nothing = subprocess.DEVNULL
-    subprocess.run(command, cwd=folder, check=True, env=environment, stdout=nothing, stderr=nothing)
+    ended = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    if ended.returncode:
+        sys.exit(f"lstn {' '.join(words)}: exit status {ended.returncode}\n{_its_error(ended.stderr)}")
+
+
+def _its_error(said: bytes) -> str:
+    """Return what follows the progress of a command that failed."""
+    _, error, hint = said.decode(errors="replace").rpartition("error:")
+    return error + hint
 
 
 def mean_and_range(values: Sequence[float], places: int) -> str:
