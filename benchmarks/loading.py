@@ -27,8 +27,8 @@ from lstn.data.folders import FolderSplit
 from lstn.images import readable_suffixes
 from lstn.machine.cores import usable_cores
 from lstn.report.table import markdown_table
-from lstn.train import loading
-from lstn.train.loading import Images, batches
+from lstn.train.batches import loading
+from lstn.train.batches.loading import Images, batches
 
 RESULT = "results/loading/loading.json"
 BATCH = 32

@@ -52,7 +52,7 @@ from lstn.runtime.engines.as_answering import answering
 from lstn.runtime.engines.opening import open_engine
 from lstn.train.loop import fit
 from lstn.train.optimizer import dropout_share
-from lstn.train.options import Options
+from lstn.train.runs.options import Options
 from lstn.train.watch.watcher import SILENT
 
 RESULT = "results/robust/robust.json"

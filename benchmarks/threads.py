@@ -48,7 +48,7 @@ share_cores()
 import torch
 from lstn.contract import Loc
 from lstn.train.loop import fit
-from lstn.train.options import Options
+from lstn.train.runs.options import Options
 from lstn.train.watch.watcher import Watcher
 from lstn.recipe import RECIPES
 model, side, warm = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

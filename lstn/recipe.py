@@ -22,7 +22,7 @@ class Recipe:
     theta:         what the transformer can do
     in_frame:      weight of the penalty for corners outside of the frame, in nats per squared half side
     equivariance:  weight of the second loss, by which the crop of a moved picture has to move along
-                   (`lstn.train.equivariance`), in nats per squared half side
+                   (`lstn.train.batches.equivariance`), in nats per squared half side
     dropout_images: trainings of fewer images, over all epochs, use their share of the backbone's dropout and stochastic
                    depth: short ones learn faster without. 0: all of it, however short
     """

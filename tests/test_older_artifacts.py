@@ -17,7 +17,7 @@ from lstn.formats.plan_file import Flavour, read_sidecar
 from lstn.health.run_health import diagnose
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.runtime.engines.opening import open_engine
-from lstn.train.run_state import read_options
+from lstn.train.runs.run_state import read_options
 
 RELEASE = Path(__file__).parent / "fixtures" / "release-0.1"
 ANSWERS = np.load(RELEASE / "answers.npz")

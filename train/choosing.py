@@ -12,10 +12,10 @@ from lstn.nn.backbones import backbone_named
 from lstn.nn.stems import COARSEST
 from lstn.recipe import RECIPES, Recipe, RecipeName
 from lstn.report.wording import counted
-from lstn.train.augment import Augment
-from lstn.train.options import Options, Size, TrainingPrecision, said
-from lstn.train.run_state import LAST, read_options
-from lstn.train.supervision import check_supervise
+from lstn.train.batches.augment import Augment
+from lstn.train.objectives.supervision import check_supervise
+from lstn.train.runs.options import Options, Size, TrainingPrecision, said
+from lstn.train.runs.run_state import LAST, read_options
 
 USUAL_REGIONS = 16
 """Of each image, in which a detector looks for objects."""

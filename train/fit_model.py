@@ -11,11 +11,11 @@ from lstn.machine.cores import decoders
 from lstn.nn.device import choose_device
 from lstn.nn.models import Model
 from lstn.recipe import RECIPES, Recipe
-from lstn.train.augment import Augment
+from lstn.train.batches.augment import Augment
 from lstn.train.loop import fit as fit_run
-from lstn.train.options import Options
-from lstn.train.run_state import LAST, read_options
-from lstn.train.supervision import check_supervise
+from lstn.train.objectives.supervision import check_supervise
+from lstn.train.runs.options import Options
+from lstn.train.runs.run_state import LAST, read_options
 from lstn.train.tested import TrainingResult
 from lstn.train.watch.watcher import SILENT
 

@@ -10,13 +10,13 @@ from lstn.contract import UNBOUNDED, Contract, Task, ThetaForm
 from lstn.errors import TrainingError, UsageError
 from lstn.nn.models import Model, build_model
 from lstn.recipe import RECIPES
-from lstn.train.distributed import ALONE, Shares, World
-from lstn.train.loading import ImageBatch
-from lstn.train.objective import TrainingObjective
+from lstn.train.batches.loading import ImageBatch
+from lstn.train.computing.distributed import ALONE, Shares, World
+from lstn.train.computing.threads import Threads
+from lstn.train.objectives.objective import TrainingObjective
 from lstn.train.optimizer import set_rate
-from lstn.train.options import Options
-from lstn.train.run_state import Run
-from lstn.train.threads import Threads
+from lstn.train.runs.options import Options
+from lstn.train.runs.run_state import Run
 from lstn.train.watch.watcher import OnStep
 
 

@@ -12,19 +12,19 @@ from lstn.nn.classifier import Classifier
 from lstn.nn.models import Model
 from lstn.report.wording import counted
 from lstn.terminal import note
-from lstn.train.augment import Augmentation
-from lstn.train.distributed import ALONE, World
-from lstn.train.equivariance import Moves
+from lstn.train.batches.augment import Augmentation
+from lstn.train.batches.equivariance import Moves
+from lstn.train.batches.loading import Images, batches, loaders_watched
+from lstn.train.computing.distributed import ALONE, World
+from lstn.train.computing.threads import Threads, threads_here
+from lstn.train.computing.workplace import Workplace
 from lstn.train.fitting import diverged, train_epoch
-from lstn.train.keeping import keep
-from lstn.train.loading import Images, batches, loaders_watched
-from lstn.train.objective import Measured
-from lstn.train.options import Options
+from lstn.train.objectives.objective import Measured
 from lstn.train.preparing import Prepared, prepared
+from lstn.train.runs.keeping import keep
+from lstn.train.runs.options import Options
 from lstn.train.tested import TrainingResult, finish
-from lstn.train.threads import Threads, threads_here
 from lstn.train.watch.watcher import SILENT, OnStep, Outlook, Watcher
-from lstn.train.workplace import Workplace
 from lstn.warps.warp import sampling_of
 
 

@@ -4,7 +4,6 @@ import math
 
 import torch
 
-from lstn.nn.forms import landmarks
 from lstn.nn.models import Model
 from lstn.recipe import Recipe
 
@@ -31,11 +30,3 @@ def set_rate(optimizer: torch.optim.Optimizer, recipe: Recipe, done: float, epoc
         factor *= 0.5 + 0.5 * math.cos(math.pi * done / epochs)
     for group in optimizer.param_groups:
         group["lr"] = group["full_lr"] * factor
-
-
-def outside(theta: torch.Tensor) -> torch.Tensor:
-    """theta (N, …) -> half the mean squared distance of its landmarks from the frame, in half sides, a scalar.
-
-    They are the corners of what is sampled, or a spline's control points (`lstn.nn.forms.landmarks`).
-    """
-    return landmarks(theta).abs().sub(1).relu().square().mean()

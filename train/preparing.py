@@ -21,23 +21,23 @@ from lstn.nn.models import Model, build_model
 from lstn.nn.pretrained import load_backbone_weights
 from lstn.nn.starts import scale_dropout, start_weights
 from lstn.terminal import note, note_once
-from lstn.train.augment import Augmentation
-from lstn.train.classifier_objective import ClassifierObjective
-from lstn.train.detector_objective import DetectorObjective, check_objects
+from lstn.train.batches.augment import Augmentation
+from lstn.train.batches.equivariance import Moves
+from lstn.train.batches.loading import Images
+from lstn.train.computing.step_memory import check_memory
+from lstn.train.computing.workplace import Workplace
 from lstn.train.downloads import download
-from lstn.train.equivariance import Moves
 from lstn.train.fitting import check_step
-from lstn.train.keeping import mend
-from lstn.train.loading import Images
-from lstn.train.objective import TrainingObjective
+from lstn.train.objectives.classifier_objective import ClassifierObjective
+from lstn.train.objectives.detector_objective import DetectorObjective, check_objects
+from lstn.train.objectives.objective import TrainingObjective
+from lstn.train.objectives.supervision import check_posed, check_supervise, poses_digest
 from lstn.train.optimizer import dropout_share, make_optimizer
-from lstn.train.options import Options
-from lstn.train.run_folder import claimed
-from lstn.train.run_state import LAST, Run, restore, write_state
-from lstn.train.step_memory import check_memory
-from lstn.train.supervision import check_posed, check_supervise, poses_digest
+from lstn.train.runs.keeping import mend
+from lstn.train.runs.options import Options
+from lstn.train.runs.run_folder import claimed
+from lstn.train.runs.run_state import LAST, Run, restore, write_state
 from lstn.train.watch.probe import Probe
-from lstn.train.workplace import Workplace
 
 OBJECTIVES: dict[Task, TrainingObjective] = {Task.CLASSIFY: ClassifierObjective(), Task.DETECT: DetectorObjective()}
 """Total over `Task`."""

@@ -12,8 +12,8 @@ from lstn.images import Pixels
 from lstn.nn.checkpoint import CHECKPOINT
 from lstn.nn.classifier import Classifier
 from lstn.nn.models import Model
-from lstn.train.keeping import load_best, write_metrics
 from lstn.train.preparing import Prepared
+from lstn.train.runs.keeping import load_best, write_metrics
 from lstn.warps.warp import Theta
 
 

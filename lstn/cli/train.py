@@ -34,8 +34,8 @@ from lstn.waiting import say_loading
 if TYPE_CHECKING:
     import torch
 
-    from lstn.train.distributed import World
-    from lstn.train.options import Options
+    from lstn.train.computing.distributed import World
+    from lstn.train.runs.options import Options
 
 MAX_SEED = 2**63 - 1
 """torch and NumPy both take it."""
@@ -255,7 +255,7 @@ def _named_folder(name: str) -> Path:
 @contextmanager
 def _joined(device_name: str) -> Iterator[tuple["World", "torch.device"]]:
     """Join the processes of this run, of which the first speaks; any may say why it failed."""
-    from lstn.train.distributed import joined
+    from lstn.train.computing.distributed import joined
 
     with joined(device_name) as (world, device):
         messages().quiet = world.rank > 0

@@ -24,7 +24,7 @@ from lstn.terminal import file_size
 _MAX_HEADER = 64 << 20
 _MAX_DIMENSIONS, _MAX_ELEMENTS = 16, 1 << 48
 _STATE_KEY = f"{METADATA_KEY}.state"
-"""In the header of what a run is resumed from; lstn.train.run_state writes it."""
+"""In the header of what a run is resumed from; lstn.train.runs.run_state writes it."""
 
 _STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 """BatchNorm's, which are stored beside the parameters and not trained."""

@@ -22,8 +22,8 @@ from lstn.interval import Interval, mean_interval
 from lstn.recipe import RECIPES, Recipe
 from lstn.report.table import markdown_table
 from lstn.train.loop import fit
-from lstn.train.options import Options
-from lstn.train.run_state import LAST, read_options
+from lstn.train.runs.options import Options
+from lstn.train.runs.run_state import LAST, read_options
 from lstn.train.watch.watcher import SILENT
 
 ROBUST = RECIPES["robust"]

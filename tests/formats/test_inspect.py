@@ -83,7 +83,7 @@ def test_a_foreign_checkpoint_shows_and_is_called_foreign(tmp_path: Path) -> Non
 
 def test_the_state_of_a_run_says_where_its_model_is(tmp_path: Path, run_lstn: RunLstn) -> None:
     path = tmp_path / "last.safetensors"
-    path.write_bytes(save({"model.a": np.zeros(3, np.float32)}, {"lstn.state": "{}"}))  # as lstn.train.run_state does
+    path.write_bytes(save({"model.a": np.zeros(3, np.float32)}, {"lstn.state": "{}"}))  # as run_state does
     found = inspect_file(path)
     assert (found.kind, found.contract, found.problem) == ("state of a training run", None, None)
     assert found.facts["model"] == "checkpoint.safetensors next to it"

@@ -18,7 +18,7 @@ from lstn.nn.classifier import Classifier
 from lstn.nn.localizers import shared_features, stn_features
 from lstn.nn.transformer import Transformer, compose
 from lstn.train.loop import fit
-from lstn.train.run_state import LAST
+from lstn.train.runs.run_state import LAST
 
 IDENTITY = torch.eye(2, 3)[None]
 

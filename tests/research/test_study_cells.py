@@ -24,10 +24,10 @@ from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
 from lstn.nn.classify import open_checkpoint
 from lstn.research.study.study_results import CELL, SWEEP, StudyCell, read_cell
 from lstn.research.study.study_runs import finished_cells, train_cell
-from lstn.train.classifier_objective import forward
 from lstn.train.loop import fit
-from lstn.train.options import Options
-from lstn.train.run_state import LAST, read_options
+from lstn.train.objectives.classifier_objective import forward
+from lstn.train.runs.options import Options
+from lstn.train.runs.run_state import LAST, read_options
 from lstn.train.tested import TrainingResult
 from lstn.train.watch.watcher import Watcher
 

@@ -15,7 +15,7 @@ from lstn.nn.checkpoint import CHECKPOINT
 from lstn.recipe import RECIPES
 from lstn.research.study.study_results import CELL
 from lstn.train.loop import fit
-from lstn.train.run_state import LAST, read_options
+from lstn.train.runs.run_state import LAST, read_options
 
 SMALL = ("--image-size", 32, "--epochs", 2, "--batch-size", 32, "--workers", 0)
 
@@ -118,7 +118,7 @@ def killed(path, data):
         return write(path, data)
     path.with_name(f".{path.name}.0123abcd.tmp").write_bytes(data[:1000])
     os.kill(os.getpid(), signal.SIGKILL)
-from lstn.train import run_state as state
+from lstn.train.runs import run_state as state
 write, state.write_bytes = state.write_bytes, killed
 sys.argv[0] = "lstn"
 main()
@@ -174,7 +174,7 @@ def test_a_localizer_that_does_not_fit_is_told_before_any_is_trained(run_lstn: R
 TERMINATED = """
 import os, signal, sys
 from lstn.cli.app import main
-from lstn.train import keeping
+from lstn.train.runs import keeping
 def terminated(folder, history, **last):
     write(folder, history, **last)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -10,8 +10,8 @@ from lstn.health.run_health import Epoch
 from lstn.nn.checkpoint import read_tensors
 from lstn.recipe import Recipe
 from lstn.train.loop import fit
-from lstn.train.options import Options
-from lstn.train.run_state import LAST
+from lstn.train.runs.options import Options
+from lstn.train.runs.run_state import LAST
 from lstn.train.tested import TrainingResult
 from lstn.train.watch.watcher import SILENT
 

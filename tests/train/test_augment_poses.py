@@ -8,7 +8,7 @@ from torchvision.transforms import v2
 
 from lstn.data.poses import pose_from_box
 from lstn.images import Pixels
-from lstn.train.augment import Augment, Augmentation
+from lstn.train.batches.augment import Augment, Augmentation
 from lstn.warps.warp import warp
 
 HW = (48, 64)

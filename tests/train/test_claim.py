@@ -7,8 +7,8 @@ import pytest
 from short_runs import options, run
 
 from lstn.errors import LstnError, UsageError
-from lstn.train.run_folder import claimed
-from lstn.train.run_state import LAST
+from lstn.train.runs.run_folder import claimed
+from lstn.train.runs.run_state import LAST
 
 LEFT = f".{LAST}.0123abcd.tmp"
 

@@ -18,8 +18,8 @@ from lstn.data.dataset import Usual, usual
 from lstn.errors import LstnError
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.recipe import RECIPES
-from lstn.train.options import Options
-from lstn.train.run_state import read_options
+from lstn.train.runs.options import Options
+from lstn.train.runs.run_state import read_options
 from lstn.train.watch.watcher import Outlook, Watcher
 
 SMALL = ("--model", "cnn", "--image-size", "32", "--name", "a")

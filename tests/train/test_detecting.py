@@ -18,10 +18,10 @@ from lstn.detection.suppression import detections
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
 from lstn.nn.detector import Detector
 from lstn.nn.turned_boxes import thetas_of, upright_around
-from lstn.train.augment import Augmentation
+from lstn.train.batches.augment import Augmentation
+from lstn.train.batches.loading import NOBODY, Images
 from lstn.train.choosing import ChosenNetwork, NetworkSizes, RecipeChanges, choose_options
-from lstn.train.detector_objective import DetectorNetwork
-from lstn.train.loading import NOBODY, Images
+from lstn.train.objectives.detector_objective import DetectorNetwork
 
 SMALL = {"task": Task.DETECT, "loc": Loc.GLANCE, "image_size": 64, "crop": 16, "warps": 6, "loc_lr_scale": 1.0}
 ON_MAP = SMALL | {"loc": Loc.SHARED, "at": At.MAP, "crop": 5}

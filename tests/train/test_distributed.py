@@ -24,10 +24,10 @@ from lstn.cli.app import main
 from lstn.data.dataset import open_data
 from lstn.errors import UsageError
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
-from lstn.train.classifier_objective import evaluate
-from lstn.train.distributed import ALONE, Shares, World, joined
-from lstn.train.loading import Images
-from lstn.train.run_state import LAST
+from lstn.train.batches.loading import Images
+from lstn.train.computing.distributed import ALONE, Shares, World, joined
+from lstn.train.objectives.classifier_objective import evaluate
+from lstn.train.runs.run_state import LAST
 
 SMALL = ("--model", "cnn", "--image-size", "32", "--loc", "stn", "--batch-size", "10", "--recipe", "robust")
 TORCHRUN_ITSELF = (sys.executable, "-m", "torch.distributed.run")
@@ -183,7 +183,7 @@ import sys
 from pathlib import Path
 data, folder = sys.argv[1:]
 from short_runs import SILENT, options
-from lstn.train.distributed import joined
+from lstn.train.computing.distributed import joined
 from lstn.train.loop import fit
 with joined("cpu") as (world, device):
     given, folder = options(data, epochs=3), Path(folder, "run")

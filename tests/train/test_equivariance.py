@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from lstn.contract import Contract, Loc
 from lstn.nn.classifier import Classifier
-from lstn.train.classifier_objective import Network
-from lstn.train.equivariance import SHIFT, TURN_DEG, ZOOM, Moves, move, unfollowed
+from lstn.train.batches.equivariance import SHIFT, TURN_DEG, ZOOM, Moves, move, unfollowed
+from lstn.train.objectives.classifier_objective import Network
 
 HW = (24, 40)
 RATIO = HW[1] / HW[0]

@@ -9,8 +9,8 @@ from short_runs import SILENT, options
 from lstn.contract import Contract, Loc
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.nn.classifier import Classifier
-from lstn.train.classifier_objective import forward
 from lstn.train.loop import fit
+from lstn.train.objectives.classifier_objective import forward
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")]
 

@@ -14,9 +14,9 @@ from torchvision.transforms import v2
 
 from lstn.data.dataset import open_data
 from lstn.errors import ImageError, TrainingError
-from lstn.train import loading
-from lstn.train.augment import Augment, Augmentation
-from lstn.train.loading import Images, batches, loaders_watched
+from lstn.train.batches import loading
+from lstn.train.batches.augment import Augment, Augmentation
+from lstn.train.batches.loading import Images, batches, loaders_watched
 
 CPU = torch.device("cpu")
 UNKNOWN = torch.full((1, 2, 3), torch.nan)

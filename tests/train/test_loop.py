@@ -15,12 +15,12 @@ from lstn.errors import DataError, TrainingError, UsageError
 from lstn.health.run_health import METRICS
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.nn.classifier import Classifier
-from lstn.train.classifier_objective import evaluate, forward
-from lstn.train.equivariance import Moves, unfollowed
+from lstn.train.batches.equivariance import Moves, unfollowed
+from lstn.train.batches.loading import Images, batches
 from lstn.train.fitting import check_step
-from lstn.train.loading import Images, batches
 from lstn.train.loop import fit
-from lstn.train.run_state import LAST
+from lstn.train.objectives.classifier_objective import evaluate, forward
+from lstn.train.runs.run_state import LAST
 
 
 @pytest.mark.parametrize("loc", list(Loc))
@@ -224,7 +224,7 @@ def test_loading_by_processes_gives_the_same_weights(
 ) -> None:
     """Sets too large for memory are decoded by worker processes; which way it was loaded must not show."""
     run(options(data, epochs=2), tmp_path / "memory")
-    monkeypatch.setattr("lstn.train.loading.KEPT_BYTES", 0)
+    monkeypatch.setattr("lstn.train.batches.loading.KEPT_BYTES", 0)
     fit(options(data, epochs=2), tmp_path / "workers", device=CPU, workers=2, watcher=SILENT, resume=False)
     assert_same_weights(weights_of(tmp_path / "workers"), weights_of(tmp_path / "memory"))
 

@@ -10,7 +10,7 @@ from command import RunLstn
 from PIL import Image
 
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
-from lstn.train.run_state import LAST, read_options
+from lstn.train.runs.run_state import LAST, read_options
 
 SMALL = ("--loc", "none", "--model", "cnn", "--image-size", 32, "--batch-size", 8, "--device", "cpu", "--workers", 0)
 

@@ -16,7 +16,7 @@ from lstn.data.dataset import open_data
 from lstn.evaluation.scores import Scores
 from lstn.install import install_line
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
-from lstn.train.run_state import LAST
+from lstn.train.runs.run_state import LAST
 from lstn.train.watch.fonts import drawable
 from lstn.train.watch.pictures import draw_animation, draw_confusion, draw_sheet
 from lstn.warps.warp import CropSampling

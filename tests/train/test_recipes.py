@@ -15,8 +15,9 @@ from lstn.contract import Contract, Loc, ThetaForm
 from lstn.errors import ArtifactError
 from lstn.nn.classifier import Classifier
 from lstn.recipe import RECIPES, Recipe, RecipeName
-from lstn.train.optimizer import make_optimizer, outside, set_rate
-from lstn.train.options import Options
+from lstn.train.objectives.classifier_objective import outside
+from lstn.train.optimizer import make_optimizer, set_rate
+from lstn.train.runs.options import Options
 
 PLAIN = RECIPES["paper"]
 

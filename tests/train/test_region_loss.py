@@ -11,8 +11,8 @@ from torchvision.models.detection._utils import Matcher
 from torchvision.ops import box_iou
 
 from lstn.nn.turned_boxes import difference, thetas_of, upright
-from lstn.train.loading import NOBODY
-from lstn.train.region_loss import (
+from lstn.train.batches.loading import NOBODY
+from lstn.train.objectives.region_loss import (
     FAR,
     NEAR,
     anchor_losses,

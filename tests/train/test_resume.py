@@ -18,7 +18,7 @@ from lstn.contract import IMAGENET_MEAN, Loc, ThetaForm
 from lstn.errors import ArtifactError, UsageError
 from lstn.health.run_health import METRICS
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
-from lstn.train.run_state import LAST, read_options
+from lstn.train.runs.run_state import LAST, read_options
 
 
 def test_a_run_stopped_after_an_epoch_ends_with_the_same_weights(data: str, tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ KILLED = """
 import sys
 from pathlib import Path
 from lstn.train.loop import fit
-from lstn.train.options import Options
+from lstn.train.runs.options import Options
 from lstn.train.watch.watcher import Watcher
 import torch
 step = lambda epoch, seen, loss, accuracy: print(epoch, seen, flush=True)

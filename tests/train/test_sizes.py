@@ -11,8 +11,8 @@ from lstn.contract import At, Loc
 from lstn.errors import UsageError
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
 from lstn.train.loop import fit
-from lstn.train.options import Options
-from lstn.train.run_state import LAST, read_options
+from lstn.train.runs.options import Options
+from lstn.train.runs.run_state import LAST, read_options
 from lstn.train.watch.watcher import SILENT
 
 FEW = {"train": range(64), "val": range(10_000, 10_032), "test": range(11_000, 11_020)}

@@ -19,12 +19,12 @@ from lstn.contract import Loc
 from lstn.data.dataset import open_data
 from lstn.errors import ArtifactError, LstnError
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors, write_checkpoint
-from lstn.train import keeping
-from lstn.train.classifier_objective import evaluate
-from lstn.train.loading import Images
-from lstn.train.options import Options
+from lstn.train.batches.loading import Images
+from lstn.train.objectives.classifier_objective import evaluate
 from lstn.train.preparing import describe, start
-from lstn.train.run_state import LAST, read_options, restore
+from lstn.train.runs import keeping
+from lstn.train.runs.options import Options
+from lstn.train.runs.run_state import LAST, read_options, restore
 
 KEY = "lstn.state"
 

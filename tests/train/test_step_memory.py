@@ -11,8 +11,8 @@ from torch.profiler import ProfilerActivity, profile
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, Contract, Loc
 from lstn.errors import UsageError
 from lstn.nn.classifier import Classifier
-from lstn.train import step_memory
-from lstn.train.step_memory import check_memory, step_bytes
+from lstn.train.computing import step_memory
+from lstn.train.computing.step_memory import check_memory, step_bytes
 
 CPU = torch.device("cpu")
 GIB = 1 << 30

@@ -17,12 +17,12 @@ from lstn.data.dataset import open_data
 from lstn.data.poses import pose_from_box
 from lstn.errors import ArtifactError, UsageError
 from lstn.nn.classifier import Classifier
-from lstn.train.augment import Augmentation
-from lstn.train.distributed import World
+from lstn.train.batches.augment import Augmentation
+from lstn.train.batches.loading import Images
+from lstn.train.computing.distributed import World
 from lstn.train.fit_model import fit as fit_model
-from lstn.train.loading import Images
-from lstn.train.options import Options
-from lstn.train.supervision import check_posed, check_supervise, corner_squares, pose_loss
+from lstn.train.objectives.supervision import check_posed, check_supervise, corner_squares, pose_loss
+from lstn.train.runs.options import Options
 
 CORNERS = np.array([[-1, -1, 1], [1, -1, 1], [1, 1, 1], [-1, 1, 1]], float)
 

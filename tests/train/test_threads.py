@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from short_runs import options, run
 
 from lstn.nn.checkpoint import read_tensors
-from lstn.train import threads as threads_module
-from lstn.train.run_state import LAST
-from lstn.train.threads import Threads, threads_here
+from lstn.train.computing import threads as threads_module
+from lstn.train.computing.threads import Threads, threads_here
+from lstn.train.runs.run_state import LAST
 
 CPU = torch.device("cpu")
 

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from lstn.health.liveness import Health
     from lstn.health.run_health import Epoch
     from lstn.images import Pixels
-    from lstn.train.options import Options
     from lstn.train.pace import Pace
+    from lstn.train.runs.options import Options
     from lstn.train.tested import TrainingResult
     from lstn.train.watch.board import Board
     from lstn.train.watch.task_words import TaskWords
@@ -161,7 +161,7 @@ class _Shown:
             f"and what is left {duration(left)} if it doesn't stop early"
         )
         if self._outlook.device == "cpu" and left > _HOURS_S:
-            from lstn.train.options import said
+            from lstn.train.runs.options import said
 
             half = (self._options.image_size[0] // 2, self._options.image_size[1] // 2)
             quarter = f"--image-size {said(half)} takes a quarter of that; " if min(half) >= _SMALLEST else ""

@@ -10,7 +10,7 @@ from lstn.recipe import by_recipe
 
 if TYPE_CHECKING:
     from lstn.train.choosing import NetworkSizes
-    from lstn.train.options import Size
+    from lstn.train.runs.options import Size
 
 Rate = Annotated[
     float | None,

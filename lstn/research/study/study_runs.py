@@ -32,9 +32,9 @@ from lstn.research.study.study_results import (
     write_cell,
 )
 from lstn.train.loop import fit
-from lstn.train.options import Options
 from lstn.train.preparing import describe, identity
-from lstn.train.run_state import LAST, read_identity, read_options
+from lstn.train.runs.options import Options
+from lstn.train.runs.run_state import LAST, read_identity, read_options
 from lstn.train.watch.watcher import Watcher
 
 _BATCH = 64

@@ -20,8 +20,8 @@ from lstn.research.study.study_page import page
 from lstn.research.study.study_results import SHOWN, Study, StudyCell, summary, whole_study
 from lstn.research.study.study_runs import check_models, finished_cells, train_cell
 from lstn.train.choosing import RecipeChanges, check_localizer
-from lstn.train.options import Options, said
-from lstn.train.supervision import check_supervise
+from lstn.train.objectives.supervision import check_supervise
+from lstn.train.runs.options import Options, said
 from lstn.train.watch.watcher import Watcher
 from lstn.warps.warp import CropSampling, outside_of
 

@@ -19,7 +19,7 @@ from lstn.health.run_health import Epoch, epoch_of
 from lstn.nn.checkpoint import read_tensors
 from lstn.nn.models import Model
 from lstn.reading.checked_json import Magnitude, Natural, checked, parsed
-from lstn.train.options import Options
+from lstn.train.runs.options import Options
 
 _KEY = "lstn.state"
 _WARPS = "warps"

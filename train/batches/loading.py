@@ -18,9 +18,9 @@ from lstn.data.objects import objects_of
 from lstn.data.poses import pose_of
 from lstn.errors import LstnError, TrainingError
 from lstn.images import Pixels
-from lstn.train.augment import Augmentation
-from lstn.train.distributed import ALONE, Shares, World
-from lstn.train.equivariance import Moves
+from lstn.train.batches.augment import Augmentation
+from lstn.train.batches.equivariance import Moves
+from lstn.train.computing.distributed import ALONE, Shares, World
 
 NOBODY = -1
 """The label in the place of an object, where an image has fewer than another of its batch."""
@@ -33,7 +33,7 @@ class ImageBatch(NamedTuple):
 
     pixels: (N, H, W, 3) uint8
     labels: (N,) int64
-    moves:  (N, 2, 3) float32, where they are drawn (`lstn.train.equivariance`)
+    moves:  (N, 2, 3) float32, where they are drawn (`lstn.train.batches.equivariance`)
     poses:  (N, 2, 3) float32, where they are asked for; not a number of images whose pose is not known
     objects: (N, M) int64 and (N, M, 2, 3) float32, the labels and thetas of all objects, where they are asked for; of
              images with fewer than M the rest are labelled NOBODY, with the identity for theta
@@ -61,7 +61,7 @@ class Images(Dataset[ImageBatch]):
     """A split for torch's loader: read once and held in memory, if it is small and not drawn anew for every epoch.
 
     augment: what happens to the images on their way into a batch
-    moves:   draws how each is moved for `lstn.train.equivariance`
+    moves:   draws how each is moved for `lstn.train.batches.equivariance`
     posed:   ask the split for the true poses of its objects
     with_objects: ask the split for all objects in its images (`lstn.data.objects`)
     """
@@ -168,7 +168,7 @@ def loaders_watched(world: World = ALONE) -> Iterator[None]:
     """Turn the end of a process that loads images into one error, wherever this process is then.
 
     torch raises from a signal handler, so in the middle of a step as well as where a batch is waited for. Of several
-    processes, whose end ends the loaders of the others, `lstn.train.distributed` says so.
+    processes, whose end ends the loaders of the others, `lstn.train.computing.distributed` says so.
 
     Raises:
         TrainingError: a process that loads images ended.

@@ -12,13 +12,13 @@ from lstn.errors import DataError
 from lstn.nn.detector import Detector
 from lstn.nn.models import Model
 from lstn.nn.turned_boxes import boxes_of, moved, thetas_of, upright_around
-from lstn.train.classifier_objective import AMP
-from lstn.train.distributed import World
-from lstn.train.loading import NOBODY, ImageBatch, Images, batches
-from lstn.train.objective import Measured, StepLoss
-from lstn.train.options import Options, TrainingPrecision
-from lstn.train.region_loss import RegionLosses, anchor_losses, region_losses, region_targets
-from lstn.train.workplace import Workplace
+from lstn.train.batches.loading import NOBODY, ImageBatch, Images, batches
+from lstn.train.computing.distributed import World
+from lstn.train.computing.workplace import Workplace
+from lstn.train.objectives.classifier_objective import AMP
+from lstn.train.objectives.objective import Measured, StepLoss
+from lstn.train.objectives.region_loss import RegionLosses, anchor_losses, region_losses, region_targets
+from lstn.train.runs.options import Options, TrainingPrecision
 
 
 class DetectorNetwork(nn.Module):

@@ -7,17 +7,16 @@ from torch import Tensor, nn
 from lstn.evaluation.scores import Tally
 from lstn.health.chance import chance_level
 from lstn.nn.classifier import Classifier
-from lstn.nn.forms import each_warp
+from lstn.nn.forms import each_warp, landmarks
 from lstn.nn.models import Model
 from lstn.recipe import Recipe
-from lstn.train.distributed import ALONE, World
-from lstn.train.equivariance import move, unfollowed
-from lstn.train.loading import ImageBatch, Images, batches
-from lstn.train.objective import Measured, StepLoss
-from lstn.train.optimizer import outside
-from lstn.train.options import Options, TrainingPrecision
-from lstn.train.supervision import pose_loss
-from lstn.train.workplace import Workplace
+from lstn.train.batches.equivariance import move, unfollowed
+from lstn.train.batches.loading import ImageBatch, Images, batches
+from lstn.train.computing.distributed import ALONE, World
+from lstn.train.computing.workplace import Workplace
+from lstn.train.objectives.objective import Measured, StepLoss
+from lstn.train.objectives.supervision import pose_loss
+from lstn.train.runs.options import Options, TrainingPrecision
 
 AMP = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 """The arithmetic of what comes after the warp, by the name of a precision."""
@@ -136,3 +135,11 @@ def _of_theta(recipe: Recipe, batch: ImageBatch, theta: Tensor | None, of_moved:
         moves = batch.moves.repeat_interleave(len(each) // len(theta), dim=0)
         loss = loss + recipe.equivariance * unfollowed(each, each_warp(of_moved), moves, width / height)
     return loss
+
+
+def outside(theta: Tensor) -> Tensor:
+    """theta (N, …) -> half the mean squared distance of its landmarks from the frame, in half sides, a scalar.
+
+    They are the corners of what is sampled, or a spline's control points (`lstn.nn.forms.landmarks`).
+    """
+    return landmarks(theta).abs().sub(1).relu().square().mean()

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import torch
 
-from lstn.train.distributed import World
+from lstn.train.computing.distributed import World
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from lstn.errors import ArtifactError
 from lstn.nn.localizers import usual_view
 from lstn.reading.checked_json import Count, Magnitude, Natural, checked, parsed
 from lstn.recipe import Recipe
-from lstn.train.augment import Augment
+from lstn.train.batches.augment import Augment
 
 TrainingPrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 """Arithmetic of the backbone in training; the transformer always computes in float32."""
@@ -34,12 +34,12 @@ class Options:
     data:       the data set, as `--data` names it
     weights:    `imagenet`, a file, or empty for a random start
     image_size: of the input
-    augment:    how training images are changed at random (`lstn.train.augment`)
+    augment:    how training images are changed at random (`lstn.train.batches.augment`)
     task:       classify or detect
     iterations, at, warps: of the transformer, as in `Contract`
     view, crop: of what the localizer sees, and of what the backbone gets; None: the localizer's usual view, and a crop
                 as large as the image
-    supervise:  weight of the distance between theta and the true pose (`lstn.train.supervision`)
+    supervise:  weight of the distance between theta and the true pose (`lstn.train.objectives.supervision`)
     """
 
     recipe: Recipe

@@ -11,7 +11,7 @@ from lstn.data.poses import pose_of
 from lstn.data.splits import Split
 from lstn.errors import UsageError
 from lstn.nn.forms import fixed_points, landmarks
-from lstn.train.distributed import ALONE, World
+from lstn.train.computing.distributed import ALONE, World
 
 
 def pose_loss(theta: Tensor, poses: Tensor, batch: int, world: World = ALONE) -> Tensor:

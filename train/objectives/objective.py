@@ -7,10 +7,10 @@ from torch import Tensor, nn
 from lstn.detection.detecting import DetectionScores
 from lstn.evaluation.scores import Scores
 from lstn.nn.models import Model
-from lstn.train.distributed import World
-from lstn.train.loading import ImageBatch, Images
-from lstn.train.options import Options
-from lstn.train.workplace import Workplace
+from lstn.train.batches.loading import ImageBatch, Images
+from lstn.train.computing.distributed import World
+from lstn.train.computing.workplace import Workplace
+from lstn.train.runs.options import Options
 
 
 class StepLoss(NamedTuple):

@@ -11,8 +11,8 @@ from lstn.formats.training_record import Training
 from lstn.health.run_health import METRICS, Epoch
 from lstn.nn.backbones import FOREIGN
 from lstn.nn.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, write_checkpoint
-from lstn.train.options import Options
-from lstn.train.run_state import LAST, Run, write_state
+from lstn.train.runs.options import Options
+from lstn.train.runs.run_state import LAST, Run, write_state
 
 
 def keep(run: Run, folder: Path, options: Options, data: DataSet) -> None:

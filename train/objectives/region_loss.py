@@ -13,7 +13,7 @@ from torch import Tensor
 from torchvision.ops import box_iou
 
 from lstn.nn.turned_boxes import difference, upright
-from lstn.train.loading import NOBODY
+from lstn.train.batches.loading import NOBODY
 
 NEAR, FAR = 0.7, 0.3
 """The overlap from which on an anchor shows an object, and up to which it shows none; between them it isn't asked."""

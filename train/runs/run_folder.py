@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lstn.errors import LstnError, UsageError
 from lstn.files import filling, leftovers, remove_leftovers
-from lstn.train.run_state import LAST
+from lstn.train.runs.run_state import LAST
 
 
 @contextmanager

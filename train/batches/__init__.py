@@ -1,0 +1,1 @@
+"""Batches of images: read, changed at random, and moved by known amounts."""

@@ -1,0 +1,1 @@
+"""Processes, device, threads and memory of a run."""

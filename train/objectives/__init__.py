@@ -1,0 +1,1 @@
+"""Objectives of a run, one for each task, and the losses that they are made of."""
