@@ -22,8 +22,8 @@ PIXELS, LOGITS, THETA = "pixels", "logits", "theta"
 VERSION = 4
 """Version 2 can say what theta is bounded to; version 3 a localizer that isn't the paper's, several iterations, and a
 transformer that isn't in front of everything; version 4 the localizer `glance`, a view and a crop that are smaller than
-the image, warps that aren't affine, several warps of an image, and detectors. A contract is written in the oldest
-version that can say it."""
+the image, warps that aren't affine, several warps of an image, detectors, and a temperature. A contract is written in
+the oldest version that can say it."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -41,10 +41,10 @@ MAX_WARPS = 16
 REGIONS = (2, 300)
 """The fewest and the most regions of an image in which a detector looks for objects."""
 
-_SINCE = {"theta": 2, "iterations": 3, "at": 3, "view_hw": 4, "crop_hw": 4, "warps": 4, "task": 4}
+_SINCE = {"theta": 2, "iterations": 3, "at": 3, "view_hw": 4, "crop_hw": 4, "warps": 4, "task": 4, "temperature": 4}
 """Fields that a contract of version 1 lacks, and the first version that has them."""
 
-_LATER = ("warps", "task")
+_LATER = ("warps", "task", "temperature")
 """Fields that came while version 4 was the newest: files from before say nothing, and mean their defaults."""
 
 _Side: TypeAlias = Annotated[int, Meta(ge=1, le=_MAX_SIDE)]
@@ -52,6 +52,9 @@ _Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 _Labels: TypeAlias = Annotated[tuple[_Name, ...], Meta(min_length=1, max_length=MAX_LABELS)]
 Iterations: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_ITERATIONS)]
 Warps: TypeAlias = Annotated[int, Meta(ge=1, le=REGIONS[1])]
+TEMPERATURES = (0.05, 20.0)
+"""The lowest and the highest temperature."""
+Temperature: TypeAlias = Annotated[float, Meta(ge=TEMPERATURES[0], le=TEMPERATURES[1])]
 
 
 class Task(str, Enum):
@@ -247,6 +250,8 @@ def check_regions(contract: "Contract") -> None:
         )
     if contract.iterations > 1:
         raise UsageError("a detector looks once for regions, and refines each once", hint="leave out --iterations")
+    if contract.temperature != 1:
+        raise UsageError("a detector's scores have no temperature")
     if at is At.STEM or (at is At.MAP) != (loc is Loc.SHARED):
         raise UsageError(
             f"a detector of loc {loc.value} at {at.value}",
@@ -272,6 +277,8 @@ class Contract:
     warps:    how many places of an image the localizer chooses. The backbone sees the crop of each, and its last layer
               what it found in all of them (Jaderberg et al. 2015, section 4.3); of a detector, in each by itself
     task:     classify, or detect: logits and theta are then of each region, and a last logit says that none is there
+    temperature: what the backbone's answers are divided by, so that the softmax of the logits is as sure as it is right
+              (Guo et al. 2017); the graph itself divides
     """
 
     loc: Loc
@@ -287,6 +294,7 @@ class Contract:
     crop_hw: tuple[_Side, _Side] | None = None
     warps: Warps = 1
     task: Task = Task.CLASSIFY
+    temperature: Temperature = 1.0
 
     def check(self) -> None:
         """Check what no field says by itself: that there is such a model.

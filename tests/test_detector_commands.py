@@ -117,6 +117,12 @@ def test_what_only_classifiers_can_is_one_line(
     assert {path.name for path in made.iterdir()} == before
 
 
+def test_objects_are_left_out_by_score_and_labels_by_probability(made: Path, run_lstn: RunLstn) -> None:
+    ran = run_lstn("infer", made / "set/test/0.png", "--engine", made / "model.onnx", "--reject-below", "0.5")
+    assert ran.code == 2
+    assert "--reject-below is for models that classify" in ran.err
+
+
 def test_infer_and_pictures_leave_out_the_same_objects(run_lstn: RunLstn) -> None:
     """The command's help may not import what the constant's module needs."""
     assert f"default: ({SHOWN_SCORE:g})" in " ".join(run_lstn("infer", "--help").out.split())

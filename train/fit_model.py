@@ -40,7 +40,8 @@ def fit(
         result = lstn.fit(model, "folder:photos", "runs/mine", epochs=10)
         print(result.test_accuracy)
 
-    model:    trained in place, from the weights that it has; a `lstn.nn.Detector` learns to find objects
+    model:    trained in place, from the weights that it has, and its contract gets a temperature; a `lstn.nn.Detector`
+        learns to find objects
     data:     as `lstn train --data` names it, or the Path of a folder of images; its classes are the model's labels
     folder:   made for the run; after every epoch it holds the best checkpoint, metrics.jsonl and the state
     recipe:   paper, robust, or choices of your own: replace(lstn.recipe.RECIPES["robust"], lr=0.01)
@@ -77,6 +78,7 @@ def fit(
         given=model,
     )
     model.load_state_dict(result.model.state_dict())
+    model.contract = result.contract
     return replace(result, model=model.to(before).eval())
 
 

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -170,7 +170,7 @@ def describe(options: Options, data: DataSet, given: Model | None = None) -> Con
     """
     if given is not None:
         check_labels(given.contract, data, options.data)
-        return given.contract
+        return replace(given.contract, temperature=1.0)  # one is fitted to what the weights will be
     chosen = (options.recipe.theta, options.iterations, options.at)
     if options.loc in (Loc.NONE, Loc.IDENTITY) and chosen != (ThetaForm.AFFINE, 1, At.INPUT):
         raise UsageError(

@@ -1,20 +1,29 @@
 """Measuring a model that is trained: after every epoch on the validation images, and at the end on the test images."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
+import torch
 
 from lstn.contract import Contract
 from lstn.data.dataset import Split
 from lstn.detection.detecting import DetectionScores
+from lstn.evaluation.confidence import fit_temperature
 from lstn.evaluation.scores import Scores
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
-from lstn.nn.checkpoint import CHECKPOINT
+from lstn.nn.checkpoint import CHECKPOINT, write_checkpoint
 from lstn.nn.classifier import Classifier
 from lstn.nn.models import Model
+from lstn.train.batches.loading import batches
+from lstn.train.objectives.classifier_objective import forward
 from lstn.train.preparing import Prepared
 from lstn.train.runs.keeping import load_best, write_metrics
 from lstn.warps.warp import Theta
+
+_MOST_LOGITS = 20_000_000
+"""That a temperature is fitted to, as many as 20,000 images of 1,000 classes have."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +56,7 @@ class TrainingResult:
 
 
 def finish(going: Prepared) -> TrainingResult:
-    """Test the best checkpoint, once, on images that chose nothing."""
+    """Test the best checkpoint, once, on images that chose nothing, and make it as sure as it is right."""
     at, run, data = going.at, going.run, going.data
     best = run.best
     assert best is not None  # a run has at least one epoch
@@ -55,13 +64,16 @@ def finish(going: Prepared) -> TrainingResult:
     model = checkpoint.model.to(at.device)
     found = going.objective.measure(model, going.images(data.test), going.options.recipe.batch_size, at)
     if at.world.rank == 0:
+        if isinstance(model, Classifier):
+            model.contract = replace(run.contract, temperature=_temperature(going, model))
+            write_checkpoint(at.folder / CHECKPOINT, model, model.contract, checkpoint.training)
         last = {"best_epoch": best["epoch"], "test_loss": found.loss, "test_accuracy": found.accuracy}
-        write_metrics(at.folder, run.history, **last)
+        write_metrics(at.folder, run.history, **last, temperature=model.contract.temperature)
     warps = tuple(theta.numpy() for theta in run.warps)
     return TrainingResult(
         checkpoint=at.folder / CHECKPOINT,
         model=model.cpu(),
-        contract=run.contract,
+        contract=model.contract,
         val=data.val,
         history=tuple(run.history),
         best=best,
@@ -72,3 +84,17 @@ def finish(going: Prepared) -> TrainingResult:
         shown=going.probe.shown() if going.probe else None,
         warps=warps,
     )
+
+
+@torch.no_grad()
+def _temperature(going: Prepared, model: Classifier) -> float:
+    """Return the temperature that fits the validation images, which the weights weren't fitted to."""
+    at, split = going.at, going.data.val
+    every = -(-len(split) * len(model.contract.labels) // _MOST_LOGITS)
+    size = going.options.recipe.batch_size
+    loader = batches(going.images(split), batch_size=size, workers=at.workers, shuffle_seed=None, device=at.device)
+    logits, labels = [], []
+    for pixels, truth, *_ in loader:
+        logits.append(forward(model, pixels.to(at.device), "fp32")[::every].cpu().numpy())
+        labels.append(truth[::every].numpy())
+    return fit_temperature(np.concatenate(logits), np.concatenate(labels))

@@ -96,6 +96,16 @@ def evaluate(
             help="Also show the N images that the model is most wrongly sure of, and what moves its answer there.",
         ),
     ] = 0,
+    reject_below: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            min=0,
+            max=1,
+            help="Also show what lstn infer --reject-below P would answer, and how often wrongly.",
+            show_default="none",
+        ),
+    ] = None,
     device: Annotated[Device, typer.Option(help="Where a checkpoint or an ONNX model runs.")] = Device.AUTO,
     seed: Annotated[
         int | None,
@@ -121,7 +131,7 @@ def evaluate(
     from lstn.evaluation.measuring import page, report
 
     sweeps = {"rotate": rotate, "scale": scale, "shift": shift}
-    asked = _asked(sweeps, worst, top_losses, seed)
+    asked = _asked(sweeps, worst, top_losses, reject_below, seed)
     outputs = (wanted_output("--json", json_, EVALUATION), wanted_output("--html", html, PAGE))
     check_outputs(outputs, inputs=files_of(file))
     with evaluated_model(file, data, seed, device) as model:
@@ -146,21 +156,25 @@ class _Asked:
     disturbances: tuple["Disturbance", ...]
     bounds: "MoveBounds | None"
     ranking: "LossRanking"
+    reject_below: float | None
     seed: int
     names: tuple[str, ...]
 
 
-def _asked(sweeps: dict[str, str], worst: str | None, top_losses: int, seed: int | None) -> _Asked:
+def _asked(
+    sweeps: dict[str, str], worst: str | None, top_losses: int, reject_below: float | None, seed: int | None
+) -> _Asked:
     from lstn.evaluation.move_bounds import MoveBounds
     from lstn.evaluation.top_losses import LossRanking
 
-    given = {**sweeps, "worst": worst, "top-losses": top_losses}
+    given = {**sweeps, "worst": worst, "top-losses": top_losses, "reject-below": reject_below}
     return _Asked(
         disturbances=tuple(each for name, text in sweeps.items() for each in _disturbances(name, text)),
         bounds=None if worst is None else MoveBounds.from_text(worst),
         ranking=LossRanking(top_losses),
+        reject_below=reject_below,
         seed=seed or 0,
-        names=tuple(f"--{name}" for name, value in given.items() if value),
+        names=tuple(f"--{name}" for name, value in given.items() if value not in (None, 0, "")),
     )
 
 
@@ -177,12 +191,13 @@ def _measured(
     file: Path, model: "EvaluatedModel", chosen: "AnySplit", asked: "_Asked", tested: "AnySplit"
 ) -> "Evaluation":
     from lstn.cli.steps.explain_losses import explained_mistakes
+    from lstn.evaluation.confidence import ConfidenceTally
     from lstn.evaluation.measuring import Evaluation, score
     from lstn.evaluation.moving import measure_follow
     from lstn.evaluation.posing import measure_pose
 
     contract, answering, named = model.contract, model.answering, model.named
-    batch, images = batch_of(contract.image_hw, model.most), model.data.split(chosen)
+    batch, images, sure = batch_of(contract.image_hw, model.most), model.data.split(chosen), ConfidenceTally()
     with working(f"classifying {counted(len(images), 'image')} of {named}", len(images)) as advance:
         plain, *others = score(
             answering.classify,
@@ -192,13 +207,27 @@ def _measured(
             batch=batch,
             advance=advance,
             ranking=asked.ranking,
+            confidence=sure,
         )
     worst = None if asked.bounds is None else _worst(answering, images, asked.bounds, batch, asked.seed)
     follow = None if answering.locate is None else measure_follow(answering.locate, images, contract, batch=batch)
     pose = None if answering.locate is None else measure_pose(answering.locate, images, batch=batch)
     mistakes = explained_mistakes(asked.ranking.mistakes, answering.both, contract, images, batch=batch)
     sweeps = tuple(zip(asked.disturbances, others, strict=True))
-    return Evaluation(shown_path(file), named, tested, contract, plain, sweeps, follow, pose, worst, mistakes)
+    return Evaluation(
+        shown_path(file),
+        named,
+        tested,
+        contract,
+        plain,
+        sweeps,
+        sure.confidence(),
+        follow,
+        pose,
+        worst,
+        mistakes,
+        asked.reject_below,
+    )
 
 
 def _worst(model: "Answering", images: "Split", bounds: "MoveBounds", batch: int, seed: int) -> "WorstCase":
@@ -225,6 +254,7 @@ def _disturbances(name: str, text: str) -> Iterator["Disturbance"]:
 
 
 def _show(evaluation: "Evaluation") -> None:
+    from lstn.evaluation.confidence import confidence_table, rejection_table
     from lstn.evaluation.measuring import accuracy_table, follow_table, pose_table
     from lstn.evaluation.scores import class_table, confusion_table
     from lstn.evaluation.top_losses import mistakes_table
@@ -233,6 +263,9 @@ def _show(evaluation: "Evaluation") -> None:
 
     console = results()
     print_table(console, accuracy_table(evaluation))
+    print_table(console, confidence_table(evaluation.confidence))
+    if evaluation.reject_below is not None:
+        print_table(console, rejection_table(evaluation.confidence, evaluation.reject_below))
     if evaluation.worst is not None:
         print_table(console, worst_table(evaluation.worst))
     if evaluation.follow is not None:

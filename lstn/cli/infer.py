@@ -58,6 +58,16 @@ def infer(
             show_default="0.3",
         ),
     ] = None,
+    reject_below: Annotated[
+        float | None,
+        typer.Option(
+            metavar="P",
+            min=0,
+            max=1,
+            help="Give no label to an image whose best one is less probable.",
+            show_default="none",
+        ),
+    ] = None,
     warps: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Save a picture of what the transformer did to each image.")
     ] = None,
@@ -105,6 +115,7 @@ def infer(
         format_=format_,
         top=top,
         score=score,
+        reject_below=reject_below,
         warps=warps,
         batch=batch,
         device=device,

@@ -90,6 +90,7 @@ def _contract_facts(contract: Contract) -> dict[str, str]:
         "image": "{} x {} pixels".format(*contract.image_hw),
         **_other_sizes(contract),
         "mean, std": f"{_numbers(contract.mean)};  {_numbers(contract.std)}",
+        **({} if contract.temperature == 1 else {"temperature": f"{contract.temperature:.3g}"}),
         "labels": f"{len(contract.labels)}: {labels}",
     }
 

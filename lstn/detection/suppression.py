@@ -5,8 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from lstn.contract import Contract, Task
-from lstn.errors import UsageError
 from lstn.evaluation.answer import Logits, softmax
 from lstn.warps.quadrilaterals import Overlaps, Rectangle, overlaps, upright_box, upright_boxes
 from lstn.warps.warp import Theta
@@ -52,17 +50,6 @@ class Detection:
     def __str__(self) -> str:
         """Return the class and the score: `cat 97.3 %`."""
         return f"{self.label} {100 * self.score:.1f} %"
-
-
-def least_score(contract: Contract, asked: float | None) -> float:
-    """Return the lowest score of an object that is shown: what was asked for, or SHOWN_SCORE.
-
-    Raises:
-        UsageError: one was asked for, and the model classifies.
-    """
-    if asked is not None and contract.task is not Task.DETECT:
-        raise UsageError("--score is for models that detect, and this one classifies", hint="leave it out")
-    return SHOWN_SCORE if asked is None else asked
 
 
 def detections(

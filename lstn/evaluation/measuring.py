@@ -12,6 +12,14 @@ from lstn.contract import Contract
 from lstn.data.dataset import Split
 from lstn.data.splits import AnySplit
 from lstn.evaluation.answer import Answers, check_finite
+from lstn.evaluation.confidence import (
+    Confidence,
+    ConfidenceTally,
+    confidence_report,
+    confidence_table,
+    rejection_table,
+    reliability_section,
+)
 from lstn.evaluation.disturb import UNITS as MOVE_UNITS
 from lstn.evaluation.disturb import Disturbance
 from lstn.evaluation.moving import Locate
@@ -62,10 +70,12 @@ class Evaluation:
     source: the model's file
     data:   the data set, as `--data` names it
     split:  which of its images: by default those for testing, or, if there are none, those for validation
+    confidence: how sure its answers are, and which are right
     follow: how much of known moves of these images the transformer follows; None without one
     pose:   how far its crops are from the true poses of these images; None without one, or where no pose is known
     worst:  what the worst of many moves of each image costs; None if nobody asked
     top_losses: the wrong answers with the largest losses, as many as were asked for
+    reject_below: a probability that somebody asked about
     """
 
     source: str
@@ -74,10 +84,12 @@ class Evaluation:
     contract: Contract
     scores: Scores
     disturbed: tuple[tuple[Disturbance, Scores], ...]
+    confidence: Confidence
     follow: Follow | None = None
     pose: PoseError | None = None
     worst: WorstCase | None = None
     top_losses: tuple[ShownMistake, ...] = ()
+    reject_below: float | None = None
 
 
 def score(
@@ -90,11 +102,12 @@ def score(
     advance: Callable[[int], None],
     chosen: Sequence[int] | None = None,
     ranking: LossRanking | None = None,
+    confidence: ConfidenceTally | None = None,
 ) -> list[Scores]:
     """Return the scores on the images as they are, and then those under each disturbance.
 
     Every image is decoded once. `advance` hears the number of images that were finished. `chosen` says which images,
-    all by default. `ranking` hears the answers to the images as they are.
+    all by default. `ranking` and `confidence` hear the answers to the images as they are.
 
     Raises:
         ArtifactError: a logit is not finite.
@@ -114,6 +127,8 @@ def score(
                 tally.add(logits, truth)
                 if ranking is not None and disturbance is None:
                     ranking.add(numbers, logits, truth)
+                if confidence is not None and disturbance is None:
+                    confidence.add(logits, truth)
             advance(len(read))
     return [tally.scores() for tally in tallies]
 
@@ -185,7 +200,8 @@ def report(evaluation: Evaluation) -> dict[str, Any]:
     losses = {} if not evaluation.top_losses else {"top_losses": mistakes_report(evaluation.top_losses)}
     worst = {} if evaluation.worst is None else {"worst": evaluation.worst.to_dict()}
     where = {"data": evaluation.data, "split": evaluation.split}
-    return {**model, **where, **whole, "disturbed": sweeps, **worst, **follow, **pose, **losses}
+    sure = {"confidence": confidence_report(evaluation.confidence, evaluation.reject_below)}
+    return {**model, **where, **whole, **sure, "disturbed": sweeps, **worst, **follow, **pose, **losses}
 
 
 def page(evaluation: Evaluation) -> str:
@@ -194,6 +210,9 @@ def page(evaluation: Evaluation) -> str:
     sections = [table_section(accuracy_table(evaluation))]
     if curves := _curves(evaluation):
         sections.append(section("Accuracy against the disturbance", f'<div class="pictures">{curves}</div>'))
+    sections.append(table_section(confidence_table(evaluation.confidence)))
+    sections.append(table_section(rejection_table(evaluation.confidence, evaluation.reject_below)))
+    sections.append(reliability_section(evaluation.confidence))
     if evaluation.worst is not None:
         sections.append(table_section(worst_table(evaluation.worst)))
     if evaluation.follow is not None:

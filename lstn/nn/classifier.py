@@ -102,7 +102,8 @@ class Classifier(Normalising):
         return run(split(self.backbone)[0], frames) if self._stem_seen else frames
 
     def classify(self, frames: torch.Tensor) -> torch.Tensor:
-        """Frames, warped or of that size -> logits (N, K): the backbone, or what of it comes after the stem.
+        """Frames, warped or of that size -> logits (N, K) at temperature 1: the backbone, or what of it comes after the
+        stem.
 
         Of several warps an image has as many frames, one after another.
         """
@@ -114,6 +115,8 @@ class Classifier(Normalising):
         """(N, H, W, 3) uint8 -> logits (N, K) float32, and with a transformer theta (N, …) float32 beside them."""
         frames, theta = self.transform(pixels)
         logits = self.classify(frames)
+        if self.contract.temperature != 1:
+            logits = logits / self.contract.temperature
         return logits if theta is None else (logits, theta)
 
 

@@ -33,6 +33,7 @@ class ResultRow:
     theta:  float32, of the shape (2, 3), (3, 3) or (16, 2), or K of them, or None for a model without one
     pixels: (H, W, 3) uint8, what the engine saw
     objects: None for a model that classifies
+    rejected: the best guess is less probable than was asked for; it is no answer
     """
 
     path: Path | str
@@ -41,6 +42,25 @@ class ResultRow:
     pixels: Pixels | None = None
     error: str = ""
     objects: tuple[Detection, ...] | None = None
+    rejected: bool = False
+
+
+def least_sure(contract: Contract, score: float | None, reject_below: float | None) -> float:
+    """Return how sure an answer has to be, 0..1: the score of an object, or the probability of a label.
+
+    score, reject_below: `--score` and `--reject-below`, as far as they were given
+
+    Raises:
+        UsageError: the one that was given is for models of the other task.
+    """
+    detects = contract.task is Task.DETECT
+    if score is not None and not detects:
+        raise UsageError("--score is for models that detect, and this one classifies", hint="use --reject-below")
+    if reject_below is not None and detects:
+        raise UsageError("--reject-below is for models that classify, and this one detects", hint="use --score")
+    if detects:
+        return SHOWN_SCORE if score is None else score
+    return reject_below or 0.0
 
 
 def batch_size(wanted: int | None, contract: Contract, max_batch: int, engine: Path) -> int:
@@ -71,7 +91,7 @@ def predict(
     batch: int,
     workers: int,
     top: int | None = None,
-    least: float = SHOWN_SCORE,
+    least: float | None = None,
     reading: Reading = USUAL,
 ) -> Generator[list[ResultRow], None, None]:
     """Answer image files, and objects by their URL (str); yield their rows batch by batch, in the order of `paths`.
@@ -82,17 +102,18 @@ def predict(
 
     batch:   images a call of the engine, at most its max_batch
     top:     guesses a row, at most one for each label; of a detector, objects; None: one guess, and all objects
-    least:   the lowest score of an object, 0..1
+    least:   how sure an answer has to be, as `least_sure` says it; None: as it comes
     workers: threads that decode
     reading: which images are read that are refused otherwise
 
     Raises:
         LstnError: the engine failed.
     """
+    sure = least_sure(engine.contract, None, None) if least is None else least
     decoded = decode_ahead(paths, engine.contract.image_hw, workers=workers, window=2 * batch, reading=reading)
     with closing(decoded):
         while piece := list(islice(decoded, batch)):
-            yield _answer(engine, piece, top, least)
+            yield _answer(engine, piece, top, sure)
 
 
 def decode_ahead(
@@ -159,8 +180,10 @@ def _classify(
     guesses = leading(softmax(prediction.logits), engine.contract.labels, top=top or 1)
     for index, ((path, pixels), guess) in enumerate(zip(images, guesses, strict=True)):
         theta = None if prediction.theta is None else prediction.theta[index]
-        finite = _finite(prediction, index)
-        yield ResultRow(path, guess if finite else (), theta, pixels, "" if finite else _NO_NUMBER)
+        if _finite(prediction, index):
+            yield ResultRow(path, guess, theta, pixels, rejected=guess[0].probability < least)
+        else:
+            yield ResultRow(path, (), theta, pixels, _NO_NUMBER)
 
 
 def _detect(

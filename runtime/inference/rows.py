@@ -58,7 +58,10 @@ def json_lines(stream: TextIO) -> Iterator[Write]:
 
 @contextmanager
 def csv_rows(stream: TextIO, *, top: int) -> Iterator[Write]:
-    """Write CSV: path, label, probability, label_2, probability_2, … up to `top`, error."""
+    """Write CSV: path, label, probability, label_2, probability_2, … up to `top`, error.
+
+    What was rejected has no label.
+    """
     writer = csv.writer(stream, lineterminator="\n")
     ranks = ["", *(f"_{rank}" for rank in range(2, top + 1))]
     writer.writerow(["path", *(f"{name}{rank}" for rank in ranks for name in ("label", "probability")), "error"])
@@ -66,6 +69,7 @@ def csv_rows(stream: TextIO, *, top: int) -> Iterator[Write]:
     def write(rows: Sequence[ResultRow]) -> None:
         for row in rows:
             guesses = [cell for guess in row.guesses for cell in (_cell(guess.label), f"{guess.probability:.6f}")]
+            guesses[:1] = [""] if row.rejected else guesses[:1]
             padding = [""] * (2 * top - len(guesses))
             writer.writerow([_cell(str(row.path), mask="./"), *guesses, *padding, _cell(row.error)])
         stream.flush()
@@ -113,6 +117,9 @@ def table_rows(console: Console, *, labels: Sequence[str], paths: Sequence[objec
                 lines.append(Text.assemble(path, "  ", (printable(row.error), "red")))
             if row.objects == ():
                 lines.append(Text.assemble(path, "  ", ("no objects", "dim")))
+            if row.rejected:
+                lines.append(Text.assemble(path, "  ", (f"rejected: {_sure(row.guesses[0])}", "dim")))
+                continue
             for rank, guess in enumerate(row.guesses):
                 shown = path if rank == 0 else " " * path_width
                 lines.append(Text.assemble(shown, "  ", _guess(guess, label_width, bar, leads=rank == 0)))
@@ -130,6 +137,8 @@ def table_rows(console: Console, *, labels: Sequence[str], paths: Sequence[objec
 def fields_of(row: ResultRow) -> dict[str, object]:
     """Return what JSON says of a row: path, label, probability, top, and theta; or path and error.
 
+    The label of what was rejected is null.
+
     Of a detector: path, and objects with label, score, box and theta. The box is the upright one around the object:
     left, top, right and bottom in shares of the image's width and height.
     """
@@ -139,6 +148,8 @@ def fields_of(row: ResultRow) -> dict[str, object]:
         return {"path": str(row.path), "objects": [each.fields() for each in row.objects]}
     top = [{"label": guess.label, "probability": round(guess.probability, 6)} for guess in row.guesses]
     fields: dict[str, object] = {"path": str(row.path), **top[0], "top": top}
+    if row.rejected:
+        fields["label"] = None
     if row.theta is not None:
         fields["theta"] = np.round(row.theta.astype(float), 6).tolist()
     return fields
@@ -157,6 +168,10 @@ def _shortened(text: str, width: int) -> str:
             text = text[1:]
         text = f"…{text}"
     return set_cell_size(text, width)
+
+
+def _sure(guess: Guess) -> str:
+    return f"{printable(guess.label)} {100 * guess.probability:.1f} %"
 
 
 def _guess(guess: Guess, label_width: int, bar: int, *, leads: bool) -> Text:

@@ -19,7 +19,6 @@ from types import ModuleType
 from typing import Any
 
 from lstn.contract import Contract
-from lstn.detection.suppression import SHOWN_SCORE
 from lstn.errors import DeviceError, LstnError, UsageError
 from lstn.formats.openvino_file import bin_path
 from lstn.formats.plan_file import sidecar_path
@@ -80,7 +79,7 @@ class Pool:
         *,
         batch: int,
         top: int,
-        least: float = SHOWN_SCORE,
+        least: float,
         workers: int | None,
         reading: Reading,
     ) -> None:
@@ -88,7 +87,7 @@ class Pool:
 
         batch:   images a call of an engine, at most `max_batch`
         top:     guesses a row; of a detector, objects
-        least:   the lowest score of an object, 0..1
+        least:   how sure an answer has to be, 0..1
         workers: threads that decode for one engine; None for as many as it has cores
         reading: which images are read that are refused otherwise
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from lstn.contract import Contract, Task
-from lstn.detection.suppression import MOST_FOUND, least_score
+from lstn.detection.suppression import MOST_FOUND
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import replacing, sha256_of, write_text
 from lstn.formats.onnx_file import read_model
@@ -26,6 +26,7 @@ from lstn.formats.plan_file import read_sidecar
 from lstn.imports import require
 from lstn.machine.lock import locked
 from lstn.reading.checked_json import checked, parsed, read_bytes, read_text
+from lstn.runtime.inference.predict import least_sure
 
 Fields: TypeAlias = dict[str, Any]
 """One row as JSON has it; see `lstn.runtime.inference.rows.fields_of`."""
@@ -48,6 +49,7 @@ class ResultRun:
     onnx_sha256:   of the model.onnx that it was made from, or is
     format:        json or parquet
     score:         the lowest score of an object; None for a model that classifies
+    reject_below:  the lowest probability of a label; None if every image gets one
     """
 
     engine_sha256: str
@@ -55,6 +57,7 @@ class ResultRun:
     top: int
     format: str
     score: float | None = None
+    reject_below: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,22 +68,30 @@ class _PartRow:
     error: str | None = None
 
 
-def run_of(engine: Path, *, top: int | None, format_: str, score: float | None = None) -> ResultRun:
+def run_of(
+    engine: Path,
+    *,
+    top: int | None,
+    format_: str,
+    score: float | None = None,
+    reject_below: float | None = None,
+) -> ResultRun:
     """Return what `engine` and these options compute.
 
     top:   guesses of an image, or objects; None: one guess, or all objects
     score: the lowest one of an object, 0..1, as it was asked for
+    reject_below: the lowest probability of a label, 0..1, as it was asked for
 
     Raises:
-        UsageError: a score of a model that classifies.
+        UsageError: a score of a model that classifies, or a probability of one that detects.
         ArtifactError: `engine` is damaged or has no contract, or the files beside it don't belong to it.
     """
     sha256 = sha256_of(engine)
     contract, onnx_sha256 = _origin_of(engine, sha256)
     detects = contract.task is Task.DETECT
     most = top or (MOST_FOUND if detects else 1)
-    least = least_score(contract, score)
-    return ResultRun(sha256, onnx_sha256, most, format_, least if detects else None)
+    least = least_sure(contract, score, reject_below)
+    return ResultRun(sha256, onnx_sha256, most, format_, least if detects else None, reject_below)
 
 
 def _origin_of(engine: Path, sha256: str) -> tuple[Contract, str]:
@@ -221,7 +232,8 @@ def _write_json(path: Path, rows: Sequence[Fields], run: ResultRun) -> None:
 
 
 def _write_parquet(path: Path, rows: Sequence[Fields], run: ResultRun) -> None:
-    """Write columns path, label, probability, top, theta, error; of a label or an error the one that is not is null.
+    """Write columns path, label, probability, top, theta, error; of a label or an error the one that is not is null,
+    and both if the answer was rejected.
 
     Of a model that detects: path, objects, error. The rows of several warps lie one below another in theta, so that its
     type is the same for all models that classify.

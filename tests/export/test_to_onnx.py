@@ -1,6 +1,8 @@
+import copy
 import hashlib
 from collections.abc import Callable
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,6 +19,7 @@ from lstn.contract import METADATA_KEY, Contract, Loc
 from lstn.errors import LstnError, VerificationError
 from lstn.export.onnx import to_onnx
 from lstn.export.onnx.to_onnx import onnx_from_torch, write_onnx
+from lstn.formats.node_names import ModelPart, part_of
 from lstn.images import Pixels
 
 
@@ -30,6 +33,23 @@ def test_onnx_runtime_agrees_with_pytorch_for_every_localizer(exported: Exported
     else:
         assert agreement.drift_px is not None
         assert agreement.drift_px < 1e-3
+
+
+def test_the_temperature_divides_the_logits_in_the_graph(exported_lstn: Exported, tmp_path: Path) -> None:
+    cold, warm = exported_lstn.model, copy.deepcopy(exported_lstn.model)
+    warm.contract = replace(cold.contract, temperature=2.5)
+    agreement = write_onnx(warm, tmp_path / "warm.onnx", warm.contract, exported_lstn.images)
+    assert agreement.logit_difference < 10 * rounding(cold, exported_lstn.images)
+    found = [
+        onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).run(
+            None, {"pixels": exported_lstn.images}
+        )
+        for path in (exported_lstn.path, tmp_path / "warm.onnx")
+    ]
+    np.testing.assert_allclose(found[1][0], found[0][0] / 2.5, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(found[1][1], found[0][1])
+    (last,) = (node for node in onnx.load(tmp_path / "warm.onnx").graph.node if "logits" in node.output)
+    assert part_of(last.name) is ModelPart.BACKBONE
 
 
 @pytest.mark.parametrize("size", [1, 2, 7])

@@ -24,6 +24,7 @@ contracts = st.builds(
     theta=st.sampled_from(ThetaForm),
     iterations=st.integers(1, 8),
     at=st.sampled_from(At),
+    temperature=st.floats(0.05, 20),
 ).filter(lambda contract: is_possible(contract))
 
 
@@ -124,6 +125,7 @@ def test_only_what_version_3_alone_can_say_is_said_in_it(newer: Contract) -> Non
         replace(CONTRACT, view_hw=(16, 12)),
         replace(CONTRACT, crop_hw=(32, 24)),
         *(replace(CONTRACT, theta=form) for form in (ThetaForm.PROJECTIVE, ThetaForm.TPS, ThetaForm.POLAR)),
+        replace(CONTRACT, temperature=1.5),
     ],
 )
 def test_views_crops_glance_and_new_warps_are_said_in_version_4(newest: Contract) -> None:
@@ -140,6 +142,19 @@ def test_views_crops_glance_and_new_warps_are_said_in_version_4(newest: Contract
 @pytest.mark.parametrize("size", [[0, 4], [4], 4, [4, 9000], [True, 4], "large"])
 def test_sizes_that_no_image_has_are_refused(field: str, size: object) -> None:
     fields = json.loads(replace(CONTRACT, crop_hw=(32, 24)).to_json()) | {field: size}
+    with pytest.raises(ArtifactError, match="damaged"):
+        Contract.from_json(json.dumps(fields), source="model.onnx")
+
+
+def test_a_file_from_before_there_were_temperatures_has_1() -> None:
+    fields = json.loads(replace(CONTRACT, loc=Loc.GLANCE).to_json())
+    del fields["temperature"]
+    assert Contract.from_json(json.dumps(fields), source="test").temperature == 1
+
+
+@pytest.mark.parametrize("temperature", [0, -1, 0.049, 20.1, True, "warm", None, 1e400])
+def test_temperatures_that_no_fit_ends_at_are_refused(temperature: object) -> None:
+    fields = json.loads(replace(CONTRACT, temperature=2.0).to_json()) | {"temperature": temperature}
     with pytest.raises(ArtifactError, match="damaged"):
         Contract.from_json(json.dumps(fields), source="model.onnx")
 

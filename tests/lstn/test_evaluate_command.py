@@ -44,6 +44,13 @@ def test_it_says_what_a_plain_loop_would(tiny: Tiny, folder: Path, tmp_path: Pat
     assert 0 <= low < found["top1"] < high <= 1
     assert f"{100 * found['top1']:.2f}" in ran.out
     assert found["disturbed"] == []
+    shares = np.exp(tiny.logits(pixels).astype(np.float64))
+    sure = (shares / shares.sum(1, keepdims=True)).max(1)
+    assert found["confidence"]["mean_probability"] == pytest.approx(sure.mean(), rel=1e-4)
+    for each in found["confidence"]["rejected"]:
+        kept = sure >= each["below"]
+        assert each["answered"] == pytest.approx(kept.mean())
+        assert each["wrong"] == (pytest.approx(np.mean((predicted != labels)[kept])) if kept.any() else None)
     assert found["follow"]["images"] == IMAGES
     for kind in ("rotation", "scale", "shift"):
         assert found["follow"][kind]["low"] <= found["follow"][kind]["value"] <= found["follow"][kind]["high"]
@@ -204,10 +211,11 @@ def test_the_page_opens_without_an_error_and_without_overflow(
     assert browser.messages() == []
     assert browser.run("return document.documentElement.scrollWidth") == width
     headings = browser.run("return [...document.querySelectorAll('h2')].map(each => each.textContent)")
-    wanted = ["Accuracy", "Accuracy against the disturbance", "Follow of known moves"]
+    wanted = ["Accuracy", "Accuracy against the disturbance", "Confidence", "Answers below a probability rejected"]
+    wanted += ["Reliability", "Follow of known moves"]
     wanted += ["Worst confusions", "Every class, worst first"]
     assert [heading.split(": ")[-1].capitalize() for heading in headings] == wanted
     assert "<b>dog" in browser.run("return document.body.textContent")
-    assert browser.run("return document.querySelectorAll('svg').length") == 2
+    assert browser.run("return document.querySelectorAll('svg').length") == 3
     assert browser.run("return document.querySelectorAll('svg circle').length") == 8 + 1 + 1 + 1
     assert browser.cut_off_words() == []

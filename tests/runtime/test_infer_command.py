@@ -50,6 +50,19 @@ def test_the_suffix_of_the_output_chooses_the_format(
     assert f"-> {output}" in ran.err
 
 
+def test_unsure_answers_are_rejected_and_counted(run_lstn: RunLstn, tiny: Tiny, folder: Path) -> None:
+    paths = sorted(folder.rglob("*.png"))
+    logits = tiny.logits(np.stack([decode(path, (8, 8)) for path in paths])).astype(np.float64)
+    shares = np.exp(logits - logits.max(1, keepdims=True))
+    sure = (shares / shares.sum(1, keepdims=True)).max(1)
+    least = float(np.median(sure))
+    ran = run_lstn("infer", folder, "--engine", tiny.path, "--reject-below", least)
+    assert ran.code == 0
+    _, *lines = csv.reader(io.StringIO(ran.out))
+    assert [line[1] == "" for line in lines] == (sure < least).tolist()
+    assert f"{int((sure < least).sum())} of them rejected" in ran.err
+
+
 def test_warps_are_drawn_from_the_engines_theta(run_lstn: RunLstn, tiny: Tiny, folder: Path, tmp_path: Path) -> None:
     (folder / "b" / "00.png").write_bytes(b"junk")
     warps = tmp_path / "warps"

@@ -62,6 +62,18 @@ def test_order_is_kept_however_long_decoding_takes(
     assert labels(rows) == ["ant", "bee", "cat"] * 10
 
 
+def test_answers_less_probable_than_asked_are_rejected_and_keep_their_guesses(images: list[Path]) -> None:
+    engine = FakeEngine(CONTRACT, by_colour)
+    plain = run(engine, images)
+    probable = sorted(row.guesses[0].probability for row in plain)
+    least = probable[10]
+    rows = [row for rows in predict(engine, images, batch=4, least=least, workers=2) for row in rows]
+    assert [row.rejected for row in rows] == [row.guesses[0].probability < least for row in plain]
+    assert 0 < sum(row.rejected for row in rows) <= 10
+    assert [row.guesses for row in rows] == [row.guesses for row in plain]
+    assert not any(row.rejected for row in plain)
+
+
 def test_batches_are_full_but_for_the_last(images: list[Path]) -> None:
     sizes = []
 

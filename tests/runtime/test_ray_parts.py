@@ -116,6 +116,7 @@ def test_an_error_keeps_the_rows_that_came_before_it(tmp_path: Path) -> None:
         (ResultRun("a" * 64, "b" * 64, 2, "json"), "top 1, not 2"),
         (PARQUET, "format json, not parquet"),
         (ResultRun("a" * 64, "b" * 64, 1, "json", 0.3), "score None, not 0.3"),
+        (ResultRun("a" * 64, "b" * 64, 1, "json", None, 0.3), "reject_below None, not 0.3"),
     ],
 )
 def test_two_models_or_options_never_share_a_folder(tmp_path: Path, other: ResultRun, told: str) -> None:

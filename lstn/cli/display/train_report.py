@@ -250,6 +250,8 @@ def _draw_classified(result: "TrainingResult", title: str) -> list[str]:
         draw_animation(folder / ANIMATION, result.shown, result.warps, sampling)
         drawn.append(ANIMATION)
     _name_the_worst(result.scores)
+    if (temperature := result.contract.temperature) != 1:
+        note(f"temperature {temperature:.2f}: with it, probabilities fit the validation images best")
     return drawn
 
 

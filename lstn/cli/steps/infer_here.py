@@ -32,9 +32,8 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
         UsageError: an option that can't be followed here.
         LstnError: an image has no answer, or the engine can't be opened.
     """
-    from lstn.detection.suppression import least_score
     from lstn.runtime.engines.opening import open_engine
-    from lstn.runtime.inference.predict import batch_size, check_warps, predict
+    from lstn.runtime.inference.predict import batch_size, check_warps, least_sure, predict
 
     if asked.out is not None:
         raise UsageError("--out: only with --ray, whose results are a folder", hint="name a file with --output")
@@ -50,13 +49,16 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
             check_warps(opened.contract, engine)
         size, workers = batch_size(asked.batch, opened.contract, opened.max_batch, engine), decoders(asked.workers)
         started = time.perf_counter()
-        contract, top, least = opened.contract, asked.top, least_score(opened.contract, asked.score)
+        contract, top = opened.contract, asked.top
+        least = least_sure(contract, asked.score, asked.reject_below)
         rows = predict(opened, images, batch=size, top=top, least=least, workers=workers, reading=asked.reading)
         with closing(rows), _sink(wanted, asked.output, contract, images, top or 1) as write:
-            failed = _write_all(rows, write, asked.warps, contract)
+            failed, rejected = _write_all(rows, write, asked.warps, contract)
     took = time.perf_counter() - started
     goal = f" -> {asked.output}" if asked.output else ""
     note(f"{counted(len(images), 'image')} in {took:.1f} s, {len(images) / took:.0f} images/s{goal}")
+    if asked.reject_below is not None:
+        note(f"{rejected} of them rejected, less probable than {asked.reject_below:g}")
     if failed:
         raise LstnError(
             f"no answer for {failed} of {counted(len(images), 'image')}", hint="the error in their rows says why"
@@ -93,19 +95,22 @@ def _check_places(
         check_pictures("--warps", asked.warps, picture_names(images), paths_of(images))
 
 
-def _write_all(batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None, contract: "Contract") -> int:
-    """Return how many rows hold an error."""
+def _write_all(
+    batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None, contract: "Contract"
+) -> tuple[int, int]:
+    """Return how many rows hold an error, and how many were rejected."""
     from lstn.runtime.inference.warp_pictures import save_warp
 
-    done = failed = 0
+    done = failed = rejected = 0
     for rows in batches:
         write(rows)
         for row in rows:
             done += 1
             failed += bool(row.error)
+            rejected += row.rejected
             if warps is not None:
                 save_warp(row, warps, contract, number=done)
-    return failed
+    return failed, rejected
 
 
 @contextmanager

@@ -17,9 +17,8 @@ def infer_on_ray(address: str, words: list[str], asked: InferRequest) -> None:
     Raises:
         LstnError: an image has no answer, or what `open_parts`, `open_pool` and `Pool.infer` raise.
     """
-    from lstn.detection.suppression import least_score
     from lstn.runtime.engines.opening import open_engine
-    from lstn.runtime.inference.predict import batch_size
+    from lstn.runtime.inference.predict import batch_size, least_sure
     from lstn.runtime.inference.sources import check_sources
     from lstn.runtime.ray.ray_infer import open_pool
     from lstn.runtime.ray.result_parts import open_parts, run_of
@@ -37,7 +36,7 @@ def infer_on_ray(address: str, words: list[str], asked: InferRequest) -> None:
         raise UsageError("--ray needs --out", hint="name a folder for the parts of the results")
     open_engine(engine, device=asked.device)  # not entered: only whether there is such a file
     check_sources(words)
-    run = run_of(engine, top=asked.top, score=asked.score, format_=wanted.value)
+    run = run_of(engine, top=asked.top, score=asked.score, reject_below=asked.reject_below, format_=wanted.value)
     with open_parts(out, run) as parts:
         before = len(parts.done)
         with open_pool(address, engine, device=asked.device, threads=asked.threads) as pool:
@@ -48,7 +47,7 @@ def infer_on_ray(address: str, words: list[str], asked: InferRequest) -> None:
                 parts,
                 batch=size,
                 top=run.top,
-                least=least_score(pool.contract, asked.score),
+                least=least_sure(pool.contract, asked.score, asked.reject_below),
                 workers=asked.workers,
                 reading=asked.reading,
             )
