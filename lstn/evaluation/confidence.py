@@ -16,7 +16,7 @@ from lstn.report.table import Table
 from lstn.report.web_page import figure, section
 from lstn.report.wording import counted
 
-Floats = npt.NDArray[np.float64]
+_Numbers = npt.NDArray[np.float64]
 
 BINS = 15
 """Of equal width, as Guo et al. (2017) have them."""
@@ -40,7 +40,7 @@ class Confidence:
     nll:   mean of minus the logarithm of the true label's probability, in nats
     """
 
-    sure: Floats
+    sure: _Numbers
     right: npt.NDArray[np.bool_]
     nll: float
 
@@ -53,7 +53,7 @@ class Confidence:
         counts, sure, right = self.bins()
         return float(np.abs(right - sure).sum() / max(1, counts.sum()))
 
-    def bins(self) -> tuple[npt.NDArray[np.int64], Floats, Floats]:
+    def bins(self) -> tuple[npt.NDArray[np.int64], _Numbers, _Numbers]:
         """Return, of each bin of probabilities, how many images it has, the sum of these, and how many are right."""
         numbers = np.minimum((self.sure * BINS).astype(np.int64), BINS - 1)
         counts = np.bincount(numbers, minlength=BINS)
@@ -70,7 +70,7 @@ class ConfidenceTally:
     """Collects what `Confidence` needs, batch by batch: two numbers an image."""
 
     def __init__(self) -> None:
-        self._sure: list[Floats] = []
+        self._sure: list[_Numbers] = []
         self._right: list[npt.NDArray[np.bool_]] = []
         self._losses = 0.0
 
