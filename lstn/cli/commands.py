@@ -20,7 +20,7 @@ COMMANDS = {
     "bench": "Compare how fast models are.",
     "claims": "Check the L-STN paper's numbers and claims.",
     "inspect": "Show what a model file is.",
-    "doctor": "Show what this machine or a run can do.",
+    "doctor": "Check this machine, a run, or a data set.",
 }
 """Name -> the first line of its docstring. `lstn.cli.NAME` has a function of the same name."""
 

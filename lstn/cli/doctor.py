@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstn.cli.display.screen import results, show_facts
+from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.cli.parsing.old_spellings import OldJson, Printed, PrintedOption, wants_json
+from lstn.cli.steps.diagnose_folder import diagnose_folder
 from lstn.health.run_files import run_folder
 from lstn.health.run_health import describe, diagnose
 from lstn.machine.capabilities import Ability, abilities, conflicts
@@ -29,17 +31,30 @@ _BESIDE = 84
 def doctor(
     run: Annotated[
         Path | None,
-        typer.Argument(metavar="RUN", help="A run's folder, to be looked at instead.", show_default=False),
+        typer.Argument(
+            callback=from_zoo,
+            metavar="RUN",
+            help="A run's folder, to be looked at instead; with --data, any model, which may doubt labels.",
+            show_default=False,
+        ),
+    ] = None,
+    data: Annotated[
+        str | None,
+        typer.Option(metavar="DATA", help="Look at the images of folder:PATH instead.", show_default=False),
     ] = None,
     format_: PrintedOption = Printed.TEXT,
     json_: OldJson = False,
 ) -> None:
-    """Show what this machine or a run can do.
+    """Check this machine, a run, or a data set.
 
     Says what is missing for everything that this machine cannot do. With RUN, says how that training goes, and whether
-    its transformer is alive.
+    its transformer is alive. With --data, finds copies of one picture, also between training and test images, classes
+    out of balance and odd sizes; with both, also images that may be mislabelled.
     """
     as_json = wants_json(format_, json_)
+    if data is not None:
+        diagnose_folder(data, run, as_json=as_json)
+        return
     if run is not None:
         _show_run(run_folder(run), as_json=as_json)
         return

@@ -1,0 +1,149 @@
+"""`lstn doctor --data`: what a folder of images is like, and which labels a model doubts."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from lstn.cli.display.screen import results, show_facts
+from lstn.machine.gpu import Device
+from lstn.report.wording import agreeing, counted
+from lstn.terminal import note, warn
+from lstn.waiting import working
+
+if TYPE_CHECKING:
+    from lstn.data.set_diagnosis import Copies, PlacedImage, SetDiagnosis
+    from lstn.evaluation.doubted_labels import DoubtedLabel
+
+    Doubts = Sequence[tuple[PlacedImage, str, DoubtedLabel]]
+
+_SHOWN = 10
+"""Copies and doubts that a terminal shows; JSON has all."""
+
+
+def diagnose_folder(spec: str, model: Path | None, *, as_json: bool) -> None:
+    """Look at the images of a data set, and with a model at their labels; print what is found.
+
+    Raises:
+        LstnError: the set or the model can't be opened.
+    """
+    from lstn.data.dataset import open_data
+    from lstn.data.set_diagnosis import SIDE, diagnose_set
+
+    data = open_data(spec, image_hw=(SIDE, SIDE), seed=0)
+    if data.found:
+        note(data.found)
+    with working("comparing the images") as advance:
+        found = diagnose_set(data, advance)
+    doubts = () if model is None else tuple(_doubts(model, spec))
+    if as_json:
+        typer.echo(json.dumps(_report(found, doubts), indent=1))
+    else:
+        _show(found, doubts)
+
+
+def _doubts(file: Path, spec: str) -> Iterator[tuple["PlacedImage", str, "DoubtedLabel"]]:
+    """Yield each image whose label the model doubts, and what it says instead."""
+    import numpy as np
+
+    from lstn.cli.steps.evaluated_model import evaluated_model
+    from lstn.contract import check_classifies
+    from lstn.data.folders import FolderSplit
+    from lstn.data.set_diagnosis import PlacedImage
+    from lstn.data.splits import SPLIT_NAMES
+    from lstn.evaluation.doubted_labels import doubted_labels
+    from lstn.machine.memory import batch_of
+
+    with evaluated_model(file, spec, 0, Device.AUTO) as model:
+        check_classifies(model.contract, "lstn doctor RUN --data")
+        placed, logits, labels = [], [], list[int]()
+        size = batch_of(model.contract.image_hw, model.most)
+        for name in SPLIT_NAMES:
+            if name == "test" and model.data.test_is_val:
+                continue
+            split = model.data.split(name)
+            assert isinstance(split, FolderSplit)  # the diagnosis refused others
+            with working(f"classifying {counted(len(split), f'{name} image')}", len(split)) as advance:
+                for start in range(0, len(split), size):
+                    read = [split[index] for index in range(start, min(start + size, len(split)))]
+                    logits.append(model.answering.classify(np.stack([pixels for pixels, _ in read])))
+                    labels += [label for _, label in read]
+                    advance(len(read))
+            placed += [PlacedImage(path, name, model.data.labels[label]) for path, label in split.files]
+        for each in doubted_labels(np.concatenate(logits), np.array(labels)):
+            yield placed[each.image], model.contract.labels[each.answer], each
+
+
+def _show(found: "SetDiagnosis", doubts: "Doubts") -> None:
+    (largest, most), (smallest, fewest) = found.classes[0], found.classes[-1]
+    sides = f"{found.shortest} to {found.longest} px"
+    if found.small:
+        sides += f"; {counted(found.small, 'image')} below 32 px"
+    if found.long:
+        sides += f"; {counted(found.long, 'image')} more than three times as long as wide"
+    files = sum(len(each.images) for each in found.copies)
+    copied = f"{counted(len(found.copies), 'picture')} in {files} files" if found.copies else "none"
+    if not found.compared:
+        copied += "; exact ones only, there are too many images to compare all pixels"
+    facts = {
+        "images": ", ".join(f"{name} {count}" for name, count in found.images.items()),
+        "classes": f"{len(found.classes)}; {largest}: {counted(most, 'training image')}, {smallest}: {fewest}",
+        "sides": sides,
+        "copies": copied,
+    }
+    show_facts(results(), facts)
+    _warn(found)
+    if doubts:
+        told = [
+            f"{_named(image)}: {answer} {100 * doubt.probability:.0f} %, its label {100 * doubt.of_label:.0f} %"
+            for image, answer, doubt in doubts
+        ]
+        _warn_of(
+            f"{counted(len(doubts), 'image')} may be mislabelled", told, "look at them: some are the model's mistakes"
+        )
+
+
+def _warn(found: "SetDiagnosis") -> None:
+    """Warn of what makes a training or its figures worse."""
+    if across := [_shown(each) for each in found.copies if each.across_splits]:
+        what = f"{counted(len(across), 'picture')} {agreeing(len(across), 'are')} in more than one split"
+        _warn_of(f"{what}, so accuracies are too high", across, "keep each in one split")
+    if differing := [_shown(each) for each in found.copies if each.across_labels]:
+        _warn_of(f"{counted(len(differing), 'picture')} with more than one label", differing, "remove the wrong ones")
+    if found.unequal:
+        (largest, most), (smallest, fewest) = found.classes[0], found.classes[-1]
+        warn(f"class {largest!r:.60} has {most} training images, and {smallest!r:.60} only {fewest}")
+        note("  add images of the small classes; judge the model by the recall of each class")
+
+
+def _warn_of(what: str, told: Sequence[str], cure: str) -> None:
+    """Warn of something, show the first that it is about, and say what to do."""
+    warn(f"{what}:")
+    for line in told[:_SHOWN]:
+        note(f"  {line}")
+    if len(told) > _SHOWN:
+        note(f"  and {len(told) - _SHOWN} more; --format json has all")
+    note(f"  {cure}")
+
+
+def _shown(copies: "Copies") -> str:
+    return f"{' = '.join(map(_named, copies.images[:3]))}{' = …' if len(copies.images) > 3 else ''}"
+
+
+def _named(image: "PlacedImage") -> str:
+    return f"{image.path} ({image.split}, {image.label})"
+
+
+def _report(found: "SetDiagnosis", doubts: "Doubts") -> dict[str, object]:
+    def place(image: "PlacedImage") -> dict[str, str]:
+        return {"path": str(image.path), "split": image.split, "label": image.label}
+
+    copies = [{"exact": each.exact, "images": [place(image) for image in each.images]} for each in found.copies]
+    told = [
+        place(image) | {"answer": answer, "probability": doubt.probability, "of_label": doubt.of_label}
+        for image, answer, doubt in doubts
+    ]
+    return {**asdict(found), "copies": copies, "doubted": told}
