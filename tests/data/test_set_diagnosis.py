@@ -113,6 +113,23 @@ def test_blocks_of_rows_meet_each_other() -> None:
     assert set(nearly_equal(blocks)) == {(3, 2050), (1100, 1500)}
 
 
+def test_a_model_names_the_labels_that_were_changed(tmp_path: Path, run_lstn: RunLstn) -> None:
+    split = open_data("digits", image_hw=(44, 44), seed=0).train
+    for number in range(210):
+        pixels, label = split[number]
+        labelled = (label + 1) % 10 if number < 5 else label
+        folder = tmp_path / ("val" if number >= 200 else "train") / str(labelled)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    ran = run_lstn("doctor", "zoo:digits", "--data", f"folder:{tmp_path}", "--format", "json")
+    assert ran.code == 0, ran.err
+    doubted = json.loads(ran.out)["doubted"]
+    assert {Path(each["path"]).name for each in doubted[:3]} <= {f"{number}.png" for number in range(5)}
+    for each in doubted[:3]:
+        assert int(each["label"]) == (int(each["answer"]) + 1) % 10
+        assert each["probability"] > each["of_label"]
+
+
 def test_sets_that_are_no_folders_are_refused() -> None:
     with pytest.raises(UsageError, match="only folders of images"):
         diagnose_set(open_data("digits", image_hw=(SIDE, SIDE)))
