@@ -101,6 +101,7 @@ def test_what_of_evaluate_is_for_classifiers_says_so(made: Path, option: tuple[s
         ("explain", "model.onnx", "set/test/0.png"),
         ("explain", "run", "set/test/0.png"),
         ("attack", "run"),
+        ("compare", "model.onnx", "model.xml"),
         ("calibrate", "run", "--precision", "int8"),
         ("export", "run", "--precision", "fp16"),
     ],

@@ -18,6 +18,7 @@ COMMANDS = {
     "infer": "Classify images, or find the objects in them.",
     "serve": "Answer requests over HTTP and gRPC.",
     "bench": "Compare how fast models are.",
+    "compare": "Compare models: accuracy, size and time.",
     "claims": "Check the L-STN paper's numbers and claims.",
     "inspect": "Show what a model file is.",
     "doctor": "Check this machine, a run, or a data set.",

@@ -58,6 +58,11 @@ def doctor(
     if run is not None:
         _show_run(run_folder(run), as_json=as_json)
         return
+    _show_here(as_json=as_json)
+
+
+def _show_here(*, as_json: bool) -> None:
+    """Show what this machine can do."""
     from lstn.machine.environment import describe_environment, find_cuda_problem, find_providers
     from lstn.nvidia_driver import CUDA_PROVIDER, find_driver
 

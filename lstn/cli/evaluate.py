@@ -3,7 +3,6 @@
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -16,20 +15,14 @@ from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import EVALUATION, PAGE, check_outputs, files_of, wanted_output
 from lstn.machine.gpu import Device
-from lstn.machine.memory import batch_of
-from lstn.report.wording import counted
 from lstn.terminal import note, note_once
-from lstn.waiting import working
 from lstn.zoo.named_models import shown_path
 
 if TYPE_CHECKING:
-    from lstn.cli.steps.evaluated_model import EvaluatedModel
-    from lstn.data.splits import AnySplit, Split
+    from lstn.cli.steps.evaluate_classifier import ClassifierQuestions
+    from lstn.data.splits import AnySplit
     from lstn.evaluation.disturb import Disturbance
-    from lstn.evaluation.measuring import Answering, Evaluation
-    from lstn.evaluation.move_bounds import MoveBounds
-    from lstn.evaluation.top_losses import LossRanking
-    from lstn.evaluation.worst_case import WorstCase
+    from lstn.evaluation.measuring import Evaluation
 
 _MOST_CLASSES, _WORST = 50, 5
 """Rows of a terminal's tables; a page and --json have every class."""
@@ -124,6 +117,7 @@ def evaluate(
     --worst combines such changes, and counts an image as right if it is right under all of them. Of a detector: COCO's
     average precision, of upright and of turned boxes.
     """
+    from lstn.cli.steps.evaluate_classifier import measure_classifier
     from lstn.cli.steps.evaluate_detector import evaluate_detector, show_detection
     from lstn.cli.steps.evaluated_model import evaluated_model
     from lstn.data.trained_on import split_to_test
@@ -144,31 +138,20 @@ def evaluate(
             show_detection(found)
             _write(json_, html, detection_report(found), detection_page(found))
         else:
-            evaluation = _measured(file, model, chosen, asked, tested)
+            evaluation = measure_classifier(file, model, chosen, asked, tested)
             _show(evaluation)
             _write(json_, html, report(evaluation), page(evaluation))
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    """What of a classifier is measured beside its accuracy. names: the options that asked for it"""
-
-    disturbances: tuple["Disturbance", ...]
-    bounds: "MoveBounds | None"
-    ranking: "LossRanking"
-    reject_below: float | None
-    seed: int
-    names: tuple[str, ...]
-
-
 def _asked(
     sweeps: dict[str, str], worst: str | None, top_losses: int, reject_below: float | None, seed: int | None
-) -> _Asked:
+) -> "ClassifierQuestions":
+    from lstn.cli.steps.evaluate_classifier import ClassifierQuestions
     from lstn.evaluation.move_bounds import MoveBounds
     from lstn.evaluation.top_losses import LossRanking
 
     given = {**sweeps, "worst": worst, "top-losses": top_losses, "reject-below": reject_below}
-    return _Asked(
+    return ClassifierQuestions(
         disturbances=tuple(each for name, text in sweeps.items() for each in _disturbances(name, text)),
         bounds=None if worst is None else MoveBounds.from_text(worst),
         ranking=LossRanking(top_losses),
@@ -185,57 +168,6 @@ def _write(json_: Path | None, html: Path | None, figures: dict[str, Any], shown
     if html is not None:
         write_text(html, shown)
         note(f"report: {html}")
-
-
-def _measured(
-    file: Path, model: "EvaluatedModel", chosen: "AnySplit", asked: "_Asked", tested: "AnySplit"
-) -> "Evaluation":
-    from lstn.cli.steps.explain_losses import explained_mistakes
-    from lstn.evaluation.confidence import ConfidenceTally
-    from lstn.evaluation.measuring import Evaluation, score
-    from lstn.evaluation.moving import measure_follow
-    from lstn.evaluation.posing import measure_pose
-
-    contract, answering, named = model.contract, model.answering, model.named
-    batch, images, sure = batch_of(contract.image_hw, model.most), model.data.split(chosen), ConfidenceTally()
-    with working(f"classifying {counted(len(images), 'image')} of {named}", len(images)) as advance:
-        plain, *others = score(
-            answering.classify,
-            images,
-            contract.labels,
-            asked.disturbances,
-            batch=batch,
-            advance=advance,
-            ranking=asked.ranking,
-            confidence=sure,
-        )
-    worst = None if asked.bounds is None else _worst(answering, images, asked.bounds, batch, asked.seed)
-    follow = None if answering.locate is None else measure_follow(answering.locate, images, contract, batch=batch)
-    pose = None if answering.locate is None else measure_pose(answering.locate, images, batch=batch)
-    mistakes = explained_mistakes(asked.ranking.mistakes, answering.both, contract, images, batch=batch)
-    sweeps = tuple(zip(asked.disturbances, others, strict=True))
-    return Evaluation(
-        shown_path(file),
-        named,
-        tested,
-        contract,
-        plain,
-        sweeps,
-        sure.confidence(),
-        follow,
-        pose,
-        worst,
-        mistakes,
-        asked.reject_below,
-    )
-
-
-def _worst(model: "Answering", images: "Split", bounds: "MoveBounds", batch: int, seed: int) -> "WorstCase":
-    from lstn.evaluation.worst_case import measure_worst
-
-    what = f"moving {counted(len(images), 'image')}, {counted(bounds.count, 'move')} each"
-    with working(what, len(images)) as advance:
-        return measure_worst(model.classify, images, bounds, batch=batch, seed=seed, advance=advance)
 
 
 def _disturbances(name: str, text: str) -> Iterator["Disturbance"]:
