@@ -2,12 +2,13 @@
 
     python -m benchmarks first_command --out results/first-command/first_command.json
     python -m benchmarks first_command --models effnet-b0,cnn --out some.json
+    python -m benchmarks first_command --models effnet-b0 --options "--equivariance 10 --loc-lr-scale 1" --out some.json
     python -m benchmarks first_command --every --out every.json
 
 Each model is trained by `lstn train --loc lstn --model MODEL --device cpu` in a process of its own, with every default.
 With --every all models, or those of --models, are trained in turn, each only until an epoch's validation accuracy is
 above chance. It says which ones never get there, and exits with 1 if there are any. Results are written after every
-model. Rows of other models that FILE already has are kept, if this machine and these versions made them.
+model. Rows of other models or options that FILE already has are kept, if this machine and these versions made them.
 """
 
 import json
@@ -37,6 +38,7 @@ def main(words: Sequence[str]) -> None:
     parser = argument_parser(__name__, __doc__)
     parser.add_argument("--models", default="", help="names, with commas between them; default: seven, or all")
     parser.add_argument("--every", action="store_true", help="train each model only until it is above chance")
+    parser.add_argument("--options", default="", help="what each command gets as well")
     parser.add_argument("--device", default="cpu", help="as lstn train takes it")
     parser.add_argument("--out", type=Path, required=True, metavar="FILE", help=f"the kept one: {RESULT}")
     arguments = parser.parse_args(words)
@@ -46,23 +48,24 @@ def main(words: Sequence[str]) -> None:
     kept = _kept_rows(arguments.out, {"every": arguments.every, **machine})
     for model in models:
         with tempfile.TemporaryDirectory(prefix="first-command-") as folder:
-            kept[model] = train(model, Path(folder), arguments.device, until_above_chance=arguments.every)
-        print(json.dumps(kept[model]), flush=True)
-        rows = [kept[each] for each in sorted(kept, key=usual.index)]
+            row = train(model, arguments.options, Path(folder), arguments.device, until_above_chance=arguments.every)
+        print(json.dumps(row), flush=True)
+        kept[model, arguments.options] = row
+        rows = [kept[each] for each in sorted(kept, key=lambda key: (bool(key[1]), usual.index(key[0]), key[1]))]
         result = {"every": arguments.every, **machine, "rows": rows}
         write_result(arguments.out, result, page_of(result))
-    if at_chance_still := [model for model in models if kept[model]["at_chance"]]:
+    if at_chance_still := [model for model in models if kept[model, arguments.options]["at_chance"]]:
         sys.exit("at chance: " + ", ".join(at_chance_still))
 
 
-def _kept_rows(path: Path, made: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """Return the rows of `path` by model; none if there is no such file, and end if it wasn't `made` this way."""
+def _kept_rows(path: Path, made: dict[str, Any]) -> dict[tuple[str, str], dict[str, Any]]:
+    """Return the rows of `path` by model and options; none if there is no such file. End if it wasn't `made` so."""
     if not path.exists():
         return {}
     result = json.loads(path.read_text())
     if {name: result.get(name) for name in made} != made:
         sys.exit(f"{path}: made on another machine, by other versions, or otherwise with --every; name another --out")
-    return {row["model"]: row for row in result["rows"]}
+    return {(row["model"], row.get("options", "")): row for row in result["rows"]}
 
 
 def every_model() -> tuple[str, ...]:
@@ -72,12 +75,13 @@ def every_model() -> tuple[str, ...]:
     return tuple(BACKBONES)
 
 
-def train(model: str, folder: Path, device: str, *, until_above_chance: bool) -> dict[str, Any]:
+def train(model: str, options: str, folder: Path, device: str, *, until_above_chance: bool) -> dict[str, Any]:
     """Run the command in `folder`, and return what came of it.
 
+    options: what the command gets as well
     until_above_chance: stop it after the first epoch that is above chance
     """
-    command = ["lstn", "train", "--loc", "lstn", "--model", model, "--device", device]
+    command = ["lstn", "train", "--loc", "lstn", "--model", model, "--device", device, *options.split()]
     began, cpu_began = time.perf_counter(), _children_cpu_s()
     first_line_s = None
     with (folder / "log").open("wb") as log:
@@ -97,6 +101,7 @@ def train(model: str, folder: Path, device: str, *, until_above_chance: bool) ->
     best = max(epochs, key=lambda row: float(row["val_accuracy"]))
     return {
         "model": model,
+        "options": options,
         "command": " ".join(command),
         "epochs": len(epochs),
         "val_accuracy": best["val_accuracy"],
@@ -109,7 +114,10 @@ def train(model: str, folder: Path, device: str, *, until_above_chance: bool) ->
     }
 
 
-COLUMNS = ("model", "epochs", "validation", "test", "minutes", "CPU minutes", "first line after", "transformer")
+COLUMNS = (
+    *("model", "options", "epochs", "validation", "test"),
+    *("minutes", "CPU minutes", "first line after", "transformer"),
+)
 
 
 def page_of(result: dict[str, Any]) -> str:
@@ -117,8 +125,8 @@ def page_of(result: dict[str, Any]) -> str:
     how = (
         "every backbone, each until its validation accuracy was above chance"
         if result["every"]
-        else "the accuracy is of the embedded test digits. CPU minutes compare models; minutes are those of a machine that "
-        "others used too"
+        else "the accuracy is of the embedded test digits. CPU minutes compare models; minutes are those of a machine "
+        "that others used too"
     )
     lines = [
         "# The first command",
@@ -137,6 +145,7 @@ def page_of(result: dict[str, Any]) -> str:
 def _cells(row: dict[str, Any]) -> tuple[object, ...]:
     return (
         row["model"],
+        row.get("options", ""),
         row["epochs"],
         f"{row['val_accuracy']:.1%}" + " (at chance)" * row["at_chance"],
         "" if row["test_accuracy"] is None else f"{row['test_accuracy']:.1%}",
