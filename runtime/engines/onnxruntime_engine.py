@@ -14,7 +14,8 @@ from lstn.imports import require
 from lstn.install import install_line
 from lstn.machine.gpu import Device, find_gpus
 from lstn.nvidia_driver import CUDA_PROVIDER, extra_for, find_driver
-from lstn.runtime.engines.base import Engine, Prediction, check_pixels, check_prediction
+from lstn.runtime.engines.base import Engine
+from lstn.runtime.engines.prediction import Prediction, check_pixels, check_prediction
 from lstn.terminal import warn
 
 MAX_BATCH = 1024

@@ -21,8 +21,9 @@ from lstn.formats.openvino_file import CPU_SETTINGS, read_pair
 from lstn.images import Pixels
 from lstn.imports import require
 from lstn.machine.signal_stack import signal_stack_kept
-from lstn.runtime.engines.base import Engine, Prediction, check_pixels, check_prediction
+from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.onnxruntime_engine import MAX_BATCH, check_onnx
+from lstn.runtime.engines.prediction import Prediction, check_pixels, check_prediction
 
 
 class OpenVinoEngine(Engine):

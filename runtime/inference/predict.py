@@ -16,7 +16,8 @@ from lstn.errors import ImageError, UsageError
 from lstn.evaluation.answer import Guess, leading, softmax
 from lstn.images import USUAL, Pixels, Reading, decode
 from lstn.machine.memory import batch_of
-from lstn.runtime.engines.base import Engine, Prediction
+from lstn.runtime.engines.base import Engine
+from lstn.runtime.engines.prediction import Prediction
 from lstn.runtime.inference.sources import decode_url
 from lstn.warps.warp import Theta
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from lstn.images import Pixels
 from lstn.report.wording import counted
-from lstn.runtime.engines.base import Prediction
+from lstn.runtime.engines.prediction import Prediction
 from lstn.runtime.serving.refusal import Reason, Refusal
 
 

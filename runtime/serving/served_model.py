@@ -14,8 +14,9 @@ from lstn.contract import PIXELS, Contract
 from lstn.formats.openvino_file import bin_path
 from lstn.formats.plan_file import sidecar_path
 from lstn.images import Pixels
-from lstn.runtime.engines.base import Engine, Prediction
+from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.opening import open_engine
+from lstn.runtime.engines.prediction import Prediction
 from lstn.runtime.serving.batcher import Batcher, BatchShare, Reservation, deliver, fail, pixels_of
 from lstn.runtime.serving.fairlock import FairLock
 from lstn.runtime.serving.generation import Batching, Generation, batch_size, warm_up

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstn.images import Pixels
-from lstn.runtime.engines.base import Prediction
+from lstn.runtime.engines.prediction import Prediction
 from lstn.runtime.serving.batcher import Batcher, BatchShare, Reservation, deliver, fail, pixels_of
 from lstn.runtime.serving.fairlock import FairLock
 from lstn.runtime.serving.refusal import Reason, Refusal

@@ -26,9 +26,9 @@ from fake_tensorrt import (
 )
 
 from lstn.errors import DeviceError
-from lstn.runtime.engines.cuda_python import CudaPython
-from lstn.runtime.engines.cuda_seam import Cuda
-from lstn.runtime.engines.pycuda_calls import PyCuda
+from lstn.runtime.engines.cuda.cuda_python import CudaPython
+from lstn.runtime.engines.cuda.cuda_seam import Cuda
+from lstn.runtime.engines.cuda.pycuda_calls import PyCuda
 
 PYCUDA = {
     "init": ["flags"],

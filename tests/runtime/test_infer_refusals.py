@@ -114,7 +114,7 @@ def test_a_full_disk_behind_the_rows_is_one_line(tiny: Tiny, folder: Path) -> No
 def test_a_plan_without_a_gpu_names_the_command_that_works(
     run_lstn: RunLstn, plan: Path, make_tiny: MakeTiny, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lstn.runtime.engines.preflight.find_gpus", lambda: ())
+    monkeypatch.setattr("lstn.runtime.engines.plans.preflight.find_gpus", lambda: ())
     tiny = make_tiny()
     ran = run_lstn("infer", folder, "--engine", plan)
     assert ran.code == 1

@@ -12,7 +12,7 @@ from lstn.machine.gpu import Device, find_gpus
 from lstn.runtime.bench.profilers import profile_engine
 from lstn.runtime.bench.timed_engines import BenchSetup
 from lstn.runtime.engines.base import Engine
-from lstn.runtime.engines.cuda_opening import open_cuda
+from lstn.runtime.engines.cuda.cuda_opening import open_cuda
 from lstn.runtime.engines.opening import open_engine
 
 

@@ -18,8 +18,8 @@ from lstn.contract import Loc
 from lstn.errors import ArtifactError, DeviceError, UsageError
 from lstn.formats.plan_file import Flavour
 from lstn.runtime.engines.opening import open_engine
-from lstn.runtime.engines.plan_launch import MAX_OWN
-from lstn.runtime.engines.plan_loading import Profile, choose, log_of
+from lstn.runtime.engines.plans.plan_launch import MAX_OWN
+from lstn.runtime.engines.plans.plan_loading import Profile, choose, log_of
 from lstn.runtime.serving.generation import MOST_WARMED, sizes_to_warm, warm_up
 
 
@@ -79,7 +79,7 @@ def test_a_graph_for_each_size_that_comes_again(make_machine: MakeMachine) -> No
 
 
 def test_there_is_an_end_to_contexts_of_their_own(make_machine: MakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lstn.runtime.engines.plan_launch.MAX_OWN", 3)
+    monkeypatch.setattr("lstn.runtime.engines.plans.plan_launch.MAX_OWN", 3)
     machine = make_machine()
     with open_engine(machine.plan) as engine:
         for seed, count in enumerate([1, 2, 3, 4, 5] * 3):

@@ -10,7 +10,8 @@ from PIL import Image
 from lstn.contract import Contract, Loc
 from lstn.errors import DeviceError
 from lstn.images import Pixels, Reading, decode
-from lstn.runtime.engines.base import Engine, Prediction
+from lstn.runtime.engines.base import Engine
+from lstn.runtime.engines.prediction import Prediction
 from lstn.runtime.inference.predict import ResultRow, decode_ahead, predict
 from lstn.testing import FakeEngine
 

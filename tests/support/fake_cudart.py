@@ -1,5 +1,5 @@
 # ruff: noqa: N802, N815 - the names are NVIDIA's
-"""cuda-python as far as `lstn.runtime.engines.cuda_python` uses it, in front of a GPU in plain memory."""
+"""cuda-python as far as `lstn.runtime.engines.cuda.cuda_python` uses it, in front of a GPU in plain memory."""
 
 import threading
 from collections.abc import Callable

@@ -1,5 +1,5 @@
 # ruff: noqa: N802 - the names are pycuda's
-"""pycuda as far as `lstn.runtime.engines.pycuda_calls` uses it, in front of a GPU in plain memory."""
+"""pycuda as far as `lstn.runtime.engines.cuda.pycuda_calls` uses it, in front of a GPU in plain memory."""
 
 import threading
 from types import SimpleNamespace

@@ -1,7 +1,7 @@
 """TensorRT and TensorRT for RTX: a plan on the first GPU.
 
 Written for TensorRT 10.1 to 11 and TensorRT for RTX 1, whose Python API is the same as far as it is used, but for who
-captures CUDA graphs (`lstn.runtime.engines.plan_launch`).
+captures CUDA graphs (`lstn.runtime.engines.plans.plan_launch`).
 """
 
 import threading
@@ -18,19 +18,20 @@ from lstn.contract import LOGITS, PIXELS, THETA, Contract
 from lstn.errors import DeviceError, LstnError
 from lstn.formats.plan_file import Sidecar
 from lstn.images import Pixels
-from lstn.runtime.engines.base import Engine, Prediction, check_prediction
-from lstn.runtime.engines.cuda_opening import open_cuda
-from lstn.runtime.engines.cuda_seam import (
+from lstn.runtime.engines.base import Engine
+from lstn.runtime.engines.cuda.cuda_opening import open_cuda
+from lstn.runtime.engines.cuda.cuda_seam import (
     Address,
     Bytes,
     Cuda,
     Event,
     Stream,
 )
-from lstn.runtime.engines.device_pixels import AnyPixels, DevicePixels, read_pixels
-from lstn.runtime.engines.plan_launch import LaunchBuffers, Launcher
-from lstn.runtime.engines.plan_loading import Log, Profile, choose, load_engine, log_of, outputs_of, profiles_of
-from lstn.runtime.engines.preflight import check_plan, load_library
+from lstn.runtime.engines.cuda.device_pixels import AnyPixels, DevicePixels, read_pixels
+from lstn.runtime.engines.plans.plan_launch import LaunchBuffers, Launcher
+from lstn.runtime.engines.plans.plan_loading import Log, Profile, choose, load_engine, log_of, outputs_of, profiles_of
+from lstn.runtime.engines.plans.preflight import check_plan, load_library
+from lstn.runtime.engines.prediction import Prediction, check_prediction
 
 LAUNCHES = 20
 """How often `PlanEngine.device_ms` starts the model."""

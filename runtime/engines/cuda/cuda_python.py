@@ -11,7 +11,7 @@ from lstn.errors import DeviceError
 from lstn.imports import require
 from lstn.machine.collector import collector_at_rest
 from lstn.nvidia_driver import extra_for, find_driver, refused_by_driver
-from lstn.runtime.engines.cuda_seam import Address, Bytes, Event, Graph, Stream
+from lstn.runtime.engines.cuda.cuda_seam import Address, Bytes, Event, Graph, Stream
 
 _DEVICE = 0
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from lstn.contract import PIXELS
 from lstn.errors import DeviceError, LstnError
-from lstn.runtime.engines.cuda_seam import Address, Cuda, Graph, Stream
-from lstn.runtime.engines.kernels import KernelCache
-from lstn.runtime.engines.plan_loading import Log, Profile
+from lstn.runtime.engines.cuda.cuda_seam import Address, Cuda, Graph, Stream
+from lstn.runtime.engines.plans.kernels import KernelCache
+from lstn.runtime.engines.plans.plan_loading import Log, Profile
 
 MAX_OWN = 32
 """Batch sizes with a context of their own; a context holds host memory, and few loads have more sizes than that."""

@@ -13,13 +13,13 @@ import numpy as np
 
 from lstn.errors import DeviceError
 from lstn.imports import require
-from lstn.runtime.engines.cuda_seam import Address, Bytes, Event, Graph, Stream
+from lstn.runtime.engines.cuda.cuda_seam import Address, Bytes, Event, Graph, Stream
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING in cuda.h, which pycuda passes on and has no name for
 
 
 class PyCuda:
-    """`lstn.runtime.engines.cuda_seam.Cuda` on pycuda.driver."""
+    """`lstn.runtime.engines.cuda.cuda_seam.Cuda` on pycuda.driver."""
 
     graphs = False
 
