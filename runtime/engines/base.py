@@ -1,6 +1,7 @@
 """Engine protocol: what every engine is, whatever runs it, and the checks of its input and output."""
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar, overload
 
 import numpy as np
@@ -10,7 +11,8 @@ from lstn.detection.suppression import SHOWN_SCORE, Detection, detections
 from lstn.errors import ArtifactError, UsageError
 from lstn.evaluation.answer import Classification, leading, softmax
 from lstn.images import Picture, Pixels, pixels_of
-from lstn.runtime.engines.prediction import Prediction
+from lstn.runtime.engines.prediction import Prediction, check_rows
+from lstn.runtime.engines.slots import SLOTS, InferWork, Slots, open_slots
 
 _DECODED_AT_ONCE = 32
 """Images that `Engine.classify` and `Engine.detect` decode before they call the engine."""
@@ -21,7 +23,7 @@ _Answer = TypeVar("_Answer")
 class Engine(Protocol):
     """A model that is ready to run. Not for several threads at once: let one own it.
 
-    An engine of your own derives from this class and writes `infer`; `classify` and `detect` call it.
+    An engine of your own derives from this class and writes `infer`; all else calls it.
 
     max_batch: images that it computes at once
     """
@@ -29,8 +31,12 @@ class Engine(Protocol):
     contract: Contract
     max_batch: int
 
-    captures: bool = False
-    """Whether a batch size is prepared when it comes for the second time, and faster from then on."""
+    on_gpu: bool = False
+    """Whether a GPU computes, so that this engine and others need not take turns."""
+
+    prepared: tuple[int, ...] = ()
+    """Batch sizes, ascending, that each slot prepares when they come for the second time, and is faster at from then
+    on. Batches in between are computed as the next larger one."""
 
     def infer(self, pixels: Pixels) -> Prediction:
         """(N, H, W, 3) uint8 RGB with 1 <= N <= max_batch -> logits (N, K) float32, theta (N, …) float32 or None.
@@ -43,6 +49,20 @@ class Engine(Protocol):
             ArtifactError: the model answers with shapes that its contract doesn't describe.
             DeviceError: the library or the GPU failed.
         """
+
+    def slots(self, rows: int, *, most: int = SLOTS) -> AbstractContextManager[Slots]:
+        """Open slots for batches of up to `rows` images, for a `with`: one is filled while another computes.
+
+        A pipeline over many images uses them in place of `infer`; see `lstn.runtime.engines.slots`.
+
+        most: how many at most; a few images need no three
+
+        Raises:
+            UsageError: `rows` isn't from 1 to max_batch.
+            DeviceError: on entering the `with`: there is no memory for a single one.
+        """
+        check_rows(rows, self.max_batch)
+        return open_slots(lambda: InferWork(self.contract, rows, self.infer), most=most)
 
     @overload
     def classify(self, images: Picture) -> Classification: ...  # type: ignore[overload-overlap]  # a str is a sequence of str

@@ -1,6 +1,9 @@
 """Prediction: what every engine answers, and the checks of an engine's input and output."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from lstn.contract import Contract, Loc
 from lstn.errors import ArtifactError, UsageError
@@ -43,6 +46,16 @@ def check_shape(dtype: str, shape: tuple[int, ...], contract: Contract, max_batc
         raise UsageError(f"pixels are {dtype} {shape}; expected uint8 (N, {height}, {width}, 3) with N {most}")
 
 
+def check_rows(rows: int, max_batch: int) -> None:
+    """Refuse slots with other than 1 to `max_batch` rows.
+
+    Raises:
+        UsageError: they have.
+    """
+    if not 1 <= rows <= max_batch:
+        raise UsageError(f"slots with {rows} rows; expected from 1 to {max_batch}")
+
+
 def check_prediction(prediction: Prediction, contract: Contract, count: int, *, source: str) -> Prediction:
     """Return `prediction` if its shapes are those of `count` images by this contract; `source` names the file.
 
@@ -58,3 +71,11 @@ def check_prediction(prediction: Prediction, contract: Contract, count: int, *, 
         hint = "make it again: lstn export"
         raise ArtifactError(f"{source}: answered {found}, its contract says {wanted}", hint=hint)
     return prediction
+
+
+def joined(answers: Sequence[Prediction]) -> Prediction:
+    """Put answers to one image after the other together, one or more."""
+    if len(answers) == 1:
+        return answers[0]
+    thetas = [answer.theta for answer in answers if answer.theta is not None]
+    return Prediction(np.concatenate([answer.logits for answer in answers]), np.concatenate(thetas) if thetas else None)

@@ -82,7 +82,7 @@ def test_the_seam_on_a_gpu() -> None:
     pytest.importorskip("cuda.bindings.runtime")
     cuda = open_cuda(extra="gpu")
     with cuda.current():
-        stream, events = cuda.new_stream(), (cuda.new_event(), cuda.new_event())
+        stream, events = cuda.new_stream(), (cuda.new_event(timed=True), cuda.new_event(timed=True))
         host, device = cuda.pin(1 << 20), [cuda.allocate(1 << 20) for _ in range(2)]
         host[:] = 7
         cuda.copy_in(device[0], host, stream)

@@ -31,7 +31,7 @@ ELSEWHERE = {
     "runtime/engines/plans/kernels.py": {"config": "IRuntimeConfig", "cache": "IRuntimeCache"},
     "runtime/engines/plans/plan_launch.py": {"config": "IRuntimeConfig", "profile": ""},
     "runtime/engines/plans/plan_loading.py": {"profile": ""},
-    "runtime/engines/plans/plan_engine.py": {"profile": ""},
+    "runtime/engines/plans/loaded_plan.py": {"profile": ""},
 }
 """Files in which a variable is something else; empty: nothing of TensorRT."""
 
