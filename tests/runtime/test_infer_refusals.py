@@ -12,8 +12,8 @@ from tiny import MakeTiny, Tiny
 
 from lstn.contract import Loc
 from lstn.formats.plan_file import sidecar_path
-from lstn.images import Pixels
-from lstn.runtime.engines.onnxruntime_engine import OnnxEngine
+from lstn.runtime.engines.prediction import Prediction
+from lstn.runtime.engines.slots import Slot
 
 
 def test_a_model_without_transformer_has_no_warps(
@@ -35,15 +35,15 @@ def test_an_interrupted_run_leaves_no_output(
     monkeypatch: pytest.MonkeyPatch,
     error: type[BaseException],
 ) -> None:
-    calls, real = [], OnnxEngine.infer
+    calls, real = [], Slot.result
 
-    def breaks(engine: OnnxEngine, pixels: Pixels) -> object:
-        calls.append(len(pixels))
+    def breaks(slot: Slot) -> Prediction:
+        calls.append(slot)
         if len(calls) == 3:
             raise error
-        return real(engine, pixels)
+        return real(slot)
 
-    monkeypatch.setattr(OnnxEngine, "infer", breaks)
+    monkeypatch.setattr(Slot, "result", breaks)
     output = tmp_path / "out" / "rows.csv"
     output.parent.mkdir()
     output.write_text("path,label,probability,older")
