@@ -31,8 +31,9 @@ if TYPE_CHECKING:
     from lstn.evaluation.answer import Classification
     from lstn.export.onnx.live_model import export_onnx
     from lstn.machine.version import __version__
-    from lstn.runtime.engines.base import Engine, Prediction
+    from lstn.runtime.engines.base import Engine
     from lstn.runtime.engines.opening import classify, open_engine
+    from lstn.runtime.engines.prediction import Prediction
     from lstn.train.fit_model import fit
 
 __all__ = [
@@ -74,8 +75,9 @@ if not TYPE_CHECKING:  # a type checker takes the imports above, and knows any o
             "UsageError VerificationError",
             "lstn.export.onnx.live_model": "export_onnx",
             "lstn.nn": "",
-            "lstn.runtime.engines.base": "Engine Prediction",
+            "lstn.runtime.engines.base": "Engine",
             "lstn.runtime.engines.opening": "classify open_engine",
+            "lstn.runtime.engines.prediction": "Prediction",
             "lstn.testing": "",
             "lstn.train.fit_model": "fit",
             "lstn.machine.version": "__version__",

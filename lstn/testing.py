@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 from lstn.contract import Contract
 from lstn.images import Pixels
-from lstn.runtime.engines.base import Engine, Prediction, check_pixels, check_prediction
+from lstn.runtime.engines.base import Engine
+from lstn.runtime.engines.prediction import Prediction, check_pixels, check_prediction
 
 
 class FakeEngine(Engine):

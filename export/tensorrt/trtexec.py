@@ -29,6 +29,7 @@ trtexec=$(command -v trtexec || echo /usr/src/tensorrt/bin/trtexec)
 {arguments}
   "$@"
 mv -f {built} {saved}
+printf '%s\\n' "to measure its images/s:" {timing}
 """
 """trtexec writes as it goes: the plan gets its name when it is whole. JetPack and NVIDIA's packages leave trtexec in
 /usr/src/tensorrt/bin, which is on no PATH.
@@ -84,6 +85,20 @@ def trtexec_flags(contract: Contract, profiles: tuple[BatchRange, ...], tuning: 
     return tuple(flags)
 
 
+def timing_line(plan: str, contract: Contract, profiles: tuple[BatchRange, ...]) -> str:
+    """Return the command that measures what `lstn bench --throughput` does: two batches under way, copied by graphs."""
+    (height, width), largest = contract.image_hw, max(profiles, key=lambda batch: batch.maximum)
+    words = [
+        "trtexec",
+        f"--loadEngine={plan}",
+        *([f"--useProfile={profiles.index(largest)}"] if len(profiles) > 1 else []),
+        f"--shapes={PIXELS}:{largest.optimum}x{height}x{width}x3",
+        "--useCudaGraph",
+        "--infStreams=2",
+    ]
+    return shlex.join(words)
+
+
 def _script(onnx_file: Path, contract: Contract, profiles: tuple[BatchRange, ...], tuning: Tuning) -> str:
     plan, cache = f"{onnx_file.stem}.plan", f"{onnx_file.stem}.trtexec.cache"
     built = f".{plan}.tmp"
@@ -97,6 +112,7 @@ def _script(onnx_file: Path, contract: Contract, profiles: tuple[BatchRange, ...
         arguments=arguments,
         built=_operand(built),
         saved=_operand(plan),
+        timing=shlex.quote(printable(timing_line(plan, contract, profiles))),
     )
 
 

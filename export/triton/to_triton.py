@@ -132,6 +132,7 @@ def config_of(served: Served, name: str) -> str:
         *(f"input {{ {_tensor(tensor)} }}" for tensor in served.inputs),
         *(f"output {{ {_tensor(tensor)}{_label_file(tensor)} }}" for tensor in served.outputs),
         f"instance_group {{ {_instances(served)} }}",
+        *(["optimization { cuda { graphs: true } }"] if served.profiles and served.dla_core is None else []),
         f"dynamic_batching {{ {f'preferred_batch_size: {optima} ' if optima else ''}}}",
         *(_warm_up(size, served.inputs) for size in sorted({1, *optima, served.max_batch})),
     ]
@@ -151,12 +152,17 @@ def _label_file(tensor: Tensor) -> str:
 
 
 def _instances(served: Served) -> str:
-    """One on each GPU for a plan, one on the CPU for an ONNX file. Profiles that aren't named aren't used."""
+    """Two on each GPU for a plan, so that one copies while the other computes; one on the CPU for an ONNX file.
+
+    A DLA computes one batch at a time. Profiles that aren't named aren't used.
+    """
     if not served.profiles:
         return "count: 1 kind: KIND_CPU"
     names = ", ".join(_quoted(str(index)) for index in range(len(served.profiles)))
-    dla = f" secondary_devices {{ kind: KIND_NVDLA device_id: {served.dla_core} }}"
-    return f"count: 1 kind: KIND_GPU profile: [{names}]{'' if served.dla_core is None else dla}"
+    if served.dla_core is None:
+        return f"count: 2 kind: KIND_GPU profile: [{names}]"
+    dla = f"secondary_devices {{ kind: KIND_NVDLA device_id: {served.dla_core} }}"
+    return f"count: 1 kind: KIND_GPU profile: [{names}] {dla}"
 
 
 def _warm_up(size: int, inputs: Sequence[Tensor]) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstn.cli.display.bench_layers import check_profiled, profile_results, write_trace
-from lstn.cli.display.bench_table import race_table
+from lstn.cli.display.bench_table import race_table, throughput_table
 from lstn.cli.display.screen import results, show_sentence
 from lstn.cli.parsing.batch_sizes import batch_sizes
 from lstn.cli.parsing.engine_choice import chosen_engines, from_zoo
@@ -74,6 +74,9 @@ def bench(
     scenario: Annotated[
         Scenario | None, typer.Option(help="Let MLPerf's LoadGen send the images, in place of the race.")
     ] = None,
+    throughput: Annotated[
+        bool, typer.Option("--throughput", help="Measure images/s with two batches under way, in place of latency.")
+    ] = False,
     profile: Annotated[
         bool, typer.Option("--profile", help="Then run each alone under its profiler: time by part and by layer.")
     ] = False,
@@ -85,6 +88,7 @@ def bench(
 
     All models are open at once and run in turns, in a new order each round, so that other work on the machine affects
     all alike. The last column compares medians with the first file's; its 95 % interval is a paired bootstrap.
+    --throughput measures images/s with two batches under way, copies included, as trtexec does with --infStreams=2.
     With --against, the exit code is 1 if the whole interval of a median is beyond the old one and the tolerance.
     """
     from lstn.runtime.bench.timed_engines import BenchSetup
@@ -101,6 +105,9 @@ def bench(
         check_profiled(files, device)
     elif trace is not None:
         raise UsageError("--trace: only a profile can be traced", hint="add --profile")
+    if throughput:
+        _measure_throughput(files, setup, json_, alone=against is None and scenario is None and not profile)
+        return
     if scenario is None:
         _race(files, setup, json_, against, tolerance, trace, profile=profile)
         return
@@ -139,6 +146,23 @@ def _race(
                 breakdowns.append(breakdown)
     if kept is not None:
         _compare(kept, measured, setup, tolerance)
+
+
+def _measure_throughput(files: Sequence[Path], setup: "BenchSetup", json_: Path | None, *, alone: bool) -> None:
+    """alone: whether nothing else is asked for, which this doesn't do."""
+    from lstn.machine.environment import describe_environment
+    from lstn.report.table import print_table
+    from lstn.runtime.bench.throughput import measure_throughput, report_throughput
+
+    if not alone:
+        raise UsageError("--throughput: not with --against, --profile or --scenario", hint="leave them out")
+    environment = describe_environment()
+    found = measure_throughput(files, setup, tell=lambda text: note(printable(text)))
+    if json_ is not None:
+        write_text(json_, json.dumps(report_throughput(found, setup, environment)))
+        note(f"every sample: {json_}")
+    show_sentence(results(), _where([each.path for each in found], environment, setup.device), style="dim")
+    print_table(results(), throughput_table(found))
 
 
 def _check_outputs(files: Sequence[Path], json_: Path | None, trace: Path | None, against: Path | None) -> None:
@@ -201,7 +225,7 @@ def _show(measured: Sequence["BenchResult"], environment: "Environment", device:
     from lstn.report.table import print_table
 
     console = results()
-    show_sentence(console, _where(measured, environment, device), style="dim")
+    show_sentence(console, _where([result.path for result in measured], environment, device), style="dim")
     print_table(console, race_table(measured, console.width))
     for result in measured:
         if result.gpu_ms is not None:
@@ -216,9 +240,9 @@ def _show(measured: Sequence["BenchResult"], environment: "Environment", device:
         note(f"p99 of fewer than {_FEW_ROUNDS} rounds is little more than the slowest one; use more --seconds")
 
 
-def _where(results: Sequence["BenchResult"], environment: "Environment", device: Device) -> str:
+def _where(files: Sequence[Path], environment: "Environment", device: Device) -> str:
     gpus = ", ".join(f"{gpu.name} ({gpu.target})" for gpu in environment.gpus) or "no GPU"
-    used = {name for result in results for name in _libraries(result.path)}
+    used = {name for file in files for name in _libraries(file)}
     libraries = [f"{name} {version}" for name, version in environment.libraries.items() if name in used]
     load = "" if environment.load is None else f", load {environment.load} at the start"
     onnx = f"; ONNX models on {device.value}" if "onnxruntime" in used and device is not Device.AUTO else ""

@@ -23,8 +23,8 @@ from lstn.runtime.bench.layer_times import Breakdown, Call, Span, summarize_call
 from lstn.runtime.bench.timed_engines import BenchSetup
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.onnxruntime_engine import OnnxEngine, check_onnx
-from lstn.runtime.engines.plan_engine import open_plan
-from lstn.runtime.engines.preflight import check_plan, load_library
+from lstn.runtime.engines.plans.plan_engine import open_plan
+from lstn.runtime.engines.plans.preflight import check_plan, load_library
 
 WARM_UP_CALLS = 5
 """Left out of a profile."""

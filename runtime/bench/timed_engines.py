@@ -17,7 +17,7 @@ from lstn.runtime.bench.latency import Latency, Milliseconds, measure, ratio, su
 from lstn.runtime.bench.power import Energy, measure_energy
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.opening import open_engine
-from lstn.runtime.engines.plan_engine import PlanEngine
+from lstn.runtime.engines.plans.plan_engine import PlanEngine
 
 VERSION = 1
 

@@ -1,17 +1,18 @@
 """Engine protocol: what every engine is, whatever runs it, and the checks of its input and output."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar, overload
 
 import numpy as np
 
-from lstn.contract import Contract, Loc, Task
+from lstn.contract import Contract, Task
 from lstn.detection.suppression import SHOWN_SCORE, Detection, detections
 from lstn.errors import ArtifactError, UsageError
-from lstn.evaluation.answer import Classification, Logits, leading, softmax
+from lstn.evaluation.answer import Classification, leading, softmax
 from lstn.images import Picture, Pixels, pixels_of
-from lstn.warps.warp import Theta
+from lstn.runtime.engines.prediction import Prediction, check_rows
+from lstn.runtime.engines.slots import SLOTS, InferWork, Slots, open_slots
 
 _DECODED_AT_ONCE = 32
 """Images that `Engine.classify` and `Engine.detect` decode before they call the engine."""
@@ -19,22 +20,10 @@ _DECODED_AT_ONCE = 32
 _Answer = TypeVar("_Answer")
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Prediction:
-    """What an engine answers: logits (N, K) float32, and theta (N, …) float32 or None for a model without one.
-
-    Of a detector: logits (N, K, C + 1) of K regions, whose last column says that nothing is there, and theta
-    (N, K, 2, 3).
-    """
-
-    logits: Logits
-    theta: Theta | None
-
-
 class Engine(Protocol):
     """A model that is ready to run. Not for several threads at once: let one own it.
 
-    An engine of your own derives from this class and writes `infer`; `classify` and `detect` call it.
+    An engine of your own derives from this class and writes `infer`; all else calls it.
 
     max_batch: images that it computes at once
     """
@@ -42,8 +31,12 @@ class Engine(Protocol):
     contract: Contract
     max_batch: int
 
-    captures: bool = False
-    """Whether a batch size is prepared when it comes for the second time, and faster from then on."""
+    on_gpu: bool = False
+    """Whether a GPU computes, so that this engine and others need not take turns."""
+
+    prepared: tuple[int, ...] = ()
+    """Batch sizes, ascending, that each slot prepares when they come for the second time, and is faster at from then
+    on. Batches in between are computed as the next larger one."""
 
     def infer(self, pixels: Pixels) -> Prediction:
         """(N, H, W, 3) uint8 RGB with 1 <= N <= max_batch -> logits (N, K) float32, theta (N, …) float32 or None.
@@ -56,6 +49,20 @@ class Engine(Protocol):
             ArtifactError: the model answers with shapes that its contract doesn't describe.
             DeviceError: the library or the GPU failed.
         """
+
+    def slots(self, rows: int, *, most: int = SLOTS) -> AbstractContextManager[Slots]:
+        """Open slots for batches of up to `rows` images, for a `with`: one is filled while another computes.
+
+        A pipeline over many images uses them in place of `infer`; see `lstn.runtime.engines.slots`.
+
+        most: how many at most; a few images need no three
+
+        Raises:
+            UsageError: `rows` isn't from 1 to max_batch.
+            DeviceError: on entering the `with`: there is no memory for a single one.
+        """
+        check_rows(rows, self.max_batch)
+        return open_slots(lambda: InferWork(self.contract, rows, self.infer), most=most)
 
     @overload
     def classify(self, images: Picture) -> Classification: ...  # type: ignore[overload-overlap]  # a str is a sequence of str
@@ -152,42 +159,3 @@ def _detected(prediction: Prediction, contract: Contract, least: float) -> list[
     assert prediction.theta is not None  # a detector's contract has a localizer
     both = zip(prediction.logits, prediction.theta, strict=True)
     return [detections(logits, theta, contract.labels, least=least) for logits, theta in both]
-
-
-def check_pixels(pixels: Pixels, contract: Contract, max_batch: int | None) -> None:
-    """Refuse pixels that are not (N, H, W, 3) uint8 with 1 <= N <= max_batch; None: any number of them.
-
-    Raises:
-        UsageError: they aren't.
-    """
-    check_shape(str(pixels.dtype), pixels.shape, contract, max_batch)
-
-
-def check_shape(dtype: str, shape: tuple[int, ...], contract: Contract, max_batch: int | None) -> None:
-    """Refuse what `check_pixels` refuses, wherever the pixels are.
-
-    Raises:
-        UsageError: as there.
-    """
-    height, width = contract.image_hw
-    fits = dtype == "uint8" and len(shape) == 4 and shape[1:] == (height, width, 3)
-    if not fits or not 1 <= shape[0] <= (max_batch or shape[0]):
-        most = "of 1 or more" if max_batch is None else f"from 1 to {max_batch}"
-        raise UsageError(f"pixels are {dtype} {shape}; expected uint8 (N, {height}, {width}, 3) with N {most}")
-
-
-def check_prediction(prediction: Prediction, contract: Contract, count: int, *, source: str) -> Prediction:
-    """Return `prediction` if its shapes are those of `count` images by this contract; `source` names the file.
-
-    Raises:
-        ArtifactError: the file's contract doesn't describe what the model computes.
-    """
-    wanted: dict[str, tuple[int, ...]] = {"logits": (count, *contract.logits_shape)}
-    found: dict[str, tuple[int, ...]] = {"logits": prediction.logits.shape}
-    if contract.loc is not Loc.NONE:
-        wanted["theta"] = (count, *contract.theta_shape)
-        found["theta"] = () if prediction.theta is None else prediction.theta.shape
-    if found != wanted:
-        hint = "make it again: lstn export"
-        raise ArtifactError(f"{source}: answered {found}, its contract says {wanted}", hint=hint)
-    return prediction

@@ -1,20 +1,27 @@
 """ONNX Runtime, on a CPU or a CUDA GPU."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
+import numpy as np
+
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
-from lstn.errors import DeviceError, MissingExtra
+from lstn.errors import DeviceError, LstnError, MissingExtra
 from lstn.formats.described import check_tensors
 from lstn.formats.onnx_file import read_model
-from lstn.formats.onnx_session import OnnxSession
+from lstn.formats.onnx_session import Arrays, OnnxSession
 from lstn.images import Pixels
 from lstn.imports import require
 from lstn.install import install_line
 from lstn.machine.gpu import Device, find_gpus
 from lstn.nvidia_driver import CUDA_PROVIDER, extra_for, find_driver
-from lstn.runtime.engines.base import Engine, Prediction, check_pixels, check_prediction
+from lstn.runtime.engines.base import Engine
+from lstn.runtime.engines.cuda.cuda_opening import open_cuda
+from lstn.runtime.engines.cuda.cuda_seam import Cuda
+from lstn.runtime.engines.cuda.page_locked import PageLockedRows
+from lstn.runtime.engines.prediction import Prediction, check_pixels, check_prediction, check_rows
+from lstn.runtime.engines.slots import SLOTS, Slots, open_slots
 from lstn.terminal import warn
 
 MAX_BATCH = 1024
@@ -24,9 +31,10 @@ MAX_BATCH = 1024
 class OnnxEngine(Engine):
     """An ONNX model in a session of ONNX Runtime."""
 
-    def __init__(self, path: Path, contract: Contract, session: OnnxSession) -> None:
+    def __init__(self, path: Path, contract: Contract, session: OnnxSession, *, on_gpu: bool = False) -> None:
         self.contract = contract
         self.max_batch = MAX_BATCH
+        self.on_gpu = on_gpu
         self._path = path
         self._session = session
         self._outputs = [LOGITS] if contract.loc is Loc.NONE else [LOGITS, THETA]
@@ -34,9 +42,64 @@ class OnnxEngine(Engine):
     def infer(self, pixels: Pixels) -> Prediction:
         """(N, H, W, 3) uint8 RGB -> logits (N, K) float32, theta (N, …) float32; see `Engine.infer`."""
         check_pixels(pixels, self.contract, self.max_batch)
-        logits, *theta = self._session.run({PIXELS: pixels}, self._outputs)
+        return self._prediction(self._session.run({PIXELS: pixels}, self._outputs), len(pixels))
+
+    def slots(self, rows: int, *, most: int = SLOTS) -> AbstractContextManager[Slots]:
+        """Open slots; see `Engine.slots`. Their rows are bound to the session, on a GPU page-locked ones.
+
+        ONNX Runtime computes while somebody waits for the answer, and other slots are filled meanwhile.
+        """
+        check_rows(rows, self.max_batch)
+        cuda = _page_locking() if self.on_gpu else None
+        shape = (rows, *self.contract.image_hw, 3)
+        return open_slots(lambda: _OnnxSlot(shape, cuda, self._bound), most=most)
+
+    def _bound(self, pixels: Pixels) -> Callable[[], Prediction]:
+        run = self._session.bind(PIXELS, pixels, self._outputs)
+        return lambda: self._prediction(run(), len(pixels))
+
+    def _prediction(self, answers: Arrays, count: int) -> Prediction:
+        logits, *theta = answers
         prediction = Prediction(logits, theta[0] if theta else None)
-        return check_prediction(prediction, self.contract, len(pixels), source=str(self._path))
+        return check_prediction(prediction, self.contract, count, source=str(self._path))
+
+
+class _OnnxSlot:
+    """`lstn.runtime.engines.slots.SlotWork` of a session, which computes in `finish`."""
+
+    def __init__(
+        self, shape: tuple[int, ...], cuda: Cuda | None, bind: Callable[[Pixels], Callable[[], Prediction]]
+    ) -> None:
+        self._locked = None if cuda is None else PageLockedRows(cuda, shape)
+        self.pixels: Pixels = np.zeros(shape, np.uint8) if self._locked is None else self._locked.pixels
+        self._bind = bind
+        self._bound: tuple[int, Callable[[], Prediction]] | None = None
+
+    def start(self, count: int) -> None:
+        """See `SlotWork`."""
+
+    def finish(self, count: int) -> Prediction:
+        """See `SlotWork`."""
+        if self._bound is None or self._bound[0] != count:
+            self._bound = count, self._bind(self.pixels[:count])
+        return self._bound[1]()
+
+    def cancel(self) -> None:
+        """See `SlotWork`."""
+
+    def close(self) -> None:
+        """See `SlotWork`."""
+        self._bound = None
+        if self._locked is not None:
+            self._locked.close()
+
+
+def _page_locking() -> Cuda | None:
+    """Return CUDA's calls, or None where no package makes them: then memory is not page-locked, and copied slower."""
+    try:
+        return open_cuda(extra="gpu")
+    except LstnError:
+        return None
 
 
 @contextmanager
@@ -57,7 +120,7 @@ def open_onnx(path: Path, *, device: Device, threads: int | None, spin: bool) ->
             raise problem
         warn(f"{problem.message}; the model runs on the CPU; {problem.hint}")
     try:
-        yield OnnxEngine(path, contract, session)
+        yield OnnxEngine(path, contract, session, on_gpu=chosen is Device.CUDA and problem is None)
     finally:
         session.close()
 

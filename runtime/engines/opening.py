@@ -11,7 +11,7 @@ from lstn.images import Picture
 from lstn.machine.cores import core_quota
 from lstn.machine.gpu import Device
 from lstn.runtime.engines.base import Engine
-from lstn.runtime.engines.preflight import instead
+from lstn.runtime.engines.plans.preflight import instead
 from lstn.zoo.named_models import model_path
 
 
@@ -81,7 +81,7 @@ def _open_onnx(path: Path, device: Device, threads: int | None, spin: bool) -> A
 
 
 def _open_plan(path: Path, device: Device, threads: int | None, spin: bool) -> AbstractContextManager[Engine]:
-    from lstn.runtime.engines.plan_engine import open_plan
+    from lstn.runtime.engines.plans.plan_engine import open_plan
 
     if device is Device.CPU:
         raise UsageError(f"{path}: a TensorRT plan runs on an NVIDIA GPU only", hint=instead(path))

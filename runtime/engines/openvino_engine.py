@@ -6,8 +6,8 @@ operators change nothing (`precise` and `disable_fp16_compression`, tried with 2
 bfloat16 is computed so under the f32 hint too, and its theta in float32.
 """
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +21,10 @@ from lstn.formats.openvino_file import CPU_SETTINGS, read_pair
 from lstn.images import Pixels
 from lstn.imports import require
 from lstn.machine.signal_stack import signal_stack_kept
-from lstn.runtime.engines.base import Engine, Prediction, check_pixels, check_prediction
+from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.onnxruntime_engine import MAX_BATCH, check_onnx
+from lstn.runtime.engines.prediction import Prediction, check_pixels, check_prediction, check_rows
+from lstn.runtime.engines.slots import SLOTS, Slots, open_slots
 
 
 class OpenVinoEngine(Engine):
@@ -37,9 +39,56 @@ class OpenVinoEngine(Engine):
     def infer(self, pixels: Pixels) -> Prediction:
         """(N, H, W, 3) uint8 RGB -> logits (N, K) float32, theta (N, …) float32; see `Engine.infer`."""
         check_pixels(pixels, self.contract, self.max_batch)
-        answers = self._graph.run({PIXELS: pixels})
+        return self._prediction(self._graph.run({PIXELS: pixels}), len(pixels))
+
+    def slots(self, rows: int, *, most: int = SLOTS) -> AbstractContextManager[Slots]:
+        """Open slots; see `Engine.slots`. Each has requests of its own, which wait in OpenVINO's queue."""
+        check_rows(rows, self.max_batch)
+        return open_slots(
+            lambda: _OpenVinoSlot((rows, *self.contract.image_hw, 3), self._graph, self._prediction), most=most
+        )
+
+    def _prediction(self, answers: dict[str, npt.NDArray[np.float32]], count: int) -> Prediction:
         theta = None if self.contract.loc is Loc.NONE else answers[THETA]
-        return check_prediction(Prediction(answers[LOGITS], theta), self.contract, len(pixels), source=str(self._path))
+        return check_prediction(Prediction(answers[LOGITS], theta), self.contract, count, source=str(self._path))
+
+
+class _OpenVinoSlot:
+    """`lstn.runtime.engines.slots.SlotWork` of a graph."""
+
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        graph: "OpenVinoGraph",
+        prediction: Callable[[dict[str, npt.NDArray[np.float32]], int], Prediction],
+    ) -> None:
+        self.pixels: Pixels = np.zeros(shape, np.uint8)
+        self._graph = graph
+        self._prediction = prediction
+        self._requests: dict[int, GraphRequest] = {}
+        self._under_way: GraphRequest | None = None
+
+    def start(self, count: int) -> None:
+        """See `SlotWork`."""
+        if count not in self._requests:
+            self._requests[count] = self._graph.request({PIXELS: self.pixels[:count]})
+        self._requests[count].start()
+        self._under_way = self._requests[count]
+
+    def finish(self, count: int) -> Prediction:
+        """See `SlotWork`."""
+        return self._prediction(self._requests[count].answers(), count)
+
+    def cancel(self) -> None:
+        """See `SlotWork`. OpenVINO doesn't stop in the middle of a batch."""
+        with suppress(DeviceError):
+            if self._under_way is not None:
+                self._under_way.answers()
+
+    def close(self) -> None:
+        """See `SlotWork`."""
+        self._under_way = None
+        self._requests.clear()
 
 
 class OpenVinoGraph:
@@ -52,7 +101,9 @@ class OpenVinoGraph:
         self._settings = dict(CPU_SETTINGS)
         if threads is not None:
             self._settings["INFERENCE_NUM_THREADS"] = str(threads)
+        self._tensor: Any = ov.Tensor
         self._compiled: dict[tuple[tuple[int, ...], ...], Any] = {}
+        self._requests: dict[tuple[tuple[int, ...], ...], Any] = {}
         try:
             self._model: Any = self._core.read_model(path)
         except Exception as error:  # one RuntimeError for everything, with pages of where it was thrown
@@ -65,23 +116,65 @@ class OpenVinoGraph:
             DeviceError: OpenVINO can't compile the graph for these shapes, or fails to run it.
         """
         shapes = tuple(array.shape for array in feeds.values())
-        try:
-            if shapes not in self._compiled:
-                model = self._model.clone()
-                model.reshape({name: list(array.shape) for name, array in feeds.items()})
-                with signal_stack_kept():
-                    compiled = self._core.compile_model(model, "CPU", self._settings)
-                self._compiled[shapes] = compiled.create_infer_request()
-            request = self._compiled[shapes]
+        with _telling(self._path):
+            if shapes not in self._requests:
+                self._requests[shapes] = self._compiled_for(feeds).create_infer_request()
+            request = self._requests[shapes]
             request.infer(feeds, share_inputs=True)
-            answers = [(port.get_names(), request.get_tensor(port).data.copy()) for port in request.model_outputs]
-            return {name: data for names, data in answers for name in names}  # one behind a Cast has two names
-        except Exception as error:
-            raise DeviceError(f"{self._path}: OpenVINO failed: {_told(error)}") from error
+            return _outputs_of(request)
+
+    def request(self, feeds: dict[str, npt.NDArray[Any]]) -> "GraphRequest":
+        """Return a request that reads its inputs from these arrays, C-contiguous, whenever it is started.
+
+        Raises:
+            DeviceError: OpenVINO can't compile the graph for these shapes.
+        """
+        with _telling(self._path):
+            request = self._compiled_for(feeds).create_infer_request()
+            for name, array in feeds.items():
+                request.set_tensor(name, self._tensor(array, shared_memory=True))
+        return GraphRequest(self._path, request)
 
     def close(self) -> None:
         """Free what was compiled."""
+        self._requests.clear()
         self._compiled.clear()
+
+    def _compiled_for(self, feeds: dict[str, npt.NDArray[Any]]) -> Any:
+        shapes = tuple(array.shape for array in feeds.values())
+        if shapes not in self._compiled:
+            model = self._model.clone()
+            model.reshape({name: list(array.shape) for name, array in feeds.items()})
+            with signal_stack_kept():
+                self._compiled[shapes] = self._core.compile_model(model, "CPU", self._settings)
+        return self._compiled[shapes]
+
+
+class GraphRequest:
+    """One request of a graph, with inputs of its own: started, and asked for its answers later."""
+
+    def __init__(self, path: Path, request: Any) -> None:
+        self._path = path
+        self._request = request
+
+    def start(self) -> None:
+        """Start to compute, after whatever the graph computes already.
+
+        Raises:
+            DeviceError: OpenVINO refuses.
+        """
+        with _telling(self._path):
+            self._request.start_async()
+
+    def answers(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Wait, and return name -> array for every output; the arrays are the caller's to keep.
+
+        Raises:
+            DeviceError: OpenVINO failed.
+        """
+        with _telling(self._path):
+            self._request.wait()
+            return _outputs_of(self._request)
 
 
 @contextmanager
@@ -117,6 +210,20 @@ def _opened(path: Path, contract: Contract, threads: int | None) -> Iterator[Eng
         yield OpenVinoEngine(path, contract, graph)
     finally:
         graph.close()
+
+
+def _outputs_of(request: Any) -> dict[str, npt.NDArray[np.float32]]:
+    answers = [(port.get_names(), request.get_tensor(port).data.copy()) for port in request.model_outputs]
+    return {name: data for names, data in answers for name in names}  # one behind a Cast has two names
+
+
+@contextmanager
+def _telling(path: Path) -> Iterator[None]:
+    """Make OpenVINO's errors ours."""
+    try:
+        yield
+    except Exception as error:
+        raise DeviceError(f"{path}: OpenVINO failed: {_told(error)}") from error
 
 
 def _told(error: Exception) -> str:

@@ -1,23 +1,26 @@
-"""Images -> answers, in order: decoded by threads ahead of the engine, and never more of them than a window holds."""
+"""Images -> answers, in order: threads decode into the engine's slots, and it computes one that is full meanwhile."""
 
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from lstn.contract import Contract, Loc, Task
 from lstn.detection.suppression import MOST_FOUND, SHOWN_SCORE, Detection, detections
-from lstn.errors import ImageError, UsageError
+from lstn.errors import UsageError
 from lstn.evaluation.answer import Guess, leading, softmax
-from lstn.images import USUAL, Pixels, Reading, decode
+from lstn.images import USUAL, Pixels, Reading
 from lstn.machine.memory import batch_of
-from lstn.runtime.engines.base import Engine, Prediction
-from lstn.runtime.inference.sources import decode_url
+from lstn.runtime.engines.base import Engine
+from lstn.runtime.engines.prediction import Prediction
+from lstn.runtime.engines.slots import Slot, Slots
+from lstn.runtime.inference.decoding import DecodedBatch, Decoders
 from lstn.warps.warp import Theta
 
 _USUAL_BATCH = 32
@@ -31,7 +34,7 @@ class ResultRow:
 
     path:   the file, or the URL of an object
     theta:  float32, of the shape (2, 3), (3, 3) or (16, 2), or K of them, or None for a model without one
-    pixels: (H, W, 3) uint8, what the engine saw
+    pixels: (H, W, 3) uint8, what the engine saw, if rows keep it
     objects: None for a model that classifies
     rejected: the best guess is less probable than was asked for; it is no answer
     """
@@ -93,114 +96,155 @@ def predict(
     top: int | None = None,
     least: float | None = None,
     reading: Reading = USUAL,
+    keep: bool = False,
 ) -> Generator[list[ResultRow], None, None]:
     """Answer image files, and objects by their URL (str); yield their rows batch by batch, in the order of `paths`.
 
     An image that can't be decoded, or that the model answers with no numbers for, becomes a row with an error.
-    Two batches are decoded ahead while the engine works, so memory doesn't grow with the number of files. Close the
-    iterator to stop early.
+    Threads decode into the engine's slots while it computes another of them, so memory doesn't grow with the number of
+    files. Close the iterator to stop early.
 
     batch:   images a call of the engine, at most its max_batch
     top:     guesses a row, at most one for each label; of a detector, objects; None: one guess, and all objects
     least:   how sure an answer has to be, as `least_sure` says it; None: as it comes
     workers: threads that decode
     reading: which images are read that are refused otherwise
+    keep:    whether rows have pixels, each an array of its own
 
     Raises:
         LstnError: the engine failed.
     """
-    sure = least_sure(engine.contract, None, None) if least is None else least
-    decoded = decode_ahead(paths, engine.contract.image_hw, workers=workers, window=2 * batch, reading=reading)
-    with closing(decoded):
-        while piece := list(islice(decoded, batch)):
-            yield _answer(engine, piece, top, sure)
+    if not paths:
+        return
+    batch = min(batch, len(paths))
+    with engine.slots(batch, most=-(-len(paths) // batch)) as slots:
+        yield from answer_in(
+            slots,
+            engine.contract,
+            paths,
+            batch=batch,
+            workers=workers,
+            top=top,
+            least=least_sure(engine.contract, None, None) if least is None else least,
+            reading=reading,
+            keep=keep,
+        )
 
 
-def decode_ahead(
+def answer_in(
+    slots: Slots,
+    contract: Contract,
     paths: Sequence[Path | str],
-    image_hw: tuple[int, int],
     *,
+    batch: int,
     workers: int,
-    window: int,
-    reading: Reading = USUAL,
-) -> Generator[tuple[Path | str, Pixels | ImageError], None, None]:
-    """Decode files in `workers` threads; yield each with its pixels (H, W, 3) or its error, in the order of `paths`.
+    top: int | None,
+    least: float,
+    reading: Reading,
+    keep: bool = False,
+) -> Generator[list[ResultRow], None, None]:
+    """Answer images in slots that are open, as `predict` does. All slots are the caller's again at the end.
 
-    At most `window` images are decoded, or being decoded, and not yet taken.
+    batch: images a slot, at most as many as it has rows
     """
-    waiting: deque[tuple[Path | str, Future[Pixels]]] = deque()
-    remaining = iter(paths)
-    executor = ThreadPoolExecutor(workers, thread_name_prefix="decode")
-    try:
+    pieces = (paths[start : start + batch] for start in range(0, len(paths), batch))
+    decoders = Decoders(workers, contract.image_hw, reading, keep=keep)
+    with closing(_Line(slots, decoders, pieces)) as line, decoders:
         while True:
-            for path in islice(remaining, window - len(waiting)):
-                future = executor.submit(load, path, image_hw, reading)
-                waiting.append((path, future))
-            if not waiting:
+            line.advance()
+            if not line.computing:
                 return
-            path, future = waiting.popleft()
-            try:
-                yield path, future.result()
-            except ImageError as error:
-                yield path, error
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
+            decoded, prediction = line.take()
+            line.advance()  # the engine computes the next batch while whoever asks uses the rows of this one
+            yield list(_rows(decoded, prediction, contract, top, least))
 
 
-def load(path: Path | str, image_hw: tuple[int, int], reading: Reading = USUAL) -> Pixels:
-    """Decode a file, or an object by its URL (str), to (H, W, 3) uint8 RGB.
+class _Line:
+    """Batches in the order of their images: first decoded, then computed. Each holds a slot."""
 
-    Raises:
-        ImageError: it can't be read or decoded.
-    """
-    if isinstance(path, Path):
-        return decode(path, image_hw, reading=reading)
-    return decode_url(path, image_hw, reading)
+    def __init__(self, slots: Slots, decoders: Decoders, pieces: Iterator[Sequence[Path | str]]) -> None:
+        self._slots = slots
+        self._decoders = decoders
+        self._pieces = pieces
+        self._filling: deque[tuple[Slot, DecodedBatch]] = deque()
+        self.computing: deque[tuple[Slot, DecodedBatch]] = deque()
+
+    def advance(self) -> None:
+        """Let every free slot be filled, and submit what is full; wait for the oldest only if nothing computes."""
+        for piece in islice(self._pieces, self._slots.count - len(self._filling) - len(self.computing)):
+            slot = self._slots.acquire()
+            self._filling.append((slot, self._decoders.begin(piece, slot.pixels)))
+        while self._filling and (self._filling[0][1].decoded or not self.computing):
+            slot, decoded = self._filling[0]
+            decoded.wait()
+            if decoded.good:
+                slot.submit(len(decoded.paths))
+            self.computing.append(self._filling.popleft())
+
+    def take(self) -> tuple[DecodedBatch, Prediction | None]:
+        """Wait for the answer to the oldest batch; None if not one of its images could be decoded."""
+        slot, decoded = self.computing.popleft()
+        with slot:
+            return decoded, slot.result() if decoded.good else None
+
+    def close(self) -> None:
+        """Give all slots back. No decoder may be at work."""
+        for slot, _ in (*self._filling, *self.computing):
+            slot.release()
 
 
-def _answer(
-    engine: Engine, piece: Sequence[tuple[Path | str, Pixels | ImageError]], top: int | None, least: float
-) -> list[ResultRow]:
-    good = [(path, pixels) for path, pixels in piece if not isinstance(pixels, ImageError)]
-    answer = _detect if engine.contract.task is Task.DETECT else _classify
-    answers = answer(engine, good, top, least) if good else iter(())
-    return [
-        ResultRow(path, error=pixels.message.removeprefix(f"{path}: "))
-        if isinstance(pixels, ImageError)
-        else next(answers)
-        for path, pixels in piece
-    ]
-
-
-def _classify(
-    engine: Engine, images: Sequence[tuple[Path | str, Pixels]], top: int | None, least: float
+def _rows(
+    decoded: DecodedBatch, prediction: Prediction | None, contract: Contract, top: int | None, least: float
 ) -> Iterator[ResultRow]:
-    """Yield guesses and theta of each image; an error where logits or theta are not finite."""
-    prediction = engine.infer(np.stack([pixels for _, pixels in images]))
-    guesses = leading(softmax(prediction.logits), engine.contract.labels, top=top or 1)
-    for index, ((path, pixels), guess) in enumerate(zip(images, guesses, strict=True)):
-        theta = None if prediction.theta is None else prediction.theta[index]
-        if _finite(prediction, index):
-            yield ResultRow(path, guess, theta, pixels, rejected=guess[0].probability < least)
+    """Yield what became of each image; an error where it can't be decoded, or logits or theta are not finite."""
+    answers = None if prediction is None else _ANSWERS[contract.task](prediction, contract, top, least)
+    for row, path in enumerate(decoded.paths):
+        if row in decoded.errors or answers is None:
+            yield ResultRow(path, error=decoded.errors[row].message.removeprefix(f"{path}: "))
         else:
-            yield ResultRow(path, (), theta, pixels, _NO_NUMBER)
+            yield answers(row, path, decoded.kept.get(row))
 
 
-def _detect(
-    engine: Engine, images: Sequence[tuple[Path | str, Pixels]], top: int | None, least: float
-) -> Iterator[ResultRow]:
-    """Yield the objects that were found in each image; an error where logits or theta are not finite."""
-    prediction, labels = engine.infer(np.stack([pixels for _, pixels in images])), engine.contract.labels
-    assert prediction.theta is not None  # a detector's contract has a localizer
-    for index, (path, pixels) in enumerate(images):
-        if not _finite(prediction, index):
-            yield ResultRow(path, pixels=pixels, error=_NO_NUMBER)
-            continue
-        answer = prediction.logits[index], prediction.theta[index]
-        found = detections(*answer, labels, least=least, most=min(top or MOST_FOUND, MOST_FOUND))
-        yield ResultRow(path, pixels=pixels, objects=found)
+_RowOf: TypeAlias = Callable[[int, Path | str, Pixels | None], ResultRow]
+"""Row of a batch, path and pixels -> what became of the image."""
 
 
-def _finite(prediction: Prediction, index: int) -> bool:
-    both = (prediction.logits, prediction.theta)
-    return all(np.isfinite(each[index]).all() for each in both if each is not None)
+def _classified(prediction: Prediction, contract: Contract, top: int | None, least: float) -> _RowOf:
+    guesses = leading(softmax(prediction.logits), contract.labels, top=top or 1)
+    finite = _finite(prediction)
+
+    def row_of(row: int, path: Path | str, pixels: Pixels | None) -> ResultRow:
+        theta = None if prediction.theta is None else prediction.theta[row]
+        if not finite[row]:
+            return ResultRow(path, (), theta, pixels, _NO_NUMBER)
+        return ResultRow(path, guesses[row], theta, pixels, rejected=guesses[row][0].probability < least)
+
+    return row_of
+
+
+def _detected(prediction: Prediction, contract: Contract, top: int | None, least: float) -> _RowOf:
+    theta, finite = prediction.theta, _finite(prediction)
+    assert theta is not None  # a detector's contract has a localizer
+    most = min(top or MOST_FOUND, MOST_FOUND)
+
+    def row_of(row: int, path: Path | str, pixels: Pixels | None) -> ResultRow:
+        if not finite[row]:
+            return ResultRow(path, pixels=pixels, error=_NO_NUMBER)
+        found = detections(prediction.logits[row], theta[row], contract.labels, least=least, most=most)
+        return ResultRow(path, pixels=pixels, objects=found)
+
+    return row_of
+
+
+_ANSWERS: dict[Task, Callable[[Prediction, Contract, int | None, float], _RowOf]] = {
+    Task.CLASSIFY: _classified,
+    Task.DETECT: _detected,
+}
+"""What a prediction says of each image. Total over `Task`."""
+
+
+def _finite(prediction: Prediction) -> npt.NDArray[np.bool_]:
+    """(N,): whether all numbers of each image's answer are finite."""
+    both = (each for each in (prediction.logits, prediction.theta) if each is not None)
+    finite = [np.isfinite(each).reshape(len(each), -1).all(axis=1) for each in both]
+    return np.asarray(np.logical_and.reduce(finite))

@@ -25,7 +25,7 @@ from lstn.imports import require
 from lstn.machine.gpu import Device
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.opening import open_engine
-from lstn.runtime.inference.predict import predict
+from lstn.runtime.inference.predict import answer_in
 from lstn.runtime.inference.rows import fields_of
 from lstn.runtime.inference.sources import is_url, list_images
 from lstn.runtime.ray.result_parts import key_of
@@ -87,9 +87,19 @@ class EngineActor:
     """One engine of the pool. The file is gone once it is open, so that a killed process leaves nothing behind."""
 
     def __init__(self, model: RayModel, batch: int, top: int, least: float, workers: int, reading: Reading) -> None:
-        self._predict = partial(predict, batch=batch, top=top, least=least, workers=workers, reading=reading)
         self._stack = ExitStack()
-        self._engine, self._folder = _open(model, self._stack)
+        engine, self._folder = _open(model, self._stack)
+        slots = self._stack.enter_context(engine.slots(batch))
+        self._answers = partial(
+            answer_in,
+            slots,
+            engine.contract,
+            batch=batch,
+            top=top,
+            least=least,
+            workers=workers,
+            reading=reading,
+        )
 
     def __call__(self, pieces: dict[str, npt.NDArray[np.object_]]) -> Iterator[dict[str, npt.NDArray[np.object_]]]:
         """Yield an answer for each piece."""
@@ -100,8 +110,7 @@ class EngineActor:
     def _answer(self, names: list[str]) -> dict[str, Any]:
         paths = [name if is_url(name) else Path(name) for name in names]
         try:
-            batches = self._predict(self._engine, paths)
-            return {"rows": [fields_of(row) for rows in batches for row in rows]}
+            return {"rows": [fields_of(row) for rows in self._answers(paths) for row in rows]}
         except LstnError as error:
             return _failure(_renamed(error, self._folder))
 

@@ -1,4 +1,5 @@
-"""Requests -> batches -> futures: a batch leaves when it is full or its oldest request has waited long enough.
+"""Requests -> batches -> futures: a batch leaves when it is full or its oldest request has waited long enough, and the
+engine has use for it; until then it grows.
 
 The images of one request stay together; a request of more than a batch is split, and its pieces may share a batch with
 others. Requests leave in the order in which they were submitted.
@@ -11,11 +12,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
 
-import numpy as np
-
 from lstn.images import Pixels
 from lstn.report.wording import counted
-from lstn.runtime.engines.base import Prediction
+from lstn.runtime.engines.prediction import Prediction, joined
 from lstn.runtime.serving.refusal import Reason, Refusal
 
 
@@ -66,15 +65,24 @@ class Batcher:
     max_batch:  images that leave together at most
     max_wait_s: how long the oldest request waits for others
     max_queue:  images at most that were admitted and haven't left
+    at_once:    batches that the engine has use for at once; one more is ready, and grows until it has
     clock:      seconds, never backwards
     """
 
     def __init__(
-        self, *, max_batch: int, max_wait_s: float, max_queue: int, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        max_batch: int,
+        max_wait_s: float,
+        max_queue: int,
+        at_once: int = 1,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.max_batch = max_batch
         self.max_wait_s = max_wait_s
         self.max_queue = max_queue
+        self._at_once = at_once
+        self._unanswered = 0
         self._clock = clock
         self._changed = threading.Condition()
         self._queue: deque[Reservation] = deque()
@@ -155,11 +163,33 @@ class Batcher:
                     return False
                 self._changed.wait(due)
 
-    def take(self) -> list[BatchShare]:
-        """Take the next batch out of the queue; empty if everything that waited has expired or was given up."""
+    def more(self, room: int) -> list[BatchShare]:
+        """Take what a batch with room for so many images can still hold; wait for it as long as the engine is busy.
+
+        Empty: the batch is to leave, because the engine has use for it, or because it can't grow.
+        """
+        with self._changed:
+            while room and self._unanswered >= self._at_once and not self._queue and not self._closed:
+                self._changed.wait()
+            return self.take(room) if room and self._unanswered >= self._at_once else []
+
+    def leave(self) -> None:
+        """Note that a batch is on its way to the engine."""
+        with self._changed:
+            self._unanswered += 1
+
+    def answered(self) -> None:
+        """Note that the engine has computed a batch that left, or failed on it."""
+        with self._changed:
+            self._unanswered -= 1
+            self._changed.notify()
+
+    def take(self, room: int | None = None) -> list[BatchShare]:
+        """Take the next batch out of the queue, or what of it has room; empty if everything that waited has expired,
+        was given up, or is too large."""
         parts: list[BatchShare] = []
         expired: list[Reservation] = []
-        room = self.max_batch
+        room = self.max_batch if room is None else room
         with self._changed:
             now = self._clock()
             while self._queue and room:
@@ -189,12 +219,6 @@ class Batcher:
         return parts
 
 
-def pixels_of(parts: Sequence[BatchShare]) -> Pixels:
-    """Return the images of a batch, (N, H, W, 3) uint8."""
-    pieces = [part.reservation.pixels[part.start : part.stop] for part in parts if part.reservation.pixels is not None]
-    return pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-
-
 def deliver(parts: Sequence[BatchShare], prediction: Prediction, took_s: float = 0.0) -> None:
     """Hand every request of a batch its own rows; a request that was split is answered with its last piece.
 
@@ -220,14 +244,6 @@ def fail(reservation: Reservation, error: Exception) -> None:
     """Answer a request with an error; what is left of it leaves the queue."""
     reservation.give_up()
     _settle(reservation, error)
-
-
-def joined(answers: Sequence[Prediction]) -> Prediction:
-    """Put the pieces of a request that was split together again."""
-    if len(answers) == 1:
-        return answers[0]
-    thetas = [answer.theta for answer in answers if answer.theta is not None]
-    return Prediction(np.concatenate([answer.logits for answer in answers]), np.concatenate(thetas) if thetas else None)
 
 
 def _settle(reservation: Reservation, result: Prediction | Exception) -> None:

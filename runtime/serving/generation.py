@@ -2,7 +2,6 @@
 
 import threading
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +10,10 @@ from lstn.contract import Contract
 from lstn.errors import ArtifactError, DeviceError, LstnError, UsageError
 from lstn.machine.memory import batch_of
 from lstn.runtime.engines.base import Engine
+from lstn.runtime.engines.slots import Slots
 from lstn.runtime.serving.batcher import Batcher
 
 _DEFAULT_BATCH = 32
-
-MOST_WARMED = 32
-"""Batch sizes that are prepared: as many as a plan's engine keeps graphs for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +45,30 @@ def batch_size(engine: Engine, wanted: int | None, path: Path) -> int:
     return wanted or batch_of(engine.contract.image_hw, min(engine.max_batch, _DEFAULT_BATCH))
 
 
-def sizes_to_warm(batch: int) -> list[int]:
-    """Return the batch sizes from 1 to `batch` that an engine is to prepare, the largest first, at most MOST_WARMED.
-
-    Of more it is the powers of two, and the smallest of the others: a queue is seldom full, or full all the time.
-    """
-    powers = {1 << exponent for exponent in range(batch.bit_length())} | {batch}
-    others = (size for size in range(1, batch) if size not in powers)
-    return sorted({*powers, *islice(others, max(0, MOST_WARMED - len(powers)))}, reverse=True)
-
-
-def warm_up(engine: Engine, batch: int) -> None:
+def warm_up(engine: Engine, slots: Slots, batch: int) -> None:
     """Run one image and a full batch, whose answers must be numbers: a model that can't answer is never ready.
 
-    An engine that prepares batch sizes, such as a plan with its graphs, prepares them now, and not amid requests.
+    An engine that prepares batch sizes, such as a plan with its graphs, prepares them now in every slot, and not amid
+    requests.
 
     Raises:
         LstnError: the engine fails, or doesn't answer with numbers.
     """
-    for count in sizes_to_warm(batch) * 2 if engine.captures else sorted({1, batch}):
+    sizes = sorted({min(size, batch) for size in engine.prepared}, reverse=True) or sorted({1, batch})
+    for count in sizes:
+        for _ in range(2 * slots.count if engine.prepared else 1):  # the slots come in turn
+            _try_out(slots, count)
+
+
+def _try_out(slots: Slots, count: int) -> None:
+    with slots.acquire() as slot:
+        slot.pixels[:count] = 0
         try:
-            prediction = engine.infer(np.zeros((count, *engine.contract.image_hw, 3), np.uint8))
+            slot.submit(count)
+            prediction = slot.result()
         except LstnError:
             raise
         except Exception as error:
             raise DeviceError(f"the engine failed on its first batch: {error}") from error
-        if not np.isfinite(prediction.logits).all():
-            raise ArtifactError("the model answers a black image with something that is not a number")
+    if not np.isfinite(prediction.logits).all():
+        raise ArtifactError("the model answers a black image with something that is not a number")

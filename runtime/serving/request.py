@@ -10,7 +10,7 @@ import numpy.typing as npt
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc, Task
 from lstn.detection.suppression import SHOWN_SCORE, detections
 from lstn.evaluation.answer import Logits, softmax
-from lstn.runtime.engines.base import Prediction
+from lstn.runtime.engines.prediction import Prediction
 from lstn.runtime.serving.parameters import CLASSIFICATION
 from lstn.runtime.serving.refusal import Reason, Refusal
 from lstn.warps.warp import Theta

@@ -5,7 +5,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor, Future
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +14,12 @@ from lstn.contract import PIXELS, Contract
 from lstn.formats.openvino_file import bin_path
 from lstn.formats.plan_file import sidecar_path
 from lstn.images import Pixels
-from lstn.runtime.engines.base import Engine, Prediction
+from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.opening import open_engine
-from lstn.runtime.serving.batcher import Batcher, BatchShare, Reservation, deliver, fail, pixels_of
+from lstn.runtime.engines.prediction import Prediction
+from lstn.runtime.serving.batcher import Batcher, Reservation, deliver
 from lstn.runtime.serving.fairlock import FairLock
+from lstn.runtime.serving.feeding import Feeder, FullBatch, refuse
 from lstn.runtime.serving.generation import Batching, Generation, batch_size, warm_up
 from lstn.runtime.serving.metrics import Metrics
 from lstn.runtime.serving.refusal import Reason, Refusal
@@ -38,6 +40,9 @@ from lstn.runtime.serving.statistics import Phases, Statistics
 
 PLATFORMS = {".onnx": "onnxruntime_onnx", ".plan": "tensorrt_plan", ".xml": "openvino"}
 """A file's suffix -> the name of what runs it, as Triton spells it."""
+
+_ON_GPU_AT_ONCE = 2
+"""Batches that a GPU has at once: it copies one while it computes the other, and never waits for the host."""
 
 Open = Callable[[Path], AbstractContextManager[Engine]]
 
@@ -180,20 +185,25 @@ class ServedModel:
         generation = None
         opened.set_running_or_notify_cancel()  # from here on nobody can cancel it, who has stopped waiting
         try:
-            with self._open(self.path) as engine:
+            with ExitStack() as stack:
+                engine = stack.enter_context(self._open(self.path))
                 batch = batch_size(engine, self._batching.max_batch, self.path)
-                with self._lock:
-                    warm_up(engine, batch)
+                slots = stack.enter_context(engine.slots(batch))
+                with self._turn(engine):
+                    warm_up(engine, slots, batch)
                 batcher = Batcher(
-                    max_batch=batch, max_wait_s=self._batching.max_wait_s, max_queue=self._batching.max_queue
+                    max_batch=batch,
+                    max_wait_s=self._batching.max_wait_s,
+                    max_queue=self._batching.max_queue,
+                    at_once=_ON_GPU_AT_ONCE if engine.on_gpu else 1,
                 )
                 generation = Generation(engine.contract, batcher)
                 opened.set_result(generation)
                 if self._closed:
                     batcher.close()
-                while batcher.wait():
-                    with self._lock:
-                        self._run(engine, batcher.take())
+                feeder = stack.enter_context(Feeder(self.name, batcher, slots, submits=engine.on_gpu))
+                while (full := feeder.take()) is not None:
+                    self._answer_batch(engine, batcher, full)
         except Exception as error:
             if generation is not None:
                 raise
@@ -202,24 +212,28 @@ class ServedModel:
             if generation is not None:
                 generation.ended.set()
 
-    def _run(self, engine: Engine, parts: list[BatchShare]) -> None:
-        if not parts:
-            return
-        started = time.perf_counter()
+    def _turn(self, engine: Engine) -> AbstractContextManager[None]:
+        """Engines on the CPU compute one at a time; a GPU shares itself out."""
+        return nullcontext() if engine.on_gpu else self._lock
+
+    def _answer_batch(self, engine: Engine, batcher: Batcher, full: FullBatch) -> None:
+        began_s = full.began_s
         try:
-            pixels = pixels_of(parts)
-            prediction = engine.infer(pixels)
+            with self._turn(engine), full.slot as slot:
+                if not engine.on_gpu:
+                    began_s = time.perf_counter()
+                    slot.submit(full.count)
+                prediction = slot.result()
         except Exception as error:
             self._metrics.engine_error(self.name)
-            refusal = Refusal(Reason.FAILED, "the engine failed")
-            refusal.__cause__ = error
-            for part in parts:
-                fail(part.reservation, refusal)
+            refuse(full.parts, error)
             return
-        took = time.perf_counter() - started
-        self._metrics.batch(self.name, len(pixels), [part.waited_s for part in parts], took)
-        self.statistics.batch(len(pixels), took)
-        deliver(parts, prediction, took)
+        finally:
+            batcher.answered()
+        took = time.perf_counter() - began_s
+        self._metrics.batch(self.name, full.count, [part.waited_s for part in full.parts], took)
+        self.statistics.batch(full.count, took)
+        deliver(full.parts, prediction, took)
 
 
 def _decode(files: list[bytes], image_hw: tuple[int, int], reservation: Reservation) -> Pixels:

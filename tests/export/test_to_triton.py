@@ -109,7 +109,8 @@ def test_a_plan_is_told_by_its_sidecar(make_plan: Callable[..., Path], tmp_path:
     found = [(each.name, PLAN_TYPES[each.dtype], each.shape[1:]) for each in (*sidecar.inputs, *sidecar.outputs)]
     assert told == found
     (group,) = config.instance_group
-    assert (group.kind, list(group.profile)) == (schema.ModelInstanceGroup.KIND_GPU, ["0", "1"])
+    assert (group.count, group.kind, list(group.profile)) == (2, schema.ModelInstanceGroup.KIND_GPU, ["0", "1"])
+    assert config.optimization.cuda.graphs
     assert list(config.dynamic_batching.preferred_batch_size) == [1, 8]
     assert [sample.batch_size for sample in config.model_warmup] == [1, 8, 16]
     assert not group.secondary_devices
@@ -117,7 +118,9 @@ def test_a_plan_is_told_by_its_sidecar(make_plan: Callable[..., Path], tmp_path:
 
 def test_a_plan_for_the_dla_names_its_core(make_plan: Callable[..., Path], tmp_path: Path) -> None:
     version = write_triton(make_plan(profiles=((1, 1, 1),), dla_core=1), tmp_path / "r")
-    (group,) = parse((version.parent / "config.pbtxt").read_text()).instance_group
+    config = parse((version.parent / "config.pbtxt").read_text())
+    (group,) = config.instance_group
+    assert (group.count, config.optimization.cuda.graphs) == (1, False)
     kind = schema.ModelInstanceGroup.SecondaryDevice.KIND_NVDLA
     assert [(device.kind, device.device_id) for device in group.secondary_devices] == [(kind, 1)]
 

@@ -219,3 +219,23 @@ def test_a_plan_is_no_run(run_lstn: RunLstn, tmp_path: Path) -> None:
     assert ran.code == 2
     assert "is a plan already" in ran.err
     assert "lstn infer images/ --engine" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("profiles", "wanted"),
+    [
+        ([(1, 8, 32)], f"--shapes=pixels:8x{SIDE}x{SIDE}x3"),
+        ([(1, 1, 1), (2, 16, 32)], f"--useProfile=1 --shapes=pixels:16x{SIDE}x{SIDE}x3"),
+    ],
+)
+def test_the_script_says_how_to_measure_the_plan(
+    model: Path, profiles: list[tuple[int, int, int]], wanted: str
+) -> None:
+    write_script(model, profiles=tuple(BatchRange(*sizes) for sizes in profiles), tuning=Tuning())
+    tools = model.parent / "tools"
+    tools.mkdir()
+    (tools / "trtexec").write_text("#!/bin/sh\ntouch .model.plan.tmp\n")
+    (tools / "trtexec").chmod(0o755)
+    told = subprocess.check_output([script_path(model)], env={"PATH": f"{tools}:{os.environ['PATH']}"}, text=True)
+    line = f"trtexec --loadEngine=model.plan {wanted} --useCudaGraph --infStreams=2"
+    assert told == f"to measure its images/s:\n{line}\n"

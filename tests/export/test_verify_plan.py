@@ -17,7 +17,7 @@ from lstn.formats.onnx_session import OnnxSession
 from lstn.formats.plan_file import read_sidecar, sidecar_path
 from lstn.images import Pixels
 from lstn.machine.gpu import Gpu
-from lstn.runtime.engines.base import Prediction
+from lstn.runtime.engines.prediction import Prediction
 from lstn.testing import FakeEngine
 
 L4 = Gpu("NVIDIA L4", "sm89", 23034)

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from lstn.images import Pixels
-from lstn.runtime.engines.base import Prediction
-from lstn.runtime.serving.batcher import Batcher, BatchShare, Reservation, deliver, fail, pixels_of
+from lstn.runtime.engines.prediction import Prediction
+from lstn.runtime.serving.batcher import Batcher, BatchShare, Reservation, deliver, fail
 from lstn.runtime.serving.fairlock import FairLock
 from lstn.runtime.serving.refusal import Reason, Refusal
 
@@ -42,7 +42,7 @@ def engine(pixels: Pixels) -> Prediction:
 def run(batcher: Batcher) -> list[BatchShare]:
     parts = batcher.take()
     if parts:
-        deliver(parts, engine(pixels_of(parts)))
+        deliver(parts, engine(np.concatenate([part.reservation.pixels[part.start : part.stop] for part in parts])))
     return parts
 
 

@@ -113,7 +113,7 @@ def test_a_batch_that_an_engine_cant_take_is_refused_before_anything_is_timed(ru
 def test_a_plan_beside_an_onnx_file_says_what_it_lacks(
     run_lstn: RunLstn, tiny: Tiny, plan: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lstn.runtime.engines.preflight.find_gpus", lambda: ())
+    monkeypatch.setattr("lstn.runtime.engines.plans.preflight.find_gpus", lambda: ())
     ran = run_lstn("bench", tiny.path, plan, *QUICK)
     assert ran.code == 1
     assert "a plan needs an NVIDIA GPU" in ran.err

@@ -31,7 +31,7 @@ sys.path.insert(0, sys.argv[2])
 import tensorrt_lean
 from lstn.errors import LstnError
 from lstn.formats.plan_file import read_sidecar
-from lstn.runtime.engines.plan_loading import load_engine, log_of
+from lstn.runtime.engines.plans.plan_loading import load_engine, log_of
 path = Path(sys.argv[1])
 try:
     load_engine(path, read_sidecar(path), tensorrt_lean, log_of(tensorrt_lean))
@@ -87,7 +87,7 @@ def test_driver_and_extra_are_named(
 def test_what_is_missing_is_named_for_the_driver(plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of CUDA 12, for which TensorRT and cuda-python of CUDA 13 would be of no use."""
     found(monkeypatch, L4)
-    for module in ("preflight", "cuda_python"):
+    for module in ("plans.preflight", "cuda.cuda_python"):
         monkeypatch.setattr(f"lstn.runtime.engines.{module}.find_driver", lambda: Driver("550.54.15", (12, 4)))
     for module in ("cuda.bindings.runtime", "tensorrt_rtx"):
         monkeypatch.setitem(sys.modules, module, None)

@@ -26,9 +26,9 @@ from fake_tensorrt import (
 )
 
 from lstn.errors import DeviceError
-from lstn.runtime.engines.cuda_python import CudaPython
-from lstn.runtime.engines.cuda_seam import Cuda
-from lstn.runtime.engines.pycuda_calls import PyCuda
+from lstn.runtime.engines.cuda.cuda_python import CudaPython
+from lstn.runtime.engines.cuda.cuda_seam import Cuda
+from lstn.runtime.engines.cuda.pycuda_calls import PyCuda
 
 PYCUDA = {
     "init": ["flags"],
@@ -89,17 +89,18 @@ def test_no_name_of_cuda_python_is_invented() -> None:
     constants = {name for name in vars(FakeCudart) if name.startswith("cuda")}
     assert len(functions) > 20
     assert functions | constants <= set(dir(cudart))
-    for kind in ("cudaMemcpyKind", "cudaStreamCaptureMode"):
+    kinds = {"cudaMemcpyKind", "cudaStreamCaptureMode", "cudaDeviceAttr"}
+    for kind in kinds:
         faked = vars(getattr(FakeCudart, kind))
         assert faked == {name: int(getattr(getattr(cudart, kind), name)) for name in faked}
-    for name in constants - {"cudaMemcpyKind", "cudaStreamCaptureMode"}:
+    for name in constants - kinds:
         assert getattr(FakeCudart, name) == getattr(cudart, name)
 
 
 def call_all() -> None:
     """Without a GPU each call answers with an error; an argument of a wrong type would raise TypeError."""
     cuda = object.__new__(CudaPython)
-    cuda._api = cudart
+    cuda._api, cuda.integrated = cudart, False
     calls = [
         lambda: cuda.new_stream(),
         lambda: cuda.synchronize(0x10),
@@ -110,7 +111,10 @@ def call_all() -> None:
         lambda: cuda.copy_in(0x10, np.zeros(8, np.uint8), 0x10),
         lambda: cuda.copy_out(np.zeros(8, np.uint8), 0x10, 0x10),
         lambda: cuda.copy_over(0x10, 0x20, 8, 0x10),
-        lambda: cuda.new_event(),
+        lambda: cuda.address_of(np.zeros(8, np.uint8)),
+        lambda: cuda.new_event(timed=True),
+        lambda: cuda.new_event(timed=False),
+        lambda: cuda.wait(cudart.cudaEvent_t()),
         lambda: cuda.record(cudart.cudaEvent_t(), 0x10),
         lambda: cuda.elapsed_ms(cudart.cudaEvent_t(), cudart.cudaEvent_t()),
         lambda: cuda.capture(0x10, lambda: None),
@@ -120,6 +124,7 @@ def call_all() -> None:
         lambda: cuda._call("cudaGraphInstantiate", cudart.cudaGraph_t(), 0),
         lambda: cuda._call("cudaGraphDestroy", cudart.cudaGraph_t()),
         lambda: cuda._call("cudaSetDevice", 0),
+        lambda: cuda._call("cudaDeviceGetAttribute", cudart.cudaDeviceAttr.cudaDevAttrIntegrated, 0),
     ]
     for call in calls:
         with pytest.raises(DeviceError, match=r"^cuda[A-Za-z]+ failed: .* \(CUDA error \d+\)$"):
@@ -154,4 +159,4 @@ def test_both_make_the_same_calls(kind: type) -> None:
     for name, method in inspect.getmembers(Cuda, inspect.isfunction):
         if not name.startswith("_"):
             assert list(inspect.signature(getattr(kind, name)).parameters) == list(inspect.signature(method).parameters)
-    assert public(kind) == public(Cuda) | {"graphs"}
+    assert public(kind) == public(Cuda) | {"graphs", "integrated"}

@@ -12,8 +12,8 @@ from tiny import MakeTiny, Tiny
 
 from lstn.contract import Loc
 from lstn.formats.plan_file import sidecar_path
-from lstn.images import Pixels
-from lstn.runtime.engines.onnxruntime_engine import OnnxEngine
+from lstn.runtime.engines.prediction import Prediction
+from lstn.runtime.engines.slots import Slot
 
 
 def test_a_model_without_transformer_has_no_warps(
@@ -35,15 +35,15 @@ def test_an_interrupted_run_leaves_no_output(
     monkeypatch: pytest.MonkeyPatch,
     error: type[BaseException],
 ) -> None:
-    calls, real = [], OnnxEngine.infer
+    calls, real = [], Slot.result
 
-    def breaks(engine: OnnxEngine, pixels: Pixels) -> object:
-        calls.append(len(pixels))
+    def breaks(slot: Slot) -> Prediction:
+        calls.append(slot)
         if len(calls) == 3:
             raise error
-        return real(engine, pixels)
+        return real(slot)
 
-    monkeypatch.setattr(OnnxEngine, "infer", breaks)
+    monkeypatch.setattr(Slot, "result", breaks)
     output = tmp_path / "out" / "rows.csv"
     output.parent.mkdir()
     output.write_text("path,label,probability,older")
@@ -114,7 +114,7 @@ def test_a_full_disk_behind_the_rows_is_one_line(tiny: Tiny, folder: Path) -> No
 def test_a_plan_without_a_gpu_names_the_command_that_works(
     run_lstn: RunLstn, plan: Path, make_tiny: MakeTiny, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("lstn.runtime.engines.preflight.find_gpus", lambda: ())
+    monkeypatch.setattr("lstn.runtime.engines.plans.preflight.find_gpus", lambda: ())
     tiny = make_tiny()
     ran = run_lstn("infer", folder, "--engine", plan)
     assert ran.code == 1

@@ -29,13 +29,13 @@ def path_of(machine: Machine) -> Path:
 
 
 def test_what_one_process_compiled_the_next_has(rtx: MakeMachine, capfd: pytest.CaptureFixture[str]) -> None:
-    assert use(rtx(), 3, 5, 3) == [3, 5]
+    assert use(rtx(), 4, 8, 4) == [4, 8]
     machine = rtx()
     before = path_of(machine).stat().st_mtime_ns
-    assert use(machine, 5, 3, 3) == []
+    assert use(machine, 8, 4, 4) == []
     assert path_of(machine).stat().st_mtime_ns == before  # nothing new, nothing written
-    assert use(rtx(), 3, 8) == [8]
-    assert use(rtx(), 3, 5, 8) == []
+    assert use(rtx(), 3, 8) == [3]
+    assert use(rtx(), 3, 8, 4) == []
     assert capfd.readouterr().err == ""
 
 

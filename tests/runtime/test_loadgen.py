@@ -12,8 +12,8 @@ from lstn.images import Pixels
 from lstn.machine.gpu import Device
 from lstn.machine.scenario import Scenario
 from lstn.runtime.bench.loadgen import read_summary, run_load
-from lstn.runtime.engines.base import Prediction
 from lstn.runtime.engines.opening import open_engine
+from lstn.runtime.engines.prediction import Prediction
 from lstn.testing import FakeEngine
 
 CONTRACT = Contract(Loc.NONE, "cnn", (8, 8), ("ant", "bee", "cat", "dog"))

@@ -12,7 +12,7 @@ from lstn.machine.gpu import Device, find_gpus
 from lstn.runtime.bench.profilers import profile_engine
 from lstn.runtime.bench.timed_engines import BenchSetup
 from lstn.runtime.engines.base import Engine
-from lstn.runtime.engines.cuda_opening import open_cuda
+from lstn.runtime.engines.cuda.cuda_opening import open_cuda
 from lstn.runtime.engines.opening import open_engine
 
 
@@ -82,7 +82,7 @@ def test_the_seam_on_a_gpu() -> None:
     pytest.importorskip("cuda.bindings.runtime")
     cuda = open_cuda(extra="gpu")
     with cuda.current():
-        stream, events = cuda.new_stream(), (cuda.new_event(), cuda.new_event())
+        stream, events = cuda.new_stream(), (cuda.new_event(timed=True), cuda.new_event(timed=True))
         host, device = cuda.pin(1 << 20), [cuda.allocate(1 << 20) for _ in range(2)]
         host[:] = 7
         cuda.copy_in(device[0], host, stream)

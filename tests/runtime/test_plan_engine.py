@@ -18,9 +18,9 @@ from lstn.contract import Loc
 from lstn.errors import ArtifactError, DeviceError, UsageError
 from lstn.formats.plan_file import Flavour
 from lstn.runtime.engines.opening import open_engine
-from lstn.runtime.engines.plan_launch import MAX_OWN
-from lstn.runtime.engines.plan_loading import Profile, choose, log_of
-from lstn.runtime.serving.generation import MOST_WARMED, sizes_to_warm, warm_up
+from lstn.runtime.engines.plans.plan_loading import Profile, choose, log_of
+from lstn.runtime.engines.slots import SLOTS
+from lstn.runtime.serving.generation import warm_up
 
 
 @pytest.mark.parametrize("loc", [Loc.LSTN, Loc.NONE])
@@ -38,8 +38,9 @@ def test_every_batch_in_any_order(
     allocations = ("cudaMalloc", "cudaHostAlloc", "mem_alloc", "pagelocked_empty")
     with open_engine(machine.plan) as engine:
         assert engine.max_batch == 8
+        machine.check(engine.infer(machine.images(1)), machine.images(1))
         taken = [machine.gpu.calls.count(name) for name in allocations]
-        assert sum(taken) == (5 if loc is Loc.NONE else 7)  # on both sides for each tensor, and one for activations
+        assert sum(taken) == 5  # images and answers on both sides, and one for activations
         kept = []
         for seed, count in enumerate((8, 1, 3, 8, 3, 1, 8, 3, 21, 1, 21, 16)):
             pixels = machine.images(count, seed)
@@ -78,14 +79,17 @@ def test_a_graph_for_each_size_that_comes_again(make_machine: MakeMachine) -> No
     machine.check_all_given_back()
 
 
-def test_there_is_an_end_to_contexts_of_their_own(make_machine: MakeMachine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("lstn.runtime.engines.plan_launch.MAX_OWN", 3)
-    machine = make_machine()
+def test_what_lies_between_two_sizes_is_computed_as_the_larger(make_machine: MakeMachine) -> None:
+    machine = make_machine(profiles=((1, 6, 11),))
     with open_engine(machine.plan) as engine:
-        for seed, count in enumerate([1, 2, 3, 4, 5] * 3):
+        assert engine.prepared == (1, 2, 4, 6, 8, 11)
+        for seed, count in enumerate([*range(1, 12)] * 3):
             pixels = machine.images(count, seed)
             machine.check(engine.infer(pixels), pixels)
-    assert machine.gpu.calls.count("create_execution_context") == 1 + 3
+        own = sorted(context._shapes for context in machine.trt._contexts if len(set(context._shapes)) == 1)
+    assert own == [[1], [2], [4], [6], [8], [11]]
+    assert machine.gpu.calls.count("create_execution_context") == 1 + 6
+    machine.check_all_given_back()
 
 
 @pytest.mark.parametrize("pycuda", [False, True])
@@ -96,7 +100,7 @@ def test_rtx_captures_itself_in_contexts_that_keep_their_shape(make_machine: Mak
             engine.infer(machine.images(count))
         shapes = sorted(context._shapes for context in machine.trt._contexts if context._captures)
         (common,) = (context._shapes for context in machine.trt._contexts if not context._captures)
-    assert shapes == [[2], [5]]
+    assert shapes == [[2], [8]]  # of 2, and of 5
     assert common == [2, 5, 3]
     assert "cudaStreamBeginCapture" not in machine.gpu.calls
 
@@ -114,7 +118,7 @@ def test_the_gpus_time_leaves_copies_out(make_machine: MakeMachine) -> None:
     with open_engine(machine.plan) as engine:
         for _ in range(3):
             assert engine.device_ms(machine.images(8)) == 8 * ROW_MS
-        assert engine.device_ms(machine.images(19)) == 19 * ROW_MS
+        assert engine.device_ms(machine.images(19)) == (8 + 8 + 4) * ROW_MS  # of the last three it makes four
         assert machine.gpu.now_ms > COPY_MS
 
 
@@ -127,7 +131,7 @@ def test_the_gpus_time_is_of_launches_back_to_back(make_machine: MakeMachine, fl
         for _ in range(2):
             engine.infer(machine.images(3))
         del machine.gpu.calls[:]
-        assert engine.device_ms(machine.images(3)) == pytest.approx(3 * ROW_MS)
+        assert engine.device_ms(machine.images(3)) == pytest.approx(4 * ROW_MS)
     before, *between, after = [place for place, name in enumerate(machine.gpu.calls) if name == "cudaEventRecord"]
     assert between == []
     timed = [name for name in machine.gpu.calls[before + 1 : after] if name not in ("cudaGetDevice", "set_input_shape")]
@@ -161,25 +165,20 @@ def test_nothing_is_collected_during_a_capture(make_machine: MakeMachine, monkey
 def test_a_server_captures_every_batch_before_it_is_ready(make_machine: MakeMachine, flavour: Flavour) -> None:
     machine = make_machine(flavour=flavour)
     calls = machine.gpu.calls
-    with open_engine(machine.plan) as engine:
-        warm_up(engine, 8)
+    with open_engine(machine.plan) as engine, engine.slots(7) as slots:
+        warm_up(engine, slots, 7)
         contexts, compiled = calls.count("create_execution_context"), list(machine.trt._compiled)
-        assert contexts == 1 + 8
-        assert calls.count("cudaStreamBeginCapture") == (8 if flavour is Flavour.TRT else 0)
-        for count in range(1, 9):
-            machine.check(engine.infer(machine.images(count)), machine.images(count))
+        assert contexts == SLOTS * (1 + len((1, 2, 4, 8)))
+        assert calls.count("cudaStreamBeginCapture") == (SLOTS * 4 if flavour is Flavour.TRT else 0)
+        for count in [*range(1, 8)] * SLOTS:
+            with slots.acquire() as slot:
+                slot.pixels[:count] = machine.images(count)
+                slot.submit(count)
+                machine.check(slot.result(), machine.images(count))
         assert calls.count("create_execution_context") == contexts
-        assert calls.count("cudaStreamBeginCapture") == (8 if flavour is Flavour.TRT else 0)
+        assert calls.count("cudaStreamBeginCapture") == (SLOTS * 4 if flavour is Flavour.TRT else 0)
         assert machine.trt._compiled == compiled
-
-
-@given(batch=st.integers(1, 5000))
-def test_what_is_warmed_fits_what_an_engine_keeps(batch: int) -> None:
-    sizes = sizes_to_warm(batch)
-    assert len(sizes) == min(batch, MOST_WARMED) == len(set(sizes))
-    assert MOST_WARMED <= MAX_OWN
-    assert sizes == sorted(sizes, reverse=True)
-    assert {1, batch, *(power for power in (2, 4, 8, 16, 32, 1024) if power <= batch)} <= set(sizes)
+    machine.check_all_given_back()
 
 
 def test_a_log_takes_no_lock_that_closing_holds(make_machine: MakeMachine) -> None:

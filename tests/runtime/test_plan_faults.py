@@ -1,6 +1,7 @@
 """Every call that TensorRT or CUDA can refuse, refused once, and from there on for good."""
 
 import gc
+from collections import deque
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ from fake_machine import Machine, MakeMachine
 
 from lstn.errors import LstnError
 from lstn.formats.plan_file import Flavour
+from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.opening import open_engine
+from lstn.runtime.engines.slots import Slot
 
 GIVES_BACK = {
     *("cudaFree", "cudaFreeHost", "cudaStreamDestroy", "cudaEventDestroy", "cudaGraphDestroy", "cudaGraphExecDestroy"),
@@ -17,7 +20,8 @@ GIVES_BACK = {
 """Whose refusal is a leak that nobody can mend."""
 
 ENDS = GIVES_BACK | {"cudaGetDevice", "Context.push", "cudaStreamSynchronize", "Stream.synchronize", "serialize"}
-"""What is called when an engine is closed, where nobody is told of a refusal, but of a cache's that isn't kept."""
+"""What is called when slots or an engine are closed, where nobody is told of a refusal, but of a cache's that isn't
+kept."""
 
 MACHINES = [
     pytest.param({"flavour": flavour, "pycuda": pycuda}, id=f"{flavour.value}-{'pycuda' if pycuda else 'cuda-python'}")
@@ -67,6 +71,36 @@ def use(machine: Machine) -> list[LstnError]:
             errors.append(bare(error))
         finally:
             del machine.gpu.memory[on_gpu.ctypes.data]
+        errors += use_slots(machine, engine)
+    return errors
+
+
+def use_slots(machine: Machine, engine: Engine) -> list[LstnError]:
+    """Fill as many slots as there are before the first is asked; leave one unsubmitted, and one without an answer."""
+    errors: list[LstnError] = []
+    under_way: deque[tuple[Slot, np.ndarray]] = deque()
+
+    def ask() -> None:
+        slot, pixels = under_way.popleft()
+        machine.check(slot.result(), pixels)
+
+    try:
+        with engine.slots(5) as slots:
+            for seed, count in enumerate((3, 3, 3, 4, 3, 1, 3)):
+                try:
+                    if len(under_way) == slots.count:
+                        ask()
+                    slot, pixels = slots.acquire(), machine.images(count, seed)
+                    slot.pixels[:count] = pixels
+                    slot.submit(count)
+                    under_way.append((slot, pixels))
+                except LstnError as error:
+                    errors.append(bare(error))
+            if len(under_way) == slots.count:
+                under_way.popleft()[0].release()
+            slots.acquire()
+    except LstnError as error:
+        errors.append(bare(error))
     return errors
 
 

@@ -10,8 +10,10 @@ from PIL import Image
 from lstn.contract import Contract, Loc
 from lstn.errors import DeviceError
 from lstn.images import Pixels, Reading, decode
-from lstn.runtime.engines.base import Engine, Prediction
-from lstn.runtime.inference.predict import ResultRow, decode_ahead, predict
+from lstn.runtime.engines.base import Engine
+from lstn.runtime.engines.prediction import Prediction
+from lstn.runtime.inference.decoding import decode_ahead
+from lstn.runtime.inference.predict import ResultRow, predict
 from lstn.testing import FakeEngine
 
 LABELS = ("ant", "bee", "cat")
@@ -26,8 +28,10 @@ def by_colour(pixels: Pixels) -> Prediction:
     return Prediction(pixels.mean(axis=(1, 2), dtype=np.float32) / 50, None)
 
 
-def run(engine: Engine, paths: list[Path], *, batch: int = 4, top: int = 1, workers: int = 4) -> list[ResultRow]:
-    return [row for rows in predict(engine, paths, batch=batch, top=top, workers=workers) for row in rows]
+def run(
+    engine: Engine, paths: list[Path], *, batch: int = 4, top: int = 1, workers: int = 4, keep: bool = False
+) -> list[ResultRow]:
+    return [row for rows in predict(engine, paths, batch=batch, top=top, workers=workers, keep=keep) for row in rows]
 
 
 @pytest.fixture
@@ -56,7 +60,7 @@ def test_order_is_kept_however_long_decoding_takes(
         time.sleep(delays[path])
         return decode(path, image_hw, reading=reading)
 
-    monkeypatch.setattr("lstn.runtime.inference.predict.decode", slow)
+    monkeypatch.setattr("lstn.runtime.inference.decoding.decode", slow)
     rows = run(FakeEngine(CONTRACT, by_colour), images, batch=batch, workers=workers)
     assert [row.path for row in rows] == images
     assert labels(rows) == ["ant", "bee", "cat"] * 10
@@ -137,7 +141,7 @@ def test_theta_and_pixels_belong_to_their_row(images: list[Path]) -> None:
         mean = pixels.mean(axis=(1, 2, 3), dtype=np.float32)
         return Prediction(by_colour(pixels).logits, np.repeat(mean, 6).reshape(-1, 2, 3))
 
-    for row in run(FakeEngine(CONTRACT, answer), images, batch=7):
+    for row in run(FakeEngine(CONTRACT, answer), images, batch=7, keep=True):
         np.testing.assert_array_equal(row.pixels, decode(row.path, HW))
         np.testing.assert_allclose(row.theta, np.full((2, 3), row.pixels.mean()), rtol=1e-6)
 
@@ -155,7 +159,7 @@ def test_never_more_images_than_the_window_holds(
             most = max(most, begun - taken)
         return decode(path, image_hw, reading=reading)
 
-    monkeypatch.setattr("lstn.runtime.inference.predict.decode", counting)
+    monkeypatch.setattr("lstn.runtime.inference.decoding.decode", counting)
     with closing(decode_ahead(images * 5, HW, workers=workers, window=2 * batch)) as decoded:
         for _ in decoded:
             time.sleep(0.001)
@@ -180,7 +184,7 @@ def test_decoding_goes_on_while_the_engine_works(images: list[Path], monkeypatch
         seen.append(len(begun))
         return by_colour(pixels)
 
-    monkeypatch.setattr("lstn.runtime.inference.predict.decode", noting)
+    monkeypatch.setattr("lstn.runtime.inference.decoding.decode", noting)
     run(FakeEngine(CONTRACT, answer), images, batch=4, workers=2)
     assert all(count >= min(30, 4 * (index + 2)) for index, count in enumerate(seen))
 
@@ -194,7 +198,7 @@ def test_other_errors_pass_and_leave_no_thread(
         raise error("broken")
 
     if place == "decoder":
-        monkeypatch.setattr("lstn.runtime.inference.predict.decode", broken)
+        monkeypatch.setattr("lstn.runtime.inference.decoding.decode", broken)
     with pytest.raises(error):
         run(FakeEngine(CONTRACT, broken), images)
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("decode")]

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from lstn.errors import ArtifactError
 from lstn.formats.plan_file import Flavour, PlanHeader, Sidecar, read_sidecar
 from lstn.machine.gpu import Gpu
-from lstn.runtime.engines import preflight
-from lstn.runtime.engines.preflight import check_plan, load_library, rebuild
+from lstn.runtime.engines.plans import preflight
+from lstn.runtime.engines.plans.preflight import check_plan, load_library, rebuild
 
 L4, L40S = Gpu("NVIDIA L4", "sm89", 23_034), Gpu("NVIDIA L40S", "sm89", 46_068)
 A100, H200, T4 = (

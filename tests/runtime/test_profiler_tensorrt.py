@@ -22,7 +22,7 @@ from lstn.formats.plan_file import Flavour
 from lstn.images import Pixels
 from lstn.runtime.bench.layer_places import OTHER, SEVERAL
 from lstn.runtime.bench.profilers import MIN_CALLS, WARM_UP_CALLS, LayerClock, profile_engine
-from lstn.runtime.engines.base import Prediction
+from lstn.runtime.engines.prediction import Prediction
 
 
 class StrictProfiler:

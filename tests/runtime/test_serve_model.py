@@ -13,7 +13,8 @@ import pytest
 from lstn.contract import Contract, Loc
 from lstn.errors import ArtifactError, LstnError
 from lstn.images import Pixels
-from lstn.runtime.engines.base import Engine, Prediction
+from lstn.runtime.engines.base import Engine
+from lstn.runtime.engines.prediction import Prediction
 from lstn.runtime.serving.access import Guard
 from lstn.runtime.serving.descriptions import metadata_of
 from lstn.runtime.serving.fairlock import FairLock

@@ -21,7 +21,7 @@ import os
 from pathlib import Path
 from lstn.runtime.serving import generation, served_model
 
-def warm_up(engine, batch):
+def warm_up(engine, slots, batch):
     Path(os.environ["BEGUN"]).write_text("loading")
     while True:  # back from Python into a library again and again, as a native loop with callbacks is
         engine.infer(__import__("numpy").zeros((32, *engine.contract.image_hw, 3), "uint8"))

@@ -12,9 +12,9 @@ from lstn.errors import ArtifactError, DeviceError, LstnError, MissingExtra, Usa
 from lstn.formats.plan_file import Flavour, read_header, sidecar_path
 from lstn.install import install_line
 from lstn.machine.gpu import Device, Gpu, find_gpus
-from lstn.runtime.engines.cuda_opening import open_cuda
+from lstn.runtime.engines.cuda.cuda_opening import open_cuda
 from lstn.runtime.engines.opening import open_engine
-from lstn.runtime.engines.preflight import rebuild
+from lstn.runtime.engines.plans.preflight import rebuild
 
 
 def refused(plan: Path) -> LstnError:

@@ -1,5 +1,5 @@
-# ruff: noqa: N802, N815 - the names are NVIDIA's
-"""cuda-python as far as `lstn.runtime.engines.cuda_python` uses it, in front of a GPU in plain memory."""
+# ruff: noqa: N802, N803, N815 - the names are NVIDIA's
+"""cuda-python as far as `lstn.runtime.engines.cuda.cuda_python` uses it, in front of a GPU in plain memory."""
 
 import threading
 from collections.abc import Callable
@@ -12,7 +12,9 @@ from fake_gpu import FakeEvent, FakeGpu, FakeStream, Work
 class FakeCudart:
     """cuda.bindings.runtime: every call returns (error, *values)."""
 
-    cudaStreamNonBlocking, cudaEventDisableTiming = 1, 2
+    cudaStreamNonBlocking, cudaHostAllocDefault, cudaHostAllocMapped = 1, 0, 2
+    cudaEventDefault, cudaEventBlockingSync, cudaEventDisableTiming = 0, 1, 2
+    cudaDeviceAttr = SimpleNamespace(cudaDevAttrIntegrated=18)
     cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1, cudaMemcpyDeviceToHost=2, cudaMemcpyDeviceToDevice=3)
     cudaStreamCaptureMode = SimpleNamespace(cudaStreamCaptureModeThreadLocal=1)
 
@@ -50,6 +52,10 @@ class FakeCudart:
     def _cudaSetDevice(self, device: int) -> None:
         self.thread.device = device
 
+    def _cudaDeviceGetAttribute(self, attr: int, device: int) -> int:
+        assert (attr, device) == (18, 0)
+        return int(self.gpu.integrated)
+
     def _cudaMalloc(self, size: int) -> int:
         return self.gpu.allocate(size)
 
@@ -57,8 +63,12 @@ class FakeCudart:
         del self.gpu.memory[address]
 
     def _cudaHostAlloc(self, size: int, flags: int) -> int:
-        assert flags == 0
+        assert flags == (2 if self.gpu.integrated else 0)
         return self.gpu.pin(size).ctypes.data
+
+    def _cudaHostGetDevicePointer(self, pHost: int, flags: int) -> int:
+        assert flags == 0
+        return self.gpu.map(pHost)
 
     def _cudaFreeHost(self, address: int) -> None:
         self.gpu.unpin(address)
@@ -66,14 +76,14 @@ class FakeCudart:
     def _cudaStreamCreateWithFlags(self, flags: int) -> int:
         assert flags == self.cudaStreamNonBlocking
         handle = next(self.gpu.handles)
-        self.gpu.streams[handle] = FakeStream()
+        self.gpu.streams[handle] = FakeStream(self.gpu)
         return handle
 
     def _cudaStreamDestroy(self, stream: int) -> None:
         assert not self.gpu.streams.pop(stream).pending, "destroyed before its work was done"
 
     def _cudaStreamSynchronize(self, stream: int) -> None:
-        self.gpu.drain(self.gpu.streams[stream])
+        self.gpu.synchronize(self.gpu.streams[stream])
 
     def _cudaDeviceSynchronize(self) -> None:
         self.gpu.drain_all()
@@ -81,10 +91,10 @@ class FakeCudart:
     def _cudaMemcpyAsync(self, target: int, source: int, size: int, kind: int, stream: int) -> None:
         gpu = self.gpu
         to, of = {1: (gpu.on_gpu, gpu.host), 2: (gpu.host, gpu.on_gpu), 3: (gpu.on_gpu, gpu.on_gpu)}[kind]
-        gpu.copy(lambda: to(target, size), lambda: of(source, size), stream)
+        gpu.copy({1: "in", 2: "out", 3: "over"}[kind], lambda: to(target, size), lambda: of(source, size), stream)
 
     def _cudaEventCreateWithFlags(self, flags: int) -> FakeEvent:
-        event = FakeEvent(timing=flags != self.cudaEventDisableTiming)
+        event = FakeEvent(timing=not flags & 2, blocking=bool(flags & 1))
         self.gpu.events.add(event)
         return event
 
@@ -97,6 +107,9 @@ class FakeCudart:
     def _cudaStreamWaitEvent(self, stream: int, event: FakeEvent, flags: int) -> None:
         assert flags == 0
         self.gpu.wait_for(stream, event)
+
+    def _cudaEventSynchronize(self, event: FakeEvent) -> None:
+        self.gpu.wait(event)
 
     def _cudaEventElapsedTime(self, begin: FakeEvent, end: FakeEvent) -> float:
         return self.gpu.elapsed_ms(begin, end)

@@ -21,7 +21,7 @@ from lstn.errors import MissingExtra
 from lstn.files import sha256_of
 from lstn.formats.plan_file import Flavour, Sidecar, read_sidecar, sidecar_path
 from lstn.machine.gpu import Gpu
-from lstn.runtime.engines.base import Prediction
+from lstn.runtime.engines.prediction import Prediction
 
 L4 = Gpu("NVIDIA L4", "sm89", 23034)
 TRT_VERSION = "10.13.0.35"
@@ -62,7 +62,7 @@ MakeMachine = Callable[..., Machine]
 
 def found(monkeypatch: pytest.MonkeyPatch, *gpus: Gpu) -> None:
     for module in ("preflight", "kernels"):
-        monkeypatch.setattr(f"lstn.runtime.engines.{module}.find_gpus", lambda: gpus)
+        monkeypatch.setattr(f"lstn.runtime.engines.plans.{module}.find_gpus", lambda: gpus)
 
 
 def rewrite(plan: Path, **changes: object) -> None:
@@ -117,7 +117,7 @@ def make_machine(
         trt = FakeTensorrt(gpu, answer, outputs=outputs, profiles=profiles, version=version, rtx=rtx)
         api = FakePycuda(gpu) if pycuda else FakeCudart(gpu)
         found(monkeypatch, L4)
-        monkeypatch.setattr("lstn.runtime.engines.preflight.require", lambda *_, **__: trt)
+        monkeypatch.setattr("lstn.runtime.engines.plans.preflight.require", lambda *_, **__: trt)
         put_cuda(monkeypatch, api)
         if not there:
             written.clear()
@@ -134,6 +134,6 @@ def put_cuda(monkeypatch: pytest.MonkeyPatch, api: FakeCudart | FakePycuda) -> N
         raise MissingExtra("cuda-python is not installed", hint="run: pip install 'lstn[trt]'")
 
     there = isinstance(api, FakeCudart)
-    monkeypatch.setattr("lstn.runtime.engines.cuda_python.require", (lambda *_, **__: api) if there else missing)
-    monkeypatch.setattr("lstn.runtime.engines.pycuda_calls.require", missing if there else (lambda *_, **__: api))
-    monkeypatch.setattr("lstn.runtime.engines.cuda_opening.find_spec", lambda name: None if there else object())
+    monkeypatch.setattr("lstn.runtime.engines.cuda.cuda_python.require", (lambda *_, **__: api) if there else missing)
+    monkeypatch.setattr("lstn.runtime.engines.cuda.pycuda_calls.require", missing if there else (lambda *_, **__: api))
+    monkeypatch.setattr("lstn.runtime.engines.cuda.cuda_opening.find_spec", lambda name: None if there else object())

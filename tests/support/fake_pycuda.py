@@ -1,5 +1,5 @@
 # ruff: noqa: N802 - the names are pycuda's
-"""pycuda as far as `lstn.runtime.engines.pycuda_calls` uses it, in front of a GPU in plain memory."""
+"""pycuda as far as `lstn.runtime.engines.cuda.pycuda_calls` uses it, in front of a GPU in plain memory."""
 
 import threading
 from types import SimpleNamespace
@@ -66,7 +66,7 @@ class FakePycuda:
 
     def Event(self, flags: int = 0) -> "_Event":
         self._enter("Event")
-        return _Event(self)
+        return _Event(self, flags)
 
     def mem_alloc(self, size: int) -> "_DeviceAllocation":
         self._enter("mem_alloc")
@@ -80,16 +80,16 @@ class FakePycuda:
     def memcpy_htod_async(self, dest: int, src: np.ndarray, stream: "_Stream") -> None:
         self._enter("memcpy_htod_async")
         address, size = src.ctypes.data, src.nbytes
-        self._gpu.copy(lambda: self._gpu.on_gpu(dest, size), lambda: self._gpu.host(address, size), stream.handle)
+        self._gpu.copy("in", lambda: self._gpu.on_gpu(dest, size), lambda: self._gpu.host(address, size), stream.handle)
 
     def memcpy_dtoh_async(self, dest: np.ndarray, src: int, stream: "_Stream") -> None:
         self._enter("memcpy_dtoh_async")
         address, size = dest.ctypes.data, dest.nbytes
-        self._gpu.copy(lambda: self._gpu.host(address, size), lambda: self._gpu.on_gpu(src, size), stream.handle)
+        self._gpu.copy("out", lambda: self._gpu.host(address, size), lambda: self._gpu.on_gpu(src, size), stream.handle)
 
     def memcpy_dtod_async(self, dest: int, src: int, size: int, stream: "_Stream") -> None:
         self._enter("memcpy_dtod_async")
-        self._gpu.copy(lambda: self._gpu.on_gpu(dest, size), lambda: self._gpu.on_gpu(src, size), stream.handle)
+        self._gpu.copy("over", lambda: self._gpu.on_gpu(dest, size), lambda: self._gpu.on_gpu(src, size), stream.handle)
 
 
 class _Context:
@@ -107,11 +107,11 @@ class _Context:
 class _Stream:
     def __init__(self, api: FakePycuda) -> None:
         self._api, self.handle = api, next(api._gpu.handles)
-        api._gpu.streams[self.handle] = FakeStream()
+        api._gpu.streams[self.handle] = FakeStream(api._gpu)
 
     def synchronize(self) -> None:
         self._api._enter("Stream.synchronize")
-        self._api._gpu.drain(self._api._gpu.streams[self.handle])
+        self._api._gpu.synchronize(self._api._gpu.streams[self.handle])
 
     def __del__(self) -> None:
         self._api._destroy("stream")
@@ -119,13 +119,18 @@ class _Stream:
 
 
 class _Event:
-    def __init__(self, api: FakePycuda) -> None:
-        self._api, self._event = api, FakeEvent(timing=True)
+    def __init__(self, api: FakePycuda, flags: int) -> None:
+        self._api, self._event = api, FakeEvent(timing=not flags & 2, blocking=bool(flags & 1))
         api._gpu.events.add(self._event)
 
     def record(self, stream: _Stream) -> "_Event":
         self._api._enter("Event.record")
         self._api._gpu.record(self._event, stream.handle)
+        return self
+
+    def synchronize(self) -> "_Event":
+        self._api._enter("Event.synchronize")
+        self._api._gpu.wait(self._event)
         return self
 
     def time_till(self, event: "_Event") -> float:

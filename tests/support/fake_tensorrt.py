@@ -14,7 +14,7 @@ from enum import Enum
 from typing import Any
 
 import numpy as np
-from fake_gpu import FakeGpu
+from fake_gpu import FakeGpu, Run, Work
 
 SCRATCH_BYTES = 512
 ROW_MS = 0.5
@@ -111,6 +111,7 @@ class FakeContext:
 
     def set_tensor_address(self, name: str, memory: int) -> bool:
         assert name in self._module._shapes
+        assert memory % 256 == 0
         self._addresses[name], self._changes = memory, self._changes + 1
         return self._module._works("set_tensor_address")
 
@@ -128,14 +129,19 @@ class FakeContext:
             cache._kernels.add(self._shape[0])
         self._settled, changes, alive = self._changes, self._changes, weakref.ref(self)
 
-        def work() -> None:
+        def compute() -> None:
             context = alive()
             assert context is not None, "the context went while it worked"
             assert context._changes == changes, "the context changed since this was started or captured"
             context._compute()
 
+        scratch, pixels, size = self._scratch, self._addresses["pixels"], int(np.prod(self._shape))
+
+        def begin() -> Run:
+            return gpu.alone(scratch, stream, gpu.unchanged(lambda: gpu.mapped_rows(pixels, size), compute))
+
         gpu.on_gpu(self._scratch, self._engine.device_memory_size_v2)
-        stream.start(work)
+        stream.start(Work(begin, "compute", self._module._row_ms * self._shape[0]))
         return True
 
     def _compute(self) -> None:
@@ -144,7 +150,6 @@ class FakeContext:
         pixels = gpu.on_gpu(self._addresses["pixels"], int(np.prod(self._shape))).reshape(self._shape)
         for name, answer in self._module._answer(pixels).items():
             gpu.on_gpu(self._addresses[name], answer.nbytes)[...] = np.frombuffer(answer.tobytes(), np.uint8)
-        gpu.now_ms += ROW_MS * self._shape[0]
 
 
 class FakeEngine:
@@ -238,6 +243,7 @@ class FakeTensorrt:
         self._hollow, self._says = not rtx, ""
         self._caches: weakref.WeakSet[FakeRuntimeCache] = weakref.WeakSet()
         self._compiled: list[int] = []
+        self._row_ms = ROW_MS
         if rtx:
             self.CudaGraphStrategy = GraphStrategy
             self.DynamicShapesKernelSpecializationStrategy = SpecializationStrategy

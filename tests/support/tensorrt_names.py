@@ -7,10 +7,8 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 FILES = sorted(
     path
-    for pattern in ("export/tensorrt/*.py", "runtime/engines/*.py", "runtime/bench/profilers.py")
+    for pattern in ("export/tensorrt/*.py", "runtime/engines/plans/*.py", "runtime/bench/profilers.py")
     for path in ROOT.glob(pattern)
-    if path.name
-    not in ("onnxruntime_engine.py", "openvino_engine.py", "part_graphs.py", "opening.py", "pycuda_calls.py")
 )
 
 CLASSES = {
@@ -30,11 +28,10 @@ ELSEWHERE = {
     "export/tensorrt/builder.py": {"error": "ParserError", "pixels": "ITensor", "tensor": "ITensor"},
     "export/tensorrt/timings.py": {"cache": "ITimingCache"},
     "export/tensorrt/tuning.py": {"profile": ""},
-    "runtime/engines/base.py": {"engine": ""},
-    "runtime/engines/kernels.py": {"config": "IRuntimeConfig", "cache": "IRuntimeCache"},
-    "runtime/engines/plan_launch.py": {"config": "IRuntimeConfig", "profile": ""},
-    "runtime/engines/plan_loading.py": {"profile": ""},
-    "runtime/engines/plan_engine.py": {"profile": ""},
+    "runtime/engines/plans/kernels.py": {"config": "IRuntimeConfig", "cache": "IRuntimeCache"},
+    "runtime/engines/plans/plan_launch.py": {"config": "IRuntimeConfig", "profile": ""},
+    "runtime/engines/plans/plan_loading.py": {"profile": ""},
+    "runtime/engines/plans/loaded_plan.py": {"profile": ""},
 }
 """Files in which a variable is something else; empty: nothing of TensorRT."""
 

@@ -1,4 +1,4 @@
-"""The table of `lstn bench`: every model's times, and how they compare with the first one's."""
+"""The tables of `lstn bench`: every model's times or images/s, and how they compare with the first one's."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -8,6 +8,8 @@ from lstn.terminal import printable
 from lstn.zoo.named_models import shown_path
 
 if TYPE_CHECKING:
+    from lstn.interval import Interval
+    from lstn.runtime.bench.throughput import Throughput
     from lstn.runtime.bench.timed_engines import BenchResult
 
 _NARROW, _TINY = 76, 52
@@ -38,12 +40,30 @@ def race_table(results: Sequence["BenchResult"], width: int) -> Table:
     return Table("", ("model", *headings, "time, first = 1"), tuple(rows), styles=tuple(styles))
 
 
+def throughput_table(found: Sequence["Throughput"]) -> Table:
+    """Images/s: the median, and what 90 and 99 per cent of the stretches reach."""
+    rows = [
+        (
+            printable(shown_path(each.path)),
+            str(each.batch),
+            *(f"{each.images_per_s(percentile):.1f}" for percentile in (50, 10, 1)),
+            "1" if each.ratio is None else _interval(each.ratio),
+        )
+        for each in found
+    ]
+    headings = ("model", "batch", "images/s p50", "p10", "p1", "images/s, first = 1")
+    return Table("", headings, tuple(rows))
+
+
 def _against(result: "BenchResult") -> str:
     if result.ratio is None:
         return "1"
+    return _interval(result.ratio)
+
+
+def _interval(ratio: "Interval") -> str:
     value, low, high = (
-        f"{number:.3f}" if number < 10 else f"{number:.1f}"
-        for number in (result.ratio.value, result.ratio.low, result.ratio.high)
+        f"{number:.3f}" if number < 10 else f"{number:.1f}" for number in (ratio.value, ratio.low, ratio.high)
     )
     return f"{value}  {low} to {high}"
 

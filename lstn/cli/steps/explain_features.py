@@ -74,7 +74,7 @@ def explain_features(
 def _look_at_all(found: "Excitement", images: list[Path | str], batch: int) -> list[dict[str, Any]]:
     """Find the images that excite each map most, and return what JSON says of those that can't be read."""
     from lstn.explanation.explanation_page import unreadable
-    from lstn.runtime.inference.predict import decode_ahead
+    from lstn.runtime.inference.decoding import decode_ahead
 
     decoded = decode_ahead(images, found.model.contract.image_hw, workers=decoders(None), window=2 * batch)
     failed = list[dict[str, Any]]()
@@ -92,6 +92,6 @@ def _look_at_all(found: "Excitement", images: list[Path | str], batch: int) -> l
 
 
 def _read(path: Path | str, found: "Excitement") -> "Pixels":
-    from lstn.runtime.inference.predict import load
+    from lstn.runtime.inference.decoding import load
 
     return load(path, found.model.contract.image_hw)

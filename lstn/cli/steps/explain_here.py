@@ -150,7 +150,7 @@ def _explain_all(
     from lstn.explanation.heat_pictures import explanation_picture
     from lstn.explanation.occlusion import window_for
     from lstn.imaging.saved_picture import save_picture
-    from lstn.runtime.inference.predict import decode_ahead
+    from lstn.runtime.inference.decoding import decode_ahead
     from lstn.runtime.inference.warp_pictures import picture_name
     from lstn.warps.warp import sampling_of
 

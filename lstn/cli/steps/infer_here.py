@@ -51,7 +51,16 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
         started = time.perf_counter()
         contract, top = opened.contract, asked.top
         least = least_sure(contract, asked.score, asked.reject_below)
-        rows = predict(opened, images, batch=size, top=top, least=least, workers=workers, reading=asked.reading)
+        rows = predict(
+            opened,
+            images,
+            batch=size,
+            top=top,
+            least=least,
+            workers=workers,
+            reading=asked.reading,
+            keep=asked.warps is not None,
+        )
         with closing(rows), _sink(wanted, asked.output, contract, images, top or 1) as write:
             failed, rejected = _write_all(rows, write, asked.warps, contract)
     took = time.perf_counter() - started

@@ -3,7 +3,7 @@
 from importlib.util import find_spec
 
 from lstn.errors import MissingExtra
-from lstn.runtime.engines.cuda_seam import Cuda
+from lstn.runtime.engines.cuda.cuda_seam import Cuda
 
 
 def open_cuda(*, extra: str) -> Cuda:
@@ -13,8 +13,8 @@ def open_cuda(*, extra: str) -> Cuda:
         MissingExtra: neither is, with the extra that brings cuda-python.
         DeviceError: the driver refuses.
     """
-    from lstn.runtime.engines.cuda_python import CudaPython
-    from lstn.runtime.engines.pycuda_calls import PyCuda
+    from lstn.runtime.engines.cuda.cuda_python import CudaPython
+    from lstn.runtime.engines.cuda.pycuda_calls import PyCuda
 
     try:
         return CudaPython(extra=extra)

@@ -13,15 +13,17 @@ import numpy as np
 
 from lstn.errors import DeviceError
 from lstn.imports import require
-from lstn.runtime.engines.cuda_seam import Address, Bytes, Event, Graph, Stream
+from lstn.runtime.engines.cuda.cuda_seam import Address, Bytes, Event, Graph, Stream
 
 _NON_BLOCKING = 1  # CU_STREAM_NON_BLOCKING in cuda.h, which pycuda passes on and has no name for
+_ASLEEP = 1 | 2  # pycuda.driver.event_flags: BLOCKING_SYNC and DISABLE_TIMING
 
 
 class PyCuda:
-    """`lstn.runtime.engines.cuda_seam.Cuda` on pycuda.driver."""
+    """`lstn.runtime.engines.cuda.cuda_seam.Cuda` on pycuda.driver."""
 
     graphs = False
+    integrated = False  # as far as it is used: it copies there too
 
     def __init__(self) -> None:
         """Import pycuda, and see whether the driver answers.
@@ -93,6 +95,10 @@ class PyCuda:
         with suppress(self._api.Error):
             owner.free()
 
+    def address_of(self, memory: Bytes) -> Address:
+        """See `Cuda`. Memory is copied."""
+        raise DeviceError("pycuda is not asked where the GPU sees the host's memory", hint="pip install cuda-python")
+
     def copy_in(self, target: Address, source: Bytes, stream: Stream) -> None:
         """See `Cuda`."""
         with self._raised("memcpy_htod_async"):
@@ -108,10 +114,10 @@ class PyCuda:
         with self._raised("memcpy_dtod_async"):
             self._api.memcpy_dtod_async(target, source, size, self._streams[stream])
 
-    def new_event(self) -> Event:
+    def new_event(self, *, timed: bool) -> Event:
         """See `Cuda`."""
         with self._raised("Event"):
-            event = self._api.Event()
+            event = self._api.Event(0 if timed else _ASLEEP)
         self._events[id(event)] = event
         return id(event)
 
@@ -123,6 +129,11 @@ class PyCuda:
         """See `Cuda`."""
         with self._raised("Event.record"):
             self._events[event].record(self._streams[stream])
+
+    def wait(self, event: Event) -> None:
+        """See `Cuda`."""
+        with self._raised("Event.synchronize"):
+            self._events[event].synchronize()
 
     def elapsed_ms(self, begin: Event, end: Event) -> float:
         """See `Cuda`."""

@@ -7,7 +7,7 @@ from lstn.errors import LstnError
 from lstn.formats.plan_file import Flavour
 from lstn.machine.caches import cache_path, read_cache, write_cache
 from lstn.machine.gpu import find_gpus
-from lstn.runtime.engines.plan_loading import Log
+from lstn.runtime.engines.plans.plan_loading import Log
 from lstn.terminal import warn
 
 

@@ -14,7 +14,7 @@ from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.errors import ArtifactError
 from lstn.formats.plan_file import Flavour, Sidecar
 from lstn.machine.starting import start
-from lstn.runtime.engines.preflight import rebuild
+from lstn.runtime.engines.plans.preflight import rebuild
 
 
 @dataclass(frozen=True, slots=True)

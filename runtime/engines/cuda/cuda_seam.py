@@ -35,6 +35,9 @@ class Cuda(Protocol):
     graphs: bool
     """Whether `capture` can do anything but fail."""
 
+    integrated: bool
+    """Whether the GPU's memory is the host's, as on Jetson: what `pin` returned needs no copy then."""
+
     def current(self) -> AbstractContextManager[None]:
         """Make GPU 0 the calling thread's within a `with`, around all other calls; and then what it was before."""
 
@@ -62,6 +65,9 @@ class Cuda(Protocol):
     def unpin(self, memory: Bytes) -> None:
         """Give what `pin` returned back; no array may look into it any more."""
 
+    def address_of(self, memory: Bytes) -> Address:
+        """Return where an integrated GPU sees what `pin` returned."""
+
     def copy_in(self, target: Address, source: Bytes, stream: Stream) -> None:
         """Copy pinned memory to the GPU."""
 
@@ -71,14 +77,17 @@ class Cuda(Protocol):
     def copy_over(self, target: Address, source: Address, size: int, stream: Stream) -> None:
         """Copy within the GPU."""
 
-    def new_event(self) -> Event:
-        """Return an event that keeps the time."""
+    def new_event(self, *, timed: bool) -> Event:
+        """Return an event that keeps the time, or one that costs less, and lets the thread sleep that waits for it."""
 
     def destroy_event(self, event: Event) -> None:
         """Give an event back."""
 
     def record(self, event: Event, stream: Stream) -> None:
         """Mark the moment when everything so far on the stream is done."""
+
+    def wait(self, event: Event) -> None:
+        """Wait for the moment that was marked last."""
 
     def elapsed_ms(self, begin: Event, end: Event) -> float:
         """Return the milliseconds between two moments, both past, on the GPU's clock."""

@@ -11,7 +11,7 @@ from lstn.errors import DeviceError
 from lstn.imports import require
 from lstn.machine.collector import collector_at_rest
 from lstn.nvidia_driver import extra_for, find_driver, refused_by_driver
-from lstn.runtime.engines.cuda_seam import Address, Bytes, Event, Graph, Stream
+from lstn.runtime.engines.cuda.cuda_seam import Address, Bytes, Event, Graph, Stream
 
 _DEVICE = 0
 
@@ -20,6 +20,7 @@ class CudaPython:
     """`Cuda` on the runtime bindings, which need no compiler and have wheels for x86-64 and Arm."""
 
     graphs = True
+    integrated = False
 
     def __init__(self, *, extra: str) -> None:
         """Import cuda-python, which the extra brings, and see whether the driver answers.
@@ -32,9 +33,10 @@ class CudaPython:
         self._api: Any = require("cuda.bindings.runtime", extra=own, package="cuda-python")
         try:
             with self.current():
-                pass
+                found = self._call("cudaDeviceGetAttribute", self._api.cudaDeviceAttr.cudaDevAttrIntegrated, _DEVICE)
         except DeviceError as error:
             raise refused_by_driver("cuda-python", error.message, extra=extra) from error
+        self.integrated = bool(found)
 
     @contextmanager
     def current(self) -> Iterator[None]:
@@ -82,7 +84,8 @@ class CudaPython:
 
     def pin(self, size: int) -> Bytes:
         """See `Cuda`."""
-        address = int(self._call("cudaHostAlloc", size, 0))
+        flags = self._api.cudaHostAllocMapped if self.integrated else self._api.cudaHostAllocDefault
+        address = int(self._call("cudaHostAlloc", size, flags))
         memory: Any = (ctypes.c_uint8 * size).from_address(address)
         pinned: Bytes = np.frombuffer(memory, np.uint8)
         return pinned
@@ -90,6 +93,10 @@ class CudaPython:
     def unpin(self, memory: Bytes) -> None:
         """See `Cuda`."""
         self._give_back("cudaFreeHost", memory.ctypes.data)
+
+    def address_of(self, memory: Bytes) -> Address:
+        """See `Cuda`."""
+        return int(self._call("cudaHostGetDevicePointer", memory.ctypes.data, 0))
 
     def copy_in(self, target: Address, source: Bytes, stream: Stream) -> None:
         """See `Cuda`."""
@@ -106,9 +113,10 @@ class CudaPython:
         kind = self._api.cudaMemcpyKind.cudaMemcpyDeviceToDevice
         self._call("cudaMemcpyAsync", target, source, size, kind, stream)
 
-    def new_event(self) -> Event:
+    def new_event(self, *, timed: bool) -> Event:
         """See `Cuda`."""
-        event: Event = self._call("cudaEventCreateWithFlags", 0)
+        asleep = self._api.cudaEventBlockingSync | self._api.cudaEventDisableTiming
+        event: Event = self._call("cudaEventCreateWithFlags", self._api.cudaEventDefault if timed else asleep)
         return event
 
     def destroy_event(self, event: Event) -> None:
@@ -118,6 +126,10 @@ class CudaPython:
     def record(self, event: Event, stream: Stream) -> None:
         """See `Cuda`."""
         self._call("cudaEventRecord", event, stream)
+
+    def wait(self, event: Event) -> None:
+        """See `Cuda`."""
+        self._call("cudaEventSynchronize", event)
 
     def elapsed_ms(self, begin: Event, end: Event) -> float:
         """See `Cuda`."""

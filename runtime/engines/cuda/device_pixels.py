@@ -17,8 +17,8 @@ import numpy as np
 from lstn.contract import Contract
 from lstn.errors import UsageError
 from lstn.images import Pixels
-from lstn.runtime.engines.base import check_pixels, check_shape
-from lstn.runtime.engines.cuda_seam import Address, Cuda, Stream
+from lstn.runtime.engines.cuda.cuda_seam import Address, Cuda, Stream
+from lstn.runtime.engines.prediction import check_pixels, check_shape
 
 _ON_HOST = (1, 3)  # kDLCPU, kDLCUDAHost
 _ON_GPU = (2, 13)  # kDLCUDA, kDLCUDAManaged
