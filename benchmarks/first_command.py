@@ -2,7 +2,7 @@
 
     python -m benchmarks first_command --out results/first-command/first_command.json
     python -m benchmarks first_command --models effnet-b0,cnn --out some.json
-    python -m benchmarks first_command --models effnet-b0 --options "--equivariance 10 --loc-lr-scale 1" --out some.json
+    python -m benchmarks first_command --models effnet-b0 --options OPTIONS --out some.json
     python -m benchmarks first_command --every --out every.json
 
 Each model is trained by `lstn train --loc lstn --model MODEL --device cpu` in a process of its own, with every default.
