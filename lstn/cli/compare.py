@@ -109,30 +109,41 @@ def _compared(
 def _evaluated(
     engines: Sequence[Path], data: str | None, seed: int | None, asked: "ClassifierQuestions", device: Device
 ) -> list["Evaluation"]:
-    """Measure each on the images of the first.
-
-    Raises:
-        UsageError: a model doesn't classify, or has other classes than the first.
-    """
+    """Measure each on the images of the first."""
     from lstn.cli.steps.evaluate_classifier import measure_classifier
     from lstn.cli.steps.evaluated_model import evaluated_model
-    from lstn.contract import check_classifies
     from lstn.data.trained_on import split_to_test
 
+    _check_alike(engines, device)
     found: list[Evaluation] = []
     split = None
     for engine in engines:
         with evaluated_model(engine, data, seed, device) as model:
-            check_classifies(model.contract, "lstn compare")
-            if found and model.contract.labels != found[0].contract.labels:
-                raise UsageError(
-                    f"{shown_path(engine)} has other classes than {found[0].source}", hint="compare models of one task"
-                )
             data, seed = model.named, model.training.seed if seed is None and model.training is not None else seed
             split = split or split_to_test(model.training, model.data, model.named)
             tested = "val" if split == "test" and model.data.test_is_val else split
             found.append(measure_classifier(engine, model, split, asked, tested))
     return found
+
+
+def _check_alike(engines: Sequence[Path], device: Device) -> None:
+    """Check, before any work, that the models can be compared.
+
+    Raises:
+        UsageError: one doesn't classify, or has other classes than the first.
+        LstnError: one can't be opened.
+    """
+    from lstn.contract import check_classifies
+    from lstn.runtime.engines.opening import open_engine
+
+    labels: tuple[str, ...] | None = None
+    for engine in engines:
+        with open_engine(engine, device=device, spin=False) as opened:
+            check_classifies(opened.contract, f"lstn compare {shown_path(engine)}")
+            labels = labels or opened.contract.labels
+            if opened.contract.labels != labels:
+                what = f"{shown_path(engine)} has other classes than {shown_path(engines[0])}"
+                raise UsageError(what, hint="compare models of one task")
 
 
 def _megabytes(engine: Path) -> float:

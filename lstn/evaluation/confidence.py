@@ -129,7 +129,7 @@ def confidence_table(confidence: Confidence) -> Table:
         f"{counted(images, 'image')}. Expected calibration error: the mean difference between the share of right "
         f"answers and their mean probability, in {BINS} bins of it."
     )
-    return Table("Confidence", ("", ""), rows, 1, note)
+    return Table("Confidence", ("", "figure"), rows, 1, note)
 
 
 def rejection_table(confidence: Confidence, reject_below: float | None = None) -> Table:
@@ -169,7 +169,7 @@ def confidence_report(confidence: Confidence, reject_below: float | None = None)
 
 
 def _thresholds(reject_below: float | None) -> list[float]:
-    return sorted({*THRESHOLDS, *(() if reject_below is None else (reject_below,))})
+    return sorted({*THRESHOLDS, *([reject_below] if reject_below else [])})
 
 
 def _kept(confidence: Confidence, least: float) -> dict[str, float | None]:

@@ -47,7 +47,9 @@ def side_table(found: SideBySide) -> Table:
     titles = ["top-1 %", "points against the first", "calibration error, points"]
     if any(each.evaluation.worst for each in found.models):
         titles.append("right under the worst move, %")
-    titles += ["follows turn, scale, shift", "size, MB", "p50, ms", "p99, ms", "time against the first"]
+    if any(each.evaluation.follow for each in found.models):
+        titles.append("follows turn, scale, shift")
+    titles += ["size, MB", "p50, ms", "p99, ms", "time against the first"]
     columns = [_figures(found, each) for each in found.models]
     rows = [(title, *(figures.get(title, "") for figures in columns)) for title in titles]
     images = found.models[0].evaluation.scores.images

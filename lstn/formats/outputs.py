@@ -11,6 +11,7 @@ from lstn.files import temporary_beside
 from lstn.formats.onnx_file import read_onnx
 from lstn.formats.openvino_file import bin_path, read_xml
 from lstn.formats.plan_file import sidecar_path
+from lstn.zoo.named_models import PREFIX
 
 _HEAD = 4096
 
@@ -197,6 +198,8 @@ def check_writable(path: Path) -> None:
 def _check_name(output: OutputFile) -> None:
     from lstn.images import readable_suffixes  # heavy for `lstn --help`
 
+    if str(output.path).lower().startswith(PREFIX):
+        raise UsageError(f"{output}: this names a model that comes with lstn", hint="name another file")
     suffix = output.path.suffix.lower()
     taken = _FOREIGN.union(readable_suffixes(), *(kind.suffixes for kind in _NAMED)) - set(output.kind.suffixes)
     if output.option and suffix in taken:

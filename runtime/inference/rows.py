@@ -60,7 +60,7 @@ def json_lines(stream: TextIO) -> Iterator[Write]:
 def csv_rows(stream: TextIO, *, top: int) -> Iterator[Write]:
     """Write CSV: path, label, probability, label_2, probability_2, … up to `top`, error.
 
-    What was rejected has no label.
+    What was rejected has no labels.
     """
     writer = csv.writer(stream, lineterminator="\n")
     ranks = ["", *(f"_{rank}" for rank in range(2, top + 1))]
@@ -69,7 +69,8 @@ def csv_rows(stream: TextIO, *, top: int) -> Iterator[Write]:
     def write(rows: Sequence[ResultRow]) -> None:
         for row in rows:
             guesses = [cell for guess in row.guesses for cell in (_cell(guess.label), f"{guess.probability:.6f}")]
-            guesses[:1] = [""] if row.rejected else guesses[:1]
+            if row.rejected:
+                guesses[::2] = [""] * len(row.guesses)
             padding = [""] * (2 * top - len(guesses))
             writer.writerow([_cell(str(row.path), mask="./"), *guesses, *padding, _cell(row.error)])
         stream.flush()

@@ -130,6 +130,31 @@ def test_a_model_names_the_labels_that_were_changed(tmp_path: Path, run_lstn: Ru
         assert each["probability"] > each["of_label"]
 
 
+def test_of_many_copies_one_of_each_split_and_label_is_shown(photos: Path, run_lstn: RunLstn) -> None:
+    for number in range(12):
+        shutil.copy(photos / "train/cat/0.png", photos / f"train/cat/copy{number}.png")
+    shutil.copy(photos / "train/cat/0.png", photos / "test/dog/copy.png")
+    ran = run_lstn("doctor", "--data", f"folder:{photos}")
+    (line, _) = (line for line in ran.err.splitlines() if "copy" in line)
+    assert "(train, cat) = " in line
+    assert f"{photos}/test/dog/copy.png (test, dog)" in line
+    assert line.endswith(" = 12 more")
+
+
+def test_a_model_that_doubts_most_labels_is_no_judge(photos: Path, tmp_path: Path, run_lstn: RunLstn) -> None:
+    digits = tmp_path / "digits"
+    split = open_data("digits", image_hw=(44, 44), seed=0).train
+    for number in range(60):
+        pixels, label = split[number]
+        folder = digits / ("val" if number >= 50 else "train") / str((label + 1) % 10)
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    ran = run_lstn("doctor", "zoo:digits", "--data", f"folder:{digits}")
+    assert ran.code == 0, ran.err
+    assert "it knows these images too little to judge them" in ran.err
+    assert "may be mislabelled" not in ran.err
+
+
 def test_sets_that_are_no_folders_are_refused() -> None:
     with pytest.raises(UsageError, match="only folders of images"):
         diagnose_set(open_data("digits", image_hw=(SIDE, SIDE)))

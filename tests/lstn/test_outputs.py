@@ -14,6 +14,7 @@ from tiny import SIDE, Tiny
 from lstn.errors import LstnError, UsageError
 from lstn.formats.outputs import (
     BENCH,
+    EVALUATION,
     LOG,
     ONNX,
     PAGE,
@@ -251,3 +252,10 @@ def test_a_folder_that_holds_the_images_is_no_place_for_a_study(run_lstn: RunLst
 def test_folders_elsewhere_will_do() -> None:
     check_folder("--warps", Path("in-warps"), [Path("in")])
     check_folder("--warps", Path(), [Path("in"), Path("in/a.png")])
+
+
+@pytest.mark.parametrize("name", ["zoo:digits", "ZOO:mine.json"])
+def test_no_file_hides_a_model_that_comes_with_lstn(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="names a model that comes with lstn"):
+        check_outputs([OutputFile(Path(name), EVALUATION, "--json")])

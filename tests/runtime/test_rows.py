@@ -75,7 +75,7 @@ def test_what_was_rejected_has_no_label_in_any_format() -> None:
     row = ResultRow(Path("a.png"), (Guess("cat", 0.4), Guess("dog", 0.3)), rejected=True)
     (fields,) = json.loads(as_json([row]))
     assert (fields["label"], fields["probability"], fields["top"][0]["label"]) == (None, 0.4, "cat")
-    assert as_csv([row], top=2).splitlines()[1] == "a.png,,0.400000,dog,0.300000,"
+    assert as_csv([row], top=2).splitlines()[1] == "a.png,,0.400000,,0.300000,"
     assert as_table([row]).rstrip() == "a.png  rejected: cat 40.0 %"
 
 

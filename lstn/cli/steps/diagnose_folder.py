@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 _SHOWN = 10
 """Copies and doubts that a terminal shows; JSON has all."""
 
+_MOST_DOUBTED = 0.1
+"""Share of the images. A model that doubts more of them is no judge."""
+
 
 def diagnose_folder(spec: str, model: Path | None, *, as_json: bool) -> None:
     """Look at the images of a data set, and with a model at their labels; print what is found.
@@ -38,11 +41,12 @@ def diagnose_folder(spec: str, model: Path | None, *, as_json: bool) -> None:
         note(data.found)
     with working("comparing the images") as advance:
         found = diagnose_set(data, advance)
+    if not as_json:
+        _show(found)
     doubts = () if model is None else tuple(_doubts(model, spec))
+    _warn_of_doubts(doubts, sum(found.images.values()))
     if as_json:
         typer.echo(json.dumps(_report(found, doubts), indent=1))
-    else:
-        _show(found, doubts)
 
 
 def _doubts(file: Path, spec: str) -> Iterator[tuple["PlacedImage", str, "DoubtedLabel"]]:
@@ -77,8 +81,7 @@ def _doubts(file: Path, spec: str) -> Iterator[tuple["PlacedImage", str, "Doubte
             yield placed[each.image], model.contract.labels[each.answer], each
 
 
-def _show(found: "SetDiagnosis", doubts: "Doubts") -> None:
-    (largest, most), (smallest, fewest) = found.classes[0], found.classes[-1]
+def _show(found: "SetDiagnosis") -> None:
     sides = f"{found.shortest} to {found.longest} px"
     if found.small:
         sides += f"; {counted(found.small, 'image')} below 32 px"
@@ -90,20 +93,32 @@ def _show(found: "SetDiagnosis", doubts: "Doubts") -> None:
         copied += "; exact ones only, there are too many images to compare all pixels"
     facts = {
         "images": ", ".join(f"{name} {count}" for name, count in found.images.items()),
-        "classes": f"{len(found.classes)}; {largest}: {counted(most, 'training image')}, {smallest}: {fewest}",
+        "classes": _classes(found),
         "sides": sides,
         "copies": copied,
     }
     show_facts(results(), facts)
     _warn(found)
-    if doubts:
+
+
+def _classes(found: "SetDiagnosis") -> str:
+    (largest, most), (smallest, fewest) = found.classes[0], found.classes[-1]
+    if most == fewest:
+        return f"{len(found.classes)}, of {counted(most, 'training image')} each"
+    return f"{len(found.classes)}; {largest}: {counted(most, 'training image')}, {smallest}: {fewest}"
+
+
+def _warn_of_doubts(doubts: "Doubts", images: int) -> None:
+    if len(doubts) > _MOST_DOUBTED * images:
+        warn(f"the model doubts {len(doubts)} of {images} labels: it knows these images too little to judge them")
+        note("  train it for longer, or take another one")
+    elif doubts:
         told = [
             f"{_named(image)}: {answer} {100 * doubt.probability:.0f} %, its label {100 * doubt.of_label:.0f} %"
             for image, answer, doubt in doubts
         ]
-        _warn_of(
-            f"{counted(len(doubts), 'image')} may be mislabelled", told, "look at them: some are the model's mistakes"
-        )
+        what = f"{counted(len(doubts), 'image')} may be mislabelled"
+        _warn_of(what, told, "look at them: some are the model's mistakes")
 
 
 def _warn(found: "SetDiagnosis") -> None:
@@ -130,7 +145,11 @@ def _warn_of(what: str, told: Sequence[str], cure: str) -> None:
 
 
 def _shown(copies: "Copies") -> str:
-    return f"{' = '.join(map(_named, copies.images[:3]))}{' = …' if len(copies.images) > 3 else ''}"
+    """Show one file of each split and label, and how many more there are."""
+    kinds = {(each.split, each.label): each for each in reversed(copies.images)}
+    first = [each for each in copies.images if each in kinds.values()]
+    rest = len(copies.images) - len(first)
+    return " = ".join([*map(_named, first), *([f"{rest} more"] if rest else [])])
 
 
 def _named(image: "PlacedImage") -> str:
