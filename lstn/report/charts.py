@@ -33,9 +33,18 @@ class Point:
     label: str
 
 
-def scatter(points: Sequence[Point], *, x_title: str, y_title: str, along: Point | None = None) -> str:
-    """Points with error bars; a dashed line runs from the origin through `along`: what is proportional to it."""
-    frame = _Frame(max(point.x for point in points), max(point.y.high for point in points))
+def scatter(
+    points: Sequence[Point], *, x_title: str, y_title: str, along: Point | None = None, beside: Sequence[float] = ()
+) -> str:
+    """Points with error bars; a dashed line runs from the origin through `along`: what is proportional to it.
+
+    Without `along`, the x axis begins near points that are all far from 0. `beside` are other numbers for which it has
+    room, so that two pictures have one axis.
+    """
+    across = [*beside, *(point.x for point in points)]
+    reach = max(across) - min(across)
+    start = min(across) - 0.5 * reach if along is None and 0 < reach < 0.4 * max(across) else 0.0
+    frame = _Frame(max(across), max(point.y.high for point in points), x_start=start)
     body = [frame.axes(x_title, y_title)]
     if along is not None:
         reach = min(frame.x_end, frame.y_end * along.x / along.y.value)
@@ -153,14 +162,16 @@ def histogram(values: npt.NDArray[np.float64], mark: float, *, style: str, x_tit
 
 
 class _Frame:
-    """Where numbers lie in the picture; both axes begin at 0, and end at 1 if all numbers are 0."""
+    """Where numbers lie in the picture; both axes begin at 0 unless told, and end at 1 if all numbers are 0."""
 
-    def __init__(self, x_max: float, y_max: float, *, left: int = _LEFT, bottom: int = _BOTTOM) -> None:
-        self._left, self._bottom = left, bottom
-        self.x_end, self.y_end = (x_max or 1.0) * 1.08, (y_max or 1.0) * 1.08
+    def __init__(
+        self, x_max: float, y_max: float, *, left: int = _LEFT, bottom: int = _BOTTOM, x_start: float = 0.0
+    ) -> None:
+        self._left, self._bottom, self._x_start = left, bottom, x_start
+        self.x_end, self.y_end = x_start + (x_max - x_start or 1.0) * 1.08, (y_max or 1.0) * 1.08
 
     def x(self, value: float) -> float:
-        return self._left + value / self.x_end * (WIDTH - self._left - _RIGHT)
+        return self._left + (value - self._x_start) / (self.x_end - self._x_start) * (WIDTH - self._left - _RIGHT)
 
     def y(self, value: float) -> float:
         return HEIGHT - self._bottom - value / self.y_end * (HEIGHT - self._bottom - _TOP)
@@ -182,7 +193,7 @@ class _Frame:
                     _text(self._left - 6, self.y(len(rows) - index - 0.5) + 4, name, anchor="end", style="label")
                 )
         if names is None:
-            for tick in _ticks(self.x_end):
+            for tick in _ticks(self.x_end, self._x_start):
                 if rows is not None:
                     parts.append(f'<path class="grid" d="M{self.x(tick):.1f} {base:.1f}V{_TOP}"/>')
                 parts.append(_text(self.x(tick), base + 16, f"{tick:g}", anchor="middle"))
@@ -196,12 +207,12 @@ class _Frame:
         return "".join(parts)
 
 
-def _ticks(end: float) -> Iterable[float]:
+def _ticks(end: float, start: float = 0.0) -> Iterable[float]:
     """Return multiples of 1, 2 or 5 times a power of ten, about five of them."""
-    rough = end / _TICKS
+    rough = (end - start) / _TICKS
     power = 10 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
-    return [round(step * index, 10) for index in range(int(end / step) + 1)]
+    return [round(step * index, 10) for index in range(math.ceil(start / step), int(end / step) + 1)]
 
 
 def _apart(labels: Sequence[tuple[float, float, str]], gap: float = 14) -> list[tuple[float, float, str]]:
