@@ -14,7 +14,7 @@ from lstn.errors import UsageError
 from lstn.nn.classifier import Classifier
 from lstn.nn.grids import affine_grid
 from lstn.nn.localizers import usual_view
-from lstn.nn.transformer import Transformer, sample
+from lstn.nn.transformer import Normalisation, Transformer, sample
 
 _SETTLING = 4
 """Images that BatchNorm's statistics come from."""
@@ -38,8 +38,9 @@ class Piece:
 class DefaultGridTransformer(Transformer):
     """A transformer as it is usually written, with torch's own grid."""
 
-    def warp(self, images: Tensor, theta: Tensor) -> Tensor:
+    def warp(self, images: Tensor, theta: Tensor, values: Normalisation | None = None) -> Tensor:
         """Warp as `Transformer` does."""
+        images = images if values is None else images * values[0] + values[1]
         return sample(images, F.affine_grid(theta, list(images.shape), align_corners=False))
 
 
