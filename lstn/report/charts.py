@@ -19,6 +19,8 @@ WIDTH, HEIGHT = 360, 264
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 14, 40
 _TICKS = 5
 _BINS = 30
+_LETTER = 7.0
+"""Pixels of a label's letter, about."""
 _ROOM_FOR_LABELS = 1.3
 """So much wider than its marks is a chart whose lines are named at their ends."""
 
@@ -50,15 +52,15 @@ def scatter(
         reach = min(frame.x_end, frame.y_end * along.x / along.y.value)
         end = (frame.x(reach), frame.y(along.y.value * reach / along.x))
         body.append(f'<path class="guide" d="M{frame.x(0):.1f} {frame.y(0):.1f}L{end[0]:.1f} {end[1]:.1f}"/>')
+    placed: list[tuple[float, float, float]] = []
     for point in points:
-        x = frame.x(point.x)
+        x, y = frame.x(point.x), frame.y(point.y.value)
         on_left = x > WIDTH * 0.7
         body.append(_error_bar(frame, x, point))
-        body.append(f'<circle class="{point.style}" cx="{x:.1f}" cy="{frame.y(point.y.value):.1f}" r="5"/>')
+        body.append(f'<circle class="{point.style}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>')
         anchor, shift = ("end", -9) if on_left else ("start", 9)
-        body.append(
-            _text(x + shift, frame.y(point.y.value) + 4, point.label, anchor=anchor, style=f"label {point.style}")
-        )
+        place = _free(placed, x + shift, y + 4, point.label, on_left=on_left)
+        body.append(_text(x + shift, place, point.label, anchor=anchor, style=f"label {point.style}"))
     described = "; ".join(f"{point.label}: {point.x:.4g}, {point.y}" for point in points)
     return _svg(body, f"{y_title} against {x_title}. {described}")
 
@@ -222,6 +224,20 @@ def _apart(labels: Sequence[tuple[float, float, str]], gap: float = 14) -> list[
         placed.append((max(y, placed[-1][0] + gap) if placed else y, x, text))
     over = max(0.0, placed[-1][0] - (HEIGHT - _BOTTOM)) if placed else 0.0
     return [(y - over, x, text) for y, x, text in placed]
+
+
+def _free(
+    placed: list[tuple[float, float, float]], x: float, y: float, label: str, *, on_left: bool, gap: float = 14
+) -> float:
+    """Return the height nearest to y where a label covers none of those `placed`, (start, end, y), and place it."""
+    width = _LETTER * len(label)
+    start, end = (x - width, x) if on_left else (x, x + width)
+    beside = [taken for left, right, taken in placed if left < end and start < right]
+    heights = (y + gap * step / 2 for step in sorted(range(-2 * _BINS, 2 * _BINS), key=abs))
+    inside = (each for each in heights if _TOP + 8 <= each <= HEIGHT - _BOTTOM + 4)
+    place = next((each for each in inside if all(abs(each - taken) >= gap for taken in beside)), y)
+    placed.append((start, end, place))
+    return place
 
 
 def _error_bar(frame: _Frame, x: float, point: Point) -> str:
