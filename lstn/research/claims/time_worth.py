@@ -1,4 +1,4 @@
-"""What a millisecond buys: errors and follow of a study's networks against the time that each takes, on each engine.
+"""Worth of a millisecond: errors and follow of a study's networks against the time that each takes, on each engine.
 
 The paper asks for a lightweight localizer and counts operations. Here one is light if it adds little time, and worth it
 if the network makes fewer errors with it than without. Errors and follow are paired by seed, times within rounds.
