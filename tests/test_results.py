@@ -13,23 +13,32 @@ from benchmarks.keep_studies import with_tables
 ROOT = Path(__file__).parents[1]
 RESULTS = ROOT / "results"
 CLAIMS = RESULTS / "claims"
-MADE_BY_HAND = {"claims", "study"}
+MADE_BY_HAND = {"claims", "milliseconds", "study"}
 """Pages that the benchmarks named keep_… write: tested by themselves."""
 MEASURED = sorted(page for page in RESULTS.glob("*/*.md") if page.stem not in MADE_BY_HAND)
 
 
-def test_the_page_says_what_was_measured() -> None:
-    report = json.loads((CLAIMS / "claims.json").read_text())
-    assert (CLAIMS / "claims.md").read_text() == keep_claims.summary(report)
+KEPT = [kept for kept in (keep_claims.CLAIMS, keep_claims.MILLISECONDS) if kept.file("json").exists()]
+
+
+@pytest.mark.parametrize("kept", KEPT, ids=lambda kept: kept.name)
+def test_the_page_says_what_was_measured(kept: keep_claims.Kept) -> None:
+    report = json.loads(kept.file("json").read_text())
+    assert kept.file("md").read_text() == keep_claims.summary(report, kept)
     assert {line["verdict"] for line in report["verdicts"]} <= {"holds", "does not hold", "below the noise here"}
+
+
+def test_the_papers_claims_were_timed_on_both_backbones() -> None:
+    report = json.loads(keep_claims.CLAIMS.file("json").read_text())
     timed = {line["where"] for line in report["verdicts"]}
     wanted = {f"{model}, batch {batch}, ONNX Runtime" for model in ("resnet-18", "effnet-b0") for batch in (1, 8)}
     assert wanted <= timed
 
 
-def test_the_pictures_are_the_reports() -> None:
-    page = (CLAIMS / "claims.html").read_text()
-    for name, caption in keep_claims.PICTURES.items():
+@pytest.mark.parametrize("kept", KEPT, ids=lambda kept: kept.name)
+def test_the_pictures_are_the_reports(kept: keep_claims.Kept) -> None:
+    page = kept.file("html").read_text()
+    for name, (caption, _) in kept.pictures.items():
         drawn = (CLAIMS / name).read_text()
         assert drawn == keep_claims.picture(page, caption)
         assert ET.fromstring(drawn).tag == "{http://www.w3.org/2000/svg}svg"

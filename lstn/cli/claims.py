@@ -36,6 +36,14 @@ def claims(
             show_default=False,
         ),
     ] = None,
+    study: Annotated[
+        Path | None,
+        typer.Option(
+            "--study",
+            metavar="FOLDER",
+            help="Compare the networks of a finished study: errors and follow against time.",
+        ),
+    ] = None,
     model: Annotated[str, typer.Option(metavar="NAME,…", help="Backbones.")] = "resnet-18",
     image_size: Annotated[
         int | None,
@@ -76,17 +84,13 @@ def claims(
     console = results()
     names = tuple(dict.fromkeys(model.replace(" ", "").split(",")))
     setup = ClaimsRequest(names, image_size, batch_sizes(batch), threads or None, engine, peers, seconds, seed)
+    _check_alone(files or [], study, setup, written=html is not None or json_ is not None, tables=tables)
     if tables:
-        if files or html or json_ or setup != ClaimsRequest():
-            raise UsageError(
-                "--tables only counts and prints: FILE and all other options are for measuring",
-                hint="leave out the one or the other",
-            )
         _print_tables(console)
         return
     outputs = (wanted_output("--html", html, PAGE), wanted_output("--json", json_, CLAIMS))
     check_outputs(outputs, inputs=[each for file in files or [] for each in files_of(file)])
-    report = _measure(files or [], setup)
+    report = _measure(files or [], study, setup)
     if json_ is not None:
         write_text(json_, report.to_json())
     if html is not None:
@@ -99,23 +103,45 @@ def claims(
             note(f"written: {printable(str(path))}")
 
 
-def _measure(files: Sequence[Path], setup: ClaimsRequest) -> "ClaimsReport":
+def _check_alone(
+    files: Sequence[Path], study: Path | None, setup: ClaimsRequest, *, written: bool, tables: bool
+) -> None:
+    """Refuse what one of several ways to say what is compared would ignore."""
+    usual = ClaimsRequest()
+    if tables and (files or study or written or setup != usual):
+        raise UsageError(
+            "--tables only counts and prints: FILE and all other options are for measuring",
+            hint="leave out the one or the other",
+        )
+    if study and (files or (setup.models, setup.image_size) != (usual.models, usual.image_size)):
+        raise UsageError(
+            "--study says which networks are compared: its own", hint="leave out FILE, --model and --image-size"
+        )
+
+
+def _measure(files: Sequence[Path], folder: Path | None, setup: ClaimsRequest) -> "ClaimsReport":
     from lstn.machine.environment import describe_environment
     from lstn.nn.counting import count_costs, count_rows
     from lstn.research.claims.claims_report import ClaimsReport, make_report
     from lstn.research.claims.paper import compare
     from lstn.research.claims.races import check, race_all, race_files
+    from lstn.research.claims.studied_networks import race_study, read_networks
 
     check(setup)
+    networks = None if folder is None else read_networks(folder)
     environment = describe_environment()
-    with tempfile.TemporaryDirectory(prefix="lstn-claims-") as folder:
-        raced = race_files(files, setup, tell=note) if files else race_all(setup, Path(folder), tell=note)
-        timed_races = list(raced)
-    if files:  # what was timed is what the files are
-        setup = replace(setup, models=(timed_races[0].backbone,), image_size=timed_races[0].image_hw[0], peers=False)
-    report: ClaimsReport = make_report(
-        list(compare(count_costs, count_rows)), timed_races, count_costs, setup, environment
-    )
+    with tempfile.TemporaryDirectory(prefix="lstn-claims-") as made:
+        if networks is not None:
+            timed_races = list(race_study(networks, setup, Path(made), tell=note))
+        else:
+            raced = race_files(files, setup, tell=note) if files else race_all(setup, Path(made), tell=note)
+            timed_races = list(raced)
+    if files or networks:  # what was timed is what they are
+        setup = replace(setup, models=(timed_races[0].backbone,), image_size=timed_races[0].image_hw[0])
+    setup = replace(setup, peers=False) if files else setup
+    studied = None if networks is None else networks.study
+    cells = list(compare(count_costs, count_rows))
+    report: ClaimsReport = make_report(cells, timed_races, count_costs, setup, environment, studied)
     return report
 
 

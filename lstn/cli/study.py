@@ -101,7 +101,8 @@ def study(
     """
     say_loading(f"comparing {locs} on {data}")
     from lstn.nn.device import choose_device
-    from lstn.research.study.studying import PAGE, RESULTS, run_study, study_request
+    from lstn.research.study.study_results import RESULTS
+    from lstn.research.study.studying import PAGE, run_study, study_request
     from lstn.train.choosing import ChosenNetwork, RecipeChanges, TransformerChanges, choose_options
 
     chosen = _locs(locs, controls=controls)
@@ -138,7 +139,8 @@ def _locs(text: str, *, controls: bool) -> tuple[Loc, ...]:
 
 def _make(out: Path, data: str) -> None:
     """Make the folder of the study, if its results may be written there."""
-    from lstn.research.study.studying import PAGE, RESULTS
+    from lstn.research.study.study_results import RESULTS
+    from lstn.research.study.studying import PAGE
 
     kind, _, folder = data.partition(":")
     check_folder("--out", out, [Path(folder)] if kind == "folder" else [])

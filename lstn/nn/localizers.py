@@ -51,6 +51,14 @@ class Localizer(nn.Module):
         theta = self._theta(numbers.reshape(-1, self._numbers))
         return theta.reshape(-1, self._warps, *theta.shape[1:])
 
+    def view(self, images: torch.Tensor, scale: torch.Tensor, shift: torch.Tensor) -> torch.Tensor:
+        """Return the view, normalised, of images that aren't: (N, C, H, W) float32 -> (N, C, h, w) float32.
+
+        The localizer takes it in the place of the images. Only for one with a view.
+        """
+        seen: torch.Tensor = self.features[0](images, scale, shift)
+        return seen
+
 
 class BlockMean(nn.Module):
     """Images at the size at which a localizer sees them, (N, C, H, W) -> (N, C, h, w): the mean of blocks of pixels.
@@ -67,12 +75,20 @@ class BlockMean(nn.Module):
         super().__init__()
         self.view_hw, self.factors = view_hw, factors
 
-    def forward(self, images: torch.Tensor) -> torch.Tensor:
-        """(N, C, H, W) float32 -> (N, C, h, w) float32."""
+    def forward(
+        self, images: torch.Tensor, scale: torch.Tensor | None = None, shift: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """(N, C, H, W) float32 -> (N, C, h, w) float32, normalised by scale and shift where they are given.
+
+        What is a view already comes back as it is.
+        """
         (height, width), (down, across) = self.view_hw, self.factors
+        if tuple(images.shape[2:]) == self.view_hw:
+            return images
         channels = images.shape[1]
         rows = images.reshape(-1, channels, height, down, width * across).mean(3)
-        return rows.reshape(-1, channels, height, width, across).mean(4)
+        mean = rows.reshape(-1, channels, height, width, across).mean(4)
+        return mean if scale is None or shift is None else mean * scale + shift
 
 
 class IdentityLocalizer(nn.Module):

@@ -22,5 +22,9 @@ class Normalising(nn.Module):
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """(N, H, W, 3) uint8 RGB -> (N, 3, H, W) float32, (pixels / 255 - mean) / std per channel."""
+        return self.floats(pixels) * self.scale + self.shift
+
+    def floats(self, pixels: torch.Tensor) -> torch.Tensor:
+        """(N, H, W, 3) uint8 RGB -> (N, 3, H, W) float32, 0 to 255: what is normalised by `scale` and `shift`."""
         # Cast first: TensorRT refuses to transpose uint8.
-        return pixels.to(torch.float32).permute(0, 3, 1, 2) * self.scale + self.shift
+        return pixels.to(torch.float32).permute(0, 3, 1, 2)

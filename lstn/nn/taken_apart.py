@@ -10,9 +10,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from lstn.contract import PAPER_LOCS, Contract, Loc, ThetaForm
+from lstn.errors import UsageError
 from lstn.nn.classifier import Classifier
 from lstn.nn.grids import affine_grid
-from lstn.nn.transformer import Transformer, sample
+from lstn.nn.localizers import usual_view
+from lstn.nn.transformer import Normalisation, Transformer, sample
 
 _SETTLING = 4
 """Images that BatchNorm's statistics come from."""
@@ -36,8 +38,9 @@ class Piece:
 class DefaultGridTransformer(Transformer):
     """A transformer as it is usually written, with torch's own grid."""
 
-    def warp(self, images: Tensor, theta: Tensor) -> Tensor:
+    def warp(self, images: Tensor, theta: Tensor, values: Normalisation | None = None) -> Tensor:
         """Warp as `Transformer` does."""
+        images = images if values is None else images * values[0] + values[1]
         return sample(images, F.affine_grid(theta, list(images.shape), align_corners=False))
 
 
@@ -74,14 +77,25 @@ def take_apart(transformer: Transformer) -> dict[str, Piece]:
 
 
 def build_models(backbone: str, image_hw: tuple[int, int], labels: tuple[str, ...], seed: int) -> dict[Loc, Classifier]:
-    """Make a model for every localizer, all around one backbone, in evaluation mode.
+    """Make a model for every localizer, all around one backbone, in evaluation mode: the paper's, `glance` with its
+    usual view, and `shared` where the backbone's first layers are known and leave enough.
 
     They are untrained, but bent so that they cost what trained ones do: theta is no identity, which would be sampled
     from memory in order; and BatchNorm has seen images, for without its statistics the values of a deep network fade
     into denormal numbers, which a CPU computes many times more slowly.
+
+    Raises:
+        UsageError: no such backbone, or images too small for it or for a localizer.
     """
     torch.manual_seed(seed)
-    models = {loc: Classifier(Contract(loc, backbone, image_hw, labels)) for loc in PAPER_LOCS}
+    models = {}
+    for loc in (*PAPER_LOCS, Loc.GLANCE, Loc.SHARED):
+        contract = Contract(loc, backbone, image_hw, labels, view_hw=usual_view(loc, image_hw))
+        try:
+            models[loc] = Classifier(contract)
+        except UsageError:
+            if loc is not Loc.SHARED:
+                raise
     for model in models.values():
         model.backbone = models[Loc.NONE].backbone
         make_usual(model)

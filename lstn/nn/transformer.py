@@ -14,6 +14,9 @@ from lstn.nn.grids import constant_of, grid_of
 Look: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """Images (N, C, H, W) -> what the localizer sees of them, (N, c, h, w)."""
 
+Normalisation: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+"""Scale and shift, (C, 1, 1) each, by which images are normalised: scale * images + shift."""
+
 
 def sample(images: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
     """Read images at the grid's points: (N, C, H, W), (N, h, w, 2) of one dtype -> (N, C, h, w).
@@ -21,6 +24,17 @@ def sample(images: torch.Tensor, grid: torch.Tensor) -> torch.Tensor:
     Bilinear, zero outside of the image, and -1..1 spans the image from edge to edge, not from centre to centre.
     """
     return F.grid_sample(images, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+
+def inside(grid: torch.Tensor, image_hw: tuple[int, int]) -> torch.Tensor:
+    """Return how much of what is read at each point is the image's: grid (N, h, w, 2) -> (N, 1, h, w), 0..1.
+
+    It is what `sample` makes of an image of ones, without reading one: bilinear weights are products of two, one for
+    each axis, and along an axis the weight of what lies beyond the edge grows over one pixel.
+    """
+    height, width = image_hw
+    sides = width if width == height else grid.new_tensor((width, height))
+    return ((sides + 1) / 2 - grid.abs() * (sides / 2)).clamp(0, 1).prod(3).unsqueeze(1)
 
 
 def _as_they_are(images: torch.Tensor) -> torch.Tensor:
@@ -98,16 +112,20 @@ class Transformer(nn.Module):
             theta = compose(theta, self.localizer(look(seen)))
         return theta
 
-    def warp(self, images: torch.Tensor, theta: torch.Tensor) -> torch.Tensor:
+    def warp(self, images: torch.Tensor, theta: torch.Tensor, values: Normalisation | None = None) -> torch.Tensor:
         """(N, C, H, W) float32, theta (N, …) float32 -> (N, C, h, w) float32, h x w being `crop_hw`.
 
         theta (N, K, …) -> (N * K, C, h, w), read from the images at once, by the grids of an image one below another.
+
+        values: of images that aren't normalised yet, of which only what is read is: the same as if all of them were
         """
         several = theta.dim() == 4
         grid = grid_of(self.form, each_warp(theta), self._points_hw, self.constant)
         if several:
             grid = grid.reshape(-1, theta.shape[1] * self._points_hw[0], self._points_hw[1], 2)
         sampled = sample(images, grid)
+        if values is not None:
+            sampled = sampled * values[0] + values[1] * inside(grid, self.frame_hw)
         pooled = F.avg_pool2d(sampled, self._taps) if max(self._taps) > 1 else sampled
         if not several:
             return pooled

@@ -19,6 +19,8 @@ WIDTH, HEIGHT = 360, 264
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44, 14, 14, 40
 _TICKS = 5
 _BINS = 30
+_LETTER = 7.0
+"""Pixels of a label's letter, about."""
 _ROOM_FOR_LABELS = 1.3
 """So much wider than its marks is a chart whose lines are named at their ends."""
 
@@ -33,23 +35,32 @@ class Point:
     label: str
 
 
-def scatter(points: Sequence[Point], *, x_title: str, y_title: str, along: Point | None = None) -> str:
-    """Points with error bars; a dashed line runs from the origin through `along`: what is proportional to it."""
-    frame = _Frame(max(point.x for point in points), max(point.y.high for point in points))
+def scatter(
+    points: Sequence[Point], *, x_title: str, y_title: str, along: Point | None = None, beside: Sequence[float] = ()
+) -> str:
+    """Points with error bars; a dashed line runs from the origin through `along`: what is proportional to it.
+
+    Without `along`, the x axis begins near points that are all far from 0. `beside` are other numbers for which it has
+    room, so that two pictures have one axis.
+    """
+    across = [*beside, *(point.x for point in points)]
+    reach = max(across) - min(across)
+    start = min(across) - 0.5 * reach if along is None and 0 < reach < 0.4 * max(across) else 0.0
+    frame = _Frame(max(across), max(point.y.high for point in points), x_start=start)
     body = [frame.axes(x_title, y_title)]
     if along is not None:
         reach = min(frame.x_end, frame.y_end * along.x / along.y.value)
         end = (frame.x(reach), frame.y(along.y.value * reach / along.x))
         body.append(f'<path class="guide" d="M{frame.x(0):.1f} {frame.y(0):.1f}L{end[0]:.1f} {end[1]:.1f}"/>')
+    placed: list[tuple[float, float, float]] = []
     for point in points:
-        x = frame.x(point.x)
+        x, y = frame.x(point.x), frame.y(point.y.value)
         on_left = x > WIDTH * 0.7
         body.append(_error_bar(frame, x, point))
-        body.append(f'<circle class="{point.style}" cx="{x:.1f}" cy="{frame.y(point.y.value):.1f}" r="5"/>')
+        body.append(f'<circle class="{point.style}" cx="{x:.1f}" cy="{y:.1f}" r="5"/>')
         anchor, shift = ("end", -9) if on_left else ("start", 9)
-        body.append(
-            _text(x + shift, frame.y(point.y.value) + 4, point.label, anchor=anchor, style=f"label {point.style}")
-        )
+        place = _free(placed, x + shift, y + 4, point.label, on_left=on_left)
+        body.append(_text(x + shift, place, point.label, anchor=anchor, style=f"label {point.style}"))
     described = "; ".join(f"{point.label}: {point.x:.4g}, {point.y}" for point in points)
     return _svg(body, f"{y_title} against {x_title}. {described}")
 
@@ -153,14 +164,16 @@ def histogram(values: npt.NDArray[np.float64], mark: float, *, style: str, x_tit
 
 
 class _Frame:
-    """Where numbers lie in the picture; both axes begin at 0, and end at 1 if all numbers are 0."""
+    """Where numbers lie in the picture; both axes begin at 0 unless told, and end at 1 if all numbers are 0."""
 
-    def __init__(self, x_max: float, y_max: float, *, left: int = _LEFT, bottom: int = _BOTTOM) -> None:
-        self._left, self._bottom = left, bottom
-        self.x_end, self.y_end = (x_max or 1.0) * 1.08, (y_max or 1.0) * 1.08
+    def __init__(
+        self, x_max: float, y_max: float, *, left: int = _LEFT, bottom: int = _BOTTOM, x_start: float = 0.0
+    ) -> None:
+        self._left, self._bottom, self._x_start = left, bottom, x_start
+        self.x_end, self.y_end = x_start + (x_max - x_start or 1.0) * 1.08, (y_max or 1.0) * 1.08
 
     def x(self, value: float) -> float:
-        return self._left + value / self.x_end * (WIDTH - self._left - _RIGHT)
+        return self._left + (value - self._x_start) / (self.x_end - self._x_start) * (WIDTH - self._left - _RIGHT)
 
     def y(self, value: float) -> float:
         return HEIGHT - self._bottom - value / self.y_end * (HEIGHT - self._bottom - _TOP)
@@ -182,7 +195,7 @@ class _Frame:
                     _text(self._left - 6, self.y(len(rows) - index - 0.5) + 4, name, anchor="end", style="label")
                 )
         if names is None:
-            for tick in _ticks(self.x_end):
+            for tick in _ticks(self.x_end, self._x_start):
                 if rows is not None:
                     parts.append(f'<path class="grid" d="M{self.x(tick):.1f} {base:.1f}V{_TOP}"/>')
                 parts.append(_text(self.x(tick), base + 16, f"{tick:g}", anchor="middle"))
@@ -196,12 +209,12 @@ class _Frame:
         return "".join(parts)
 
 
-def _ticks(end: float) -> Iterable[float]:
+def _ticks(end: float, start: float = 0.0) -> Iterable[float]:
     """Return multiples of 1, 2 or 5 times a power of ten, about five of them."""
-    rough = end / _TICKS
+    rough = (end - start) / _TICKS
     power = 10 ** math.floor(math.log10(rough))
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough)
-    return [round(step * index, 10) for index in range(int(end / step) + 1)]
+    return [round(step * index, 10) for index in range(math.ceil(start / step), int(end / step) + 1)]
 
 
 def _apart(labels: Sequence[tuple[float, float, str]], gap: float = 14) -> list[tuple[float, float, str]]:
@@ -211,6 +224,20 @@ def _apart(labels: Sequence[tuple[float, float, str]], gap: float = 14) -> list[
         placed.append((max(y, placed[-1][0] + gap) if placed else y, x, text))
     over = max(0.0, placed[-1][0] - (HEIGHT - _BOTTOM)) if placed else 0.0
     return [(y - over, x, text) for y, x, text in placed]
+
+
+def _free(
+    placed: list[tuple[float, float, float]], x: float, y: float, label: str, *, on_left: bool, gap: float = 14
+) -> float:
+    """Return the height nearest to y where a label covers none of those `placed`, (start, end, y), and place it."""
+    width = _LETTER * len(label)
+    start, end = (x - width, x) if on_left else (x, x + width)
+    beside = [taken for left, right, taken in placed if left < end and start < right]
+    heights = (y + gap * step / 2 for step in sorted(range(-2 * _BINS, 2 * _BINS), key=abs))
+    inside = (each for each in heights if _TOP + 8 <= each <= HEIGHT - _BOTTOM + 4)
+    place = next((each for each in inside if all(abs(each - taken) >= gap for taken in beside)), y)
+    placed.append((start, end, place))
+    return place
 
 
 def _error_bar(frame: _Frame, x: float, point: Point) -> str:

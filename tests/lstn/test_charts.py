@@ -56,6 +56,33 @@ def test_labels_of_equal_lines_do_not_cover_each_other() -> None:
     assert heights[-1] < HEIGHT
 
 
+@pytest.mark.parametrize("height", [0.0, 2.0, 4.0])
+def test_labels_of_equal_points_do_not_cover_each_other(height: float) -> None:
+    points = [Point(x, Interval(height, height, 4.0), "stn", f"name {x}") for x in (1.0, 1.01, 1.02, 3.0)]
+    svg = scatter(points, x_title="ms", y_title="error %")
+    labels = [each for each in elements(svg, "text") if each["class"].startswith("label")]
+    near = sorted(float(each["y"]) for each in labels[:3])
+    assert all(lower - upper >= 13.9 for upper, lower in pairwise(near))
+    assert all(0 < float(each["y"]) < HEIGHT - 30 for each in labels)
+    assert float(labels[3]["y"]) == pytest.approx(float(elements(svg, "circle")[3]["cy"]) + 4, abs=0.2)
+
+
+def test_points_far_from_zero_have_an_axis_of_their_own() -> None:
+    """Two pictures of one axis, for which `beside` has the other's points; with a guide it begins at 0."""
+    points = [Point(x, Interval(1.0, 1.0, 1.0), "stn", "STN") for x in (50.0, 52.0)]
+    far, shared, whole = (
+        [float(each["cx"]) for each in elements(svg, "circle")]
+        for svg in (
+            scatter(points, x_title="ms", y_title="%"),
+            scatter(points[1:], x_title="ms", y_title="%", beside=[50.0, 52.0]),
+            scatter(points, x_title="ms", y_title="%", along=points[0]),
+        )
+    )
+    assert far[1] - far[0] > 100
+    assert shared == far[1:]
+    assert whole[1] - whole[0] < 15
+
+
 @pytest.mark.parametrize("figure", ["scatter", "lines", "bars", "dots", "histogram"])
 def test_nothing_but_zeros_lies_on_the_axis(figure: str) -> None:
     """A model without errors is no reason for a page less."""

@@ -4,6 +4,7 @@ import torch
 from torch import nn
 
 from lstn.contract import PAPER_LOCS, Contract, Loc
+from lstn.errors import UsageError
 from lstn.nn.classifier import Classifier
 from lstn.nn.taken_apart import build_models, default_of, default_piece, runner, take_apart
 
@@ -22,9 +23,16 @@ def pixels() -> torch.Tensor:
 
 
 def test_all_models_share_one_backbone(models: dict[Loc, Classifier]) -> None:
-    assert set(models) == set(PAPER_LOCS)
+    assert set(models) == {*PAPER_LOCS, Loc.GLANCE, Loc.SHARED}
+    assert models[Loc.GLANCE].contract.view_hw is not None
     assert {id(model.backbone) for model in models.values()} == {id(models[Loc.NONE].backbone)}
     assert not any(module.training for model in models.values() for module in model.modules())
+
+
+def test_shared_is_left_out_where_the_backbone_leaves_too_little() -> None:
+    assert set(build_models("resnet-18", (18, 18), LABELS, 0)) == {*PAPER_LOCS, Loc.GLANCE}
+    with pytest.raises(UsageError, match="too small"):
+        build_models("cnn", (16, 16), LABELS, 0)
 
 
 def test_values_stay_far_from_denormal_numbers(models: dict[Loc, Classifier], pixels: torch.Tensor) -> None:
@@ -42,7 +50,7 @@ def test_values_stay_far_from_denormal_numbers(models: dict[Loc, Classifier], pi
     assert min(smallest) > 1e-6
 
 
-@pytest.mark.parametrize("loc", [Loc.STN, Loc.VSTN, Loc.LSTN])
+@pytest.mark.parametrize("loc", [Loc.STN, Loc.VSTN, Loc.LSTN, Loc.GLANCE])
 def test_the_parts_make_the_whole_and_really_warp(models: dict[Loc, Classifier], loc: Loc) -> None:
     transformer = models[loc].transformer
     assert transformer is not None

@@ -1,20 +1,25 @@
 """A localizer that sees a smaller view, and a crop that is smaller than the image."""
 
 from dataclasses import replace
+from pathlib import Path
 
+import onnx
 import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lstn.contract import At, Contract, Loc
+from lstn.contract import UNBOUNDED, At, Contract, Loc, ThetaForm
 from lstn.errors import UsageError
+from lstn.export.onnx.to_onnx import write_onnx
+from lstn.formats.node_names import ModelPart, part_of
 from lstn.nn.backbones import backbone_named
 from lstn.nn.classifier import Classifier
 from lstn.nn.localizers import build_localizer, usual_view
+from lstn.nn.normalising import Normalising
 from lstn.nn.spatial_transformer import SpatialTransformer
-from lstn.nn.transformer import Transformer
+from lstn.nn.transformer import Transformer, inside
 
 CONTRACT = Contract(Loc.STN, "cnn", (64, 96), ("cat", "dog"))
 
@@ -164,3 +169,82 @@ def test_the_layer_for_ones_own_network_makes_crops_too() -> None:
     assert (warped.shape, theta.shape) == ((2, 3, 24, 20), (2, 2, 3))
     with pytest.raises(UsageError, match="larger than the image, 64 x 64"):
         SpatialTransformer("glance", image_hw=(64, 64), crop_hw=(65, 20))
+
+
+@settings(deadline=None, max_examples=100)
+@given(st.integers(1, 9), st.integers(1, 9), st.integers(0, 2**32 - 1))
+def test_what_is_read_inside_is_what_an_image_of_ones_gives(height: int, width: int, seed: int) -> None:
+    """By torch's own sampler; near edges as well, where a reading is partly of the image."""
+    drawn = torch.Generator().manual_seed(seed)
+    points = torch.rand(2, 5, 7, 2, generator=drawn) * 3 - 1.5
+    edges = torch.tensor([[-1.0, 1.0], [-1 - 1 / width, 0.0], [1 + 0.5 / width, 1 - 0.5 / height], [0.0, -1.0]])
+    grid = torch.cat([points, edges.expand(2, 5, 4, 2)], dim=2)
+    by_torch = F.grid_sample(torch.ones(2, 1, height, width), grid, align_corners=False)
+    torch.testing.assert_close(inside(grid, (height, width)), by_torch, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("form", list(ThetaForm))
+@pytest.mark.parametrize(
+    ("image", "crop", "warps"), [((64, 64), (16, 16), 1), ((64, 96), (16, 24), 2), ((96, 64), (8, 12), 1)]
+)
+def test_a_large_image_is_normalised_where_it_is_read(
+    form: ThetaForm, image: tuple[int, int], crop: tuple[int, int], warps: int
+) -> None:
+    """As if all of it were: with a mean that isn't black, crops that leave the image, and several points of a pixel."""
+    view = image[0] // 2, image[1] // 2
+    contract = Contract(Loc.GLANCE, "cnn", image, ("a", "b"), theta=form, view_hw=view, crop_hw=crop, warps=warps)
+    model = moving(Classifier(contract))
+    transformer = model.transformer
+    assert transformer is not None
+    with torch.no_grad():
+        bias = transformer.localizer.get_submodule("head.3").get_parameter("bias")
+        bias.add_(torch.linspace(-0.4, 0.5, len(bias)))
+    normalised: list[torch.Size] = []
+    usual = Classifier.normalise
+    images = pixels(image)
+    with torch.no_grad(), pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Classifier, "normalise", lambda *args: normalised.append(args[1].shape) or usual(*args))
+        crops, theta = model.transform(images)
+    assert theta is not None
+    assert normalised == []
+    with torch.no_grad():
+        frames = model.normalise(images)
+        torch.testing.assert_close(theta, transformer.localizer(frames), atol=1e-5, rtol=1e-5)
+        expected = transformer.warp(frames, theta)
+    torch.testing.assert_close(crops, expected, atol=2e-5, rtol=1e-5)
+    if form in UNBOUNDED:
+        assert (crops == 0).any(), "some of it lies outside, where the mean is"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"crop_hw": (24, 24)}, {"crop_hw": None}, {"view_hw": None, "loc": Loc.STN}, {"iterations": 2}],
+)
+def test_other_images_are_normalised_whole(changes: dict[str, object]) -> None:
+    """Where the crop is not much smaller, and where the localizer needs the image itself."""
+    contract = Contract(Loc.GLANCE, "cnn", (64, 64), ("a", "b"), view_hw=(32, 32), crop_hw=(16, 16))
+    model = Classifier(replace(contract, **changes)).eval()
+    seen: list[int] = []
+    with pytest.MonkeyPatch.context() as patch, torch.no_grad():
+        patch.setattr(Classifier, "floats", lambda self, images: seen.append(1) or Normalising.floats(self, images))
+        usual = Classifier.normalise
+        patch.setattr(Classifier, "normalise", lambda self, images: seen.append(2) or usual(self, images))
+        model(pixels((64, 64), 2))
+    assert seen[0] == 2
+
+
+def test_an_exported_model_samples_the_pixels(tmp_path: Path) -> None:
+    """Nothing but the cast and the transpose stands before its sampler; `write_onnx` compares its answers."""
+    contract = Contract(Loc.GLANCE, "cnn", (64, 96), ("a", "b"), view_hw=(32, 48), crop_hw=(16, 24))
+    model = moving(Classifier(contract))
+    path = tmp_path / "model.onnx"
+    write_onnx(model, path, contract, pixels((64, 96)).numpy())
+    graph = onnx.load(path).graph
+    makers = {node.output[0]: node for node in graph.node}
+    (sampler,) = [node for node in graph.node if node.op_type == "GridSample"]
+    before = makers[sampler.input[0]]
+    assert (before.op_type, makers[before.input[0]].op_type) == ("Transpose", "Cast")
+    after = [node for node in graph.node if sampler.output[0] in node.input]
+    assert [part_of(node.name) for node in after] == [ModelPart.SAMPLER]
+    of_view = [node for node in graph.node if node.op_type == "ReduceMean" and part_of(node.name)]
+    assert {part_of(node.name) for node in of_view[:2]} == {ModelPart.LOCALIZER}

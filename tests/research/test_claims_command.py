@@ -3,12 +3,14 @@
 import json
 import re
 import sys
+from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import StringIO
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import torch
 from browser import Browser
@@ -16,7 +18,7 @@ from command import RunLstn
 from tiny import MakeTiny
 
 from lstn.cli.app import main
-from lstn.contract import PAPER_LOCS, Loc
+from lstn.contract import PAPER_LOCS, Contract, Loc
 from lstn.research.claims.findings import CLAIMS
 from lstn.research.claims.paper import INCONSISTENCIES
 
@@ -82,8 +84,9 @@ def test_networks_parts_and_peers_run_in_the_same_races(claimed: Claimed) -> Non
         {(entrant["subject"], entrant["via"]) for entrant in heat["entrants"]} for heat in claimed.json["heats"]
     )
     peers = {"PyTorch", "torch.compile", "ONNX Runtime, default export", "OpenVINO", "OpenVINO, default export"}
-    assert networks == {(loc.value, "ONNX Runtime") for loc in PAPER_LOCS} | {("lstn", peer) for peer in peers}
-    alone = {f"{part} {loc}" for part in ("transformer", "localizer") for loc in ("stn", "vstn", "lstn")}
+    locs = {*(loc.value for loc in PAPER_LOCS), "glance", "shared"}
+    assert networks == {(loc, "ONNX Runtime") for loc in locs} | {("lstn", peer) for peer in peers}
+    alone = {f"{part} {loc}" for part in ("transformer", "localizer") for loc in ("stn", "vstn", "lstn", "glance")}
     assert parts == {(part, "ONNX Runtime") for part in alone | {"grid", "sampler"}} | {
         ("transformer lstn", peer) for peer in peers
     }
@@ -194,14 +197,33 @@ def test_a_file_without_a_contract_is_refused(make_tiny: MakeTiny, run_lstn: Run
     assert "no contract, so it wasn't written by lstn" in ran.err
 
 
-def test_a_transformer_that_the_paper_lacks_is_refused(make_tiny: MakeTiny, run_lstn: RunLstn) -> None:
-    shared, stn = (make_tiny(f"{loc.value}.onnx", loc=loc).path for loc in (Loc.SHARED, Loc.STN))
-    ran = run_lstn("claims", shared, stn)
+def told(**changes: object) -> Callable[[onnx.ModelProto], None]:
+    """Change what a file's contract says."""
+
+    def edit(model: onnx.ModelProto) -> None:
+        (entry,) = model.metadata_props
+        entry.value = replace(Contract.from_json(entry.value, source=""), **changes).to_json()
+
+    return edit
+
+
+def test_a_paper_localizer_in_another_transformer_is_refused(make_tiny: MakeTiny, run_lstn: RunLstn) -> None:
+    twice = make_tiny("twice.onnx", loc=Loc.LSTN, edit=told(iterations=2)).path
+    stn = make_tiny("stn.onnx", loc=Loc.STN).path
+    ran = run_lstn("claims", twice, stn)
     assert ran.code == 2
     assert ran.err.splitlines() == [
-        f"error: {shared}: its transformer isn't one of the paper's",
+        f"error: {twice}: its lstn isn't the paper's, which looks at the whole image once",
         "  time it with: lstn bench",
     ]
+
+
+def test_files_of_other_localizers_are_raced_with_the_papers(make_tiny: MakeTiny, run_lstn: RunLstn) -> None:
+    paths = [make_tiny(f"{loc.value}.onnx", loc=loc).path for loc in (Loc.LSTN, Loc.SHARED)]
+    paths.append(make_tiny("glance.onnx", loc=Loc.GLANCE, edit=told(view_hw=(4, 4))).path)
+    ran = run_lstn("claims", *paths, "--seconds", "0.02")
+    assert ran.code == 0, ran.err
+    assert all(f" {name} " in ran.out for name in ("glance", "shared", "L-STN"))
 
 
 def test_files_that_differ_in_more_than_the_localizer_are_refused(make_tiny: MakeTiny, run_lstn: RunLstn) -> None:

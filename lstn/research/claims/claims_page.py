@@ -1,10 +1,10 @@
 """The report of `lstn claims` as one web page: no scripts, nothing from a network, light and dark, phone and print."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from typing import TYPE_CHECKING
 
-from lstn.contract import PAPER_LOCS, Loc
+from lstn.contract import Loc
 from lstn.interval import Interval
 from lstn.nn.part_costs import PartCosts, transformer
 from lstn.report.charts import Point, bars, lines, scatter
@@ -13,7 +13,9 @@ from lstn.report.wording import counted
 from lstn.research.claims.cost_tables import agreement
 from lstn.research.claims.findings import NAMES, place
 from lstn.research.claims.paper import INCONSISTENCIES
+from lstn.research.claims.time_worth import AS_GOOD, follow_of, places
 from lstn.research.claims.verdict import Verdict
+from lstn.research.study.study_results import Study
 
 if TYPE_CHECKING:
     from lstn.research.claims.claims_report import ClaimsReport
@@ -51,10 +53,18 @@ def _verdicts(report: "ClaimsReport") -> str:
         "A claim about time holds if all of the 95 % interval of a ratio lies more than 2 % below its bound, and fails "
         "if all of it lies more than 2 % above. Else the machine can't tell."
     )
+    if report.study is not None:
+        points, follow = AS_GOOD
+        note += (
+            f" A localizer is as good as L-STN if it makes at most {points:g} points more errors and follows at most "
+            f"{follow:g} less, by the intervals over seeds."
+        )
     return section("Verdicts", "".join(items) + f'<p class="note">{note}</p>')
 
 
 def _pictures(report: "ClaimsReport") -> Iterable[str]:
+    if report.study is not None:
+        yield from _worth(report.study, report.timed_races)
     parts = [timed for timed in report.timed_races if not timed.backbone]
     for timed in parts:
         like = (costs for name, costs in report.costs.items() if _size_of(report, name) == timed.image_hw)
@@ -70,6 +80,26 @@ def _pictures(report: "ClaimsReport") -> Iterable[str]:
         yield figure(
             _batches(timed_races), f"{backbone}, {timed_races[0].engine}: time for an image against batch size."
         )
+
+
+def _worth(study: Study, timed_races: Sequence["TimedRace"]) -> Iterable[str]:
+    """What the time of a network buys, on each engine: test errors in one picture, follow in the next."""
+    for here in places(timed_races):
+        errors = {loc: study.error(loc) for loc in here.locs}
+        follow = {loc: follow_of(study, loc) for loc in here.locs}
+        for title, found, caption in (
+            ("test error %", errors, "what a millisecond buys: test error against time."),
+            ("follow", follow, "what a millisecond buys: follow against time, the mean over kinds of moves."),
+        ):
+            points = [
+                Point(here.time_ms(loc).value, value, loc.value, _SHORT[loc])
+                for loc, value in found.items()
+                if value is not None
+            ]
+            if points:
+                times = [here.time_ms(loc).value for loc in here.locs]
+                drawn = scatter(points, x_title="ms a call, of the network", y_title=title, beside=times)
+                yield figure(drawn, f"{here}, {caption} Bars are 95 %.")
 
 
 def _size_of(report: "ClaimsReport", backbone: str) -> tuple[int, int]:
@@ -93,7 +123,9 @@ def _flops_and_time(timed: "TimedRace", costs: Mapping[Loc, PartCosts]) -> str:
 
 def _parts(timed: "TimedRace") -> str:
     rows, marks = {}, {}
-    for loc in _LOCALIZERS:
+    for loc in NAMES:
+        if (f"transformer {loc.value}", timed.engine) not in timed.race:
+            continue
         segments = (("localizer", f"localizer {loc.value}"), ("grid", "grid"), ("sampler", "sampler"))
         times = [(name, name, timed.race.time_ms((subject, timed.engine)).value) for name, subject in segments]
         rows[NAMES[loc]] = times
@@ -104,7 +136,7 @@ def _parts(timed: "TimedRace") -> str:
 def _batches(timed_races: Iterable["TimedRace"]) -> str:
     series: dict[str, list[Point]] = {}
     for timed in timed_races:
-        for loc in PAPER_LOCS:
+        for loc in NAMES:
             if (loc.value, timed.engine) in timed.race:
                 time = timed.race.time_ms((loc.value, timed.engine))
                 each = Interval(*(value / timed.batch for value in (time.value, time.low, time.high)))

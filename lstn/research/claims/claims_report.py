@@ -14,7 +14,9 @@ from lstn.research.claims.claims_request import ClaimsRequest
 from lstn.research.claims.cost_tables import paper_tables, parts_table
 from lstn.research.claims.findings import Line, costs_of, judge, networks_table, peers_table, sums_table
 from lstn.research.claims.paper import CountCosts, PaperCell
+from lstn.research.claims.time_worth import judge_worth, worth_table
 from lstn.research.claims.verdict import DEAD_ZONE
+from lstn.research.study.study_results import Study
 
 if TYPE_CHECKING:
     from lstn.machine.environment import Environment
@@ -31,6 +33,7 @@ class ClaimsReport:
 
     costs:   backbone -> localizer -> what each part costs, of the backbones that were timed
     timings: tables of what was timed
+    study:   whose networks were timed; None for untrained ones, and for files
     """
 
     lines: tuple[Line, ...]
@@ -41,6 +44,7 @@ class ClaimsReport:
     setup: ClaimsRequest
     environment: "Environment"
     made: str
+    study: Study | None = None
 
     @property
     def where(self) -> str:
@@ -73,6 +77,7 @@ class ClaimsReport:
                 "cells": [asdict(cell) | {"loc": cell.loc.value, "agrees": cell.agrees} for cell in self.cells],
                 "costs": {name: _costs(by_loc) for name, by_loc in self.costs.items()},
                 "heats": [_timed_race(timed) for timed in self.timed_races],
+                "worth": None if self.study is None else asdict(worth_table(self.study, self.timed_races)),
             }
         )
 
@@ -83,17 +88,24 @@ def make_report(
     count_costs: CountCosts,
     setup: ClaimsRequest,
     environment: "Environment",
+    study: Study | None = None,
 ) -> ClaimsReport:
-    """Judge and lay out what was counted and timed."""
+    """Judge and lay out what was counted and timed, and what a study measured of the same networks."""
+    timings = [networks_table(timed_races), sums_table(timed_races), peers_table(timed_races)]
+    lines = judge(cells, timed_races, count_costs)
+    if study is not None:
+        timings = [worth_table(study, timed_races)]
+        lines = judge_worth(study, timed_races) + lines
     return ClaimsReport(
-        lines=tuple(judge(cells, timed_races, count_costs)),
+        lines=tuple(lines),
         cells=tuple(cells),
         costs=costs_of(timed_races, count_costs),
         timed_races=tuple(timed_races),
-        timings=(networks_table(timed_races), sums_table(timed_races), peers_table(timed_races)),
+        timings=tuple(timings),
         setup=setup,
         environment=environment,
         made=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        study=study,
     )
 
 

@@ -16,8 +16,15 @@ from lstn.research.claims.verdict import Verdict, judge_below, judge_exact, judg
 if TYPE_CHECKING:
     from lstn.research.claims.races import TimedRace
 
-NAMES = {Loc.NONE: "no localizer", Loc.STN: "STN", Loc.VSTN: "V-STN", Loc.LSTN: "L-STN"}
-"""Localizers as the paper spells them."""
+NAMES = {
+    Loc.NONE: "no localizer",
+    Loc.STN: "STN",
+    Loc.VSTN: "V-STN",
+    Loc.LSTN: "L-STN",
+    Loc.GLANCE: "glance",
+    Loc.SHARED: "shared",
+}
+"""Localizers that are timed: the paper's as it spells them, and then lstn's own."""
 
 _PRINTED = "Parameters are as printed"
 _FLOPS = "L-STN needs a third of STN's FLOPs"
@@ -52,7 +59,8 @@ def judge(cells: Sequence[PaperCell], timed_races: Sequence["TimedRace"], count_
     """Judge every claim wherever it was counted or timed."""
     lines = [_parameters(cells), _flops(count_costs)]
     for timed in timed_races:
-        lines += _of_parts(timed) if not timed.backbone else _of_networks(timed, timed_races, count_costs)
+        if timed.plain:
+            lines += _of_parts(timed) if not timed.backbone else _of_networks(timed, timed_races, count_costs)
     return sorted(lines, key=lambda line: CLAIMS.index(line.claim))
 
 
@@ -137,7 +145,7 @@ def networks_table(timed_races: Sequence["TimedRace"]) -> Table:
     """Lay out what each localizer adds to each network."""
     rows = []
     for timed in timed_races:
-        for loc in PAPER_LOCS if timed.backbone else ():
+        for loc in NAMES if timed.backbone else ():
             name, none = (loc.value, timed.engine), (Loc.NONE.value, timed.engine)
             if name in timed.race:
                 against = loc is not Loc.NONE and none in timed.race
@@ -158,7 +166,7 @@ def sums_table(timed_races: Sequence["TimedRace"]) -> Table:
     """Lay the parts beside the whole, and what doesn't add up."""
     rows = []
     for timed in timed_races:
-        for loc in () if timed.backbone else (Loc.STN, Loc.VSTN, Loc.LSTN):
+        for loc in () if timed.backbone else NAMES:
             whole = (f"transformer {loc.value}", timed.engine)
             parts = [(name, timed.engine) for name in (f"localizer {loc.value}", "grid", "sampler")]
             if whole in timed.race:
@@ -193,10 +201,11 @@ def peers_table(timed_races: Sequence["TimedRace"]) -> Table:
 
 
 def costs_of(timed_races: Iterable["TimedRace"], count_costs: CountCosts) -> dict[str, dict[Loc, PartCosts]]:
-    """Count what was timed: backbone -> localizer -> costs."""
+    """Count what the paper has of what was timed: backbone -> localizer -> costs."""
     found: dict[str, dict[Loc, PartCosts]] = {}
     for timed in timed_races:
-        costs = {loc: _count(timed, loc, count_costs) for loc in PAPER_LOCS} if timed.backbone else {}
+        whole = timed.backbone and timed.plain
+        costs = {loc: _count(timed, loc, count_costs) for loc in PAPER_LOCS} if whole else {}
         found |= (
             {timed.backbone: known} if (known := {loc: each for loc, each in costs.items() if each is not None}) else {}
         )

@@ -11,7 +11,8 @@ from lstn.formats.plan_file import Flavour
 from lstn.imports import require
 from lstn.machine.gpu import Device
 from lstn.research.claims.claims_request import LABELS, ON_GPU, ClaimsRequest, ComparedEngine
-from lstn.research.claims.contenders import Contenders, engine_run, random_pixels
+from lstn.research.claims.contenders import Contenders
+from lstn.research.claims.timed_network import engine_run, random_pixels
 
 if TYPE_CHECKING:
     from lstn.runtime.bench.race import Entrant, Race
@@ -23,6 +24,7 @@ class TimedRace:
 
     backbone: of the whole networks that ran, or empty for transformers and their parts alone
     engine:   what ran what is to be compared; others are its peers
+    plain:    whether its transformers are the paper's, as the paper's claims mean them, where it has one of that name
     """
 
     backbone: str
@@ -30,6 +32,7 @@ class TimedRace:
     batch: int
     engine: str
     race: "Race"
+    plain: bool = True
 
 
 def check(setup: ClaimsRequest) -> None:
@@ -46,6 +49,15 @@ def check(setup: ClaimsRequest) -> None:
         side = setup.image_size or backbone_named(name).image_size
         for loc in PAPER_LOCS:
             count_costs(loc, name, (side, side), len(LABELS))
+    check_engine(setup)
+
+
+def check_engine(setup: ClaimsRequest) -> None:
+    """Look for what the engine needs.
+
+    Raises:
+        MissingExtra, DeviceError: it isn't installed, or there is no GPU for it.
+    """
     if setup.engine is ComparedEngine.OPENVINO:
         require("openvino", extra="openvino")
     elif setup.engine in ON_GPU:
@@ -67,19 +79,21 @@ def race_all(setup: ClaimsRequest, folder: Path, *, tell: Callable[[str], None])
     for backbone in setup.models:
         contenders = Contenders(setup, backbone, folder, tell)
         for batch in setup.batches:
-            yield _timed_race(setup, backbone, contenders.image_hw, batch, contenders.networks(batch), tell)
+            yield timed_race(setup, backbone, contenders.image_hw, batch, contenders.networks(batch), tell)
         if contenders.image_hw not in seen and setup.engine not in ON_GPU:
             seen.add(contenders.image_hw)
             for batch in setup.batches:
-                yield _timed_race(setup, "", contenders.image_hw, batch, contenders.parts(batch), tell)
+                yield timed_race(setup, "", contenders.image_hw, batch, contenders.parts(batch), tell)
 
 
 def race_files(files: Sequence[Path], setup: ClaimsRequest, *, tell: Callable[[str], None]) -> Iterator[TimedRace]:
     """Race engine files that are there already, one for each localizer around one backbone, in any precision.
 
+    `glance` and `shared` may have any view and crop.
+
     Raises:
-        UsageError: a transformer that the paper doesn't have, two files of one localizer, or of different backbones or
-            image sizes.
+        UsageError: a localizer of the paper in another transformer than its own, two files of one localizer, or of
+            different backbones or image sizes.
         ArtifactError: a file without a contract.
     """
     from lstn.runtime.bench.race import Entrant, run_race
@@ -89,8 +103,11 @@ def race_files(files: Sequence[Path], setup: ClaimsRequest, *, tell: Callable[[s
     for path in files:
         with open_engine(path, device=Device.CPU if path.suffix == ".onnx" else Device.AUTO, threads=1) as engine:
             contract = engine.contract
-        if not contract.plain:
-            raise UsageError(f"{path}: its transformer isn't one of the paper's", hint="time it with: lstn bench")
+        if contract.loc in PAPER_LOCS and not contract.plain:
+            raise UsageError(
+                f"{path}: its {contract.loc.value} isn't the paper's, which looks at the whole image once",
+                hint="time it with: lstn bench",
+            )
         if contract.loc in opened:
             raise UsageError(f"{path} and {opened[contract.loc][0]} both have localizer {contract.loc.value}")
         opened[contract.loc] = (path, contract)
@@ -112,20 +129,23 @@ def race_files(files: Sequence[Path], setup: ClaimsRequest, *, tell: Callable[[s
         yield TimedRace(first.backbone, first.image_hw, batch, via, race)
 
 
-def _timed_race(
+def timed_race(
     setup: ClaimsRequest,
     backbone: str,
     image_hw: tuple[int, int],
     batch: int,
     entrants: Sequence["Entrant"],
     tell: Callable[[str], None],
+    *,
+    plain: bool = True,
 ) -> TimedRace:
+    """Run a race of entrants that are made already."""
     from lstn.runtime.bench.race import run_race
 
     seconds = setup.seconds * len(entrants)
     tell(f"{backbone or 'transformers'}: timing {len(entrants)} in turn at batch {batch}, about {seconds:.0f} s")
     race = run_race(entrants, seconds=setup.seconds, seed=setup.seed)
-    return TimedRace(backbone, image_hw, batch, setup.engine.shown, race)
+    return TimedRace(backbone, image_hw, batch, setup.engine.shown, race, plain)
 
 
 def _described(contract: Contract) -> str:

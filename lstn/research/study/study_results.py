@@ -20,8 +20,8 @@ from lstn.reading.checked_json import Count, Finite, Natural, Share, checked, da
 
 _MAX_BYTES = 16 << 20
 
-CELL = "cell.json"
-"""What a finished run of a study leaves in its folder."""
+CELL, RESULTS = "cell.json", "study.json"
+"""What a finished run leaves in its folder, and what a study leaves in its own."""
 
 ROTATIONS = (15.0, 30.0, 45.0, 60.0, 90.0)
 SCALES = (0.5, 0.7, 0.85, 1.2, 1.5)
@@ -155,6 +155,14 @@ class Study:
         return {amount: interval for amount, interval in intervals.items() if interval is not None}
 
 
+@dataclass(frozen=True, slots=True)
+class _Summary:
+    """What `study_of` takes of a study's RESULTS."""
+
+    settings: dict[str, str]
+    runs: tuple[dict[str, Any], ...]
+
+
 def whole_study(settings: dict[str, str], named: Iterable[Loc], cells: Iterable[StudyCell]) -> Study:
     """Return a study of what is named and of all that has cells, in one order, however it came about."""
     made = tuple(sorted(cells, key=lambda cell: (cell.seed, _ORDER[cell.loc])))
@@ -223,6 +231,20 @@ def study_of(summary: dict[str, Any]) -> Study:
     """Return the study that `summary` tells of."""
     cells = tuple(_cell_of(fields) for fields in summary["runs"])
     return Study(summary["settings"], tuple(dict.fromkeys(cell.loc for cell in cells)), cells)
+
+
+def read_study(path: Path) -> Study:
+    """Read a study's RESULTS.
+
+    Raises:
+        ArtifactError: no such file, damaged, or written by another version.
+    """
+    hint = "give the folder that lstn study --out made; its command writes the file again"
+    try:
+        summary = checked(parsed(read_bytes(path, most=_MAX_BYTES, what="a study", hint=hint)), _Summary)
+        return study_of({"settings": summary.settings, "runs": summary.runs})
+    except ValueError as error:
+        raise damaged(path, "study", error, hint=hint) from error
 
 
 def _cell_of(fields: object) -> StudyCell:

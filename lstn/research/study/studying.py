@@ -17,7 +17,7 @@ from lstn.files import remove_leftovers, write_text
 from lstn.recipe import RECIPES, Recipe, RecipeName
 from lstn.report.wording import counted
 from lstn.research.study.study_page import page
-from lstn.research.study.study_results import SHOWN, Study, StudyCell, summary, whole_study
+from lstn.research.study.study_results import RESULTS, SHOWN, Study, StudyCell, summary, whole_study
 from lstn.research.study.study_runs import check_models, finished_cells, train_cell
 from lstn.train.choosing import RecipeChanges, check_localizer
 from lstn.train.objectives.supervision import check_supervise
@@ -25,7 +25,7 @@ from lstn.train.runs.options import Options, said
 from lstn.train.watch.watcher import Watcher
 from lstn.warps.warp import CropSampling, outside_of
 
-RESULTS, PAGE = "study.json", "study.html"
+PAGE = "study.html"
 
 
 @dataclass(frozen=True, slots=True)
