@@ -67,6 +67,7 @@ def test_pictures_and_csv(made: Path, run_lstn: RunLstn, tmp_path: Path) -> None
     photos = made / "set/test"
     ran = run_lstn("infer", photos, "--engine", made / "model.onnx", "--warps", tmp_path / "p", "--score", "0.2")
     assert ran.code == 0
+    assert "not read" not in ran.err  # the annotations among the images
     assert len(list((tmp_path / "p").iterdir())) == 16
     assert {row["label"] for row in csv.DictReader(io.StringIO(ran.out))} <= {"red", "blue", ""}
     best = run_lstn("infer", photos, "--engine", made / "model.onnx", "--top", 1, "--score", "0.2")
@@ -101,8 +102,10 @@ def test_what_of_evaluate_is_for_classifiers_says_so(made: Path, option: tuple[s
     [
         ("explain", "model.onnx", "set/test/0.png"),
         ("explain", "run", "set/test/0.png"),
+        ("explain", "run", "set/test/0.png", "--features", "features.0"),
         ("attack", "run"),
         ("compare", "model.onnx", "model.xml"),
+        ("attack", "model.onnx"),
         ("export", "run", "--triton", "models", "--engine", "onnx"),
     ],
 )
@@ -113,7 +116,8 @@ def test_what_only_classifiers_can_is_one_line(
     before = {path.name for path in made.iterdir()}
     ran = run_lstn(*words)
     assert ran.code == 2, ran.err
-    assert "only for models that classify, and this one detects" in ran.err
+    assert "is for models that classify, and this one detects\n" in ran.err
+    assert "lstn infer, evaluate, export, calibrate, serve and bench take detectors" in ran.err
     assert "Traceback" not in ran.err
     assert {path.name for path in made.iterdir()} == before
 

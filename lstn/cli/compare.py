@@ -116,14 +116,14 @@ def _evaluated(
     """
     from lstn.cli.steps.evaluate_classifier import measure_classifier
     from lstn.cli.steps.evaluated_model import evaluated_model
-    from lstn.contract import check_classifies
+    from lstn.contract import FOR_DETECTORS, Task, check_task
     from lstn.data.trained_on import split_to_test
 
     found: list[Evaluation] = []
     split = None
     for engine in engines:
         with evaluated_model(engine, data, seed, device) as model:
-            check_classifies(model.contract, "lstn compare")
+            check_task(model.contract.task, Task.CLASSIFY, "lstn compare", hint=FOR_DETECTORS)
             if found and model.contract.labels != found[0].contract.labels:
                 raise UsageError(
                     f"{shown_path(engine)} has other classes than {found[0].source}", hint="compare models of one task"

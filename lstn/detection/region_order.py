@@ -1,4 +1,4 @@
-"""Order of regions: which of two forms of one detector are the same place. Two of nearly one score may change places."""
+"""Order of regions in two forms of one detector: two regions of nearly the same score may change places."""
 
 import numpy as np
 import numpy.typing as npt
