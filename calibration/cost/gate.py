@@ -1,5 +1,7 @@
 """Limits on what a lowered model may cost before it is refused."""
 
+import math
+
 from lstn.calibration.cost.lowering_cost import DetectorCost, LoweringCost
 from lstn.report.wording import counted
 
@@ -26,7 +28,8 @@ def beyond(cost: LoweringCost, *, max_drop: float | None = None, max_drift_px: f
 
     max_drop:     in points of top-1 accuracy or average precision, exactly; None: MAX_DROP, with room for two images
                   or objects
-    max_drift_px: of the 99th percentile over images, or what float32 finds; None: MAX_DRIFT
+    max_drift_px: of the 99th percentile over images, or what float32 finds; None: MAX_DRIFT, and for a detector none,
+                  whose average precision counts how well boxes lie up to an overlap of 0.95
     """
     detects = isinstance(cost, DetectorCost)
     told = []
@@ -44,7 +47,8 @@ def beyond(cost: LoweringCost, *, max_drop: float | None = None, max_drift_px: f
             else f"another answer than in float32 for {changed:.1%} of {counted(cost.images, 'image')}"
         )
         told.append(f"{what}, more than {most:.1%}")
-    furthest = MAX_DRIFT * max(cost.contract.image_hw) if max_drift_px is None else max_drift_px
+    usual = math.inf if detects else MAX_DRIFT * max(cost.contract.image_hw)
+    furthest = usual if max_drift_px is None else max_drift_px
     if cost.drift is not None and cost.drift.p99_px > furthest:
         what = "objects" if detects else "warps"
         bound = f"{_named('--max-drift-px', max_drift_px)}{furthest:g}"

@@ -80,7 +80,7 @@ def calibrate(
             metavar="PX",
             min=0,
             help="Fail, and write nothing, if more than 1 % of the warps, or of found objects, move by more pixels.",
-            show_default="2 % of the side",
+            show_default="2 % of the side; of a detector none",
         ),
     ] = None,
     force: Annotated[
