@@ -80,7 +80,8 @@ def test_lost_links_are_images_that_decode_will_call_broken(tmp_path: Path) -> N
 
 
 def test_what_is_neither_image_nor_the_users_is_counted(tmp_path: Path) -> None:
-    touch(tmp_path, "1.png", "2.HEIC", "3.heic", "1.txt", "_annotations.coco.json", "README", "jpg", "4.jp2", "5.tga", "6.ico")
+    touch(tmp_path, "1.png", "2.HEIC", "3.heic", "README", "jpg", "4.jp2", "5.tga", "6.ico")
+    touch(tmp_path, "1.txt", "_annotations.coco.json", "1.xml", "data.yaml")  # say where objects are
     touch(tmp_path, ".DS_Store", "._1.png", "Thumbs.db", "a/.ipynb_checkpoints/1.png", "__MACOSX/a/1.png")
     touch(tmp_path, "@eaDir/1.png", "#recycle/1.png", "$RECYCLE.BIN/1.png", "a/System Volume Information/1.png")
     os.mkfifo(tmp_path / "pipe.png")
