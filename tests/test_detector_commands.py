@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -216,7 +217,19 @@ def test_inspect_and_bench_take_detectors(made: Path, run_lstn: RunLstn) -> None
 def test_doctor_reads_its_run(made: Path, run_lstn: RunLstn) -> None:
     ran = run_lstn("doctor", made / "run")
     assert ran.code == 0
-    assert "6 epochs" in ran.out
+    *epochs, last = [json.loads(line) for line in (made / "run/metrics.jsonl").read_text().splitlines()]
+    best = max(epoch["val_ap50"] for epoch in epochs)
+    assert f"6 epochs, best validation AP50 {best:.1%}" in ran.out
+    assert f"test {last['test_ap50']:.1%}" in ran.out
+    assert not [name for row in (*epochs, last) for name in row if "accuracy" in name]
+    assert all(0 <= epoch["train_regions_right"] <= 1 for epoch in epochs)
+    older = made / "older"
+    older.mkdir()
+    names = {"val_ap50": "val_accuracy", "test_ap50": "test_accuracy", "train_regions_right": "train_accuracy"}
+    rows = [{names.get(name, name): value for name, value in row.items()} for row in (*epochs, last)]
+    (older / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert f"6 epochs, best validation {best:.1%}" in run_lstn("doctor", older).out
+    shutil.rmtree(older)
 
 
 def test_a_score_is_for_detectors(run_lstn: RunLstn, made: Path) -> None:
