@@ -117,8 +117,8 @@ def page_of(result: dict[str, Any]) -> str:
     how = (
         "every backbone, each until its validation accuracy was above chance"
         if result["every"]
-        else "the accuracy is of the embedded test digits. CPU minutes compare models; minutes are those of a machine that "
-        "others used too"
+        else "the accuracy is of the embedded test digits. CPU minutes compare models; minutes are those of a machine "
+        "that others used too"
     )
     lines = [
         "# The first command",

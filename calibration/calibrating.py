@@ -12,12 +12,13 @@ from lstn.calibration.cost.cost_page import page
 from lstn.calibration.cost.cost_report import costs_to_json
 from lstn.calibration.cost.drift import measure
 from lstn.calibration.cost.gate import beyond
-from lstn.calibration.cost.lowering_cost import LoweringCost
+from lstn.calibration.cost.lowering_cost import ClassifierCost, LoweringCost
 from lstn.calibration.emulate import emulated
 from lstn.calibration.kept_layers import HEAD_ALONE, LOCALIZER, all_kept, kept_layers, layer_names
 from lstn.calibration.lower import load_float32, lowered_model
 from lstn.calibration.ranges import Ranges, check_count, ranges_of
 from lstn.calibration.sensitivity import Outcome, fewest_to_keep
+from lstn.calibration.tempering import tempered
 from lstn.contract import Contract, Loc, Task
 from lstn.data.objects import check_objects
 from lstn.data.splits import DataSet, spaced
@@ -130,6 +131,9 @@ def calibrate(onnx_file: Path, out: Path, settings: CalibrationSettings) -> Cali
         if reason and not settings.force:
             hint = "keep more layers in float32: lstn calibrate --keep or --auto; --force writes it anyway"
             raise VerificationError(f"{reason}; no {made.name} is left", hint=hint)
+        if isinstance(cost, ClassifierCost) and cost.errors.temperature != 1:
+            final = tempered(lowered, contract, cost.errors.temperature)
+            temporary.write_bytes(final.SerializeToString(deterministic=True))
         result = Calibrated(made, json, html, cost, layer_names(model), kept, search, reason)
         costs = {settings.precision.value: cost}
         write_text(result.json, costs_to_json(costs))

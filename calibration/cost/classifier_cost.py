@@ -12,6 +12,7 @@ from lstn.calibration.cost.compared_models import ComparedModels, answers, finit
 from lstn.calibration.cost.lowering_cost import (
     Accuracy,
     BadCase,
+    CalibrationErrors,
     Changed,
     ClassifierCost,
     Drift,
@@ -24,6 +25,8 @@ from lstn.calibration.cost.swap import with_theta_input
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.data.dataset import Split
 from lstn.errors import DataError
+from lstn.evaluation.answer import Logits
+from lstn.evaluation.confidence import ConfidenceTally, fit_temperature
 from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
 from lstn.report.wording import counted
@@ -38,11 +41,13 @@ _WORST = 10
 class _Images:
     """What is kept of images; where a second axis has two entries, the first is the reference's or the warp's.
 
-    label: (N,); predicted: (N, 2); difference, mean_difference: (N,), of the logits; in_top5: (N, 2) bool
+    label: (N,); logits: (N, 2, K); predicted: (N, 2); difference, mean_difference: (N,), of the logits
+    in_top5: (N, 2) bool
     changed: (N, 2) bool, by warp and by backbone; thetas: (N, 2, …); both (N, 0, …) without a transformer
     """
 
     label: Ints
+    logits: Logits
     predicted: Ints
     difference: Floats
     mean_difference: Floats
@@ -88,6 +93,7 @@ class _Pair:
         count = len(pixels)
         return _Images(
             label=label,
+            logits=np.stack([logits, lowered], axis=1),
             predicted=predicted,
             difference=away.max(1),
             mean_difference=away.mean(1),
@@ -116,6 +122,7 @@ def _cost(models: ComparedModels, found: _Images) -> ClassifierCost:
         split_size=len(split),
         top1=Accuracy(*_means(right)),
         top5=Accuracy(*_means(found.in_top5)) if len(contract.labels) >= _TOP_CLASSES else None,
+        errors=_errors(found.logits, found.label),
         agreement=float((found.predicted[:, 0] == found.predicted[:, 1]).mean()),
         logit_difference=LogitDifference(float(found.mean_difference.mean()), float(found.difference.max())),
         drift=None if drift is None else Drift.of(drift),
@@ -126,6 +133,19 @@ def _cost(models: ComparedModels, found: _Images) -> ClassifierCost:
         worst=tuple(_worst(split, per_image, found.thetas)),
         warnings=(*models.warnings(noise), *_of_one_class(contract, found.label)),
     )
+
+
+def _errors(logits: Logits, label: Ints) -> CalibrationErrors:
+    """Return how far the probabilities of float32, of the lowered model, and of that one fitted again are off."""
+    temperature = fit_temperature(logits[:, 1], label)
+    fitted = logits[:, 1] / np.float32(temperature)
+
+    def error(answered: Logits) -> float:
+        tally = ConfidenceTally()
+        tally.add(answered, label)
+        return tally.confidence().error
+
+    return CalibrationErrors(error(logits[:, 0]), error(logits[:, 1]), error(fitted), temperature)
 
 
 def _worst(split: Split, images: PerImage, thetas: npt.NDArray[np.float32]) -> Iterator[BadCase]:

@@ -96,6 +96,8 @@ def _figures(cost: LoweringCost) -> dict[str, tuple[str, str]]:
         figures["same regions as fp32"] = ("", _percent(cost.regions))
         figures["drift of regions, p99"] = ("", f"{cost.region_drift.p99_px:.3g} px")
     else:
+        assert isinstance(cost, ClassifierCost)
+        figures["calibration error"] = (_percent(cost.errors.reference), _percent(cost.errors.fitted))
         figures["same top-1 as fp32"] = ("", _percent(cost.agreement))
     figures["logit difference, mean"] = ("", f"{cost.logit_difference.mean:.3g}")
     figures["logit difference, largest"] = ("", f"{cost.logit_difference.largest:.3g}")
@@ -173,6 +175,7 @@ def _of_task(cost: LoweringCost) -> dict[str, object]:
     return {
         "top1": asdict(cost.top1),
         "top5": None if cost.top5 is None else asdict(cost.top5),
+        "calibration_error": asdict(cost.errors),
         "changed": None if cost.changed is None else asdict(cost.changed),
         "per_image": _columns(cost.per_image),
         "worst": [_worst(case) for case in cost.worst],

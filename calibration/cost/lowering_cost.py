@@ -121,17 +121,30 @@ class LoweringCost(ABC):
         """How many images or objects decide what a model is worth."""
 
 
+@dataclass(frozen=True, slots=True)
+class CalibrationErrors:
+    """Expected calibration errors, 0..1 (`lstn.evaluation.confidence`): of float32, of the lowered model as it is, and
+    with the temperature that fits it best on the same images. temperature: this one over float32's"""
+
+    reference: float
+    lowered: float
+    fitted: float
+    temperature: float
+
+
 @dataclass(frozen=True, slots=True, eq=False, kw_only=True)
 class ClassifierCost(LoweringCost):
     """What a lowered classifier costs: the answers that agree are images in the same class.
 
     top5:    None with fewer than 6 classes
+    errors:  of the probabilities
     changed: None without a transformer
     worst:   by drift, or else by logit difference, the worst first
     """
 
     top1: Accuracy
     top5: Accuracy | None
+    errors: CalibrationErrors
     changed: Changed | None
     per_image: PerImage
     worst: tuple[BadCase, ...]
