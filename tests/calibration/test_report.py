@@ -81,7 +81,10 @@ def test_what_there_is_not_is_null(measure_by_hand: MeasureByHand) -> None:
     found = read({"fp16": cost})["fp16"]
     assert (found["drift"], found["changed"], found["top5"], found["per_image"]["drift_px"]) == (None,) * 4
     titles = [row[0] for row in headline({"fp16": cost}).rows]
-    assert titles == ["top-1", "same top-1 as fp32", "logit difference, mean", "logit difference, largest"]
+    assert titles == [
+        *("top-1", "calibration error", "same top-1 as fp32"),
+        *("logit difference, mean", "logit difference, largest"),
+    ]
     assert "theta" not in headline({"fp16": cost}).note
 
 
@@ -94,6 +97,8 @@ def test_the_table_says_what_was_measured(measure_by_hand: MeasureByHand, edit: 
     assert cost.drift is not None
     assert cost.changed is not None
     assert rows["top-1"] == [f"{100 * cost.top1.reference:.2f} %", *[f"{100 * cost.top1.lowered:.2f} %"] * 2]
+    errors = cost.errors
+    assert rows["calibration error"] == [f"{100 * errors.reference:.2f} %", *[f"{100 * errors.fitted:.2f} %"] * 2]
     assert rows["same top-1 as fp32"] == ["", *[f"{100 * cost.agreement:.2f} %"] * 2]
     assert rows["drift, p99"] == ["", *[f"{cost.drift.p99_px:.3g} px"] * 2]
     assert rows["changed by the warp alone"] == ["", *[f"{100 * cost.changed.warp:.2f} %"] * 2]
