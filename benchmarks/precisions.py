@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.support.arguments import argument_parser
 from benchmarks.support.result_files import machine_of, page_of_models, versions_of, write_result
 from lstn.calibration.calibrating import DEFAULT_KEEP, CalibrationSettings, calibrate
-from lstn.calibration.lowering_cost import LoweringCost
+from lstn.calibration.cost.lowering_cost import ClassifierCost
 from lstn.export.onnx.from_checkpoint import export_onnx
 from lstn.health.run_files import checkpoint_of
 from lstn.nn.checkpoint import load_checkpoint
@@ -85,7 +85,7 @@ def measure(run: Path, folder: Path) -> dict[str, Any]:
     return {"model": what, "val_accuracy": training.val_accuracy, "costs": costs}
 
 
-def noisiest(cost: LoweringCost) -> list[str]:
+def noisiest(cost: ClassifierCost) -> list[str]:
     """The three nodes that add most noise by themselves."""
     known = [layer for layer in cost.layers if layer.own_db is not None]
     return [layer.node for layer in sorted(known, key=lambda layer: layer.own_db or 0.0)[:3]]

@@ -7,22 +7,26 @@ from pathlib import Path
 
 import onnx
 
-from lstn.calibration.cost_page import page
-from lstn.calibration.cost_report import costs_to_json
-from lstn.calibration.drift import IMAGES as MEASURED
-from lstn.calibration.drift import measure
+from lstn.calibration.cost.compared_models import IMAGES as MEASURED
+from lstn.calibration.cost.cost_page import page
+from lstn.calibration.cost.cost_report import costs_to_json
+from lstn.calibration.cost.drift import measure
+from lstn.calibration.cost.gate import beyond
+from lstn.calibration.cost.lowering_cost import ClassifierCost, LoweringCost
 from lstn.calibration.emulate import emulated
-from lstn.calibration.gate import beyond
 from lstn.calibration.kept_layers import HEAD_ALONE, LOCALIZER, all_kept, kept_layers, layer_names
 from lstn.calibration.lower import load_float32, lowered_model
-from lstn.calibration.lowering_cost import LoweringCost
 from lstn.calibration.ranges import Ranges, check_count, ranges_of
 from lstn.calibration.sensitivity import Outcome, fewest_to_keep
-from lstn.contract import Contract, Loc, check_classifies
-from lstn.data.dataset import DataSet, open_data_of
+from lstn.calibration.tempering import tempered
+from lstn.contract import Contract, Loc, Task
+from lstn.data.objects import check_objects
+from lstn.data.splits import DataSet, spaced
+from lstn.data.task_sets import open_for_model
 from lstn.errors import UsageError, VerificationError
 from lstn.files import replacing, write_text
 from lstn.formats.outputs import COST, ONNX, PAGE, RANGES, OutputFile, check_outputs
+from lstn.imports import require
 from lstn.precision import Precision, RangeMethod
 from lstn.terminal import note_once
 
@@ -46,12 +50,13 @@ bits by up to three.
 class CalibrationSettings:
     """What to lower to, on which images, and how much it may cost.
 
-    data, seed:   the data set, as `lstn.data.dataset.open_data` takes it: ranges come from its training split, the cost
-                  from its validation split; no seed: nobody says what the model was trained with
+    data, seed:   the data set, as `--data` names it: ranges come from its training split, the cost from its validation
+                  split; no seed: nobody says what the model was trained with
     images:       how many the ranges are measured on
     keep:         layers that stay float32, as `lstn.calibration.kept_layers.kept_layers` takes them; None: the default
-    auto:         find the layers to keep, so that top-1 accuracy falls by at most so many points; None: don't
-    max_drop:     in points of top-1 accuracy; None: `lstn.calibration.gate.MAX_DROP`
+    auto:         find the layers to keep, so that top-1 accuracy, or a detector's average precision, falls by at most
+                  so many points; None: don't
+    max_drop:     in points of these; None: `lstn.calibration.cost.gate.MAX_DROP`
     max_drift_px: the 99th percentile over images; None: MAX_DRIFT there
     force:        keep the model whatever it costs
     """
@@ -112,7 +117,7 @@ def calibrate(onnx_file: Path, out: Path, settings: CalibrationSettings) -> Cali
     check_outputs(lowered_outputs(onnx_file, out, settings.precision, settings.method), inputs=[onnx_file])
     data, kept = checked(contract, layer_names(model), settings)
     ranges = _ranges(onnx_file, data, out, settings)
-    search = _search(model, data, ranges, kept, settings)
+    search = _search(contract, model, data, ranges, kept, settings)
     if search is not None:
         kept = search.kept
     lowered = lowered_model(model, settings.precision, kept, ranges)
@@ -126,6 +131,9 @@ def calibrate(onnx_file: Path, out: Path, settings: CalibrationSettings) -> Cali
         if reason and not settings.force:
             hint = "keep more layers in float32: lstn calibrate --keep or --auto; --force writes it anyway"
             raise VerificationError(f"{reason}; no {made.name} is left", hint=hint)
+        if isinstance(cost, ClassifierCost) and cost.errors.temperature != 1:
+            final = tempered(lowered, contract, cost.errors.temperature)
+            temporary.write_bytes(final.SerializeToString(deterministic=True))
         result = Calibrated(made, json, html, cost, layer_names(model), kept, search, reason)
         costs = {settings.precision.value: cost}
         write_text(result.json, costs_to_json(costs))
@@ -140,18 +148,21 @@ def checked(contract: Contract, layers: Sequence[str], settings: CalibrationSett
 
     Raises:
         UsageError: an option that doesn't fit the model.
-        DataError: too few images, or images of other classes.
+        DataError: too few images, images of other classes, or no validation image that shows an object to detect.
+        MissingExtra: what measures detectors is not installed.
     """
-    check_classifies(contract, "a lower precision")
     if settings.max_drift_px is not None and contract.loc is Loc.NONE:
         raise UsageError("--max-drift-px is for models with a transformer, and this one has none", hint="leave it out")
     kept = kept_layers(layers, DEFAULT_KEEP[settings.precision] if settings.keep is None else settings.keep)
     if set(layers) <= kept:
         raise all_kept()
-    data = open_data_of(contract, settings.data, seed=settings.seed)
+    data = open_for_model(contract, settings.data, seed=settings.seed)
     if data.found:
         note_once(data.found)
-    _ = data.val  # what can't be opened is to be known before the work
+    val = data.val  # what can't be opened is to be known before the work
+    if contract.task is Task.DETECT:
+        require("pycocotools.coco", extra="detect")
+        check_objects(val, settings.data, spaced(len(val), MEASURED))
     if settings.precision.quantized:
         check_count(data.train, settings.images)
     return data, kept
@@ -184,7 +195,12 @@ def _ranges(onnx_file: Path, data: DataSet, out: Path, settings: CalibrationSett
 
 
 def _search(
-    model: onnx.ModelProto, data: DataSet, ranges: Ranges | None, kept: frozenset[str], settings: CalibrationSettings
+    contract: Contract,
+    model: onnx.ModelProto,
+    data: DataSet,
+    ranges: Ranges | None,
+    kept: frozenset[str],
+    settings: CalibrationSettings,
 ) -> Outcome | None:
     if settings.auto is None:
         return None
@@ -193,6 +209,7 @@ def _search(
         settings.precision,
         lambda layers: lowered_model(model, settings.precision, layers, ranges),
         data.val,
+        contract=contract,
         always=kept,
         max_drop=settings.auto,
         count=MEASURED,

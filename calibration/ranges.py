@@ -24,12 +24,11 @@ from onnxruntime.quantization.calibrate import (
     create_calibrator,
 )
 
-from lstn.calibration.kept_layers import LOWERED_PARTS, QUANTIZED
+from lstn.calibration.kept_layers import QUANTIZED, kept_layers, layer_names, lowered_nodes
 from lstn.contract import PIXELS
 from lstn.data.dataset import Split
 from lstn.errors import ArtifactError, DataError, LstnError
 from lstn.files import sha256_of, write_text
-from lstn.formats.node_names import part_of
 from lstn.images import Pixels
 from lstn.machine.memory import batch_of
 from lstn.precision import RangeMethod
@@ -186,10 +185,11 @@ def _read(cache: Path, wanted: Ranges, onnx_file: Path) -> Ranges:
 
 
 def _wanted_tensors(onnx_file: Path) -> set[str]:
-    """Return what quantization reads ranges of: all that a quantized operator of the lowered parts is given."""
-    graph = onnx.load(onnx_file, load_external_data=False).graph
-    constants = {weight.name for weight in graph.initializer}
-    readers = (node for node in graph.node if node.op_type in QUANTIZED and part_of(node.name) in LOWERED_PARTS)
+    """Return what quantization reads ranges of: all that a quantized operator is given, if only the head is kept."""
+    model = onnx.load(onnx_file, load_external_data=False)
+    constants = {weight.name for weight in model.graph.initializer}
+    lowered = set(lowered_nodes(model, kept_layers(layer_names(model), ())))
+    readers = (node for node in model.graph.node if node.op_type in QUANTIZED and node.name in lowered)
     return {name for node in readers for name in node.input if name and name not in constants}
 
 

@@ -1,4 +1,5 @@
-"""Sensitivity of layers: which must stay in float32 for accuracy to fall by no more than so much, measured."""
+"""Sensitivity of layers: which must stay in float32 for accuracy, or average precision, to fall by no more than so
+much, measured."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -8,9 +9,10 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from lstn.calibration.answer_judge import Answered, AnswerJudge, judge_of
 from lstn.calibration.emulate import emulated
 from lstn.calibration.kept_layers import layer_names
-from lstn.contract import LOGITS, PIXELS
+from lstn.contract import LOGITS, PIXELS, Contract
 from lstn.data.dataset import Split
 from lstn.data.splits import spaced
 from lstn.errors import LstnError
@@ -27,8 +29,6 @@ _BATCH = 16
 
 Lower: TypeAlias = Callable[[frozenset[str]], onnx.ModelProto]
 """Kept layers -> the model with all others lowered."""
-
-_Logits: TypeAlias = npt.NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,11 +61,14 @@ def fewest_to_keep(
     lower: Lower,
     split: Split,
     *,
+    contract: Contract,
     always: frozenset[str],
     max_drop: float,
     count: int,
 ) -> Outcome:
     """Find a set of layers to keep so that top-1 accuracy falls by at most `max_drop` points on `count` images.
+
+    Of a detector it is the average precision.
 
     Layers are ranked by the noise that each alone brings to the logits. The fewest of the noisiest that suffice are
     looked for by doubling and halving; then each of them is given back if accuracy allows it without. So none of the
@@ -76,7 +79,10 @@ def fewest_to_keep(
     Raises:
         LstnError: accuracy falls by more even with a single layer lowered.
     """
-    search = _Search(model, precision, lower, split, always, count)
+    numbers = spaced(len(split), count)
+    pixels, labels = zip(*(split[number] for number in numbers), strict=True)
+    judge = judge_of(contract, split, numbers, labels)
+    search = _Search(model, precision, lower, judge, np.stack(pixels), always)
     if search.drop(()) <= max_drop:
         return search.found({}, ())
     noise = search.rank()
@@ -116,17 +122,15 @@ class _Search:
         model: onnx.ModelProto,
         precision: Precision,
         lower: Lower,
-        split: Split,
+        judge: AnswerJudge,
+        pixels: Pixels,
         always: frozenset[str],
-        count: int,
     ) -> None:
-        self._precision, self._lower, self._always = precision, lower, always
+        self._precision, self._lower, self._judge, self._always = precision, lower, judge, always
         self._free = tuple(layer for layer in layer_names(model) if layer not in always)
-        pixels, labels = zip(*(split[index] for index in spaced(len(split), count)), strict=True)
-        self._pixels: Pixels = np.stack(pixels)
-        self._labels = np.array(labels)
-        self._reference = self._logits(model, self._pixels)
-        self._right = self._accuracy(self._reference)
+        self._pixels = pixels
+        self._reference = self._answers(model, self._pixels)
+        self._right = judge.score(self._reference)
         self._drops: dict[frozenset[str], float] = {}
         self._steps: list[SearchStep] = []
 
@@ -135,7 +139,7 @@ class _Search:
         key = frozenset(kept)
         if key not in self._drops:
             model = emulated(self._lower(self._always | key), self._precision)
-            drop = 100 * (self._right - self._accuracy(self._logits(model, self._pixels)))
+            drop = 100 * (self._right - self._judge.score(self._answers(model, self._pixels)))
             self._drops[key] = drop
             self._steps.append(SearchStep(tuple(kept), drop))
         return self._drops[key]
@@ -143,25 +147,26 @@ class _Search:
     def rank(self) -> dict[str, float]:
         """Return layer -> noise of lowering it alone, the noisiest first; what all classes share changes no answer."""
         few = spaced(len(self._pixels), PROBE_IMAGES)
-        probe, exact = self._pixels[few], self._reference[few].astype(np.float64)
+        probe = self._pixels[few]
+        reference = {name: values[few] for name, values in self._reference.items()}
+        exact = reference[LOGITS].astype(np.float64)
         power = _power(exact) or 1.0
         noise = {}
         for layer in worked("lowering each layer alone", self._free, len(self._free)):
             alone = self._always | (frozenset(self._free) - {layer})
-            logits = self._logits(emulated(self._lower(alone), self._precision), probe)
-            noise[layer] = _power(logits - exact) / power
+            found = self._answers(emulated(self._lower(alone), self._precision), probe)
+            noise[layer] = _power(self._judge.logits_like(found, reference) - exact) / power
         return dict(sorted(noise.items(), key=lambda entry: -entry[1]))
 
     def found(self, noise: dict[str, float], kept: tuple[str, ...]) -> Outcome:
         """Return the outcome."""
         return Outcome(noise, tuple(self._steps), self._always | set(kept), self._drops[frozenset(kept)])
 
-    def _accuracy(self, logits: _Logits) -> float:
-        return float((logits.argmax(axis=1) == self._labels).mean())
-
-    def _logits(self, model: onnx.ModelProto, pixels: Pixels) -> _Logits:
+    def _answers(self, model: onnx.ModelProto, pixels: Pixels) -> Answered:
         session = OnnxSession(model.SerializeToString())
-        return np.concatenate([session.run({PIXELS: batch}, [LOGITS])[0] for batch in _batches(pixels)])
+        names = list(self._judge.outputs)
+        batches = [session.run({PIXELS: batch}, names) for batch in _batches(pixels)]
+        return {name: np.concatenate(parts) for name, parts in zip(names, zip(*batches, strict=True), strict=True)}
 
 
 def _batches(pixels: Pixels) -> Iterator[Pixels]:
@@ -171,4 +176,4 @@ def _batches(pixels: Pixels) -> Iterator[Pixels]:
 
 
 def _power(logits: npt.NDArray[np.float64]) -> float:
-    return float(np.square(logits - logits.mean(axis=1, keepdims=True)).mean())
+    return float(np.square(logits - logits.mean(axis=-1, keepdims=True)).mean())

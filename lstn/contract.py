@@ -217,17 +217,27 @@ def check_warps(warps: int, loc: Loc, iterations: int) -> None:
         )
 
 
-def check_classifies(contract: "Contract", what: str) -> None:
-    """Check that a model is one for what only classifiers can do yet.
+_VERBS = {Task.CLASSIFY: ("classify", "classifies"), Task.DETECT: ("detect", "detects")}
+"""Of several models, and of one."""
+
+
+def meant_for(wanted: Task, task: Task, what: str) -> str:
+    """Return that `what` is for models of one task, and this one has another."""
+    return f"{what} is for models that {_VERBS[wanted][0]}, and this one {_VERBS[task][1]}"
+
+
+FOR_DETECTORS = "lstn infer, evaluate, export, calibrate, serve and bench take detectors"
+"""What may be done with one instead of what is for models that classify."""
+
+
+def check_task(task: Task, wanted: Task, what: str, *, hint: str) -> None:
+    """Check that a model has the task that `what` is for: an option, a command or a method.
 
     Raises:
-        UsageError: it detects.
+        UsageError: it has another.
     """
-    if contract.task is not Task.CLASSIFY:
-        raise UsageError(
-            f"{what}: only for models that classify, and this one detects",
-            hint="lstn infer, evaluate, export, serve and bench take detectors",
-        )
+    if task is not wanted:
+        raise UsageError(meant_for(wanted, task, what), hint=hint)
 
 
 def check_regions(contract: "Contract") -> None:

@@ -12,7 +12,7 @@ from rich.console import Console
 @cache
 def messages() -> Console:
     """The console for everything that isn't a result."""
-    return Console(stderr=True, highlight=False)
+    return Console(stderr=True, highlight=False, emoji=False)  # folder:cat: is a path
 
 
 def note(text: str) -> None:

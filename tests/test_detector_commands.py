@@ -3,10 +3,12 @@
 import csv
 import io
 import json
+import shutil
 import sys
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
 from coloured_squares import coloured_squares
 from command import RunLstn
@@ -66,6 +68,7 @@ def test_pictures_and_csv(made: Path, run_lstn: RunLstn, tmp_path: Path) -> None
     photos = made / "set/test"
     ran = run_lstn("infer", photos, "--engine", made / "model.onnx", "--warps", tmp_path / "p", "--score", "0.2")
     assert ran.code == 0
+    assert "not read" not in ran.err  # the annotations among the images
     assert len(list((tmp_path / "p").iterdir())) == 16
     assert {row["label"] for row in csv.DictReader(io.StringIO(ran.out))} <= {"red", "blue", ""}
     best = run_lstn("infer", photos, "--engine", made / "model.onnx", "--top", 1, "--score", "0.2")
@@ -100,10 +103,11 @@ def test_what_of_evaluate_is_for_classifiers_says_so(made: Path, option: tuple[s
     [
         ("explain", "model.onnx", "set/test/0.png"),
         ("explain", "run", "set/test/0.png"),
+        ("explain", "run", "set/test/0.png", "--features", "features.0"),
         ("attack", "run"),
         ("compare", "model.onnx", "model.xml"),
-        ("calibrate", "run", "--precision", "int8"),
-        ("export", "run", "--precision", "fp16"),
+        ("attack", "model.onnx"),
+        ("export", "run", "--triton", "models", "--engine", "onnx"),
     ],
 )
 def test_what_only_classifiers_can_is_one_line(
@@ -113,7 +117,8 @@ def test_what_only_classifiers_can_is_one_line(
     before = {path.name for path in made.iterdir()}
     ran = run_lstn(*words)
     assert ran.code == 2, ran.err
-    assert "only for models that classify, and this one detects" in ran.err
+    assert "is for models that classify, and this one detects\n" in ran.err
+    assert "lstn infer, evaluate, export, calibrate, serve and bench take detectors" in ran.err
     assert "Traceback" not in ran.err
     assert {path.name for path in made.iterdir()} == before
 
@@ -122,6 +127,77 @@ def test_objects_are_left_out_by_score_and_labels_by_probability(made: Path, run
     ran = run_lstn("infer", made / "set/test/0.png", "--engine", made / "model.onnx", "--reject-below", "0.5")
     assert ran.code == 2
     assert "--reject-below is for models that classify" in ran.err
+
+
+@pytest.mark.parametrize("precision", ["fp16", "bf16", "int8", "fp8"])
+def test_calibrate_writes_every_precision_with_its_cost(
+    made: Path, precision: str, run_lstn: RunLstn, tmp_path: Path
+) -> None:
+    words = ("calibrate", made / "model.onnx", "--precision", precision, "--out", tmp_path, "--force")
+    images = ("--images", 32) if precision in ("int8", "fp8") else ()
+    ran = run_lstn(*words, *images)
+    assert ran.code == 0, ran.err
+    told = json.loads((tmp_path / f"model.{precision}.cost.json").read_text())["precisions"][precision]
+    assert "same objects as fp32" in ran.out
+    assert told["turned"] is None  # boxes of this model are upright
+    assert told["images"] == 16
+    if precision in ("fp16", "int8"):
+        before, after = (
+            precision_of(file, made) for file in (made / "model.onnx", tmp_path / f"model.{precision}.onnx")
+        )
+        assert (told["upright"]["ap"]["reference"], told["upright"]["ap"]["lowered"]) == (
+            pytest.approx(before, abs=1e-3),
+            pytest.approx(after, abs=1e-3),
+        )
+        again = run_lstn(*words, *images)  # its ranges are read from where they were kept
+        assert again.code == 0, again.err
+
+
+def precision_of(file: Path, made: Path) -> float:
+    """Average precision on the validation images."""
+    split = open_objects(f"folder:{made / 'set'}", image_hw=(64, 64)).val
+    with open_engine(file) as engine:
+        labels = engine.contract.labels
+        found = detect_all(answering(engine).both, split, labels, batch=4, advance=lambda count: None)
+    return score_detections(found, labels, (64, 64)).upright.ap or 0.0
+
+
+def test_an_int8_detector_runs_in_both_engines(made: Path, run_lstn: RunLstn, tmp_path: Path) -> None:
+    ran = run_lstn("export", made / "run", "--precision", "int8", "--engine", "openvino", "--out", tmp_path, "--force")
+    assert ran.code == 0, ran.err
+    float32 = precision_of(made / "model.onnx", made)
+    for name in ("model.int8.onnx", "model.int8.xml"):
+        assert precision_of(tmp_path / name, made) == pytest.approx(float32, abs=0.1)  # of a model of a few seconds
+    graph = onnx.load(tmp_path / "model.int8.onnx").graph
+    assert [node.op_type for node in graph.node].count("QuantizeLinear") >= 2
+
+
+def test_a_search_keeps_layers_until_precision_is_within_its_points(
+    made: Path, run_lstn: RunLstn, tmp_path: Path
+) -> None:
+    words = ("calibrate", made / "model.onnx", "--images", 32, "--out", tmp_path, "--force")
+    ran = run_lstn(*words, "--auto", 100)
+    assert ran.code == 0, ran.err
+    assert "keeping nothing more:" in ran.out
+    assert "points of AP, upright boxes" in ran.out
+
+
+def test_calibrate_needs_objects_and_the_library_before_the_work(
+    made: Path, run_lstn: RunLstn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = coloured_squares(tmp_path / "set", train=4, test=2)
+    table = root / "val/_annotations.coco.json"
+    table.write_text(json.dumps(json.loads(table.read_text()) | {"annotations": []}))
+    words = ("calibrate", made / "model.onnx", "--precision", "fp16", "--out", tmp_path / "out")
+    ran = run_lstn(*words, "--data", f"folder:{root}")
+    assert ran.code == 1
+    assert "no validation image shows an object" in ran.err
+    for name in ("pycocotools", "pycocotools.coco"):
+        monkeypatch.setitem(sys.modules, name, None)
+    ran = run_lstn(*words)
+    assert ran.code == 1
+    assert "pycocotools is not installed" in ran.err
+    assert not (tmp_path / "out").exists()
 
 
 def test_infer_and_pictures_leave_out_the_same_objects(run_lstn: RunLstn) -> None:
@@ -141,7 +217,19 @@ def test_inspect_and_bench_take_detectors(made: Path, run_lstn: RunLstn) -> None
 def test_doctor_reads_its_run(made: Path, run_lstn: RunLstn) -> None:
     ran = run_lstn("doctor", made / "run")
     assert ran.code == 0
-    assert "6 epochs" in ran.out
+    *epochs, last = [json.loads(line) for line in (made / "run/metrics.jsonl").read_text().splitlines()]
+    best = max(epoch["val_ap50"] for epoch in epochs)
+    assert f"6 epochs, best validation AP50 {best:.1%}" in ran.out
+    assert f"test {last['test_ap50']:.1%}" in ran.out
+    assert not [name for row in (*epochs, last) for name in row if "accuracy" in name]
+    assert all(0 <= epoch["train_regions_right"] <= 1 for epoch in epochs)
+    older = made / "older"
+    older.mkdir()
+    names = {"val_ap50": "val_accuracy", "test_ap50": "test_accuracy", "train_regions_right": "train_accuracy"}
+    rows = [{names.get(name, name): value for name, value in row.items()} for row in (*epochs, last)]
+    (older / "metrics.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    assert f"6 epochs, best validation {best:.1%}" in run_lstn("doctor", older).out
+    shutil.rmtree(older)
 
 
 def test_a_score_is_for_detectors(run_lstn: RunLstn, made: Path) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lstn.contract import CONTROLS, At, Loc, Task, ThetaForm, check_warps
+from lstn.contract import CONTROLS, At, Loc, Task, ThetaForm, check_task, check_warps
 from lstn.data.dataset import usual
 from lstn.errors import UsageError
 from lstn.nn.backbones import backbone_named
@@ -184,10 +184,8 @@ def check_detector(changes: RecipeChanges, supervise: float) -> None:
     asked = {**changes.transformer.numbers(), **({"supervise": supervise} if supervise else {})}
     for name in ("in_frame", "equivariance", "supervise"):
         if asked.get(name):
-            raise UsageError(
-                f"{option_of(name)} is for models that classify: a detector is shown where its objects are",
-                hint=f"leave out {option_of(name)}",
-            )
+            hint = "leave it out: a detector is shown where its objects are"
+            check_task(Task.DETECT, Task.CLASSIFY, option_of(name), hint=hint)
 
 
 def usual_budget(spec: str, model: str) -> tuple[int, int]:

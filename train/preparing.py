@@ -11,6 +11,7 @@ from torch import nn
 
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, Task, ThetaForm
 from lstn.data.dataset import DataSet, Split, check_labels
+from lstn.data.objects import check_objects
 from lstn.data.task_sets import open_for
 from lstn.errors import UsageError
 from lstn.files import remove_leftovers
@@ -29,7 +30,7 @@ from lstn.train.computing.workplace import Workplace
 from lstn.train.downloads import download
 from lstn.train.fitting import check_step
 from lstn.train.objectives.classifier_objective import ClassifierObjective
-from lstn.train.objectives.detector_objective import DetectorObjective, check_objects
+from lstn.train.objectives.detector_objective import DetectorObjective
 from lstn.train.objectives.objective import TrainingObjective
 from lstn.train.objectives.supervision import check_posed, check_supervise, poses_digest
 from lstn.train.optimizer import dropout_share, make_optimizer

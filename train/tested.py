@@ -68,7 +68,7 @@ def finish(going: Prepared) -> TrainingResult:
             model.contract = replace(run.contract, temperature=_temperature(going, model))
             write_checkpoint(at.folder / CHECKPOINT, model, model.contract, checkpoint.training)
         last = {"best_epoch": best["epoch"], "test_loss": found.loss, "test_accuracy": found.accuracy}
-        write_metrics(at.folder, run.history, **last, temperature=model.contract.temperature)
+        write_metrics(at.folder, run.history, run.contract.task, **last, temperature=model.contract.temperature)
     warps = tuple(theta.numpy() for theta in run.warps)
     return TrainingResult(
         checkpoint=at.folder / CHECKPOINT,

@@ -32,9 +32,10 @@ def name_nodes(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         named = _layer(node, weights)
         before = next((layer_of_tensor[i] for i in node.input if i in layer_of_tensor), "")
-        layer = named or (before if named is None else _sampling_layer(node, of_theta, of_sampler) or before)
+        own = "" if named is None else _sampling_layer(node, of_theta, of_sampler, before)
+        layer = named or own or before
         if layer in ("", _TRANSFORMER):
-            layer = _sampling_layer(node, of_theta, of_sampler) or ModelPart.INPUT.value
+            layer = _sampling_layer(node, of_theta, of_sampler, before) or ModelPart.INPUT.value
         if part_of(layer) in (ModelPart.LOCALIZER, ModelPart.GRID):
             of_theta.update(node.output)
         elif part_of(layer) is ModelPart.SAMPLER:
@@ -73,11 +74,15 @@ def _innermost_module(node: onnx.NodeProto) -> str | None:
     return None
 
 
-def _sampling_layer(node: onnx.NodeProto, of_theta: set[str], of_sampler: set[str]) -> str:
+def _sampling_layer(node: onnx.NodeProto, of_theta: set[str], of_sampler: set[str], before: str) -> str:
     """Outside of any module's own code lie the normalisation, the grid, and the sampler with the mean of its points.
 
-    Of a detector, what makes crops of its boxes counts as the grid, before the sampler and after the backbone.
+    Of a detector, what makes crops of its boxes counts as the grid, before the sampler and after the backbone: its
+    boxes are made of what the backbone answers.
+
+    before: the layer that the node's first known input is of
     """
     if node.op_type == "GridSample" or of_sampler.intersection(node.input):
         return ModelPart.SAMPLER.value
-    return ModelPart.GRID.value if of_theta.intersection(node.input) else ""
+    behind = bool(of_sampler) and part_of(before) is ModelPart.BACKBONE
+    return ModelPart.GRID.value if behind or of_theta.intersection(node.input) else ""

@@ -12,6 +12,7 @@ import numpy.typing as npt
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc, Task
 from lstn.data.splits import spaced
 from lstn.data.task_sets import open_for
+from lstn.detection.region_order import nearest_regions
 from lstn.errors import ArtifactError, DeviceError, LstnError, VerificationError
 from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
@@ -176,9 +177,7 @@ def in_order_of(found: Outputs, expected: Outputs, contract: Contract) -> Output
     """
     if contract.task is not Task.DETECT:
         return found
-    pairs = zip(found[THETA], expected[THETA], strict=True)
-    near = [np.square(one[None] - other[:, None]).sum((2, 3)).argmin(axis=1) for one, other in pairs]
-    order = np.stack(near)
+    order = nearest_regions(found[THETA], of=expected[THETA])
     return {
         LOGITS: np.take_along_axis(found[LOGITS], order[:, :, None], axis=1),
         THETA: np.take_along_axis(found[THETA], order[:, :, None, None], axis=1),

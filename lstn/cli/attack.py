@@ -11,7 +11,7 @@ import typer
 
 from lstn.cli.display.screen import results, show_sentence
 from lstn.cli.parsing.engine_choice import from_zoo
-from lstn.contract import check_classifies
+from lstn.contract import FOR_DETECTORS, Task, check_task
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import ATTACK, PAGE, check_outputs, files_of, wanted_output
@@ -99,8 +99,13 @@ def attack(
 
 def _with_gradients(checkpoint: Path) -> Path:
     """Return the checkpoint, unless it is an engine."""
+    from lstn.formats.inspection import inspect_file
+
     shown = shown_path(checkpoint)
     if checkpoint.suffix in (".onnx", ".plan", ".xml"):
+        contract = inspect_file(checkpoint).contract
+        if contract is not None:  # for what a detector can't do, no other file of it helps
+            check_task(contract.task, Task.CLASSIFY, "lstn attack", hint=FOR_DETECTORS)
         raise UsageError(
             f"{shown}: an engine, which has no gradients; expected a run or a checkpoint",
             hint=f"name it with --to next to its checkpoint, or move its images: lstn evaluate {shown} --worst …",
@@ -143,7 +148,7 @@ def _attacked(
 
     where = choose_device(device)
     loaded = load_checkpoint(checkpoint)
-    contract, model = loaded.contract, loaded.classifier.to(where).requires_grad_(False)
+    contract, model = loaded.contract, loaded.classifier_for("lstn attack").to(where).requires_grad_(False)
     if not (rounds := rounds_of(request, model)):
         raise UsageError(
             "nothing to attack: --linf and --l2 are none, and this model has no transformer",
@@ -176,7 +181,7 @@ def _opened(files: Sequence[Path], contract: "Contract") -> Iterator[dict[str, "
         found = {}
         for file in files:
             engine = held.enter_context(open_engine(file, spin=False))
-            check_classifies(engine.contract, f"--to {file}")
+            check_task(engine.contract.task, Task.CLASSIFY, f"--to {file}", hint=FOR_DETECTORS)
             same = (engine.contract.image_hw, engine.contract.labels) == (contract.image_hw, contract.labels)
             if not same or str(file) in found:
                 why = "is named twice" if same else "takes other images or has other labels than the checkpoint"

@@ -60,7 +60,9 @@ def calibrate(
     auto: Annotated[
         float | None,
         typer.Option(
-            metavar="POINTS", min=0, help="Keep as many more layers as it takes for top-1 to fall by no more than this."
+            metavar="POINTS",
+            min=0,
+            help="Keep as many more layers as it takes for top-1, or a detector's AP, to fall by no more than this.",
         ),
     ] = None,
     max_drop: Annotated[
@@ -68,8 +70,8 @@ def calibrate(
         typer.Option(
             metavar="POINTS",
             min=0,
-            help="Fail, and write nothing, if top-1 accuracy falls by more.",
-            show_default="2, or two images",
+            help="Fail, and write nothing, if top-1 accuracy, or a detector's AP, falls by more.",
+            show_default="2, or two images or objects",
         ),
     ] = None,
     max_drift_px: Annotated[
@@ -77,8 +79,8 @@ def calibrate(
         typer.Option(
             metavar="PX",
             min=0,
-            help="Fail, and write nothing, if more than 1 % of the warps move by more pixels.",
-            show_default="2 % of the side",
+            help="Fail, and write nothing, if more than 1 % of the warps, or of found objects, move by more pixels.",
+            show_default="2 % of the side; of a detector none",
         ),
     ] = None,
     force: Annotated[
@@ -97,8 +99,8 @@ def calibrate(
 ) -> None:
     """Lower the precision and report its cost.
 
-    Writes model.PRECISION.onnx, from which lstn export builds plans, and its cost as JSON and as a page: accuracy,
-    logits, and how far the warps move in pixels.
+    Writes model.PRECISION.onnx, from which lstn export builds plans, and its cost as JSON and as a page: accuracy, or
+    average precision, logits, and how far the warps move in pixels.
     """
     from lstn.calibration.calibrating import CalibrationSettings
 

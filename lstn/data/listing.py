@@ -35,6 +35,10 @@ SYSTEM_NAMES = frozenset(
 )
 """Names, in lower case, that a system makes by itself. What lies below them is not the user's; nor below `.name`."""
 
+_ANNOTATIONS = frozenset({".json", ".txt", ".xml", ".yaml", ".yml"})
+"""Suffixes of what tools write beside images: where their objects are, and what these are called. Nobody takes such a
+file for an image of another format. Tables, .csv, are counted: those of boxes are read (`lstn.data.boxes`)."""
+
 _NAMED = 4
 """Names or suffixes that one line lists."""
 
@@ -49,7 +53,7 @@ class Skipped:
     """What a listing leaves out, and why; it fills up while the listing runs.
 
     hidden:    hidden and system names; nothing below such a folder is looked at
-    unread:    suffixes that Pillow does not read, with their files
+    unread:    suffixes that Pillow does not read, with their files; not those of annotations
     repeated:  linked folders that were listed before
     irregular: pipes, sockets and devices
     """
@@ -71,11 +75,12 @@ class Skipped:
         return False
 
     def reads(self, name: str) -> bool:
-        """Say whether a file is an image by its suffix; count it if not."""
+        """Say whether a file is an image by its suffix; count it if it is neither that nor annotations."""
         suffix = PurePosixPath(name).suffix.lower()
         if suffix in self._suffixes:
             return True
-        self.unread[suffix or "without a suffix"] += 1
+        if suffix not in _ANNOTATIONS:
+            self.unread[suffix or "without a suffix"] += 1
         return False
 
     def was_read(self, paths: Sequence[Path]) -> None:

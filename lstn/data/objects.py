@@ -1,5 +1,6 @@
 """Objects in pictures: which classes they are of and where, as splits for detection say it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,6 +49,21 @@ def objects_of(split: Split, index: int) -> Objects:
         )
     found: Objects = known(index)
     return found
+
+
+def check_objects(val: Split, data: str, chosen: Sequence[int] | None = None) -> None:
+    """Check that a validation image shows an object: of none there is no average precision.
+
+    data:   the data set, as `--data` names it
+    chosen: which images are asked; None: all
+
+    Raises:
+        DataError: none of them does.
+    """
+    if not any(len(objects_of(val, index)) for index in (range(len(val)) if chosen is None else chosen)):
+        raise DataError(
+            f"--data {data}: no validation image shows an object", hint="annotate some, or leave validation images out"
+        )
 
 
 def no_objects() -> Objects:

@@ -1,5 +1,6 @@
 """Health of a training run, read from its metrics.jsonl: above all whether its transformer is alive."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import Annotated, Any, TypedDict
 
 from msgspec import Meta
 
+from lstn.contract import Task
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import what_is
 from lstn.health.chance import FEWEST_EPOCHS, at_chance, chance_cure, chance_warning
@@ -17,6 +19,13 @@ from lstn.reading.checked_json import Count, Magnitude, Share, checked, parsed, 
 from lstn.report.wording import counted
 
 METRICS = "metrics.jsonl"
+FIGURES: dict[Task, dict[str, str]] = {
+    Task.CLASSIFY: {},
+    Task.DETECT: {"train_accuracy": "train_regions_right", "val_accuracy": "val_ap50", "test_accuracy": "test_ap50"},
+}
+"""What metrics.jsonl calls a figure of a run, by the task; total over `Task`. Older files of detectors have the names
+of classifiers."""
+
 _MODELS = (".onnx", ".plan", ".xml", ".safetensors")
 
 _MOST_BYTES = 64 << 20
@@ -32,7 +41,8 @@ class _Figures(TypedDict):
 
 
 class Epoch(_Figures, total=False):
-    """One line of metrics.jsonl. Losses in nats, accuracies 0..1, seconds of training and validation.
+    """One line of metrics.jsonl, but for the names of FIGURES. Losses in nats, accuracies 0..1, seconds of training and
+    validation. Of a detector, accuracies are the share of regions whose class is right, and AP50.
 
     chance:      the validation accuracy up to which a model is at chance (`lstn.health.chance`); older runs lack it
     transformer: how it was after the epoch; not there without one
@@ -61,6 +71,7 @@ class Diagnosis:
     since:          the epoch from which on the transformer is in its present state
     at_best:        its state in the best epoch
     chance:         the validation accuracy up to which a model is at chance, 0..1; None for a run of an older lstn
+    task:           of the model; of a detector, accuracies are AP50
     """
 
     epochs: int
@@ -71,6 +82,7 @@ class Diagnosis:
     since: int | None
     at_best: State | None
     chance: float | None = None
+    task: Task = Task.CLASSIFY
 
     @property
     def at_chance(self) -> bool:
@@ -111,7 +123,8 @@ def finished_epochs(run: Path) -> int:
 def describe(found: Diagnosis, run: Path) -> list[str]:
     """Return the diagnosis in a few lines."""
     ended = "not ended" if found.test_accuracy is None else f"test {found.test_accuracy:.1%}"
-    best = f"best validation {found.best_accuracy:.1%} in epoch {found.best_epoch}"
+    what = "validation AP50" if found.task is Task.DETECT else "validation"
+    best = f"best {what} {found.best_accuracy:.1%} in epoch {found.best_epoch}"
     lines = [f"{run}: {counted(found.epochs, 'epoch')}, {best}; {ended}"]
     if found.at_chance:
         lines += [f"accuracy: {chance_warning(found.best_accuracy)}", f"  likely cure: {chance_cure()}"]
@@ -141,7 +154,9 @@ def describe(found: Diagnosis, run: Path) -> list[str]:
 
 
 def _diagnosis(lines: list[bytes]) -> Diagnosis:
-    rows = [checked(parsed(line), dict[str, Any]) for line in lines]
+    written = [checked(parsed(line), dict[str, Any]) for line in lines]
+    detects = any("val_ap50" in row for row in written)
+    rows = [_plain(row) for row in written]
     epochs = [epoch_of(row) for row in rows if "epoch" in row]
     if not epochs:
         raise ValueError("no epoch")
@@ -158,7 +173,19 @@ def _diagnosis(lines: list[bytes]) -> Diagnosis:
         since=epochs[-len(same)]["epoch"] if same else None,
         at_best=at_best["state"] if at_best else None,
         chance=best.get("chance"),
+        task=Task.DETECT if detects else Task.CLASSIFY,
     )
+
+
+def in_file(row: Mapping[str, object], task: Task) -> dict[str, object]:
+    """Return figures of a run as metrics.jsonl has them."""
+    return {FIGURES[task].get(name, name): value for name, value in row.items()}
+
+
+def _plain(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return figures of a run, from a line of metrics.jsonl, by the names that every task has."""
+    names = {written: name for each in FIGURES.values() for name, written in each.items()}
+    return {names.get(name, name): value for name, value in row.items()}
 
 
 def epoch_of(row: object) -> Epoch:

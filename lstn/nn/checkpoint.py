@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from lstn.contract import METADATA_KEY, Contract, check_classifies
+from lstn.contract import FOR_DETECTORS, METADATA_KEY, Contract, Task, check_task
 from lstn.errors import ArtifactError, UsageError
 from lstn.files import write_bytes
 from lstn.formats.training_record import TRAINING_KEY, Training
@@ -26,14 +26,13 @@ class Checkpoint:
     contract: Contract
     training: Training
 
-    @property
-    def classifier(self) -> Classifier:
-        """The model, where only one that classifies will do.
+    def classifier_for(self, command: str) -> Classifier:
+        """Return the model, for a command that takes only one that classifies.
 
         Raises:
             UsageError: it detects.
         """
-        check_classifies(self.contract, "this command")
+        check_task(self.contract.task, Task.CLASSIFY, command, hint=FOR_DETECTORS)
         assert isinstance(self.model, Classifier)
         return self.model
 

@@ -17,7 +17,8 @@ RATIOS = (0.5, 1.0, 2.0)
 """Height over width of anchors (Ren et al. 2015, section 3.3)."""
 
 ANCHORS = len(SIZES) * len(RATIOS)
-"""Anchors aren't in a checkpoint: other sizes or ratios would change what every trained detector answers."""
+"""Anchors aren't in a checkpoint: other sizes or ratios would change what every trained detector answers. An exported
+file has its own. They are no choice of the user's, so the contract doesn't say them, and a test holds them."""
 
 _WIDTH = 64
 _MAP_WIDTH = 128

@@ -6,6 +6,7 @@ matrix, (3, 3) a projective one, and (16, 2) the points of a thin plate spline (
 has an affine theta too: it says where the disc lies that is read.
 """
 
+import math
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -59,7 +60,8 @@ def landmarks_px(theta: Theta, image_hw: tuple[int, int]) -> Positions:
 
     M is 4, or a spline's 16, or as many for each of K warps (N, K, …).
     """
-    return in_pixels(sampled(theta, fixed_points(theta.shape)), image_hw).reshape(len(theta), -1, 2)
+    places = in_pixels(sampled(theta, fixed_points(theta.shape)), image_hw)
+    return places.reshape(len(theta), math.prod(places.shape[1:-1]), 2)
 
 
 def frame_of(theta: Theta) -> npt.NDArray[np.float64]:

@@ -6,7 +6,7 @@ from typing import Protocol, TypeVar, overload
 
 import numpy as np
 
-from lstn.contract import Contract, Task
+from lstn.contract import Contract, Task, check_task
 from lstn.detection.suppression import SHOWN_SCORE, Detection, detections
 from lstn.errors import ArtifactError, UsageError
 from lstn.evaluation.answer import Classification, leading, softmax
@@ -84,7 +84,7 @@ class Engine(Protocol):
             ArtifactError: the model answers with numbers that are not finite.
             DeviceError: the library or the GPU failed.
         """
-        _check_task(self.contract, Task.CLASSIFY)
+        check_task(self.contract.task, Task.CLASSIFY, "classify", hint="call detect")
         return _answered(self, images, lambda prediction: _classified(prediction, self.contract))
 
     @overload
@@ -110,16 +110,10 @@ class Engine(Protocol):
             ArtifactError: the model answers with numbers that are not finite.
             DeviceError: the library or the GPU failed.
         """
-        _check_task(self.contract, Task.DETECT)
+        check_task(self.contract.task, Task.DETECT, "detect", hint="call classify")
         if not 0 <= least <= 1:
             raise UsageError(f"least is {least}; expected a score from 0 to 1")
         return _answered(self, images, lambda prediction: _detected(prediction, self.contract, least))
-
-
-def _check_task(contract: Contract, wanted: Task) -> None:
-    if contract.task is not wanted:
-        task = contract.task.value
-        raise UsageError(f"this model can't {wanted.value}: its task is {task}, so call {task}")
 
 
 def _answered(

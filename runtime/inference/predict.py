@@ -11,7 +11,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lstn.contract import Contract, Loc, Task
+from lstn.contract import Contract, Loc, Task, check_task
 from lstn.detection.suppression import MOST_FOUND, SHOWN_SCORE, Detection, detections
 from lstn.errors import UsageError
 from lstn.evaluation.answer import Guess, leading, softmax
@@ -56,12 +56,11 @@ def least_sure(contract: Contract, score: float | None, reject_below: float | No
     Raises:
         UsageError: the one that was given is for models of the other task.
     """
-    detects = contract.task is Task.DETECT
-    if score is not None and not detects:
-        raise UsageError("--score is for models that detect, and this one classifies", hint="use --reject-below")
-    if reject_below is not None and detects:
-        raise UsageError("--reject-below is for models that classify, and this one detects", hint="use --score")
-    if detects:
+    if score is not None:
+        check_task(contract.task, Task.DETECT, "--score", hint="use --reject-below")
+    if reject_below is not None:
+        check_task(contract.task, Task.CLASSIFY, "--reject-below", hint="use --score")
+    if contract.task is Task.DETECT:
         return SHOWN_SCORE if score is None else score
     return reject_below or 0.0
 

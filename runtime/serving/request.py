@@ -7,7 +7,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc, Task
+from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc, Task, meant_for
 from lstn.detection.suppression import SHOWN_SCORE, detections
 from lstn.evaluation.answer import Logits, softmax
 from lstn.runtime.engines.prediction import Prediction
@@ -138,7 +138,8 @@ def wanted_outputs(request: Request, contract: Contract) -> tuple[TensorSpec, ..
     if any(wanted.classes is not None and wanted.name != LOGITS for wanted in request.outputs):
         raise Refusal(Reason.INVALID, f"{CLASSIFICATION} is for the output {LOGITS} only")
     if contract.task is Task.DETECT and any(wanted.classes is not None for wanted in request.outputs):
-        raise Refusal(Reason.INVALID, f"{CLASSIFICATION} is for models that classify; of this one, ask for {OBJECTS}")
+        told = meant_for(Task.CLASSIFY, contract.task, CLASSIFICATION)
+        raise Refusal(Reason.INVALID, f"{told}: ask for {OBJECTS}")
     most = len(contract.labels)
     return tuple(
         there[wanted.name] if wanted.classes is None else TensorSpec(LOGITS, "BYTES", (-1, min(wanted.classes, most)))

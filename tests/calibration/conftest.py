@@ -6,8 +6,8 @@ from small_models import exported_model, warping_model
 from spots import few_digits
 from tiny_fixtures import run_lstn
 
-from lstn.calibration.drift import measure
-from lstn.calibration.lowering_cost import LoweringCost
+from lstn.calibration.cost.drift import measure
+from lstn.calibration.cost.lowering_cost import ClassifierCost
 from lstn.contract import Loc
 from lstn.nn.checkpoint import Training, write_checkpoint
 
@@ -32,7 +32,7 @@ def measure_by_hand(tmp_path: Path) -> MeasureByHand:
         split: ArraySplit | None = None,
         spoil: Edit = untouched,
         **options: int,
-    ) -> LoweringCost:
+    ) -> ClassifierCost:
         reference = save(make_model(loc, labels=labels, edit=spoil), tmp_path / "model.onnx")
         lowered = save(make_model(loc, labels=labels, edit=edit), tmp_path / "model.low.onnx")
         chosen = random_split(40, classes=len(labels)) if split is None else split

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from hand_made import LABELS, SIDE, ArraySplit, Edit, MeasureByHand, make_model, random_split, save, untouched
 
-from lstn.calibration.drift import IMAGES, measure
+from lstn.calibration.cost.drift import IMAGES, measure
 from lstn.contract import Loc
 from lstn.errors import ArtifactError, DataError, UsageError, VerificationError
 

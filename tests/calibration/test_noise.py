@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from lstn.calibration.noise import LayerNoise, decibels, measure_noise
+from lstn.calibration.cost.noise import LayerNoise, decibels, measure_noise
 from lstn.contract import Loc
 from lstn.errors import ArtifactError
 

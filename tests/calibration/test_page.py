@@ -11,8 +11,8 @@ from browser import Browser
 from hand_made import LABELS, MeasureByHand, untouched
 from PIL import Image
 
-from lstn.calibration.cost_page import page
-from lstn.calibration.lowering_cost import LoweringCost
+from lstn.calibration.cost.cost_page import page
+from lstn.calibration.cost.lowering_cost import ClassifierCost
 from lstn.contract import Loc
 from lstn.warps.warp import landmarks_px, outside_of, warp
 
@@ -25,13 +25,13 @@ def coarse(weights: dict[str, np.ndarray]) -> None:
 
 
 @pytest.fixture
-def costs(measure_by_hand: MeasureByHand) -> dict[str, LoweringCost]:
+def costs(measure_by_hand: MeasureByHand) -> dict[str, ClassifierCost]:
     labels = (*LABELS[:-1], "<script>alert(1)</script>")
     return dict(zip(NAMES, (measure_by_hand(edit, labels=labels) for edit in (coarse, untouched)), strict=True))
 
 
 @pytest.fixture
-def html(costs: dict[str, LoweringCost], tmp_path: Path) -> Path:
+def html(costs: dict[str, ClassifierCost], tmp_path: Path) -> Path:
     path = tmp_path / "cost.html"
     path.write_text(page(costs), encoding="utf-8")
     return path
@@ -62,7 +62,7 @@ def test_it_prints_within_the_paper_and_whole(html: Path, browser: Browser) -> N
     assert heights == ["none"] * len(NAMES)  # what scrolls on a screen is whole on paper
 
 
-def test_the_worst_are_shown_beside_both_warps(costs: dict[str, LoweringCost], html: Path, browser: Browser) -> None:
+def test_the_worst_are_shown_beside_both_warps(costs: dict[str, ClassifierCost], html: Path, browser: Browser) -> None:
     browser.show(html, width=1280, scheme="light")
     cost = costs["int8"]
     warped = browser.run("return [...document.querySelectorAll('.three img')].map(each => each.src)")
@@ -85,7 +85,7 @@ def test_the_worst_are_shown_beside_both_warps(costs: dict[str, LoweringCost], h
     np.testing.assert_allclose(drawn, landmarks_px(first.lowered_theta[None], cost.contract.image_hw)[0], atol=0.01)
 
 
-def test_captions_say_what_each_model_says(costs: dict[str, LoweringCost], html: Path, browser: Browser) -> None:
+def test_captions_say_what_each_model_says(costs: dict[str, ClassifierCost], html: Path, browser: Browser) -> None:
     browser.show(html, width=1280, scheme="light")
     captions = browser.run(
         "return [...document.querySelectorAll('figure:has(.three) figcaption')].map(each => each.textContent)"
@@ -100,7 +100,7 @@ def test_captions_say_what_each_model_says(costs: dict[str, LoweringCost], html:
         assert ("right" if label == before == after else f"it is {label}") in caption
 
 
-def test_bars_are_in_proportion_to_their_db(costs: dict[str, LoweringCost], html: Path, browser: Browser) -> None:
+def test_bars_are_in_proportion_to_their_db(costs: dict[str, ClassifierCost], html: Path, browser: Browser) -> None:
     browser.show(html, width=1280, scheme="light")
     rows = browser.run("""
         return [...document.querySelectorAll('table.levels')[0].querySelectorAll('tbody tr')].map(row => [

@@ -10,8 +10,8 @@ import pytest
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from small_models import SIDE, exported_once, warping_model
 
-from lstn.calibration.drift import measure
-from lstn.calibration.swap import with_theta_input
+from lstn.calibration.cost.drift import measure
+from lstn.calibration.cost.swap import with_theta_input
 from lstn.contract import At, Loc, ThetaForm
 from lstn.data.dataset import open_data
 from lstn.export.onnx.to_onnx import write_onnx

@@ -10,9 +10,9 @@ import pytest
 from hand_made import Edit, MeasureByHand, untouched
 from rich.console import Console
 
-from lstn.calibration.cost_report import blame, costs_to_json, decibel, describe, headline, print_costs
-from lstn.calibration.lowering_cost import LoweringCost
-from lstn.calibration.noise import LayerNoise
+from lstn.calibration.cost.cost_report import blame, costs_to_json, decibel, describe, headline, print_costs
+from lstn.calibration.cost.lowering_cost import ClassifierCost
+from lstn.calibration.cost.noise import LayerNoise
 from lstn.contract import Contract, Loc
 
 
@@ -26,16 +26,16 @@ def coarse(weights: dict[str, np.ndarray]) -> None:
             weights[name] = np.round(weights[name], 1)
 
 
-def read(costs: Mapping[str, LoweringCost]) -> dict[str, Any]:
+def read(costs: Mapping[str, ClassifierCost]) -> dict[str, Any]:
     return json.loads(costs_to_json(costs), parse_constant=refuse)["precisions"]
 
 
 @pytest.fixture
-def cost(measure_by_hand: MeasureByHand) -> LoweringCost:
+def cost(measure_by_hand: MeasureByHand) -> ClassifierCost:
     return measure_by_hand(coarse)
 
 
-def test_json_holds_every_figure(cost: LoweringCost) -> None:
+def test_json_holds_every_figure(cost: ClassifierCost) -> None:
     found = read({"int8": cost, "fp16": cost})
     assert list(found) == ["int8", "fp16"]
     one = found["int8"]
@@ -50,7 +50,7 @@ def test_json_holds_every_figure(cost: LoweringCost) -> None:
     assert Contract.from_json(json.dumps(one["contract"]), source="json") == cost.contract
 
 
-def test_json_holds_every_image(cost: LoweringCost) -> None:
+def test_json_holds_every_image(cost: ClassifierCost) -> None:
     found = read({"int8": cost})["int8"]
     for name in ("index", "label", "reference", "lowered", "logit_difference", "drift_px"):
         np.testing.assert_array_equal(found["per_image"][name], getattr(cost.per_image, name))
@@ -60,7 +60,7 @@ def test_json_holds_every_image(cost: LoweringCost) -> None:
         np.testing.assert_array_equal(np.float32(kept["reference_theta"]), case.reference_theta)
 
 
-def test_json_holds_every_layer_and_has_words_for_what_is_no_number(cost: LoweringCost) -> None:
+def test_json_holds_every_layer_and_has_words_for_what_is_no_number(cost: ClassifierCost) -> None:
     layers = (
         LayerNoise("backbone.a/Conv", "Conv", 20.5, math.inf),
         LayerNoise("backbone.b/Conv", "Conv", -math.inf, -math.inf),
@@ -81,7 +81,10 @@ def test_what_there_is_not_is_null(measure_by_hand: MeasureByHand) -> None:
     found = read({"fp16": cost})["fp16"]
     assert (found["drift"], found["changed"], found["top5"], found["per_image"]["drift_px"]) == (None,) * 4
     titles = [row[0] for row in headline({"fp16": cost}).rows]
-    assert titles == ["top-1", "same top-1 as fp32", "logit difference, mean", "logit difference, largest"]
+    assert titles == [
+        *("top-1", "calibration error", "same top-1 as fp32"),
+        *("logit difference, mean", "logit difference, largest"),
+    ]
     assert "theta" not in headline({"fp16": cost}).note
 
 
@@ -94,6 +97,8 @@ def test_the_table_says_what_was_measured(measure_by_hand: MeasureByHand, edit: 
     assert cost.drift is not None
     assert cost.changed is not None
     assert rows["top-1"] == [f"{100 * cost.top1.reference:.2f} %", *[f"{100 * cost.top1.lowered:.2f} %"] * 2]
+    errors = cost.errors
+    assert rows["calibration error"] == [f"{100 * errors.reference:.2f} %", *[f"{100 * errors.fitted:.2f} %"] * 2]
     assert rows["same top-1 as fp32"] == ["", *[f"{100 * cost.agreement:.2f} %"] * 2]
     assert rows["drift, p99"] == ["", *[f"{cost.drift.p99_px:.3g} px"] * 2]
     assert rows["changed by the warp alone"] == ["", *[f"{100 * cost.changed.warp:.2f} %"] * 2]
@@ -101,7 +106,7 @@ def test_the_table_says_what_was_measured(measure_by_hand: MeasureByHand, edit: 
     assert "16 x 16" in table.note
 
 
-def test_the_noisiest_layers_of_each_part_are_blamed(cost: LoweringCost) -> None:
+def test_the_noisiest_layers_of_each_part_are_blamed(cost: ClassifierCost) -> None:
     def layer(name: str, own_db: float | None) -> LayerNoise:
         return LayerNoise(name, "Conv", 5.0, own_db)
 
@@ -115,7 +120,7 @@ def test_the_noisiest_layers_of_each_part_are_blamed(cost: LoweringCost) -> None
     assert [row[0] for row in table.rows[2:]] == names[:4]
 
 
-def test_what_is_printed_holds_table_warnings_and_layers(cost: LoweringCost) -> None:
+def test_what_is_printed_holds_table_warnings_and_layers(cost: ClassifierCost) -> None:
     out = StringIO()
     print_costs(Console(file=out, width=100, highlight=False), {"int8": cost})
     text = out.getvalue()
@@ -131,7 +136,7 @@ def test_nothing_is_blamed_where_nothing_is_noisy(measure_by_hand: MeasureByHand
     assert "add most noise" not in out.getvalue()
 
 
-def test_one_line_says_what_was_measured_on_what(cost: LoweringCost) -> None:
+def test_one_line_says_what_was_measured_on_what(cost: ClassifierCost) -> None:
     assert describe({"int8": cost}) == (
         "lstn + cnn, 8 classes, 16 x 16 pixels; 40 of 40 validation images; ONNX Runtime on the CPU"
     )

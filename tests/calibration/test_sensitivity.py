@@ -6,7 +6,7 @@ import numpy as np
 import onnx
 import pytest
 from onnx import numpy_helper
-from small_models import SIDE, exported_model, undecided
+from small_models import SIDE, exported_model, exported_once, undecided
 
 from lstn.calibration.kept_layers import kept_layers, layer_names
 from lstn.calibration.sensitivity import _fewest, fewest_to_keep
@@ -80,7 +80,16 @@ def search(sizes: dict[str, float], max_drop: float):  # noqa: ANN201 - of the f
     model = undecided(Loc.LSTN)
     split, damage = Answered(model), Damage(model, sizes)
     always = kept_layers(layer_names(model), ["localizer"])
-    outcome = fewest_to_keep(model, Precision.FP16, damage, split, always=always, max_drop=max_drop, count=60)
+    outcome = fewest_to_keep(
+        model,
+        Precision.FP16,
+        damage,
+        split,
+        contract=exported_once(Loc.LSTN, "cnn").contract,
+        always=always,
+        max_drop=max_drop,
+        count=60,
+    )
 
     def drop(kept: frozenset[str]) -> float:
         lowered = damage(always | kept)

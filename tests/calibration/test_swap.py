@@ -7,7 +7,7 @@ import pytest
 from hand_made import make_model, random_split
 from onnx import TensorProto, helper, numpy_helper
 
-from lstn.calibration.swap import with_theta_input
+from lstn.calibration.cost.swap import with_theta_input
 from lstn.contract import Loc
 from lstn.errors import ArtifactError
 

@@ -92,6 +92,30 @@ def test_validation_images_are_held_back_and_tested_where_there_are_no_others(
     assert other.parts.endswith("seed 1")
 
 
+@pytest.mark.parametrize("write", [yolo, roboflow])
+def test_a_box_that_is_there_twice_counts_once(
+    tmp_path: Path, write: Callable[..., Path], capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write(tmp_path / "set")
+    once = by_name(opened(root).train)["a"]
+    assert "second time" not in capsys.readouterr().err
+    if write is yolo:
+        path = root / "labels/train/a.txt"
+        rows = path.read_text().splitlines()
+        path.write_text("\n".join([*rows, rows[0], rows[0]]) + "\n")
+    else:
+        edit_json(
+            root, lambda file: file["annotations"].extend([file["annotations"][0] | {"id": 99 + n} for n in (0, 1)])
+        )
+    data = opened(root)
+    again = by_name(data.train)["a"]
+    np.testing.assert_array_equal(again.labels, once.labels)
+    np.testing.assert_array_equal(again.thetas, once.thetas)
+    assert "2 boxes are there a second time, and counted once: " in " ".join(capsys.readouterr().err.split())
+    objects = sum(len(each) for split in (data.train, data.val, data.test) for each in split.known)
+    assert f"with {objects} objects" in data.found  # the line counts them once too
+
+
 def test_a_turned_box_is_read_by_its_corners(tmp_path: Path) -> None:
     root = yolo(tmp_path)
     pose = pose_from_box((40, 20), (30, 10), 25, (HEIGHT, WIDTH))
@@ -138,7 +162,7 @@ def edit_json(root: Path, change: Callable[[dict[str, Any]], object]) -> None:
 
 
 def rows(count: int, bad: str) -> str:
-    return "\n".join([bad, *["0 0.5 0.5 0.5 0.5"] * (count - 1)])
+    return "\n".join([bad, *(f"0 0.5 0.5 0.5 {0.4 + n / 1000}" for n in range(count - 1))])
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import openvino
 import pytest
 import tensorrt_rtx as rtx
 import torch
+from small_models import check_kept_in_float32
 
 from lstn.contract import LOGITS, PIXELS, THETA, At, Contract, Loc, Task, ThetaForm
 from lstn.errors import VerificationError
@@ -108,6 +109,11 @@ def test_it_has_one_sampler_no_plugin_and_a_fixed_number_of_regions(exported: Ex
     samplers = [node for node in graph.node if node.op_type == "GridSample"]
     assert part_of(samplers[0].name) is ModelPart.SAMPLER
     assert read_onnx(exported.path).contract == exported.contract
+
+
+def test_what_makes_thetas_stays_float32(exported: Exported) -> None:
+    """Of regions, and of what the backbone says of them: a width of e to the power of a float16 is a coarse one."""
+    check_kept_in_float32(onnx.load(exported.path))
 
 
 def test_tensorrt_for_rtx_reads_the_sampler_as_bilinear_and_builds(exported: Exported) -> None:

@@ -14,7 +14,7 @@ from lstn.nn.checkpoint import load_checkpoint, save_checkpoint
 from lstn.nn.detector import Detector
 from lstn.nn.region_localizer import ANCHORS, RATIOS, SIZES, RegionLocalizer, anchors_of
 from lstn.nn.stems import late_cut, run, split_at
-from lstn.nn.turned_boxes import moved, thetas_of, upright
+from lstn.nn.turned_boxes import SCALES, moved, thetas_of, upright, with_context
 
 IMAGE = Contract(
     Loc.GLANCE,
@@ -45,6 +45,18 @@ def test_logits_and_thetas_have_the_shapes_of_the_contract(contract: Contract) -
     logits, theta = detector(contract)(pixels(3))
     assert logits.shape == (3, *contract.logits_shape) == (3, 6, 4)
     assert theta.shape == (3, *contract.theta_shape) == (3, 6, 2, 3)
+
+
+def test_what_no_checkpoint_holds_is_what_it_was() -> None:
+    """With other anchors, units or context every trained detector would answer something else, and no file would say
+    so. Whoever changes one has to put it into the contract, where older files then have these values."""
+    assert SIZES == (0.1, 0.2, 0.4, 0.8)
+    assert RATIOS == (0.5, 1.0, 2.0)
+    assert SCALES == (0.1, 0.1, 0.2, 0.2, 0.2)
+    box = torch.tensor([10.0, 20.0, 195.0, 390.0, 0.5])
+    torch.testing.assert_close(with_context(box), torch.tensor([10.0, 20.0, 227.0, 454.0, 0.5]))
+    _, _, wide, high, _ = anchors_of((1, 1), (100, 200))[2].tolist()  # the smallest, twice as high as wide
+    assert (wide, high) == (pytest.approx(10 / 2**0.5), pytest.approx(10 * 2**0.5))
 
 
 @torch.no_grad()
@@ -151,7 +163,7 @@ def test_a_detector_comes_back_from_its_checkpoint(tmp_path: Path) -> None:
         with torch.no_grad():
             assert all(map(torch.equal, read.model(pixels(2)), model(pixels(2))))
         with pytest.raises(UsageError, match="detects"):
-            _ = read.classifier
+            read.classifier_for("this")
 
 
 @pytest.mark.parametrize(

@@ -175,8 +175,8 @@ TERMINATED = """
 import os, signal, sys
 from lstn.cli.app import main
 from lstn.train.runs import keeping
-def terminated(folder, history, **last):
-    write(folder, history, **last)
+def terminated(folder, history, task, **last):
+    write(folder, history, task, **last)
     os.kill(os.getpid(), signal.SIGTERM)
 write, keeping.write_metrics = keeping.write_metrics, terminated
 sys.argv[0] = "lstn"

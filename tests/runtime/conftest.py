@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 from fake_machine import make_machine
 from PIL import Image
+from playground import photo
 from serving import Server, serving, written
 from tiny import Tiny
 from tiny_fixtures import built_plan, make_tiny, plan, run_lstn, tiny
@@ -33,3 +34,11 @@ def folder(tmp_path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(random.integers(0, 256, (12, 10, 3), dtype=np.uint8)).save(path)
     return tmp_path / "images"
+
+
+@pytest.fixture
+def picture(tmp_path: Path) -> Path:
+    """A picture for the playground, in a file."""
+    path = tmp_path / "photo.png"
+    photo().save(path)
+    return path

@@ -117,11 +117,11 @@ def test_what_the_other_kind_of_model_does_is_refused_in_one_line() -> None:
     classifier = FakeEngine(Contract(Loc.NONE, "cnn", (4, 6), ("bus", "car")), two_places)
     with pytest.raises(lstn.UsageError) as refused:
         detector.classify(image)
-    assert str(refused.value) == "this model can't classify: its task is detect, so call detect"
+    assert str(refused.value) == "classify is for models that classify, and this one detects"
     for images in (image, [image], []):
         with pytest.raises(lstn.UsageError) as refused:
             classifier.detect(images)
-        assert str(refused.value) == "this model can't detect: its task is classify, so call classify"
+        assert str(refused.value) == "detect is for models that detect, and this one classifies"
     assert (detector.calls, classifier.calls) == ([], [])
 
 

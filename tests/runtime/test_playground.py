@@ -53,13 +53,6 @@ def page(browser: Browser, both: Server) -> Iterator[Playground]:
     assert browser.messages() == []
 
 
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "photo.png"
-    photo().save(path)
-    return path
-
-
 def check_answer(page: Playground, model: Tiny, seen: Pixels) -> None:
     """All that is shown is what the model says of what is shown as its input."""
     rows = page.shown()

@@ -10,7 +10,7 @@ import pytest
 from browser import Browser
 from command import RunLstn
 from PIL import Image
-from playground import Playground, photo
+from playground import Playground
 from selenium.webdriver.support.ui import Select
 from serving import Server, serving, written
 from tiny import Tiny
@@ -44,13 +44,6 @@ def page(browser: Browser, server: Server) -> Iterator[Playground]:
     """The page, on which nothing may go wrong that no test asks for."""
     yield Playground(browser, server.http)
     assert browser.messages() == []
-
-
-@pytest.fixture
-def picture(tmp_path: Path) -> Path:
-    path = tmp_path / "photo.png"
-    photo().save(path)
-    return path
 
 
 @pytest.fixture

@@ -106,12 +106,11 @@ def test_an_outline_is_that_of_lstn(page: Playground, form: ThetaForm) -> None:
 
 @pytest.mark.parametrize("form", NEWER)
 def test_a_page_shows_what_the_model_answers(
-    page: Playground, models: dict[ThetaForm, Tiny], tmp_path: Path, form: ThetaForm
+    page: Playground, models: dict[ThetaForm, Tiny], picture: Path, form: ThetaForm
 ) -> None:
-    photo().save(tmp_path / "photo.png")
     page.wait("return !document.getElementById('model').disabled")
     Select(page.find("model")).select_by_value(form.value)
-    page.choose(tmp_path / "photo.png")
+    page.choose(picture)
     seen, contract = page.pixels("input"), models[form].contract
     (theta,) = models[form].theta(seen[None])
     (shown,) = page.theta(*contract.theta_shape)
@@ -133,11 +132,10 @@ def check_picture(page: Playground, contract: Contract, seen: np.ndarray, theta:
     assert page.find("input").accessible_name.startswith(f"Input. {points}, in pixels: {first}; ")
 
 
-def test_a_page_shows_every_warp_and_every_crop(page: Playground, two_warps: Tiny, tmp_path: Path) -> None:
-    photo().save(tmp_path / "photo.png")
+def test_a_page_shows_every_warp_and_every_crop(page: Playground, two_warps: Tiny, picture: Path) -> None:
     page.wait("return !document.getElementById('model').disabled")
     Select(page.find("model")).select_by_value("two")
-    page.choose(tmp_path / "photo.png")
+    page.choose(picture)
     seen, contract = page.pixels("input"), two_warps.contract
     (thetas,) = two_warps.theta(seen[None])
     assert thetas.shape == (2, 3, 3)

@@ -156,7 +156,7 @@ def test_what_only_classifiers_have_is_refused(server: Server, pixels: np.ndarra
         return str(error.value.message())
 
     told = refused("detector", client.InferRequestedOutput("logits", class_count=2))
-    assert told.endswith("classification is for models that classify; of this one, ask for objects")
+    assert told.endswith("classification is for models that classify, and this one detects: ask for objects")
     assert refused("detector", client.InferRequestedOutput("label")).endswith(
         "some of logits, theta, objects, each once"
     )

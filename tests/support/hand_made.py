@@ -9,7 +9,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from lstn.calibration.lowering_cost import LoweringCost
+from lstn.calibration.cost.lowering_cost import ClassifierCost
 from lstn.contract import METADATA_KEY, Contract, Loc
 from lstn.images import Pixels
 
@@ -19,7 +19,7 @@ OPSET = 18
 
 Weights = dict[str, npt.NDArray[np.float32]]
 Edit = Callable[[Weights], object]
-MeasureByHand = Callable[..., LoweringCost]
+MeasureByHand = Callable[..., ClassifierCost]
 """Measures a hand-made model against itself after an edit of its weights; see conftest.py."""
 
 _MEAN_FEATURES = np.array([0.919, 0.782, 0.269, 0.208, 1.462, 0.001], np.float32)

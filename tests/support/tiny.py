@@ -65,6 +65,8 @@ def proto_of(tiny: Tiny, *, dtype: int = TensorProto.UINT8, batch: int | str = "
         arrays = {"theta_weights": tiny.theta_weights, "identity": tiny.identity, "shape": np.array([-1, *shape])}
         constants += [numpy_helper.from_array(array, name) for name, array in arrays.items()]
         outputs.append(helper.make_tensor_value_info("theta", TensorProto.FLOAT, [batch, *shape]))
+    for node in nodes:
+        node.name = f"backbone.{node.output[0]}/{node.op_type}"
     pixels = helper.make_tensor_value_info("pixels", dtype, [batch, height, width, 3])
     graph = helper.make_graph(nodes, "tiny", [pixels], outputs, constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)

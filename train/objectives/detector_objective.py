@@ -4,11 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from lstn.contract import ThetaForm
-from lstn.data.objects import Objects, objects_of
-from lstn.data.splits import Split
+from lstn.data.objects import Objects
 from lstn.detection.detecting import score_detections
 from lstn.detection.suppression import LEAST_SCORE, Detection, detections
-from lstn.errors import DataError
 from lstn.nn.detector import Detector
 from lstn.nn.models import Model
 from lstn.nn.turned_boxes import boxes_of, moved, thetas_of, upright_around
@@ -106,18 +104,6 @@ class DetectorObjective:
         (loss_sum,) = at.world.sum(torch.tensor([loss_sum], dtype=torch.float64, device=at.device))
         scores = score_detections(found, contract.labels, contract.image_hw)
         return Measured(loss_sum / len(images), scores.of(contract.theta).ap50 or 0.0, None, scores)
-
-
-def check_objects(val: Split, data: str) -> None:
-    """Check that a validation image shows an object: of none there is no precision to choose the best epoch by.
-
-    Raises:
-        DataError: none does.
-    """
-    if not any(len(objects_of(val, index)) for index in range(len(val))):
-        raise DataError(
-            f"--data {data}: no validation image shows an object", hint="annotate some, or leave validation images out"
-        )
 
 
 def _objects(batch: ImageBatch) -> list[Objects]:

@@ -1,14 +1,16 @@
 """Files that a run writes after every epoch: the state, which is the truth, and what follows from it."""
 
 import json
+from collections.abc import Mapping
 from copy import deepcopy
 from pathlib import Path
 
+from lstn.contract import Task
 from lstn.data.dataset import DataSet
 from lstn.errors import ArtifactError
 from lstn.files import write_text
 from lstn.formats.training_record import Training
-from lstn.health.run_health import METRICS, Epoch
+from lstn.health.run_health import METRICS, Epoch, in_file
 from lstn.nn.backbones import FOREIGN
 from lstn.nn.checkpoint import CHECKPOINT, Checkpoint, load_checkpoint, write_checkpoint
 from lstn.train.runs.options import Options
@@ -24,7 +26,7 @@ def keep(run: Run, folder: Path, options: Options, data: DataSet) -> None:
     write_state(folder / LAST, run, options)
     if run.best is run.history[-1]:
         _write_best(run, folder, options, data)
-    write_metrics(folder, run.history)
+    write_metrics(folder, run.history, run.contract.task)
 
 
 def mend(run: Run, folder: Path, options: Options, data: DataSet) -> None:
@@ -58,10 +60,10 @@ def load_best(folder: Path, run: Run) -> Checkpoint:
     return load_checkpoint(folder / CHECKPOINT, deepcopy(run.model.backbone) if foreign else None)
 
 
-def write_metrics(folder: Path, history: list[Epoch], **last: float) -> None:
+def write_metrics(folder: Path, history: list[Epoch], task: Task, **last: float) -> None:
     """Write metrics.jsonl: one line an epoch, and one with `last` once the run has ended."""
-    rows = [json.dumps(epoch) for epoch in history]
-    write_text(folder / METRICS, "\n".join([*rows, *([json.dumps(last)] if last else [])]) + "\n")
+    rows: list[Mapping[str, object]] = [*history, *([last] if last else [])]
+    write_text(folder / METRICS, "".join(f"{json.dumps(in_file(row, task))}\n" for row in rows))
 
 
 def _write_best(run: Run, folder: Path, options: Options, data: DataSet) -> None:

@@ -26,7 +26,7 @@ _WITHOUT_ONNX_RUNTIME = {Precision.BF16: "TensorRT and OpenVINO", Precision.FP8:
 
 def show(made: "Calibrated", settings: "CalibrationSettings") -> None:
     """Print what a calibration cost, how its layers were chosen, and what it wrote."""
-    from lstn.calibration.cost_report import print_costs
+    from lstn.calibration.cost.cost_report import print_costs
 
     console = results()
     if made.search is not None:
@@ -64,11 +64,12 @@ def compare_speed(reference: Path, lowered: Path, precision: Precision) -> None:
 
 def _print_search(console: "Console", search: "Outcome", made: "Calibrated", settings: "CalibrationSettings") -> None:
     """The path that --auto took."""
+    score = next(iter(made.cost.scores))
     for layer, noise in list(search.noise.items())[:_MOST_NAMED]:
         console.print(f"alone, {layer} adds noise of {noise:.2e} of the logits' power", markup=False)
     for step in search.steps:
         kept = ", ".join(_named(step.kept, made.layers)) or "nothing more"
-        console.print(f"keeping {kept}: {-step.drop:+.2f} points of top-1", markup=False, soft_wrap=True)
+        console.print(f"keeping {kept}: {-step.drop:+.2f} points of {score}", markup=False, soft_wrap=True)
     console.print(f"--auto {settings.auto:g}: {-search.drop:+.2f} points", markup=False)
 
 

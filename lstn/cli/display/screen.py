@@ -21,7 +21,7 @@ def results(stream: TextIO | None = None) -> "Console":
     """Return the console of a command's results: standard output, or a file."""
     from rich.console import Console
 
-    console = Console(file=stream, highlight=False)
+    console = Console(file=stream, highlight=False, emoji=False)
     said = console.file is sys.stdout and os.environ.get("COLUMNS", "").isdigit()
     if not console.file.isatty() and not said:
         console.width = FILE_WIDTH

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lstn.cli.display.screen import results
-from lstn.errors import UsageError
+from lstn.contract import Task, check_task
 from lstn.imports import require
 from lstn.machine.memory import batch_of
 from lstn.report.wording import counted
@@ -33,7 +33,7 @@ def evaluate_detector(
     from lstn.detection.detecting import DetectionEvaluation, detect_all, score_detections
 
     if asked:
-        raise UsageError(f"{asked[0]} is for models that classify, and {source} detects", hint=f"leave out {asked[0]}")
+        check_task(model.contract.task, Task.CLASSIFY, asked[0], hint="leave it out")
     require("pycocotools.coco", extra="detect")  # before the work, which is in vain without it
     images, contract = model.data.split(chosen), model.contract
     with working(f"looking for objects in {counted(len(images), 'image')} of {model.named}", len(images)) as advance:

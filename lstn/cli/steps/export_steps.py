@@ -7,7 +7,7 @@ import typer
 
 from lstn.cli.display.calibrate_report import compare_speed, show
 from lstn.cli.display.screen import phases
-from lstn.contract import check_classifies
+from lstn.contract import FOR_DETECTORS, Task, check_task
 from lstn.errors import LstnError
 from lstn.files import write_bytes
 from lstn.formats.export_choice import ExportFormat, Sampler
@@ -79,7 +79,7 @@ def make_onnx(asked: "ExportRequest") -> tuple[Path, "Training | None"]:
     checkpoint, fused = load_checkpoint(checkpoint_of(asked.run)), asked.sampler is Sampler.FUSED
     training = checkpoint.training
     if asked.triton is not None:
-        check_classifies(checkpoint.contract, "--triton")
+        check_task(checkpoint.contract.task, Task.CLASSIFY, "--triton", hint=FOR_DETECTORS)
     if asked.precision is None:
         export_onnx(checkpoint, onnx_file, fused=fused, tell=typer.echo)
         return onnx_file, training

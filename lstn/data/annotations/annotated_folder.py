@@ -4,7 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lstn.contract import MAX_LABELS
@@ -91,6 +91,7 @@ def open_annotated(
     found = next((each for each in (read(root) for read in _READERS) if each is not None), None)
     if found is None:
         raise DataError(f"{root}: no annotations of objects", hint=_WANTED)
+    _drop_repeats(found)
     lenient = labels is not None
     if not lenient and "train" not in found.splits:
         there = listed([split for split in SPLIT_NAMES if split in found.splits])
@@ -119,6 +120,21 @@ def open_annotated(
         open_all=lambda: _opened(root, every, "all", numbers, image_hw),
         found=_described(found, divided, classes),
     )
+
+
+def _drop_repeats(found: AnnotatedSet) -> None:
+    """Count a box that an image has twice, of one class, once: as two objects, one of them could never be found."""
+    repeats = []
+    for split, images in found.splits.items():
+        for number, image in enumerate(images):
+            once = {(box.label, box.values): box for box in reversed(image.boxes)}  # the first of each stays
+            if len(once) < len(image.boxes):
+                kept = tuple(box for box in image.boxes if once[box.label, box.values] is box)
+                repeats += [f"{image.source}, {box.row}" for box in image.boxes if box not in kept]
+                found.splits[split][number] = replace(image, boxes=kept)
+    if repeats:
+        boxes = counted(len(repeats), "box", "are")
+        warn_once(f"{found.root}: {boxes} there a second time, and counted once: {_few(repeats, '; ')}")
 
 
 def _shown(found: AnnotatedSet) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ def open_explainable(path: Path, device: torch.device, methods: Sequence[Method]
         ArtifactError: not a checkpoint.
         MissingExtra: a method needs captum, and it isn't installed.
     """
-    return explainable(load_checkpoint(path).classifier.to(device), methods)
+    return explainable(load_checkpoint(path).classifier_for("lstn explain").to(device), methods)
 
 
 def explainable(model: Classifier, methods: Sequence[Method]) -> Explainable:

@@ -10,10 +10,11 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lstn.calibration.cost_report import LoweringCosts, blame, decibel, describe, headline, warnings
-from lstn.calibration.lowering_cost import BadCase, LoweringCost
-from lstn.calibration.noise import LayerNoise
+from lstn.calibration.cost.cost_report import LoweringCosts, blame, decibel, describe, headline, warnings
+from lstn.calibration.cost.lowering_cost import BadCase, BadScene, ClassifierCost, DetectorCost, LoweringCost
+from lstn.calibration.cost.noise import LayerNoise
 from lstn.contract import ThetaForm
+from lstn.detection.drawn_objects import draw_objects
 from lstn.images import Pixels
 from lstn.report.charts import histogram
 from lstn.report.web_page import bullets, figure, section, table_body, whole_page
@@ -43,23 +44,33 @@ def _details(name: str, cost: LoweringCost) -> Iterator[str]:
     if blamed.rows:
         yield f"<h3>{escape(blamed.title)}</h3>{table_body(blamed)}"
     yield f"<h3>Signal to noise, layer by layer</h3>{_levels(cost)}"
-    cases = "".join(_case(name, cost, case) for case in cost.worst)
+    title, cases = _worst(name, cost)
+    yield f'<h3>{title}</h3><div class="pictures">{"".join(cases)}</div>'
+
+
+def _worst(name: str, cost: LoweringCost) -> tuple[str, list[str]]:
+    """What the worst images are called, and their pictures."""
+    if isinstance(cost, DetectorCost):
+        title = f"The {counted(len(cost.worst), 'image')} whose objects differ most"
+        return title, [_scene(name, cost, scene) for scene in cost.worst]
+    assert isinstance(cost, ClassifierCost)
     moved = "whose logits" if cost.drift is None else "whose window"
-    worst = counted(len(cost.worst), "image")
-    yield f'<h3>The {worst} {moved} moved most</h3><div class="pictures">{cases}</div>'
+    title = f"The {counted(len(cost.worst), 'image')} {moved} moved most"
+    return title, [_case(name, cost, case) for case in cost.worst]
 
 
 def _histograms(cost: LoweringCost) -> Iterator[str]:
+    assert isinstance(cost, ClassifierCost | DetectorCost)
     height, width = cost.contract.image_hw
+    drift, over = "Drift of each image", "its classes"
+    if isinstance(cost, DetectorCost):
+        drift, over = "Largest drift of what fp32 finds in each image", "the regions that both have"
     if cost.per_image.drift_px is not None:
         yield _histogram(
-            cost.per_image.drift_px,
-            "drift in pixels",
-            f"Drift of each image, in pixels of the {width} x {height} input.",
+            cost.per_image.drift_px, "drift in pixels", f"{drift}, in pixels of the {width} x {height} input."
         )
-    yield _histogram(
-        cost.per_image.logit_difference, "logit difference", "Largest logit difference of each image, over its classes."
-    )
+    caption = f"Largest logit difference of each image, over {over}."
+    yield _histogram(cost.per_image.logit_difference, "logit difference", caption)
 
 
 def _histogram(values: npt.NDArray[np.float64], x_title: str, caption: str) -> str:
@@ -90,7 +101,21 @@ def _level(layer: LayerNoise, longest: float) -> str:
     return f'<tr><td class="level word">{escape(layer.node)}{bar}</td>{numbers}</tr>'
 
 
-def _case(name: str, cost: LoweringCost, case: BadCase) -> str:
+def _scene(name: str, cost: DetectorCost, scene: BadScene) -> str:
+    images, labels, place = cost.per_image, cost.contract.labels, scene.place
+    caption = (
+        f"Image {images.index[place]} shows {counted(int(images.objects[place]), 'object')}: fp32 finds "
+        f"{images.reference[place]}, {name} {images.lowered[place]}, and {images.both[place]} of these are the same; "
+        f"drift {images.drift_px[place]:.3g} px. Found by fp32 (left), by {name} (right)."
+    )
+    pictures = [
+        _picture(draw_objects(scene.pixels, found, labels), f"found by {model}")
+        for model, found in (("fp32", scene.reference), (name, scene.lowered))
+    ]
+    return figure(f'<div class="two">{"".join(pictures)}</div>', caption)
+
+
+def _case(name: str, cost: ClassifierCost, case: BadCase) -> str:
     images, labels = cost.per_image, cost.contract.labels
     right, before, after = (labels[column[case.place]] for column in (images.label, images.reference, images.lowered))
     predicted = f"both say {before}" if before == after else f"fp32 says {before}, {name} {after}"
@@ -100,12 +125,12 @@ def _case(name: str, cost: LoweringCost, case: BadCase) -> str:
         moved = f"drift {images.drift_px[case.place]:.3g} px, {moved}"
     caption = f"Image {images.index[case.place]}: {moved}; {predicted}, {truth}."
     if case.reference_theta is None or case.lowered_theta is None:
-        return figure(f'<div class="one">{_picture(case.pixels, "input")}</div>', caption)
+        return figure(f'<div class="one">{_picture(_small(case.pixels), "input")}</div>', caption)
     sampling = sampling_of(cost.contract)
     pictures = (
         _windows(case.pixels, case.reference_theta, case.lowered_theta, name, sampling.form),
-        _picture(crop(case.pixels, case.reference_theta, sampling), "warped by fp32"),
-        _picture(crop(case.pixels, case.lowered_theta, sampling), f"warped by {name}"),
+        _picture(_small(crop(case.pixels, case.reference_theta, sampling)), "warped by fp32"),
+        _picture(_small(crop(case.pixels, case.lowered_theta, sampling)), f"warped by {name}"),
     )
     return figure(
         f'<div class="three">{"".join(pictures)}</div>', f"{caption} Warped by fp32 (blue), by {name} (dashed)."
@@ -127,18 +152,23 @@ def _windows(pixels: Pixels, reference: Theta, lowered: Theta, name: str, form: 
     box = f"{low[0]:.2f} {low[1]:.2f} {high[0] - low[0]:.2f} {high[1] - low[1]:.2f}"
     return (
         f'<svg viewBox="{box}" role="img" aria-label="input, with the windows of fp32 and {escape(name)}">'
-        f'<image width="{width}" height="{height}" href="{_png(pixels)}"/>{outlines}</svg>'
+        f'<image width="{width}" height="{height}" href="{_png(_small(pixels))}"/>{outlines}</svg>'
     )
 
 
-def _picture(pixels: Pixels, described: str) -> str:
-    return f'<img src="{_png(pixels)}" alt="{escape(described)}">'
+def _picture(image: Image.Image, described: str) -> str:
+    return f'<img src="{_png(image)}" alt="{escape(described)}">'
 
 
-def _png(pixels: Pixels) -> str:
-    """(H, W, 3) uint8 -> a data URI, made smaller if it is large."""
+def _small(pixels: Pixels) -> Image.Image:
+    """(H, W, 3) uint8 -> a picture, made smaller if it is large."""
     image = Image.fromarray(pixels)
     image.thumbnail((_SIDE, _SIDE), Image.Resampling.BICUBIC)
+    return image
+
+
+def _png(image: Image.Image) -> str:
+    """Return a picture as a data URI."""
     data = io.BytesIO()
     image.save(data, "PNG", optimize=True)
     return f"data:image/png;base64,{base64.b64encode(data.getvalue()).decode()}"

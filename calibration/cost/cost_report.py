@@ -2,13 +2,22 @@
 
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, astuple, fields
 from typing import TYPE_CHECKING, TypeAlias
 
-from lstn.calibration.lowering_cost import Accuracy, BadCase, Changed, Drift, LoweringCost
-from lstn.calibration.noise import LayerNoise
+from lstn.calibration.cost.lowering_cost import (
+    BadCase,
+    BadScene,
+    ClassifierCost,
+    DetectorCost,
+    LoweringCost,
+    PerImage,
+    PerScene,
+)
+from lstn.calibration.cost.noise import LayerNoise
 from lstn.contract import Loc
+from lstn.detection.suppression import SHOWN_SCORE
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.report.table import Table, print_table
 from lstn.report.wording import counted
@@ -58,25 +67,47 @@ def warnings(costs: LoweringCosts) -> tuple[str, ...]:
 
 def headline(costs: LoweringCosts) -> Table:
     """Lay float32 and every precision out side by side."""
-    first, each = next(iter(costs.values())), tuple(costs.values())
-    rows = []
-    for title, accuracy in _ACCURACIES.items():
-        found = [accuracy(cost) for cost in each]
-        shares = [pair for pair in found if pair is not None]
-        if shares:
-            rows.append((title, _percent(shares[0].reference), *(_percent(pair.lowered) for pair in shares)))
-    for title, figure in _FIGURES.items():
-        rows.append((title, "", *(figure(cost) for cost in each)))
-    warped = [(cost.drift, cost.changed) for cost in each if cost.drift is not None and cost.changed is not None]
-    if warped:
-        for title, moved in _WARP_FIGURES.items():
-            rows.append((title, "", *(moved(*pair) for pair in warped)))
+    first = next(iter(costs.values()))
+    each = [_figures(cost) for cost in costs.values()]
+    rows = tuple((title, cell[0], *(figures[title][1] for figures in each)) for title, cell in each[0].items())
     height, width = first.contract.image_hw
-    drift_note = (
-        f"Drift: how far the corner of the sampled quadrilateral that moved most did, in pixels of the {width} x "
-        f"{height} input. Warp alone: lowered theta, fp32 backbone. Backbone alone: fp32 theta, lowered backbone."
-    )
-    return Table("What lower precision costs", ("", "fp32", *costs), tuple(rows), note=drift_note if warped else "")
+    moved = f"in pixels of the {width} x {height} input."
+    note = ""
+    if isinstance(first, DetectorCost):
+        note = (
+            f"Objects found: with a score of {SHOWN_SCORE:g} or more. Same objects: of those that either model finds, "
+            "the share that both find, as one class and overlapping by a half. Same regions overlap by a half. Drift: "
+            f"how far the corner that moved most did of what fp32 finds, or of every region, {moved}"
+        )
+    elif first.drift is not None:
+        note = (
+            f"Drift: how far the corner of the sampled quadrilateral that moved most did, {moved} Warp alone: lowered "
+            "theta, fp32 backbone. Backbone alone: fp32 theta, lowered backbone."
+        )
+    return Table("What lower precision costs", ("", "fp32", *costs), rows, note=note)
+
+
+def _figures(cost: LoweringCost) -> dict[str, tuple[str, str]]:
+    """What a row is called -> its cells, of float32 and of the lowered model."""
+    figures = {title: (_percent(pair.reference), _percent(pair.lowered)) for title, pair in cost.scores.items()}
+    if isinstance(cost, DetectorCost):
+        figures["objects found"] = (f"{cost.shown.reference:,}", f"{cost.shown.lowered:,}")
+        figures["same objects as fp32"] = ("", _percent(cost.agreement))
+        figures["same regions as fp32"] = ("", _percent(cost.regions))
+        figures["drift of regions, p99"] = ("", f"{cost.region_drift.p99_px:.3g} px")
+    else:
+        assert isinstance(cost, ClassifierCost)
+        figures["calibration error"] = (_percent(cost.errors.reference), _percent(cost.errors.fitted))
+        figures["same top-1 as fp32"] = ("", _percent(cost.agreement))
+    figures["logit difference, mean"] = ("", f"{cost.logit_difference.mean:.3g}")
+    figures["logit difference, largest"] = ("", f"{cost.logit_difference.largest:.3g}")
+    if isinstance(cost, ClassifierCost) and cost.changed is not None:
+        figures["changed by the warp alone"] = ("", _percent(cost.changed.warp))
+        figures["changed by the backbone alone"] = ("", _percent(cost.changed.backbone))
+    if cost.drift is not None:
+        for name, moved_px in zip(("mean", "p99", "max"), astuple(cost.drift), strict=True):
+            figures[f"drift, {name}"] = ("", f"{moved_px:.3g} px")
+    return figures
 
 
 def blame(name: str, cost: LoweringCost) -> Table:
@@ -112,52 +143,48 @@ def _percent(share: float) -> str:
     return f"{100 * share:.2f} %"
 
 
-_ACCURACIES: dict[str, Callable[[LoweringCost], Accuracy | None]] = {
-    "top-1": lambda cost: cost.top1,
-    "top-5": lambda cost: cost.top5,
-}
-
-_FIGURES: dict[str, Callable[[LoweringCost], str]] = {
-    "same top-1 as fp32": lambda cost: _percent(cost.agreement),
-    "logit difference, mean": lambda cost: f"{cost.logit_difference.mean:.3g}",
-    "logit difference, largest": lambda cost: f"{cost.logit_difference.largest:.3g}",
-}
-
-_WARP_FIGURES: dict[str, Callable[[Drift, Changed], str]] = {
-    "changed by the warp alone": lambda drift, changed: _percent(changed.warp),
-    "changed by the backbone alone": lambda drift, changed: _percent(changed.backbone),
-    "drift, mean": lambda drift, changed: f"{drift.mean_px:.3g} px",
-    "drift, p99": lambda drift, changed: f"{drift.p99_px:.3g} px",
-    "drift, max": lambda drift, changed: f"{drift.max_px:.3g} px",
-}
-
-
 def _as_json(cost: LoweringCost) -> dict[str, object]:
-    images = cost.per_image
-    columns = {
-        "index": images.index,
-        "label": images.label,
-        "reference": images.reference,
-        "lowered": images.lowered,
-        "logit_difference": images.logit_difference,
-        "drift_px": images.drift_px,
-    }
     return {
         "contract": json.loads(cost.contract.to_json()),
         "images": cost.images,
         "split_size": cost.split_size,
-        "top1": asdict(cost.top1),
-        "top5": None if cost.top5 is None else asdict(cost.top5),
+        **_of_task(cost),
         "agreement": cost.agreement,
         "logit_difference": asdict(cost.logit_difference),
         "drift": None if cost.drift is None else asdict(cost.drift),
-        "changed": None if cost.changed is None else asdict(cost.changed),
         "noise_images": cost.noise_images,
         "layers": list(_layers(cost)),
-        "per_image": {name: None if values is None else values.tolist() for name, values in columns.items()},
-        "worst": [_worst(case) for case in cost.worst],
         "warnings": list(cost.warnings),
     }
+
+
+def _of_task(cost: LoweringCost) -> dict[str, object]:
+    """What only a classifier's cost has, or only a detector's."""
+    if isinstance(cost, DetectorCost):
+        return {
+            "objects": cost.objects,
+            "upright": asdict(cost.upright),
+            "turned": None if cost.turned is None else asdict(cost.turned),
+            "shown": asdict(cost.shown),
+            "regions": cost.regions,
+            "region_drift": asdict(cost.region_drift),
+            "per_image": _columns(cost.per_image),
+            "worst": [_worst_scene(scene) for scene in cost.worst],
+        }
+    assert isinstance(cost, ClassifierCost)
+    return {
+        "top1": asdict(cost.top1),
+        "top5": None if cost.top5 is None else asdict(cost.top5),
+        "calibration_error": asdict(cost.errors),
+        "changed": None if cost.changed is None else asdict(cost.changed),
+        "per_image": _columns(cost.per_image),
+        "worst": [_worst(case) for case in cost.worst],
+    }
+
+
+def _columns(images: PerImage | PerScene) -> dict[str, object]:
+    values = {each.name: getattr(images, each.name) for each in fields(images)}
+    return {name: None if column is None else column.tolist() for name, column in values.items()}
 
 
 def _layers(cost: LoweringCost) -> Iterator[dict[str, object]]:
@@ -173,3 +200,8 @@ def _layers(cost: LoweringCost) -> Iterator[dict[str, object]]:
 def _worst(case: BadCase) -> dict[str, object]:
     thetas = {"reference_theta": case.reference_theta, "lowered_theta": case.lowered_theta}
     return {"place": case.place} | {name: None if theta is None else theta.tolist() for name, theta in thetas.items()}
+
+
+def _worst_scene(scene: BadScene) -> dict[str, object]:
+    found = {"reference": scene.reference, "lowered": scene.lowered}
+    return {"place": scene.place} | {name: [each.fields() for each in objects] for name, objects in found.items()}

@@ -13,7 +13,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from lstn.calibration.swap import needed, tensor_types, with_nodes
+from lstn.calibration.cost.swap import needed, tensor_types, with_nodes
 from lstn.contract import PIXELS
 from lstn.errors import ArtifactError
 from lstn.formats.onnx_session import OnnxSession
