@@ -20,12 +20,12 @@ BELOW: dict[str, set[str]] = {
 HEAVY = {
     "captum", "cuda", "fsspec", "google", "grpc", "httptools", "matplotlib", "mlperf_loadgen", "onnx",
     "onnxconverter_common", "onnxruntime", "onnxscript", "openvino", "prometheus_client", "pyarrow", "pycuda", "ray",
-    "safetensors", "sklearn", "tensorboard", "tensorrt", "tensorrt_rtx", "torch", "torchvision", "uvicorn",
+    "safetensors", "sklearn", "tensorboard", "tensorrt", "tensorrt_rtx", "timm", "torch", "torchvision", "uvicorn",
 }  # fmt: skip
 
 MAY_IMPORT: dict[str, set[str]] = {
     "ground": set(),
-    "nn": {"captum", "safetensors", "torch", "torchvision"},
+    "nn": {"captum", "safetensors", "timm", "torch", "torchvision"},
     "train": {"matplotlib", "safetensors", "torch", "torchvision"},
     "export": {"cuda", "onnx", "onnxruntime", "onnxscript", "tensorrt", "tensorrt_rtx", "torch"},
     "calibration": {"google", "onnx", "onnxconverter_common", "onnxruntime"},
@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ASKS = {("lstn.machine.environment", "onnxruntime"), ("lstn.machine.capabilities", "onnxruntime")}
 """Modules on the ground that ask a package, inside a function, about itself."""
 
-ONLY_INSIDE_FUNCTIONS = {"cuda", "pycocotools", "pycuda", "ray", "tensorrt", "tensorrt_rtx"}
+ONLY_INSIDE_FUNCTIONS = {"cuda", "pycocotools", "pycuda", "ray", "tensorrt", "tensorrt_rtx", "timm"}
 
 MODULES = [pytest.param(name, id=name) for name in sorted(modules())]
 COMMANDS = [pytest.param(name, id=name) for name in sorted(modules()) if storey_of(name) == "cli"]

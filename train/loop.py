@@ -10,6 +10,7 @@ from lstn.health.liveness import judged
 from lstn.health.run_health import Epoch
 from lstn.nn.classifier import Classifier
 from lstn.nn.models import Model
+from lstn.nn.sources.own_models import OwnFactory
 from lstn.report.wording import counted
 from lstn.terminal import note
 from lstn.train.batches.augment import Augmentation
@@ -39,6 +40,7 @@ def fit(
     world: World = ALONE,
     compiled: bool = False,
     given: Model | None = None,
+    own: OwnFactory | None = None,
 ) -> TrainingResult:
     """Train until `options.epochs`, or until validation accuracy stays flat for the recipe's `patience` epochs.
 
@@ -48,6 +50,7 @@ def fit(
     them see.
 
     given: the model to train, in place; by default one is made of the options
+    own:   makes the backbone, where that is the user's own
 
     Raises:
         UsageError, DataError: options that name nothing, a data set that can't be used, or another process
@@ -56,7 +59,7 @@ def fit(
         TrainingError: the loss is no number any more, or a process that loads images ended.
     """
     at = Workplace(folder, device, workers, world)
-    with prepared(options, at, resume=resume, compiled=compiled, given=given) as going, loaders_watched(world):
+    with prepared(options, at, resume=resume, compiled=compiled, given=given, own=own) as going, loaders_watched(world):
         train_epochs(going, watcher if world.rank == 0 else SILENT)
         return finish(going)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, Task, ThetaForm
+from lstn.contract import At, Contract, Loc, Task, ThetaForm
 from lstn.data.dataset import DataSet, Split, check_labels
 from lstn.data.objects import check_objects
 from lstn.data.task_sets import open_for
@@ -17,9 +17,12 @@ from lstn.errors import UsageError
 from lstn.files import remove_leftovers
 from lstn.imports import require
 from lstn.machine.lock import locked
+from lstn.nn.backbones import FOREIGN, backbone_named
+from lstn.nn.classifier import check_size
 from lstn.nn.device import check_compiler
-from lstn.nn.models import Model, build_model
+from lstn.nn.models import Model, build_around, build_model
 from lstn.nn.pretrained import load_backbone_weights
+from lstn.nn.sources.own_models import OwnFactory
 from lstn.nn.starts import scale_dropout, start_weights
 from lstn.terminal import note, note_once
 from lstn.train.batches.augment import Augmentation
@@ -70,7 +73,7 @@ class Prepared:
 
 @contextmanager
 def prepared(
-    options: Options, at: Workplace, *, resume: bool, compiled: bool, given: Model | None
+    options: Options, at: Workplace, *, resume: bool, compiled: bool, given: Model | None, own: OwnFactory | None
 ) -> Iterator[Prepared]:
     """Yield a run as it was left, or as it begins; its folder is locked until the end of the `with`.
 
@@ -89,10 +92,12 @@ def prepared(
         with world.together():
             if world.rank > 0:
                 data = opened(options, given)
+            if own is not None:
+                torch.manual_seed(options.seed)
+                given = build_around(describe(options, data), own)
             run = _begun(options, at, data, given)
             if options.weights and not resume:
-                fresh = load_backbone_weights(run.model.backbone, options.model, options.weights)
-                note(f"{options.model} starts from {options.weights}" + (f"; new: {', '.join(fresh)}" if fresh else ""))
+                _fill_backbone(run, options)
             probe = _probe(options, run.contract, data)
         with world.together():
             world.same("the data set", run.identity)
@@ -122,12 +127,18 @@ def _begun(options: Options, at: Workplace, data: DataSet, given: Model | None) 
         check_posed(data.train, options.data)
     step = min(batch, len(data.train))
     if given is None:  # of a network that isn't lstn's nobody knows what it takes
+        check_size(contract)
         check_memory(contract, step, at.device)
     run = start(options, contract, at.device, (data.train, data.val, data.test), given)
     if batch < 2 * at.world.size > 2:
         raise UsageError(f"a batch of {batch} is too small for {at.world.size} processes, of 2 images each")
     check_step(contract, step, given)
     return run
+
+
+def _fill_backbone(run: Run, options: Options) -> None:
+    fresh = load_backbone_weights(run.model.backbone, options.model, options.weights, run.contract.backbone_hw)
+    note(f"{options.model} starts from {options.weights}" + (f"; new: {', '.join(fresh)}" if fresh else ""))
 
 
 def _probe(options: Options, contract: Contract, data: DataSet) -> Probe | None:
@@ -167,7 +178,7 @@ def opened(options: Options, given: Model | None = None) -> DataSet:
 def describe(options: Options, data: DataSet, given: Model | None = None) -> Contract:
     """Return what the model is, or will be.
 
-    Weights trained on ImageNet want its normalisation, others the data set's own.
+    Published weights want the normalisation that they were trained with, others the data set's own.
     """
     if given is not None:
         check_labels(given.contract, data, options.data)
@@ -177,7 +188,9 @@ def describe(options: Options, data: DataSet, given: Model | None = None) -> Con
         raise UsageError(
             f"a model of loc {options.loc.value} has no localizer", hint="leave out --theta, --iterations and --at"
         )
-    mean, std = (IMAGENET_MEAN, IMAGENET_STD) if options.weights else (data.mean, data.std)
+    theirs = options.weights or options.model.startswith(FOREIGN)  # which may hold such weights
+    usual = backbone_named(options.model) if theirs else data
+    mean, std = usual.mean, usual.std
     contract = options.contract(data.labels, mean, std)
     contract.check()
     # What can't be read back, such as labels too long together, is to be known before the first epoch.

@@ -21,6 +21,7 @@ from lstn.formats.node_names import ModelPart, layer_of, part_of
 from lstn.formats.onnx_file import MAX_BYTES
 from lstn.formats.training_record import TRAINING_KEY, Training
 from lstn.images import Pixels
+from lstn.nn.sources.timm_models import reparametrized
 
 OPSET = 18
 """From opset 20 on, GridSample spells its mode `linear`, which TensorRT up to at least 11.1 silently runs as NEAREST
@@ -75,7 +76,7 @@ def onnx_from_torch(
     """Trace `model` into one ONNX graph with a dynamic batch, which carries contract, training record and weights.
 
     The exporter folds each BatchNorm that follows a convolution into its weights; DenseNet's other half, which
-    precede one and follow a concatenation, stay.
+    precede one and follow a concatenation, stay. Branches of RepVGG's kind become the one convolution that they are.
 
     Raises:
         UsageError: the model is a control, or hasn't one sampler to fuse.
@@ -91,7 +92,7 @@ def onnx_from_torch(
     try:
         with silenced():
             program = torch.onnx.export(
-                model,
+                reparametrized(model),
                 (pixels,),
                 dynamo=True,
                 verbose=False,

@@ -11,6 +11,7 @@ import typer
 
 from lstn.cli.display.screen import results, show_sentence
 from lstn.cli.parsing.engine_choice import from_zoo
+from lstn.cli.parsing.model_choice import OwnModel
 from lstn.contract import FOR_DETECTORS, Task, check_task
 from lstn.errors import UsageError
 from lstn.files import write_text
@@ -72,6 +73,7 @@ def attack(
     ] = None,
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of noise and random starts.")] = 0,
+    model: OwnModel = None,
 ) -> None:
     """Mislead a checkpoint by small changes.
 
@@ -87,7 +89,7 @@ def attack(
     from lstn.research.attack.attacking import AttackRequest
 
     request = AttackRequest(**bounds, steps=steps, starts=starts, move_px=move, seed=seed)
-    found = _attacked(checkpoint, to or [], data, split, images, device, request)
+    found = _attacked(checkpoint, model, to or [], data, split, images, device, request)
     _show(found)
     if json_ is not None:
         write_text(json_, json.dumps(found.to_dict(), ensure_ascii=False) + "\n")
@@ -130,6 +132,7 @@ def _bounds(name: str, text: str) -> Iterator[float]:
 
 def _attacked(
     checkpoint: Path,
+    backbone: str | None,
     engines: Sequence[Path],
     data: str | None,
     split: "AnySplit | None",
@@ -147,7 +150,7 @@ def _attacked(
     from lstn.research.attack.attacking import attack_all, rounds_of
 
     where = choose_device(device)
-    loaded = load_checkpoint(checkpoint)
+    loaded = load_checkpoint(checkpoint, backbone)
     contract, model = loaded.contract, loaded.classifier_for("lstn attack").to(where).requires_grad_(False)
     if not (rounds := rounds_of(request, model)):
         raise UsageError(

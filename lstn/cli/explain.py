@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from lstn.cli.parsing.engine_choice import from_zoo
+from lstn.cli.parsing.model_choice import OwnModel
 from lstn.cli.steps.explain_here import ExplainRequest, explain_here
 from lstn.explanation.methods import Method
 from lstn.machine.gpu import Device
@@ -63,11 +64,14 @@ def explain(
         ),
     ] = None,
     device: Annotated[Device, typer.Option(help="Where a checkpoint or an ONNX model runs.")] = Device.AUTO,
+    model: OwnModel = None,
 ) -> None:
     """Show what moves a model's answer.
 
     Draws maps on each image: what moves the label, and what moves the warp, in pixels. An image that cannot be read is
     named, the others go on, and the exit code is 1.
     """
-    asked = ExplainRequest(out=out, methods=method, window=window, stride=stride, features=features, device=device)
+    asked = ExplainRequest(
+        out=out, methods=method, window=window, stride=stride, features=features, device=device, model=model
+    )
     explain_here(file, paths, asked)

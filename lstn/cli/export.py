@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from lstn.cli.parsing.engine_choice import from_zoo
+from lstn.cli.parsing.model_choice import OwnModel
 from lstn.cli.steps.export_steps import build_engine, check_writable_outputs, finish_onnx, make_onnx
 from lstn.formats.export_choice import ExportFormat, Sampler
 from lstn.precision import Precision
@@ -29,6 +30,7 @@ def export(
             "OpenVINO (on a CPU)."
         ),
     ] = ExportFormat.ONNX,
+    model: OwnModel = None,
     precision: Annotated[
         Precision | None,
         typer.Option(
@@ -133,7 +135,15 @@ def export(
         dla_core=dla,
     )
     asked = ExportRequest(
-        run=run, engine=engine, precision=precision, sampler=sampler, force=force, script=script, out=out, triton=triton
+        run=run,
+        engine=engine,
+        precision=precision,
+        sampler=sampler,
+        force=force,
+        script=script,
+        out=out,
+        triton=triton,
+        model=model,
     )
     settings, obstacle = look_ahead(asked, batch or (), target, tuning, build_log)
     check_writable_outputs(asked, build_log)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lstn.cli.display.train_report import report, watching
+from lstn.cli.parsing.model_choice import factory_of, name_of
 from lstn.cli.parsing.recipe_options import (
     Crop,
     Equivariance,
@@ -34,6 +35,7 @@ from lstn.waiting import say_loading
 if TYPE_CHECKING:
     import torch
 
+    from lstn.nn.sources.own_models import OwnFactory
     from lstn.train.computing.distributed import World
     from lstn.train.runs.options import Options
 
@@ -47,7 +49,12 @@ def train(
         Loc, typer.Option(help="Localizer in front of the backbone; identity and dead are controls.")
     ] = Loc.LSTN,
     model: Annotated[
-        str, typer.Option(metavar="NAME", help="Backbone, such as effnet-b0, resnet-18, densenet-121 or cnn.")
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="Backbone, such as effnet-b0, resnet-18 or cnn; any classifier of torchvision's by its own name; any "
+            "of timm's as timm:NAME; or your own as MODULE:FACTORY, a callable classes -> torch.nn.Module.",
+        ),
     ] = "effnet-b0",
     task: Annotated[
         Task, typer.Option(help="What the model answers: the class of an image, or its objects and where they are.")
@@ -174,11 +181,12 @@ def train(
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
     hw = sizes_of(image_size, view, crop)
     network = ChosenNetwork(
-        task=task, loc=loc, model=model, weights=weights, warps=warps, iterations=iterations, at=at, sizes=hw
+        task=task, loc=loc, model=name_of(model), weights=weights, warps=warps, iterations=iterations, at=at, sizes=hw
     )
     changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, transformer=how)
     with _joined(device) as (world, where):
         with world.together():
+            own = factory_of(model)
             check_localizer([loc], changes)
             options = choose_options(
                 recipe,
@@ -192,7 +200,17 @@ def train(
                 supervise=supervise,
             )
             options, folder = _placed(options, name, resume, _typed(context))
-        _fit(options, folder, world, where, workers, resume=bool(resume), compiled=compile_backbone, board=tensorboard)
+        _fit(
+            options,
+            folder,
+            world,
+            where,
+            workers,
+            own,
+            resume=bool(resume),
+            compiled=compile_backbone,
+            board=tensorboard,
+        )
 
 
 def _typed(context: typer.Context) -> frozenset[str]:
@@ -205,7 +223,7 @@ def _typed(context: typer.Context) -> frozenset[str]:
 def _placed(options: "Options", name: str, resume: Path | None, given: frozenset[str]) -> tuple["Options", Path]:
     """Return the options and the folder of a new run, or of the one that goes on."""
     if resume is None:
-        return options, _named_folder(name or f"{options.loc.value}-{options.model}-{datetime.now():%Y%m%d-%H%M%S}")
+        return options, _named_folder(name or _usual_name(options))
     from lstn.train.choosing import resumed
 
     folder = run_folder(resume)
@@ -218,6 +236,7 @@ def _fit(
     world: "World",
     device: "torch.device",
     workers: int | None,
+    own: "OwnFactory | None",
     *,
     resume: bool,
     compiled: bool,
@@ -241,9 +260,15 @@ def _fit(
             resume=resume,
             world=world,
             compiled=compiled,
+            own=own,
         )
     if world.rank == 0:
         report(result, options)
+
+
+def _usual_name(options: "Options") -> str:
+    """Return the name of a run: its localizer, its backbone with no sign that file names may not have, and the time."""
+    return f"{options.loc.value}-{options.model.replace(':', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
 
 
 def _named_folder(name: str) -> Path:

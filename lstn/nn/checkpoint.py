@@ -16,6 +16,8 @@ from lstn.health.run_files import CHECKPOINT as CHECKPOINT
 from lstn.nn.classifier import Classifier
 from lstn.nn.models import Model, build_model
 from lstn.nn.shapes import shapes_only
+from lstn.nn.sources.own_models import own_factory
+from lstn.nn.sources.timm_models import reparametrized
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +43,7 @@ class Checkpoint:
         """Modules with weights, as `lstn.formats.node_names` calls the layers that an ONNX file of this model has."""
         return tuple(
             name.removesuffix(".weight").removeprefix("transformer.")
-            for name, weight in self.model.named_parameters()
+            for name, weight in reparametrized(self.model).named_parameters()
             if name.endswith(".weight") and weight.ndim > 1
         )
 
@@ -63,20 +65,23 @@ def save_checkpoint(model: Model, path: str | Path, training: Training | None = 
     write_checkpoint(Path(path), model, model.contract, training or Training("", 0, 0, 0.0, "not trained by lstn"))
 
 
-def load_checkpoint(path: str | Path, backbone: nn.Module | None = None) -> Checkpoint:
+def load_checkpoint(path: str | Path, backbone: nn.Module | str | None = None) -> Checkpoint:
     """Read a checkpoint.
 
     backbone: for a model around a network of your own (`Classifier.around`), that network; it gets the weights of the
-        file, all of them or none
+        file, all of them or none. Or where it is made, as `MODULE:FACTORY`: then that is imported
 
     Raises:
         ArtifactError: no such file, not a checkpoint of lstn, damaged, or not the weights that its contract describes;
             or its backbone isn't lstn's, and none is given.
+        UsageError: there is nothing at MODULE:FACTORY, or it fails.
     """
     path = Path(path)
     weights, metadata = read_tensors(path)
     contract = Contract.from_json(_entry(metadata, METADATA_KEY, path), source=str(path))
     training = Training.from_json(_entry(metadata, TRAINING_KEY, path), source=str(path))
+    if isinstance(backbone, str):
+        backbone = own_factory(backbone)(len(contract.labels))
     try:
         if backbone is None:
             with shapes_only():  # a contract that asks for more than the file holds is to cost no memory

@@ -9,11 +9,12 @@ from torch import nn
 
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaForm
 from lstn.errors import UsageError
-from lstn.nn.backbones import backbone_named, foreign_name
+from lstn.nn.backbones import BACKBONES, backbone_named, foreign_name
 from lstn.nn.joined_crops import join_crops
 from lstn.nn.localizers import Localizer, build_localizer, usual_view
 from lstn.nn.normalising import Normalising
-from lstn.nn.stems import run, split, stem_shape
+from lstn.nn.shapes import shapes_only
+from lstn.nn.stems import Cut, stem_cut
 from lstn.nn.transformer import DroppedTransformer, Transformer
 
 
@@ -41,7 +42,8 @@ class Classifier(Normalising):
         # The backbone first, so that for one seed it starts alike whatever the localizer; and then in the order of
         # computation, which is that of the weights in a checkpoint.
         backbone = _backbone_of_crops(contract) if backbone is None else backbone
-        self.transformer = _build_transformer(contract, backbone)
+        self._cut = _cut_for(contract, backbone)
+        self.transformer = _build_transformer(contract, self._cut)
         self.backbone = backbone
 
     @classmethod
@@ -81,7 +83,7 @@ class Classifier(Normalising):
         if view_hw is None:
             contract = replace(contract, view_hw=usual_view(contract.loc, contract.image_hw))
         model = cls(contract, backbone)
-        _check_backbone(backbone, contract)
+        check_backbone(backbone, contract)
         return model
 
     def transform(self, pixels: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -107,11 +109,15 @@ class Classifier(Normalising):
 
     def frames(self, images: torch.Tensor) -> torch.Tensor:
         """Return what is warped: normalised images (N, 3, H, W), or what the stem makes of them (N, C, h, w)."""
-        return run(split(self.backbone)[0], images) if self._at is At.STEM else images
+        return self._stem(images) if self._at is At.STEM else images
 
     def look(self, frames: torch.Tensor) -> torch.Tensor:
         """Return what the localizer sees of frames: them, or what the stem that it shares makes of them."""
-        return run(split(self.backbone)[0], frames) if self._stem_seen else frames
+        return self._stem(frames) if self._stem_seen else frames
+
+    def _stem(self, images: torch.Tensor) -> torch.Tensor:
+        assert self._cut is not None  # it is where a stem is needed
+        return self._cut.first(self.backbone, images)
 
     def classify(self, frames: torch.Tensor) -> torch.Tensor:
         """Frames, warped or of that size -> logits (N, K) at temperature 1: the backbone, or what of it comes after the
@@ -120,7 +126,10 @@ class Classifier(Normalising):
         Of several warps an image has as many frames, one after another.
         """
         frames = frames.contiguous() if self._foreign else frames
-        logits: torch.Tensor = run(split(self.backbone)[1], frames) if self._at is At.STEM else self.backbone(frames)
+        if self._at is At.STEM:
+            assert self._cut is not None
+            return self._cut.rest(self.backbone, frames)
+        logits: torch.Tensor = self.backbone(frames)
         return logits
 
     def forward(self, pixels: torch.Tensor) -> torch.Tensor | tuple[torch.Tensor, torch.Tensor]:
@@ -152,15 +161,33 @@ def build_backbone(contract: Contract) -> nn.Module:
         UsageError: there is none of its name, or what it is to see is too small for it.
     """
     entry = backbone_named(contract.backbone)
-    if min(contract.backbone_hw) < entry.smallest:
-        height, width = contract.backbone_hw
-        what, cure = ("images", "image size") if contract.crop_hw is None else ("crops", "--crop")
+    height, width = contract.backbone_hw
+    what, cure = ("images", "image size") if contract.crop_hw is None else ("crops", "--crop")
+    if min(height, width) < entry.smallest:
         raise UsageError(
             f"{what} of {height} x {width} pixels are too small for {contract.backbone}, "
             f"which needs {entry.smallest} x {entry.smallest}",
             hint=f"use a larger {cure}, or another model",
         )
-    return entry.factory(len(contract.labels))
+    try:
+        return entry.make(len(contract.labels), (height, width))
+    except (ValueError, AssertionError, RuntimeError) as error:  # of a network made for images of one size
+        first = str(error).strip().partition("\n")[0]
+        raise UsageError(
+            f"{contract.backbone} can't be made for {what} of {height} x {width} pixels: {first:.200}",
+            hint=f"use another {cure}: {entry.image_size} is its own",
+        ) from error
+
+
+def check_size(contract: Contract) -> None:
+    """Check that a backbone that lstn's own table doesn't name takes what it is to see, which it says when it does.
+
+    Raises:
+        UsageError: it doesn't.
+    """
+    if contract.backbone not in BACKBONES:
+        with shapes_only():
+            check_backbone(build_backbone(contract), contract)
 
 
 def _backbone_of_crops(contract: Contract) -> nn.Module:
@@ -168,8 +195,12 @@ def _backbone_of_crops(contract: Contract) -> nn.Module:
     return backbone if contract.warps == 1 else join_crops(backbone, contract.warps)
 
 
-def _check_backbone(backbone: nn.Module, contract: Contract) -> None:
-    """Show the backbone two blank images, as a model that is used would; nothing of it changes."""
+def check_backbone(backbone: nn.Module, contract: Contract) -> None:
+    """Show a backbone two blank images, as a model that is used would; nothing of it changes.
+
+    Raises:
+        UsageError: it fails, or answers other than with logits for each label.
+    """
     name, images = type(backbone).__name__, torch.zeros(2, 3, *contract.backbone_hw)
     modes = {module: module.training for module in backbone.modules()}
     try:
@@ -191,13 +222,19 @@ def _check_backbone(backbone: nn.Module, contract: Contract) -> None:
         )
 
 
-def _build_transformer(contract: Contract, backbone: nn.Module) -> Transformer | None:
+def _cut_for(contract: Contract, backbone: nn.Module) -> Cut | None:
+    """Return where the stem ends, for a model of which the transformer warps the stem's maps, or looks at them."""
+    needed = contract.at is At.STEM or contract.loc is Loc.SHARED
+    return stem_cut(backbone, contract.image_hw) if needed else None
+
+
+def _build_transformer(contract: Contract, cut: Cut | None) -> Transformer | None:
     if contract.loc is Loc.NONE:
         return None
     channels, *hw = 3, *contract.image_hw
     frame_hw, what = contract.image_hw, "images"
-    if contract.at is At.STEM or contract.loc is Loc.SHARED:
-        channels, *hw = stem_shape(backbone, contract.image_hw)
+    if cut is not None:
+        channels, *hw = cut.shape
         what = f"feature maps of {contract.backbone}"
     if contract.at is At.STEM:
         frame_hw = hw[0], hw[1]

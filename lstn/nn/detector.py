@@ -15,7 +15,7 @@ from lstn.nn.classifier import build_backbone
 from lstn.nn.normalising import Normalising
 from lstn.nn.region_localizer import RegionLocalizer
 from lstn.nn.starts import last_layer, replace_last
-from lstn.nn.stems import late_cut, run, shape_behind, split_at
+from lstn.nn.stems import late_cut
 from lstn.nn.transformer import Transformer
 from lstn.nn.turned_boxes import moved, numbers_of, thetas_of, with_context
 
@@ -40,10 +40,8 @@ class Detector(Normalising):
         backbone = build_backbone(contract)
         answers = len(contract.labels) + 1 + self._numbers
         replace_last(backbone, nn.Linear(last_layer(backbone).in_features, answers))
-        self._cut = late_cut(backbone, contract.image_hw) if contract.at is At.MAP else 0
-        seen = 3, *contract.image_hw
-        if self._cut:
-            seen = shape_behind(backbone, split_at(backbone, self._cut)[0], contract.image_hw)
+        self._cut = late_cut(backbone, contract.image_hw) if contract.at is At.MAP else None
+        seen = (3, *contract.image_hw) if self._cut is None else self._cut.shape
         if contract.crop_hw is not None and (contract.crop_hw[0] > seen[1] or contract.crop_hw[1] > seen[2]):
             raise UsageError(
                 "a crop of {} x {} is larger than what it is cut from, {} x {}".format(*contract.crop_hw, *seen[1:]),
@@ -69,13 +67,13 @@ class Detector(Normalising):
 
     def frames(self, images: torch.Tensor) -> torch.Tensor:
         """Return what is cut from: normalised images (N, 3, H, W), or what the backbone makes of them (N, c, h, w)."""
-        return run(split_at(self.backbone, self._cut)[0], images) if self._cut else images
+        return images if self._cut is None else self._cut.first(self.backbone, images)
 
     def look_into(self, frames: torch.Tensor, boxes: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Frames, and boxes in them (N, K, 5) -> logits (N, K, C + 1), and numbers (N, K, n) of each box, float32."""
-        seen = boxes if self._cut else with_context(boxes)
+        seen = with_context(boxes) if self._cut is None else boxes
         crops = self.transformer.warp(frames, thetas_of(seen, self.contract.image_hw))
-        answer = run(split_at(self.backbone, self._cut)[1], crops) if self._cut else self.backbone(crops)
+        answer = self.backbone(crops) if self._cut is None else self._cut.rest(self.backbone, crops)
         answer = answer.reshape(-1, boxes.shape[1], answer.shape[1])
         classes = len(self.contract.labels) + 1
         return answer[:, :, :classes], answer[:, :, classes:]

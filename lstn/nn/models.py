@@ -5,8 +5,10 @@ from typing import TypeAlias
 from torch import nn
 
 from lstn.contract import Contract, Task
-from lstn.nn.classifier import Classifier
+from lstn.errors import UsageError
+from lstn.nn.classifier import Classifier, check_backbone
 from lstn.nn.detector import Detector
+from lstn.nn.sources.own_models import OwnFactory
 
 Model: TypeAlias = Classifier | Detector
 
@@ -20,3 +22,19 @@ def build_model(contract: Contract, backbone: nn.Module | None = None) -> Model:
         UsageError: there can't be such a network.
     """
     return Detector(contract) if contract.task is Task.DETECT else Classifier(contract, backbone)
+
+
+def build_around(contract: Contract, factory: OwnFactory) -> Classifier:
+    """Make the network that a contract describes around a backbone of the user's own, which stays as it is made.
+
+    Raises:
+        UsageError: there can't be such a network, or the backbone answers other than with logits.
+    """
+    if contract.task is Task.DETECT or contract.warps > 1:
+        raise UsageError(
+            "lstn doesn't know the last layer of a network of your own, which several crops of an image need",
+            hint="leave out --warps and --task detect, or choose a backbone by its name",
+        )
+    backbone = factory(len(contract.labels))
+    check_backbone(backbone, contract)
+    return Classifier(contract, backbone)

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from collections import OrderedDict
 from http.client import HTTPException
 from pathlib import Path
 from urllib.parse import urlparse
@@ -10,26 +11,29 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
+from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import sha256_of, what_is
-from lstn.nn.backbones import BACKBONES, backbone_named
-from lstn.nn.starts import classifier_of
+from lstn.nn.backbones import BACKBONES, FOREIGN, backbone_named
+from lstn.nn.sources.timm_models import TIMM, timm_weights
+from lstn.nn.starts import classifiers_of
 
 IMAGENET = "imagenet"
-"""The word that stands for torchvision's own weights where a file's name may stand too."""
+"""The word that stands for the weights of torchvision or timm where a file's name may stand too."""
 
 _PICKLED = (".pth", ".pt")
 _SHOWN = 3
 
 
-def load_backbone_weights(backbone: nn.Module, name: str, weights: str) -> tuple[str, ...]:
+def load_backbone_weights(backbone: nn.Module, name: str, weights: str, image_hw: tuple[int, int]) -> tuple[str, ...]:
     """Fill a backbone with weights and return the names of the tensors that kept their own.
 
-    backbone: what `BACKBONES[name].factory` made; its tensors are changed in place, all of them or none
-    name:     its name in the table
-    weights:  `imagenet` for torchvision's, which are downloaded if torch.hub's folder lacks them, or a .safetensors,
-              .pth or .pt file that holds the backbone's state dict and nothing else
+    backbone: what `backbone_named(name)` made; its tensors are changed in place, all of them or none
+    name:     its name
+    weights:  `imagenet` for torchvision's, which are downloaded if torch.hub's folder lacks them, or timm's, which its
+              own loader finds; or a .safetensors, .pth or .pt file that holds the backbone's state dict alone
+    image_hw: height and width of what it is to see, in pixels
 
     Only the classifier's tensors may keep their own values, where the file has another number of classes.
 
@@ -38,10 +42,14 @@ def load_backbone_weights(backbone: nn.Module, name: str, weights: str) -> tuple
         ArtifactError: the file is damaged, or holds the weights of another network.
         LstnError: the weights can't be downloaded; the hint names the file and the folder it belongs to.
     """
+    if weights == IMAGENET and name.startswith(TIMM):
+        return _fill(backbone, timm_weights(name, image_hw), what=f"timm's weights of {name} don't fit")
     path = _published_file(name) if weights == IMAGENET else _named_file(weights)
     tensors = {_current_key(name, key): tensor for key, tensor in _read(path).items()}
-    if name == "googlenet":  # its published weights come with two auxiliary classifiers, untrained and not in use here
-        tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith(("aux1.", "aux2."))}
+    # Published weights come with auxiliary classifiers, untrained in GoogLeNet's, and not in use here.
+    tensors = {key: tensor for key, tensor in tensors.items() if not key.startswith(("aux1.", "aux2.", "AuxLogits."))}
+    if isinstance(backbone, VisionTransformer) and "encoder.pos_embedding" in tensors:
+        tensors = dict(interpolate_embeddings(backbone.image_size, backbone.patch_size, OrderedDict(tensors)))
     return _fill(backbone, tensors, what=f"{path}: not the weights of {name}")
 
 
@@ -51,8 +59,8 @@ def _published_file(name: str) -> Path:
     if entry.weights is None:
         others = ", ".join(other for other, it in BACKBONES.items() if it.weights is not None)
         raise UsageError(
-            f"no ImageNet weights are published for {name}",
-            hint=f"train it from scratch, give a file of weights, or choose one of: {others}",
+            f"no ImageNet weights are published for {name.removeprefix(FOREIGN)}",
+            hint=f"train it from scratch, give a file of weights, or choose one of: {others}; or any of torchvision's",
         )
     url = str(entry.weights.url)
     path = Path(torch.hub.get_dir(), "checkpoints", Path(urlparse(url).path).name)
@@ -88,7 +96,7 @@ def _named_file(weights: str) -> Path:
             f"{weights}: not a file of weights", hint=f"use {IMAGENET}, or a .safetensors, .pth or .pt file"
         )
     if not path.is_file():
-        raise UsageError(f"{weights}: {what_is(path)}", hint=f"use {IMAGENET} for torchvision's weights")
+        raise UsageError(f"{weights}: {what_is(path)}", hint=f"use {IMAGENET} for the weights of torchvision or timm")
     return path
 
 
@@ -137,13 +145,10 @@ def _fill(backbone: nn.Module, tensors: dict[str, torch.Tensor], *, what: str) -
 
 
 def _differs_in_classes(backbone: nn.Module, key: str, tensor: torch.Tensor) -> bool:
-    """Whether `key` is the classifier's and `tensor` its like for another number of classes.
-
-    The classifier is the last linear layer; every entry of the table, and a test, agree.
-    """
+    """Whether `key` is the classifier's and `tensor` its like for another number of classes."""
     own = backbone.state_dict()[key]
     same_input: bool = own.ndim == tensor.ndim and own.shape[1:] == tensor.shape[1:]
-    return same_input and key.rpartition(".")[0] == classifier_of(backbone)
+    return same_input and key.rpartition(".")[0] in classifiers_of(backbone)
 
 
 def _few(keys: list[str]) -> str:

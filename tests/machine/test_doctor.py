@@ -23,7 +23,7 @@ ENGINES = (
 )
 FURTHER = (
     *("uvicorn", "httptools", "grpcio", "protobuf", "prometheus-client"),
-    *("ray", "fsspec", "mlcommons-loadgen", "tensorboard", "captum"),
+    *("ray", "fsspec", "mlcommons-loadgen", "tensorboard", "captum", "timm"),
 )
 ALL = dict.fromkeys((*TRAIN, *ENGINES, *FURTHER), "10.0")
 L4 = Gpu("NVIDIA L4", "sm89", 23034)

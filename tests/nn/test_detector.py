@@ -13,7 +13,7 @@ from lstn.errors import UsageError
 from lstn.nn.checkpoint import load_checkpoint, save_checkpoint
 from lstn.nn.detector import Detector
 from lstn.nn.region_localizer import ANCHORS, RATIOS, SIZES, RegionLocalizer, anchors_of
-from lstn.nn.stems import late_cut, run, split_at
+from lstn.nn.stems import late_cut
 from lstn.nn.turned_boxes import SCALES, moved, thetas_of, upright, with_context
 
 IMAGE = Contract(
@@ -93,10 +93,10 @@ def test_maps_end_at_a_sixteenth_and_the_two_halves_are_the_backbone(name: str) 
     model = detector(replace(MAP, backbone=name, image_hw=(96, 96), crop_hw=(6, 6)))
     assert min(model.transformer.frame_hw) >= 6
     images = model.normalise(pixels(1, model.contract))
-    first, rest = split_at(model.backbone, late_cut(model.backbone, (96, 96)))
-    maps = run(first, images)
+    cut = late_cut(model.backbone, (96, 96))
+    maps = cut.first(model.backbone, images)
     assert maps.shape[2:] == model.transformer.frame_hw
-    torch.testing.assert_close(run(rest, maps), model.backbone(images), atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(cut.rest(model.backbone, maps), model.backbone(images), atol=1e-4, rtol=1e-4)
 
 
 def test_anchors_have_the_sizes_and_ratios_around_each_place() -> None:

@@ -21,6 +21,7 @@ from lstn.nn.backbones import BACKBONES
 from lstn.nn.pretrained import load_backbone_weights
 from lstn.nn.shapes import shapes_only
 
+HW = (224, 224)
 CLASSIFIER = ("classifier.2.weight", "classifier.2.bias")  # of `cnn`
 
 
@@ -49,7 +50,7 @@ def copy_of(module: nn.Module) -> dict[str, torch.Tensor]:
 def test_round_trip(tmp_path: Path, suffix: str) -> None:
     theirs, ours = cnn(4), cnn(4, seed=1)
     path = write(theirs.state_dict(), tmp_path / f"weights{suffix}")
-    assert load_backbone_weights(ours, "cnn", str(path)) == ()
+    assert load_backbone_weights(ours, "cnn", str(path), HW) == ()
     assert same(ours.state_dict(), theirs.state_dict())
 
 
@@ -57,7 +58,7 @@ def test_another_number_of_classes_keeps_the_new_classifier(tmp_path: Path) -> N
     theirs, ours = cnn(1000), cnn(4, seed=1)
     before = copy_of(ours)
     path = write(theirs.state_dict(), tmp_path / "weights.safetensors")
-    assert load_backbone_weights(ours, "cnn", str(path)) == CLASSIFIER
+    assert load_backbone_weights(ours, "cnn", str(path), HW) == CLASSIFIER
     wanted = theirs.state_dict() | {key: before[key] for key in CLASSIFIER}
     assert same(ours.state_dict(), wanted)
 
@@ -104,7 +105,7 @@ def test_weights_of_another_network_are_refused_and_change_nothing(
     before = copy_of(ours)
     path = write(change(dict(cnn(4).state_dict())), tmp_path / "weights.pth")
     with pytest.raises(ArtifactError, match=f"not the weights of cnn .*{fault}"):
-        load_backbone_weights(ours, "cnn", str(path))
+        load_backbone_weights(ours, "cnn", str(path), HW)
     assert same(ours.state_dict(), before)
 
 
@@ -141,7 +142,7 @@ def test_junk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix
     path = tmp_path / f"junk{suffix}"
     path.write_bytes(content)
     with pytest.raises(ArtifactError, match=f"junk{suffix}"):
-        load_backbone_weights(cnn(4), "cnn", str(path))
+        load_backbone_weights(cnn(4), "cnn", str(path), HW)
     assert not Path("was_run").exists()
 
 
@@ -151,7 +152,7 @@ def test_junk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, suffix
 )
 def test_what_is_no_file_of_weights_is_a_usage_error(weights: str, message: str) -> None:
     with pytest.raises(UsageError, match=f"{weights}: {message}") as caught:
-        load_backbone_weights(cnn(4), "cnn", weights)
+        load_backbone_weights(cnn(4), "cnn", weights, HW)
     assert "imagenet" in caught.value.hint
 
 
@@ -162,7 +163,7 @@ def test_densenet_files_say_norm_1(tmp_path: Path) -> None:
     dotted = {re.sub(r"(denselayer\d+\.(?:norm|relu|conv))([12])", r"\1.\2", key): it for key, it in tensors.items()}
     assert "features.denseblock1.denselayer1.norm.1.weight" in dotted
     ours = BACKBONES["densenet-121"].factory(3)
-    assert load_backbone_weights(ours, "densenet-121", str(write(dotted, tmp_path / "densenet.pth"))) == ()
+    assert load_backbone_weights(ours, "densenet-121", str(write(dotted, tmp_path / "densenet.pth")), HW) == ()
     state = ours.state_dict()
     assert all(torch.equal(state[key], tensor) for key, tensor in tensors.items())
 
@@ -172,7 +173,7 @@ def test_googlenets_auxiliary_classifiers_are_left_out(tmp_path: Path) -> None:
     tensors = {key: torch.rand(tensor.shape) for key, tensor in ours.state_dict().items() if tensor.ndim}
     auxiliary = {"aux1.fc2.weight": torch.zeros(1000, 1024), "aux2.conv.bn.bias": torch.zeros(128)}
     path = write(tensors | auxiliary, tmp_path / "googlenet.safetensors")
-    assert load_backbone_weights(ours, "googlenet", str(path)) == ()
+    assert load_backbone_weights(ours, "googlenet", str(path), HW) == ()
     state = ours.state_dict()
     assert all(torch.equal(state[key], tensor) for key, tensor in tensors.items())
 
@@ -222,13 +223,13 @@ def offline() -> io.BytesIO:
 def test_imagenet_weights_are_downloaded_once(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     serve(monkeypatch, lambda: Response(PUBLISHED))
     ours = cnn(4, seed=1)
-    assert load_backbone_weights(ours, "cnn", "imagenet") == CLASSIFIER
+    assert load_backbone_weights(ours, "cnn", "imagenet", HW) == CLASSIFIER
     assert torch.equal(ours.state_dict()["features.0.weight"], cnn(1000).state_dict()["features.0.weight"])
     assert [path.name for path in folder.iterdir()] == [FILE]
 
     serve(monkeypatch, offline)
     again = cnn(1000, seed=1)
-    assert load_backbone_weights(again, "cnn", "imagenet") == ()
+    assert load_backbone_weights(again, "cnn", "imagenet", HW) == ()
     assert same(again.state_dict(), cnn(1000).state_dict())
 
 
@@ -247,7 +248,7 @@ def test_a_failed_download_says_what_to_do_and_leaves_nothing(
 ) -> None:
     serve(monkeypatch, response)
     with pytest.raises(LstnError, match=f"cannot download {URL}: .*{reason}") as caught:
-        load_backbone_weights(cnn(4), "cnn", "imagenet")
+        load_backbone_weights(cnn(4), "cnn", "imagenet", HW)
     assert str(folder) in caught.value.hint
     assert caught.value.hint.endswith(FILE)
     assert list(folder.iterdir()) == []
@@ -256,7 +257,7 @@ def test_a_failed_download_says_what_to_do_and_leaves_nothing(
 def test_a_folder_that_cannot_be_made_is_an_error(folder: Path) -> None:
     folder.parent.write_text("a file where the folder would be")
     with pytest.raises(LstnError, match="cannot download"):
-        load_backbone_weights(cnn(4), "cnn", "imagenet")
+        load_backbone_weights(cnn(4), "cnn", "imagenet", HW)
 
 
 def test_a_damaged_file_in_the_folder_is_named(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -264,13 +265,13 @@ def test_a_damaged_file_in_the_folder_is_named(folder: Path, monkeypatch: pytest
     folder.mkdir(parents=True)
     (folder / FILE).write_bytes(PUBLISHED[:1000])
     with pytest.raises(ArtifactError, match=f"{FILE}: damaged") as caught:
-        load_backbone_weights(cnn(4), "cnn", "imagenet")
+        load_backbone_weights(cnn(4), "cnn", "imagenet", HW)
     assert "delete it" in caught.value.hint
 
 
 def test_a_backbone_without_published_weights_says_which_have_some() -> None:
     with pytest.raises(UsageError, match="no ImageNet weights are published for cnn") as caught:
-        load_backbone_weights(cnn(4), "cnn", "imagenet")
+        load_backbone_weights(cnn(4), "cnn", "imagenet", HW)
     assert "resnet-18" in caught.value.hint
     assert "zfnet" not in caught.value.hint
 

@@ -11,7 +11,7 @@ from lstn.contract import Contract, Loc
 from lstn.nn.backbones import BACKBONES
 from lstn.nn.classifier import Classifier
 from lstn.nn.shapes import shapes_only
-from lstn.nn.starts import classifier_of, scale_dropout, start_weights
+from lstn.nn.starts import classifiers_of, scale_dropout, start_weights
 from lstn.recipe import RECIPES
 from lstn.train.choosing import recipe_for
 from lstn.train.optimizer import dropout_share
@@ -33,9 +33,9 @@ def test_every_class_is_equally_likely_at_first(name: str) -> None:
 def test_the_classifier_is_the_layer_with_as_many_outputs_as_classes(name: str) -> None:
     with shapes_only():
         backbone = BACKBONES[name].factory(7)
-    assert [key for key, layer in backbone.named_modules() if getattr(layer, "out_features", 0) == 7] == [
-        classifier_of(backbone)
-    ]
+    assert [key for key, layer in backbone.named_modules() if getattr(layer, "out_features", 0) == 7] == list(
+        classifiers_of(backbone)
+    )
 
 
 @pytest.mark.parametrize("name", ["cnn", "zfnet", "vgg-a-lrn"])

@@ -30,7 +30,7 @@ class OpenedLayer:
     found: "Excitement"
 
 
-def open_layer(checkpoint: Path, layer: str, device: Device) -> OpenedLayer:
+def open_layer(checkpoint: Path, layer: str, device: Device, backbone: str | None = None) -> OpenedLayer:
     """Load a checkpoint, and find the layer in it, so that a wrong name ends a command before its work.
 
     Raises:
@@ -41,7 +41,7 @@ def open_layer(checkpoint: Path, layer: str, device: Device) -> OpenedLayer:
     from lstn.nn.checkpoint import load_checkpoint
     from lstn.nn.device import choose_device
 
-    model = load_checkpoint(checkpoint).classifier_for("lstn explain").to(choose_device(device.value))
+    model = load_checkpoint(checkpoint, backbone).classifier_for("lstn explain").to(choose_device(device.value))
     return OpenedLayer(layer, start(model, WantedMaps.of(layer)))
 
 

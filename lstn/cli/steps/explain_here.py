@@ -40,6 +40,7 @@ class ExplainRequest:
     stride: int | None
     features: str | None
     device: Device
+    model: str | None = None
 
 
 def explain_here(file: Path, paths: list[str], asked: ExplainRequest) -> None:
@@ -53,11 +54,13 @@ def explain_here(file: Path, paths: list[str], asked: ExplainRequest) -> None:
 
     images, methods = listed(paths), _methods(file, asked)
     _check_places(file, paths, images, asked)
-    layer = None if asked.features is None else open_layer(checkpoint_of(file), asked.features, asked.device)
+    layer = (
+        None if asked.features is None else open_layer(checkpoint_of(file), asked.features, asked.device, asked.model)
+    )
     told, section, figures = list[dict[str, Any]](), "", dict[str, Any]()
     try:
         if methods:
-            with opened_explainable(file, asked.device, methods) as model:
+            with opened_explainable(file, asked.device, methods, asked.model) as model:
                 for each in _explain_all(model, images, methods, asked):
                     told.append(each)
         if layer is not None:
@@ -103,14 +106,19 @@ def is_checkpoint(file: Path) -> bool:
 
 
 @contextmanager
-def opened_explainable(file: Path, device: Device, methods: list[Method]) -> Iterator["Explainable"]:
-    """Open a checkpoint or an engine as something that can be explained by `methods`."""
+def opened_explainable(
+    file: Path, device: Device, methods: list[Method], model: str | None = None
+) -> Iterator["Explainable"]:
+    """Open a checkpoint or an engine as something that can be explained by `methods`.
+
+    model: where the backbone of a checkpoint is made, as MODULE:FACTORY, if it is the user's own
+    """
     if is_checkpoint(file):
         say_loading(f"explaining {file}")
         from lstn.nn.attribution.explained_checkpoint import open_explainable
         from lstn.nn.device import choose_device
 
-        yield open_explainable(checkpoint_of(file), choose_device(device.value), methods)
+        yield open_explainable(checkpoint_of(file), choose_device(device.value), methods, model)
         return
     from lstn.runtime.engines.opening import open_engine
     from lstn.runtime.inference.explained_engine import explainable_engine
@@ -130,6 +138,7 @@ def _methods(file: Path, asked: ExplainRequest) -> list[Method]:
     chosen = list(dict.fromkeys(asked.methods or ([] if asked.features else own)))
     beyond = [f"--method {each.value}" for each in chosen if each not in own]
     beyond += ["--features"] if asked.features and not is_checkpoint(file) else []
+    beyond += ["--model"] if asked.model and not is_checkpoint(file) else []
     if beyond:
         raise UsageError(
             f"{beyond[0]}: needs a checkpoint; {shown_path(file)} is an engine, which only answers",

@@ -76,7 +76,7 @@ def make_onnx(asked: "ExportRequest") -> tuple[Path, "Training | None"]:
     from lstn.export.onnx.from_checkpoint import export_onnx
     from lstn.nn.checkpoint import load_checkpoint
 
-    checkpoint, fused = load_checkpoint(checkpoint_of(asked.run)), asked.sampler is Sampler.FUSED
+    checkpoint, fused = load_checkpoint(checkpoint_of(asked.run), asked.model), asked.sampler is Sampler.FUSED
     training = checkpoint.training
     if asked.triton is not None:
         check_task(checkpoint.contract.task, Task.CLASSIFY, "--triton", hint=FOR_DETECTORS)

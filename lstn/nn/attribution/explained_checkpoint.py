@@ -23,14 +23,18 @@ _STEPS = 32
 """Of the integral: points between the mean colour and the crop."""
 
 
-def open_explainable(path: Path, device: torch.device, methods: Sequence[Method]) -> Explainable:
+def open_explainable(
+    path: Path, device: torch.device, methods: Sequence[Method], backbone: str | None = None
+) -> Explainable:
     """Read a checkpoint, and explain it on `device` in float32 by `methods`.
+
+    backbone: where its backbone is made, as in `load_checkpoint`
 
     Raises:
         ArtifactError: not a checkpoint.
         MissingExtra: a method needs captum, and it isn't installed.
     """
-    return explainable(load_checkpoint(path).classifier_for("lstn explain").to(device), methods)
+    return explainable(load_checkpoint(path, backbone).classifier_for("lstn explain").to(device), methods)
 
 
 def explainable(model: Classifier, methods: Sequence[Method]) -> Explainable:

@@ -8,8 +8,10 @@ from torch import Tensor, nn
 
 from lstn.errors import UsageError
 from lstn.nn.classifier import Classifier
+from lstn.nn.stems import channels_first
 
-_POOLS = (nn.AdaptiveAvgPool2d, nn.AvgPool2d)
+_NO_MAPS = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.Dropout, nn.Identity, nn.Softmax)
+"""Layers whose maps are means of others', or what others made, such as the weights of attention."""
 
 
 def map_layers(model: Classifier) -> dict[str, tuple[int, int, int]]:
@@ -17,12 +19,42 @@ def map_layers(model: Classifier) -> dict[str, tuple[int, int, int]]:
 
     A layer that several places share counts as it is the first time.
     """
-    found: dict[str, tuple[int, int, int]] = {}
+    shapes = {name: made.shape for name, made in _made(model).items() if made.ndim == 4}
+    return {name: (shape[1], shape[2], shape[3]) for name, shape in shapes.items()}
+
+
+def last_map_layer(model: Classifier) -> tuple[str, nn.Module]:
+    """Return the last layer whose maps have more than one place and aren't means of others'.
+
+    Raises:
+        UsageError: there is none, or most of the network comes after it, such as after the patches of a vision
+            transformer.
+    """
+    made, maps = _made(model), map_layers(model)
+    weighted = [name for name in made if _weighs(model.backbone.get_submodule(name))]
+    for name in reversed(maps):
+        layer, (_, height, width) = model.backbone.get_submodule(name), maps[name]
+        first = channels_first(maps[name], model.contract.backbone_hw)
+        if height * width > 1 and first and not isinstance(layer, _NO_MAPS):
+            order = list(made)
+            behind = sum(order.index(each) > order.index(name) for each in weighted)
+            if 2 * behind > len(weighted):
+                break
+            return name, layer
+    raise UsageError(
+        f"{model.contract.backbone} has no feature maps of more than one place near its end",
+        hint="use --method occlusion",
+    )
+
+
+def _made(model: Classifier) -> dict[str, Tensor]:
+    """Return what each layer of the backbone makes of a blank image, in the order in which they are done."""
+    found: dict[str, Tensor] = {}
 
     def note(name: str) -> Callable[[nn.Module, object, object], None]:
         def hear(_layer: nn.Module, _given: object, made: object) -> None:
-            if isinstance(made, Tensor) and made.ndim == 4:
-                found.setdefault(name, (made.shape[1], made.shape[2], made.shape[3]))
+            if isinstance(made, Tensor):
+                found.setdefault(name, made)
 
         return hear
 
@@ -39,19 +71,9 @@ def map_layers(model: Classifier) -> dict[str, tuple[int, int, int]]:
     return found
 
 
-def last_map_layer(model: Classifier) -> tuple[str, nn.Module]:
-    """Return the last layer whose maps have more than one place and aren't means of others'.
-
-    Raises:
-        UsageError: there is none.
-    """
-    for name, (_, height, width) in reversed(map_layers(model).items()):
-        layer = model.backbone.get_submodule(name)
-        if height * width > 1 and not isinstance(layer, _POOLS):
-            return name, layer
-    raise UsageError(
-        f"{model.contract.backbone} has no feature maps of more than one place", hint="use --method occlusion"
-    )
+def _weighs(layer: nn.Module) -> bool:
+    """Whether a layer itself multiplies by a matrix of weights."""
+    return any(weight.ndim > 1 for weight in layer.parameters(recurse=False))
 
 
 def map_layer(model: Classifier, name: str) -> tuple[nn.Module, tuple[int, int, int]]:
