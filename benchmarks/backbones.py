@@ -1,6 +1,6 @@
 """Backbones on the way to a device: which export, quantize and build as a plan, and how fast they are on a CPU.
 
-    python -m benchmarks backbones [NAME…] [--out results/backbones/backbones.json] [--seconds 2]
+    python -m benchmarks backbones [NAME…] [--out results/backbones/backbones.json] [--seconds 1]
 
 Each backbone alone, without a transformer, at its own image size and with ten classes. Weights are random: none of the
 answers depends on them. A row that is in the result already is not measured again, so an interrupted run goes on where
@@ -11,6 +11,7 @@ Needs: timm, OpenVINO and TensorRT for RTX, but no GPU.
 
 import gc
 import json
+import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -91,7 +92,7 @@ def main(words: Sequence[str]) -> None:
     """Measure one backbone after another, and write the table after each."""
     parser = argument_parser(__name__, __doc__, out=RESULT)
     parser.add_argument("names", nargs="*", metavar="NAME", help="default: all of the list")
-    parser.add_argument("--seconds", type=float, default=2.0, help="about how long each engine is timed")
+    parser.add_argument("--seconds", type=float, default=1.0, help="about how long each engine is timed")
     arguments = parser.parse_args(words)
     out: Path = arguments.out
     rows: list[dict[str, Any]] = json.loads(out.read_text())["rows"] if out.is_file() else []
@@ -192,7 +193,7 @@ def _tried(row: dict[str, Any], step: str, work: Callable[[], object]) -> bool:
     try:
         found = work()
     except Exception as error:  # of any library: the row says so, and the next backbone follows
-        told = str(error).strip().partition("\n")[0]
+        told = re.sub(r"/\S*/", "", str(error).strip().partition("\n")[0])  # without folders of this machine
         row.setdefault("failed", {})[step] = f"{type(error).__name__}: {told:.200}"
         return False
     if isinstance(found, dict):

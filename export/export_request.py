@@ -38,7 +38,6 @@ class ExportRequest:
     out:    the folder to write to; None: the current one
     triton: a model repository that gets the model too
     script: a script for trtexec in the place of the plan
-    model:  where the backbone of the run is made, as MODULE:FACTORY, if it is the user's own
     """
 
     run: Path | None
@@ -49,7 +48,6 @@ class ExportRequest:
     script: bool
     out: Path | None
     triton: Path | None
-    model: str | None = None
 
     @property
     def ready(self) -> bool:
@@ -155,8 +153,6 @@ def _refuse_precision(asked: ExportRequest, targets: tuple[str, ...]) -> None:
 def _refuse_run(asked: ExportRequest) -> None:
     """Refuse a RUN that is a plan, or an ONNX file of which nothing is left to be made."""
     run, engine = asked.run, asked.engine
-    if asked.model is not None and asked.ready:
-        raise UsageError(f"--model: {run} holds its whole network already", hint="leave it out")
     if run is not None and run.suffix == ".plan":
         raise UsageError(
             f"{run} is a plan already, and nothing can be made of one",

@@ -275,7 +275,7 @@ class Contract:
     """What a model is.
 
     loc:      the localizer; `none` means that the model has no theta output
-    backbone: a name in `lstn.nn.backbones.BACKBONES`, or `module:NAME` for a network that isn't made by lstn
+    backbone: a name that `lstn.nn.backbones.backbone_named` knows, or `module:NAME` for one that lstn doesn't make
     image_hw: height and width of the input, in pixels
     labels:   one name per class, in the order of the logits
     mean, std: per RGB channel on the 0..1 scale; the graph itself normalises

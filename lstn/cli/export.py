@@ -135,19 +135,11 @@ def export(
         dla_core=dla,
     )
     asked = ExportRequest(
-        run=run,
-        engine=engine,
-        precision=precision,
-        sampler=sampler,
-        force=force,
-        script=script,
-        out=out,
-        triton=triton,
-        model=model,
+        run=run, engine=engine, precision=precision, sampler=sampler, force=force, script=script, out=out, triton=triton
     )
     settings, obstacle = look_ahead(asked, batch or (), target, tuning, build_log)
     check_writable_outputs(asked, build_log)
-    onnx_file, training = make_onnx(asked)
+    onnx_file, training = make_onnx(asked, model)
     if engine is ExportFormat.ONNX or script:
         finish_onnx(asked, onnx_file, settings)
     else:

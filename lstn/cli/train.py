@@ -35,7 +35,6 @@ from lstn.waiting import say_loading
 if TYPE_CHECKING:
     import torch
 
-    from lstn.nn.sources.own_models import OwnFactory
     from lstn.train.computing.distributed import World
     from lstn.train.runs.options import Options
 
@@ -161,7 +160,7 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder, from its last whole epoch.")
     ] = None,
-    compile_backbone: Annotated[
+    compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the backbone first: minutes, which long runs on a GPU win back.")
     ] = False,
     tensorboard: Annotated[
@@ -186,7 +185,6 @@ def train(
     changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, transformer=how)
     with _joined(device) as (world, where):
         with world.together():
-            own = factory_of(model)
             check_localizer([loc], changes)
             options = choose_options(
                 recipe,
@@ -200,17 +198,7 @@ def train(
                 supervise=supervise,
             )
             options, folder = _placed(options, name, resume, _typed(context))
-        _fit(
-            options,
-            folder,
-            world,
-            where,
-            workers,
-            own,
-            resume=bool(resume),
-            compiled=compile_backbone,
-            board=tensorboard,
-        )
+        _fit(options, folder, world, where, workers, model, resume=bool(resume), compiled=compiled, board=tensorboard)
 
 
 def _typed(context: typer.Context) -> frozenset[str]:
@@ -236,7 +224,7 @@ def _fit(
     world: "World",
     device: "torch.device",
     workers: int | None,
-    own: "OwnFactory | None",
+    model: str,
     *,
     resume: bool,
     compiled: bool,
@@ -247,6 +235,8 @@ def _fit(
     from lstn.train.watch.board import Board
 
     folder = Path(world.first(str(folder)))
+    with world.together():
+        own = factory_of(model)
     with (
         stopping(folder, f"lstn train --resume {folder}"),
         watching(options, Board(folder) if board else None, chosen_by_the_set(options)) as watcher,

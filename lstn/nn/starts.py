@@ -76,5 +76,7 @@ def scale_dropout(backbone: nn.Module, share: float) -> None:
     for module in backbone.modules():
         if isinstance(module, nn.Dropout | StochasticDepth):
             module.p *= share
-        elif is_of_timm(module) and isinstance(rate := getattr(module, "drop_prob", None), float):
-            setattr(module, "drop_prob", rate * share)  # noqa: B010 - of timm's own classes
+        elif is_of_timm(module):  # whose own code drops so
+            for name in ("drop_prob", "drop_rate"):
+                if isinstance(rate := getattr(module, name, None), float):
+                    setattr(module, name, rate * share)

@@ -188,6 +188,9 @@ def test_a_share_of_timms_dropout_and_stochastic_depth_is_used() -> None:
     assert max(scaled) == pytest.approx(0.1)
     assert scaled == pytest.approx([rate / 2 for rate in rates])
     assert [each.p for each in net.modules() if isinstance(each, nn.Dropout) and each.p] == [pytest.approx(0.2)]
+    ghost = timm.create_model("ghostnet_100")  # which drops in its own code
+    scale_dropout(ghost, 0.25)
+    assert ghost.drop_rate == pytest.approx(timm.create_model("ghostnet_100").drop_rate / 4) > 0
 
 
 @pytest.mark.parametrize("name", ["squeezenet1_1", "timm:levit_128s"])
@@ -319,13 +322,16 @@ def nets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     )
     (tmp_path / f"{name}_fails.py").write_text("import no_such_package\n")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [*sys.path])
     return name
 
 
-def test_a_factory_in_the_current_folder_is_found(nets: str) -> None:
-    before = list(sys.path)
-    assert isinstance(own_factory(f"{nets}:small")(3), SmallNetwork)
-    assert sys.path == before
+def test_a_factory_in_the_current_folder_is_found_and_hides_no_other_module(nets: str) -> None:
+    Path("json.py").write_text("raise ImportError")
+    for _ in range(2):
+        assert isinstance(own_factory(f"{nets}:small")(3), SmallNetwork)
+    assert sys.path[-1] == str(Path.cwd())
+    assert sys.path.count(str(Path.cwd())) == 1
 
 
 @pytest.mark.parametrize(

@@ -37,9 +37,7 @@ def own(tmp_path: Path) -> str:
     ("model", "words"),
     [
         ("mobilenet_v3_small", ["--loc", "shared"]),
-        ("shufflenet_v2_x0_5", ["--loc", "lstn", "--at", "stem"]),
-        ("timm:mobilenetv4_conv_small", ["--loc", "shared", "--at", "stem"]),
-        ("timm:repvgg_a0", ["--loc", "glance", "--view", "32", "--crop", "32"]),
+        ("regnet_x_400mf", ["--loc", "lstn", "--at", "stem"]),
         ("timm:vit_tiny_patch16_224", ["--loc", "glance", "--view", "32", "--crop", "32"]),
         ("timm:test_efficientnet", ["--loc", "glance", "--view", "32", "--crop", "32", "--warps", "2"]),
     ],

@@ -30,7 +30,7 @@ _GONE = ("weight_decay", "clip_norm")
 class Options:
     """Every choice that changes the weights: a recipe, and what it is applied to.
 
-    model:      a name in BACKBONES
+    model:      what the contract calls the backbone
     data:       the data set, as `--data` names it
     weights:    `imagenet`, a file, or empty for a random start
     image_size: of the input

@@ -8,7 +8,7 @@ import typer
 from lstn.cli.display.calibrate_report import compare_speed, show
 from lstn.cli.display.screen import phases
 from lstn.contract import FOR_DETECTORS, Task, check_task
-from lstn.errors import LstnError
+from lstn.errors import LstnError, UsageError
 from lstn.files import write_bytes
 from lstn.formats.export_choice import ExportFormat, Sampler
 from lstn.formats.inspection import training_of
@@ -59,11 +59,18 @@ def check_writable_outputs(asked: "ExportRequest", build_log: Path | None) -> No
             check_folder(option, folder)
 
 
-def make_onnx(asked: "ExportRequest") -> tuple[Path, "Training | None"]:
+def make_onnx(asked: "ExportRequest", backbone: str | None) -> tuple[Path, "Training | None"]:
     """Export a run, and lower it if that was asked for; return the ONNX file, and what the model was trained on.
 
     How it is to be lowered is checked first.
+
+    backbone: where that of the run is made, as MODULE:FACTORY, if it is the user's own
+
+    Raises:
+        UsageError: the ONNX file is there already, and needs none.
     """
+    if asked.ready and backbone is not None:
+        raise UsageError(f"--model: {asked.run} holds its whole network already", hint="leave it out")
     onnx_file = asked.onnx_file
     if asked.run is not None and asked.ready:
         if asked.writes_onnx:
@@ -76,7 +83,7 @@ def make_onnx(asked: "ExportRequest") -> tuple[Path, "Training | None"]:
     from lstn.export.onnx.from_checkpoint import export_onnx
     from lstn.nn.checkpoint import load_checkpoint
 
-    checkpoint, fused = load_checkpoint(checkpoint_of(asked.run), asked.model), asked.sampler is Sampler.FUSED
+    checkpoint, fused = load_checkpoint(checkpoint_of(asked.run), backbone), asked.sampler is Sampler.FUSED
     training = checkpoint.training
     if asked.triton is not None:
         check_task(checkpoint.contract.task, Task.CLASSIFY, "--triton", hint=FOR_DETECTORS)

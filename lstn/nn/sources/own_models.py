@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
 
 from torch import nn
 
@@ -35,19 +36,18 @@ def own_factory(typed: str) -> OwnFactory:
             f"{typed!r:.80} is not a network of your own", hint="give it as MODULE:FACTORY, such as my_nets:small"
         )
     name, _, attribute = typed.partition(":")
-    sys.path.append("")  # the current folder, where `python -m` would find it too
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)  # for what the factory imports later, too
     try:
         found = getattr(import_module(name), attribute, None)
     except ModuleNotFoundError as error:
-        needed = "" if error.name == name else f", which {name} imports"
+        missing = name if error.name == name else f"{error.name or error}, which {name} imports"
         raise UsageError(
-            f"--model {typed:.80}: there is no module {error.name}{needed}",
+            f"--model {typed:.80}: there is no module {missing:.200}",
             hint=f"put {name.partition('.')[0]}.py into this folder or onto PYTHONPATH, and install what it imports",
         ) from error
     except Exception as error:  # whatever a module of the user's raises
         raise _failed(typed, error) from error
-    finally:
-        sys.path.remove("")
     if not callable(found):
         raise UsageError(
             f"--model {typed:.80}: {name} has no callable {attribute}", hint="define it: classes -> torch.nn.Module"
