@@ -65,7 +65,7 @@ def timm_weights(name: str, image_hw: tuple[int, int]) -> dict[str, torch.Tensor
     try:
         model: nn.Module = timm.create_model(plain, pretrained=True, **size)
     except Exception as error:  # of huggingface_hub, its client, torch.hub: each has types of its own
-        first = str(error).strip().partition("\n")[0]
+        first = str(error).strip().partition("\n")[0].partition(". ")[0]
         raise LstnError(
             f"timm can't load the weights of {name}: {first:.200}",
             hint=f"where there is network, timm.create_model({plain!r}, pretrained=True) leaves them in Hugging Face's "
