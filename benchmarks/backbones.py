@@ -193,7 +193,7 @@ def _tried(row: dict[str, Any], step: str, work: Callable[[], object]) -> bool:
     try:
         found = work()
     except Exception as error:  # of any library: the row says so, and the next backbone follows
-        told = re.sub(r"/\S*/", "", str(error).strip().partition("\n")[0])  # without folders of this machine
+        told = re.sub(r"(?<![\w.])/\S*/", "", str(error).strip().partition("\n")[0])  # without folders of this machine
         row.setdefault("failed", {})[step] = f"{type(error).__name__}: {told:.200}"
         return False
     if isinstance(found, dict):
