@@ -9,14 +9,16 @@ it was. What fails says why.
 Needs: timm, OpenVINO and TensorRT for RTX, but no GPU.
 """
 
-import gc
 import json
 import re
 import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -98,11 +100,20 @@ def main(words: Sequence[str]) -> None:
     rows: list[dict[str, Any]] = json.loads(out.read_text())["rows"] if out.is_file() else []
     for name in arguments.names or NAMES:
         if all(row["name"] != name for row in rows):
-            rows.append(measure(name, arguments.seconds))
+            rows.append(measured_apart(name, arguments.seconds))
             result = machine_of(LIBRARIES) | {"seconds": arguments.seconds, "rows": rows}
             write_result(out, result, page_of(result))
             print(*_cells(rows[-1]), sep="  ", flush=True)
-            gc.collect()
+
+
+def measured_apart(name: str, seconds: float) -> dict[str, Any]:
+    """Return the row of one backbone, measured in a process of its own, which a library may end."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(measure, name, seconds).result()
+        except BrokenProcessPool:
+            why = "a library ended the process"
+            return {"name": name, "side": backbone_named(name).image_size, "failed": {"the row": why}}
 
 
 def measure(name: str, seconds: float) -> dict[str, Any]:
@@ -210,12 +221,12 @@ def _answers(path: Path, images: Pixels) -> None:
 def _cells(row: Mapping[str, Any]) -> tuple[str, ...]:
     failed, made, plan, ms = (row.get(key, {}) for key in ("failed", "onnx", "plan", "ms"))
     steps = [f"{precision}, {via}" for precision in ("fp32", "int8") for via in (ONNX_RUNTIME, OPENVINO)]
-    no = "no" if "onnx" not in failed else ""
+    no = "no" if made else ""
     return (
         row["name"],
         str(row["side"]),
         f"{made['parameters'] / 1e6:.2f} M" if made else "",
-        f"{made['bytes'] / 1e6:.1f} MB" if made else "no",
+        f"{made['bytes'] / 1e6:.1f} MB" if made else "no" if "onnx" in failed else "",
         f"{made['difference']:.0e}" if made else "",
         f"{plan['bytes'] / 1e6:.1f} MB" if plan else no,
         *(f"{ms[step]:.3g} ms" if step in ms else no for step in steps),
