@@ -18,8 +18,10 @@ _OWN_WEIGHTS = {"Conv", "Gemm", "MatMul"}
 """Of a BatchNorm's weights, equal ones are merged, and tell nothing."""
 
 
-def name_nodes(graph: onnx.GraphProto) -> None:
+def name_nodes(graph: onnx.GraphProto, *, detects: bool = False) -> None:
     """Rename every node and every tensor between nodes; inputs, outputs and weights keep their names.
+
+    detects: it is a detector's, which makes thetas of what its backbone answers
 
     Expects the exporter's notes still to be there, and nodes in order of computation.
     """
@@ -32,10 +34,10 @@ def name_nodes(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         named = _layer(node, weights)
         before = next((layer_of_tensor[i] for i in node.input if i in layer_of_tensor), "")
-        own = "" if named is None else _sampling_layer(node, of_theta, of_sampler, before)
+        own = "" if named is None else _sampling_layer(node, of_theta, of_sampler, before if detects else "")
         layer = named or own or before
         if layer in ("", _TRANSFORMER):
-            layer = _sampling_layer(node, of_theta, of_sampler, before) or ModelPart.INPUT.value
+            layer = _sampling_layer(node, of_theta, of_sampler, before if detects else "") or ModelPart.INPUT.value
         if part_of(layer) in (ModelPart.LOCALIZER, ModelPart.GRID):
             of_theta.update(node.output)
         elif part_of(layer) is ModelPart.SAMPLER:
@@ -80,7 +82,7 @@ def _sampling_layer(node: onnx.NodeProto, of_theta: set[str], of_sampler: set[st
     Of a detector, what makes crops of its boxes counts as the grid, before the sampler and after the backbone: its
     boxes are made of what the backbone answers.
 
-    before: the layer that the node's first known input is of
+    before: the layer that the node's first known input is of, in a detector
     """
     if node.op_type == "GridSample" or of_sampler.intersection(node.input):
         return ModelPart.SAMPLER.value

@@ -11,7 +11,7 @@ import onnx
 import torch
 from torch import nn
 
-from lstn.contract import AFFINE_FORMS, CONTROLS, LOGITS, METADATA_KEY, PIXELS, THETA, Contract, Loc
+from lstn.contract import AFFINE_FORMS, CONTROLS, LOGITS, METADATA_KEY, PIXELS, THETA, Contract, Loc, Task
 from lstn.errors import LstnError, UsageError
 from lstn.export.onnx.exported_names import name_nodes
 from lstn.export.onnx.verify_onnx import Agreement, verify_onnx
@@ -150,7 +150,7 @@ def _check_asked(contract: Contract, *, fused: bool) -> None:
 def _finished(proto: onnx.ModelProto, contract: Contract, *, fused: bool) -> onnx.ModelProto:
     _check_size(proto.graph)
     _check_batch(proto.graph)
-    name_nodes(proto.graph)
+    name_nodes(proto.graph, detects=contract.task is Task.DETECT)
     _check_parts(proto.graph)
     _strip(proto.graph)
     _check_sampler(proto.graph, contract)

@@ -50,7 +50,7 @@ def stem_cut(backbone: nn.Module, image_hw: tuple[int, int]) -> Cut:
 
 
 def late_cut(backbone: nn.Module, image_hw: tuple[int, int]) -> Cut:
-    """Cut behind the last map of a sixteenth of the image's sides or more.
+    """Cut behind the last map of a sixteenth of the image's sides or more, before any that has one size for all images.
 
     Raises:
         UsageError: as `stem_cut`.
@@ -58,8 +58,10 @@ def late_cut(backbone: nn.Module, image_hw: tuple[int, int]) -> Cut:
     graph = _traced(backbone)
     fewest = [math.ceil(side / COARSEST) for side in image_hw]
     places = _places(graph)
-    end = _end_of_stem(backbone, graph)
+    end, nodes = _end_of_stem(backbone, graph), list(graph.nodes)
     for place, value in _computed(backbone, graph, image_hw):
+        if _is_pooled_to_a_size(backbone, nodes[place]):
+            break
         if place in places and value.dim() == 4 and value.shape[2] >= fewest[0] and value.shape[3] >= fewest[1]:
             end = max(end, place) if channels_first(value.shape[1:], image_hw) else end
     return _cut(backbone, graph, end, image_hw)
@@ -152,6 +154,12 @@ def _has_weights(backbone: nn.Module, node: fx.Node) -> bool:
     if node.op != "call_module":
         return False
     return any(weight.dim() > 1 for weight in backbone.get_submodule(str(node.target)).parameters())
+
+
+def _is_pooled_to_a_size(backbone: nn.Module, node: fx.Node) -> bool:
+    """Whether a node's maps have the same size whatever the image's is."""
+    pools = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d)
+    return node.op == "call_module" and isinstance(backbone.get_submodule(str(node.target)), pools)
 
 
 @torch.no_grad()

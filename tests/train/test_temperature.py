@@ -36,7 +36,7 @@ def test_it_makes_the_validation_images_likelier_than_any_other(tmp_path: Path) 
     assert temperature == result.contract.temperature == result.classifier.contract.temperature
     assert temperature != 1
     assert json.loads((tmp_path / "run" / METRICS).read_text().splitlines()[-1])["temperature"] == temperature
-    told, raw, labels = answers_of(kept.classifier)
+    told, raw, labels = answers_of(kept.classifier_for("this test"))
     torch.testing.assert_close(told, raw / temperature)
     others = [float(F.cross_entropy(raw / each, labels)) for each in np.geomspace(0.05, 20, 300)]
     assert float(F.cross_entropy(told, labels)) <= min(others) + 1e-6
