@@ -64,8 +64,8 @@ def serve(
     It answers in batches, by the Open Inference Protocol v2 (Triton, KServe and their clients). SIGTERM stops
     the server when everything accepted is answered. SIGHUP opens the models again whose files have changed.
     """
-    from lstn.runtime.serving.access import check_host, read_certificate, read_guard
-    from lstn.runtime.serving.generation import Batching
+    from lstn.runtime.serving.models.generation import Batching
+    from lstn.runtime.serving.requests.access import check_host, read_certificate, read_guard
     from lstn.runtime.serving.server import ServerSettings
     from lstn.runtime.serving.server import serve as run
 

@@ -16,14 +16,14 @@ from typing import Any
 from lstn.errors import LstnError, UsageError
 from lstn.imports import require
 from lstn.machine.cores import usable_cores
-from lstn.runtime.serving.access import Certificate, Guard
-from lstn.runtime.serving.fairlock import FairLock
-from lstn.runtime.serving.generation import Batching
-from lstn.runtime.serving.grpc_service import add_port, new_server
-from lstn.runtime.serving.http_app import HttpApp
-from lstn.runtime.serving.metrics import Metrics
-from lstn.runtime.serving.registry import ModelRegistry
-from lstn.runtime.serving.served_model import ServedModel
+from lstn.runtime.serving.models.fairlock import FairLock
+from lstn.runtime.serving.models.generation import Batching
+from lstn.runtime.serving.models.metrics import Metrics
+from lstn.runtime.serving.models.registry import ModelRegistry
+from lstn.runtime.serving.models.served_model import ServedModel
+from lstn.runtime.serving.protocols.grpc_service import add_port, new_server
+from lstn.runtime.serving.protocols.http_app import HttpApp
+from lstn.runtime.serving.requests.access import Certificate, Guard
 from lstn.runtime.serving.stopping import StopSignals, leaving_behind
 from lstn.terminal import note, warn
 
@@ -133,7 +133,7 @@ async def _close(
 
 def _web_server(registry: ModelRegistry, settings: ServerSettings) -> Any:
     uvicorn: Any = require("uvicorn", extra="serve")
-    from lstn.runtime.serving.heads import Connection
+    from lstn.runtime.serving.protocols.heads import Connection
 
     certificate = settings.certificate
     config = uvicorn.Config(

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from lstn.images import Pixels
 from lstn.runtime.engines.prediction import Prediction
-from lstn.runtime.serving.batcher import Batcher, BatchShare, Reservation, deliver, fail
-from lstn.runtime.serving.fairlock import FairLock
-from lstn.runtime.serving.refusal import Reason, Refusal
+from lstn.runtime.serving.models.batcher import Batcher, BatchShare, Reservation, deliver, fail
+from lstn.runtime.serving.models.fairlock import FairLock
+from lstn.runtime.serving.requests.refusal import Reason, Refusal
 
 
 class Clock:

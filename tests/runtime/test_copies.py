@@ -23,11 +23,11 @@ from lstn.runtime.engines.openvino_engine import open_openvino
 from lstn.runtime.engines.prediction import Prediction
 from lstn.runtime.engines.slots import Slot
 from lstn.runtime.inference.predict import predict
-from lstn.runtime.serving.fairlock import FairLock
-from lstn.runtime.serving.generation import Batching
-from lstn.runtime.serving.metrics import Metrics
-from lstn.runtime.serving.request import Input, Request
-from lstn.runtime.serving.served_model import ServedModel
+from lstn.runtime.serving.models.fairlock import FairLock
+from lstn.runtime.serving.models.generation import Batching
+from lstn.runtime.serving.models.metrics import Metrics
+from lstn.runtime.serving.models.served_model import ServedModel
+from lstn.runtime.serving.requests.request import Input, Request
 from lstn.testing import FakeEngine
 
 IMAGE_BYTES = 8 * 8 * 3

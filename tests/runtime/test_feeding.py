@@ -12,9 +12,9 @@ from lstn.errors import DeviceError
 from lstn.images import Pixels
 from lstn.runtime.engines.prediction import Prediction
 from lstn.runtime.engines.slots import SLOTS, Slots, open_slots
-from lstn.runtime.serving.batcher import Batcher, Reservation, deliver
-from lstn.runtime.serving.feeding import Feeder, FullBatch
-from lstn.runtime.serving.refusal import Refusal
+from lstn.runtime.serving.models.batcher import Batcher, Reservation, deliver
+from lstn.runtime.serving.models.feeding import Feeder, FullBatch
+from lstn.runtime.serving.requests.refusal import Refusal
 from lstn.testing import FakeEngine
 
 CONTRACT = Contract(Loc.NONE, "cnn", (2, 2), ("dark", "light"))

@@ -20,7 +20,7 @@ from lstn.formats.plan_file import Flavour
 from lstn.runtime.engines.opening import open_engine
 from lstn.runtime.engines.plans.plan_loading import Profile, choose, log_of
 from lstn.runtime.engines.slots import SLOTS
-from lstn.runtime.serving.generation import warm_up
+from lstn.runtime.serving.models.generation import warm_up
 
 
 @pytest.mark.parametrize("loc", [Loc.LSTN, Loc.NONE])

@@ -14,8 +14,8 @@ from serving import Server, random_pixels
 from tiny import Tiny
 
 from benchmarks import serve_fuzz
-from lstn.runtime.serving import heads
-from lstn.runtime.serving.limits import MAX_HEAD_BYTES
+from lstn.runtime.serving.protocols import heads
+from lstn.runtime.serving.requests.limits import MAX_HEAD_BYTES
 
 BUFFERED = 30 << 20
 """More than the kernel takes in before anyone looks."""

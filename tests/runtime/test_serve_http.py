@@ -18,7 +18,7 @@ import tritonclient.grpc
 from serving import Server, outputs_of, png, random_pixels, serving
 from tiny import Tiny
 
-from lstn.runtime.serving.limits import MAX_BODY_BYTES, MAX_HEAD_BYTES
+from lstn.runtime.serving.requests.limits import MAX_BODY_BYTES, MAX_HEAD_BYTES
 
 INFER, PREDICT = "/v2/models/model/infer", "/v1/models/model:predict"
 

@@ -15,16 +15,16 @@ from lstn.errors import ArtifactError, LstnError
 from lstn.images import Pixels
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.prediction import Prediction
-from lstn.runtime.serving.access import Guard
-from lstn.runtime.serving.descriptions import metadata_of
-from lstn.runtime.serving.fairlock import FairLock
-from lstn.runtime.serving.generation import Batching
-from lstn.runtime.serving.limits import MAX_HELD_BYTES
-from lstn.runtime.serving.metrics import Metrics
-from lstn.runtime.serving.refusal import Reason, Refusal
-from lstn.runtime.serving.registry import ModelRegistry
-from lstn.runtime.serving.request import Input, Request
-from lstn.runtime.serving.served_model import ServedModel
+from lstn.runtime.serving.models.fairlock import FairLock
+from lstn.runtime.serving.models.generation import Batching
+from lstn.runtime.serving.models.metrics import Metrics
+from lstn.runtime.serving.models.registry import ModelRegistry
+from lstn.runtime.serving.models.served_model import ServedModel
+from lstn.runtime.serving.protocols.descriptions import metadata_of
+from lstn.runtime.serving.requests.access import Guard
+from lstn.runtime.serving.requests.limits import MAX_HELD_BYTES
+from lstn.runtime.serving.requests.refusal import Reason, Refusal
+from lstn.runtime.serving.requests.request import Input, Request
 from lstn.testing import FakeEngine
 
 CONTRACT = Contract(Loc.NONE, "cnn", (2, 2), ("dark", "light"))

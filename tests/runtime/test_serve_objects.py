@@ -19,7 +19,7 @@ from tritonclient.utils import InferenceServerException
 
 from lstn.contract import Task
 from lstn.detection.suppression import SHOWN_SCORE, detections
-from lstn.runtime.serving import request as request_module
+from lstn.runtime.serving.requests import request as request_module
 
 REGIONS = 12
 INFER, PREDICT = "/v2/models/detector/infer", "/v1/models/detector:predict"

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from serving import SHAPE, ZEROS, Server, body_of
 from tiny import SIDE
 
-from lstn.runtime.serving.limits import MAX_BODY_BYTES, MAX_JSON_BYTES
+from lstn.runtime.serving.requests.limits import MAX_BODY_BYTES, MAX_JSON_BYTES
 
 INFER = "/v2/models/model/infer"
 

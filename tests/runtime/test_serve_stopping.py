@@ -19,7 +19,7 @@ from lstn.runtime.serving.stopping import leaving_behind
 SLOW = """
 import os
 from pathlib import Path
-from lstn.runtime.serving import generation, served_model
+from lstn.runtime.serving.models import generation, served_model
 
 def warm_up(engine, slots, batch):
     Path(os.environ["BEGUN"]).write_text("loading")

@@ -24,8 +24,8 @@ from tiny import SIDE, Tiny
 from tiny_fixtures import LABELS
 from tritonclient.grpc import model_config_pb2, service_pb2
 
-from lstn.runtime.serving.messages import messages
-from lstn.runtime.serving.request import best_classes
+from lstn.runtime.serving.requests.messages import messages
+from lstn.runtime.serving.requests.request import best_classes
 
 CLIENTS = [pytest.param(tritonclient.http, id="http"), pytest.param(tritonclient.grpc, id="grpc")]
 PIXELS = {"name": "pixels", "datatype": "UINT8", "shape": SHAPE, "data": ZEROS}

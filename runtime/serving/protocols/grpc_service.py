@@ -7,11 +7,12 @@ from typing import Any
 
 from lstn.imports import require
 from lstn.report.wording import counted
-from lstn.runtime.serving.access import Certificate
-from lstn.runtime.serving.descriptions import config_of, index_of, metadata_of, statistics_of
-from lstn.runtime.serving.limits import MAX_BODY_BYTES
-from lstn.runtime.serving.messages import SERVICE, messages
-from lstn.runtime.serving.parameters import (
+from lstn.runtime.serving.models.registry import EXTENSIONS, SERVER, ModelRegistry
+from lstn.runtime.serving.protocols.descriptions import config_of, index_of, metadata_of, statistics_of
+from lstn.runtime.serving.requests.access import Certificate
+from lstn.runtime.serving.requests.limits import MAX_BODY_BYTES
+from lstn.runtime.serving.requests.messages import SERVICE, messages
+from lstn.runtime.serving.requests.parameters import (
     ALL_BINARY,
     BINARY,
     BINARY_SIZE,
@@ -21,9 +22,8 @@ from lstn.runtime.serving.parameters import (
     classes_of,
     timeout_of,
 )
-from lstn.runtime.serving.refusal import Reason, Refusal
-from lstn.runtime.serving.registry import EXTENSIONS, SERVER, ModelRegistry
-from lstn.runtime.serving.request import VERSION, Data, Input, Request, Wanted
+from lstn.runtime.serving.requests.refusal import Reason, Refusal
+from lstn.runtime.serving.requests.request import VERSION, Data, Input, Request, Wanted
 from lstn.terminal import warn
 
 _OPEN = ("ServerLive", "ServerReady")

@@ -5,9 +5,9 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from contextlib import suppress
 from typing import Any, TypeAlias
 
-from lstn.runtime.serving.limits import MAX_BODY_BYTES, READ_TIMEOUT_S
-from lstn.runtime.serving.refusal import Reason, Refusal
-from lstn.runtime.serving.registry import ModelRegistry
+from lstn.runtime.serving.models.registry import ModelRegistry
+from lstn.runtime.serving.requests.limits import MAX_BODY_BYTES, READ_TIMEOUT_S
+from lstn.runtime.serving.requests.refusal import Reason, Refusal
 
 Scope: TypeAlias = MutableMapping[str, Any]
 Message: TypeAlias = MutableMapping[str, Any]

@@ -11,9 +11,9 @@ from PIL import Image
 from lstn.errors import ImageError
 from lstn.images import Pixels, decode
 from lstn.report.wording import counted
-from lstn.runtime.serving.limits import MAX_DECODED_PIXELS
-from lstn.runtime.serving.refusal import Reason, Refusal
-from lstn.runtime.serving.request import ELEMENT_LENGTH, Input
+from lstn.runtime.serving.requests.limits import MAX_DECODED_PIXELS
+from lstn.runtime.serving.requests.refusal import Reason, Refusal
+from lstn.runtime.serving.requests.request import ELEMENT_LENGTH, Input
 
 
 def pixels_from(given: Input) -> Pixels:

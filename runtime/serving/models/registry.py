@@ -4,12 +4,12 @@ import asyncio
 from collections.abc import Mapping
 
 from lstn.errors import LstnError
-from lstn.runtime.serving.access import Guard
-from lstn.runtime.serving.limits import MAX_HELD_BYTES
-from lstn.runtime.serving.metrics import Metrics
-from lstn.runtime.serving.refusal import Reason, Refusal
-from lstn.runtime.serving.request import VERSION, Output, Request
-from lstn.runtime.serving.served_model import ServedModel
+from lstn.runtime.serving.models.metrics import Metrics
+from lstn.runtime.serving.models.served_model import ServedModel
+from lstn.runtime.serving.requests.access import Guard
+from lstn.runtime.serving.requests.limits import MAX_HELD_BYTES
+from lstn.runtime.serving.requests.refusal import Reason, Refusal
+from lstn.runtime.serving.requests.request import VERSION, Output, Request
 from lstn.terminal import warn
 
 SERVER = "lstn"

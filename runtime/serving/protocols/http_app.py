@@ -14,16 +14,16 @@ from contextlib import suppress
 from typing import TypeAlias
 from urllib.parse import urlsplit
 
-from lstn.runtime.serving.descriptions import config_of, full_metadata_of, index_of, statistics_of
-from lstn.runtime.serving.file_form import is_file, read_file
-from lstn.runtime.serving.http_body import Body, Gone, Message, Receive, Scope, headers_of
-from lstn.runtime.serving.json_form import HEADER_LENGTH, Form, as_flag, parsed, read_request, write_answer
+from lstn.runtime.serving.models.registry import EXTENSIONS, SERVER, ModelRegistry
 from lstn.runtime.serving.playground.playground_page import page
-from lstn.runtime.serving.refusal import Reason, Refusal
-from lstn.runtime.serving.registry import EXTENSIONS, SERVER, ModelRegistry
-from lstn.runtime.serving.replies import BYTES, Reply, json_reply, ready_reply, refused, wrong_method
-from lstn.runtime.serving.request import Output, Request
-from lstn.runtime.serving.v1_form import read_instances, write_predictions
+from lstn.runtime.serving.protocols.descriptions import config_of, full_metadata_of, index_of, statistics_of
+from lstn.runtime.serving.protocols.http_body import Body, Gone, Message, Receive, Scope, headers_of
+from lstn.runtime.serving.requests.file_form import is_file, read_file
+from lstn.runtime.serving.requests.json_form import HEADER_LENGTH, Form, as_flag, parsed, read_request, write_answer
+from lstn.runtime.serving.requests.refusal import Reason, Refusal
+from lstn.runtime.serving.requests.replies import BYTES, Reply, json_reply, ready_reply, refused, wrong_method
+from lstn.runtime.serving.requests.request import Output, Request
+from lstn.runtime.serving.requests.v1_form import read_instances, write_predictions
 from lstn.terminal import warn
 
 Send: TypeAlias = Callable[[Message], Awaitable[None]]

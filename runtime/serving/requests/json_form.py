@@ -7,8 +7,8 @@ from typing import Any
 
 from lstn.reading.checked_json import parsed as parsed_json
 from lstn.report.wording import counted
-from lstn.runtime.serving.limits import MAX_JSON_BYTES
-from lstn.runtime.serving.parameters import (
+from lstn.runtime.serving.requests.limits import MAX_JSON_BYTES
+from lstn.runtime.serving.requests.parameters import (
     ALL_BINARY,
     BINARY,
     BINARY_SIZE,
@@ -19,8 +19,8 @@ from lstn.runtime.serving.parameters import (
     flag_of,
     timeout_of,
 )
-from lstn.runtime.serving.refusal import Reason, Refusal
-from lstn.runtime.serving.request import VERSION, Data, Input, Output, Request, Wanted
+from lstn.runtime.serving.requests.refusal import Reason, Refusal
+from lstn.runtime.serving.requests.request import VERSION, Data, Input, Output, Request, Wanted
 
 HEADER_LENGTH = b"inference-header-content-length"
 

@@ -11,7 +11,7 @@ from lstn.errors import ArtifactError, DeviceError, LstnError, UsageError
 from lstn.machine.memory import batch_of
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.slots import Slots
-from lstn.runtime.serving.batcher import Batcher
+from lstn.runtime.serving.models.batcher import Batcher
 
 _DEFAULT_BATCH = 32
 

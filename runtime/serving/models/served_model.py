@@ -17,13 +17,14 @@ from lstn.images import Pixels
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.opening import open_engine
 from lstn.runtime.engines.prediction import Prediction
-from lstn.runtime.serving.batcher import Batcher, Reservation, deliver
-from lstn.runtime.serving.fairlock import FairLock
-from lstn.runtime.serving.feeding import Feeder, FullBatch, refuse
-from lstn.runtime.serving.generation import Batching, Generation, batch_size, warm_up
-from lstn.runtime.serving.metrics import Metrics
-from lstn.runtime.serving.refusal import Reason, Refusal
-from lstn.runtime.serving.request import (
+from lstn.runtime.serving.models.batcher import Batcher, Reservation, deliver
+from lstn.runtime.serving.models.fairlock import FairLock
+from lstn.runtime.serving.models.feeding import Feeder, FullBatch, refuse
+from lstn.runtime.serving.models.generation import Batching, Generation, batch_size, warm_up
+from lstn.runtime.serving.models.metrics import Metrics
+from lstn.runtime.serving.models.statistics import Phases, Statistics
+from lstn.runtime.serving.requests.refusal import Reason, Refusal
+from lstn.runtime.serving.requests.request import (
     OBJECTS,
     Input,
     Output,
@@ -35,8 +36,7 @@ from lstn.runtime.serving.request import (
     only_input,
     wanted_outputs,
 )
-from lstn.runtime.serving.request_images import check_sizes, decode_file, files_from, pixels_from
-from lstn.runtime.serving.statistics import Phases, Statistics
+from lstn.runtime.serving.requests.request_images import check_sizes, decode_file, files_from, pixels_from
 
 PLATFORMS = {".onnx": "onnxruntime_onnx", ".plan": "tensorrt_plan", ".xml": "openvino"}
 """A file's suffix -> the name of what runs it, as Triton spells it."""

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Mapping
 
-from lstn.runtime.serving.refusal import Reason, Refusal
+from lstn.runtime.serving.requests.refusal import Reason, Refusal
 
 TIMEOUT, CLASSIFICATION = "timeout", "classification"
 BINARY_SIZE, BINARY, ALL_BINARY = "binary_data_size", "binary_data", "binary_data_output"

@@ -2,8 +2,8 @@
 
 import re
 
-from lstn.runtime.serving.refusal import Reason, Refusal
-from lstn.runtime.serving.request import IMAGE, Input, Request
+from lstn.runtime.serving.requests.refusal import Reason, Refusal
+from lstn.runtime.serving.requests.request import IMAGE, Input, Request
 
 _JSON = re.compile(rb"(\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[\s\0]*([{\[]|\Z)")
 """How JSON begins, in UTF-8 or 16: some systems write a byte-order mark before it."""

@@ -4,7 +4,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from lstn.runtime.serving.refusal import RETRY_AFTER_S, Reason, Refusal
+from lstn.runtime.serving.requests.refusal import RETRY_AFTER_S, Reason, Refusal
 
 JSON, BYTES = b"application/json", b"application/octet-stream"
 

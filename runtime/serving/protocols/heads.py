@@ -12,7 +12,7 @@ from typing import Any
 import httptools
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-from lstn.runtime.serving.limits import MAX_HEAD_BYTES, READ_TIMEOUT_S, WRITE_TIMEOUT_S
+from lstn.runtime.serving.requests.limits import MAX_HEAD_BYTES, READ_TIMEOUT_S, WRITE_TIMEOUT_S
 
 _LINGER_BYTES = 16 * MAX_HEAD_BYTES
 """What is taken in of a head that was refused already."""

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from lstn.images import Pixels
 from lstn.report.wording import counted
 from lstn.runtime.engines.prediction import Prediction, joined
-from lstn.runtime.serving.refusal import Reason, Refusal
+from lstn.runtime.serving.requests.refusal import Reason, Refusal
 
 
 class Reservation:

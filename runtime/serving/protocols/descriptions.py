@@ -4,10 +4,10 @@ from collections.abc import Iterable
 from typing import Any
 
 from lstn.contract import LOGITS, PIXELS, THETA
-from lstn.runtime.serving.generation import Generation
-from lstn.runtime.serving.refusal import Reason, Refusal
-from lstn.runtime.serving.request import VERSION, TensorSpec, inputs_of, outputs_of
-from lstn.runtime.serving.served_model import ServedModel
+from lstn.runtime.serving.models.generation import Generation
+from lstn.runtime.serving.models.served_model import ServedModel
+from lstn.runtime.serving.requests.refusal import Reason, Refusal
+from lstn.runtime.serving.requests.request import VERSION, TensorSpec, inputs_of, outputs_of
 from lstn.warps.warp import outside_of
 
 _TYPES = {"UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}

@@ -11,8 +11,8 @@ from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc, Task, meant_for
 from lstn.detection.suppression import SHOWN_SCORE, detections
 from lstn.evaluation.answer import Logits, softmax
 from lstn.runtime.engines.prediction import Prediction
-from lstn.runtime.serving.parameters import CLASSIFICATION
-from lstn.runtime.serving.refusal import Reason, Refusal
+from lstn.runtime.serving.requests.parameters import CLASSIFICATION
+from lstn.runtime.serving.requests.refusal import Reason, Refusal
 from lstn.warps.warp import Theta
 
 IMAGE, LABEL, PROBABILITY, OBJECTS = "image", "label", "probability", "objects"

@@ -8,8 +8,8 @@ from types import TracebackType
 
 from lstn.images import Pixels
 from lstn.runtime.engines.slots import Slot, Slots
-from lstn.runtime.serving.batcher import Batcher, BatchShare, fail
-from lstn.runtime.serving.refusal import Reason, Refusal
+from lstn.runtime.serving.models.batcher import Batcher, BatchShare, fail
+from lstn.runtime.serving.requests.refusal import Reason, Refusal
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from lstn.contract import PIXELS
-from lstn.runtime.serving.json_form import as_list, as_object, parsed
-from lstn.runtime.serving.parameters import check_names
-from lstn.runtime.serving.refusal import Reason, Refusal
-from lstn.runtime.serving.request import IMAGE, Input, Output, Request
+from lstn.runtime.serving.requests.json_form import as_list, as_object, parsed
+from lstn.runtime.serving.requests.parameters import check_names
+from lstn.runtime.serving.requests.refusal import Reason, Refusal
+from lstn.runtime.serving.requests.request import IMAGE, Input, Output, Request
 
 _MAX_INSTANCES, _MAX_SIZES = 1 << 20, 8
 _B64 = "b64"

@@ -1,0 +1,1 @@
+"""Models that are served: their batches, turns, generations and figures."""

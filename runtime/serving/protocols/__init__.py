@@ -1,0 +1,1 @@
+"""Protocols: HTTP and gRPC, and what both say of a model."""

@@ -1,0 +1,1 @@
+"""Requests: who may ask, in which form, within which bounds, and how one is refused."""
