@@ -15,9 +15,9 @@ import torch
 from benchmarks.support.arguments import argument_parser
 from benchmarks.support.result_files import machine_of
 from lstn.contract import Loc
-from lstn.nn.localizers import build_localizer
 from lstn.nn.taken_apart import TRANSFORMER, Piece, default_piece, take_apart
-from lstn.nn.transformer import Transformer
+from lstn.nn.warping.localizers import build_localizer
+from lstn.nn.warping.transformer import Transformer
 from lstn.research.claims.claims_request import ComparedEngine
 from lstn.research.claims.contenders import part_run
 from lstn.runtime.bench.race import Entrant, run_race

@@ -36,8 +36,8 @@ from lstn.health.run_files import checkpoint_of
 from lstn.images import Pixels
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.nn.detector import Detector
-from lstn.nn.localizers import usual_view
 from lstn.nn.turned_boxes import moved, upright
+from lstn.nn.warping.localizers import usual_view
 from lstn.report.table import markdown_table
 from lstn.warps.quadrilaterals import upright_boxes
 

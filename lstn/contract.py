@@ -66,7 +66,7 @@ class Task(str, Enum):
 
 class Loc(str, Enum):
     """The localizer: none, one of the paper's (L-STN paper, Tables 1-3), one for a small view, one on the backbone's
-    own first layers, or a control, which an experiment compares the others with (`lstn.nn.localizers`)."""
+    own first layers, or a control, which an experiment compares the others with (`lstn.nn.warping.localizers`)."""
 
     NONE = "none"
     STN = "stn"
@@ -98,8 +98,8 @@ class At(str, Enum):
 
 
 class ThetaForm(str, Enum):
-    """Which warps a localizer can answer with (`lstn.nn.forms`): affine ones, all or some; perspective; a thin plate
-    spline through 16 points; or a log-polar picture of a disc."""
+    """Which warps a localizer can answer with (`lstn.nn.warping.forms`): affine ones, all or some; perspective; a thin
+    plate spline through 16 points; or a log-polar picture of a disc."""
 
     AFFINE = "affine"
     SIMILARITY = "similarity"

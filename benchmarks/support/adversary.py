@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from lstn.contract import Contract, Loc, ThetaForm
 from lstn.nn.classifier import Classifier
-from lstn.nn.localizers import Localizer, build_localizer, usual_view
+from lstn.nn.warping.localizers import Localizer, build_localizer, usual_view
 from lstn.train.batches.equivariance import move
 
 TURN_DEG, SHIFT, ZOOM = 15.0, 0.1, 1.1

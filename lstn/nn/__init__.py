@@ -18,11 +18,11 @@ if TYPE_CHECKING:
     from lstn.nn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from lstn.nn.classifier import Classifier
     from lstn.nn.detector import Detector
-    from lstn.nn.forms import FORMS
-    from lstn.nn.grids import affine_grid
-    from lstn.nn.localizers import LOCALIZERS, Localizer, build_localizer
-    from lstn.nn.spatial_transformer import SpatialTransformer
-    from lstn.nn.transformer import compose, sample
+    from lstn.nn.warping.forms import FORMS
+    from lstn.nn.warping.grids import affine_grid
+    from lstn.nn.warping.localizers import LOCALIZERS, Localizer, build_localizer
+    from lstn.nn.warping.spatial_transformer import SpatialTransformer
+    from lstn.nn.warping.transformer import compose, sample
 
 __all__ = [
     "BACKBONES",
@@ -51,10 +51,10 @@ if not TYPE_CHECKING:
             "lstn.nn.checkpoint": "Checkpoint load_checkpoint save_checkpoint",
             "lstn.nn.classifier": "Classifier",
             "lstn.nn.detector": "Detector",
-            "lstn.nn.forms": "FORMS",
-            "lstn.nn.grids": "affine_grid",
-            "lstn.nn.localizers": "LOCALIZERS Localizer build_localizer",
-            "lstn.nn.spatial_transformer": "SpatialTransformer",
-            "lstn.nn.transformer": "compose sample",
+            "lstn.nn.warping.forms": "FORMS",
+            "lstn.nn.warping.grids": "affine_grid",
+            "lstn.nn.warping.localizers": "LOCALIZERS Localizer build_localizer",
+            "lstn.nn.warping.spatial_transformer": "SpatialTransformer",
+            "lstn.nn.warping.transformer": "compose sample",
         },
     )

@@ -11,11 +11,11 @@ from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaF
 from lstn.errors import UsageError
 from lstn.nn.backbones import BACKBONES, backbone_named, foreign_name
 from lstn.nn.joined_crops import join_crops
-from lstn.nn.localizers import Localizer, build_localizer, usual_view
 from lstn.nn.normalising import Normalising
 from lstn.nn.shapes import shapes_only
 from lstn.nn.stems import Cut, stem_cut
-from lstn.nn.transformer import DroppedTransformer, Transformer
+from lstn.nn.warping.localizers import Localizer, build_localizer, usual_view
+from lstn.nn.warping.transformer import DroppedTransformer, Transformer
 
 
 class Classifier(Normalising):

@@ -26,10 +26,10 @@ from torch.overrides import TorchFunctionMode
 
 from lstn.contract import Contract, Loc
 from lstn.nn.classifier import Classifier
-from lstn.nn.localizers import LOCALIZERS, build_localizer
 from lstn.nn.part_costs import CostPart, PartCost, PartCosts
 from lstn.nn.shapes import shapes_only
-from lstn.nn.transformer import Transformer
+from lstn.nn.warping.localizers import LOCALIZERS, build_localizer
+from lstn.nn.warping.transformer import Transformer
 
 _Count: TypeAlias = Callable[[tuple[Any, ...], Mapping[str, Any], Tensor], int]
 """(arguments, keywords, result) of a function of torch -> multiply-accumulates."""
@@ -129,7 +129,7 @@ class _Counter(TorchFunctionMode):
 
 
 def _grid_cost(grid: Tensor) -> PartCost:
-    """`lstn.nn.grids.affine_grid`: 2 numbers for each column and 2 for each of the (N, H, W, 2) points."""
+    """`lstn.nn.warping.grids.affine_grid`: 2 numbers for each column and 2 for each of the (N, H, W, 2) points."""
     _, _, width, _ = grid.shape
     return PartCost(macs=2 * width + grid.numel(), activation_bytes=_bytes(grid))
 

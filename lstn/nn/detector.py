@@ -16,8 +16,8 @@ from lstn.nn.normalising import Normalising
 from lstn.nn.region_localizer import RegionLocalizer
 from lstn.nn.starts import last_layer, replace_last
 from lstn.nn.stems import late_cut
-from lstn.nn.transformer import Transformer
 from lstn.nn.turned_boxes import moved, numbers_of, thetas_of, with_context
+from lstn.nn.warping.transformer import Transformer
 
 
 class Detector(Normalising):

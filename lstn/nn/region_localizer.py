@@ -6,8 +6,8 @@ from torch import nn
 
 from lstn.contract import Loc
 from lstn.errors import UsageError
-from lstn.nn.localizers import channels_of, separable, view_features
 from lstn.nn.turned_boxes import moved
+from lstn.nn.warping.localizers import channels_of, separable, view_features
 
 SIZES = (0.1, 0.2, 0.4, 0.8)
 """Of anchors: the root of their area, as a share of the image's shorter side. Each is twice as large as the one before,

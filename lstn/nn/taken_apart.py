@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from lstn.contract import PAPER_LOCS, Contract, Loc, ThetaForm
 from lstn.errors import UsageError
 from lstn.nn.classifier import Classifier
-from lstn.nn.grids import affine_grid
-from lstn.nn.localizers import usual_view
-from lstn.nn.transformer import Normalisation, Transformer, sample
+from lstn.nn.warping.grids import affine_grid
+from lstn.nn.warping.localizers import usual_view
+from lstn.nn.warping.transformer import Normalisation, Transformer, sample
 
 _SETTLING = 4
 """Images that BatchNorm's statistics come from."""

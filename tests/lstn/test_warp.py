@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lstn.contract import Contract, Loc
-from lstn.nn.transformer import Transformer
+from lstn.nn.warping.transformer import Transformer
 from lstn.warps.drawn_warp import contact_sheet, draw_warp
 from lstn.warps.warp import BLACK, CropSampling, crop, drift_px, landmarks_px, sampling_of, warp
 

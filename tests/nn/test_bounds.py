@@ -22,8 +22,8 @@ from lstn.export.onnx.verify_onnx import Agreement
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.nn.checkpoint import Checkpoint, Training, load_checkpoint, write_checkpoint
 from lstn.nn.classifier import Classifier
-from lstn.nn.forms import FORMS, LARGEST_ZOOM, SMALLEST_CROP
-from lstn.nn.localizers import build_localizer
+from lstn.nn.warping.forms import FORMS, LARGEST_ZOOM, SMALLEST_CROP
+from lstn.nn.warping.localizers import build_localizer
 
 BOUNDED = [ThetaForm.SIMILARITY, ThetaForm.CROP]
 CORNERS = np.array([[-1, -1, 1, 1], [-1, 1, -1, 1], [1, 1, 1, 1]])

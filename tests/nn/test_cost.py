@@ -12,9 +12,9 @@ from lstn.errors import UsageError
 from lstn.nn.backbones import BACKBONES
 from lstn.nn.classifier import Classifier
 from lstn.nn.counting import count_costs, count_rows
-from lstn.nn.grids import affine_grid
 from lstn.nn.part_costs import CostPart, total, transformer
 from lstn.nn.shapes import shapes_only
+from lstn.nn.warping.grids import affine_grid
 from lstn.research.claims.paper import PaperCell, compare, read_tables
 
 HW = (224, 224)

@@ -13,10 +13,10 @@ from scipy.interpolate import RBFInterpolator
 
 from lstn.contract import Contract, Loc, ThetaForm
 from lstn.errors import UsageError
-from lstn.nn.forms import FORMS, frame, landmarks
-from lstn.nn.grids import constant_of, grid_of
-from lstn.nn.spatial_transformer import SpatialTransformer
-from lstn.nn.transformer import Transformer, compose
+from lstn.nn.warping.forms import FORMS, frame, landmarks
+from lstn.nn.warping.grids import constant_of, grid_of
+from lstn.nn.warping.spatial_transformer import SpatialTransformer
+from lstn.nn.warping.transformer import Transformer, compose
 from lstn.warps.spline import CONTROL
 from lstn.warps.warp import crop, drift_px, frame_of, identity_theta, landmarks_px, sampling_of
 

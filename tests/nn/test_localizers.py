@@ -4,8 +4,8 @@ from torch import nn
 
 from lstn.contract import Loc
 from lstn.errors import UsageError
-from lstn.nn.localizers import LOCALIZERS, build_localizer, feature_side
 from lstn.nn.shapes import shapes_only
+from lstn.nn.warping.localizers import LOCALIZERS, build_localizer, feature_side
 from lstn.research.claims.paper import read_tables
 
 TABLES = read_tables()

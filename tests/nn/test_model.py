@@ -6,9 +6,9 @@ from torch import nn
 from lstn.contract import PAPER_LOCS, Contract, Loc
 from lstn.errors import UsageError
 from lstn.nn.classifier import Classifier
-from lstn.nn.localizers import Localizer
 from lstn.nn.shapes import shapes_only
-from lstn.nn.transformer import Transformer
+from lstn.nn.warping.localizers import Localizer
+from lstn.nn.warping.transformer import Transformer
 from lstn.research.claims.paper import read_tables
 
 TABLES = read_tables()

@@ -15,8 +15,8 @@ from lstn.contract import At, Contract, Loc, ThetaForm
 from lstn.errors import DeviceError, UsageError
 from lstn.nn.checkpoint import CHECKPOINT
 from lstn.nn.classifier import Classifier
-from lstn.nn.localizers import shared_features, stn_features
-from lstn.nn.transformer import Transformer, compose
+from lstn.nn.warping.localizers import shared_features, stn_features
+from lstn.nn.warping.transformer import Transformer, compose
 from lstn.train.loop import fit
 from lstn.train.runs.run_state import LAST
 

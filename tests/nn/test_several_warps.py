@@ -15,8 +15,8 @@ from lstn.errors import ArtifactError, UsageError
 from lstn.evaluation.moving import MovedPictures
 from lstn.evaluation.posing import pose_error
 from lstn.nn.classifier import Classifier
-from lstn.nn.forms import first_theta
-from lstn.nn.transformer import Transformer
+from lstn.nn.warping.forms import first_theta
+from lstn.nn.warping.transformer import Transformer
 from lstn.warps.drawn_warp import draw_warp, outline_px
 from lstn.warps.warp import crop, drift_px, landmarks_px, sampling_of
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from lstn.contract import Loc
-from lstn.nn.grids import affine_grid
-from lstn.nn.localizers import build_localizer
-from lstn.nn.transformer import Transformer, sample
+from lstn.nn.warping.grids import affine_grid
+from lstn.nn.warping.localizers import build_localizer
+from lstn.nn.warping.transformer import Transformer, sample
 
 TOLERANCE = 1e-5
 

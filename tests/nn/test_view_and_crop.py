@@ -16,10 +16,10 @@ from lstn.export.onnx.to_onnx import write_onnx
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.nn.backbones import backbone_named
 from lstn.nn.classifier import Classifier
-from lstn.nn.localizers import build_localizer, usual_view
 from lstn.nn.normalising import Normalising
-from lstn.nn.spatial_transformer import SpatialTransformer
-from lstn.nn.transformer import Transformer, inside
+from lstn.nn.warping.localizers import build_localizer, usual_view
+from lstn.nn.warping.spatial_transformer import SpatialTransformer
+from lstn.nn.warping.transformer import Transformer, inside
 
 CONTRACT = Contract(Loc.STN, "cnn", (64, 96), ("cat", "dog"))
 

@@ -8,7 +8,7 @@ from lstn.contract import Contract, Loc
 from lstn.health.follow import Follow, Followed
 from lstn.nn.checkpoint import CHECKPOINT, save_checkpoint
 from lstn.nn.classifier import Classifier
-from lstn.nn.localizers import usual_view
+from lstn.nn.warping.localizers import usual_view
 from lstn.research.study.study_results import RESULTS, SHOWN, SWEEP, Study, StudyCell, folder_of, summary, whole_study
 
 HW = (32, 32)

@@ -18,7 +18,7 @@ from lstn.evaluation.moving import measure_follow
 from lstn.health.follow import brief
 from lstn.health.liveness import judged
 from lstn.nn.classifier import Classifier
-from lstn.nn.transformer import Transformer
+from lstn.nn.warping.transformer import Transformer
 from lstn.train.watch.probe import FEWEST, FEWEST_MOVED, GRADIENT_IMAGES, MOST, Probe, outside_share
 
 HW = (48, 48)

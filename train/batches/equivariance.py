@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lstn.nn.forms import frame
-from lstn.nn.grids import affine_grid
-from lstn.nn.transformer import compose
+from lstn.nn.warping.forms import frame
+from lstn.nn.warping.grids import affine_grid
+from lstn.nn.warping.transformer import compose
 
 TURN_DEG, ZOOM, SHIFT = 45.0, 1.35, 0.15
 """Largest moves: degrees either way, times as large or as small, share of the side along each axis."""

@@ -7,8 +7,8 @@ from torch import Tensor, nn
 from lstn.evaluation.scores import Tally
 from lstn.health.chance import chance_level
 from lstn.nn.classifier import Classifier
-from lstn.nn.forms import each_warp, landmarks
 from lstn.nn.models import Model
+from lstn.nn.warping.forms import each_warp, landmarks
 from lstn.recipe import Recipe
 from lstn.train.batches.equivariance import move, unfollowed
 from lstn.train.batches.loading import ImageBatch, Images, batches
@@ -140,6 +140,6 @@ def _of_theta(recipe: Recipe, batch: ImageBatch, theta: Tensor | None, of_moved:
 def outside(theta: Tensor) -> Tensor:
     """theta (N, …) -> half the mean squared distance of its landmarks from the frame, in half sides, a scalar.
 
-    They are the corners of what is sampled, or a spline's control points (`lstn.nn.forms.landmarks`).
+    They are the corners of what is sampled, or a spline's control points (`lstn.nn.warping.forms.landmarks`).
     """
     return landmarks(theta).abs().sub(1).relu().square().mean()

@@ -10,7 +10,7 @@ from lstn.contract import CONTROLS, Loc
 from lstn.data.poses import pose_of
 from lstn.data.splits import Split
 from lstn.errors import UsageError
-from lstn.nn.forms import fixed_points, landmarks
+from lstn.nn.warping.forms import fixed_points, landmarks
 from lstn.train.computing.distributed import ALONE, World
 
 

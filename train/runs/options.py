@@ -8,7 +8,7 @@ from msgspec import Meta
 
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, TRAINED_SIDES, At, Contract, Iterations, Loc, Task, Warps
 from lstn.errors import ArtifactError
-from lstn.nn.localizers import usual_view
+from lstn.nn.warping.localizers import usual_view
 from lstn.reading.checked_json import Count, Magnitude, Natural, checked, parsed
 from lstn.recipe import Recipe
 from lstn.train.batches.augment import Augment

@@ -18,8 +18,8 @@ from lstn.health.liveness import Vitals
 from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
 from lstn.nn.classify import locator
-from lstn.nn.forms import first_theta
-from lstn.nn.transformer import compose
+from lstn.nn.warping.forms import first_theta
+from lstn.nn.warping.transformer import compose
 from lstn.warps.warp import Theta, crop_points, identity_theta, landmarks_px, sampled
 
 FEWEST, MOST, SHARE = 32, 512, 30

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from lstn.nn.classifier import Classifier
-from lstn.nn.forms import each_warp, landmarks
+from lstn.nn.warping.forms import each_warp, landmarks
 from lstn.research.attack.ascent import STEP_SHARE, Strongest, ascend, ascend_pixels
 from lstn.research.attack.balls import BallNorm, each, somewhere, steepest
 from lstn.research.attack.label_attacks import margin

@@ -8,8 +8,8 @@ import torch.nn.functional as F
 from torch import nn
 
 from lstn.contract import ThetaForm, check_crop, check_looks, taps
-from lstn.nn.forms import each_warp
-from lstn.nn.grids import constant_of, grid_of
+from lstn.nn.warping.forms import each_warp
+from lstn.nn.warping.grids import constant_of, grid_of
 
 Look: TypeAlias = Callable[[torch.Tensor], torch.Tensor]
 """Images (N, C, H, W) -> what the localizer sees of them, (N, c, h, w)."""
@@ -62,7 +62,7 @@ class Transformer(nn.Module):
                 from the images themselves: nothing is blurred twice (Lin and Lucey 2017, IC-STN)
     crop_hw:    size of the result; None: that of what is warped. Where it is less than a quarter, each of its pixels is
                 the mean of several points, for bilinear sampling reads four pixels and would miss the rest
-    form:       of theta (`lstn.nn.forms`)
+    form:       of theta (`lstn.nn.warping.forms`)
 
     Raises:
         UsageError: a crop larger than what is warped, or several iterations of warps that don't add up to one.

@@ -5,8 +5,8 @@ from torch import nn
 
 from lstn.contract import CONTROLS, MAX_ITERATIONS, Loc, ThetaForm, theta_shape
 from lstn.errors import UsageError
-from lstn.nn.localizers import build_localizer, usual_view
-from lstn.nn.transformer import Transformer
+from lstn.nn.warping.localizers import build_localizer, usual_view
+from lstn.nn.warping.transformer import Transformer
 
 _OWN = tuple(loc for loc in Loc if loc not in (Loc.NONE, Loc.SHARED, *CONTROLS))
 """Localizers that look at the images by themselves."""
@@ -27,8 +27,8 @@ class SpatialTransformer(nn.Module):
                 float32 to theta (N, …) float32, of the shape that `theta` has
     image_hw:   height and width of the images, in pixels; a localizer is made for one size
     channels:   C of what is warped
-    theta:      which warps a localizer answers with (`lstn.nn.forms`): affine, similarity or crop, (2, 3) matrices;
-                projective, (3, 3); tps, the (16, 2) points of a thin plate spline; polar, the (2, 3) of a disc
+    theta:      which warps a localizer answers with (`lstn.nn.warping.forms`): affine, similarity or crop, (2, 3)
+                matrices; projective, (3, 3); tps, the (16, 2) points of a thin plate spline; polar, the (2, 3) of a disc
     iterations: how often the localizer looks, each time at what it chose so far
     view_hw:    the size, in pixels, at which a localizer of lstn sees the images; None: as they are, glance smaller
     crop_hw:    the size, in pixels, of the result; None: that of the images

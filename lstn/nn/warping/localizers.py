@@ -8,7 +8,7 @@ from torch import nn
 
 from lstn.contract import Loc, ThetaForm
 from lstn.errors import UsageError
-from lstn.nn.forms import FORMS, starts
+from lstn.nn.warping.forms import FORMS, starts
 
 HIDDEN = 32
 """Width of the head's hidden layer, the same in all localizers."""
