@@ -28,7 +28,8 @@ class SpatialTransformer(nn.Module):
     image_hw:   height and width of the images, in pixels; a localizer is made for one size
     channels:   C of what is warped
     theta:      which warps a localizer answers with (`lstn.nn.warping.forms`): affine, similarity or crop, (2, 3)
-                matrices; projective, (3, 3); tps, the (16, 2) points of a thin plate spline; polar, the (2, 3) of a disc
+                matrices; projective, (3, 3); tps, the (16, 2) points of a thin plate spline; polar, the (2, 3) of a
+                disc
     iterations: how often the localizer looks, each time at what it chose so far
     view_hw:    the size, in pixels, at which a localizer of lstn sees the images; None: as they are, glance smaller
     crop_hw:    the size, in pixels, of the result; None: that of the images
