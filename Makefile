@@ -37,7 +37,7 @@ demo: $(or $(wildcard .venv/.installed),.venv/.demo)
 	$(BIN)/python examples/demo.py
 
 test: setup browser
-	$(MAKE) --jobs=2 --output-sync=target suites
+	$(MAKE) --keep-going --jobs=2 --output-sync=target suites
 
 suites: $(TEST_SUITES)
 
