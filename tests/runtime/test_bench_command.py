@@ -154,6 +154,11 @@ def name_nodes(model: onnx.ModelProto) -> None:
         node.name = name
 
 
+def without_names(model: onnx.ModelProto) -> None:
+    for node in model.graph.node:
+        node.name = ""
+
+
 class TestProfile:
     def test_parts_come_first_then_layers_and_both_are_kept(
         self, run_lstn: RunLstn, make_tiny: MakeTiny, tmp_path: Path
@@ -180,9 +185,10 @@ class TestProfile:
         assert processes == [f"{path}, batch {batch}, ONNX Runtime" for batch in (1, 4)]
 
     def test_a_model_whose_layers_have_no_names_is_to_be_exported_anew(
-        self, run_lstn: RunLstn, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+        self, run_lstn: RunLstn, make_tiny: MakeTiny, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.delenv("COLUMNS", raising=False)
+        tiny = make_tiny(edit=without_names)
         ran = run_lstn("bench", tiny.path, "--profile", *QUICK)
         assert ran.code == 0
         assert f"export {tiny.path} again\n" in ran.out
