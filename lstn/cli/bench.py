@@ -12,13 +12,12 @@ from lstn.cli.display.bench_layers import check_profiled, profile_results, write
 from lstn.cli.display.bench_table import race_table, throughput_table
 from lstn.cli.display.screen import results, show_sentence
 from lstn.cli.parsing.batch_sizes import batch_sizes
-from lstn.cli.parsing.engine_choice import chosen_engines, from_zoo
+from lstn.cli.parsing.engine_choice import EngineThreads, chosen_engines, from_zoo
 from lstn.cli.parsing.old_spellings import renamed
 from lstn.errors import LstnError, UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import BENCH, TRACE, check_outputs, files_of, wanted_output
 from lstn.formats.plan_file import read_header
-from lstn.machine.cores import within_cores
 from lstn.machine.gpu import Device
 from lstn.machine.scenario import Scenario
 from lstn.report.wording import counted
@@ -49,16 +48,7 @@ def bench(
         float, typer.Option(metavar="S", min=0.1, max=3600, help="To time each file at each batch size.")
     ] = 5.0,
     device: Annotated[Device, typer.Option(help="Where ONNX models run.")] = Device.AUTO,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            callback=within_cores,
-            metavar="N",
-            min=1,
-            help="Threads of ONNX Runtime or OpenVINO.",
-            show_default="one for each core",
-        ),
-    ] = None,
+    threads: EngineThreads = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of images, order and intervals.")] = 0,
     json_: Annotated[
         Path | None,

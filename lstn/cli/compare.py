@@ -8,11 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstn.cli.display.screen import results
-from lstn.cli.parsing.engine_choice import chosen_engines, from_zoo
+from lstn.cli.parsing.engine_choice import EngineThreads, chosen_engines, from_zoo
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import COMPARISON, PAGE, check_outputs, files_of, wanted_output
-from lstn.machine.cores import within_cores
 from lstn.machine.gpu import Device
 from lstn.terminal import note, printable
 from lstn.zoo.named_models import shown_path
@@ -44,16 +43,7 @@ def compare(
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="Images a timed call.")] = 1,
     seconds: Annotated[float, typer.Option(metavar="S", min=0.1, max=3600, help="To time each model.")] = 5.0,
     device: Annotated[Device, typer.Option(help="Where ONNX models run.")] = Device.AUTO,
-    threads: Annotated[
-        int | None,
-        typer.Option(
-            callback=within_cores,
-            metavar="N",
-            min=1,
-            help="Threads of ONNX Runtime or OpenVINO.",
-            show_default="one for each core",
-        ),
-    ] = None,
+    threads: EngineThreads = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Of the data set.", show_default="the first model's own")
     ] = None,

@@ -1,15 +1,32 @@
 """The engine that a command means: a file, a run that is exported first, or the one that is here."""
 
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from lstn.errors import UsageError
 from lstn.formats.outputs import ONNX, OPENVINO, PLAN, OutputFile, check_outputs, is_ours
 from lstn.health.run_files import CHECKPOINT, RUNS, checkpoint_of
+from lstn.machine.cores import within_cores
 from lstn.terminal import note
 from lstn.waiting import say_loading
 from lstn.zoo.named_models import model_path
 
 _KINDS = {".onnx": ONNX, ".plan": PLAN, ".xml": OPENVINO}
+
+
+EngineThreads = Annotated[
+    int | None,
+    typer.Option(
+        callback=within_cores,
+        metavar="N",
+        min=1,
+        help="Threads of ONNX Runtime or OpenVINO.",
+        show_default="one for each core",
+    ),
+]
+"""`--threads` of commands that time engines."""
 
 
 def from_zoo(given: Path | list[Path] | None) -> Path | list[Path] | None:
