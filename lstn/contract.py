@@ -45,7 +45,7 @@ _SINCE = {"theta": 2, "iterations": 3, "at": 3, "view_hw": 4, "crop_hw": 4, "war
 """Fields that a contract of version 1 lacks, and the first version that has them."""
 
 _LATER = ("warps", "task", "temperature")
-"""Fields that came while version 4 was the newest: files from before say nothing, and mean their defaults."""
+"""Fields that were added to version 4 later: older files of version 4 lack them, and mean their defaults."""
 
 _Side: TypeAlias = Annotated[int, Meta(ge=1, le=_MAX_SIDE)]
 _Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
@@ -117,9 +117,9 @@ SPLINE_SIDE = 4
 class FormTraits:
     """What is true of all thetas of a form.
 
-    affine:  an affine matrix says it all: the crop is a parallelogram, and two warps one after the other are a third
+    affine:  an affine matrix says it all: the crop is a parallelogram, and composing two gives another of this form
     bounded: it can't leave the image by more than its bounds
-    dense:   its grid keeps numbers for each point of the crop, and two warps one after the other are no third
+    dense:   its grid keeps numbers for each point of the crop, and composing two gives none of this form
     shape:   of one warp's theta
     since:   the first version of a contract that can name it
     """
@@ -160,9 +160,9 @@ _MOST_POINTS = 1 << 20
 def taps(side: int, of_crop: int) -> int:
     """Return how many points along an axis make a pixel of the crop: as many as keep them 4 pixels apart at most.
 
-    So far apart they are at the identity, and 2 pixels where an object fills half of the picture, which is as much as
-    bilinear sampling sees. Twice as many points take ONNX Runtime four times the sampler's time, and brought nothing:
-    37.4 and 38.3 % right on digits of 0.18 to 0.5 of a picture's side after the same three epochs.
+    At the identity points are up to 4 pixels apart, and up to 2 where an object fills half of the picture, which is as
+    much as bilinear sampling sees. Twice as many points take ONNX Runtime four times the sampler's time, and brought
+    nothing: 37.4 and 38.3 % right on digits of 0.18 to 0.5 of a picture's side after the same three epochs.
     """
     return max(1, math.ceil(side / (4 * of_crop)))
 
@@ -355,7 +355,9 @@ class Contract:
     @property
     def plain(self) -> bool:
         """Whether the transformer is one that the paper has: its localizer looks once, at all of the image."""
-        return self._oldest() < _SINCE["iterations"]
+        whole = self.at is At.INPUT and self.view_hw is None and self.crop_hw is None
+        once = self.iterations == self.warps == 1 and FORM_TRAITS[self.theta].affine
+        return self.task is Task.CLASSIFY and self.loc in PAPER_LOCS and whole and once
 
     def to_json(self) -> str:
         """Return the contract as one JSON string, in the oldest version that can say it."""

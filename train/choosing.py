@@ -1,7 +1,7 @@
 """Choices of a run: what a user said, what recipe and data set say otherwise, and what a resumed run keeps."""
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -124,7 +124,7 @@ def choose_options(
     side, length = usual_budget(data, network.model)
     image_size = (side, side) if network.sizes.image is None else network.sizes.image
     if network.task is Task.DETECT:
-        check_detector(changes, supervise)
+        check_detector(changes.transformer.numbers() | {"supervise": supervise})
         network, changes = usual_detector(network, image_size), usual_rates(changes)
     warps = network.warps or 1
     if network.task is Task.CLASSIFY:
@@ -175,13 +175,21 @@ def usual_rates(changes: RecipeChanges) -> RecipeChanges:
     return changes if how.loc_lr_scale is not None else replace(changes, transformer=replace(how, loc_lr_scale=1.0))
 
 
-def check_detector(changes: RecipeChanges, supervise: float) -> None:
-    """Check that nothing is asked of a detector that it has not.
+def usual_recipe(name: RecipeName, model: str, task: Task) -> Recipe:
+    """Return what a recipe chooses for a backbone and a task, where nobody says otherwise.
+
+    Raises:
+        UsageError: no such backbone.
+    """
+    return recipe_for(name, model, usual_rates(RecipeChanges()) if task is Task.DETECT else RecipeChanges())
+
+
+def check_detector(asked: Mapping[str, float]) -> None:
+    """Check that nothing is asked of a detector that it has not. asked: weights of losses, by their names
 
     Raises:
         UsageError: something is.
     """
-    asked = {**changes.transformer.numbers(), **({"supervise": supervise} if supervise else {})}
     for name in ("in_frame", "equivariance", "supervise"):
         if asked.get(name):
             hint = "leave it out: a detector is shown where its objects are"

@@ -1,10 +1,11 @@
-"""Training of a model that a program made: `lstn train`, for programs."""
+"""Training of a model that a program made: what `lstn train` does, with the same choices, for programs."""
 
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
+from lstn.contract import Task
 from lstn.errors import UsageError
 from lstn.health.run_health import Epoch
 from lstn.machine.cores import decoders
@@ -12,6 +13,7 @@ from lstn.nn.device import choose_device
 from lstn.nn.models import Model
 from lstn.recipe import RECIPES, Recipe
 from lstn.train.batches.augment import Augment
+from lstn.train.choosing import check_detector, usual_recipe
 from lstn.train.loop import fit as fit_run
 from lstn.train.objectives.supervision import check_supervise
 from lstn.train.runs.options import Options
@@ -44,7 +46,8 @@ def fit(
         learns to find objects
     data:     as `lstn train --data` names it, or the Path of a folder of images; its classes are the model's labels
     folder:   made for the run; after every epoch it holds the best checkpoint, metrics.jsonl and the state
-    recipe:   paper, robust, or choices of your own: replace(lstn.recipe.RECIPES["robust"], lr=0.01)
+    recipe:   paper or robust, with the usual rates of the model's backbone and task; or choices of your own:
+        replace(lstn.recipe.RECIPES["robust"], lr=0.01). What the transformer can do is the model's own in any case
     augment:  none, affine or standard: how training images are changed at random
     device:   auto, cpu, cuda or cuda:N; the model is moved there, and back
     supervise: of a model that classifies, weight of the distance between theta and the true poses that the set knows
@@ -64,7 +67,7 @@ def fit(
         raise UsageError(f"{folder}: there is {found}", hint=f"choose another folder, or pass resume={not resume}")
     check_supervise(model.contract.loc, supervise, model.contract.warps)
     spec = f"folder:{data}" if isinstance(data, Path) else data
-    options = replace(_options(model, spec, epochs, recipe, augment, seed), supervise=supervise)
+    options = _options(model, spec, epochs, recipe, augment, seed, supervise)
     if resume:
         options = replace(read_options(folder / LAST), epochs=epochs)
     before = model.scale.device
@@ -82,16 +85,20 @@ def fit(
     return replace(result, model=model.to(before).eval())
 
 
-def _options(model: Model, data: str, epochs: int, recipe: Recipe | str, augment: Augment, seed: int) -> Options:
+def _options(
+    model: Model, data: str, epochs: int, recipe: Recipe | str, augment: Augment, seed: int, supervise: float
+) -> Options:
     if epochs < 1 or not 0 <= seed < 1 << 63 or augment not in get_args(Augment):
         wanted = f"expected epochs from 1, a seed from 0, and augment {' or '.join(get_args(Augment))}"
         raise UsageError(f"can't train with epochs {epochs}, seed {seed}, augment {augment!r:.40}; {wanted}")
-    if not isinstance(recipe, Recipe):
-        known = {str(name): made for name, made in RECIPES.items()}
-        if recipe not in known:
-            raise UsageError(f"there is no recipe {recipe!r:.80}", hint=f"choose one of: {', '.join(known)}")
-        recipe = known[recipe]
     contract = model.contract
+    if not isinstance(recipe, Recipe):
+        name = next((each for each in RECIPES if each == recipe), None)
+        if name is None:
+            raise UsageError(f"there is no recipe {recipe!r:.80}", hint=f"choose one of: {', '.join(RECIPES)}")
+        recipe = usual_recipe(name, contract.backbone, contract.task)
+    if contract.task is Task.DETECT:
+        check_detector({"in_frame": recipe.in_frame, "equivariance": recipe.equivariance, "supervise": supervise})
     return Options(
         recipe=replace(recipe, theta=contract.theta),
         loc=contract.loc,
@@ -109,4 +116,5 @@ def _options(model: Model, data: str, epochs: int, recipe: Recipe | str, augment
         crop=contract.crop_hw,
         warps=contract.warps,
         task=contract.task,
+        supervise=supervise,
     )

@@ -57,6 +57,7 @@ class PlanComparison:
                     sidecar.contract,
                     images,
                     precision=sidecar.precision,
+                    tf32=sidecar.tf32,
                 )
         except MissingExtra as error:
             self.obstacle = f"{error.message}; {error.hint}"
