@@ -46,11 +46,11 @@ def fit(
         learns to find objects
     data:     as `lstn train --data` names it, or the Path of a folder of images; its classes are the model's labels
     folder:   made for the run; after every epoch it holds the best checkpoint, metrics.jsonl and the state
-    recipe:   paper or robust, with the usual rates of the model's backbone and task; or choices of your own:
-        replace(lstn.recipe.RECIPES["robust"], lr=0.01). What the transformer can do is the model's own in any case
+    recipe:   paper or robust, with the usual rates for the model; or choices of your own, whose theta is the model's:
+        replace(lstn.recipe.RECIPES["robust"], lr=0.01)
     augment:  none, affine or standard: how training images are changed at random
     device:   auto, cpu, cuda or cuda:N; the model is moved there, and back
-    supervise: of a model that classifies, weight of the distance between theta and the true poses that the set knows
+    supervise: of a classifier, weight of the distance between theta and the true poses that the set knows
     resume:   go on with the run in `folder`, whose recipe, data and seed then hold, up to `epochs`
     on_epoch: hears every finished epoch: its losses (nats), accuracies (0..1), seconds, and the transformer's health
 
@@ -67,9 +67,8 @@ def fit(
         raise UsageError(f"{folder}: there is {found}", hint=f"choose another folder, or pass resume={not resume}")
     check_supervise(model.contract.loc, supervise, model.contract.warps)
     spec = f"folder:{data}" if isinstance(data, Path) else data
-    options = _options(model, spec, epochs, recipe, augment, seed, supervise)
-    if resume:
-        options = replace(read_options(folder / LAST), epochs=epochs)
+    asked = _options(model, spec, epochs, recipe, augment, seed, supervise)
+    options = replace(read_options(folder / LAST), epochs=epochs) if resume else asked
     before = model.scale.device
     result = fit_run(
         options,

@@ -1,4 +1,4 @@
-"""What `--engine` calls each kind of engine, and `--sampler` each sampler."""
+"""Kinds of engines, and samplers, as the options `--engine` and `--sampler` name them."""
 
 from enum import Enum
 
