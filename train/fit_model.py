@@ -109,4 +109,5 @@ def _options(model: Model, data: str, epochs: int, recipe: Recipe | str, augment
         crop=contract.crop_hw,
         warps=contract.warps,
         task=contract.task,
+        fit=contract.fit,
     )

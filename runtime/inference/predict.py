@@ -147,7 +147,7 @@ def answer_in(
     batch: images a slot, at most as many as it has rows
     """
     pieces = (paths[start : start + batch] for start in range(0, len(paths), batch))
-    decoders = Decoders(workers, contract.image_hw, reading, keep=keep)
+    decoders = Decoders(workers, contract, reading, keep=keep)
     with closing(_Line(slots, decoders, pieces)) as line, decoders:
         while True:
             line.advance()
