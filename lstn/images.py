@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,8 +16,9 @@ import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
 from lstn.contract import Contract
-from lstn.errors import ImageError, UsageError
+from lstn.errors import ImageError, MissingExtra, UsageError
 from lstn.imaging.framing import STRETCHED, Framing, PhotoPlace, framing_of
+from lstn.imaging.heif import HEIF_SUFFIXES, can_read_heif, is_heif, let_pillow_read_heif
 from lstn.imaging.image_file import ended, without_metadata
 from lstn.imaging.image_mode import UnsurePixels, rgb
 
@@ -90,11 +90,12 @@ _REFUSED = frozenset(
 def readable_suffixes() -> frozenset[str]:
     """Return the file suffixes of the images that `decode` reads, in lower case with their dot: `.jpg`, `.jp2`, …
 
-    The list is Pillow's own, so a plugin that another package registered counts. A file named by itself may have any
-    suffix: its contents decide.
+    The list is Pillow's own, so a plugin that another package registered counts, and pillow-heif where it is installed.
+    A file named by itself may have any suffix: its contents decide.
     """
     formats = _formats()  # imports every plugin, each of which registers its suffixes
-    return frozenset(suffix.lower() for suffix, name in Image.EXTENSION.items() if name in formats)
+    found = frozenset(suffix.lower() for suffix, name in Image.EXTENSION.items() if name in formats)
+    return found | HEIF_SUFFIXES if can_read_heif() else found
 
 
 def decode(
@@ -143,10 +144,14 @@ def _opened(data: bytes, reading: Reading, name: str) -> Iterator[Image.Image]:
     """Open an image; what Pillow finds wrong with it while it is open ends in an ImageError."""
     _let_pillow_open(reading.max_pixels)
     try:
+        if is_heif(data):
+            let_pillow_read_heif()
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             yield image
     except ImageError:
         raise
+    except MissingExtra as error:
+        raise ImageError(f"{name}: a HEIC image, but {error.message}; {error.hint}") from error
     except UnsurePixels as error:
         raise ImageError(f"{name}: {error}; convert it to 8 bits a channel") from error
     except Image.DecompressionBombError as error:
@@ -266,8 +271,7 @@ def _open_regular(path: Path) -> int:
     return os.open(path, os.O_RDONLY | _NEVER_WAIT)  # should it be a pipe by now
 
 
-@cache
 def _formats() -> tuple[str, ...]:
     """Return the formats that this Pillow decodes by itself, never with a program."""
-    Image.init()
+    Image.init()  # does something the first time alone
     return tuple(name for name in Image.OPEN if name not in _REFUSED)

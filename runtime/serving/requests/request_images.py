@@ -12,6 +12,7 @@ from lstn.contract import Contract
 from lstn.errors import ImageError
 from lstn.images import Pixels, decode
 from lstn.imaging.framing import framing_of
+from lstn.imaging.heif import is_heif, let_pillow_read_heif
 from lstn.report.wording import counted
 from lstn.runtime.serving.requests.limits import MAX_DECODED_PIXELS
 from lstn.runtime.serving.requests.refusal import Reason, Refusal
@@ -95,6 +96,8 @@ def check_sizes(files: list[bytes]) -> None:
     total = 0
     for data in files:
         try:
+            if is_heif(data):
+                let_pillow_read_heif()
             with Image.open(io.BytesIO(data)) as image:
                 total += image.width * image.height
         except Image.DecompressionBombError:
