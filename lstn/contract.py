@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from enum import Enum
 from typing import Annotated, Any, TypeAlias
 
@@ -19,11 +19,11 @@ METADATA_KEY = "lstn"
 PIXELS, LOGITS, THETA = "pixels", "logits", "theta"
 """Names of the input and the outputs of every exported model."""
 
-VERSION = 4
+VERSION = 5
 """Version 2 can say what theta is bounded to; version 3 a localizer that isn't the paper's, several iterations, and a
 transformer that isn't in front of everything; version 4 the localizer `glance`, a view and a crop that are smaller than
-the image, warps that aren't affine, several warps of an image, detectors, and a temperature. A contract is written in
-the oldest version that can say it."""
+the image, warps that aren't affine, several warps of an image, detectors, and a temperature; version 5 how a photo of
+another shape becomes an input. A contract is written in the oldest version that can say it."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -41,7 +41,17 @@ MAX_WARPS = 16
 REGIONS = (2, 300)
 """The fewest and the most regions of an image in which a detector looks for objects."""
 
-_SINCE = {"theta": 2, "iterations": 3, "at": 3, "view_hw": 4, "crop_hw": 4, "warps": 4, "task": 4, "temperature": 4}
+_SINCE = {
+    "theta": 2,
+    "iterations": 3,
+    "at": 3,
+    "view_hw": 4,
+    "crop_hw": 4,
+    "warps": 4,
+    "task": 4,
+    "temperature": 4,
+    "fit": 5,
+}
 """Fields that a contract of version 1 lacks, and the first version that has them."""
 
 _LATER = ("warps", "task", "temperature")
@@ -95,6 +105,15 @@ class At(str, Enum):
     INPUT = "input"
     STEM = "stem"
     MAP = "map"
+
+
+class Fit(str, Enum):
+    """How a photo becomes an input of another shape: stretched to it; shrunk until all of it is inside, with the mean
+    around it; or scaled until it covers the input, of which its middle is taken."""
+
+    STRETCH = "stretch"
+    LETTERBOX = "letterbox"
+    CENTRE = "centre"
 
 
 class ThetaForm(str, Enum):
@@ -262,6 +281,11 @@ def check_regions(contract: "Contract") -> None:
         raise UsageError("a detector looks once for regions, and refines each once", hint="leave out --iterations")
     if contract.temperature != 1:
         raise UsageError("a detector's scores have no temperature")
+    if contract.fit is not Fit.STRETCH:
+        raise UsageError(
+            f"a detector of fit {contract.fit.value}: its boxes are shares of a photo that is stretched",
+            hint="leave out --fit",
+        )
     if at is At.STEM or (at is At.MAP) != (loc is Loc.SHARED):
         raise UsageError(
             f"a detector of loc {loc.value} at {at.value}",
@@ -289,6 +313,7 @@ class Contract:
     task:     classify, or detect: logits and theta are then of each region, and a last logit says that none is there
     temperature: what the backbone's answers are divided by, so that the softmax of the logits is as sure as it is right
               (Guo et al. 2017); the graph itself divides
+    fit:      how a photo becomes an input (`lstn.imaging.framing`); theta means places of the input
     """
 
     loc: Loc
@@ -305,6 +330,7 @@ class Contract:
     warps: Warps = 1
     task: Task = Task.CLASSIFY
     temperature: Temperature = 1.0
+    fit: Fit = Fit.STRETCH
 
     def check(self) -> None:
         """Check what no field says by itself: that there is such a model.

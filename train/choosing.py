@@ -5,7 +5,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lstn.contract import CONTROLS, At, Loc, Task, ThetaForm, check_task, check_warps
+from lstn.contract import CONTROLS, At, Fit, Loc, Task, ThetaForm, check_task, check_warps
 from lstn.data.dataset import usual
 from lstn.errors import UsageError
 from lstn.nn.backbones import backbone_named
@@ -54,11 +54,15 @@ class RecipeChanges:
 
 @dataclass(frozen=True, slots=True)
 class NetworkSizes:
-    """Sizes that a user asks for; None leaves the image's to the data set, and the others as in `Options`."""
+    """Sizes that a user asks for; None leaves the image's to the data set, and the others as in `Options`.
+
+    fit: how a photo becomes an image of that size
+    """
 
     image: Size | None = None
     view: Size | None = None
     crop: Size | None = None
+    fit: Fit = Fit.STRETCH
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,6 +152,7 @@ def choose_options(
         supervise=supervise,
         warps=warps,
         task=network.task,
+        fit=network.sizes.fit,
     )
     if network.task is Task.DETECT:
         options.contract(("any",)).check()

@@ -116,4 +116,5 @@ def _options(
         warps=contract.warps,
         task=contract.task,
         supervise=supervise,
+        fit=contract.fit,
     )

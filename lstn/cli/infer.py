@@ -16,7 +16,10 @@ from lstn.machine.gpu import Device
 def infer(
     paths: Annotated[
         list[str],
-        typer.Argument(help="Images, folders with images at any depth, globs, .txt lists and URLs.", metavar="PATH"),
+        typer.Argument(
+            help="Images, folders with images at any depth, globs, .txt lists and URLs; or a video, stream or camera.",
+            metavar="PATH",
+        ),
     ],
     engine: Annotated[
         Path | None,
@@ -90,6 +93,12 @@ def infer(
     max_megapixels: Annotated[
         float, typer.Option(metavar="N", min=0.001, max=100_000, help="Refuse images of more million pixels.")
     ] = 100,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", min=0, help="Of a video: leave out frames in between.", show_default="every frame"
+        ),
+    ] = None,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -121,6 +130,7 @@ def infer(
         device=device,
         threads=threads,
         workers=workers,
+        every=every,
         reading=Reading(max_pixels=round(max_megapixels * 1e6), truncated=truncated == "read"),
     )
     if ray is None:

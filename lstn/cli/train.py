@@ -23,7 +23,7 @@ from lstn.cli.parsing.recipe_options import (
     sizes_of,
 )
 from lstn.cli.steps.ctrl_c import stopping
-from lstn.contract import MAX_ITERATIONS, REGIONS, At, Loc, Task
+from lstn.contract import MAX_ITERATIONS, REGIONS, At, Fit, Loc, Task
 from lstn.data.set_names import named
 from lstn.errors import UsageError
 from lstn.health.run_files import RUNS, run_folder
@@ -79,6 +79,10 @@ def train(
         str, typer.Option(metavar="NAME|FILE", help="Start the backbone from imagenet, or from a FILE of weights.")
     ] = "",
     image_size: ImageSize = None,
+    fit: Annotated[
+        Fit,
+        typer.Option(help="How a photo of another shape becomes an image: stretched, padded with the mean, or cut."),
+    ] = Fit.STRETCH,
     recipe: Annotated[
         Literal["paper", "robust"],
         typer.Option(help="How weights are fitted; the options down to --equivariance override it."),
@@ -178,7 +182,7 @@ def train(
     from lstn.train.choosing import ChosenNetwork, RecipeChanges, TransformerChanges, check_localizer, choose_options
 
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
-    hw = sizes_of(image_size, view, crop)
+    hw = sizes_of(image_size, view, crop, fit)
     network = ChosenNetwork(
         task=task, loc=loc, model=name_of(model), weights=weights, warps=warps, iterations=iterations, at=at, sizes=hw
     )

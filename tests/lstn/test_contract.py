@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstn.contract import CONTROLS, PAPER_LOCS, At, Contract, Loc, Task, ThetaForm
+from lstn.contract import CONTROLS, PAPER_LOCS, At, Contract, Fit, Loc, Task, ThetaForm
 from lstn.errors import ArtifactError, UsageError
 
 CONTRACT = Contract(Loc.LSTN, "cnn", (64, 48), ("cat", "dog"))
@@ -26,6 +26,7 @@ contracts = st.builds(
     iterations=st.integers(1, 8),
     at=st.sampled_from(At),
     temperature=st.floats(0.05, 20),
+    fit=st.sampled_from(Fit),
 ).filter(lambda contract: is_possible(contract))
 
 
@@ -132,10 +133,35 @@ def test_views_crops_glance_and_new_warps_are_said_in_version_4(newest: Contract
     fields = json.loads(newest.to_json())
     assert fields["version"] == 4
     assert Contract.from_json(newest.to_json(), source="test") == newest
-    assert not newest.plain
+    assert newest.plain == (newest == replace(CONTRACT, temperature=1.5))
     for field in ("view_hw", "crop_hw"):
         with pytest.raises(ArtifactError, match=f"'{field}' is missing"):
             Contract.from_json(json.dumps({key: value for key, value in fields.items() if key != field}), source="test")
+
+
+@pytest.mark.parametrize("fit", [Fit.LETTERBOX, Fit.CENTRE])
+def test_a_fit_is_said_in_version_5_which_older_readers_refuse(fit: Fit) -> None:
+    """They would stretch photos, and say nothing."""
+    fields = json.loads(replace(CONTRACT, fit=fit).to_json())
+    assert (fields["version"], fields["fit"]) == (5, fit.value)
+    assert replace(CONTRACT, fit=fit).plain
+    del fields["fit"]
+    with pytest.raises(ArtifactError, match="'fit' is missing"):
+        Contract.from_json(json.dumps(fields), source="model.onnx")
+
+
+@pytest.mark.parametrize("fit", ["crop", None, 1])
+def test_a_fit_that_nobody_knows_is_refused(fit: object) -> None:
+    fields = json.loads(replace(CONTRACT, fit=Fit.CENTRE).to_json()) | {"fit": fit}
+    with pytest.raises(ArtifactError, match="damaged"):
+        Contract.from_json(json.dumps(fields), source="model.onnx")
+
+
+def test_a_detector_stretches() -> None:
+    detector = Contract(Loc.GLANCE, "cnn", (64, 48), ("cat", "dog"), task=Task.DETECT, warps=4)
+    detector.check()
+    with pytest.raises(UsageError, match="a detector of fit letterbox"):
+        replace(detector, fit=Fit.LETTERBOX).check()
 
 
 @pytest.mark.parametrize("field", ["view_hw", "crop_hw"])

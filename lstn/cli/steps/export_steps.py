@@ -187,10 +187,12 @@ def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") ->
     from lstn.export.openvino.to_openvino import write_openvino
     from lstn.formats.onnx_file import read_model
     from lstn.formats.openvino_file import bin_path
+    from lstn.imaging.framing import framing_of
 
     data, seed = ("digits", 0) if training is None else (training.data, training.seed)
     contract = read_model(onnx_file)[0]
-    images = sample_images(data, contract.image_hw, seed=seed, task=contract.task)
+    framing = framing_of(contract)
+    images = sample_images(data, contract.image_hw, seed=seed, task=contract.task, framing=framing)
     with working(f"writing {xml} and comparing"):
         record, agreement = write_openvino(onnx_file, xml, images)
     what = f"OpenVINO {record.version.partition('-')[0]}, {record.precision}"
