@@ -65,7 +65,6 @@ def fit(
     if (folder / LAST).is_file() != resume:
         found = "no run to go on with" if resume else "a run already"
         raise UsageError(f"{folder}: there is {found}", hint=f"choose another folder, or pass resume={not resume}")
-    check_supervise(model.contract.loc, supervise, model.contract.warps)
     spec = f"folder:{data}" if isinstance(data, Path) else data
     asked = _options(model, spec, epochs, recipe, augment, seed, supervise)
     options = replace(read_options(folder / LAST), epochs=epochs) if resume else asked
@@ -98,6 +97,8 @@ def _options(
         recipe = usual_recipe(name, contract.backbone, contract.task)
     if contract.task is Task.DETECT:
         check_detector({"in_frame": recipe.in_frame, "equivariance": recipe.equivariance, "supervise": supervise})
+    else:
+        check_supervise(contract.loc, supervise, contract.warps)
     return Options(
         recipe=replace(recipe, theta=contract.theta),
         loc=contract.loc,
