@@ -112,16 +112,16 @@ def test_a_resumed_run_keeps_its_number(stored: int, chosen: int | None, monkeyp
 def test_a_run_keeps_what_it_chose_when_it_is_resumed(
     data: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Six steps an epoch: the second decides."""
+    """Six steps an epoch: the third decides."""
     monkeypatch.setattr(threads_module, "usable_cores", lambda: 2)
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
 
     def kept(epochs: int) -> int:
-        run(options(data, epochs=epochs), tmp_path / "run", resume=epochs > 2)
+        run(options(data, epochs=epochs), tmp_path / "run", resume=epochs > 3)
         state = json.loads(read_tensors(tmp_path / "run" / LAST)[1]["lstn.state"])
         return int(state["threads"])
 
-    chosen = kept(2)
+    chosen = kept(3)
     assert chosen in (1, 2)
     monkeypatch.setattr(Threads, "_judge", lambda self: pytest.fail("measured again"))
-    assert kept(4) == chosen
+    assert kept(5) == chosen

@@ -21,7 +21,7 @@ _Side: TypeAlias = Annotated[int, Meta(ge=TRAINED_SIDES[0], le=TRAINED_SIDES[1])
 Size: TypeAlias = tuple[_Side, _Side]
 """Height and width in pixels."""
 
-Crop: TypeAlias = tuple[
+CropSize: TypeAlias = tuple[
     Annotated[int, Meta(ge=1, le=TRAINED_SIDES[1])], Annotated[int, Meta(ge=1, le=TRAINED_SIDES[1])]
 ]
 """Height and width of what the backbone gets: pixels, or places of a map, of which small images have few."""
@@ -62,7 +62,7 @@ class Options:
     iterations: Iterations = 1
     at: At = At.INPUT
     view: Size | None = None
-    crop: Crop | None = None
+    crop: CropSize | None = None
     supervise: Magnitude = 0.0
     warps: Warps = 1
     task: Task = Task.CLASSIFY
