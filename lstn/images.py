@@ -169,12 +169,12 @@ def _fitted(
     width, height = image.size
     if width * height > reading.max_pixels:
         raise ImageError(f"{name}: {width} x {height} pixels, more than {_limit(reading)}")
-    place, ends = framing.place(_upright_hw(image), image_hw), None
-    if image.format == "JPEG":
-        ends = _draft(image, place)
+    jpeg = image.format == "JPEG"
+    if not jpeg:  # a TIFF turns itself here; and a PNG's orientation is behind its pixels, whose damage is told here
+        image.load()
+    place = framing.place(_upright_hw(image), image_hw)
+    ends = _draft(image, place) if jpeg else None
     image.load()
-    if image.format == "TIFF":  # turns itself when it is loaded, and its orientation is gone afterwards
-        place = framing.place(_upright_hw(image), image_hw)
     turn, pixels = _TURNS.get(_orientation(image)), rgb(image, data)
     if turn is None or ends is None:  # upright first, as a browser has it: rows and columns round one after the other
         part = place.cut(pixels if turn is None else pixels.transpose(turn), ends)
