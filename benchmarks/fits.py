@@ -11,7 +11,6 @@ import json
 import statistics
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,14 +20,12 @@ from PIL import Image
 
 from benchmarks.support.arguments import argument_parser
 from benchmarks.support.result_files import machine_of, versions_of, write_result
-from benchmarks.support.seeded_runs import mean_and_range
+from benchmarks.support.seeded_runs import mean_and_range, small_run
 from lstn.contract import Fit, Loc
 from lstn.data.listing import Skipped, images_below
 from lstn.interval import mean_interval
-from lstn.recipe import RECIPES
 from lstn.report.table import markdown_table
 from lstn.train.loop import fit
-from lstn.train.runs.options import Options
 from lstn.train.watch.watcher import SILENT
 
 RESULT = "results/fits/fits.json"
@@ -80,19 +77,7 @@ def shapes_of(root: Path) -> dict[str, Any]:
 
 def trained(root: Path, folder: Path, loc: Loc, how: Fit, seed: int) -> dict[str, Any]:
     """Train one network, and return its test accuracy, 0..1, and the CPU seconds."""
-    options = Options(
-        recipe=replace(RECIPES["robust"], patience=EPOCHS),
-        loc=loc,
-        model="cnn",
-        data=f"folder:{root}",
-        weights="",
-        image_size=(SIDE, SIDE),
-        epochs=EPOCHS,
-        precision="fp32",
-        seed=seed,
-        augment="standard",
-        fit=how,
-    )
+    options = small_run(root, loc=loc, side=SIDE, epochs=EPOCHS, seed=seed, augment="standard", fit=how)
     began = time.process_time()
     result = fit(options, folder, device=CPU, workers=0, watcher=SILENT, resume=False)
     took = round(time.process_time() - began, 1)

@@ -18,14 +18,6 @@ class EngineKind(str, Enum):
         """The TensorRT that builds it; None: none does."""
         return None if self in (EngineKind.ONNX, EngineKind.OPENVINO) else Flavour(self.value)
 
-    @property
-    def suffix(self) -> str:
-        """What its files' names end with."""
-        return _SUFFIXES.get(self, ".plan")
-
-
-_SUFFIXES = {EngineKind.ONNX: ".onnx", EngineKind.OPENVINO: ".xml"}
-
 
 class Sampler(str, Enum):
     """How the sampler is written into model.onnx. The names are of whoever computes it."""

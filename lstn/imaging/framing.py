@@ -74,13 +74,6 @@ class PhotoPlace:
         moved[:, 2] += shift
         return moved.astype(np.float32)
 
-    def to_photo(self, theta: _Affine) -> _Affine:
-        """Return the theta that reads from the photo what `theta` (2, 3) reads from the input."""
-        scale, shift = self._scale_and_shift()
-        moved = theta.astype(np.float64)
-        moved[:, 2] -= shift
-        return (moved / scale[:, None]).astype(np.float32)
-
     def _scale_and_shift(self) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Photo -> input, both from -1 to 1, is x -> scale * x + shift, for x and for y: two arrays (2,)."""
         first, last, sides = (np.array(each, np.float64) for each in (self.rim[:2], self.rim[2:], self.image_hw[::-1]))

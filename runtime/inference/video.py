@@ -18,6 +18,9 @@ from lstn.imports import require
 
 _KINDS = "3gp asf avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts webm wmv"
 _SUFFIXES = tuple(f".{kind}" for kind in _KINDS.split())
+_CONTAINERS = "asf,avi,flv,matroska,webm,mov,mp4,m4a,3gp,3g2,mj2,mpeg,mpegts,mpegvideo,mxf,ogg"
+"""What FFmpeg calls the formats behind those suffixes. A playlist, which may name any other file, is none of them."""
+
 _STREAMS = frozenset({"rtmp", "rtmps", "rtp", "rtsp", "rtsps", "srt", "udp"})
 """Schemes of live streams."""
 
@@ -138,8 +141,9 @@ def open_video(source: str, reading: Reading) -> Iterator[Video]:
     local = "://" not in source
     if local and not Path(source).exists():
         raise DataError(f"{source}: no such file")
-    # A file may name others, in a playlist; FFmpeg is to open none of them.
     options = {"protocol_whitelist": "file"} if local else {}
+    if not is_live(source):
+        options["format_whitelist"] = _CONTAINERS
     try:
         if source.startswith(_CAMERA):
             container = av.open(source, format="v4l2", timeout=_PATIENCE_S)

@@ -93,19 +93,25 @@ def test_every_pixel_of_an_input_comes_from_where_its_place_says(
     left, top, right, bottom = place.rim
     scale = np.array([place.shown[0] * photo_hw[1] / (right - left), place.shown[1] * photo_hw[0] / (bottom - top)])
     reach = np.ceil(2 + np.maximum(scale, 1) / scale).astype(int)  # the filter sees the photo's edge from there
+    whole = place.to_input(np.eye(2, 3, dtype=np.float32))  # what reads from the input what was all of the photo
+    assert whole[0, 1] == whole[1, 0] == 0
     for row in range(top + reach[1], bottom - reach[1]):
         for column in range(left + reach[0], right - reach[0]):
-            centre = np.array([[0, 0, (2 * column + 1) / hw[1] - 1], [0, 0, (2 * row + 1) / hw[0] - 1]], np.float32)
-            there = (place.to_photo(centre)[:, 2] + 1) / 2 * (photo_hw[1], photo_hw[0]) - 0.5
+            centre = np.array([(2 * column + 1) / hw[1] - 1, (2 * row + 1) / hw[0] - 1])
+            in_photo = (centre - whole[:, 2]) / whole.diagonal()
+            there = (in_photo + 1) / 2 * (photo_hw[1], photo_hw[0]) - 0.5
             assert np.abs(pixels[row, column, :2] / 2 - there).max() < 0.6
 
 
 @given(sizes, sizes, fits, st.lists(st.floats(-2, 2), min_size=6, max_size=6))
-def test_places_lead_there_and_back(
+def test_a_warp_of_the_photo_moves_with_it(
     photo_hw: tuple[int, int], hw: tuple[int, int], fit: Fit, numbers: list[float]
 ) -> None:
+    """It reads there what it read in the photo: first its own warp, and then where all of the photo is."""
     theta, place = np.array(numbers, np.float32).reshape(2, 3), place_of(photo_hw, hw, fit)
-    np.testing.assert_allclose(place.to_photo(place.to_input(theta)), theta, atol=1e-4)
+    whole, below = place.to_input(np.eye(2, 3, dtype=np.float32)), np.array([[0, 0, 1]])
+    expected = whole @ np.concatenate([theta, below])
+    np.testing.assert_allclose(place.to_input(theta), expected, rtol=1e-5, atol=1e-4)
     if fit is Fit.STRETCH:
         np.testing.assert_array_equal(place.to_input(theta), theta)
 

@@ -166,6 +166,14 @@ def test_a_playlist_opens_no_other_file(clip: Path, tmp_path: Path) -> None:
             listener.accept()
 
 
+def test_a_list_of_files_that_is_called_a_video_opens_none_of_them(clip: Path) -> None:
+    """FFmpeg's own form of a list; the file that it names is beside it and whole."""
+    listed = clip.with_name("list.mp4")
+    listed.write_text(f"ffconcat version 1.0\nfile {clip.name}\n")
+    with pytest.raises(DataError, match="not a video that can be opened"):
+        read(listed)
+
+
 def test_frames_that_are_too_large_are_refused_before_they_are_decoded(
     clip: Path, tiny: Tiny, run_lstn: RunLstn
 ) -> None:

@@ -15,7 +15,7 @@ from lstn.terminal import note
 from lstn.waiting import say_loading
 from lstn.zoo.named_models import model_path
 
-_KINDS = {".onnx": ONNX, ".plan": PLAN, ".xml": OPENVINO}
+_FILES = {EngineKind.ONNX: ONNX, EngineKind.OPENVINO: OPENVINO, EngineKind.TRT: PLAN, EngineKind.TRT_RTX: PLAN}
 
 
 EngineThreads = Annotated[
@@ -84,12 +84,12 @@ def chosen_engines(named: list[Path] | None) -> list[Path]:
 
 def _engines_here(kind: EngineKind | None) -> list[Path]:
     """Return the engines of a kind in the current folder, or of all kinds; foreign files are passed over."""
-    here = sorted(path for path in Path().iterdir() if path.suffix in _KINDS and is_ours(path, _KINDS[path.suffix]))
-    return [path for path in here if kind is None or (path.suffix == kind.suffix and _is_of(path, kind))]
-
-
-def _is_of(path: Path, kind: EngineKind) -> bool:
-    return kind.flavour is None or read_header(path).flavour is kind.flavour
+    wanted = set(_FILES.values()) if kind is None else {_FILES[kind]}
+    here = (
+        path for path in Path().iterdir() for each in wanted if path.suffix in each.suffixes and is_ours(path, each)
+    )
+    flavour = None if kind is None else kind.flavour
+    return sorted(path for path in here if flavour is None or read_header(path).flavour is flavour)
 
 
 def _exported(checkpoint: Path) -> Path:
