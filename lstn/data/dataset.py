@@ -5,7 +5,6 @@ calibration, evaluation and the demo read it as it is.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from lstn.contract import Contract
 from lstn.data.digits import DIGIT_EPOCHS, DIGIT_LABELS, DIGIT_MEAN, DIGIT_SIZE, DIGIT_STD, Digits
@@ -29,9 +28,9 @@ from lstn.data.set_names import (
     located,
     named,
     objects_and_backgrounds,
-    published_names,
     rooted,
     set_and_root,
+    unknown_set,
 )
 from lstn.data.splits import DataSet, Split
 from lstn.errors import DataError, UsageError
@@ -109,14 +108,7 @@ def open_data(
         if name in MNIST_SETS:
             return open_mnist(name, root, image_hw, seed)
         return open_named(name, root, image_hw, labels, framing)
-    here = Path(spec).expanduser()
-    raise UsageError(
-        f"unknown data set {spec!r}",
-        hint=f"for the folder {here}: --data folder:{spec}"
-        if here.is_dir()
-        else f"use digits, {DIGIT_SCENES}, {', '.join(published_names())}, {SCENES_PREFIX}OBJECTS,BACKGROUNDS, or "
-        "folder:PATH for images of your own",
-    )
+    raise unknown_set(spec)
 
 
 def open_data_of(contract: Contract, spec: str, *, seed: int | None) -> DataSet:
