@@ -63,6 +63,7 @@ def open_data(
     seed: int = 0,
     labels: tuple[str, ...] | None = None,
     framing: Framing = STRETCHED,
+    tolerant: bool = False,
 ) -> DataSet:
     """Open the data set that `--data` names, at the model's input size.
 
@@ -77,6 +78,7 @@ def open_data(
 
     labels: the classes of a model that was trained, of which a folder may have fewer; None: to train on
     framing: how files become images of that size; what is drawn is drawn at it
+    tolerant: open what decodes of a folder, however little: its splits say what does not
 
     Raises:
         UsageError: no such data set or folder; or objects and backgrounds of scenes are not two folders.
@@ -96,7 +98,7 @@ def open_data(
             parts="10,000, 1,000 and 1,000 digits of MNIST, the last from its test file",
         )
     if spec.startswith(FOLDER_PREFIX):
-        return open_folder(folder_in(spec), image_hw, seed, labels=labels, framing=framing)
+        return open_folder(folder_in(spec), image_hw, seed, labels=labels, framing=framing, tolerant=tolerant)
     if spec == DIGIT_SCENES:
         return open_digit_scenes(image_hw, seed)
     if spec.startswith(SCENES_PREFIX):
