@@ -23,7 +23,7 @@ _SETTING = ("engine", "precision", "crop", "batch", "threads")
 def files_table(tuned: Tuned) -> Table:
     """Return every file, with what it costs."""
     rows = [
-        (*_version(each), each.version.path.name, f"{100 * each.top1:.1f}", f"{each.drop:+.2f}", _drift(each.drift_px),
+        (*_version(each), each.version.path.name, f"{100 * each.top1:.1f}", f"{each.drop:.2f}", _drift(each.drift_px),
          each.beyond or "yes")
         for each in tuned.candidates
     ]  # fmt: skip
@@ -51,14 +51,15 @@ def finalists_table(tuned: Tuned) -> Table:
 def front_table(tuned: Tuned) -> Table:
     """Return the trials that no other beats in images/s, time and accuracy at once."""
     rows = [
-        (*_setting(setting), *_times(timed), f"{100 * setting.candidate.top1:.1f}") for setting, timed in tuned.front
+        (str(number), *_setting(setting), *_times(timed), f"{100 * setting.candidate.top1:.1f}")
+        for number, (setting, timed) in enumerate(tuned.front, start=1)
     ]
-    columns = (*_SETTING, "images/s", "p50, ms", "p99, ms", "top-1 %")
+    columns = ("", *_SETTING, "images/s", "p50, ms", "p99, ms", "top-1 %")
     note = (
         f"Of {counted(len(tuned.trials), 'trial')} of {counted(tuned.settings, 'setting')}, each timed alone: those "
         "that no other beats in images/s, time of a call and accuracy at once."
     )
-    return Table("The Pareto front", columns, tuple(rows), 3, note)
+    return Table("The Pareto front", columns, tuple(rows), 4, note)
 
 
 def advice(tuned: Tuned) -> str:
@@ -106,8 +107,8 @@ def tuning_report(tuned: Tuned, source: str) -> dict[str, Any]:
 
 
 _CAPTION = (
-    "Each mark is a setting of the Pareto front, named by its engine, precision, crop, batch size and threads: images "
-    "a second, against the time that 99 of 100 calls stay within."
+    "Each mark is a setting of the Pareto front, with its number in the table below: images a second, against the time "
+    "that 99 of 100 calls stay within. A colour is an engine."
 )
 
 
@@ -119,9 +120,9 @@ def _chart(tuned: Tuned) -> str:
             timed.p99_ms,
             Interval(timed.images_per_s, timed.images_per_s, timed.images_per_s),
             styles[engines.index(setting.candidate.version.engine) % len(styles)],
-            " ".join(_setting(setting)),
+            str(number),
         )
-        for setting, timed in tuned.front
+        for number, (setting, timed) in enumerate(tuned.front, start=1)
     ]
     return scatter(points, x_title="p99 of a call, ms", y_title="images/s")
 
@@ -152,7 +153,8 @@ def _setting(setting: TunedSetting) -> tuple[str, ...]:
 
 
 def _times(timed: CallTime) -> Iterable[str]:
-    return (f"{timed.images_per_s:.3g}", f"{timed.p50_ms:.3g}", f"{timed.p99_ms:.3g}")
+    speed = f"{timed.images_per_s:,.0f}" if timed.images_per_s >= 100 else f"{timed.images_per_s:.3g}"
+    return (speed, f"{timed.p50_ms:.3g}", f"{timed.p99_ms:.3g}")
 
 
 def _said(tuned: Tuned, finalist: Finalist) -> str:
