@@ -54,7 +54,7 @@ def _doubts(file: Path, spec: str) -> Iterator[tuple["PlacedImage", str, "Doubte
     import numpy as np
 
     from lstn.cli.steps.evaluated_model import evaluated_model
-    from lstn.contract import FOR_DETECTORS, Task, check_task
+    from lstn.contract import OF_EVERY_TASK, Task, check_task
     from lstn.data.folders import FolderSplit
     from lstn.data.set_diagnosis import PlacedImage
     from lstn.data.splits import SPLIT_NAMES
@@ -62,7 +62,7 @@ def _doubts(file: Path, spec: str) -> Iterator[tuple["PlacedImage", str, "Doubte
     from lstn.machine.memory import batch_of
 
     with evaluated_model(file, spec, 0, Device.AUTO) as model:
-        check_task(model.contract.task, Task.CLASSIFY, "lstn doctor RUN --data", hint=FOR_DETECTORS)
+        check_task(model.contract.task, Task.CLASSIFY, "lstn doctor RUN --data", hint=OF_EVERY_TASK)
         placed, logits, labels = [], [], list[int]()
         size = batch_of(model.contract.image_hw, model.most)
         for name in SPLIT_NAMES:
