@@ -83,7 +83,7 @@ ATTACK = marked("JSON", _JSON, b'{"attacked": ')
 STUDY = marked("JSON", _JSON, b'{\n "settings": ')
 ROWS_JSON = marked("JSON", _JSON, b'[\n{"path": ', b"[\n]")
 ROWS_JSONL = marked("JSON lines", (".jsonl", ".ndjson"), b'{"path": ')
-ROWS_CSV = marked("CSV", (".csv",), b"path,label,probability")
+ROWS_CSV = marked("CSV", (".csv",), b"path,label,", b"path,text,")
 ROWS_TABLE = marked("a table", (".txt",), b" %")
 PICTURE = marked("a picture", (".png",), b"tEXtSoftware\0lstn")
 
