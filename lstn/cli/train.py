@@ -18,7 +18,6 @@ from lstn.cli.parsing.recipe_options import (
     InFrame,
     LocRate,
     Rate,
-    Supervise,
     ThetaOption,
     View,
     sizes_of,
@@ -76,7 +75,8 @@ def train(
         ),
     ] = "effnet-b0",
     task: Annotated[
-        Task, typer.Option(help="What the model answers: the class of an image, or its objects and where they are.")
+        Task,
+        typer.Option(help="What the model answers: an image's class, its objects and where they are, or its text."),
     ] = Task.CLASSIFY,
     data: Annotated[
         str,
@@ -85,7 +85,8 @@ def train(
             metavar="DATA",
             help="digits (embedded); cifar10, caltech101, gtsrb, svhn, mnist or a distorted mnist-r, -rts, -p, -e or "
             "-cluttered (downloaded); scenes-digits (embedded), scenes-signs (downloaded) or "
-            "scenes:OBJECTS,BACKGROUNDS; or folder:PATH with PATH/{train,val,test}/<class>/*, for detectors annotated.",
+            "scenes:OBJECTS,BACKGROUNDS; to read, numbers-digits (embedded); or folder:PATH with "
+            "PATH/{train,val,test}/<class>/*, for detectors annotated, for readers with labels.csv.",
         ),
     ] = "digits",
     data_root: Annotated[
@@ -142,7 +143,7 @@ def train(
             min=1,
             max=REGIONS[1],
             help="Places of an image that the localizer chooses, each with its crop.",
-            show_default="1; with --task detect 16",
+            show_default="1; detect: 16; read: the longest text's",
         ),
     ] = None,
     at: Annotated[
@@ -155,7 +156,15 @@ def train(
     crop: Crop = None,
     in_frame: InFrame = None,
     equivariance: Equivariance = None,
-    supervise: Supervise = 0.0,
+    supervise: Annotated[
+        float | None,
+        typer.Option(
+            metavar="WEIGHT",
+            min=0,
+            help="Weight of the distance between theta and the true pose, where a set knows it.",
+            show_default="0; with --task read 1",
+        ),
+    ] = None,
     epochs: Annotated[
         int | None,
         typer.Option(
@@ -198,7 +207,7 @@ def train(
         bool, typer.Option("--tensorboard", help="Log curves and warps for TensorBoard, in the run's folder.")
     ] = False,
 ) -> None:
-    """Train a classifier or a detector with a transformer.
+    """Train a classifier, a detector or a reader.
 
     The folder of the run, runs/NAME, holds checkpoint.safetensors (the best epoch), metrics.jsonl, test.json, pictures
     of curves, confusions and warps, and last.safetensors, from which --resume continues after Ctrl-C or a crash.

@@ -13,6 +13,8 @@ from lstn.data.layout import lists_test
 from lstn.data.published.mnist import MNIST_SETS, MNIST_SIDES, open_mnist
 from lstn.data.published.named_sets import open_named
 from lstn.data.scenes.open_scenes import (
+    MOST_DIGITS,
+    NUMBER_SIDE,
     SCENE_DIGIT_EPOCHS,
     SCENE_SIDE,
     open_digit_scenes,
@@ -20,6 +22,7 @@ from lstn.data.scenes.open_scenes import (
     open_sign_scenes,
 )
 from lstn.data.set_names import (
+    DIGIT_NUMBERS,
     DIGIT_SCENES,
     FOLDER_PREFIX,
     SCENES_PREFIX,
@@ -153,10 +156,12 @@ class Usual:
     """What a data set is trained with unless the user says otherwise.
 
     image_size: side of the images in pixels; None: what the backbone was made for
+    symbols:    of the longest text
     """
 
     image_size: int | None = None
     epochs: int = 25
+    symbols: int = 8
 
 
 def usual(spec: str) -> Usual:
@@ -165,6 +170,8 @@ def usual(spec: str) -> Usual:
         return Usual(DIGIT_SIZE, DIGIT_EPOCHS)
     if spec == DIGIT_SCENES:
         return Usual(SCENE_SIDE, SCENE_DIGIT_EPOCHS)
+    if spec == DIGIT_NUMBERS:
+        return Usual(NUMBER_SIDE, symbols=MOST_DIGITS)
     named = set_and_root(spec)
     if spec.startswith(SCENES_PREFIX) or (named and named[0] == SIGN_SCENES):
         return Usual(SCENE_SIDE)

@@ -12,6 +12,7 @@ FOLDER_PREFIX = "folder:"
 
 SCENES_PREFIX = "scenes:"
 DIGIT_SCENES, SIGN_SCENES = "scenes-digits", "scenes-signs"
+DIGIT_NUMBERS = "numbers-digits"
 
 
 def located(spec: str) -> str:
