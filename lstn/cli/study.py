@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     from lstn.research.study.study_results import Study
 
 
+def _well_named_locs(text: str) -> str:
+    _locs(text, controls=False)
+    return text
+
+
 def study(
     data: Annotated[str, typer.Option(callback=well_named, metavar="DATA", help="As in lstn train.")] = "digits",
     data_root: Annotated[
@@ -43,7 +48,9 @@ def study(
         typer.Option(metavar="DIR", help="Where downloaded sets are kept.", show_default="the user's cache folder"),
     ] = None,
     model: Annotated[str, typer.Option(metavar="NAME", help="Backbone behind every localizer.")] = "cnn",
-    locs: Annotated[str, typer.Option(metavar="A,B,…", help="Localizers to compare.")] = "none,stn,vstn,lstn",
+    locs: Annotated[
+        str, typer.Option(callback=_well_named_locs, metavar="A,B,…", help="Localizers to compare.")
+    ] = "none,stn,vstn,lstn",
     controls: Annotated[
         bool, typer.Option(help="Also train with a fixed identity, and with a transformer whose output is dropped.")
     ] = True,

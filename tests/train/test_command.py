@@ -141,6 +141,8 @@ def test_wrong_use_is_one_line_and_leaves_nothing(arguments: tuple[str, ...], sa
         (("train", "--data", "scenes:a"), "1 folder; expected two"),
         (("train", "--name", "../escape"), "can't name a run"),
         (("study", "--data", "cifar"), "unknown data set 'cifar'"),
+        (("study", "--locs", "foo"), "no localizer is called 'foo'"),
+        (("study", "--locs", "lstn,lstn"), "one is named twice"),
     ],
 )
 def test_a_wrong_name_is_said_before_anything_is_loaded(
