@@ -58,13 +58,10 @@ def main() -> NoReturn:
     debug = "--debug" in sys.argv[1:]
     if not debug:
         hush_warnings()
-    _open_closed_streams()
-    for stream in (sys.stdout, sys.stderr):  # a name that isn't text, or that the terminal's encoding lacks, is escaped
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    share_cores()
     try:
         try:
+            _open_streams()
+            share_cores()
             refuse_empty(sys.argv[1:])
             code = app(prog_name="lstn", standalone_mode=False)
         finally:
@@ -93,11 +90,17 @@ def main() -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _open_closed_streams() -> None:
-    """Open what was closed before the start, as by `>&-`, on the null device: else the next file takes its place."""
+def _open_streams() -> None:
+    """Open what was closed before the start, as by `>&-`, on the null device: else the next file takes its place.
+
+    A name that isn't text, or that the terminal's encoding lacks, is escaped.
+    """
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - to the end
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _show_help_alone(error: Exception) -> None:
