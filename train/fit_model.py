@@ -98,7 +98,7 @@ def _options(
     if contract.task is Task.DETECT:
         check_detector({"in_frame": recipe.in_frame, "equivariance": recipe.equivariance, "supervise": supervise})
     else:
-        check_supervise(contract.loc, supervise, contract.warps)
+        check_supervise(contract.loc, supervise, contract.warps if contract.task is Task.CLASSIFY else 1)
     return Options(
         recipe=replace(recipe, theta=contract.theta),
         loc=contract.loc,

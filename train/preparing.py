@@ -13,6 +13,7 @@ from lstn.contract import IMAGENET_MEAN, At, Contract, Loc, Task, ThetaForm
 from lstn.data.dataset import DataSet, Split, check_labels
 from lstn.data.objects import check_objects
 from lstn.data.task_sets import open_for
+from lstn.data.texts.text_sets import check_lengths
 from lstn.errors import UsageError
 from lstn.files import remove_leftovers
 from lstn.imaging.framing import Framing, framing_of, outside_of
@@ -37,6 +38,7 @@ from lstn.train.fitting import check_step
 from lstn.train.objectives.classifier_objective import ClassifierObjective
 from lstn.train.objectives.detector_objective import DetectorObjective
 from lstn.train.objectives.objective import TrainingObjective
+from lstn.train.objectives.reader_objective import ReaderObjective
 from lstn.train.objectives.supervision import check_posed, check_supervise, poses_digest
 from lstn.train.optimizer import dropout_share, make_optimizer
 from lstn.train.runs.keeping import mend
@@ -45,7 +47,11 @@ from lstn.train.runs.run_folder import claimed
 from lstn.train.runs.run_state import LAST, Run, restore, write_state
 from lstn.train.watch.probe import Probe
 
-OBJECTIVES: dict[Task, TrainingObjective] = {Task.CLASSIFY: ClassifierObjective(), Task.DETECT: DetectorObjective()}
+OBJECTIVES: dict[Task, TrainingObjective] = {
+    Task.CLASSIFY: ClassifierObjective(),
+    Task.DETECT: DetectorObjective(),
+    Task.READ: ReaderObjective(),
+}
 """Total over `Task`."""
 
 
@@ -69,8 +75,9 @@ class Prepared:
 
     def images(self, split: Split, augment: Augmentation | None = None, moves: Moves | None = None) -> Images:
         """Return a split as this run's steps and measurements read it."""
-        supervised, detects = self.options.supervise > 0, self.options.task is Task.DETECT
-        return Images(split, augment, moves, posed=supervised, with_objects=detects)
+        classifies = self.options.task is Task.CLASSIFY
+        posed = classifies and self.options.supervise > 0
+        return Images(split, augment, moves, posed=posed, with_objects=not classifies)
 
 
 @contextmanager
@@ -124,7 +131,10 @@ def _begun(options: Options, at: Workplace, data: DataSet, given: Model | None) 
     if options.task is Task.DETECT:  # what measures every epoch
         require("pycocotools.coco", extra="detect")
         check_objects(data.val, options.data)
-    if options.supervise:
+    if options.task is Task.READ:
+        for split in (data.train, data.val, data.test):
+            check_lengths(split, contract.warps, options.data)
+    if options.supervise and options.task is Task.CLASSIFY:
         check_supervise(contract.loc, options.supervise, contract.warps)
         check_posed(data.train, options.data)
     step = min(batch, len(data.train))
@@ -145,7 +155,7 @@ def _fill_backbone(run: Run, options: Options) -> None:
 
 def _probe(options: Options, contract: Contract, data: DataSet) -> Probe | None:
     """Return what looks at the transformer after every epoch, if there is one that learns."""
-    if options.loc in (Loc.NONE, Loc.IDENTITY) or options.task is Task.DETECT:
+    if options.loc in (Loc.NONE, Loc.IDENTITY) or options.task is not Task.CLASSIFY:
         return None
     return Probe(data.val, contract, training_images=len(data.train), batch_size=options.recipe.batch_size)
 
