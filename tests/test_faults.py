@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from swept import SweptRun, sweep
 
 from benchmarks.support.failing_calls import FAULTS
-from benchmarks.support.fault_verdict import REFUSED, RIGHT
+from benchmarks.support.fault_verdict import REFUSED, RIGHT, Ended, verdict
 from lstn.files import write_bytes
 from lstn.formats.onnx_session import OnnxSession
 from lstn.formats.outputs import ROWS_CSV, OutputFile, check_outputs
@@ -43,6 +43,42 @@ def test_a_sample_of_a_commands_calls_fails_and_harms_nothing(place: Path) -> No
     counts = [count for ways in found["outcomes"].values() for count in ways.values()]
     assert all(sum(count.values()) == 1 for count in counts)
     assert {what for count in counts for what in count} == {RIGHT, REFUSED}
+
+
+BEFORE, GOOD = {"in.png": b"in", "rows.csv": b"old"}, {"in.png": b"in", "rows.csv": b"path,error\na,\nb,\n", "b": b"b"}
+FAILED = "error: rows.csv: Input/output error\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "told", "changes", "wanted"),
+    [
+        (0, "2 images\n", GOOD, RIGHT),
+        (1, FAILED, {}, REFUSED),
+        (1, FAILED, {"rows.csv": GOOD["rows.csv"]}, REFUSED),
+        (1, "error: no answer for 1 of 2 images\n", {"rows.csv": b"path,error\na,\nb,broken\n"}, REFUSED),
+        (1, FAILED, {".rows.csv.0123abcd.tmp": b"", "struck": b""}, "leaves .rows.csv.########.tmp"),
+        (1, FAILED, {"tmp/model.onnx": b"", "struck": b""}, "leaves tmp/model.onnx"),
+        (
+            1,
+            FAILED,
+            {"rows.csv": b"path,error\na,\nc,\n"},
+            "leaves a rows.csv that is neither the old one nor the new one",
+        ),
+        (0, "", {"rows.csv": GOOD["rows.csv"]}, "ends well without its b"),
+        (0, "Traceback (most recent call last):\n", GOOD, "says 'Traceback'"),
+        (1, "error: ValueError: x\n  this is a defect of lstn; …\n", {}, "says 'defect of lstn'"),
+        (1, "", {}, "ends with 1 after 0 lines of error"),
+        (0, FAILED, GOOD, "ends with 0 after 1 lines of error"),
+        (-7, "", {}, "killed by signal 7"),
+        (None, "", {}, "hangs"),
+    ],
+)
+def test_the_verdict_on_a_command(code: int | None, told: str, changes: dict[str, bytes], wanted: str) -> None:
+    assert verdict(Ended(code, told, BEFORE | changes), BEFORE, GOOD, "struck") == wanted
+
+
+def test_a_file_that_was_removed_is_missed() -> None:
+    assert verdict(Ended(1, FAILED, {"in.png": b"in"}), BEFORE, GOOD, "") == "removes rows.csv"
 
 
 def test_a_file_is_replaced_or_is_the_old_one(place: Path) -> None:

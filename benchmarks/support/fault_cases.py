@@ -15,7 +15,7 @@ SIDE = 32
 """Pixels of the images."""
 
 _TRAIN = "train --loc lstn --model cnn --data folder:photos --image-size 32 --batch-size 8 --workers 0 --device cpu"
-_RUN, _OTHER = "runs/run", "runs/other"
+_RUN = "runs/run"
 _MODEL = "export runs/other"
 """Makes model.onnx of the other run."""
 
