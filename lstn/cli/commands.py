@@ -19,6 +19,7 @@ COMMANDS = {
     "serve": "Answer requests over HTTP and gRPC.",
     "bench": "Compare how fast models are.",
     "compare": "Compare models: accuracy, size and time.",
+    "tune": "Find the fastest setting of a model here.",
     "claims": "Check the L-STN paper's numbers and claims.",
     "inspect": "Show what a model file is.",
     "doctor": "Check this machine, a run, or a data set.",

@@ -97,8 +97,10 @@ class Diagnosis:
         return not early and at_chance(self.best_accuracy, self.chance)
 
 
-def diagnose(run: Path) -> Diagnosis:
+def diagnose(run: Path, named: str = "") -> Diagnosis:
     """Read `run`, a run's folder or its metrics.jsonl.
+
+    named: what the user calls it, if that isn't its path
 
     Raises:
         UsageError: no metrics there.
@@ -106,7 +108,8 @@ def diagnose(run: Path) -> Diagnosis:
     """
     path = run / METRICS if run.is_dir() else run
     if path.is_file() and path.suffix in _MODELS:
-        raise UsageError(f"{run} is not a run", hint=f"see what it is with: lstn inspect {run}; doctor looks at runs")
+        what = named or str(run)
+        raise UsageError(f"{what} is not a run", hint=f"see what it is with: lstn inspect {what}; doctor looks at runs")
     if not path.is_file():
         images = f"; images are looked at by: lstn doctor --data folder:{run}" if run.is_dir() else ""
         raise UsageError(

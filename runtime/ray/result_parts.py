@@ -238,8 +238,8 @@ def _write_parquet(path: Path, rows: Sequence[Fields], run: ResultRun) -> None:
     """Write columns path, label, probability, top, theta, error; of a label or an error the one that is not is null,
     and both if the answer was rejected.
 
-    Of a model that detects: path, objects, error; that reads: path, text, probability, top, symbols, error. The rows of several warps lie one below another in theta, so that its
-    type is the same for all models that classify.
+    Of a model that detects: path, objects, error; that reads: path, text, probability, top, symbols, error. The rows of
+    several warps lie one below another in theta, so that its type is the same for all models that classify.
     """
     arrow = require("pyarrow", extra="ray")
     parquet = require("pyarrow.parquet", extra="ray", package="pyarrow")

@@ -80,7 +80,7 @@ def _check_places(file: Path, paths: list[str], images: Sequence[Path | str], as
     from lstn.runtime.inference.warp_pictures import picture_names
 
     read, own = [*files_of(file), *paths_of(images)], [PICTURE] if asked.features is not None else []
-    check_folder("--out", asked.out, [Path(path) for path in paths])
+    check_folder("--out", asked.out, [Path(path) for path in paths], paths_of(images))
     check_outputs([OutputFile(asked.out / _PAGE, PAGE), OutputFile(asked.out / _FIGURES, EXPLANATION)], inputs=read)
     check_pictures("--out", asked.out, [*picture_names(images), *own], read)
 
