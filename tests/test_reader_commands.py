@@ -119,6 +119,8 @@ def test_what_of_evaluate_is_for_classifiers_says_so(made: Path, option: tuple[s
         ("compare", "model.onnx", "model.xml"),
         ("export", "run", "--triton", "models", "--engine", "onnx"),
         ("calibrate", "model.onnx", "--precision", "fp16"),
+        ("doctor", "run", "--data", "folder:set"),
+        ("tune", "model.onnx"),
         ("export", "run", "--precision", "int8", "--engine", "onnx"),
     ],
 )
