@@ -13,7 +13,7 @@ from lstn.cli.commands import STYLE, CommandGroup
 from lstn.cli.parsing.misuse import is_misuse, refuse_empty, usage_error
 from lstn.errors import LstnError, MissingExtra
 from lstn.machine.cores import share_cores
-from lstn.terminal import hush_warnings, messages, printable
+from lstn.terminal import hush_warnings, messages, printable, speak_plainly
 
 app = typer.Typer(name="lstn", cls=CommandGroup, no_args_is_help=True, **STYLE)
 
@@ -25,6 +25,7 @@ _EXTRAS_OF = {
     "study": "train",
     "export": "export",
     "calibrate": "calibrate,runtime",
+    "tune": "tune,calibrate,runtime",
     "claims": "train,export,runtime",
     "attack": "train,runtime",
     **dict.fromkeys(("explain", "infer", "serve", "bench"), "export"),  # of a run
@@ -60,7 +61,8 @@ def main() -> NoReturn:
         hush_warnings()
     try:
         try:
-            _open_streams()
+            _open_closed_streams()
+            speak_plainly()
             share_cores()
             refuse_empty(sys.argv[1:])
             code = app(prog_name="lstn", standalone_mode=False)
@@ -90,17 +92,11 @@ def main() -> NoReturn:
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _open_streams() -> None:
-    """Open what was closed before the start, as by `>&-`, on the null device: else the next file takes its place.
-
-    A name that isn't text, or that the terminal's encoding lacks, is escaped.
-    """
+def _open_closed_streams() -> None:
+    """Open what was closed before the start, as by `>&-`, on the null device: else the next file takes its place."""
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - to the end
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
 
 
 def _show_help_alone(error: Exception) -> None:
