@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import get_args
 
+from lstn.contract import Task
 from lstn.errors import UsageError
 from lstn.health.run_health import Epoch
 from lstn.machine.cores import decoders
 from lstn.nn.device import choose_device
 from lstn.nn.models import Model
 from lstn.recipe import RECIPES, Recipe
-from lstn.train.batches.augment import Augment
+from lstn.train.batches.augment import Augment, check_augment, kinds_of
 from lstn.train.loop import fit as fit_run
 from lstn.train.objectives.supervision import check_supervise
 from lstn.train.runs.options import Options
@@ -45,7 +45,7 @@ def fit(
     data:     as `lstn train --data` names it, or the Path of a folder of images; its classes are the model's labels
     folder:   made for the run; after every epoch it holds the best checkpoint, metrics.jsonl and the state
     recipe:   paper, robust, or choices of your own: replace(lstn.recipe.RECIPES["robust"], lr=0.01)
-    augment:  none, affine or standard: how training images are changed at random
+    augment:  how training images are changed at random: none, or as `lstn train --augment` takes it
     device:   auto, cpu, cuda or cuda:N; the model is moved there, and back
     supervise: of a model that classifies, weight of the distance between theta and the true poses that the set knows
     resume:   go on with the run in `folder`, whose recipe, data and seed then hold, up to `epochs`
@@ -63,6 +63,7 @@ def fit(
         found = "no run to go on with" if resume else "a run already"
         raise UsageError(f"{folder}: there is {found}", hint=f"choose another folder, or pass resume={not resume}")
     check_supervise(model.contract.loc, supervise, model.contract.warps)
+    check_augment(augment, detects=model.contract.task is Task.DETECT, supervised=supervise > 0)
     spec = f"folder:{data}" if isinstance(data, Path) else data
     options = replace(_options(model, spec, epochs, recipe, augment, seed), supervise=supervise)
     if resume:
@@ -83,9 +84,8 @@ def fit(
 
 
 def _options(model: Model, data: str, epochs: int, recipe: Recipe | str, augment: Augment, seed: int) -> Options:
-    if epochs < 1 or not 0 <= seed < 1 << 63 or augment not in get_args(Augment):
-        wanted = f"expected epochs from 1, a seed from 0, and augment {' or '.join(get_args(Augment))}"
-        raise UsageError(f"can't train with epochs {epochs}, seed {seed}, augment {augment!r:.40}; {wanted}")
+    if epochs < 1 or not 0 <= seed < 1 << 63:
+        raise UsageError(f"can't train with epochs {epochs}, seed {seed}; expected epochs from 1, and a seed from 0")
     if not isinstance(recipe, Recipe):
         known = {str(name): made for name, made in RECIPES.items()}
         if recipe not in known:
@@ -102,7 +102,7 @@ def _options(model: Model, data: str, epochs: int, recipe: Recipe | str, augment
         epochs=epochs,
         precision="fp32",
         seed=seed,
-        augment=augment,
+        augment=",".join(kinds_of(augment)) or "none",
         iterations=contract.iterations,
         at=contract.at,
         view=contract.view_hw,

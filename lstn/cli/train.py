@@ -11,15 +11,24 @@ import typer
 from lstn.cli.display.train_report import report, watching
 from lstn.cli.parsing.model_choice import factory_of, name_of
 from lstn.cli.parsing.recipe_options import (
+    Accumulate,
+    AugmentOption,
+    Balanced,
     Crop,
     Equivariance,
+    Freeze,
+    Hours,
     ImageSize,
     InFrame,
+    LabelSmoothing,
     LocRate,
+    Optimizer,
     Rate,
     Supervise,
+    TeacherOption,
     ThetaOption,
     View,
+    WeightDecay,
     sizes_of,
 )
 from lstn.cli.steps.ctrl_c import stopping
@@ -71,10 +80,7 @@ def train(
         Path | None,
         typer.Option(metavar="DIR", help="Where downloaded sets are kept.", show_default="the user's cache folder"),
     ] = None,
-    augment: Annotated[
-        Literal["none", "affine", "standard"],
-        typer.Option(help="Change training images: turn, shift and scale a little; or crop, and mirror where fit."),
-    ] = "none",
+    augment: AugmentOption = "none",
     weights: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="Start the backbone from imagenet, or from a FILE of weights.")
     ] = "",
@@ -97,10 +103,16 @@ def train(
         typer.Option(
             metavar="N",
             min=1,
-            help="Images per step, over all processes.",
+            help="Images of a batch, over all processes.",
             show_default=by_recipe("batch_size"),
         ),
     ] = None,
+    accumulate: Accumulate = None,
+    optimizer: Optimizer = None,
+    weight_decay: WeightDecay = None,
+    label_smoothing: LabelSmoothing = None,
+    balance: Balanced = None,
+    freeze: Freeze = None,
     lr: Rate = None,
     loc_lr_scale: LocRate = None,
     theta: ThetaOption = None,
@@ -131,12 +143,14 @@ def train(
     in_frame: InFrame = None,
     equivariance: Equivariance = None,
     supervise: Supervise = 0.0,
+    teacher: TeacherOption = None,
     epochs: Annotated[
         int | None,
         typer.Option(
             metavar="N", min=1, help="Train at most this many epochs.", show_default="25; embedded digits: 5, scenes 10"
         ),
     ] = None,
+    hours: Hours = None,
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone; the transformer stays in fp32.")
     ] = "fp32",
@@ -175,29 +189,24 @@ def train(
     docs/how-to/training.md explains all of this.
     """
     say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
-    from lstn.train.choosing import ChosenNetwork, RecipeChanges, TransformerChanges, check_localizer, choose_options
+    from lstn.train.choosing import ChosenNetwork, Course, Guidance, check_localizer, choose_options
+    from lstn.train.recipe_changes import FitChanges, RecipeChanges, TransformerChanges
 
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
-    hw = sizes_of(image_size, view, crop)
+    fit = FitChanges(optimizer, weight_decay, label_smoothing, balance, accumulate, freeze, hours)
+    hw, guide = sizes_of(image_size, view, crop), Guidance(supervise, teacher)
     network = ChosenNetwork(
         task=task, loc=loc, model=name_of(model), weights=weights, warps=warps, iterations=iterations, at=at, sizes=hw
     )
-    changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, transformer=how)
+    changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, fit=fit, transformer=how)
     with _joined(device) as (world, where):
         with world.together():
             check_localizer([loc], changes)
-            options = choose_options(
-                recipe,
-                changes,
-                network,
-                data=named(data, data_root),
-                augment=augment,
-                epochs=epochs,
-                precision=precision,
-                seed=seed,
-                supervise=supervise,
+            course = Course(
+                data=named(data, data_root), augment=augment, epochs=epochs, precision=precision, seed=seed, guide=guide
             )
-            options, folder = _placed(options, name, resume, _typed(context))
+            chosen = choose_options(recipe, changes, network, course)
+            options, folder = _placed(chosen, name, resume, _typed(context))
         _fit(options, folder, world, where, workers, model, resume=bool(resume), compiled=compiled, board=tensorboard)
 
 

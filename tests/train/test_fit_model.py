@@ -77,7 +77,7 @@ def test_images_need_not_be_square(photos: Path, tmp_path: Path) -> None:
     [
         ({"epochs": 0}, "epochs 0"),
         ({"seed": -1}, "seed -1"),
-        ({"augment": "mirror"}, "augment 'mirror'"),
+        ({"augment": "mirror"}, "unknown augmentation 'mirror'"),
         ({"recipe": "fast"}, "there is no recipe 'fast'"),
         ({"resume": True}, "there is no run to go on with"),
         ({"device": "tpu"}, "tpu"),

@@ -19,13 +19,12 @@ from lstn.health.run_health import Epoch, epoch_of
 from lstn.nn.checkpoint import read_tensors
 from lstn.nn.models import Model
 from lstn.reading.checked_json import Magnitude, Natural, checked, parsed
+from lstn.train.optimizer import kept_by
 from lstn.train.runs.options import Options
 
 _KEY = "lstn.state"
 _WARPS = "warps"
 _MOST_INT = 2**31 - 1
-_SLOTS = {"step", "exp_avg", "exp_avg_sq"}
-"""What Adam keeps of a weight that has had a gradient."""
 
 
 @dataclass(slots=True)
@@ -49,7 +48,7 @@ class Run:
     """
 
     model: Model
-    optimizer: torch.optim.Adam
+    optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     identity: str
     contract: Contract
@@ -127,7 +126,7 @@ def restore(path: Path, run: Run, *, shown: int) -> None:
     if rest.identity != run.identity:
         raise ArtifactError(
             f"{path}: the data set is not the one that this run began with, or it began when names alone were compared",
-            hint="put the images, and the boxes that it learns from, back as they were, or start a new run",
+            hint="put the images, the boxes and the teacher that it learns from back as they were, or start a new run",
         )
     run.history, run.threads = rest.history, rest.threads
     if _WARPS in tensors:
@@ -157,7 +156,7 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _restore_optimizer(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Each slot gets its weight's memory layout, as it had: else a step takes three times as long, for the same."""
     slots: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _below("optimizer.", tensors).items():
@@ -166,10 +165,10 @@ def _restore_optimizer(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) 
     weights = dict(enumerate(weight for group in optimizer.param_groups for weight in group["params"]))
     for index, found in slots.items():
         shape = weights[index].shape
-        wanted = {slot: torch.Size() if slot == "step" else shape for slot in _SLOTS}
+        wanted = {slot: torch.Size() if slot == "step" else shape for slot in kept_by(optimizer)}
         if {slot: each.shape for slot, each in found.items()} != wanted:
             raise ValueError(f"what the optimizer keeps of weight {index} has another shape")
-        if not 0 <= float(found["step"]) < math.inf:
+        if "step" in found and not 0 <= float(found["step"]) < math.inf:
             raise ValueError(f"weight {index} has taken {float(found['step'])} steps")
         slots[index] = {
             slot: each if slot == "step" else torch.empty_like(weights[index]).copy_(each)
