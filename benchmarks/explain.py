@@ -46,6 +46,7 @@ from lstn.export.onnx.verify_onnx import sample_images
 from lstn.export.openvino.to_openvino import write_openvino
 from lstn.formats.training_record import Training
 from lstn.images import Pixels
+from lstn.imaging.framing import outside_of
 from lstn.nn.attribution.explained_checkpoint import open_explainable
 from lstn.nn.checkpoint import load_checkpoint, save_checkpoint
 from lstn.nn.classifier import Classifier
@@ -54,7 +55,6 @@ from lstn.precision import Precision, RangeMethod
 from lstn.report.table import markdown_table
 from lstn.runtime.engines.opening import open_engine
 from lstn.runtime.inference.explained_engine import explainable_engine
-from lstn.warps.warp import outside_of
 
 RESULT = "results/explain/explain.json"
 TIMED, TIMED_HW = 100, (224, 224)

@@ -53,6 +53,6 @@ def main(words: Sequence[str]) -> None:
 
 def entrant(name: str, piece: Piece, folder: Path) -> Entrant:
     """Export a transformer; opened, it warps one image."""
-    engine = ComparedEngine.ONNXRUNTIME
+    engine = ComparedEngine.ONNX
     opened = part_run(piece, folder / f"{name.replace(' ', '-')}.onnx", engine, batch=1, threads=1)
     return Entrant(name, engine.shown, opened)

@@ -13,7 +13,6 @@ import statistics
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,7 +24,7 @@ from PIL import Image
 
 from benchmarks.support.adversary import Opposed
 from benchmarks.support.result_files import machine_of, versions_of, write_result
-from benchmarks.support.seeded_runs import mean_and_range, seeded_arguments
+from benchmarks.support.seeded_runs import mean_and_range, seeded_arguments, small_run
 from lstn.calibration.calibrating import DEFAULT_KEEP
 from lstn.calibration.kept_layers import kept_layers, layer_names
 from lstn.calibration.lower import lowered_model
@@ -43,7 +42,6 @@ from lstn.nn.checkpoint import load_checkpoint
 from lstn.nn.classifier import Classifier
 from lstn.nn.starts import scale_dropout, start_weights
 from lstn.precision import Precision, RangeMethod
-from lstn.recipe import RECIPES
 from lstn.report.table import markdown_table
 from lstn.report.wording import counted
 from lstn.research.attack.balls import BallNorm
@@ -120,18 +118,8 @@ def measured(digits: Path, folder: Path, loc: Loc, training: str, seed: int) -> 
 
 def trained(digits: Path, folder: Path, loc: Loc, training: str, seed: int) -> Path:
     """Train one network and return its checkpoint."""
-    options = Options(
-        recipe=replace(RECIPES["robust"], patience=EPOCHS),
-        loc=loc,
-        model="cnn",
-        data=f"folder:{digits}",
-        weights="",
-        image_size=(SIDE, SIDE),
-        epochs=EPOCHS,
-        precision="fp32",
-        seed=seed,
-        augment="affine" if training == "affine" else "none",
-    )
+    augment = "affine" if training == "affine" else "none"
+    options = small_run(digits, loc=loc, side=SIDE, epochs=EPOCHS, seed=seed, augment=augment)
     fit(options, folder, device=CPU, workers=0, watcher=SILENT, resume=False, given=opposed(options, training))
     return folder / "checkpoint.safetensors"
 

@@ -36,7 +36,7 @@ SETTINGS = {
 """The first is the default; all threads but for the last one, else."""
 
 OURS = next(iter(SETTINGS))
-MEASURING = 8 * math.ceil(math.log2(max(2, CORES))) + 1
+MEASURING = 16 * math.ceil(math.log2(max(2, CORES))) + 1
 """Steps after which lstn has chosen its threads."""
 
 CHILD = """

@@ -9,7 +9,7 @@ from lstn.export.tensorrt.targets import choose_targets
 from lstn.export.tensorrt.to_plan import parse_batches, parse_targets
 from lstn.export.tensorrt.tuning import BuildSettings, Tuning, check_tuning
 from lstn.export.triton.to_triton import check_profiles
-from lstn.formats.export_choice import ExportFormat, Sampler
+from lstn.formats.engine_kind import EngineKind, Sampler
 from lstn.formats.inspection import training_of
 from lstn.precision import Precision
 from lstn.zoo.named_models import is_in_zoo
@@ -17,14 +17,14 @@ from lstn.zoo.named_models import is_in_zoo
 DEFAULT_BATCH = "1,8,32"
 
 _RUNS = {
-    ExportFormat.ONNX: (Precision.FP16, Precision.INT8),
-    ExportFormat.TRT: tuple(Precision),
-    ExportFormat.TRT_RTX: tuple(Precision),
-    ExportFormat.OPENVINO: (Precision.FP16, Precision.BF16, Precision.INT8),
+    EngineKind.ONNX: (Precision.FP16, Precision.INT8),
+    EngineKind.TRT: tuple(Precision),
+    EngineKind.TRT_RTX: tuple(Precision),
+    EngineKind.OPENVINO: (Precision.FP16, Precision.BF16, Precision.INT8),
 }
 """Which lower precisions an engine has kernels for, or at least runs."""
 
-_SERVED = (ExportFormat.ONNX, ExportFormat.TRT)
+_SERVED = (EngineKind.ONNX, EngineKind.TRT)
 """What Triton has a back end for, as lstn writes it."""
 
 _FIRST_FP8 = 89
@@ -41,7 +41,7 @@ class ExportRequest:
     """
 
     run: Path | None
-    engine: ExportFormat
+    engine: EngineKind
     precision: Precision | None
     sampler: Sampler
     force: bool
@@ -111,7 +111,7 @@ def look_ahead(
 def _refuse_elsewhere(asked: ExportRequest, build_log: Path | None) -> None:
     """Refuse a script or a repository for an engine that has none, and a script together with what needs the plan."""
     engine, triton = asked.engine, asked.triton
-    if asked.script and engine is not ExportFormat.TRT:
+    if asked.script and engine is not EngineKind.TRT:
         raise UsageError("--script is for --engine trt, whose trtexec it calls", hint="use --engine trt")
     if asked.script and build_log is not None:
         raise UsageError(
@@ -140,7 +140,7 @@ def _refuse_precision(asked: ExportRequest, targets: tuple[str, ...]) -> None:
             hint=f"use: lstn calibrate {asked.run} --precision {precision.value} --data digits, or --data folder:PATH",
         )
     if precision not in _RUNS[engine]:
-        takers = [other.value for other in ExportFormat if precision in _RUNS[other]]
+        takers = [other.value for other in EngineKind if precision in _RUNS[other]]
         raise UsageError(
             f"--engine {engine.value} doesn't run {precision.value}", hint=f"these do: --engine {' or '.join(takers)}"
         )
@@ -158,18 +158,18 @@ def _refuse_run(asked: ExportRequest) -> None:
             f"{run} is a plan already, and nothing can be made of one",
             hint=f"run it with: lstn infer images/ --engine {run}; or name the run or the ONNX file that it is from",
         )
-    if not asked.writes_onnx and engine is ExportFormat.ONNX and asked.triton is None:
+    if not asked.writes_onnx and engine is EngineKind.ONNX and asked.triton is None:
         raise UsageError(
             f"{run} is an ONNX file already", hint=f"build a plan of it with: lstn export {run} --engine trt"
         )
-    if asked.sampler is Sampler.FUSED and (asked.ready or engine is ExportFormat.OPENVINO):
+    if asked.sampler is Sampler.FUSED and (asked.ready or engine is EngineKind.OPENVINO):
         why = f"{run} has its sampler already" if asked.ready else "OpenVINO knows no operator but ONNX's own"
         raise UsageError(f"--sampler fused: {why}", hint="leave it out" if asked.ready else "use --sampler native")
 
 
 def _refuse_out(asked: ExportRequest) -> None:
     """Refuse a folder for the results where nothing is written into it."""
-    if asked.out is None or asked.writes_onnx or not (asked.script or asked.engine is ExportFormat.ONNX):
+    if asked.out is None or asked.writes_onnx or not (asked.script or asked.engine is EngineKind.ONNX):
         return
     script = "a script is next to the ONNX file that it builds from"
     what = script if asked.script else "only the repository is written"

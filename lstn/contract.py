@@ -19,11 +19,11 @@ METADATA_KEY = "lstn"
 PIXELS, LOGITS, THETA = "pixels", "logits", "theta"
 """Names of the input and the outputs of every exported model."""
 
-VERSION = 4
+VERSION = 5
 """Version 2 can say what theta is bounded to; version 3 a localizer that isn't the paper's, several iterations, and a
 transformer that isn't in front of everything; version 4 the localizer `glance`, a view and a crop that are smaller than
-the image, warps that aren't affine, several warps of an image, detectors, and a temperature. A contract is written in
-the oldest version that can say it."""
+the image, warps that aren't affine, several warps of an image, detectors, and a temperature; version 5 how a photo of
+another shape becomes an input. A contract is written in the oldest version that can say it."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -41,11 +41,21 @@ MAX_WARPS = 16
 REGIONS = (2, 300)
 """The fewest and the most regions of an image in which a detector looks for objects."""
 
-_SINCE = {"theta": 2, "iterations": 3, "at": 3, "view_hw": 4, "crop_hw": 4, "warps": 4, "task": 4, "temperature": 4}
+_SINCE = {
+    "theta": 2,
+    "iterations": 3,
+    "at": 3,
+    "view_hw": 4,
+    "crop_hw": 4,
+    "warps": 4,
+    "task": 4,
+    "temperature": 4,
+    "fit": 5,
+}
 """Fields that a contract of version 1 lacks, and the first version that has them."""
 
 _LATER = ("warps", "task", "temperature")
-"""Fields that came while version 4 was the newest: files from before say nothing, and mean their defaults."""
+"""Fields that were added to version 4 later: older files of version 4 lack them, and mean their defaults."""
 
 _Side: TypeAlias = Annotated[int, Meta(ge=1, le=_MAX_SIDE)]
 _Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
@@ -97,6 +107,15 @@ class At(str, Enum):
     MAP = "map"
 
 
+class Fit(str, Enum):
+    """How a photo becomes an input of another shape: stretched to it; shrunk until all of it is inside, with the mean
+    around it; or scaled until it covers the input, of which its middle is taken."""
+
+    STRETCH = "stretch"
+    LETTERBOX = "letterbox"
+    CENTRE = "centre"
+
+
 class ThetaForm(str, Enum):
     """Which warps a localizer can answer with (`lstn.nn.warping.forms`): affine ones, all or some; perspective; a thin
     plate spline through 16 points; or a log-polar picture of a disc."""
@@ -117,9 +136,9 @@ SPLINE_SIDE = 4
 class FormTraits:
     """What is true of all thetas of a form.
 
-    affine:  an affine matrix says it all: the crop is a parallelogram, and two warps one after the other are a third
+    affine:  an affine matrix says it all: the crop is a parallelogram, and composing two gives another of this form
     bounded: it can't leave the image by more than its bounds
-    dense:   its grid keeps numbers for each point of the crop, and two warps one after the other are no third
+    dense:   its grid keeps numbers for each point of the crop, and composing two gives none of this form
     shape:   of one warp's theta
     since:   the first version of a contract that can name it
     """
@@ -160,9 +179,9 @@ _MOST_POINTS = 1 << 20
 def taps(side: int, of_crop: int) -> int:
     """Return how many points along an axis make a pixel of the crop: as many as keep them 4 pixels apart at most.
 
-    So far apart they are at the identity, and 2 pixels where an object fills half of the picture, which is as much as
-    bilinear sampling sees. Twice as many points take ONNX Runtime four times the sampler's time, and brought nothing:
-    37.4 and 38.3 % right on digits of 0.18 to 0.5 of a picture's side after the same three epochs.
+    At the identity points are up to 4 pixels apart, and up to 2 where an object fills half of the picture, which is as
+    much as bilinear sampling sees. Twice as many points take ONNX Runtime four times the sampler's time, and brought
+    nothing: 37.4 and 38.3 % right on digits of 0.18 to 0.5 of a picture's side after the same three epochs.
     """
     return max(1, math.ceil(side / (4 * of_crop)))
 
@@ -262,6 +281,11 @@ def check_regions(contract: "Contract") -> None:
         raise UsageError("a detector looks once for regions, and refines each once", hint="leave out --iterations")
     if contract.temperature != 1:
         raise UsageError("a detector's scores have no temperature")
+    if contract.fit is not Fit.STRETCH:
+        raise UsageError(
+            f"a detector of fit {contract.fit.value}: its boxes are shares of a photo that is stretched",
+            hint="leave out --fit",
+        )
     if at is At.STEM or (at is At.MAP) != (loc is Loc.SHARED):
         raise UsageError(
             f"a detector of loc {loc.value} at {at.value}",
@@ -289,6 +313,7 @@ class Contract:
     task:     classify, or detect: logits and theta are then of each region, and a last logit says that none is there
     temperature: what the backbone's answers are divided by, so that the softmax of the logits is as sure as it is right
               (Guo et al. 2017); the graph itself divides
+    fit:      how a photo becomes an input (`lstn.imaging.framing`); theta means places of the input
     """
 
     loc: Loc
@@ -305,6 +330,7 @@ class Contract:
     warps: Warps = 1
     task: Task = Task.CLASSIFY
     temperature: Temperature = 1.0
+    fit: Fit = Fit.STRETCH
 
     def check(self) -> None:
         """Check what no field says by itself: that there is such a model.
@@ -355,7 +381,9 @@ class Contract:
     @property
     def plain(self) -> bool:
         """Whether the transformer is one that the paper has: its localizer looks once, at all of the image."""
-        return self._oldest() < _SINCE["iterations"]
+        whole = self.at is At.INPUT and self.view_hw is None and self.crop_hw is None
+        once = self.iterations == self.warps == 1 and FORM_TRAITS[self.theta].affine
+        return self.task is Task.CLASSIFY and self.loc in PAPER_LOCS and whole and once
 
     def to_json(self) -> str:
         """Return the contract as one JSON string, in the oldest version that can say it."""

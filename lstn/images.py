@@ -8,7 +8,6 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import TypeAlias
 
@@ -16,7 +15,10 @@ import numpy as np
 import numpy.typing as npt
 from PIL import ExifTags, Image, UnidentifiedImageError
 
-from lstn.errors import ImageError, UsageError
+from lstn.contract import Contract
+from lstn.errors import ImageError, MissingExtra, UsageError
+from lstn.imaging.framing import STRETCHED, Framing, PhotoPlace, framing_of
+from lstn.imaging.heif import HEIF_SUFFIXES, can_read_heif, is_heif, let_pillow_read_heif
 from lstn.imaging.image_file import ended, without_metadata
 from lstn.imaging.image_mode import UnsurePixels, rgb
 
@@ -88,18 +90,26 @@ _REFUSED = frozenset(
 def readable_suffixes() -> frozenset[str]:
     """Return the file suffixes of the images that `decode` reads, in lower case with their dot: `.jpg`, `.jp2`, …
 
-    The list is Pillow's own, so a plugin that another package registered counts. A file named by itself may have any
-    suffix: its contents decide.
+    The list is Pillow's own, so a plugin that another package registered counts, and pillow-heif where it is installed.
+    A file named by itself may have any suffix: its contents decide.
     """
     formats = _formats()  # imports every plugin, each of which registers its suffixes
-    return frozenset(suffix.lower() for suffix, name in Image.EXTENSION.items() if name in formats)
+    found = frozenset(suffix.lower() for suffix, name in Image.EXTENSION.items() if name in formats)
+    return found | HEIF_SUFFIXES if can_read_heif() else found
 
 
-def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "", reading: Reading = USUAL) -> Pixels:
+def decode(
+    source: Path | bytes,
+    image_hw: tuple[int, int],
+    *,
+    name: str = "",
+    reading: Reading = USUAL,
+    framing: Framing = STRETCHED,
+) -> Pixels:
     """Decode an image file, or the bytes of one, to (H, W, 3) uint8 RGB.
 
     EXIF rotation is applied, alpha composited on black, 16-bit gray scaled to 8 bits, and the first frame of an
-    animation taken; the image is then resized to (H, W) with an antialiased bilinear filter, whatever its shape.
+    animation taken; the image is then resized with an antialiased bilinear filter, and becomes (H, W) by its framing.
     A JPEG is decoded at a smaller scale where that still covers what `_COVER` says: a photo of 12 million pixels then
     takes a fifth of the time (`benchmarks/decode.py` measures it). Other metadata than the orientation is not read.
 
@@ -113,7 +123,7 @@ def decode(source: Path | bytes, image_hw: tuple[int, int], *, name: str = "", r
     if reading.truncated:
         data = ended(data)
     with _opened(data, reading, name) as image:
-        return _fitted(image, data, image_hw, reading, name)
+        return _fitted(image, data, image_hw, reading, framing, name)
 
 
 def shown_hw(path: Path) -> tuple[int, int]:
@@ -126,8 +136,7 @@ def shown_hw(path: Path) -> tuple[int, int]:
     with _opened(data, USUAL, str(path)) as image:
         if image.format == "TIFF":  # turns itself when it is loaded, and its orientation is gone afterwards
             image.load()
-        width, height = image.size
-        return (width, height) if _orientation(image) >= _TRANSPOSED else (height, width)
+        return _upright_hw(image)
 
 
 @contextmanager
@@ -135,10 +144,14 @@ def _opened(data: bytes, reading: Reading, name: str) -> Iterator[Image.Image]:
     """Open an image; what Pillow finds wrong with it while it is open ends in an ImageError."""
     _let_pillow_open(reading.max_pixels)
     try:
+        if is_heif(data):
+            let_pillow_read_heif()
         with Image.open(io.BytesIO(data), formats=_formats()) as image:
             yield image
     except ImageError:
         raise
+    except MissingExtra as error:
+        raise ImageError(f"{name}: a HEIC image, but {error.message}; {error.hint}") from error
     except UnsurePixels as error:
         raise ImageError(f"{name}: {error}; convert it to 8 bits a channel") from error
     except Image.DecompressionBombError as error:
@@ -149,32 +162,39 @@ def _opened(data: bytes, reading: Reading, name: str) -> Iterator[Image.Image]:
         raise ImageError(f"{name}: damaged image ({error})") from error
 
 
-def _fitted(image: Image.Image, data: bytes, image_hw: tuple[int, int], reading: Reading, name: str) -> Pixels:
-    """Decode an opened image, turn it upright and resize it: (H, W, 3) uint8 RGB."""
+def _fitted(
+    image: Image.Image, data: bytes, image_hw: tuple[int, int], reading: Reading, framing: Framing, name: str
+) -> Pixels:
+    """Decode an opened image, turn it upright and frame it: (H, W, 3) uint8 RGB."""
     width, height = image.size
     if width * height > reading.max_pixels:
         raise ImageError(f"{name}: {width} x {height} pixels, more than {_limit(reading)}")
-    whole = _draft(image, image_hw) if image.format == "JPEG" else None
-    image.load()  # a TIFF turns itself here, and its orientation is gone afterwards
+    jpeg = image.format == "JPEG"
+    if not jpeg:  # a TIFF turns itself here; and a PNG's orientation is behind its pixels, whose damage is told here
+        image.load()
+    place = framing.place(_upright_hw(image), image_hw)
+    ends = _draft(image, place) if jpeg else None
+    image.load()
     turn, pixels = _TURNS.get(_orientation(image)), rgb(image, data)
-    if turn is None or whole is None:  # upright first, as a browser has it: rows and columns round one after the other
-        upright = pixels if turn is None else pixels.transpose(turn)
-        return np.asarray(upright.resize((image_hw[1], image_hw[0]), Image.Resampling.BILINEAR, box=whole))
-    stored = pixels.resize(_stored_size(image, image_hw), Image.Resampling.BILINEAR, box=whole)
-    return np.asarray(stored.transpose(turn))
+    if turn is None or ends is None:  # upright first, as a browser has it: rows and columns round one after the other
+        part = place.cut(pixels if turn is None else pixels.transpose(turn), ends)
+    else:
+        part = place.cut(pixels, ends, sideways=_on_its_side(image)).transpose(turn)
+    return np.asarray(place.laid(part, framing.fill))
 
 
-def pixels_of(picture: Picture, image_hw: tuple[int, int]) -> Pixels:
-    """Return a file, its bytes, or an array (height, width, 3) uint8 RGB as pixels (H, W, 3), resized as in `decode`.
+def pixels_of(picture: Picture, contract: Contract) -> Pixels:
+    """Return a file, its bytes, or an array (height, width, 3) uint8 RGB as the input (H, W, 3) of a model.
 
     Raises:
         ImageError: the file can't be decoded.
         UsageError: neither a file nor bytes nor such an array.
     """
     if isinstance(picture, (str, Path)):
-        return decode(Path(picture), image_hw)
-    if isinstance(picture, bytes):
-        return decode(picture, image_hw)
+        picture = Path(picture)
+    framing = framing_of(contract)
+    if isinstance(picture, (Path, bytes)):
+        return decode(picture, contract.image_hw, framing=framing)
     if not isinstance(picture, np.ndarray):
         raise UsageError(
             f"an image of type {type(picture).__name__}; expected a path, bytes or an array (height, width, 3) uint8",
@@ -183,7 +203,8 @@ def pixels_of(picture: Picture, image_hw: tuple[int, int]) -> Pixels:
     if picture.dtype != np.uint8 or picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
         hint = "pass several images as a list: list(pixels)" if picture.ndim == 4 else "rows of RGB pixels, 0 to 255"
         raise UsageError(f"an image is {picture.dtype} {picture.shape}; expected uint8 (height, width, 3)", hint=hint)
-    return np.asarray(Image.fromarray(picture).resize((image_hw[1], image_hw[0]), Image.Resampling.BILINEAR))
+    place = framing.place((picture.shape[0], picture.shape[1]), contract.image_hw)
+    return np.asarray(place.laid(place.cut(Image.fromarray(picture)), framing.fill))
 
 
 def _limit(reading: Reading) -> str:
@@ -202,20 +223,25 @@ def _unidentified(data: bytes) -> str:
     return "not an image" if data else "the file is empty"
 
 
-def _draft(image: Image.Image, image_hw: tuple[int, int]) -> tuple[float, float, float, float] | None:
-    """Have a JPEG decoded at the smallest scale that will do; return where the picture then ends.
+def _draft(image: Image.Image, place: PhotoPlace) -> tuple[float, float] | None:
+    """Have a JPEG decoded at the smallest scale that will do; return the width and height of the picture then, if so.
 
     A side that the scale doesn't divide gets one pixel more, of which only a part is picture.
     """
-    width, height = _stored_size(image, image_hw)
+    width, height = place.whole_size[::-1] if _on_its_side(image) else place.whole_size
     drafted = image.draft(None, (_COVER * width, _COVER * height))
-    return None if drafted is None else drafted[1]
+    return None if drafted is None else drafted[1][2:]
 
 
-def _stored_size(image: Image.Image, image_hw: tuple[int, int]) -> tuple[int, int]:
-    """Width and height that become (H, W) when the image is turned upright."""
-    height, width = image_hw
-    return (height, width) if _orientation(image) >= _TRANSPOSED else (width, height)
+def _upright_hw(image: Image.Image) -> tuple[int, int]:
+    """Height and width that the image has when it is turned upright."""
+    width, height = image.size
+    return (width, height) if _on_its_side(image) else (height, width)
+
+
+def _on_its_side(image: Image.Image) -> bool:
+    """Whether rows and columns are exchanged when the image is turned upright."""
+    return _orientation(image) >= _TRANSPOSED
 
 
 def _orientation(image: Image.Image) -> int:
@@ -245,8 +271,7 @@ def _open_regular(path: Path) -> int:
     return os.open(path, os.O_RDONLY | _NEVER_WAIT)  # should it be a pipe by now
 
 
-@cache
 def _formats() -> tuple[str, ...]:
     """Return the formats that this Pillow decodes by itself, never with a program."""
-    Image.init()
+    Image.init()  # does something the first time alone
     return tuple(name for name in Image.OPEN if name not in _REFUSED)

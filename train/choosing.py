@@ -1,16 +1,16 @@
 """Choices of a run: what a user said, what recipe and data set say otherwise, and what a resumed run keeps."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lstn.contract import CONTROLS, At, Loc, Task, check_task, check_warps
+from lstn.contract import CONTROLS, At, Fit, Loc, Task, check_task, check_warps
 from lstn.data.dataset import usual
 from lstn.errors import UsageError
 from lstn.health.run_files import checkpoint_of
 from lstn.nn.backbones import FOREIGN, backbone_named
 from lstn.nn.stems import COARSEST
-from lstn.recipe import RecipeName
+from lstn.recipe import Recipe, RecipeName
 from lstn.report.wording import counted
 from lstn.train.batches.augment import Augment, check_augment, kinds_of
 from lstn.train.objectives.supervision import check_supervise
@@ -31,11 +31,15 @@ compared."""
 
 @dataclass(frozen=True, slots=True)
 class NetworkSizes:
-    """Sizes that a user asks for; None leaves the image's to the data set, and the others as in `Options`."""
+    """Sizes that a user asks for; None leaves the image's to the data set, and the others as in `Options`.
+
+    fit: how a photo becomes an image of that size
+    """
 
     image: Size | None = None
     view: Size | None = None
     crop: Size | None = None
+    fit: Fit = Fit.STRETCH
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,14 +86,19 @@ def choose_options(recipe: RecipeName, changes: RecipeChanges, network: ChosenNe
         UsageError: no such backbone or teacher, there is nothing to supervise, or there are two budgets.
     """
     guide = course.guide
-    _check_budget(changes.fit.hours, course.epochs)
+    _check_budget(changes.training.hours, course.epochs)
     check_augment(course.augment, detects=network.task is Task.DETECT, supervised=guide.supervise > 0)
-    if changes.fit.freeze and not network.weights and not network.model.startswith(FOREIGN):
+    if changes.training.freeze and not network.weights and not network.model.startswith(FOREIGN):
         raise UsageError("--freeze would keep a backbone as it was drawn", hint="give it --weights to start from")
     side, length = usual_budget(course.data, network.model)
     image_size = (side, side) if network.sizes.image is None else network.sizes.image
     if network.task is Task.DETECT:
-        check_detector(changes, guide)
+        training = changes.training
+        check_detector(
+            changes.transformer.numbers()
+            | {"supervise": guide.supervise, "teacher": guide.teacher}
+            | {"label_smoothing": training.label_smoothing, "balance": training.balance}
+        )
         network, changes = usual_detector(network, image_size), usual_rates(changes)
     warps = network.warps or 1
     if network.task is Task.CLASSIFY:
@@ -114,6 +123,7 @@ def choose_options(recipe: RecipeName, changes: RecipeChanges, network: ChosenNe
         warps=warps,
         task=network.task,
         teacher=str(checkpoint_of(guide.teacher).absolute()) if guide.teacher else "",
+        fit=network.sizes.fit,
     )
     if network.task is Task.DETECT:
         options.contract(("any",)).check()
@@ -146,21 +156,27 @@ def usual_rates(changes: RecipeChanges) -> RecipeChanges:
     return changes if how.loc_lr_scale is not None else replace(changes, transformer=replace(how, loc_lr_scale=1.0))
 
 
-def check_detector(changes: RecipeChanges, guide: Guidance) -> None:
-    """Check that nothing is asked of a detector that it has not.
+def usual_recipe(name: RecipeName, model: str, task: Task) -> Recipe:
+    """Return what a recipe chooses for a backbone and a task, where nobody says otherwise.
+
+    Raises:
+        UsageError: no such backbone.
+    """
+    return recipe_for(name, model, usual_rates(RecipeChanges()) if task is Task.DETECT else RecipeChanges())
+
+
+def check_detector(asked: Mapping[str, object]) -> None:
+    """Check that nothing is asked of a detector that it has not. asked: choices, by their names
 
     Raises:
         UsageError: something is.
     """
-    how, fit = changes.transformer, changes.fit
-    of_theta = {"in_frame": how.in_frame, "equivariance": how.equivariance, "supervise": guide.supervise}
-    for name, asked in of_theta.items():
-        if asked:
+    for name in ("in_frame", "equivariance", "supervise"):
+        if asked.get(name):
             hint = "leave it out: a detector is shown where its objects are"
             check_task(Task.DETECT, Task.CLASSIFY, option_of(name), hint=hint)
-    of_labels = {"label_smoothing": fit.label_smoothing, "balance": fit.balance, "teacher": guide.teacher}
-    for name, given in of_labels.items():
-        if given and given != "none":
+    for name in ("label_smoothing", "balance", "teacher"):
+        if asked.get(name) not in (None, 0, "none"):
             hint = "leave it out: it is about the one label of an image"
             check_task(Task.DETECT, Task.CLASSIFY, option_of(name), hint=hint)
 

@@ -1,7 +1,7 @@
-"""Training of a model that a program made: `lstn train`, for programs."""
+"""Training of a model that a program made: what `lstn train` does, with the same choices, for programs."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 from lstn.contract import Task
@@ -12,6 +12,7 @@ from lstn.nn.device import choose_device
 from lstn.nn.models import Model
 from lstn.recipe import RECIPES, Recipe
 from lstn.train.batches.augment import Augment, check_augment, kinds_of
+from lstn.train.choosing import check_detector, usual_recipe
 from lstn.train.loop import fit as fit_run
 from lstn.train.objectives.supervision import check_supervise
 from lstn.train.runs.options import Options
@@ -44,10 +45,11 @@ def fit(
         learns to find objects
     data:     as `lstn train --data` names it, or the Path of a folder of images; its classes are the model's labels
     folder:   made for the run; after every epoch it holds the best checkpoint, metrics.jsonl and the state
-    recipe:   paper, robust, or choices of your own: replace(lstn.recipe.RECIPES["robust"], lr=0.01)
+    recipe:   paper or robust, with the usual rates for the model; or choices of your own, whose theta is the model's:
+        replace(lstn.recipe.RECIPES["robust"], lr=0.01)
     augment:  how training images are changed at random: none, or as `lstn train --augment` takes it
     device:   auto, cpu, cuda or cuda:N; the model is moved there, and back
-    supervise: of a model that classifies, weight of the distance between theta and the true poses that the set knows
+    supervise: of a classifier, weight of the distance between theta and the true poses that the set knows
     resume:   go on with the run in `folder`, whose recipe, data and seed then hold, up to `epochs`
     on_epoch: hears every finished epoch: its losses (nats), accuracies (0..1), seconds, and the transformer's health
 
@@ -62,12 +64,9 @@ def fit(
     if (folder / LAST).is_file() != resume:
         found = "no run to go on with" if resume else "a run already"
         raise UsageError(f"{folder}: there is {found}", hint=f"choose another folder, or pass resume={not resume}")
-    check_supervise(model.contract.loc, supervise, model.contract.warps)
-    check_augment(augment, detects=model.contract.task is Task.DETECT, supervised=supervise > 0)
     spec = f"folder:{data}" if isinstance(data, Path) else data
-    options = replace(_options(model, spec, epochs, recipe, augment, seed), supervise=supervise)
-    if resume:
-        options = replace(read_options(folder / LAST), epochs=epochs)
+    asked = _options(model, spec, epochs, recipe, augment, seed, supervise)
+    options = replace(read_options(folder / LAST), epochs=epochs) if resume else asked
     before = model.scale.device
     result = fit_run(
         options,
@@ -83,15 +82,22 @@ def fit(
     return replace(result, model=model.to(before).eval())
 
 
-def _options(model: Model, data: str, epochs: int, recipe: Recipe | str, augment: Augment, seed: int) -> Options:
+def _options(
+    model: Model, data: str, epochs: int, recipe: Recipe | str, augment: Augment, seed: int, supervise: float
+) -> Options:
     if epochs < 1 or not 0 <= seed < 1 << 63:
         raise UsageError(f"can't train with epochs {epochs}, seed {seed}; expected epochs from 1, and a seed from 0")
-    if not isinstance(recipe, Recipe):
-        known = {str(name): made for name, made in RECIPES.items()}
-        if recipe not in known:
-            raise UsageError(f"there is no recipe {recipe!r:.80}", hint=f"choose one of: {', '.join(known)}")
-        recipe = known[recipe]
+    check_augment(augment, detects=model.contract.task is Task.DETECT, supervised=supervise > 0)
     contract = model.contract
+    if not isinstance(recipe, Recipe):
+        name = next((each for each in RECIPES if each == recipe), None)
+        if name is None:
+            raise UsageError(f"there is no recipe {recipe!r:.80}", hint=f"choose one of: {', '.join(RECIPES)}")
+        recipe = usual_recipe(name, contract.backbone, contract.task)
+    if contract.task is Task.DETECT:
+        check_detector(asdict(recipe) | {"supervise": supervise})
+    else:
+        check_supervise(contract.loc, supervise, contract.warps)
     return Options(
         recipe=replace(recipe, theta=contract.theta),
         loc=contract.loc,
@@ -109,4 +115,6 @@ def _options(model: Model, data: str, epochs: int, recipe: Recipe | str, augment
         crop=contract.crop_hw,
         warps=contract.warps,
         task=contract.task,
+        supervise=supervise,
+        fit=contract.fit,
     )

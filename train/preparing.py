@@ -9,12 +9,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lstn.contract import At, Contract, Loc, Task, ThetaForm
+from lstn.contract import IMAGENET_MEAN, At, Contract, Loc, Task, ThetaForm
 from lstn.data.dataset import DataSet, Split, check_labels
 from lstn.data.objects import check_objects
 from lstn.data.task_sets import open_for
 from lstn.errors import UsageError
 from lstn.files import remove_leftovers
+from lstn.imaging.framing import Framing, framing_of, outside_of
 from lstn.imports import require
 from lstn.machine.lock import locked
 from lstn.nn.backbones import FOREIGN, backbone_named
@@ -22,6 +23,7 @@ from lstn.nn.classifier import check_size
 from lstn.nn.device import check_compiler
 from lstn.nn.models import Model, build_around, build_model
 from lstn.nn.pretrained import load_backbone_weights
+from lstn.nn.sources.backbone import Backbone
 from lstn.nn.sources.own_models import OwnFactory
 from lstn.nn.starts import scale_dropout, start_weights
 from lstn.terminal import note, note_once
@@ -201,11 +203,24 @@ def _check_shared(at: Workplace) -> None:
 def opened(options: Options, given: Model | None = None) -> DataSet:
     """Open the data set with all three splits: a broken test set is to be known before training."""
     image_hw = options.image_size if given is None else given.contract.image_hw
-    data = open_for(options.task, options.data, image_hw=image_hw, seed=options.seed)
+    framing = _framing(options) if given is None else framing_of(given.contract)
+    data = open_for(options.task, options.data, image_hw=image_hw, seed=options.seed, framing=framing)
     if data.found:
         note_once(data.found)
     _ = data.train, data.val, data.test
     return data
+
+
+def _framing(options: Options) -> Framing:
+    """Return how the model to be trained wants its photos; all sets of photos are normalised alike."""
+    published = _published(options)
+    return Framing(options.fit, outside_of(IMAGENET_MEAN if published is None else published.mean))
+
+
+def _published(options: Options) -> Backbone | None:
+    """Return the backbone if it has weights, or may have, that want the normalisation that they were trained with."""
+    theirs = options.weights or options.model.startswith(FOREIGN)
+    return backbone_named(options.model) if theirs else None
 
 
 def describe(options: Options, data: DataSet, given: Model | None = None) -> Contract:
@@ -221,10 +236,8 @@ def describe(options: Options, data: DataSet, given: Model | None = None) -> Con
         raise UsageError(
             f"a model of loc {options.loc.value} has no localizer", hint="leave out --theta, --iterations and --at"
         )
-    theirs = options.weights or options.model.startswith(FOREIGN)  # which may hold such weights
-    usual = backbone_named(options.model) if theirs else data
-    mean, std = usual.mean, usual.std
-    contract = options.contract(data.labels, mean, std)
+    usual = _published(options) or data
+    contract = options.contract(data.labels, usual.mean, usual.std)
     contract.check()
     # What can't be read back, such as labels too long together, is to be known before the first epoch.
     return Contract.from_json(contract.to_json(), source=f"--data {options.data}")

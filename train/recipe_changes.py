@@ -34,7 +34,7 @@ class TransformerChanges:
 
 
 @dataclass(frozen=True, slots=True)
-class FitChanges:
+class TrainingChanges:
     """What a user asks for, of steps, labels and time; None leaves a choice to the recipe."""
 
     optimizer: OptimizerName | None = None
@@ -58,7 +58,7 @@ class RecipeChanges:
     batch_size: int | None = None
     patience: int | None = None
     lr: float | None = None
-    fit: FitChanges = FitChanges()
+    training: TrainingChanges = TrainingChanges()
     transformer: TransformerChanges = TransformerChanges()
 
 
@@ -72,8 +72,8 @@ def recipe_for(name: RecipeName, model: str, changes: RecipeChanges = RecipeChan
         UsageError: no such backbone, or a number that isn't finite; or labels are smoothed away.
     """
     check_numbers(changes)
-    own, fit, how = RECIPES[name], changes.fit, changes.transformer
-    optimizer = _chosen(fit.optimizer, own.optimizer)
+    own, training, how = RECIPES[name], changes.training, changes.transformer
+    optimizer = _chosen(training.optimizer, own.optimizer)
     rate = own.lr if name == "paper" else own.lr * backbone_named(model).rate
     rate *= _SGD_RATE if optimizer == "sgd" else 1.0
     return replace(
@@ -86,12 +86,12 @@ def recipe_for(name: RecipeName, model: str, changes: RecipeChanges = RecipeChan
         in_frame=_chosen(how.in_frame, own.in_frame),
         equivariance=_chosen(how.equivariance, own.equivariance),
         optimizer=optimizer,
-        weight_decay=_chosen(fit.weight_decay, _ADAMW_DECAY if optimizer == "adamw" else own.weight_decay),
-        label_smoothing=_chosen(fit.label_smoothing, own.label_smoothing),
-        balance=_chosen(fit.balance, own.balance),
-        accumulate=_chosen(fit.accumulate, own.accumulate),
-        freeze=_chosen(fit.freeze, own.freeze),
-        hours=_chosen(fit.hours, own.hours),
+        weight_decay=_chosen(training.weight_decay, _ADAMW_DECAY if optimizer == "adamw" else own.weight_decay),
+        label_smoothing=_chosen(training.label_smoothing, own.label_smoothing),
+        balance=_chosen(training.balance, own.balance),
+        accumulate=_chosen(training.accumulate, own.accumulate),
+        freeze=_chosen(training.freeze, own.freeze),
+        hours=_chosen(training.hours, own.hours),
     )
 
 
@@ -102,12 +102,13 @@ def check_numbers(changes: RecipeChanges) -> None:
         UsageError: one isn't finite, or labels are smoothed away.
     """
     rate = {} if changes.lr is None else {"lr": changes.lr}
-    for option, value in (rate | changes.transformer.numbers() | changes.fit.numbers()).items():
+    for option, value in (rate | changes.transformer.numbers() | changes.training.numbers()).items():
         if not math.isfinite(value):
             raise UsageError(f"{option_of(option)} {value} is not a number to train with", hint="give a finite number")
-    if (changes.fit.label_smoothing or 0) >= 1:
+    if (changes.training.label_smoothing or 0) >= 1:
         raise UsageError(
-            f"--label-smoothing {changes.fit.label_smoothing:g} leaves nothing of the labels", hint="use 0.1, or less"
+            f"--label-smoothing {changes.training.label_smoothing:g} leaves nothing of the labels",
+            hint="use 0.1, or less",
         )
 
 

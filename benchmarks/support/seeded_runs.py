@@ -6,9 +6,15 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from benchmarks.support.arguments import argument_parser
+
+if TYPE_CHECKING:
+    from lstn.contract import Loc
+    from lstn.train.runs.options import Options
 
 
 def seeded_arguments(words: Sequence[str], name: str, told: str | None, *, out: str) -> argparse.Namespace:
@@ -34,6 +40,25 @@ def _its_error(said: bytes) -> str:
     """Return what follows the progress of a command that failed."""
     _, error, hint = said.decode(errors="replace").rpartition("error:")
     return error + hint
+
+
+def small_run(data: Path, *, loc: "Loc", side: int, epochs: int, seed: int, **more: Any) -> "Options":
+    """Return the options of a short run of `cnn` on a folder, to its last epoch; more: options, as `Options` has."""
+    from lstn.recipe import RECIPES
+    from lstn.train.runs.options import Options
+
+    return Options(
+        recipe=replace(RECIPES["robust"], patience=epochs),
+        loc=loc,
+        model="cnn",
+        data=f"folder:{data}",
+        weights="",
+        image_size=(side, side),
+        epochs=epochs,
+        precision="fp32",
+        seed=seed,
+        **more,
+    )
 
 
 def mean_and_range(values: Sequence[float], places: int) -> str:

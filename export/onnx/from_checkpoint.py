@@ -6,6 +6,7 @@ from pathlib import Path
 from lstn.export.onnx.to_onnx import write_onnx
 from lstn.export.onnx.verify_onnx import sample_images
 from lstn.health.chance import at_chance, chance_cure, chance_warning
+from lstn.imaging.framing import framing_of
 from lstn.nn.checkpoint import Checkpoint
 from lstn.report.wording import counted
 from lstn.terminal import file_size, note, warn
@@ -20,7 +21,9 @@ def export_onnx(
     if at_chance(training.val_accuracy, training.chance):
         warn(chance_warning(training.val_accuracy))
         note(f"  likely cure: {chance_cure()}")
-    images = sample_images(training.data, contract.image_hw, seed=training.seed, task=contract.task)
+    images = sample_images(
+        training.data, contract.image_hw, seed=training.seed, task=contract.task, framing=framing_of(contract)
+    )
     with working(f"exporting {contract.loc.value} + {contract.backbone}, and comparing with PyTorch"):
         agreement = write_onnx(
             checkpoint.model, onnx_file, contract, images, fused=fused, training=training if training.data else None

@@ -10,12 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc, Task
-from lstn.data.splits import spaced
+from lstn.data.dataset import open_data
+from lstn.data.splits import Split, spaced
 from lstn.data.task_sets import open_for
 from lstn.detection.region_order import nearest_regions
 from lstn.errors import ArtifactError, DeviceError, LstnError, VerificationError
 from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
+from lstn.imaging.framing import STRETCHED, Framing
 from lstn.machine.memory import batch_of
 from lstn.terminal import warn
 from lstn.warps.warp import drift_px
@@ -91,7 +93,13 @@ class Agreement:
 
 
 def sample_images(
-    data: str, image_hw: tuple[int, int], *, seed: int, count: int = IMAGES, task: Task = Task.CLASSIFY
+    data: str,
+    image_hw: tuple[int, int],
+    *,
+    seed: int,
+    count: int = IMAGES,
+    task: Task = Task.CLASSIFY,
+    framing: Framing = STRETCHED,
 ) -> Pixels:
     """Decode up to `count` validation images of the data set `data`, spread over it: (N, H, W, 3) uint8 RGB.
 
@@ -99,14 +107,13 @@ def sample_images(
     layers work shows a wrong graph.
     """
     try:
-        return _spread(task, data, image_hw, seed, count)
+        return _spread(open_for(task, data, image_hw=image_hw, seed=seed, framing=framing).val, count)
     except LstnError as error:
         warn(f"{error.message}; comparing on the embedded digits instead")
-        return _spread(Task.CLASSIFY, "digits", image_hw, seed, count)
+        return _spread(open_data("digits", image_hw=image_hw, seed=seed).val, count)
 
 
-def _spread(task: Task, data: str, image_hw: tuple[int, int], seed: int, count: int) -> Pixels:
-    split = open_for(task, data, image_hw=image_hw, seed=seed).val
+def _spread(split: Split, count: int) -> Pixels:
     return np.stack([split[index][0] for index in spaced(len(split), count)])
 
 

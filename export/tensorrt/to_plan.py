@@ -85,6 +85,7 @@ def write_plan(
             version_compatible=settings.tuning.version_compatible,
             dla_core=settings.tuning.dla_core,
             training=onnx.training,
+            tf32=settings.tuning.tf32,
         )
         if check is not None:
             write_text(sidecar_path(trial), sidecar.to_json())

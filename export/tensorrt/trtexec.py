@@ -65,7 +65,8 @@ def write_script(onnx_file: Path, *, profiles: tuple[BatchRange, ...], tuning: T
 
 def trtexec_flags(contract: Contract, profiles: tuple[BatchRange, ...], tuning: Tuning) -> tuple[str, ...]:
     """Return what `lstn.export.tensorrt.builder` asks TensorRT for, as options of trtexec."""
-    flags = ["--stronglyTyped", "--noTF32", "--profilingVerbosity=detailed", "--skipInference"]
+    no_tf32 = [] if tuning.tf32 else ["--noTF32"]
+    flags = ["--stronglyTyped", *no_tf32, "--profilingVerbosity=detailed", "--skipInference"]
     height, width = contract.image_hw
     for index, batch in enumerate(profiles):
         if len(profiles) > 1:

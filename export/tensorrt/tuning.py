@@ -27,6 +27,7 @@ class Tuning:
     hardware_compatible: for every GPU from Ampere on, not this one's model alone
     version_compatible:  for newer versions of TensorRT too, not this one alone
     dla_core:            which of a Jetson's deep learning accelerators takes the layers that it can
+    tf32:                float32 is multiplied in TF32, with ten bits of fraction
     """
 
     workspace_mib: int | None = None
@@ -34,6 +35,7 @@ class Tuning:
     hardware_compatible: bool = False
     version_compatible: bool = False
     dla_core: int | None = None
+    tf32: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,8 +97,9 @@ def apply_tuning(trt: Any, builder: Any, config: Any, network: Any, tuning: Tuni
         DeviceError: there is no such DLA.
     """
     # TensorRT multiplies float32 in TF32 by default: ten bits of fraction, for theta and the logits of an fp32 model.
-    # Fewer bits are for the ONNX file to ask for.
-    if hasattr(trt.BuilderFlag, "TF32"):
+    if tuning.tf32:
+        config.set_flag(_having(trt, "BuilderFlag", "TF32", option="--tf32").TF32)
+    elif hasattr(trt.BuilderFlag, "TF32"):
         config.clear_flag(trt.BuilderFlag.TF32)
     if tuning.workspace_mib is not None:
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, tuning.workspace_mib * _MIB)

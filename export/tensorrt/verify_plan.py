@@ -40,12 +40,19 @@ and not measured on a GPU yet, as is that int8 has the same drift."""
 
 
 def verify_plan(
-    answers: Callable[[Pixels], Outputs], onnx_file: Path, contract: Contract, images: Pixels, *, precision: str
+    answers: Callable[[Pixels], Outputs],
+    onnx_file: Path,
+    contract: Contract,
+    images: Pixels,
+    *,
+    precision: str,
+    tf32: bool,
 ) -> Agreement:
     """Compare what a plan answers with its ONNX file, on images (N, H, W, 3) uint8 RGB of the contract's size.
 
     answers:   of the plan to a batch; it gets several sizes
     precision: the plan's, one of COMPARED. In a lower one than float32 `MOST` of the images have to agree.
+    tf32:      whether it multiplies float32 in TF32, which has as many bits of fraction as float16
 
     Raises:
         VerificationError: logits or theta aren't finite, or differ by more than rounding explains.
@@ -56,10 +63,11 @@ def verify_plan(
     for outputs, library in ((expected, "ONNX Runtime"), (found, "TensorRT")):
         if broken := not_finite(outputs):
             raise VerificationError(f"in {library} the model computes {broken} that are not finite")
-    share = 1.0 if precision == "fp32" else MOST
+    exact = precision == "fp32" and not tf32
+    share = 1.0 if exact else MOST
     away = distance(found, expected, contract, share)
     logits, drift = tolerances(expected)
-    if precision != "fp32":
+    if not exact:
         step = INT8_LOGIT_TOLERANCE if precision == "int8" else _FP16_LOGIT_TOLERANCE
         logits, drift = step * float(np.abs(expected[LOGITS]).max()), _FP16_DRIFT_PX
     if away[0] > logits or away[1] > drift:

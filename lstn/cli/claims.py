@@ -10,6 +10,7 @@ import typer
 
 from lstn.cli.display.screen import results, show_sentence
 from lstn.cli.parsing.batch_sizes import batch_sizes
+from lstn.cli.parsing.old_spellings import renamed
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import CLAIMS, PAGE, check_outputs, files_of, wanted_output
@@ -24,6 +25,17 @@ if TYPE_CHECKING:
     from lstn.research.claims.claims_report import ClaimsReport
 
 _COLOURS = {Verdict.HOLDS: "green", Verdict.FAILS: "red", Verdict.NOISE: "yellow"}
+
+
+def _compared_engine(typed: str) -> ComparedEngine:
+    if typed == "onnxruntime":
+        renamed("--engine onnxruntime", "--engine onnx")
+        return ComparedEngine.ONNX
+    try:
+        return ComparedEngine(typed)
+    except ValueError as error:
+        kinds = ", ".join(f"'{each.value}'" for each in ComparedEngine)
+        raise typer.BadParameter(f"'{typed}' is not one of {kinds}") from error
 
 
 def claims(
@@ -57,8 +69,14 @@ def claims(
         ),
     ] = 1,
     engine: Annotated[
-        ComparedEngine, typer.Option(help="What the localizers are compared on.")
-    ] = ComparedEngine.ONNXRUNTIME,
+        ComparedEngine,
+        typer.Option(
+            parser=_compared_engine,
+            metavar="|".join(each.value for each in ComparedEngine),
+            help="The kind of engine that the localizers are compared on.",
+            show_default=ComparedEngine.ONNX.value,
+        ),
+    ] = ComparedEngine.ONNX,
     peers: Annotated[
         bool, typer.Option("--peers/--no-peers", help="Race PyTorch, torch.compile, OpenVINO and default exports too.")
     ] = True,

@@ -8,7 +8,7 @@ import typer
 from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.cli.parsing.model_choice import OwnModel
 from lstn.cli.steps.export_steps import build_engine, check_writable_outputs, finish_onnx, make_onnx
-from lstn.formats.export_choice import ExportFormat, Sampler
+from lstn.formats.engine_kind import EngineKind, Sampler
 from lstn.precision import Precision
 
 
@@ -24,12 +24,12 @@ def export(
         ),
     ] = None,
     engine: Annotated[
-        ExportFormat,
+        EngineKind,
         typer.Option(
-            help="model.onnx alone, or also a plan for TensorRT (on its GPU) or TensorRT for RTX, or model.xml for "
-            "OpenVINO (on a CPU)."
+            help="The kind of engine: model.onnx alone, or also a plan for TensorRT (on its GPU) or TensorRT for RTX, "
+            "or model.xml for OpenVINO (on a CPU). lstn infer and serve take the same words."
         ),
-    ] = ExportFormat.ONNX,
+    ] = EngineKind.ONNX,
     model: OwnModel = None,
     precision: Annotated[
         Precision | None,
@@ -110,6 +110,10 @@ def export(
             show_default=False,
         ),
     ] = None,
+    tf32: Annotated[
+        bool,
+        typer.Option("--tf32", help="trt, trt-rtx: multiply float32 in TF32: faster, with ten bits of fraction."),
+    ] = False,
     script: Annotated[
         bool,
         typer.Option(
@@ -133,6 +137,7 @@ def export(
         hardware_compatible=hardware_compatible,
         version_compatible=version_compatible,
         dla_core=dla,
+        tf32=tf32,
     )
     asked = ExportRequest(
         run=run, engine=engine, precision=precision, sampler=sampler, force=force, script=script, out=out, triton=triton
@@ -140,7 +145,7 @@ def export(
     settings, obstacle = look_ahead(asked, batch or (), target, tuning, build_log)
     check_writable_outputs(asked, build_log)
     onnx_file, training = make_onnx(asked, model)
-    if engine is ExportFormat.ONNX or script:
+    if engine is EngineKind.ONNX or script:
         finish_onnx(asked, onnx_file, settings)
     else:
         build_engine(asked, onnx_file, training, settings, obstacle)

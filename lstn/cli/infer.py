@@ -16,15 +16,18 @@ from lstn.machine.gpu import Device
 def infer(
     paths: Annotated[
         list[str],
-        typer.Argument(help="Images, folders with images at any depth, globs, .txt lists and URLs.", metavar="PATH"),
+        typer.Argument(
+            help="Images, folders with images at any depth, globs, .txt lists and URLs; or a video, stream or camera.",
+            metavar="PATH",
+        ),
     ],
     engine: Annotated[
         Path | None,
         typer.Option(
             callback=from_zoo,
-            metavar="FILE|RUN",
-            help="model.onnx, model.plan or model.xml; a run, which is exported first; or a model that comes with "
-            "lstn, such as zoo:digits.",
+            metavar="FILE|KIND|RUN",
+            help="model.onnx, model.plan or model.xml; onnx, openvino, trt or trt-rtx for the one of that kind here; "
+            "a run, which is exported first; or a model that comes with lstn, such as zoo:digits.",
             show_default="the one engine here, else the newest run",
         ),
     ] = None,
@@ -90,6 +93,12 @@ def infer(
     max_megapixels: Annotated[
         float, typer.Option(metavar="N", min=0.001, max=100_000, help="Refuse images of more million pixels.")
     ] = 100,
+    every: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SECONDS", min=0, help="Of a video: leave out frames in between.", show_default="every frame"
+        ),
+    ] = None,
     ray: Annotated[
         str | None,
         typer.Option(
@@ -121,6 +130,7 @@ def infer(
         device=device,
         threads=threads,
         workers=workers,
+        every=every,
         reading=Reading(max_pixels=round(max_megapixels * 1e6), truncated=truncated == "read"),
     )
     if ray is None:

@@ -11,7 +11,7 @@ import typer
 from lstn.cli.display.screen import results, show_facts
 from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.cli.parsing.old_spellings import OldJson, Printed, PrintedOption, wants_json
-from lstn.contract import At, Contract, Task, ThetaForm
+from lstn.contract import At, Contract, Fit, Task, ThetaForm
 from lstn.formats.inspection import Inspection, inspect_file
 from lstn.formats.plan_file import Tensor
 from lstn.health.run_files import checkpoint_of
@@ -88,6 +88,7 @@ def _contract_facts(contract: Contract) -> dict[str, str]:
         "localizer": _localizer(contract),
         "backbone": contract.backbone,
         "image": "{} x {} pixels".format(*contract.image_hw),
+        **({} if contract.fit is Fit.STRETCH else {"fit": contract.fit.value}),
         **_other_sizes(contract),
         "mean, std": f"{_numbers(contract.mean)};  {_numbers(contract.std)}",
         **({} if contract.temperature == 1 else {"temperature": f"{contract.temperature:.3g}"}),

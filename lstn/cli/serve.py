@@ -18,9 +18,9 @@ def serve(
         list[Path] | None,
         typer.Option(
             callback=from_zoo,
-            metavar="FILE|RUN",
-            help="model.onnx, model.plan or model.xml; a run, which is exported first; or a model that comes with "
-            "lstn, such as zoo:digits. May be repeated.",
+            metavar="FILE|KIND|RUN",
+            help="model.onnx, model.plan or model.xml; onnx, openvino, trt or trt-rtx for the one of that kind here; "
+            "a run, which is exported first; or a model that comes with lstn, such as zoo:digits. May be repeated.",
             show_default="the one engine here, else the newest run",
         ),
     ] = None,

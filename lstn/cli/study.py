@@ -113,12 +113,12 @@ def study(
     from lstn.research.study.study_results import RESULTS
     from lstn.research.study.studying import PAGE, run_study, study_request
     from lstn.train.choosing import ChosenNetwork, Course, choose_options
-    from lstn.train.recipe_changes import FitChanges, RecipeChanges, TransformerChanges
+    from lstn.train.recipe_changes import RecipeChanges, TrainingChanges, TransformerChanges
 
     chosen = _locs(locs, controls=controls)
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
-    fit = FitChanges(optimizer, weight_decay, label_smoothing, balance, accumulate)
-    changes = RecipeChanges(batch_size=batch_size, lr=lr, fit=fit, transformer=how)
+    training = TrainingChanges(optimizer, weight_decay, label_smoothing, balance, accumulate)
+    changes = RecipeChanges(batch_size=batch_size, lr=lr, training=training, transformer=how)
     options = choose_options(
         recipe,
         changes,

@@ -32,7 +32,7 @@ from lstn.cli.parsing.recipe_options import (
     sizes_of,
 )
 from lstn.cli.steps.ctrl_c import stopping
-from lstn.contract import MAX_ITERATIONS, REGIONS, At, Loc, Task
+from lstn.contract import MAX_ITERATIONS, REGIONS, At, Fit, Loc, Task
 from lstn.data.set_names import named
 from lstn.errors import UsageError
 from lstn.health.run_files import RUNS, run_folder
@@ -85,6 +85,10 @@ def train(
         str, typer.Option(metavar="NAME|FILE", help="Start the backbone from imagenet, or from a FILE of weights.")
     ] = "",
     image_size: ImageSize = None,
+    fit: Annotated[
+        Fit,
+        typer.Option(help="How a photo of another shape becomes an image: stretched, padded with the mean, or cut."),
+    ] = Fit.STRETCH,
     recipe: Annotated[
         Literal["paper", "robust"],
         typer.Option(help="How weights are fitted; the options down to --equivariance override it."),
@@ -190,15 +194,15 @@ def train(
     """
     say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
     from lstn.train.choosing import ChosenNetwork, Course, Guidance, check_localizer, choose_options
-    from lstn.train.recipe_changes import FitChanges, RecipeChanges, TransformerChanges
+    from lstn.train.recipe_changes import RecipeChanges, TrainingChanges, TransformerChanges
 
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
-    fit = FitChanges(optimizer, weight_decay, label_smoothing, balance, accumulate, freeze, hours)
-    hw, guide = sizes_of(image_size, view, crop), Guidance(supervise, teacher)
+    training = TrainingChanges(optimizer, weight_decay, label_smoothing, balance, accumulate, freeze, hours)
+    hw, guide = sizes_of(image_size, view, crop, fit), Guidance(supervise, teacher)
     network = ChosenNetwork(
         task=task, loc=loc, model=name_of(model), weights=weights, warps=warps, iterations=iterations, at=at, sizes=hw
     )
-    changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, fit=fit, transformer=how)
+    changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, training=training, transformer=how)
     with _joined(device) as (world, where):
         with world.together():
             check_localizer([loc], changes)

@@ -10,10 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
+import numpy as np
+
 from lstn.data.box_table import BoxTable, read_table
 from lstn.data.poses import Pose, pose_from_box
 from lstn.errors import DataError
 from lstn.images import shown_hw
+from lstn.imaging.framing import Framing
 from lstn.terminal import warn_once
 
 BOXES = "boxes.csv"
@@ -133,8 +136,10 @@ def read_boxes(tables: Sequence[Path], root: Path, files: Sequence[Path]) -> Box
     return boxes
 
 
-def read_poses(files: Sequence[Path], boxes: Boxes) -> tuple[Pose | None, ...]:
-    """Return the pose in each image file, None where it has no box.
+def read_poses(
+    files: Sequence[Path], boxes: Boxes, image_hw: tuple[int, int], framing: Framing
+) -> tuple[Pose | None, ...]:
+    """Return the pose in the input that each image file becomes; None where it has no box, or its middle is cut off.
 
     Raises:
         DataError: a box outside of its picture.
@@ -143,7 +148,11 @@ def read_poses(files: Sequence[Path], boxes: Boxes) -> tuple[Pose | None, ...]:
 
     def pose(file: Path) -> Pose | None:
         box = boxes.get(file)
-        return None if box is None else box.pose(shown_hw(file))
+        if box is None:
+            return None
+        photo_hw = shown_hw(file)
+        theta = framing.place(photo_hw, image_hw).to_input(box.pose(photo_hw).theta)
+        return Pose(theta) if np.abs(theta[:, 2]).max() <= 1 else None
 
     with ThreadPoolExecutor() as pool:
         return tuple(pool.map(pose, files))

@@ -21,6 +21,7 @@ from PIL import __version__ as pillow_version
 from lstn.errors import DataError, ImageError, LstnError
 from lstn.files import hashed
 from lstn.images import MAX_BYTES, Pixels, decode
+from lstn.imaging.framing import STRETCHED, Framing
 from lstn.machine.caches import cache_folder, read_cache, write_cache
 from lstn.report.wording import agreeing, counted
 from lstn.waiting import worked
@@ -54,13 +55,19 @@ class Checked:
     broken: str = ""
 
 
-def check_images(paths: Sequence[Path], image_hw: tuple[int, int], what: str) -> tuple[list[Checked], Pixels | None]:
+def check_images(
+    paths: Sequence[Path], image_hw: tuple[int, int], what: str, framing: Framing = STRETCHED
+) -> tuple[list[Checked], Pixels | None]:
     """Return what is known of each file, and their pixels (N, H, W, 3) where all had to be decoded and fit.
 
     what: the images, for the progress bar
     """
+
+    def read(path: Path) -> Pixels:
+        return decode(path, image_hw, framing=framing)
+
     kept_at = _kept_at(paths)
-    if kept_at is not None and (found := _recalled(kept_at, paths, image_hw)):
+    if kept_at is not None and (found := _recalled(kept_at, paths, read)):
         return found, None
     fits = len(paths) * image_hw[0] * image_hw[1] * 3 <= KEPT_BYTES
     known = _known_contents()
@@ -73,7 +80,7 @@ def check_images(paths: Sequence[Path], image_hw: tuple[int, int], what: str) ->
             if pixels is not None:
                 pixels[index] = image
 
-        return _check(paths[index], image_hw, known, keep)
+        return _check(paths[index], lambda path: keep(read(path)), known)
 
     with ThreadPoolExecutor() as pool:
         checked = list(worked(f"checking {what}", pool.map(check, range(len(paths))), len(paths)))
@@ -82,14 +89,14 @@ def check_images(paths: Sequence[Path], image_hw: tuple[int, int], what: str) ->
     return checked, pixels if whole else None
 
 
-def _check(path: Path, image_hw: tuple[int, int], known: _Digests, keep: Callable[[Pixels], None]) -> Checked:
-    """Decode a file unless its contents are known to decode."""
+def _check(path: Path, read: Callable[[Path], object], known: _Digests) -> Checked:
+    """Decode a file by `read` unless its contents are known to decode."""
     try:
         status = path.stat()
         readable = stat.S_ISREG(status.st_mode) and status.st_size <= MAX_BYTES
         digest = _digest_of(path) if readable else b""  # `decode` says what is wrong with the others
         if not _holds(known, digest):
-            keep(decode(path, image_hw))
+            read(path)
         return Checked(digest)
     except ImageError as error:
         return Checked(b"", error.message)
@@ -106,14 +113,14 @@ def _digest_of(path: Path) -> bytes:
     return hashed(path, hashlib.blake2b(digest_size=DIGEST_BYTES)).digest()
 
 
-def _recalled(kept_at: Path, paths: Sequence[Path], image_hw: tuple[int, int]) -> list[Checked]:
+def _recalled(kept_at: Path, paths: Sequence[Path], read: Callable[[Path], object]) -> list[Checked]:
     """Return what was kept about these files. The broken ones are tried again: a disk may fail once."""
     found = read_cache(kept_at)
     digests = [found[start : start + DIGEST_BYTES] for start in range(0, len(found), DIGEST_BYTES)]
     if len(digests) != len(paths):
         return []
     return [
-        _check(path, image_hw, _digests(b""), lambda image: None) if digest == _BROKEN else Checked(digest)
+        _check(path, read, _digests(b"")) if digest == _BROKEN else Checked(digest)
         for path, digest in zip(paths, digests, strict=True)
     ]
 

@@ -35,6 +35,7 @@ from lstn.data.set_names import (
 )
 from lstn.data.splits import DataSet, Split
 from lstn.errors import DataError, UsageError
+from lstn.imaging.framing import STRETCHED, Framing, framing_of
 from lstn.report.wording import counted
 
 __all__ = [
@@ -56,7 +57,14 @@ FILES_OF = {SIGN_SCENES: "gtsrb"}
 """Sets that are made of another one's files."""
 
 
-def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0, labels: tuple[str, ...] | None = None) -> DataSet:
+def open_data(
+    spec: str,
+    *,
+    image_hw: tuple[int, int],
+    seed: int = 0,
+    labels: tuple[str, ...] | None = None,
+    framing: Framing = STRETCHED,
+) -> DataSet:
     """Open the data set that `--data` names, at the model's input size.
 
     `digits` is embedded (see `lstn.data.digits`); `folder:PATH` reads PATH/{train,val,test}/<class>/*, where validation
@@ -69,6 +77,7 @@ def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0, labels: tu
     `mnist-rts`, `mnist-p`, `mnist-e` and `mnist-cluttered` (see `lstn.data.distortion`).
 
     labels: the classes of a model that was trained, of which a folder may have fewer; None: to train on
+    framing: how files become images of that size; what is drawn is drawn at it
 
     Raises:
         UsageError: no such data set or folder; or objects and backgrounds of scenes are not two folders.
@@ -88,7 +97,7 @@ def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0, labels: tu
             parts="10,000, 1,000 and 1,000 digits of MNIST, the last from its test file",
         )
     if spec.startswith(FOLDER_PREFIX):
-        return open_folder(folder_in(spec), image_hw, seed, labels=labels)
+        return open_folder(folder_in(spec), image_hw, seed, labels=labels, framing=framing)
     if spec == DIGIT_SCENES:
         return open_digit_scenes(image_hw, seed)
     if spec.startswith(SCENES_PREFIX):
@@ -97,9 +106,9 @@ def open_data(spec: str, *, image_hw: tuple[int, int], seed: int = 0, labels: tu
         name, root = named
         if name == SIGN_SCENES:
             return open_sign_scenes(root, image_hw, seed)
-        return (
-            open_mnist(name, root, image_hw, seed) if name in MNIST_SETS else open_named(name, root, image_hw, labels)
-        )
+        if name in MNIST_SETS:
+            return open_mnist(name, root, image_hw, seed)
+        return open_named(name, root, image_hw, labels, framing)
     here = Path(spec).expanduser()
     raise UsageError(
         f"unknown data set {spec!r}",
@@ -122,9 +131,9 @@ def open_data_of(contract: Contract, spec: str, *, seed: int | None) -> DataSet:
         UsageError, DataError: as for `open_data`; or the classes are not the model's; a split depends on a seed that
             nobody says, when it is opened.
     """
-    return checked_for(
-        contract, open_data(spec, image_hw=contract.image_hw, seed=seed or 0, labels=contract.labels), spec, seed
-    )
+    hw, framing = contract.image_hw, framing_of(contract)
+    data = open_data(spec, image_hw=hw, seed=seed or 0, labels=contract.labels, framing=framing)
+    return checked_for(contract, data, spec, seed)
 
 
 def checked_for(contract: Contract, data: DataSet, spec: str, seed: int | None) -> DataSet:

@@ -15,6 +15,7 @@ from lstn.data.poses import Pose
 from lstn.data.splits import SPLIT_NAMES, AnySplit, DataSet, SplitName
 from lstn.errors import DataError, UsageError
 from lstn.images import Pixels, decode
+from lstn.imaging.framing import STRETCHED, Framing
 from lstn.report.wording import counted
 from lstn.terminal import warn, warn_once
 
@@ -29,6 +30,7 @@ class FolderSplit:
     pixels:      (N, H, W, 3), where checking the files has decoded all of them and they fit into memory
     poses:       of the objects in them, where the folder has a table of boxes
     digests:     what is in each file
+    framing:     how a photo becomes an image of this size
     """
 
     files: tuple[tuple[Path, int], ...]
@@ -37,6 +39,7 @@ class FolderSplit:
     pixels: Pixels | None = None
     poses: tuple[Pose | None, ...] = ()
     digests: tuple[bytes, ...] = ()
+    framing: Framing = STRETCHED
 
     def __len__(self) -> int:
         return len(self.files)
@@ -45,7 +48,7 @@ class FolderSplit:
         path, label = self.files[index]
         if self.pixels is not None:
             return self.pixels[index].copy(), label
-        return decode(path, self.image_hw), label
+        return decode(path, self.image_hw, framing=self.framing), label
 
     def pose(self, index: int) -> Pose | None:
         """Where the box is that the folder's table names."""
@@ -64,6 +67,7 @@ def open_folder(
     labels: tuple[str, ...] | None = None,
     mirrors: bool = True,
     parts: str = "",
+    framing: Framing = STRETCHED,
 ) -> DataSet:
     """Open ROOT/{train,val,test}/<class>/*, or ROOT/<class>/*, which is split 80/10/10 per class by `seed`.
 
@@ -96,7 +100,7 @@ def open_folder(
                 lost = f"no {root / 'test'}"
                 warn(f"{lost}: the validation images are tested, and these chose the epoch, which flatters it")
             split = "val"
-        return _readable(split_files(divided, split), split, divided.labels, image_hw, boxes)
+        return _readable(split_files(divided, split), split, divided.labels, image_hw, boxes, framing)
 
     return DataSet(
         divided.labels,
@@ -105,7 +109,7 @@ def open_folder(
         parts=parts or divided.parts,
         by_seed=divided.by_seed,
         test_is_val=untested,
-        open_all=lambda: _readable(split_files(divided, "all"), "all", divided.labels, image_hw, boxes),
+        open_all=lambda: _readable(split_files(divided, "all"), "all", divided.labels, image_hw, boxes, framing),
         found="; ".join(filter(None, (_found(layout, divided, lenient=labels is not None), boxed))),
     )
 
@@ -139,7 +143,9 @@ def _found(layout: Layout, divided: Division, *, lenient: bool) -> str:
     return "; ".join(filter(None, (line, layout.skipped.describe_rest())))
 
 
-def decodable(files: Files, split: AnySplit, image_hw: tuple[int, int]) -> tuple[FolderSplit, str]:
+def decodable(
+    files: Files, split: AnySplit, image_hw: tuple[int, int], framing: Framing = STRETCHED
+) -> tuple[FolderSplit, str]:
     """Decode every image once, so that a broken one is known before the first epoch and not in the middle of it.
 
     Return the images that decode, and which don't, in words.
@@ -147,21 +153,25 @@ def decodable(files: Files, split: AnySplit, image_hw: tuple[int, int]) -> tuple
     Raises:
         DataError: too many don't.
     """
-    checked, pixels = check_images([path for path, _ in files], image_hw, f"{KINDS_OF_IMAGES[split]} images".strip())
+    what = f"{KINDS_OF_IMAGES[split]} images".strip()
+    checked, pixels = check_images([path for path, _ in files], image_hw, what, framing)
     broken = few_broken(checked, f"{split} image")
     good = [index for index, each in enumerate(checked) if not each.broken]
     if broken:
         pixels = None if pixels is None else np.ascontiguousarray(pixels[good])
     whole, digests = tuple(files[index] for index in good), tuple(checked[index].digest for index in good)
     both = b"".join(b"%d %b" % (label, digest) for (_, label), digest in zip(whole, digests, strict=True))
-    return FolderSplit(whole, image_hw, hashlib.sha256(both).hexdigest(), pixels, (), digests), broken
+    found = FolderSplit(
+        whole, image_hw, hashlib.sha256(both).hexdigest(), pixels=pixels, digests=digests, framing=framing
+    )
+    return found, broken
 
 
 def _readable(
-    files: Files, split: AnySplit, labels: tuple[str, ...], image_hw: tuple[int, int], boxes: Boxes
+    files: Files, split: AnySplit, labels: tuple[str, ...], image_hw: tuple[int, int], boxes: Boxes, framing: Framing
 ) -> FolderSplit:
     """Return the images of a split that decode, with the poses of those that have a box."""
-    found, broken = decodable(files, split, image_hw)
+    found, broken = decodable(files, split, image_hw, framing)
     if split == "train" and (empty := {label for _, label in files} - {label for _, label in found.files}):
         raise DataError(
             f"class {labels[min(empty)]!r}: every training image is broken: {broken}",
@@ -169,4 +179,6 @@ def _readable(
         )
     if broken:
         warn(broken)
-    return replace(found, poses=read_poses([path for path, _ in found.files], boxes)) if boxes else found
+    if not boxes:
+        return found
+    return replace(found, poses=read_poses([path for path, _ in found.files], boxes, image_hw, framing))

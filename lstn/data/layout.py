@@ -140,7 +140,7 @@ def _classes(root: Path, layout: Layout) -> Classes:
             unread = layout.skipped.describe_unread()
             raise DataError(
                 f"{folder_of[label]}: no image in this class folder" + (f"; {unread}" if unread else ""),
-                hint="fill it, or remove it",
+                hint="fill it, or remove it" + "; boxes of objects are for --task detect" * (label == "labels"),
             )
     merged = {label: folders for label, (folders, _) in below.items() if folders}
     if merged:

@@ -9,6 +9,8 @@ from pathlib import Path, PurePosixPath
 
 from lstn.errors import DataError
 from lstn.images import readable_suffixes
+from lstn.imaging.heif import HEIF_SUFFIXES
+from lstn.install import install_line
 from lstn.report.wording import counted
 
 SYSTEM_NAMES = frozenset(
@@ -95,7 +97,8 @@ class Skipped:
             return ""
         kinds = _listed([f"{number} {suffix}" for suffix, number in self.unread.most_common()])
         files = counted(self.unread.total(), "file", "are")
-        return f"{files} not read ({kinds}); convert images of other formats to JPEG or PNG"
+        wanted = f"; for HEIC: {install_line('heic')}" if HEIF_SUFFIXES & set(self.unread) else ""
+        return f"{files} not read ({kinds}); convert images of other formats to JPEG or PNG{wanted}"
 
     def describe_rest(self) -> str:
         """Return a few words about what else was left out; nothing if there is nothing."""

@@ -7,7 +7,8 @@ from enum import Enum
 import numpy as np
 
 from lstn.images import Pixels
-from lstn.warps.warp import BLACK, Theta, warp
+from lstn.imaging.framing import BLACK
+from lstn.warps.warp import Theta, warp
 
 _GOLDEN_ANGLE = math.pi * (3 - math.sqrt(5))
 

@@ -10,7 +10,8 @@ from lstn.evaluation.answer import Answers, softmax
 from lstn.explanation.occlusion import Heat
 from lstn.explanation.onto_photo import onto_photo
 from lstn.images import Pixels
-from lstn.warps.warp import BLACK, Colour, CropSampling, Theta
+from lstn.imaging.framing import BLACK, Colour
+from lstn.warps.warp import CropSampling, Theta
 
 Region: TypeAlias = npt.NDArray[np.bool_]
 """(H, W): the pixels of an object."""

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from lstn.errors import ArtifactError, UsageError
 from lstn.evaluation.answer import Answers, Logits, softmax
 from lstn.images import Pixels
-from lstn.warps.warp import Colour, Theta, landmarks_px
+from lstn.imaging.framing import Colour
+from lstn.warps.warp import Theta, landmarks_px
 
 Heat: TypeAlias = npt.NDArray[np.float64]
 """(H, W) float64: a number for each pixel of a picture or of a crop; or (rows, columns), one for each window."""

@@ -169,7 +169,7 @@ def _plan(path: Path) -> Inspection:
     facts |= {
         "runs on": _gpus(sidecar),
         "batch": sidecar.batches,
-        "precision": sidecar.precision,
+        "precision": sidecar.precision + ", with float32 multiplied in TF32" * sidecar.tf32,
         "SHA-256": sidecar.plan_sha256,
         "of ONNX file": sidecar.onnx_sha256,
         "compared with it": f"on {sidecar.compared_images} images" if sidecar.compared_images else "no",

@@ -75,6 +75,7 @@ class Sidecar:
     training:            what the model was trained on, or None
     compared_images:     how many the plan and its ONNX file answered alike before it got its name; 0 where its GPU
                          wasn't there for it
+    tf32:                float32 is multiplied in TF32
     """
 
     contract: Contract
@@ -93,6 +94,7 @@ class Sidecar:
     dla_core: Annotated[int, Meta(ge=0, lt=_MAX_DLA_CORES)] | None = None
     training: Training | None = None
     compared_images: Annotated[int, Meta(ge=0)] = 0
+    tf32: bool = False
 
     @property
     def batch(self) -> tuple[int, int, int]:
@@ -114,7 +116,7 @@ class Sidecar:
         return json.dumps(asdict(self) | texts | {"flavour": self.flavour.value}, indent=1)
 
 
-_REQUIRED = {each.name for each in fields(Sidecar)} - {"training", "compared_images"}
+_REQUIRED = {each.name for each in fields(Sidecar)} - {"training", "compared_images", "tf32"}
 """Sidecars of lstn 0.1 have neither."""
 
 

@@ -105,8 +105,10 @@ def diagnose(run: Path) -> Diagnosis:
     if path.is_file() and path.suffix in _MODELS:
         raise UsageError(f"{run} is not a run", hint=f"see what it is with: lstn inspect {run}; doctor looks at runs")
     if not path.is_file():
+        images = f"; images are looked at by: lstn doctor --data folder:{run}" if run.is_dir() else ""
         raise UsageError(
-            f"{path}: {what_is(path)}", hint="name the folder of a run that has finished an epoch, such as runs/NAME"
+            f"{path}: {what_is(path)}",
+            hint=f"name the folder of a run that has finished an epoch, such as runs/NAME{images}",
         )
     data = read_bytes(path, most=_MOST_BYTES, what="the metrics of a run")
     try:

@@ -7,7 +7,7 @@ from math import prod
 import torch
 from torch import nn
 
-from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Loc, ThetaForm
+from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, At, Contract, Fit, Loc, ThetaForm
 from lstn.errors import UsageError
 from lstn.nn.backbones import BACKBONES, backbone_named, foreign_name
 from lstn.nn.joined_crops import join_crops
@@ -61,6 +61,7 @@ class Classifier(Normalising):
         at: At | str = At.INPUT,
         view_hw: tuple[int, int] | None = None,
         crop_hw: tuple[int, int] | None = None,
+        fit: Fit | str = Fit.STRETCH,
     ) -> "Classifier":
         """Put a transformer in front of a network of your own; train, export and run the two like any other.
 
@@ -71,14 +72,14 @@ class Classifier(Normalising):
         backbone:  any module from normalised images, or crops, (N, 3, H, W) float32 to logits (N, K) float32
         labels:    one name for each class, in the order of the logits
         mean, std: per RGB channel on the 0..1 scale; pixels are normalised by them before anything else
-        loc, theta, iterations, at, view_hw, crop_hw: as in `Contract`; without a view, `glance` gets its usual one
+        loc, theta, iterations, at, view_hw, crop_hw, fit: as in `Contract`; without a view, `glance` gets its usual one
 
         Raises:
             UsageError: a value that no contract allows; images too small for the localizer; a backbone that doesn't
                 answer such images with logits of that many labels, or whose first layers lstn would have to know.
         """
         fields = {"loc": loc, "theta": theta, "iterations": iterations, "at": at, "labels": labels, "mean": mean}
-        fields |= {"view_hw": view_hw, "crop_hw": crop_hw, "image_hw": image_hw, "std": std}
+        fields |= {"view_hw": view_hw, "crop_hw": crop_hw, "image_hw": image_hw, "std": std, "fit": fit}
         contract = Contract.checked(fields | {"backbone": foreign_name(backbone)})
         if view_hw is None:
             contract = replace(contract, view_hw=usual_view(contract.loc, contract.image_hw))

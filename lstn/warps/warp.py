@@ -15,15 +15,11 @@ from PIL import Image
 
 from lstn.contract import IMAGENET_MEAN, Contract, ThetaForm, taps
 from lstn.images import Pixels
+from lstn.imaging.framing import Colour, outside_of
 from lstn.warps.spline import CONTROL, Positions, basis
 
 Theta: TypeAlias = npt.NDArray[np.float32]
 """(N, …) or (…) float32: the transformer's warp, of the shape (2, 3), (3, 3) or (16, 2); or K of them, (N, K, …)."""
-
-Colour: TypeAlias = tuple[int, int, int]
-"""Red, green and blue, each 0..255."""
-
-BLACK: Colour = (0, 0, 0)
 
 CORNERS: Positions = np.array([[-1, -1], [1, -1], [1, 1], [-1, 1]], dtype=np.float64)
 """Of a crop, clockwise from the top left."""
@@ -120,15 +116,6 @@ def crop_points(form: ThetaForm, crop_hw: tuple[int, int], image_hw: tuple[int, 
 def centres(count: int) -> npt.NDArray[np.float64]:
     """Return the centres of so many pixels on -1..1."""
     return np.arange(1 - count, count, 2) / count
-
-
-def outside_of(mean: tuple[float, float, float]) -> Colour:
-    """Return the colour that a backbone gets outside of the picture, where a contract has `mean`, each 0..1.
-
-    The sampler answers zero there, and it samples the normalised picture, in which the mean is zero.
-    """
-    red, green, blue = (min(255, max(0, round(255 * value))) for value in mean)
-    return red, green, blue
 
 
 _USUAL = outside_of(IMAGENET_MEAN)

@@ -74,7 +74,7 @@ class Engine(Protocol):
         """Classify one image, or a list of images, of any size.
 
         images: a file (str or Path), the bytes of a file, an array (height, width, 3) uint8 RGB, or a list of these.
-            Files are decoded and resized as in training; arrays are resized likewise.
+            Files are decoded and framed as in training; arrays are framed likewise.
 
         Returns: what the model says of the image; for a list, a list in the same order.
 
@@ -132,7 +132,7 @@ def _answered(
 
 
 def _predicted(engine: Engine, images: Sequence[Picture]) -> Prediction:
-    prediction = engine.infer(np.stack([pixels_of(image, engine.contract.image_hw) for image in images]))
+    prediction = engine.infer(np.stack([pixels_of(image, engine.contract) for image in images]))
     if not all(np.isfinite(each).all() for each in (prediction.logits, prediction.theta) if each is not None):
         raise ArtifactError(
             "the model's answers are not finite", hint="a lower precision may be too narrow; use the float32 model"

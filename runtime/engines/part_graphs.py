@@ -21,9 +21,9 @@ RunGraph: TypeAlias = Callable[[Feeds], dict[str, npt.NDArray[np.float32]]]
 
 
 class Library(str, Enum):
-    """What runs an ONNX file on a CPU."""
+    """What runs an ONNX file on a CPU, by the kind of engine that it is for."""
 
-    ONNXRUNTIME = "onnxruntime"
+    ONNX = "onnx"
     OPENVINO = "openvino"
 
 

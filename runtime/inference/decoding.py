@@ -7,8 +7,10 @@ from itertools import islice
 from pathlib import Path
 from types import TracebackType
 
+from lstn.contract import Contract
 from lstn.errors import ImageError
 from lstn.images import USUAL, Pixels, Reading, decode
+from lstn.imaging.framing import framing_of
 from lstn.runtime.inference.sources import decode_url
 
 _THREADS = "decode"
@@ -16,13 +18,13 @@ _THREADS = "decode"
 
 def decode_ahead(
     paths: Sequence[Path | str],
-    image_hw: tuple[int, int],
+    contract: Contract,
     *,
     workers: int,
     window: int,
     reading: Reading = USUAL,
 ) -> Generator[tuple[Path | str, Pixels | ImageError], None, None]:
-    """Decode files in `workers` threads; yield each with its pixels (H, W, 3) or its error, in the order of `paths`.
+    """Decode files for a model in `workers` threads; yield each with its pixels (H, W, 3) or its error, in their order.
 
     At most `window` images are decoded, or being decoded, and not yet taken.
     """
@@ -32,7 +34,7 @@ def decode_ahead(
     try:
         while True:
             for path in islice(remaining, window - len(waiting)):
-                future = executor.submit(load, path, image_hw, reading)
+                future = executor.submit(load, path, contract, reading)
                 waiting.append((path, future))
             if not waiting:
                 return
@@ -45,15 +47,15 @@ def decode_ahead(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def load(path: Path | str, image_hw: tuple[int, int], reading: Reading = USUAL) -> Pixels:
-    """Decode a file, or an object by its URL (str), to (H, W, 3) uint8 RGB.
+def load(path: Path | str, contract: Contract, reading: Reading = USUAL) -> Pixels:
+    """Decode a file, or an object by its URL (str), to the input (H, W, 3) of a model.
 
     Raises:
         ImageError: it can't be read or decoded.
     """
     if isinstance(path, Path):
-        return decode(path, image_hw, reading=reading)
-    return decode_url(path, image_hw, reading)
+        return decode(path, contract.image_hw, reading=reading, framing=framing_of(contract))
+    return decode_url(path, contract, reading)
 
 
 class DecodedBatch:
@@ -88,14 +90,14 @@ class DecodedBatch:
         for task in self.tasks:
             task.result()
 
-    def work(self, image_hw: tuple[int, int], reading: Reading, *, keep: bool) -> None:
+    def work(self, contract: Contract, reading: Reading, *, keep: bool) -> None:
         """Decode one image after the other that no other thread has begun. Several threads do so at once."""
         for row in self._left:
             if self._stopped:
                 return
             path = self.paths[row]
             try:
-                pixels = load(path, image_hw, reading)
+                pixels = load(path, contract, reading)
             except ImageError as error:
                 self.errors[row] = error
                 self._rows[row] = 0
@@ -115,9 +117,9 @@ class Decoders:
     keep: whether what was decoded stays, as `DecodedBatch.kept`
     """
 
-    def __init__(self, workers: int, image_hw: tuple[int, int], reading: Reading, *, keep: bool) -> None:
+    def __init__(self, workers: int, contract: Contract, reading: Reading, *, keep: bool) -> None:
         self._workers = workers
-        self._image_hw, self._reading, self._keep = image_hw, reading, keep
+        self._contract, self._reading, self._keep = contract, reading, keep
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix=_THREADS)
         self._begun: deque[DecodedBatch] = deque()
 
@@ -125,7 +127,7 @@ class Decoders:
         """Begin to decode `paths` into the first of `rows`."""
         batch = DecodedBatch(paths, rows)
         for _ in range(min(self._workers, len(paths))):
-            work = self._threads.submit(batch.work, self._image_hw, self._reading, keep=self._keep)
+            work = self._threads.submit(batch.work, self._contract, self._reading, keep=self._keep)
             batch.tasks.append(work)
         while self._begun and self._begun[0].decoded:
             self._begun.popleft()

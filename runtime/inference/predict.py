@@ -37,6 +37,7 @@ class ResultRow:
     pixels: (H, W, 3) uint8, what the engine saw, if rows keep it
     objects: None for a model that classifies
     rejected: the best guess is less probable than was asked for; it is no answer
+    steady: of a frame of a video, theta steadied over time (`lstn.warps.steadying`)
     """
 
     path: Path | str
@@ -46,6 +47,7 @@ class ResultRow:
     error: str = ""
     objects: tuple[Detection, ...] | None = None
     rejected: bool = False
+    steady: Theta | None = None
 
 
 def least_sure(contract: Contract, score: float | None, reject_below: float | None) -> float:
@@ -147,7 +149,7 @@ def answer_in(
     batch: images a slot, at most as many as it has rows
     """
     pieces = (paths[start : start + batch] for start in range(0, len(paths), batch))
-    decoders = Decoders(workers, contract.image_hw, reading, keep=keep)
+    decoders = Decoders(workers, contract, reading, keep=keep)
     with closing(_Line(slots, decoders, pieces)) as line, decoders:
         while True:
             line.advance()
@@ -196,7 +198,7 @@ def _rows(
     decoded: DecodedBatch, prediction: Prediction | None, contract: Contract, top: int | None, least: float
 ) -> Iterator[ResultRow]:
     """Yield what became of each image; an error where it can't be decoded, or logits or theta are not finite."""
-    answers = None if prediction is None else _ANSWERS[contract.task](prediction, contract, top, least)
+    answers = None if prediction is None else row_maker(prediction, contract, top, least)
     for row, path in enumerate(decoded.paths):
         if row in decoded.errors or answers is None:
             yield ResultRow(path, error=decoded.errors[row].message.removeprefix(f"{path}: "))
@@ -204,11 +206,16 @@ def _rows(
             yield answers(row, path, decoded.kept.get(row))
 
 
-_RowOf: TypeAlias = Callable[[int, Path | str, Pixels | None], ResultRow]
+RowOf: TypeAlias = Callable[[int, Path | str, Pixels | None], ResultRow]
 """Row of a batch, path and pixels -> what became of the image."""
 
 
-def _classified(prediction: Prediction, contract: Contract, top: int | None, least: float) -> _RowOf:
+def row_maker(prediction: Prediction, contract: Contract, top: int | None, least: float) -> RowOf:
+    """Return what makes the rows of a batch of its prediction; top and least as for `predict`."""
+    return _ANSWERS[contract.task](prediction, contract, top, least)
+
+
+def _classified(prediction: Prediction, contract: Contract, top: int | None, least: float) -> RowOf:
     guesses = leading(softmax(prediction.logits), contract.labels, top=top or 1)
     finite = _finite(prediction)
 
@@ -221,7 +228,7 @@ def _classified(prediction: Prediction, contract: Contract, top: int | None, lea
     return row_of
 
 
-def _detected(prediction: Prediction, contract: Contract, top: int | None, least: float) -> _RowOf:
+def _detected(prediction: Prediction, contract: Contract, top: int | None, least: float) -> RowOf:
     theta, finite = prediction.theta, _finite(prediction)
     assert theta is not None  # a detector's contract has a localizer
     most = min(top or MOST_FOUND, MOST_FOUND)
@@ -235,7 +242,7 @@ def _detected(prediction: Prediction, contract: Contract, top: int | None, least
     return row_of
 
 
-_ANSWERS: dict[Task, Callable[[Prediction, Contract, int | None, float], _RowOf]] = {
+_ANSWERS: dict[Task, Callable[[Prediction, Contract, int | None, float], RowOf]] = {
     Task.CLASSIFY: _classified,
     Task.DETECT: _detected,
 }

@@ -138,7 +138,7 @@ def table_rows(console: Console, *, labels: Sequence[str], paths: Sequence[objec
 def fields_of(row: ResultRow) -> dict[str, object]:
     """Return what JSON says of a row: path, label, probability, top, and theta; or path and error.
 
-    The label of what was rejected is null.
+    The label of what was rejected is null. A frame of a video has steady_theta too.
 
     Of a detector: path, and objects with label, score, box and theta. The box is the upright one around the object:
     left, top, right and bottom in shares of the image's width and height.
@@ -153,6 +153,8 @@ def fields_of(row: ResultRow) -> dict[str, object]:
         fields["label"] = None
     if row.theta is not None:
         fields["theta"] = np.round(row.theta.astype(float), 6).tolist()
+    if row.steady is not None:
+        fields["steady_theta"] = np.round(row.steady.astype(float), 6).tolist()
     return fields
 
 

@@ -12,9 +12,11 @@ from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
+from lstn.contract import Contract
 from lstn.data.listing import SYSTEM_NAMES, Skipped, images_below
 from lstn.errors import DataError, ImageError, LstnError, MissingExtra, UsageError
 from lstn.images import MAX_BYTES, USUAL, Pixels, Reading, decode
+from lstn.imaging.framing import framing_of
 from lstn.imports import require
 
 _LIST = ".txt"
@@ -63,8 +65,8 @@ def check_sources(words: Iterable[str]) -> None:
         next(list_images([word]))
 
 
-def decode_url(url: str, image_hw: tuple[int, int], reading: Reading = USUAL) -> Pixels:
-    """Read an object and decode it to (H, W, 3) uint8 RGB, as `lstn.images.decode` does.
+def decode_url(url: str, contract: Contract, reading: Reading = USUAL) -> Pixels:
+    """Read an object and decode it to the input (H, W, 3) of a model, as `lstn.images.decode` does.
 
     Raises:
         ImageError: it can't be read or decoded.
@@ -76,7 +78,7 @@ def decode_url(url: str, image_hw: tuple[int, int], reading: Reading = USUAL) ->
         raise ImageError(f"{url}: {error.message.removeprefix(f'{url}: ')}") from error
     if len(data) > MAX_BYTES:
         raise ImageError(f"{url}: larger than {MAX_BYTES >> 20} MiB")
-    return decode(data, image_hw, name=url, reading=reading)
+    return decode(data, contract.image_hw, name=url, reading=reading, framing=framing_of(contract))
 
 
 def _local(word: str, skipped: Skipped) -> Iterator[str]:

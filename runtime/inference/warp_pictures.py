@@ -23,6 +23,7 @@ def save_warp(row: ResultRow, folder: Path, contract: Contract, *, number: int) 
     with its objects.
 
     The number keeps images of one name in several folders apart. A row with an error, or without theta, has no picture.
+    The warp of a frame of a video is the steadied one.
 
     Raises:
         LstnError: the file can't be written.
@@ -33,7 +34,8 @@ def save_warp(row: ResultRow, folder: Path, contract: Contract, *, number: int) 
     if row.objects is not None:
         save_picture(draw_objects(row.pixels, row.objects, contract.labels, side=_OBJECTS_SIDE), path)
     elif row.theta is not None:
-        save_picture(draw_warp(row.pixels, row.theta, sampling_of(contract)), path)
+        theta = row.theta if row.steady is None else row.steady
+        save_picture(draw_warp(row.pixels, theta, sampling_of(contract)), path)
 
 
 def picture_names(images: Sequence[Path | str]) -> Iterator[str]:
@@ -43,5 +45,6 @@ def picture_names(images: Sequence[Path | str]) -> Iterator[str]:
 
 def picture_name(path: Path | str, number: int) -> str:
     """Return what a picture of an image is called, such as `000001-name.png`."""
-    stem = os.fsdecode(os.fsencode(Path(path).stem)[:_MAX_STEM])
+    of_file = path if isinstance(path, Path) else path.partition("#t=")[0]  # all frames of a video
+    stem = os.fsdecode(os.fsencode(Path(of_file).stem)[:_MAX_STEM])
     return f"{number:06d}-{stem}.png"

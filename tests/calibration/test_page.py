@@ -14,7 +14,8 @@ from PIL import Image
 from lstn.calibration.cost.cost_page import page
 from lstn.calibration.cost.lowering_cost import ClassifierCost
 from lstn.contract import Loc
-from lstn.warps.warp import landmarks_px, outside_of, warp
+from lstn.imaging.framing import outside_of
+from lstn.warps.warp import landmarks_px, warp
 
 NAMES = ("int8", "<b>fp16")
 

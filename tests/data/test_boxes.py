@@ -10,12 +10,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lstn.contract import Fit
 from lstn.data import box_table
 from lstn.data.dataset import open_data
 from lstn.data.folders import FolderSplit
 from lstn.data.poses import pose_from_box, pose_of
 from lstn.data.splits import DataSet
 from lstn.errors import DataError
+from lstn.imaging.framing import BLACK, Framing
+from lstn.warps.warp import warp
 
 HEAD = "path,x1,y1,x2,y2,degrees"
 WIDTH, HEIGHT = 40, 30
@@ -68,6 +71,25 @@ def test_boxes_are_in_pixels_of_the_picture_as_it_is_shown(root: Path, encoding:
     # Turned upright, the picture is 30 wide and 40 high.
     assert np.allclose(corners(split, root, "a/0.jpg"), pose_from_box((15, 20), (24, 32), 0, (40, 30)).theta)
     assert corners(split, root, "b/0.jpg") is None
+
+
+@pytest.mark.parametrize("fit", Fit)
+def test_a_box_stays_around_its_object_however_the_photo_is_fitted(root: Path, fit: Fit) -> None:
+    picture = Image.new("RGB", (WIDTH, HEIGHT), "black")
+    picture.paste("white", (14, 3, 26, 18))
+    picture.save(root / "a" / "1.jpg", quality=100)
+    image(root / "a" / "2.jpg", 40)
+    write(root, "a/1.jpg,14,3,26,18,", "a/2.jpg,0,10,6,20,")
+    split = open_data(f"folder:{root}", image_hw=(64, 40), framing=Framing(fit)).split("all")
+    assert isinstance(split, FolderSplit)
+    theta = corners(split, root, "a/1.jpg")
+    assert theta is not None
+    seen = split[[path.name for path, _ in split.files].index("1.jpg")][0]
+    assert warp(seen, (theta * [0.8, 0.8, 1]).astype(np.float32), BLACK, (8, 8)).min() > 200
+    around = warp(seen, (theta * [1.6, 1.6, 1]).astype(np.float32), BLACK, (8, 8))
+    assert max(around[0].max(), around[-1].max(), around[:, 0].max(), around[:, -1].max()) < 60
+    # Of a photo that is wider than the input the left edge is cut off, and an object with it.
+    assert (corners(split, root, "a/2.jpg") is None) == (fit is Fit.CENTRE)
 
 
 def test_how_many_images_have_a_box_is_said(root: Path) -> None:
@@ -173,8 +195,8 @@ def test_a_pixel_too_many_is_none(root: Path) -> None:
 
 
 def test_a_file_that_is_no_image_of_the_set_needs_no_box(root: Path) -> None:
-    (root / "a" / "1.heic").write_bytes(b"not read")
-    write(root, "a/1.heic,10,6,30,24,", "a/1.jpg,10,6,30,24,")
+    (root / "a" / "1.cr2").write_bytes(b"not read")
+    write(root, "a/1.cr2,10,6,30,24,", "a/1.jpg,10,6,30,24,")
     assert opened(root).found.endswith("boxes for 1 of 10 images")
 
 

@@ -13,6 +13,7 @@ from lstn.data.checking import check_images
 from lstn.data.dataset import open_data
 from lstn.errors import DataError
 from lstn.images import Pixels, decode
+from lstn.imaging.framing import Framing
 
 HW = (5, 7)
 
@@ -22,9 +23,9 @@ def decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Names of the files that were decoded, in order; nothing kept before, and all files count as settled."""
     names: list[str] = []
 
-    def counting(path: Path, image_hw: tuple[int, int]) -> Pixels:
+    def counting(path: Path, image_hw: tuple[int, int], *, framing: Framing) -> Pixels:
         names.append(path.name)
-        return decode(path, image_hw)
+        return decode(path, image_hw, framing=framing)
 
     monkeypatch.setattr(checking, "decode", counting)
     monkeypatch.setattr(checking, "_SETTLED_NS", 0)
@@ -128,5 +129,5 @@ def test_a_pipe_is_not_opened(tmp_path: Path, decoded: list[str], monkeypatch: p
     paths[0].unlink()
     os.mkfifo(paths[0])
     monkeypatch.setattr(checking, "_digest_of", lambda path: b"x" * 16 if path == paths[1] else pytest.fail("opened"))
-    monkeypatch.setattr(checking, "decode", lambda path, image_hw: np.zeros((*image_hw, 3), np.uint8))
+    monkeypatch.setattr(checking, "decode", lambda path, image_hw, framing: np.zeros((*image_hw, 3), np.uint8))
     assert check_images(paths, HW, "images")[0][1].digest == b"x" * 16

@@ -95,14 +95,14 @@ def test_classes_may_be_called_like_splits(tmp_path: Path) -> None:
 
 def test_what_is_odd_is_told_and_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fill(tmp_path, {"cat": 1, "cat/young": 9, "cat/old": 9, "cat/.git": 3, "": 4})
-    (tmp_path / "cat/a.heic").touch()
+    (tmp_path / "cat/a.cr2").touch()
     data = open_data(f"folder:{tmp_path}", image_hw=(4, 4))
     assert len(data.train) == 15
     said = [line for line in capsys.readouterr().err.splitlines() if line.startswith("warning: ")]
     assert [line.removeprefix(f"warning: {tmp_path}") for line in said] == [
         ": 4 images are not used, in no class folder",
         "/cat: images in 2 folders below it (old, …) count as one class",
-        ": 1 file is not read (1 .heic); convert images of other formats to JPEG or PNG",
+        ": 1 file is not read (1 .cr2); convert images of other formats to JPEG or PNG",
         ": a single class: there is nothing to distinguish it from",
     ]
     open_data(f"folder:{tmp_path}", image_hw=(4, 4))

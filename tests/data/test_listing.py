@@ -80,17 +80,17 @@ def test_lost_links_are_images_that_decode_will_call_broken(tmp_path: Path) -> N
 
 
 def test_what_is_neither_image_nor_the_users_is_counted(tmp_path: Path) -> None:
-    touch(tmp_path, "1.png", "2.HEIC", "3.heic", "README", "jpg", "4.jp2", "5.tga", "6.ico")
+    touch(tmp_path, "1.png", "2.CR2", "3.cr2", "README", "jpg", "4.jp2", "5.tga", "6.ico")
     touch(tmp_path, "1.txt", "_annotations.coco.json", "1.xml", "data.yaml")  # say where objects are
     touch(tmp_path, ".DS_Store", "._1.png", "Thumbs.db", "a/.ipynb_checkpoints/1.png", "__MACOSX/a/1.png")
     touch(tmp_path, "@eaDir/1.png", "#recycle/1.png", "$RECYCLE.BIN/1.png", "a/System Volume Information/1.png")
     os.mkfifo(tmp_path / "pipe.png")
     skipped = Skipped()
     assert sorted(path.name for path in images_below(tmp_path, skipped)) == ["1.png", "4.jp2", "5.tga", "6.ico"]
-    assert skipped.unread == {".heic": 2, "without a suffix": 2}
+    assert skipped.unread == {".cr2": 2, "without a suffix": 2}
     assert skipped.irregular == 1
     said = skipped.describe()
-    assert said.startswith("4 files are not read (2 .heic, 2 without a suffix); convert ")
+    assert said.startswith("4 files are not read (2 .cr2, 2 without a suffix); convert ")
     assert "9 hidden or system names (" in said
     assert said.endswith(" and 5 more), 1 special file (pipe or device)")
 

@@ -83,6 +83,13 @@ def test_trtexec_is_asked_for_what_the_builder_would_ask(
     assert not (model.parent / ".model.plan.tmp").exists()
 
 
+def test_tf32_is_trtexecs_own_default(model: Path) -> None:
+    write_script(model, profiles=(BatchRange(1, 1, 1),), tuning=Tuning(tf32=True))
+    code, words = run_script(script_path(model))
+    assert code == 0
+    assert [word for word in PLAIN if word not in words] == ["--noTF32"]
+
+
 def test_words_of_the_caller_go_to_trtexec(model: Path) -> None:
     write_script(model, profiles=(BatchRange(1, 1, 1),), tuning=Tuning())
     assert run_script(script_path(model), "--verbose", "a b")[1][-2:] == ["--verbose", "a b"]

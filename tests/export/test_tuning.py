@@ -61,9 +61,10 @@ class TestGenuine:
     def test_level(self, level: int) -> None:
         assert self.configured(Tuning(level=level)).builder_optimization_level == level  # type: ignore[attr-defined]
 
-    def test_float32_is_multiplied_in_float32(self) -> None:
-        config = self.configured(Tuning())
-        assert config.get_flag(tensorrt_rtx.BuilderFlag.TF32) is False  # type: ignore[attr-defined]
+    def test_float32_is_multiplied_in_float32_unless_tf32_is_asked_for(self) -> None:
+        for wanted in (False, True):
+            config = self.configured(Tuning(tf32=wanted))
+            assert config.get_flag(tensorrt_rtx.BuilderFlag.TF32) is wanted  # type: ignore[attr-defined]
 
     def test_a_plan_for_rtx_takes_no_memory_while_it_runs(
         self, exported_lstn: Exported, monkeypatch: pytest.MonkeyPatch

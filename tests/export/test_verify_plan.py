@@ -36,15 +36,24 @@ def answers(
     return answer
 
 
-def compare(exported: Exported, change: Callable[[Outputs], None], precision: str = "fp32") -> int:
+def compare(
+    exported: Exported, change: Callable[[Outputs], None], precision: str = "fp32", *, tf32: bool = False
+) -> int:
     found = verify_plan(
-        answers(exported, change), exported.path, exported.contract, exported.images, precision=precision
+        answers(exported, change), exported.path, exported.contract, exported.images, precision=precision, tf32=tf32
     )
     return found.images
 
 
 def nudge(outputs: Outputs) -> None:
     outputs[LOGITS] *= 1 + 1e-5
+
+
+def keep_ten_bits(outputs: Outputs) -> None:
+    """Round to what TF32 keeps of a float32: 10 of 23 bits of fraction."""
+    for values in outputs.values():
+        bits = values.view(np.uint32)
+        bits[...] = (bits + 0x1000) & 0xFFFFE000
 
 
 def swap_classes(outputs: Outputs) -> None:
@@ -69,13 +78,20 @@ def test_a_plan_that_rounds_otherwise_passes(exported_lstn: Exported) -> None:
     assert compare(exported_lstn, nudge) == len(exported_lstn.images)
 
 
+def test_tf32_may_round_as_coarsely_as_it_does_and_float32_may_not(exported_lstn: Exported) -> None:
+    assert compare(exported_lstn, keep_ten_bits, tf32=True) == len(exported_lstn.images)
+    with pytest.raises(VerificationError, match="in TensorRT the model differs"):
+        compare(exported_lstn, keep_ten_bits)
+
+
+@pytest.mark.parametrize("tf32", [False, True])
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "int8"])
 @pytest.mark.parametrize("change", [swap_classes, swap_images, move])
 def test_a_plan_that_computes_something_else_is_refused_in_every_precision(
-    exported_lstn: Exported, change: Callable[[Outputs], None], precision: str
+    exported_lstn: Exported, change: Callable[[Outputs], None], precision: str, tf32: bool
 ) -> None:
     with pytest.raises(VerificationError, match=r"in TensorRT the model differs from its ONNX file: .* explains"):
-        compare(exported_lstn, change, precision)
+        compare(exported_lstn, change, precision, tf32=tf32)
 
 
 def test_answers_that_are_no_numbers_are_refused(exported_lstn: Exported) -> None:
@@ -104,11 +120,11 @@ class TestCommand:
     def export(
         self, exported_lstn: Exported, tmp_path: Path, run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch
     ) -> Callable[..., object]:
-        def run(*gpus: Gpu, opened: object = None) -> object:
+        def run(*gpus: Gpu, opened: object = None, more: tuple[str, ...] = ()) -> object:
             monkeypatch.setattr("lstn.cli.steps.plan_check.find_gpus", lambda: gpus)
             monkeypatch.setattr("lstn.runtime.engines.opening.open_engine", opened or opener(exported_lstn))
             words = ("--engine", "trt-rtx", "--target", "sm89", "--batch", "1,2,4", "--out", tmp_path)
-            return run_lstn("export", exported_lstn.path, *words)
+            return run_lstn("export", exported_lstn.path, *words, *more)
 
         return run
 
@@ -118,8 +134,19 @@ class TestCommand:
         ran = export(L4)
         assert ran.code == 0, ran.err  # type: ignore[attr-defined]
         assert f"{IMAGES} images against model.onnx: largest logit difference" in ran.out  # type: ignore[attr-defined]
-        assert read_sidecar(tmp_path / "model.plan").compared_images == IMAGES
+        sidecar = read_sidecar(tmp_path / "model.plan")
+        assert (sidecar.compared_images, sidecar.tf32) == (IMAGES, False)
         assert sorted(path.name for path in tmp_path.iterdir()) == ["model.plan", "model.plan.json"]
+
+    def test_with_tf32_the_sidecar_says_so_and_it_is_judged_by_that(
+        self, export: Callable[..., object], exported_lstn: Exported, tmp_path: Path, run_lstn: RunLstn
+    ) -> None:
+        rounded = opener(exported_lstn, keep_ten_bits)
+        assert export(L4, opened=rounded).code == 1  # type: ignore[attr-defined]
+        ran = export(L4, opened=rounded, more=("--tf32",))
+        assert ran.code == 0, ran.err  # type: ignore[attr-defined]
+        assert read_sidecar(tmp_path / "model.plan").tf32 is True
+        assert "fp32, with float32 multiplied in TF32" in run_lstn("inspect", tmp_path / "model.plan").out
 
     @pytest.mark.parametrize("gpus", [(), (Gpu("another", "sm86", 1),)])
     def test_elsewhere_the_sidecar_says_that_it_wasnt(

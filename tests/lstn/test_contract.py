@@ -1,11 +1,12 @@
 import json
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstn.contract import CONTROLS, PAPER_LOCS, At, Contract, Loc, ThetaForm
+from lstn.contract import CONTROLS, PAPER_LOCS, At, Contract, Fit, Loc, Task, ThetaForm
 from lstn.errors import ArtifactError, UsageError
 
 CONTRACT = Contract(Loc.LSTN, "cnn", (64, 48), ("cat", "dog"))
@@ -25,6 +26,7 @@ contracts = st.builds(
     iterations=st.integers(1, 8),
     at=st.sampled_from(At),
     temperature=st.floats(0.05, 20),
+    fit=st.sampled_from(Fit),
 ).filter(lambda contract: is_possible(contract))
 
 
@@ -125,17 +127,41 @@ def test_only_what_version_3_alone_can_say_is_said_in_it(newer: Contract) -> Non
         replace(CONTRACT, view_hw=(16, 12)),
         replace(CONTRACT, crop_hw=(32, 24)),
         *(replace(CONTRACT, theta=form) for form in (ThetaForm.PROJECTIVE, ThetaForm.TPS, ThetaForm.POLAR)),
-        replace(CONTRACT, temperature=1.5),
     ],
 )
 def test_views_crops_glance_and_new_warps_are_said_in_version_4(newest: Contract) -> None:
     fields = json.loads(newest.to_json())
     assert fields["version"] == 4
     assert Contract.from_json(newest.to_json(), source="test") == newest
-    assert not newest.plain
+    assert newest.plain == (newest == replace(CONTRACT, temperature=1.5))
     for field in ("view_hw", "crop_hw"):
         with pytest.raises(ArtifactError, match=f"'{field}' is missing"):
             Contract.from_json(json.dumps({key: value for key, value in fields.items() if key != field}), source="test")
+
+
+@pytest.mark.parametrize("fit", [Fit.LETTERBOX, Fit.CENTRE])
+def test_a_fit_is_said_in_version_5_which_older_readers_refuse(fit: Fit) -> None:
+    """They would stretch photos, and say nothing."""
+    fields = json.loads(replace(CONTRACT, fit=fit).to_json())
+    assert (fields["version"], fields["fit"]) == (5, fit.value)
+    assert replace(CONTRACT, fit=fit).plain
+    del fields["fit"]
+    with pytest.raises(ArtifactError, match="'fit' is missing"):
+        Contract.from_json(json.dumps(fields), source="model.onnx")
+
+
+@pytest.mark.parametrize("fit", ["crop", None, 1])
+def test_a_fit_that_nobody_knows_is_refused(fit: object) -> None:
+    fields = json.loads(replace(CONTRACT, fit=Fit.CENTRE).to_json()) | {"fit": fit}
+    with pytest.raises(ArtifactError, match="damaged"):
+        Contract.from_json(json.dumps(fields), source="model.onnx")
+
+
+def test_a_detector_stretches() -> None:
+    detector = Contract(Loc.GLANCE, "cnn", (64, 48), ("cat", "dog"), task=Task.DETECT, warps=4)
+    detector.check()
+    with pytest.raises(UsageError, match="a detector of fit letterbox"):
+        replace(detector, fit=Fit.LETTERBOX).check()
 
 
 @pytest.mark.parametrize("field", ["view_hw", "crop_hw"])
@@ -144,6 +170,22 @@ def test_sizes_that_no_image_has_are_refused(field: str, size: object) -> None:
     fields = json.loads(replace(CONTRACT, crop_hw=(32, 24)).to_json()) | {field: size}
     with pytest.raises(ArtifactError, match="damaged"):
         Contract.from_json(json.dumps(fields), source="model.onnx")
+
+
+def test_a_temperature_leaves_the_transformer_the_papers() -> None:
+    trained = replace(CONTRACT, temperature=1.5)
+    assert json.loads(trained.to_json())["version"] == 4
+    assert Contract.from_json(trained.to_json(), source="test") == trained
+    assert trained.plain
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"iterations": 2}, {"at": At.STEM}, {"loc": Loc.SHARED}, {"warps": 2}, {"task": Task.DETECT, "warps": 4}],
+)
+def test_what_the_paper_has_not_is_not_the_papers(other: dict[str, Any]) -> None:
+    assert CONTRACT.plain
+    assert not replace(CONTRACT, **other).plain
 
 
 def test_a_file_from_before_there_were_temperatures_has_1() -> None:

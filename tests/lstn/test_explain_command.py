@@ -18,8 +18,8 @@ from lstn.evaluation.answer import softmax
 from lstn.evaluation.top_losses import LossRanking
 from lstn.explanation.explaining import HeatMap, points, shift
 from lstn.explanation.heat_pictures import heat_over
+from lstn.imaging.framing import outside_of
 from lstn.imaging.saved_picture import save_picture
-from lstn.warps.warp import outside_of
 
 
 @pytest.fixture

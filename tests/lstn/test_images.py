@@ -163,7 +163,7 @@ def test_readable_suffixes_are_those_that_decode() -> None:
 
 @pytest.mark.parametrize("kind", ["JPEG2000", "TGA", "ICO", "PCX", "QOI", "SGI", "DDS", "AVIF", "ICNS", "DIB", "IM"])
 def test_a_format_whose_suffix_is_listed_decodes(kind: str) -> None:
-    assert kind in {Image.EXTENSION[suffix] for suffix in readable_suffixes()}
+    assert kind in {Image.EXTENSION.get(suffix) for suffix in readable_suffixes()}
     flat = Image.new("RGB", (16, 16), (200, 40, 80))
     assert np.abs(decode(encode(flat, kind), (16, 16)).astype(int) - (200, 40, 80)).max() <= 4
 

@@ -12,9 +12,10 @@ from lstn.explanation.map_measures import centre_prior, deletion_insertion, ener
 from lstn.explanation.methods import Method
 from lstn.explanation.occlusion import window_for
 from lstn.images import Pixels
+from lstn.imaging.framing import BLACK
 from lstn.runtime.engines.opening import open_engine
 from lstn.runtime.inference.explained_engine import explainable_engine
-from lstn.warps.warp import BLACK, Theta, identity_theta
+from lstn.warps.warp import Theta, identity_theta
 
 HW = 20, 30
 RECTANGLE = np.s_[4:10, 12:20]

@@ -5,9 +5,10 @@ import pytest
 
 from lstn.contract import ThetaForm
 from lstn.explanation.onto_photo import onto_photo
+from lstn.imaging.framing import BLACK
 from lstn.warps.drawn_warp import outline_px
 from lstn.warps.spline import CONTROL
-from lstn.warps.warp import BLACK, CropSampling, identity_theta
+from lstn.warps.warp import CropSampling, identity_theta
 
 HW = 60, 80
 TURNED = np.array([[0.4, -0.25, 0.2], [0.3, 0.35, -0.1]], np.float32)

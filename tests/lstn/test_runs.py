@@ -96,6 +96,39 @@ def test_without_an_engine_and_a_run_both_ways_are_named() -> None:
         chosen_engine(None)
 
 
+def test_a_kind_names_the_one_engine_of_it(make_tiny: MakeTiny, plan: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    make_tiny("a.onnx")
+    assert plan.parent == Path.cwd()
+    assert chosen_engine(Path("onnx")) == Path("a.onnx")
+    assert chosen_engine(Path("trt-rtx")) == Path("model.plan")
+    assert capsys.readouterr().err == "engine: a.onnx\nengine: model.plan\n"
+    with pytest.raises(UsageError, match="there is no engine for trt here") as refused:
+        chosen_engine(Path("trt"))  # the plan is of the other TensorRT
+    assert refused.value.hint == "make one with: lstn export --engine trt"
+    make_tiny("b.onnx")
+    with pytest.raises(UsageError, match=r"there are 2 engines here: a\.onnx, b\.onnx"):
+        chosen_engine(Path("onnx"))
+    assert chosen_engines([Path("trt-rtx"), Path("b.onnx")]) == [Path("model.plan"), Path("b.onnx")]
+
+
+def test_a_run_that_is_called_as_a_kind_is_the_run(make_tiny: MakeTiny) -> None:
+    run_with("a", CHECKPOINT).rename("onnx")
+    os.utime(make_tiny("model.onnx").path.rename("onnx/model.onnx"))
+    make_tiny("b.onnx")
+    assert chosen_engine(Path("onnx")) == Path("onnx/model.onnx")
+
+
+@pytest.mark.parametrize("kind", ["openvino", "trt", "trt-rtx"])
+def test_an_engine_that_is_not_here_names_the_export_that_makes_it(kind: str, run_lstn: RunLstn) -> None:
+    run_with("a", CHECKPOINT)
+    Path("images").mkdir()
+    Path("images/a.png").touch()
+    for command in (["infer", "images"], ["serve"]):
+        ran = run_lstn(*command, "--engine", kind)
+        assert (ran.code, ran.out) == (2, "")
+        assert ran.err == f"error: there is no engine for {kind} here\n  make one with: lstn export --engine {kind}\n"
+
+
 def test_the_onnx_file_beside_a_checkpoint_is_taken_while_it_is_the_younger_one(
     make_tiny: MakeTiny, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -122,6 +155,10 @@ def test_commands_take_what_names_a_run(run_lstn: RunLstn, tiny: Tiny) -> None:
     ran = run_lstn("doctor", tiny.path.name)
     assert ran.code == 2
     assert "model.onnx is not a run\n  see what it is with: lstn inspect model.onnx" in ran.err
+    Path("photos").mkdir()
+    ran = run_lstn("doctor", "photos")
+    assert ran.code == 2
+    assert "images are looked at by: lstn doctor --data folder:photos" in ran.err
 
 
 def test_infer_and_serve_need_no_engine_by_name(run_lstn: RunLstn, tiny: Tiny) -> None:

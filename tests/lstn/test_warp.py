@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from lstn.contract import Contract, Loc
+from lstn.imaging.framing import BLACK
 from lstn.nn.warping.transformer import Transformer
 from lstn.warps.drawn_warp import contact_sheet, draw_warp
-from lstn.warps.warp import BLACK, CropSampling, crop, drift_px, landmarks_px, sampling_of, warp
+from lstn.warps.warp import CropSampling, crop, drift_px, landmarks_px, sampling_of, warp
 
 IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 

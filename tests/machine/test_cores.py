@@ -58,7 +58,7 @@ def test_a_quota_hides_cores_and_makes_none(cgroup: Path, monkeypatch: pytest.Mo
 
 @pytest.mark.parametrize(
     ("given", "wanted"),
-    [({}, {"GOMP_SPINCOUNT": "1000"}), ({"OMP_WAIT_POLICY": "active"}, {}), ({"GOMP_SPINCOUNT": "7"}, {})],
+    [({}, {"GOMP_SPINCOUNT": "5000"}), ({"OMP_WAIT_POLICY": "active"}, {}), ({"GOMP_SPINCOUNT": "7"}, {})],
 )
 def test_waiting_threads_spin_briefly_unless_a_user_says_otherwise(
     given: dict[str, str], wanted: dict[str, str], monkeypatch: pytest.MonkeyPatch

@@ -174,7 +174,7 @@ def test_a_place_that_cannot_be_written_is_found_before_anything_is_timed(
     [
         (["--batch", "0"], "expected numbers of images"),
         (["--model", ",cnn"], "there is no model called ''"),
-        (["--engine", "cudnn"], "expected one of onnxruntime, openvino, torch"),
+        (["--engine", "cudnn"], "expected one of onnx, openvino, torch"),
         (["missing.onnx"], "missing.onnx: no such file"),
     ],
 )
@@ -182,6 +182,12 @@ def test_wrong_use_exits_with_2(arguments: list[str], says: str, run_lstn: RunLs
     ran = run_lstn("claims", *arguments)
     assert ran.code == 2
     assert says in ran.err
+
+
+def test_the_older_name_of_onnx_runtime_goes_on_with_a_note(run_lstn: RunLstn) -> None:
+    ran = run_lstn("claims", "--engine", "onnxruntime", "--tables")
+    assert ran.code == 0
+    assert "--engine onnxruntime is spelt --engine onnx now" in ran.err
 
 
 def test_a_plan_without_a_gpu_is_refused_at_once(run_lstn: RunLstn) -> None:

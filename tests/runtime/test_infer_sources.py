@@ -60,14 +60,14 @@ def test_globs_lists_and_urls_are_read_without_a_cluster(
 
 
 def test_what_a_folder_holds_besides_images_is_said(run_lstn: RunLstn, tiny: Tiny, folder: Path) -> None:
-    (folder / "a/IMG.HEIC").touch()
+    (folder / "a/IMG.CR2").touch()
     (folder / "__MACOSX").mkdir()
     (folder / "__MACOSX/x.png").touch()
     (folder / "c").symlink_to(folder / "a")
     (folder / "lost.png").symlink_to("/nowhere/lost.png")
     ran = run_lstn("infer", folder, "--engine", tiny.path)
     assert ran.err.splitlines()[0] == (
-        "1 file is not read (1 .heic); convert images of other formats to JPEG or PNG; "
+        "1 file is not read (1 .cr2); convert images of other formats to JPEG or PNG; "
         "skipped: 1 hidden or system name (__MACOSX), 1 linked folder is listed already"
     )
     assert len(paths_of(ran)) == 21

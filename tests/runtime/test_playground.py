@@ -17,10 +17,11 @@ from serving import Server, serving, written
 from tiny import Tiny, proto_of
 from tiny_fixtures import tiny_at
 
-from lstn.contract import Loc
+from lstn.contract import Fit, Loc
 from lstn.evaluation.answer import softmax
 from lstn.evaluation.disturb import Disturbance, Kind
 from lstn.images import Pixels, decode
+from lstn.imaging.framing import framing_of
 from lstn.warps.warp import crop, landmarks_px, sampling_of
 
 LABELS = ("ant", "bee", "<img src=x onerror=alert(1)>", "dog", "Ölfaß", "fox", "gnu")
@@ -92,6 +93,21 @@ def test_a_picture_becomes_the_pixels_that_lstn_decodes(
     wanted = decode(tmp_path / name, HW)
     np.testing.assert_allclose(page.pixels("input").astype(int), wanted.astype(int), atol=within)
     check_answer(page, wide, page.pixels("input"))
+
+
+@pytest.mark.parametrize("fit", [Fit.LETTERBOX, Fit.CENTRE])
+def test_a_picture_is_fitted_as_the_model_wants_it(browser: Browser, wide: Tiny, tmp_path: Path, fit: Fit) -> None:
+    model = replace(wide, path=tmp_path / "fitted.onnx", contract=replace(wide.contract, fit=fit))
+    model.path.write_bytes(proto_of(model).SerializeToString())
+    with serving("--engine", model.path, "--max-wait-ms", 0) as running:
+        page = Playground(browser, running.http)
+        for height, width in ((97, 131), (5, 300), (131, 97), (301, 7), (24, 36), (12, 90)):
+            photo(height, width).save(tmp_path / f"{height}.png")
+            page.choose(tmp_path / f"{height}.png")
+            wanted = decode(tmp_path / f"{height}.png", HW, framing=framing_of(model.contract))
+            np.testing.assert_array_equal(page.pixels("input"), wanted)
+            check_answer(page, model, wanted)
+    assert browser.messages() == []
 
 
 def test_a_photo_stands_upright(page: Playground, picture: Path, tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from lstn.contract import Contract, Loc
 from lstn.data.listing import Skipped, images_below
 from lstn.errors import DataError, ImageError, MissingExtra, UsageError
 from lstn.images import decode
@@ -16,6 +17,7 @@ from lstn.runtime.inference import sources
 from lstn.runtime.inference.sources import absolute, check_sources, decode_url, list_images
 
 NAMES = ("a/1.png", "a/b/2.JPG", "a/b/note.md", "3.webp", "a/.hidden.png")
+SMALL = Contract(Loc.NONE, "cnn", (4, 5), ("cat", "dog"))
 FOUND = {"a/1.png", "a/b/2.JPG", "3.webp"}
 
 
@@ -175,7 +177,7 @@ def test_a_folder_that_cannot_be_read_is_refused(folder: Path, monkeypatch: pyte
 def test_an_object_is_decoded_as_a_file_is(bucket: str) -> None:
     data = png((10, 200, 30))
     fsspec.filesystem("memory").pipe("/bucket/green", data)
-    np.testing.assert_array_equal(decode_url(f"{bucket}/green", (4, 5)), decode(data, (4, 5)))
+    np.testing.assert_array_equal(decode_url(f"{bucket}/green", SMALL), decode(data, (4, 5)))
 
 
 @pytest.mark.parametrize(
@@ -183,7 +185,7 @@ def test_an_object_is_decoded_as_a_file_is(bucket: str) -> None:
 )
 def test_an_object_that_cannot_be_decoded_is_an_image_error(bucket: str, name: str, message: str) -> None:
     with pytest.raises(ImageError, match=message) as caught:
-        decode_url(f"{bucket}/{name}", (4, 5))
+        decode_url(f"{bucket}/{name}", SMALL)
     assert caught.value.message.startswith(f"{bucket}/{name}: ")
     assert caught.value.message.count(f"{bucket}/{name}: ") == 1
 
@@ -191,4 +193,4 @@ def test_an_object_that_cannot_be_decoded_is_an_image_error(bucket: str, name: s
 def test_an_object_larger_than_the_limit_is_not_read(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sources, "MAX_BYTES", 5)
     with pytest.raises(ImageError, match="larger than"):
-        decode_url(f"{bucket}/3.webp", (4, 5))
+        decode_url(f"{bucket}/3.webp", SMALL)

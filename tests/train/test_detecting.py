@@ -23,6 +23,7 @@ from lstn.train.batches.loading import NOBODY, Images
 from lstn.train.choosing import ChosenNetwork, Course, NetworkSizes, choose_options
 from lstn.train.objectives.detector_objective import DetectorNetwork
 from lstn.train.recipe_changes import RecipeChanges
+from lstn.train.runs.run_state import LAST, read_options
 
 SMALL = {"task": Task.DETECT, "loc": Loc.GLANCE, "image_size": 64, "crop": 16, "warps": 6, "loc_lr_scale": 1.0}
 ON_MAP = SMALL | {"loc": Loc.SHARED, "at": At.MAP, "crop": 5}
@@ -71,6 +72,9 @@ def test_a_detector_is_trained_from_python(squares: str, tmp_path: Path) -> None
     before = {name: weight.clone() for name, weight in model.state_dict().items()}
     result = lstn.fit(model, squares, tmp_path / "run", epochs=1, device="cpu")
     assert result.model is model
+    assert read_options(tmp_path / "run" / LAST).recipe.loc_lr_scale == 1  # as `lstn train --task detect` has
+    with pytest.raises(lstn.UsageError, match="--supervise is for models that classify"):
+        lstn.fit(model, squares, tmp_path / "other", epochs=1, device="cpu", supervise=1.0)
     assert any(not torch.equal(weight, before[name]) for name, weight in model.state_dict().items())
     read = load_checkpoint(result.checkpoint)
     assert read.contract == contract

@@ -10,10 +10,13 @@ from own_network import SIDE, SmallNetwork
 from PIL import Image
 
 import lstn
+from lstn.contract import Contract, Loc
 from lstn.errors import DataError
 from lstn.nn import Classifier, load_checkpoint
+from lstn.nn.backbones import backbone_named
 from lstn.nn.checkpoint import CHECKPOINT
 from lstn.recipe import RECIPES
+from lstn.train.runs.run_state import LAST, read_options
 
 CLASSES = ("blue", "green", "red")
 
@@ -70,6 +73,16 @@ def test_images_need_not_be_square(photos: Path, tmp_path: Path) -> None:
     own = Classifier.around(Wide(), labels=CLASSES, image_hw=(SIDE, SIDE + 8))
     result = lstn.fit(own, f"folder:{photos}", tmp_path / "run", epochs=1, device="cpu")
     assert result.val[0][0].shape == (SIDE, SIDE + 8, 3)
+
+
+def test_a_recipe_by_name_has_the_rate_of_the_models_backbone(photos: Path, tmp_path: Path) -> None:
+    """As `lstn train` has. A recipe of the caller's own is kept as it is."""
+    named = Classifier(Contract(Loc.STN, "cnn", (SIDE, SIDE), CLASSES))
+    lstn.fit(named, photos, tmp_path / "named", epochs=1, device="cpu")
+    lstn.fit(named, photos, tmp_path / "own", epochs=1, device="cpu", recipe=RECIPES["robust"])
+    kept = [read_options(tmp_path / run / LAST).recipe.lr for run in ("named", "own")]
+    assert kept == [RECIPES["robust"].lr * backbone_named("cnn").rate, RECIPES["robust"].lr]
+    assert kept[0] != kept[1]
 
 
 @pytest.mark.parametrize(

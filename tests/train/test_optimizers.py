@@ -13,7 +13,7 @@ from lstn.nn.checkpoint import CHECKPOINT
 from lstn.nn.classifier import Classifier
 from lstn.recipe import RECIPES, OptimizerName, Recipe
 from lstn.train.optimizer import make_optimizer
-from lstn.train.recipe_changes import FitChanges, RecipeChanges, recipe_for
+from lstn.train.recipe_changes import RecipeChanges, TrainingChanges, recipe_for
 
 RATE, LOC_SCALE, DECAY = 0.05, 0.5, 0.1
 
@@ -88,13 +88,15 @@ def test_without_decay_weights_are_grouped_as_in_runs_from_before() -> None:
 def test_usual_rates_and_decays() -> None:
     """SGD's rate is that of torchvision's references, 0.1 for 256 images, for about 32."""
     robust = RECIPES["robust"]
-    sgd = recipe_for("robust", "resnet-18", RecipeChanges(fit=FitChanges(optimizer="sgd")))
+    sgd = recipe_for("robust", "resnet-18", RecipeChanges(training=TrainingChanges(optimizer="sgd")))
     assert (sgd.lr, sgd.weight_decay) == (pytest.approx(0.01), 0.0)
     assert sgd.lr == pytest.approx(0.1 * robust.batch_size / 256, rel=0.25)
-    adamw = recipe_for("robust", "resnet-18", RecipeChanges(fit=FitChanges(optimizer="adamw")))
+    adamw = recipe_for("robust", "resnet-18", RecipeChanges(training=TrainingChanges(optimizer="adamw")))
     usual = torch.optim.AdamW([nn.Parameter(torch.zeros(1))])
     assert (adamw.lr, adamw.weight_decay) == (robust.lr, usual.defaults["weight_decay"])
-    given = recipe_for("robust", "resnet-18", RecipeChanges(lr=0.3, fit=FitChanges(optimizer="sgd", weight_decay=0.2)))
+    given = recipe_for(
+        "robust", "resnet-18", RecipeChanges(lr=0.3, training=TrainingChanges(optimizer="sgd", weight_decay=0.2))
+    )
     assert (given.lr, given.weight_decay) == (0.3, 0.2)
     assert recipe_for("robust", "resnet-18") == robust
 

@@ -13,8 +13,9 @@ from lstn.terminal import note
 
 T = TypeVar("T")
 
-_TURNS = 4
-"""Steps with each number of threads. The first is not counted: libraries prepare kernels for a new number."""
+_TURNS = 8
+"""Steps with each number of threads. The first is not counted: libraries prepare kernels for a new number. Of the
+others the median counts, so that what another program does for a moment decides nothing."""
 
 
 class Threads:

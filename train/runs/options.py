@@ -2,11 +2,12 @@
 
 import json
 from dataclasses import asdict, dataclass, fields
+from enum import Enum
 from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
-from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, TRAINED_SIDES, At, Contract, Iterations, Loc, Task, Warps
+from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, TRAINED_SIDES, At, Contract, Fit, Iterations, Loc, Task, Warps
 from lstn.errors import ArtifactError
 from lstn.nn.warping.localizers import usual_view
 from lstn.reading.checked_json import Count, Magnitude, Natural, checked, parsed
@@ -19,6 +20,11 @@ TrainingPrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 _Side: TypeAlias = Annotated[int, Meta(ge=TRAINED_SIDES[0], le=TRAINED_SIDES[1])]
 Size: TypeAlias = tuple[_Side, _Side]
 """Height and width in pixels."""
+
+CropSize: TypeAlias = tuple[
+    Annotated[int, Meta(ge=1, le=TRAINED_SIDES[1])], Annotated[int, Meta(ge=1, le=TRAINED_SIDES[1])]
+]
+"""Height and width of what the backbone gets: pixels, or places of a map, of which small images have few."""
 
 _SIZES = ("image_size", "view", "crop")
 
@@ -37,6 +43,7 @@ class Options:
     image_size: of the input
     augment:    how training images are changed at random (`lstn.train.batches.augment`)
     task:       classify or detect
+    fit:        how a photo becomes an image of that size
     iterations, at, warps: of the transformer, as in `Contract`
     view, crop: of what the localizer sees, and of what the backbone gets; None: the localizer's usual view, and a crop
                 as large as the image
@@ -57,10 +64,11 @@ class Options:
     iterations: Iterations = 1
     at: At = At.INPUT
     view: Size | None = None
-    crop: Size | None = None
+    crop: CropSize | None = None
     supervise: Magnitude = 0.0
     warps: Warps = 1
     task: Task = Task.CLASSIFY
+    fit: Fit = Fit.STRETCH
     teacher: str = ""
 
     def contract(
@@ -85,13 +93,14 @@ class Options:
             crop_hw=None if self.crop == self.image_size else self.crop,
             warps=self.warps,
             task=self.task,
+            fit=self.fit,
         )
 
     def values(self) -> dict[str, object]:
         """Return every choice by its name, the recipe's among them, as JSON says it."""
         named = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "recipe"}
-        words = {"loc": self.loc.value, "theta": self.recipe.theta.value, "at": self.at.value, "task": self.task.value}
-        return asdict(self.recipe) | named | words
+        words = {name: value.value for name, value in named.items() if isinstance(value, Enum)}
+        return asdict(self.recipe) | named | words | {"theta": self.recipe.theta.value}
 
     def to_json(self) -> str:
         """Return the options as one JSON string."""

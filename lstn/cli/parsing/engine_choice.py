@@ -1,4 +1,4 @@
-"""The engine that a command means: a file, a run that is exported first, or the one that is here."""
+"""The engine that a command means: a file, a run that is exported first, or the one here, of a kind or of any."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,14 +6,16 @@ from typing import Annotated
 import typer
 
 from lstn.errors import UsageError
+from lstn.formats.engine_kind import EngineKind
 from lstn.formats.outputs import ONNX, OPENVINO, PLAN, OutputFile, check_outputs, is_ours
+from lstn.formats.plan_file import read_header
 from lstn.health.run_files import CHECKPOINT, RUNS, checkpoint_of
 from lstn.machine.cores import within_cores
 from lstn.terminal import note
 from lstn.waiting import say_loading
 from lstn.zoo.named_models import model_path
 
-_KINDS = {".onnx": ONNX, ".plan": PLAN, ".xml": OPENVINO}
+_FILES = {EngineKind.ONNX: ONNX, EngineKind.OPENVINO: OPENVINO, EngineKind.TRT: PLAN, EngineKind.TRT_RTX: PLAN}
 
 
 EngineThreads = Annotated[
@@ -43,36 +45,51 @@ def from_zoo(given: Path | list[Path] | None) -> Path | list[Path] | None:
 def chosen_engine(named: Path | None) -> Path:
     """Return the file of an engine.
 
-    named: the file; a run's folder or checkpoint, of which an ONNX file is made beside it; or None for the one engine
-           in the current folder, and if there is none, the newest run under ./runs
+    named: the file; a run's folder or checkpoint, of which an ONNX file is made beside it; a kind as `--engine` of
+           `lstn export` calls it, for the one of that kind in the current folder; or None for the one engine there of
+           any kind. Where an ONNX file would do and there is no engine, the newest run under ./runs is taken
 
     Raises:
         UsageError: no such run, or there are several engines, or none.
         LstnError: the run can't be exported.
     """
-    if named is None:
-        here = sorted(path for path in Path().iterdir() if path.suffix in _KINDS and is_ours(path, _KINDS[path.suffix]))
-        if len(here) > 1:
+    kind = next((each for each in EngineKind if named == Path(each.value) and not named.exists()), None)
+    if named is None or kind is not None:
+        found = _engines_here(kind)
+        if len(found) > 1:
             raise UsageError(
-                f"there are {len(here)} engines here: {', '.join(map(str, here[:4]))}",
-                hint=f"choose one, such as: --engine {here[0]}",
+                f"there are {len(found)} engines here: {', '.join(map(str, found[:4]))}",
+                hint=f"choose one, such as: --engine {found[0]}",
             )
-        if here:
-            note(f"engine: {here[0]}")
-            return here[0]
+        if found:
+            note(f"engine: {found[0]}")
+            return found[0]
+        if kind not in (None, EngineKind.ONNX):
+            raise UsageError(
+                f"there is no engine for {kind.value} here", hint=f"make one with: lstn export --engine {kind.value}"
+            )
         if not RUNS.is_dir():
             raise UsageError(
                 "there is no engine here, and no run under ./runs",
                 hint="name one with --engine, or make one with: lstn export",
             )
-    if named is None or named.is_dir() or named.suffix == ".safetensors":
-        return _exported(checkpoint_of(named))
-    return named
+        return _exported(checkpoint_of(None))
+    return _exported(checkpoint_of(named)) if named.is_dir() or named.suffix == ".safetensors" else named
 
 
 def chosen_engines(named: list[Path] | None) -> list[Path]:
     """Return the files of several engines, or of the one that is here."""
     return [chosen_engine(each) for each in named] if named else [chosen_engine(None)]
+
+
+def _engines_here(kind: EngineKind | None) -> list[Path]:
+    """Return the engines of a kind in the current folder, or of all kinds; foreign files are passed over."""
+    wanted = set(_FILES.values()) if kind is None else {_FILES[kind]}
+    here = (
+        path for path in Path().iterdir() for each in wanted if path.suffix in each.suffixes and is_ours(path, each)
+    )
+    flavour = None if kind is None else kind.flavour
+    return sorted(path for path in here if flavour is None or read_header(path).flavour is flavour)
 
 
 def _exported(checkpoint: Path) -> Path:

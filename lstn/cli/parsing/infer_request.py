@@ -27,4 +27,5 @@ class InferRequest:
     device: Device
     threads: int | None
     workers: int | None
+    every: float | None
     reading: "Reading"

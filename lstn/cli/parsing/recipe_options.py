@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from lstn.contract import TRAINED_SIDES, ThetaForm
+from lstn.contract import TRAINED_SIDES, Fit, ThetaForm
 from lstn.errors import UsageError
 from lstn.recipe import by_recipe
 
@@ -174,11 +174,11 @@ Crop = Annotated[
 ]
 
 
-def sizes_of(image_size: str | None, view: str | None, crop: str | None) -> "NetworkSizes":
-    """Return what was said of the sizes, each such as `224` or `240x320`."""
+def sizes_of(image_size: str | None, view: str | None, crop: str | None, fit: Fit = Fit.STRETCH) -> "NetworkSizes":
+    """Return what was said of the sizes, each such as `224` or `240x320`, and of how photos become images."""
     from lstn.train.choosing import NetworkSizes
 
-    return NetworkSizes(_sides("--image-size", image_size), _sides("--view", view), _sides("--crop", crop))
+    return NetworkSizes(_sides("--image-size", image_size), _sides("--view", view), _sides("--crop", crop), fit)
 
 
 def _sides(option: str, text: str | None) -> "Size | None":

@@ -76,7 +76,7 @@ def _look_at_all(found: "Excitement", images: list[Path | str], batch: int) -> l
     from lstn.explanation.explanation_page import unreadable
     from lstn.runtime.inference.decoding import decode_ahead
 
-    decoded = decode_ahead(images, found.model.contract.image_hw, workers=decoders(None), window=2 * batch)
+    decoded = decode_ahead(images, found.model.contract, workers=decoders(None), window=2 * batch)
     failed = list[dict[str, Any]]()
     with closing(decoded), working(f"looking at {counted(len(images), 'image')}", len(images)) as advance:
         numbered = enumerate(decoded)
@@ -94,4 +94,4 @@ def _look_at_all(found: "Excitement", images: list[Path | str], batch: int) -> l
 def _read(path: Path | str, found: "Excitement") -> "Pixels":
     from lstn.runtime.inference.decoding import load
 
-    return load(path, found.model.contract.image_hw)
+    return load(path, found.model.contract)

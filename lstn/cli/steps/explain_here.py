@@ -167,7 +167,7 @@ def _explain_all(
     window = window_for(contract.image_hw, asked.window, asked.stride)
     batch = batch_of(contract.image_hw, min(model.max_batch, _BATCH))
     steps = _steps(window, contract.image_hw, methods)
-    decoded = decode_ahead(images, contract.image_hw, workers=decoders(None), window=2 * _BATCH)
+    decoded = decode_ahead(images, contract, workers=decoders(None), window=2 * _BATCH)
     with closing(decoded), working(f"explaining {counted(len(images), 'image')}", steps * len(images)) as advance:
         for number, (path, pixels) in enumerate(decoded, 1):
             if isinstance(pixels, ImageError):

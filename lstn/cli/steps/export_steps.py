@@ -10,7 +10,7 @@ from lstn.cli.display.screen import phases
 from lstn.contract import FOR_DETECTORS, Task, check_task
 from lstn.errors import LstnError, UsageError
 from lstn.files import write_bytes
-from lstn.formats.export_choice import ExportFormat, Sampler
+from lstn.formats.engine_kind import EngineKind, Sampler
 from lstn.formats.inspection import training_of
 from lstn.formats.outputs import (
     LOG,
@@ -49,9 +49,9 @@ def check_writable_outputs(asked: "ExportRequest", build_log: Path | None) -> No
         outputs.append(OutputFile(build_log, LOG, "--build-log"))
     if asked.script:
         outputs.append(OutputFile(asked.onnx_file.with_name(f"{stem}.trtexec.sh"), SCRIPT))
-    elif asked.engine is ExportFormat.OPENVINO:
+    elif asked.engine is EngineKind.OPENVINO:
         outputs += openvino_outputs(asked.folder / f"{stem}.xml")
-    elif asked.engine is not ExportFormat.ONNX:
+    elif asked.engine is not EngineKind.ONNX:
         outputs += plan_outputs(asked.folder / f"{stem}.plan")
     check_outputs(outputs, inputs=[] if asked.run is None else [asked.run])
     for option, folder in (("--out", asked.out), ("--triton", asked.triton)):
@@ -187,10 +187,12 @@ def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") ->
     from lstn.export.openvino.to_openvino import write_openvino
     from lstn.formats.onnx_file import read_model
     from lstn.formats.openvino_file import bin_path
+    from lstn.imaging.framing import framing_of
 
     data, seed = ("digits", 0) if training is None else (training.data, training.seed)
     contract = read_model(onnx_file)[0]
-    images = sample_images(data, contract.image_hw, seed=seed, task=contract.task)
+    framing = framing_of(contract)
+    images = sample_images(data, contract.image_hw, seed=seed, task=contract.task, framing=framing)
     with working(f"writing {xml} and comparing"):
         record, agreement = write_openvino(onnx_file, xml, images)
     what = f"OpenVINO {record.version.partition('-')[0]}, {record.precision}"

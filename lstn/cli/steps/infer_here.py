@@ -1,45 +1,50 @@
 """`lstn infer` on this machine: images -> rows, and pictures of the warps."""
 
-import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
 
-from lstn.cli.display.screen import results
 from lstn.cli.parsing.engine_choice import chosen_engine
 from lstn.cli.parsing.infer_format import KINDS, Format, row_format
 from lstn.cli.parsing.infer_request import InferRequest
+from lstn.cli.steps.infer_video import infer_video
+from lstn.cli.steps.row_sink import RowCount, doing, sink, write_all
 from lstn.errors import LstnError, UsageError
-from lstn.files import replacing
 from lstn.formats.outputs import OutputFile, check_folder, check_outputs, check_pictures, files_of
 from lstn.machine.cores import decoders, within_cores
 from lstn.report.wording import counted
-from lstn.terminal import messages, note
-from lstn.waiting import working
-
-if TYPE_CHECKING:
-    from lstn.contract import Contract
-    from lstn.runtime.inference.predict import ResultRow
-    from lstn.runtime.inference.rows import Write
+from lstn.terminal import note
 
 
 def infer_here(paths: list[str], asked: InferRequest) -> None:
-    """Answer the images that `paths` stand for.
+    """Answer the images that `paths` stand for, or the frames of a video.
 
     Raises:
         UsageError: an option that can't be followed here.
         LstnError: an image has no answer, or the engine can't be opened.
     """
-    from lstn.runtime.engines.opening import open_engine
-    from lstn.runtime.inference.predict import batch_size, check_warps, least_sure, predict
+    from lstn.runtime.inference.video import is_video
 
     if asked.out is not None:
         raise UsageError("--out: only with --ray, whose results are a folder", hint="name a file with --output")
     within_cores(asked.threads)
     within_cores(asked.workers)
     wanted = row_format(asked.format_, asked.output)
+    if videos := [path for path in paths if is_video(path)]:
+        if len(paths) > 1:
+            raise UsageError(f"{videos[0]}: a video is answered alone", hint="name no other images or videos with it")
+        infer_video(videos[0], asked, wanted)
+    else:
+        _infer_images(paths, asked, wanted)
+
+
+def _infer_images(paths: list[str], asked: InferRequest, wanted: Format) -> None:
+    from lstn.runtime.engines.opening import open_engine
+    from lstn.runtime.inference.predict import batch_size, check_warps, least_sure, predict
+
+    if asked.every is not None:
+        raise UsageError("--every: only of a video", hint="leave it out")
     images = listed(paths)
     engine = chosen_engine(asked.engine)
     _check_places(paths, images, engine, asked, wanted)
@@ -48,7 +53,7 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
         if asked.warps is not None:
             check_warps(opened.contract, engine)
         size, workers = batch_size(asked.batch, opened.contract, opened.max_batch, engine), decoders(asked.workers)
-        started = time.perf_counter()
+        started, count = time.perf_counter(), RowCount()
         contract, top = opened.contract, asked.top
         least = least_sure(contract, asked.score, asked.reject_below)
         rows = predict(
@@ -61,16 +66,18 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
             reading=asked.reading,
             keep=asked.warps is not None,
         )
-        with closing(rows), _sink(wanted, asked.output, contract, images, top or 1) as write:
-            failed, rejected = _write_all(rows, write, asked.warps, contract)
+        what = f"{doing(contract)} {counted(len(images), 'image')}"
+        into = sink(wanted, asked.output, contract, images, top or 1, what=what, total=len(images))
+        with closing(rows), into as write:
+            write_all(rows, write, asked.warps, contract, count)
     took = time.perf_counter() - started
     goal = f" -> {asked.output}" if asked.output else ""
     note(f"{counted(len(images), 'image')} in {took:.1f} s, {len(images) / took:.0f} images/s{goal}")
     if asked.reject_below is not None:
-        note(f"{rejected} of them rejected, less probable than {asked.reject_below:g}")
-    if failed:
+        note(f"{count.rejected} of them rejected, less probable than {asked.reject_below:g}")
+    if count.failed:
         raise LstnError(
-            f"no answer for {failed} of {counted(len(images), 'image')}", hint="the error in their rows says why"
+            f"no answer for {count.failed} of {counted(len(images), 'image')}", hint="the error in their rows says why"
         )
 
 
@@ -102,65 +109,3 @@ def _check_places(
 
         check_folder("--warps", asked.warps, [Path(path) for path in paths])
         check_pictures("--warps", asked.warps, picture_names(images), paths_of(images))
-
-
-def _write_all(
-    batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None, contract: "Contract"
-) -> tuple[int, int]:
-    """Return how many rows hold an error, and how many were rejected."""
-    from lstn.runtime.inference.warp_pictures import save_warp
-
-    done = failed = rejected = 0
-    for rows in batches:
-        write(rows)
-        for row in rows:
-            done += 1
-            failed += bool(row.error)
-            rejected += row.rejected
-            if warps is not None:
-                save_warp(row, warps, contract, number=done)
-    return failed, rejected
-
-
-@contextmanager
-def _sink(
-    wanted: Format, output: Path | None, contract: "Contract", images: Sequence[Path | str], top: int
-) -> Iterator["Write"]:
-    """Yield what writes the rows of one batch and moves the progress bar on."""
-    from lstn.contract import Task
-    from lstn.runtime.inference.rows import csv_objects, csv_rows, json_lines, json_rows, table_rows
-
-    labels, detects = contract.labels, contract.task is Task.DETECT
-
-    with _destination(output) as stream:
-        console = results(stream)
-        on_screen = output is None and console.is_terminal
-        # A bar lives below rich's own output only, so the table brings its console; other rows on a screen go without.
-        bar = console if on_screen and wanted is Format.TABLE else messages()
-        writers: dict[Format, Callable[[], AbstractContextManager[Write]]] = {
-            Format.TABLE: lambda: table_rows(console, labels=labels, paths=images),
-            Format.JSON: lambda: json_rows(stream),
-            Format.JSONL: lambda: json_lines(stream),
-            Format.CSV: lambda: csv_objects(stream) if detects else csv_rows(stream, top=min(top, len(labels))),
-        }
-        hidden = on_screen and bar is not console
-        doing = "looking for objects in" if detects else "classifying"
-        with (
-            writers[wanted]() as write,
-            working(f"{doing} {counted(len(images), 'image')}", len(images), console=bar, hidden=hidden) as advance,
-        ):
-
-            def write_and_advance(rows: Sequence["ResultRow"]) -> None:
-                write(rows)
-                advance(len(rows))
-
-            yield write_and_advance
-
-
-@contextmanager
-def _destination(output: Path | None) -> Iterator[TextIO]:
-    if output is None:
-        yield sys.stdout
-        return
-    with replacing(output) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-        yield stream

@@ -38,6 +38,7 @@ class PlanComparison:
         """
         from lstn.export.onnx.verify_onnx import sample_images
         from lstn.export.tensorrt.verify_plan import COMPARED, verify_plan
+        from lstn.imaging.framing import framing_of
         from lstn.runtime.engines.opening import open_engine
 
         sidecar, gpus = read_sidecar(plan), find_gpus()
@@ -48,7 +49,9 @@ class PlanComparison:
             self.obstacle = f"ONNX Runtime has no {sidecar.precision} on a CPU"
             return 0
         contract = sidecar.contract
-        images = sample_images(self._data, contract.image_hw, seed=self._seed, task=contract.task)
+        images = sample_images(
+            self._data, contract.image_hw, seed=self._seed, task=contract.task, framing=framing_of(contract)
+        )
         try:
             with open_engine(plan) as engine:
                 self.agreement = verify_plan(
@@ -57,6 +60,7 @@ class PlanComparison:
                     sidecar.contract,
                     images,
                     precision=sidecar.precision,
+                    tf32=sidecar.tf32,
                 )
         except MissingExtra as error:
             self.obstacle = f"{error.message}; {error.hint}"

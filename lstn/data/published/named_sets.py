@@ -18,6 +18,7 @@ from lstn.data.published.unpacking import unpack_caltech101, unpack_cifar10, unp
 from lstn.data.splits import DataSet
 from lstn.errors import DataError
 from lstn.files import filling
+from lstn.imaging.framing import STRETCHED, Framing
 from lstn.terminal import note, warn_once
 
 Unpack: TypeAlias = Callable[[tuple[Path, ...], Path], None]
@@ -110,7 +111,13 @@ read: torchvision reads the other one, which is pickled. The paper says how larg
 which images are in them."""
 
 
-def open_named(name: str, root: Path, image_hw: tuple[int, int], labels: tuple[str, ...] | None = None) -> DataSet:
+def open_named(
+    name: str,
+    root: Path,
+    image_hw: tuple[int, int],
+    labels: tuple[str, ...] | None = None,
+    framing: Framing = STRETCHED,
+) -> DataSet:
     """Open a name in NAMED, unpacking its files below `root` if that hasn't been done.
 
     labels: the classes of a model that was trained; if they are the set's `names`, the set's classes are called so too
@@ -128,7 +135,7 @@ def open_named(name: str, root: Path, image_hw: tuple[int, int], labels: tuple[s
         warn_once(
             f"{folder} has no {BOXES}: an earlier lstn unpacked it; remove the folder to have {name} unpacked again"
         )
-    opened = open_folder(folder, image_hw, 0, mirrors=entry.mirrors, parts=entry.parts)
+    opened = open_folder(folder, image_hw, 0, mirrors=entry.mirrors, parts=entry.parts, framing=framing)
     if entry.names and labels == entry.names and len(opened.labels) == len(entry.names):
         opened.labels = entry.names
     return opened

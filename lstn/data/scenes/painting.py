@@ -9,7 +9,7 @@ import numpy as np
 from PIL import Image
 
 from lstn.data.poses import Pose
-from lstn.warps.warp import Colour
+from lstn.imaging.framing import Colour
 
 _EDGE_PX = 1.5
 """The width of an edge in a picture, wherever what is painted has softer ones."""

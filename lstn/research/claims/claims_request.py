@@ -13,9 +13,9 @@ LABELS = tuple("0123456789")
 
 
 class ComparedEngine(str, Enum):
-    """What the localizers are compared on."""
+    """What the localizers are compared on: a kind of engine, as `--engine` calls it everywhere, or PyTorch itself."""
 
-    ONNXRUNTIME = "onnxruntime"
+    ONNX = "onnx"
     OPENVINO = "openvino"
     TORCH = "torch"
     TRT = "trt"
@@ -28,7 +28,7 @@ class ComparedEngine(str, Enum):
 
 
 _TITLES = {
-    ComparedEngine.ONNXRUNTIME: ORT,
+    ComparedEngine.ONNX: ORT,
     ComparedEngine.OPENVINO: OPENVINO,
     ComparedEngine.TORCH: EAGER,
     ComparedEngine.TRT: "TensorRT",
@@ -53,7 +53,7 @@ class ClaimsRequest:
     image_size: int | None = None
     batches: tuple[int, ...] = (1,)
     threads: int | None = 1
-    engine: ComparedEngine = ComparedEngine.ONNXRUNTIME
+    engine: ComparedEngine = ComparedEngine.ONNX
     peers: bool = True
     seconds: float = 6.0
     seed: int = 0

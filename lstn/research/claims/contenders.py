@@ -72,7 +72,7 @@ class Contenders:
         default, threads = self._default(), self._setup.threads
         self._tell("torch.compile is compiling")
         peers: dict[str, Open] = {
-            ORT: ours.opening(ComparedEngine.ONNXRUNTIME, pixels),
+            ORT: ours.opening(ComparedEngine.ONNX, pixels),
             EAGER: ours.opening(ComparedEngine.TORCH, pixels),
             COMPILED: ours.in_torch(pixels, compiled=True),
             ORT_DEFAULT: engine_run(default, pixels, threads),
@@ -97,10 +97,10 @@ class Contenders:
         ours, usual = pieces[name], default_piece(pieces[name])
         self._tell("torch.compile is compiling")
         peers: dict[str, Open] = {
-            ORT: self._part(name, ours, batch, ComparedEngine.ONNXRUNTIME),
+            ORT: self._part(name, ours, batch, ComparedEngine.ONNX),
             EAGER: self._part(name, ours, batch, ComparedEngine.TORCH),
             COMPILED: torch_run(ours.module, ours.example(batch), self._setup.threads, compiled=True),
-            ORT_DEFAULT: self._part(f"{name} default", usual, batch, ComparedEngine.ONNXRUNTIME),
+            ORT_DEFAULT: self._part(f"{name} default", usual, batch, ComparedEngine.ONNX),
         }
         if self._openvino:
             peers[OPENVINO] = self._part(name, ours, batch, ComparedEngine.OPENVINO)

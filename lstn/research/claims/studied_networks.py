@@ -84,6 +84,6 @@ def _engines(setup: ClaimsRequest, tell: Callable[[str], None]) -> list[Compared
     """Return what the networks run on: the engine, and with peers what runs on a CPU besides."""
     engines = [setup.engine]
     if setup.peers and setup.engine not in ON_GPU:
-        others = [ComparedEngine.ONNXRUNTIME, *([ComparedEngine.OPENVINO] if has_openvino(tell) else [])]
+        others = [ComparedEngine.ONNX, *([ComparedEngine.OPENVINO] if has_openvino(tell) else [])]
         engines += [engine for engine in others if engine is not setup.engine]
     return engines

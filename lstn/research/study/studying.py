@@ -14,6 +14,7 @@ from lstn.data.dataset import open_data, require_test, set_and_root
 from lstn.data.splits import spaced
 from lstn.errors import UsageError
 from lstn.files import remove_leftovers, write_text
+from lstn.imaging.framing import outside_of
 from lstn.recipe import RECIPES, Recipe, RecipeName
 from lstn.report.wording import counted
 from lstn.research.study.study_page import page
@@ -25,7 +26,7 @@ from lstn.train.objectives.supervision import check_supervise
 from lstn.train.recipe_changes import RecipeChanges
 from lstn.train.runs.options import Options, said
 from lstn.train.watch.watcher import Watcher
-from lstn.warps.warp import CropSampling, outside_of
+from lstn.warps.warp import CropSampling
 
 PAGE = "study.html"
 

@@ -93,6 +93,7 @@ def _rebuild(path: Path, sidecar: Sidecar, target: str = "") -> str:
             "--hardware-compatible": sidecar.hardware_compatible and (not target or runs_compatible_plans(target)),
         }
         words += [word for word, asked in wanted.items() if asked]
+    words += ["--tf32"] * sidecar.tf32
     if path.parent != Path():
         words += ["--out", shlex.quote(str(path.parent))]
     return " ".join(words)

@@ -176,7 +176,7 @@ class ServedModel:
         else:
             files = files_from(given)
             loop = asyncio.get_running_loop()
-            pixels = await loop.run_in_executor(self._decoders, _decode, files, contract.image_hw, reservation)
+            pixels = await loop.run_in_executor(self._decoders, _decode, files, contract, reservation)
         prepared_s = time.perf_counter() - started
         return await asyncio.wrap_future(reservation.submit(pixels, expires_at=expires_at)), prepared_s
 
@@ -236,14 +236,14 @@ class ServedModel:
         deliver(full.parts, prediction, took)
 
 
-def _decode(files: list[bytes], image_hw: tuple[int, int], reservation: Reservation) -> Pixels:
+def _decode(files: list[bytes], contract: Contract, reservation: Reservation) -> Pixels:
     """Decode the files of one request, in a decoder's thread; nothing more once nobody waits for them."""
     check_sizes(files)
-    pixels = np.empty((len(files), *image_hw, 3), np.uint8)
+    pixels = np.empty((len(files), *contract.image_hw, 3), np.uint8)
     for number, data in enumerate(files):
         if reservation.given_up:
             raise Refusal(Reason.EXPIRED, "given up")
-        pixels[number] = decode_file(data, image_hw, number)
+        pixels[number] = decode_file(data, contract, number)
     return pixels
 
 

@@ -38,7 +38,7 @@ function refresh() {
   pause = 0;
   newest = null;
   if (model && !pad.empty) {
-    base ??= resized(pad.read(), model.height, model.width);
+    base ??= framed(pad.read(), model);
     newest = disturbed(base);
     paint(element("input"), newest);
     ask();

@@ -47,17 +47,17 @@ async function modelNames(token, controller) {
 }
 
 /**
- * What a model is: its name, the size of its input, its labels, whether it detects objects, and whether it has a
+ * What a model is: its name, the size of its input, how a picture becomes one (fit, and fill around it), its labels, whether it detects objects, and whether it has a
  * transformer. If so, theta's form and shape for one image, the size of the crop, and the colour that the backbone gets outside of the input.
  */
 async function described(name, token, controller) {
   const told = await asked(`v2/models/${name}`, token, controller);
   const tensor = (tensors, wanted) => tensors.find((each) => each.name === wanted);
-  const [, height, width] = tensor(told.inputs, "pixels").shape;
+  const { shape: [, height, width], parameters: { fit, fill } } = tensor(told.inputs, "pixels");
   const labels = tensor(told.outputs, "logits").parameters.labels;
   const theta = tensor(told.outputs, "theta"), detects = tensor(told.outputs, "objects") !== undefined;
   const shape = theta?.shape.slice(1);
-  return { name, height, width, labels, detects, transforms: theta !== undefined, shape, ...theta?.parameters };
+  return { name, height, width, fit, fill, labels, detects, transforms: theta !== undefined, shape, ...theta?.parameters };
 }
 
 /**

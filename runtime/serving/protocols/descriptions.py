@@ -4,11 +4,11 @@ from collections.abc import Iterable
 from typing import Any
 
 from lstn.contract import LOGITS, PIXELS, THETA
+from lstn.imaging.framing import outside_of
 from lstn.runtime.serving.models.generation import Generation
 from lstn.runtime.serving.models.served_model import ServedModel
 from lstn.runtime.serving.requests.refusal import Reason, Refusal
 from lstn.runtime.serving.requests.request import VERSION, TensorSpec, inputs_of, outputs_of
-from lstn.warps.warp import outside_of
 
 _TYPES = {"UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
 """The protocol's names of datatypes -> those of Triton's model configuration."""
@@ -36,15 +36,20 @@ def metadata_of(model: ServedModel) -> dict[str, Any]:
 def full_metadata_of(model: ServedModel) -> dict[str, Any]:
     """Return the metadata with what only HTTP can say, as parameters of tensors.
 
-    `pixels` names the input that may come in its place, `logits` its labels, `theta` the colour that the
-    backbone gets outside of the picture, the height and width of the crop, and its form.
+    `pixels` names the input that may come in its place, how a photo becomes pixels, and the colour around one that is
+    letterboxed; `logits` its labels; `theta` the colour that the backbone gets outside of the picture, the height and
+    width of the crop, and its form.
 
     Raises:
         Refusal: the model isn't ready.
     """
     metadata, contract = metadata_of(model), _generation(model).contract
     parameters = {
-        PIXELS: {"alternative": _described(inputs_of(contract)[1])},
+        PIXELS: {
+            "alternative": _described(inputs_of(contract)[1]),
+            "fit": contract.fit.value,
+            "fill": list(outside_of(contract.mean)),
+        },
         LOGITS: {"labels": list(contract.labels)},
         THETA: {
             "outside": list(outside_of(contract.mean)),

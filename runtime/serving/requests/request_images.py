@@ -8,8 +8,11 @@ import math
 import numpy as np
 from PIL import Image
 
+from lstn.contract import Contract
 from lstn.errors import ImageError
 from lstn.images import Pixels, decode
+from lstn.imaging.framing import framing_of
+from lstn.imaging.heif import is_heif, let_pillow_read_heif
 from lstn.report.wording import counted
 from lstn.runtime.serving.requests.limits import MAX_DECODED_PIXELS
 from lstn.runtime.serving.requests.refusal import Reason, Refusal
@@ -71,14 +74,14 @@ def _file_of(value: object, number: int) -> bytes:
     raise Refusal(Reason.INVALID, f"image {number}: JSON holds a file as base64 text; this is not")
 
 
-def decode_file(data: bytes, image_hw: tuple[int, int], number: int) -> Pixels:
-    """Decode one encoded file to (H, W, 3) uint8; `number` names it in errors, from 0.
+def decode_file(data: bytes, contract: Contract, number: int) -> Pixels:
+    """Decode one encoded file to the input (H, W, 3) of a model; `number` names it in errors, from 0.
 
     Raises:
         Refusal: it is no image, or a damaged one.
     """
     try:
-        return decode(data, image_hw, name=f"image {number}")
+        return decode(data, contract.image_hw, name=f"image {number}", framing=framing_of(contract))
     except ImageError as error:
         # In brackets stand Pillow's own words, which may hold anything.
         raise Refusal(Reason.INVALID, error.message.partition(" (")[0]) from error
@@ -93,6 +96,8 @@ def check_sizes(files: list[bytes]) -> None:
     total = 0
     for data in files:
         try:
+            if is_heif(data):
+                let_pillow_read_heif()
             with Image.open(io.BytesIO(data)) as image:
                 total += image.width * image.height
         except Image.DecompressionBombError:

@@ -1,12 +1,12 @@
-"""The formats and samplers that `lstn export` offers, as its options name them."""
+"""Kinds of engines, and samplers, as the options `--engine` and `--sampler` name them."""
 
 from enum import Enum
 
 from lstn.formats.plan_file import Flavour
 
 
-class ExportFormat(str, Enum):
-    """What to make of a checkpoint."""
+class EngineKind(str, Enum):
+    """What an engine is a file for, as `--engine` calls it: what to make in `lstn export`, what to run elsewhere."""
 
     ONNX = "onnx"
     TRT = Flavour.TRT.value
@@ -16,7 +16,7 @@ class ExportFormat(str, Enum):
     @property
     def flavour(self) -> Flavour | None:
         """The TensorRT that builds it; None: none does."""
-        return None if self in (ExportFormat.ONNX, ExportFormat.OPENVINO) else Flavour(self.value)
+        return None if self in (EngineKind.ONNX, EngineKind.OPENVINO) else Flavour(self.value)
 
 
 class Sampler(str, Enum):
