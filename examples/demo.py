@@ -11,12 +11,9 @@ import sys
 import time
 from pathlib import Path
 
-from PIL import Image
 from rich.console import Console
 from rich.table import Table
 
-from lstn.data.dataset import open_data
-from lstn.data.digits import DIGIT_SIZE
 from lstn.health.follow import brief
 
 ROOT = Path(__file__).parents[1]
@@ -26,7 +23,8 @@ RUN = "lstn-cnn"
 TRAIN = "train --loc lstn --model cnn --epochs 2 --supervise 1 --loc-lr-scale 1"
 """The embedded digits know where they lie, so the transformer learns in two epochs, a minute, to turn them upright."""
 
-SAMPLES = 12
+IMAGES = Path("../examples/images")
+"""Twelve test digits, which no training saw, as seen from demo/."""
 
 say = Console(highlight=False, soft_wrap=True)
 
@@ -38,8 +36,7 @@ def main() -> None:
     DEMO.mkdir()
     lstn(f"{TRAIN} --name {RUN}")
     lstn("export --engine trt-rtx --target sm89")
-    write_samples(DEMO / "images")
-    lstn("infer images/ --engine model.onnx --warps warps")
+    lstn(f"infer {IMAGES} --engine model.onnx --warps warps")
     lstn("bench model.onnx --batch 1,8 --threads 1 --seconds 5 --json bench.json")
     summarise(time.perf_counter() - began)
 
@@ -49,16 +46,6 @@ def lstn(command: str) -> None:
     say.print(f"\n[bold]$ OMP_NUM_THREADS=1 lstn {command}[/bold]")
     # Of layers this small a second thread makes nothing faster, and on a busy machine it makes all of it wait.
     subprocess.run([LSTN, *command.split()], cwd=DEMO, env=os.environ | {"OMP_NUM_THREADS": "1"}, check=True)
-
-
-def write_samples(folder: Path) -> None:
-    """Write a few test digits, which no training saw, as ordinary image files."""
-    folder.mkdir()
-    images = open_data("digits", image_hw=(DIGIT_SIZE, DIGIT_SIZE)).test
-    for index in range(SAMPLES):
-        pixels, label = images[index]
-        Image.fromarray(pixels).save(folder / f"{index:02d}-is-a-{label}.png")
-    say.print(f"\n{SAMPLES} sample images are in demo/images")
 
 
 def summarise(seconds: float) -> None:
@@ -72,7 +59,7 @@ def summarise(seconds: float) -> None:
     rows.add_row("", f"of moved digits the crop follows {brief(last['transformer']['follow'])}, where 1 is all")
     for name, what in (("model.onnx", "checked against PyTorch"), ("model.plan", "TensorRT for RTX, built for sm89")):
         rows.add_row(name, f"{what}, {(DEMO / name).stat().st_size / 1e6:.1f} MB")
-    rows.add_row("images/, warps/", f"{SAMPLES} test digits, and what the transformer makes of them")
+    rows.add_row("warps/", f"what the transformer makes of the pictures in {IMAGES}")
     for row in json.loads((DEMO / "bench.json").read_text())["results"]:
         speed = f"{row['p50_ms']:.2f} ms, {row['images_per_s']:.0f} images/s on one thread"
         rows.add_row(f"batch {row['batch']}", speed)

@@ -3,8 +3,13 @@
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
 from forked import forked
+from PIL import Image
+
+from lstn.data.dataset import open_data
+from lstn.data.digits import DIGIT_SIZE
 
 ROOT = Path(__file__).parents[1]
 SAYS = {
@@ -26,6 +31,16 @@ def test_an_example_runs_and_says_what_it_should(name: str, tmp_path: Path) -> N
     assert SAYS[name] in out
     assert "Traceback" not in err
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_pictures_are_the_first_test_digits() -> None:
+    digits = open_data("digits", image_hw=(DIGIT_SIZE, DIGIT_SIZE)).test
+    names = []
+    for index in range(12):
+        pixels, label = digits[index]
+        names.append(f"{index:02d}-is-a-{label}.png")
+        np.testing.assert_array_equal(np.asarray(Image.open(ROOT / "examples" / "images" / names[-1])), pixels)
+    assert sorted(path.name for path in (ROOT / "examples" / "images").iterdir()) == names
 
 
 def test_every_example_is_run_here_and_named_in_the_documents() -> None:

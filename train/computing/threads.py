@@ -17,9 +17,13 @@ _TURNS = 8
 """Steps with each number of threads. The first is not counted: libraries prepare kernels for a new number. Of the
 others the median counts, so that what another program does for a moment decides nothing."""
 
+_WORTH = 1.1
+"""Twice as many threads must be that much faster: otherwise they mostly wait for each other, and on a busy machine
+(effnet-b0 at 224 pixels, where two other processes spin) even more when another program joins in."""
+
 
 class Threads:
-    """Takes the first steps in turns with all cores and with half as many threads, and keeps what was faster.
+    """Takes the first steps in turns with all cores and with half as many threads, and keeps what is worth it.
 
     Where other programs want the cores too, every thread waits for the one whose core is taken. Then half as many are
     often faster, and half of those. On a quiet machine all cores stay, unless the model is too small for them.
@@ -50,11 +54,12 @@ class Threads:
 
     def _judge(self) -> None:
         kept, rival = (statistics.median(self._seconds[each][1:]) for each in (self._kept, self._rival))
-        if rival <= kept and self._rival > 1:
+        fewer_do = rival <= _WORTH * kept
+        if fewer_do and self._rival > 1:
             self._kept, self._rival = self._rival, self._rival // 2
             self._seconds = {self._kept: [], self._rival: []}
             return
-        self.chosen = self._rival if rival <= kept else self._kept
+        self.chosen = self._rival if fewer_do else self._kept
         torch.set_num_threads(self.chosen)
         if self.chosen < usable_cores():
             fewer, more = sorted(((self._rival, rival), (self._kept, kept)))
