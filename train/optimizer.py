@@ -30,13 +30,6 @@ def make_optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
     return kind(groups, lr=recipe.lr, fused=True)
 
 
-def kept_by(optimizer: torch.optim.Optimizer) -> frozenset[str]:
-    """Return the names of what it keeps of a weight that has had a gradient."""
-    return frozenset(
-        {"momentum_buffer"} if isinstance(optimizer, torch.optim.SGD) else {"step", "exp_avg", "exp_avg_sq"}
-    )
-
-
 def _groups(part: nn.Module, rate: float, decay: float) -> list[dict[str, Any]]:
     """Return the weights of a part of the model as groups of one learning rate and one decay each.
 

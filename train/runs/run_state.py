@@ -19,7 +19,6 @@ from lstn.health.run_health import Epoch, epoch_of
 from lstn.nn.checkpoint import read_tensors
 from lstn.nn.models import Model
 from lstn.reading.checked_json import Magnitude, Natural, checked, parsed
-from lstn.train.optimizer import kept_by
 from lstn.train.runs.options import Options
 
 _KEY = "lstn.state"
@@ -165,7 +164,7 @@ def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tens
     weights = dict(enumerate(weight for group in optimizer.param_groups for weight in group["params"]))
     for index, found in slots.items():
         shape = weights[index].shape
-        wanted = {slot: torch.Size() if slot == "step" else shape for slot in kept_by(optimizer)}
+        wanted = {slot: torch.Size() if slot == "step" else shape for slot in _kept_by(optimizer)}
         if {slot: each.shape for slot, each in found.items()} != wanted:
             raise ValueError(f"what the optimizer keeps of weight {index} has another shape")
         if "step" in found and not 0 <= float(found["step"]) < math.inf:
@@ -198,3 +197,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], _Rest]:
         return tensors, rest
     except ValueError as error:
         raise ArtifactError(f"{path}: not the {what}, or damaged ({error!s:.300})", hint=hint) from error
+
+
+def _kept_by(optimizer: torch.optim.Optimizer) -> frozenset[str]:
+    """Return the names of what it keeps of a weight that has had a gradient."""
+    return frozenset(
+        {"momentum_buffer"} if isinstance(optimizer, torch.optim.SGD) else {"step", "exp_avg", "exp_avg_sq"}
+    )
