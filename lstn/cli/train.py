@@ -1,6 +1,6 @@
 """`lstn train`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 
     from lstn.train.computing.distributed import World
     from lstn.train.runs.options import Options
+    from lstn.train.watch.trackers import TrackerName
 
 MAX_SEED = 2**63 - 1
 """torch and NumPy both take it."""
@@ -184,6 +185,13 @@ def train(
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Log curves and warps for TensorBoard, in the run's folder.")
     ] = False,
+    wandb: Annotated[
+        bool,
+        typer.Option("--wandb", help="Log curves and warps to Weights & Biases; WANDB_MODE=offline keeps them here."),
+    ] = False,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow", help="Log curves and warps to the MLflow server of MLFLOW_TRACKING_URI.")
+    ] = False,
 ) -> None:
     """Train a classifier or a detector with a transformer.
 
@@ -211,7 +219,9 @@ def train(
             )
             chosen = choose_options(recipe, changes, network, course)
             options, folder = _placed(chosen, name, resume, _typed(context))
-        _fit(options, folder, world, where, workers, model, resume=bool(resume), compiled=compiled, board=tensorboard)
+        asked: dict[TrackerName, bool] = {"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow}
+        trackers = [each for each, wanted in asked.items() if wanted]
+        _fit(options, folder, world, where, workers, model, trackers, resume=bool(resume), compiled=compiled)
 
 
 def _typed(context: typer.Context) -> frozenset[str]:
@@ -238,10 +248,10 @@ def _fit(
     device: "torch.device",
     workers: int | None,
     model: str,
+    trackers: "Sequence[TrackerName]",
     *,
     resume: bool,
     compiled: bool,
-    board: bool,
 ) -> None:
     from lstn.train.choosing import chosen_by_the_set
     from lstn.train.loop import fit
@@ -250,9 +260,10 @@ def _fit(
     folder = Path(world.first(str(folder)))
     with world.together():
         own = factory_of(model)
+        board = Board(trackers, folder, options.values()) if trackers and world.rank == 0 else None
     with (
         stopping(folder, f"lstn train --resume {folder}"),
-        watching(options, Board(folder) if board else None, chosen_by_the_set(options)) as watcher,
+        watching(options, board, chosen_by_the_set(options)) as watcher,
     ):
         result = fit(
             options,

@@ -35,7 +35,7 @@ LIBRARIES = {
         name: (name,)
         for name in (
             *("uvicorn", "httptools", "grpcio", "protobuf", "prometheus-client"),
-            *("ray", "fsspec", "mlcommons-loadgen", "tensorboard", "captum", "timm"),
+            *("ray", "fsspec", "mlcommons-loadgen", "tensorboard", "wandb", "mlflow-skinny", "captum", "timm"),
         )
     },
 }
