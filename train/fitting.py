@@ -1,14 +1,14 @@
 """One epoch of fitting: batches -> steps of the optimizer."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 from copy import deepcopy
 from itertools import islice
 from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lstn.contract import UNBOUNDED, Contract, Task, ThetaForm
 from lstn.errors import TrainingError, UsageError
@@ -72,36 +72,55 @@ def train_epoch(
     steps = -(-len(sizes) // options.recipe.accumulate)
     run.model.train()
     seen, loss_sum, right = 0, 0.0, 0.0
-    batches = _together(zip(sizes, loader, strict=True), options.recipe.accumulate)
+    of_steps = together(zip(sizes, loader, strict=True), options.recipe.accumulate)
     with frozen(run.model.backbone) if plan.number <= options.recipe.freeze else nullcontext():
-        for index, of_step in enumerate(threads.over(batches)):
+        for index, batches in enumerate(threads.over(of_steps)):
             done = (index + 0.5) / steps
             set_rate(run.optimizer, options.recipe, plan.number - 1 + done, plan.share(done))
-            run.optimizer.zero_grad(set_to_none=True)  # not after the step: somebody may look at the gradient
-            images = sum(size for size, _ in of_step)
-            for place, (size, batch) in enumerate(of_step, 1):
-                there = batch.to(device)
-                # Shares may differ by an image: each counts by what it holds, so that the mean over processes is the
-                # batch's.
-                counts = len(there.pixels) / (1 if world.shared(size) else world.size)
-                with world.gradients(network, complete=place == len(of_step)):
-                    found = objective.loss(network, there, options, size, world)
-                    value, told, hit_count = world.sum(torch.stack([each.double() * counts for each in found]))
-                    if not math.isfinite(value):
-                        raise world.told(diverged(run, value / size, plan.number, options))
-                    _backwards(run, found.loss * (counts * world.size / images))
-                seen, loss_sum, right = seen + size, loss_sum + told, right + hit_count
-            run.scaler.step(run.optimizer)
-            run.scaler.update()
+            told, hits = take_step(run, objective, network, batches, options, device, plan.number, world)
+            seen, loss_sum, right = seen + sum(size for size, _ in batches), loss_sum + told, right + hits
             step(plan.number, seen, loss_sum / seen, right / seen)
     return loss_sum / seen, right / seen
 
 
-def _backwards(run: Run, loss: Tensor) -> None:
-    run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+def take_step(
+    run: Run,
+    objective: TrainingObjective,
+    network: nn.Module,
+    batches: Sequence[tuple[int, ImageBatch]],
+    options: Options,
+    device: torch.device,
+    number: int,
+    world: World = ALONE,
+) -> tuple[float, float]:
+    """Take one step down the gradient of batches; return the sums over their images of the loss told, and of the hits.
+
+    batches: how many images each has over all processes, and this process's share of it
+    number:  of the epoch
+
+    Raises:
+        TrainingError: the loss is not a number any more.
+    """
+    run.optimizer.zero_grad(set_to_none=True)  # not after the step: somebody may look at the gradient
+    images, loss_sum, right = sum(size for size, _ in batches), 0.0, 0.0
+    for place, (size, batch) in enumerate(batches, 1):
+        there = batch.to(device)
+        # Shares may differ by an image: each counts by what it holds, so that the mean over processes is the batch's.
+        counts = len(there.pixels) / (1 if world.shared(size) else world.size)
+        with world.gradients(network, complete=place == len(batches)):
+            found = objective.loss(network, there, options, size, world)
+            value, told, hits = world.sum(torch.stack([each.double() * counts for each in found]))
+            if not math.isfinite(value):
+                raise world.told(diverged(run, value / size, number, options))
+            loss = run.scaler.scale(found.loss * (counts * world.size / images))
+            loss.backward()  # type: ignore[no-untyped-call]
+        loss_sum, right = loss_sum + told, right + hits
+    run.scaler.step(run.optimizer)
+    run.scaler.update()
+    return loss_sum, right
 
 
-def _together(batches: Iterable[T], count: int) -> Iterator[list[T]]:
+def together(batches: Iterable[T], count: int) -> Iterator[list[T]]:
     """Yield lists of `count` batches, of which the last may be shorter."""
     each = iter(batches)
     while group := list(islice(each, count)):

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lstn.cli.display.screen import phases
 from lstn.cli.display.train_report import report, watching
 from lstn.cli.parsing.model_choice import factory_of, name_of
 from lstn.cli.parsing.recipe_options import (
@@ -179,6 +180,9 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder, from its last whole epoch.")
     ] = None,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Train no model, but say which --lr the other options go with.")
+    ] = False,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the backbone first: minutes, which long runs on a GPU win back.")
     ] = False,
@@ -219,6 +223,9 @@ def train(
             )
             chosen = choose_options(recipe, changes, network, course)
             options, folder = _placed(chosen, name, resume, _typed(context))
+        if find_lr:
+            _find_rate(options, world, where, workers, model, resumes=bool(resume))
+            return
         asked: dict[TrackerName, bool] = {"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow}
         trackers = [each for each, wanted in asked.items() if wanted]
         _fit(options, folder, world, where, workers, model, trackers, resume=bool(resume), compiled=compiled)
@@ -278,6 +285,27 @@ def _fit(
         )
     if world.rank == 0:
         report(result, options)
+
+
+def _find_rate(
+    options: "Options", world: "World", device: "torch.device", workers: int | None, model: str, *, resumes: bool
+) -> None:
+    from lstn.train.rate_finding import LOWEST, STEPS, find_rate
+
+    if resumes or world.size > 1:
+        raise UsageError("--find-lr tries rates on a model that begins, in one process", hint="leave out --resume")
+    with phases(f"trying learning rates from {LOWEST:g} up, one a step") as hear:
+        found = find_rate(
+            options,
+            device=device,
+            workers=decoders(workers),
+            own=factory_of(model),
+            step=lambda taken: hear(taken / STEPS, f"step {taken}"),
+        )
+    typer.echo(
+        f"--lr {found.rate:g}: a tenth of {found.at:.2g}, where the loss was lowest, {found.lowest:.3g} "
+        f"after {found.first:.3g} at the start; without --lr it is {options.recipe.lr:g}"
+    )
 
 
 def _usual_name(options: "Options") -> str:
