@@ -90,7 +90,7 @@ Hours = Annotated[
 TeacherOption = Annotated[
     Path | None,
     typer.Option(
-        "--teacher", metavar="RUN|FILE", help="Learn from this trained classifier's answers, beside the labels."
+        "--teacher", metavar="RUN|FILE", help="Learn from this trained classifier's answers, and from the labels."
     ),
 ]
 LocRate = Annotated[
