@@ -1,11 +1,11 @@
 # make setup | demo | test | lint | docs | bench | gpu-check
 #
 # PYTHON  the interpreter that makes .venv, 3.10 or newer
-# EXTRAS  what is installed; on a machine with an NVIDIA GPU: make setup EXTRAS=train,export,calibrate,gpu,trt,dev
+# EXTRAS  what is installed; on a machine with an NVIDIA GPU: make setup EXTRAS=train,export,calibrate,tune,gpu,trt,dev
 
 PYTHON ?= python3
 DEMO_EXTRAS := train,export,runtime,trt-rtx
-EXTRAS ?= train,timm,tensorboard,wandb,mlflow,export,calibrate,explain,detect,heic,video,runtime,openvino,loadgen,trt-rtx,serve,ray,docs,dev
+EXTRAS ?= train,timm,tensorboard,wandb,mlflow,export,calibrate,tune,explain,detect,heic,video,runtime,openvino,loadgen,trt-rtx,serve,ray,docs,dev
 BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 

@@ -88,9 +88,9 @@ def page_of(result: Mapping[str, Any]) -> str:
     return f"""# What options of a training are worth: {result["data"]}
 
 The teacher: `lstn {TEACHER}`.
-The student sees the same images, and its
-backbone gets a crop: `--crop 16`. Errors are those of {teacher["images"]} test images: the mean over seeds, and from the
-lowest to the highest. Differences are paired by seed, with their 95 % interval. There is one teacher, of seed 0.
+The student sees the same images, and its backbone gets a crop: `--crop 16`.
+Errors are those of {teacher["images"]} test images: the mean over seeds, and from the lowest to the highest.
+Differences are paired by seed, with their 95 % interval. There is one teacher, of seed 0.
 
 {markdown_table(columns, rows)}
 

@@ -151,6 +151,11 @@ def checked(contract: Contract, layers: Sequence[str], settings: CalibrationSett
         DataError: too few images, images of other classes, or no validation image that shows an object to detect.
         MissingExtra: what measures detectors is not installed.
     """
+    if contract.task is Task.READ:
+        raise UsageError(
+            "a lower precision is for models that classify or detect, and this one reads",
+            hint="lstn export writes it in float32, for ONNX Runtime, OpenVINO and TensorRT",
+        )
     if settings.max_drift_px is not None and contract.loc is Loc.NONE:
         raise UsageError("--max-drift-px is for models with a transformer, and this one has none", hint="leave it out")
     kept = kept_layers(layers, DEFAULT_KEEP[settings.precision] if settings.keep is None else settings.keep)

@@ -3,7 +3,7 @@
     import lstn
 
     with lstn.open_engine("model.onnx") as engine:
-        print(engine.classify("photo.jpg"))  # or engine.detect, of a model that detects
+        print(engine.classify("photo.jpg"))  # or engine.detect, engine.read, by what the model does
 
 `import lstn` loads nothing else. A name's module, and what that needs, is imported when the name is first used: so
 PyTorch is for `lstn.nn`, `export_onnx` and `fit` alone. docs/how-to/python.md shows all of it.
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from lstn.runtime.engines.opening import classify, open_engine
     from lstn.runtime.engines.prediction import Prediction
     from lstn.train.fit_model import fit
+    from lstn.transcription.transcripts import Transcript
 
 __all__ = [
     "ArtifactError",
@@ -53,6 +54,7 @@ __all__ = [
     "Task",
     "ThetaForm",
     "TrainingError",
+    "Transcript",
     "UsageError",
     "VerificationError",
     "__version__",
@@ -80,6 +82,7 @@ if not TYPE_CHECKING:  # a type checker takes the imports above, and knows any o
             "lstn.runtime.engines.prediction": "Prediction",
             "lstn.testing": "",
             "lstn.train.fit_model": "fit",
+            "lstn.transcription.transcripts": "Transcript",
             "lstn.machine.version": "__version__",
         },
     )

@@ -19,11 +19,11 @@ METADATA_KEY = "lstn"
 PIXELS, LOGITS, THETA = "pixels", "logits", "theta"
 """Names of the input and the outputs of every exported model."""
 
-VERSION = 5
+VERSION = 6
 """Version 2 can say what theta is bounded to; version 3 a localizer that isn't the paper's, several iterations, and a
 transformer that isn't in front of everything; version 4 the localizer `glance`, a view and a crop that are smaller than
 the image, warps that aren't affine, several warps of an image, detectors, and a temperature; version 5 how a photo of
-another shape becomes an input. A contract is written in the oldest version that can say it."""
+another shape becomes an input; version 6 readers. A contract is written in the oldest version that can say it."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -40,6 +40,8 @@ MAX_WARPS = 16
 """Of one image that is classified: the backbone's last layer grows with them."""
 REGIONS = (2, 300)
 """The fewest and the most regions of an image in which a detector looks for objects."""
+STEPS = (2, 64)
+"""The fewest and the most symbols of the longest text that a reader reads: each is a step of its exported graph."""
 
 _SINCE = {
     "theta": 2,
@@ -68,10 +70,16 @@ Temperature: TypeAlias = Annotated[float, Meta(ge=TEMPERATURES[0], le=TEMPERATUR
 
 
 class Task(str, Enum):
-    """What a model answers: the class of an image, or its objects, each with its class and where it is."""
+    """What a model answers: the class of an image; its objects, each with its class and where it is; or its text, with
+    where each symbol is."""
 
     CLASSIFY = "classify"
     DETECT = "detect"
+    READ = "read"
+
+
+_TASK_SINCE = {Task.READ: 6}
+"""Tasks that a contract of version 4 can't name, and the first version that can."""
 
 
 class Loc(str, Enum):
@@ -236,7 +244,11 @@ def check_warps(warps: int, loc: Loc, iterations: int) -> None:
         )
 
 
-_VERBS = {Task.CLASSIFY: ("classify", "classifies"), Task.DETECT: ("detect", "detects")}
+_VERBS = {
+    Task.CLASSIFY: ("classify", "classifies"),
+    Task.DETECT: ("detect", "detects"),
+    Task.READ: ("read", "reads"),
+}
 """Of several models, and of one."""
 
 
@@ -245,8 +257,8 @@ def meant_for(wanted: Task, task: Task, what: str) -> str:
     return f"{what} is for models that {_VERBS[wanted][0]}, and this one {_VERBS[task][1]}"
 
 
-FOR_DETECTORS = "lstn infer, evaluate, export, calibrate, serve and bench take detectors"
-"""What may be done with one instead of what is for models that classify."""
+OF_EVERY_TASK = "lstn infer, evaluate, export, serve and bench take models of every task"
+"""What may be done with a model instead of what is for models that classify."""
 
 
 def check_task(task: Task, wanted: Task, what: str, *, hint: str) -> None:
@@ -257,6 +269,17 @@ def check_task(task: Task, wanted: Task, what: str, *, hint: str) -> None:
     """
     if task is not wanted:
         raise UsageError(meant_for(wanted, task, what), hint=hint)
+
+
+def check_classifier(contract: "Contract") -> None:
+    """Check that a classifier can be so.
+
+    Raises:
+        UsageError: it can't.
+    """
+    check_warps(contract.warps, contract.loc, contract.iterations)
+    if contract.at is At.MAP:
+        raise UsageError("--at map is for detectors", hint="use --at stem, or --task detect")
 
 
 def check_regions(contract: "Contract") -> None:
@@ -294,6 +317,40 @@ def check_regions(contract: "Contract") -> None:
         )
 
 
+def check_reader(contract: "Contract") -> None:
+    """Check that a reader can be so.
+
+    Raises:
+        UsageError: it can't.
+    """
+    loc, (fewest, most) = contract.loc, STEPS
+    if loc in (Loc.SHARED, *CONTROLS):
+        raise UsageError(
+            f"a reader of loc {loc.value}", hint="choose a --loc that looks at the image by itself, such as glance"
+        )
+    if long := next((label for label in contract.labels if len(label) > 1), None):
+        raise UsageError(f"a reader's symbol {long!r:.40}", hint="a symbol is one character")
+    if not fewest <= contract.warps <= most:
+        raise UsageError(
+            f"a reader of {counted(contract.warps, 'symbol')}", hint=f"use {fewest} to {most} --warps, one for each"
+        )
+    if contract.theta not in (ThetaForm.AFFINE, ThetaForm.CROP):
+        raise UsageError(
+            f"a reader's boxes can't be {contract.theta.value}", hint="use --theta affine, or crop for upright boxes"
+        )
+    if contract.iterations > 1:
+        raise UsageError("a reader looks once for each symbol", hint="leave out --iterations")
+    if contract.temperature != 1:
+        raise UsageError("a reader's symbols have no temperature")
+    if contract.fit is not Fit.STRETCH:
+        raise UsageError(
+            f"a reader of fit {contract.fit.value}: its boxes are shares of a photo that is stretched",
+            hint="leave out --fit",
+        )
+    if contract.at is not At.INPUT:
+        raise UsageError(f"a reader at {contract.at.value}", hint="a reader looks at the image: leave out --at")
+
+
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What a model is.
@@ -309,8 +366,11 @@ class Contract:
     view_hw:  height and width at which the localizer sees the input; None: as it is
     crop_hw:  height and width of what the backbone gets; None: those of the input
     warps:    how many places of an image the localizer chooses. The backbone sees the crop of each, and its last layer
-              what it found in all of them (Jaderberg et al. 2015, section 4.3); of a detector, in each by itself
-    task:     classify, or detect: logits and theta are then of each region, and a last logit says that none is there
+              what it found in all of them (Jaderberg et al. 2015, section 4.3); of a detector or a reader, in each by
+              itself
+    task:     classify; detect: logits and theta are then of each region, and a last logit says that none is there; or
+              read: they are of each symbol in the order of reading, labels are the alphabet, and a last logit says that
+              the text has ended
     temperature: what the backbone's answers are divided by, so that the softmax of the logits is as sure as it is right
               (Guo et al. 2017); the graph itself divides
     fit:      how a photo becomes an input (`lstn.imaging.framing`); theta means places of the input
@@ -341,6 +401,8 @@ class Contract:
         loc, at = self.loc, self.at
         if self.task is Task.DETECT:
             check_regions(self)
+        if self.task is Task.READ:
+            check_reader(self)
         if at is At.STEM and (self.view_hw or self.crop_hw):
             raise UsageError(
                 "a transformer at the stem warps feature maps: it has no view of the image, and makes no crop of it",
@@ -355,9 +417,7 @@ class Contract:
             raise UsageError(f"a model of loc {loc.value} makes no crop of the image", hint="leave out --crop")
         check_looks(self.iterations, self.theta)
         if self.task is Task.CLASSIFY:
-            check_warps(self.warps, loc, self.iterations)
-            if at is At.MAP:
-                raise UsageError("--at map is for detectors", hint="use --at stem, or --task detect")
+            check_classifier(self)
         if at is At.INPUT and loc is not Loc.NONE:
             check_crop(self.backbone_hw, self.image_hw, self.theta)
 
@@ -368,7 +428,7 @@ class Contract:
 
     @property
     def logits_shape(self) -> tuple[int, ...]:
-        """Shape of one image's logits: (C,) for C labels, of a detector (K, C + 1)."""
+        """Shape of one image's logits: (C,) for C labels, of a detector or a reader (K, C + 1)."""
         classes = len(self.labels)
         return (classes,) if self.task is Task.CLASSIFY else (self.warps, classes + 1)
 
@@ -398,7 +458,8 @@ class Contract:
         """Return the oldest version that can say all of it."""
         usual = {each.name: each.default for each in fields(Contract)}
         used = [since for name, since in _SINCE.items() if getattr(self, name) != usual[name]]
-        return max([1, _LOC_SINCE.get(self.loc, 1), FORM_TRAITS[self.theta].since, *used])
+        named = (_LOC_SINCE.get(self.loc, 1), FORM_TRAITS[self.theta].since, _TASK_SINCE.get(self.task, 1))
+        return max([1, *named, *used])
 
     @staticmethod
     def checked(given: Mapping[str, object]) -> "Contract":
@@ -441,6 +502,8 @@ class Contract:
                 raise ValueError(f"version {version} knows no loc {contract.loc.value}")
             if version < FORM_TRAITS[contract.theta].since:
                 raise ValueError(f"version {version} knows no theta {contract.theta.value}")
+            if version < _TASK_SINCE.get(contract.task, 1):
+                raise ValueError(f"version {version} knows no task {contract.task.value}")
             contract.check()
             return contract
         except ValueError as error:

@@ -20,13 +20,13 @@ def test_these_names_are_public() -> None:
     assert set(lstn.__all__) == {
         "ArtifactError", "At", "Classification", "Contract", "DataError", "Detection", "DeviceError", "Engine",
         "ImageError", "Loc", "LstnError", "MissingExtra", "Prediction", "Task", "ThetaForm", "TrainingError",
-        "UsageError", "VerificationError", "__version__", "classify", "export_onnx", "fit", "nn", "open_engine",
-        "testing",
+        "Transcript", "UsageError", "VerificationError", "__version__", "classify", "export_onnx", "fit", "nn",
+        "open_engine", "testing",
     }  # fmt: skip
-    assert set(lstn.data.__all__) == {"DataSet", "Split", "open_data", "open_objects"}
+    assert set(lstn.data.__all__) == {"DataSet", "Split", "open_data", "open_objects", "open_texts"}
     assert set(lstn.nn.__all__) == {
         "BACKBONES", "FORMS", "Checkpoint", "Classifier",
-        "Detector", "LOCALIZERS", "Localizer", "SpatialTransformer", "Training",
+        "Detector", "LOCALIZERS", "Localizer", "Reader", "SpatialTransformer", "Training",
         "affine_grid", "build_localizer", "compose", "load_checkpoint", "sample", "save_checkpoint",
     }  # fmt: skip
 

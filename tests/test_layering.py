@@ -19,9 +19,9 @@ BELOW: dict[str, set[str]] = {
 
 HEAVY = {
     "captum", "cuda", "fsspec", "google", "grpc", "httptools", "matplotlib", "mlflow", "mlperf_loadgen",
-    "onnx", "onnxconverter_common", "onnxruntime", "onnxscript", "openvino", "prometheus_client", "pyarrow", "pycuda",
-    "ray", "safetensors", "sklearn", "tensorboard", "tensorrt", "tensorrt_rtx", "timm", "torch", "torchvision",
-    "uvicorn", "wandb",
+    "onnx", "onnxconverter_common", "onnxruntime", "onnxscript", "openvino", "optuna", "prometheus_client", "pyarrow",
+    "pycuda", "ray", "safetensors", "sklearn", "tensorboard", "tensorrt", "tensorrt_rtx", "timm", "torch",
+    "torchvision", "uvicorn", "wandb",
 }  # fmt: skip
 
 MAY_IMPORT: dict[str, set[str]] = {

@@ -21,6 +21,9 @@ from lstn.train.runs.run_state import LAST, read_options
 USUAL_REGIONS = 16
 """Of each image, in which a detector looks for objects."""
 
+SYMBOL_SIDE = 32
+"""Of what the backbone sees of each symbol that a reader reads, in pixels."""
+
 REGION_SIDE, REGION_MAP_SIDE = 64, 14
 """Of what the backbone sees of each region: pixels of the image, or places of its map (Ren et al. 2015 have 14)."""
 
@@ -44,9 +47,12 @@ class NetworkSizes:
 
 @dataclass(frozen=True, slots=True)
 class Guidance:
-    """What a model is shown beside the labels: the weight of true poses, and the run or file of a teacher."""
+    """What a model is shown beside the labels: the weight of true poses, and the run or file of a teacher.
 
-    supervise: float = 0.0
+    supervise: None: none, but of a reader 1, where the set knows where symbols are
+    """
+
+    supervise: float | None = None
     teacher: Path | None = None
 
 
@@ -87,23 +93,29 @@ def choose_options(recipe: RecipeName, changes: RecipeChanges, network: ChosenNe
     """
     guide = course.guide
     _check_budget(changes.training.hours, course.epochs)
-    check_augment(course.augment, detects=network.task is Task.DETECT, supervised=guide.supervise > 0)
+    check_augment(course.augment, network.task, supervised=bool(guide.supervise))
+    training = changes.training
+    check_labelled(
+        network.task,
+        {"label_smoothing": training.label_smoothing, "balance": training.balance, "teacher": guide.teacher},
+    )
     if changes.training.freeze and not network.weights and not network.model.startswith(FOREIGN):
         raise UsageError("--freeze would keep a backbone as it was drawn", hint="give it --weights to start from")
     side, length = usual_budget(course.data, network.model)
     image_size = (side, side) if network.sizes.image is None else network.sizes.image
+    weight = guide.supervise or 0.0
     if network.task is Task.DETECT:
-        training = changes.training
-        check_detector(
-            changes.transformer.numbers()
-            | {"supervise": guide.supervise, "teacher": guide.teacher}
-            | {"label_smoothing": training.label_smoothing, "balance": training.balance}
-        )
+        check_detector(changes.transformer.numbers() | {"supervise": weight})
         network, changes = usual_detector(network, image_size), usual_rates(changes)
+    if network.task is Task.READ:
+        check_reader_choices(changes.transformer.numbers())
+        network, changes = usual_reader(network, image_size, course.data), usual_rates(changes)
+        weight = float(network.loc is not Loc.NONE) if guide.supervise is None else guide.supervise
+        check_supervise(network.loc, weight)
     warps = network.warps or 1
     if network.task is Task.CLASSIFY:
         check_warps(warps, network.loc, network.iterations)
-        check_supervise(network.loc, guide.supervise, warps)
+        check_supervise(network.loc, weight, warps)
     options = Options(
         recipe=recipe_for(recipe, network.model, changes),
         loc=network.loc,
@@ -119,14 +131,14 @@ def choose_options(recipe: RecipeName, changes: RecipeChanges, network: ChosenNe
         at=network.at,
         view=network.sizes.view,
         crop=network.sizes.crop,
-        supervise=guide.supervise,
+        supervise=weight,
         warps=warps,
         task=network.task,
         teacher=str(checkpoint_of(guide.teacher).absolute()) if guide.teacher else "",
         fit=network.sizes.fit,
     )
-    if network.task is Task.DETECT:
-        options.contract(("any",)).check()
+    if network.task is not Task.CLASSIFY:
+        options.contract(("?",)).check()
     return options
 
 
@@ -146,8 +158,16 @@ def usual_detector(network: ChosenNetwork, image_size: Size) -> ChosenNetwork:
     return replace(network, warps=warps, sizes=sizes if sizes.crop else replace(sizes, crop=crop))
 
 
+def usual_reader(network: ChosenNetwork, image_size: Size, data: str) -> ChosenNetwork:
+    """Return a reader with what it usually has where nobody says otherwise: the set's longest text, and small crops."""
+    sizes, warps = network.sizes, usual(data).symbols if network.warps is None else network.warps
+    side = max(SYMBOL_SIDE, backbone_named(network.model).smallest)
+    crop = None if network.loc is Loc.NONE else (min(side, image_size[0]), min(side, image_size[1]))
+    return replace(network, warps=warps, sizes=sizes if sizes.crop else replace(sizes, crop=crop))
+
+
 def usual_rates(changes: RecipeChanges) -> RecipeChanges:
-    """Return what a detector is fitted by: its localizer at the full rate, unless somebody says otherwise.
+    """Return what a detector is fitted by, or a reader: its localizer at the full rate, unless somebody says otherwise.
 
     It is shown where objects are and can't run away. On red and blue rectangles, ten epochs of 96 images, AP50 was 70 %
     so, and 37 % at 0.3 of the rate (means of two seeds).
@@ -162,7 +182,7 @@ def usual_recipe(name: RecipeName, model: str, task: Task) -> Recipe:
     Raises:
         UsageError: no such backbone.
     """
-    return recipe_for(name, model, usual_rates(RecipeChanges()) if task is Task.DETECT else RecipeChanges())
+    return recipe_for(name, model, RecipeChanges() if task is Task.CLASSIFY else usual_rates(RecipeChanges()))
 
 
 def check_detector(asked: Mapping[str, object]) -> None:
@@ -175,10 +195,28 @@ def check_detector(asked: Mapping[str, object]) -> None:
         if asked.get(name):
             hint = "leave it out: a detector is shown where its objects are"
             check_task(Task.DETECT, Task.CLASSIFY, option_of(name), hint=hint)
+
+
+def check_labelled(task: Task, asked: Mapping[str, object]) -> None:
+    """Check that what is about the one label of an image is asked of a classifier alone. asked: choices, by their names
+
+    Raises:
+        UsageError: it is asked of another.
+    """
     for name in ("label_smoothing", "balance", "teacher"):
         if asked.get(name) not in (None, 0, "none"):
-            hint = "leave it out: it is about the one label of an image"
-            check_task(Task.DETECT, Task.CLASSIFY, option_of(name), hint=hint)
+            check_task(task, Task.CLASSIFY, option_of(name), hint="leave it out: it is about the one label of an image")
+
+
+def check_reader_choices(asked: Mapping[str, float]) -> None:
+    """Check that nothing is asked of a reader that it has not. asked: weights of losses, by their names
+
+    Raises:
+        UsageError: something is.
+    """
+    for name in ("in_frame", "equivariance"):
+        if asked.get(name):
+            check_task(Task.READ, Task.CLASSIFY, option_of(name), hint="leave it out")
 
 
 def usual_budget(spec: str, model: str) -> tuple[int, int]:

@@ -12,7 +12,7 @@ from lstn.nn.device import choose_device
 from lstn.nn.models import Model
 from lstn.recipe import RECIPES, Recipe
 from lstn.train.batches.augment import Augment, check_augment, kinds_of
-from lstn.train.choosing import check_detector, usual_recipe
+from lstn.train.choosing import check_detector, check_labelled, usual_recipe
 from lstn.train.loop import fit as fit_run
 from lstn.train.objectives.supervision import check_supervise
 from lstn.train.runs.options import Options
@@ -87,17 +87,18 @@ def _options(
 ) -> Options:
     if epochs < 1 or not 0 <= seed < 1 << 63:
         raise UsageError(f"can't train with epochs {epochs}, seed {seed}; expected epochs from 1, and a seed from 0")
-    check_augment(augment, detects=model.contract.task is Task.DETECT, supervised=supervise > 0)
+    check_augment(augment, model.contract.task, supervised=supervise > 0)
     contract = model.contract
     if not isinstance(recipe, Recipe):
         name = next((each for each in RECIPES if each == recipe), None)
         if name is None:
             raise UsageError(f"there is no recipe {recipe!r:.80}", hint=f"choose one of: {', '.join(RECIPES)}")
         recipe = usual_recipe(name, contract.backbone, contract.task)
+    check_labelled(contract.task, asdict(recipe))
     if contract.task is Task.DETECT:
         check_detector(asdict(recipe) | {"supervise": supervise})
     else:
-        check_supervise(contract.loc, supervise, contract.warps)
+        check_supervise(contract.loc, supervise, contract.warps if contract.task is Task.CLASSIFY else 1)
     return Options(
         recipe=replace(recipe, theta=contract.theta),
         loc=contract.loc,

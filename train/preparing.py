@@ -13,6 +13,7 @@ from lstn.contract import IMAGENET_MEAN, At, Contract, Loc, Task, ThetaForm
 from lstn.data.dataset import DataSet, Split, check_labels
 from lstn.data.objects import check_objects
 from lstn.data.task_sets import open_for
+from lstn.data.texts.text_sets import check_lengths
 from lstn.errors import UsageError
 from lstn.files import remove_leftovers
 from lstn.imaging.framing import Framing, framing_of, outside_of
@@ -41,6 +42,7 @@ from lstn.train.objectives.classifier_objective import ClassifierObjective
 from lstn.train.objectives.detector_objective import DetectorObjective
 from lstn.train.objectives.distillation import digest_of, open_teacher
 from lstn.train.objectives.objective import TrainingObjective
+from lstn.train.objectives.reader_objective import ReaderObjective
 from lstn.train.objectives.supervision import check_posed, check_supervise, poses_digest
 from lstn.train.optimizer import dropout_share, make_optimizer
 from lstn.train.runs.keeping import mend
@@ -77,20 +79,21 @@ class Prepared:
 
     def images(self, split: Split) -> Images:
         """Return a split as this run's measurements read it."""
-        supervised, detects = self.options.supervise > 0, self.options.task is Task.DETECT
-        return Images(split, posed=supervised, with_objects=detects)
+        classifies = self.options.task is Task.CLASSIFY
+        return Images(split, posed=classifies and self.options.supervise > 0, with_objects=not classifies)
 
     def training_images(self) -> Images:
         """Return the training images as this run's steps read them."""
         options, contract, seed = self.options, self.run.contract, self.options.seed
         hw, mirrors, kinds = contract.image_hw, self.data.mirrors, mixing_of(options.augment)
+        classifies = options.task is Task.CLASSIFY
         return Images(
             self.data.train,
             Augmentation(options.augment, image_hw=hw, mirrors=mirrors, seed=seed, mean=contract.mean),
             Moves(hw, seed) if options.recipe.equivariance and self.probe else None,
             Mixing(kinds, classes=len(contract.labels), seed=seed) if kinds else None,
-            posed=options.supervise > 0,
-            with_objects=options.task is Task.DETECT,
+            posed=classifies and options.supervise > 0,
+            with_objects=not classifies,
         )
 
 
@@ -147,7 +150,10 @@ def _begun(options: Options, at: Workplace, data: DataSet, given: Model | None) 
     if options.task is Task.DETECT:  # what measures every epoch
         require("pycocotools.coco", extra="detect")
         check_objects(data.val, options.data)
-    if options.supervise:
+    if options.task is Task.READ:
+        for split in (data.train, data.val, data.test):
+            check_lengths(split, contract.warps, options.data)
+    if options.supervise and options.task is Task.CLASSIFY:
         check_supervise(contract.loc, options.supervise, contract.warps)
         check_posed(data.train, options.data)
     step = min(batch, len(data.train))
@@ -163,8 +169,8 @@ def _begun(options: Options, at: Workplace, data: DataSet, given: Model | None) 
 
 
 def _objective(options: Options, data: DataSet, labels: Tensor | None, device: torch.device) -> TrainingObjective:
-    if options.task is Task.DETECT:
-        return DetectorObjective()
+    if options.task is not Task.CLASSIFY:
+        return DetectorObjective() if options.task is Task.DETECT else ReaderObjective()
     weights = None
     if labels is not None and options.recipe.balance == "weights":
         weights = class_weights(labels, len(data.labels)).to(device)
@@ -178,7 +184,7 @@ def _fill_backbone(run: Run, options: Options) -> None:
 
 def _probe(options: Options, contract: Contract, data: DataSet) -> Probe | None:
     """Return what looks at the transformer after every epoch, if there is one that learns."""
-    if options.loc in (Loc.NONE, Loc.IDENTITY) or options.task is Task.DETECT:
+    if options.loc in (Loc.NONE, Loc.IDENTITY) or options.task is not Task.CLASSIFY:
         return None
     return Probe(data.val, contract, training_images=len(data.train), batch_size=options.recipe.batch_size)
 

@@ -20,6 +20,7 @@ from lstn.train.batches.loading import batches
 from lstn.train.objectives.classifier_objective import forward
 from lstn.train.preparing import Prepared
 from lstn.train.runs.keeping import load_best, write_metrics
+from lstn.transcription.reading_scores import ReadingScores
 from lstn.warps.warp import Theta
 
 _MOST_LOGITS = 20_000_000
@@ -44,7 +45,7 @@ class TrainingResult:
     test_accuracy: float
     test_images: int
     test_is_val: bool
-    scores: Scores | DetectionScores
+    scores: Scores | DetectionScores | ReadingScores
     shown: Pixels | None
     warps: tuple[Theta, ...]
 

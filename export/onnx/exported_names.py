@@ -34,7 +34,10 @@ def name_nodes(graph: onnx.GraphProto, *, detects: bool = False) -> None:
     for node in graph.node:
         named = _layer(node, weights)
         before = next((layer_of_tensor[i] for i in node.input if i in layer_of_tensor), "")
-        own = "" if named is None else _sampling_layer(node, of_theta, of_sampler, before if detects else "")
+        answered = not detects and bool(of_sampler) and part_of(before) is ModelPart.BACKBONE
+        own = (
+            "" if named is None or answered else _sampling_layer(node, of_theta, of_sampler, before if detects else "")
+        )
         layer = named or own or before
         if layer in ("", _TRANSFORMER):
             layer = _sampling_layer(node, of_theta, of_sampler, before if detects else "") or ModelPart.INPUT.value

@@ -162,15 +162,15 @@ def compare(found: Outputs, expected: Outputs, contract: Contract) -> Agreement:
 def distance(found: Outputs, expected: Outputs, contract: Contract, share: float) -> tuple[float, float]:
     """Return the largest logit difference and drift in pixels among the `share` of images that are nearest.
 
-    Of a detector it is the share of regions, of which a hundredth may differ whatever is asked.
+    Of a detector it is the share of regions, of which a hundredth may differ whatever is asked; of a reader, symbols.
     """
-    detects = contract.task is Task.DETECT
+    detects, several = contract.task is Task.DETECT, contract.task is not Task.CLASSIFY
     found = in_order_of(found, expected, contract)
     share = min(share, MOST_REGIONS) if detects else share
     method: Literal["higher", "linear"] = "higher" if detects else "linear"
     drift = 0.0
     if contract.loc is not Loc.NONE:
-        one, other = (each[THETA].reshape(-1, 2, 3) if detects else each[THETA] for each in (found, expected))
+        one, other = (each[THETA].reshape(-1, 2, 3) if several else each[THETA] for each in (found, expected))
         of_all = drift_px(one, other, contract.image_hw)
         drift = float(np.quantile(of_all, share, method=method))
     apart = np.abs(found[LOGITS] - expected[LOGITS]).max(axis=-1)

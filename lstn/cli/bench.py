@@ -187,12 +187,12 @@ def _compare(kept: "Kept", results: Sequence["BenchResult"], setup: "BenchSetup"
 
     changes = compare_with(kept, results, setup)
     for change in changes:
-        typer.echo(f"{change.path} at batch {change.batch}: {change.ratio} times as long as in {kept.path}")
+        typer.echo(f"{shown_path(change.path)} at batch {change.batch}: {change.ratio} times as long as in {kept.path}")
     if slower := [change for change in changes if change.slower(tolerance)]:
         worst = max(slower, key=lambda change: change.ratio.low)
         raise LstnError(
             f"{len(slower)} of {len(changes)} grew slower than {kept.path} by more than {tolerance:.1%}; the most "
-            f"{worst.path} at batch {worst.batch}, {worst.ratio} times as long"
+            f"{shown_path(worst.path)} at batch {worst.batch}, {worst.ratio} times as long"
         )
 
 

@@ -8,17 +8,18 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 COMMANDS = {
-    "train": "Train a classifier or a detector with a transformer.",
+    "train": "Train a classifier, a detector or a reader.",
     "study": "Compare localizers fairly.",
-    "evaluate": "Measure accuracy, or average precision.",
+    "evaluate": "Measure accuracy, average precision or texts.",
     "explain": "Show what moves a model's answer.",
     "attack": "Mislead a checkpoint by small changes.",
     "export": "Write model.onnx, a plan or OpenVINO files.",
     "calibrate": "Lower the precision and report its cost.",
-    "infer": "Classify images, or find the objects in them.",
+    "infer": "Classify or read images, or find objects.",
     "serve": "Answer requests over HTTP and gRPC.",
     "bench": "Compare how fast models are.",
     "compare": "Compare models: accuracy, size and time.",
+    "tune": "Find the fastest setting of a model here.",
     "claims": "Check the L-STN paper's numbers and claims.",
     "inspect": "Show what a model file is.",
     "doctor": "Check this machine, a run, or a data set.",

@@ -18,6 +18,7 @@ from lstn.machine.capabilities import Ability, abilities, conflicts
 from lstn.machine.version import __version__
 from lstn.report.wording import counted
 from lstn.terminal import printable, warn
+from lstn.zoo.named_models import shown_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -85,7 +86,7 @@ def _show_here(*, as_json: bool) -> None:
 
 
 def _show_run(folder: Path, *, as_json: bool) -> None:
-    found = diagnose(folder)
+    found = diagnose(folder, shown_path(folder))
     for line in [json.dumps(asdict(found), indent=1)] if as_json else describe(found, folder):
         typer.echo(line if as_json else printable(line))
 

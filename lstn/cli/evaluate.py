@@ -20,6 +20,7 @@ from lstn.zoo.named_models import shown_path
 
 if TYPE_CHECKING:
     from lstn.cli.steps.evaluate_classifier import ClassifierQuestions
+    from lstn.cli.steps.evaluated_model import EvaluatedModel
     from lstn.data.splits import AnySplit
     from lstn.evaluation.disturb import Disturbance
     from lstn.evaluation.measuring import Evaluation
@@ -110,19 +111,16 @@ def evaluate(
         ),
     ] = None,
 ) -> None:
-    """Measure accuracy, or average precision.
+    """Measure accuracy, average precision or texts.
 
     Of a classifier, on test images: top-1, top-5, the worst classes and the most frequent confusions. --rotate, --scale
     and --shift repeat this on images changed by known amounts, bilinear and black outside, one change at a time.
     --worst combines such changes, and counts an image as right if it is right under all of them. Of a detector: COCO's
-    average precision, of upright and of turned boxes.
+    average precision, of upright and of turned boxes. Of a reader: texts and symbols that are wrong, and how well crops
+    fit.
     """
-    from lstn.cli.steps.evaluate_classifier import measure_classifier
-    from lstn.cli.steps.evaluate_detector import evaluate_detector, show_detection
     from lstn.cli.steps.evaluated_model import evaluated_model
     from lstn.data.trained_on import split_to_test
-    from lstn.detection.detecting import detection_page, detection_report
-    from lstn.evaluation.measuring import page, report
 
     sweeps = {"rotate": rotate, "scale": scale, "shift": shift}
     asked = _asked(sweeps, worst, top_losses, reject_below, seed)
@@ -133,14 +131,31 @@ def evaluate(
             note_once(model.data.found)
         chosen = split or split_to_test(model.training, model.data, model.named)
         tested: AnySplit = "val" if chosen == "test" and model.data.test_is_val else chosen
-        if model.contract.task is Task.DETECT:
-            found = evaluate_detector(model, shown_path(file), chosen, tested, asked.names)
-            show_detection(found)
-            _write(json_, html, detection_report(found), detection_page(found))
-        else:
-            evaluation = measure_classifier(file, model, chosen, asked, tested)
-            _show(evaluation)
-            _write(json_, html, report(evaluation), page(evaluation))
+        _write(json_, html, *_evaluated(file, model, chosen, tested, asked))
+
+
+def _evaluated(
+    file: Path, model: "EvaluatedModel", chosen: "AnySplit", tested: "AnySplit", asked: "ClassifierQuestions"
+) -> tuple[dict[str, Any], str]:
+    """Measure a model by its task, print the tables, and return every figure, and a page."""
+    from lstn.cli.steps.evaluate_classifier import measure_classifier
+    from lstn.cli.steps.evaluate_detector import evaluate_detector, show_detection
+    from lstn.cli.steps.evaluate_reader import evaluate_reader, show_reading
+    from lstn.detection.detecting import detection_page, detection_report
+    from lstn.evaluation.measuring import page, report
+    from lstn.transcription.reading import reading_page, reading_report
+
+    if model.contract.task is Task.DETECT:
+        found = evaluate_detector(model, shown_path(file), chosen, tested, asked.names)
+        show_detection(found)
+        return detection_report(found), detection_page(found)
+    if model.contract.task is Task.READ:
+        texts = evaluate_reader(model, shown_path(file), chosen, tested, asked.names)
+        show_reading(texts)
+        return reading_report(texts), reading_page(texts)
+    evaluation = measure_classifier(file, model, chosen, asked, tested)
+    _show(evaluation)
+    return report(evaluation), page(evaluation)
 
 
 def _asked(

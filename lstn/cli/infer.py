@@ -47,7 +47,7 @@ def infer(
         typer.Option(
             metavar="K",
             min=1,
-            help="Labels for each image, best first; of a detector, objects.",
+            help="Labels or texts for each image, best first; of a detector, objects.",
             show_default="1; all objects",
         ),
     ] = None,
@@ -67,7 +67,7 @@ def infer(
             metavar="P",
             min=0,
             max=1,
-            help="Give no label to an image whose best one is less probable.",
+            help="Give no label or text to an image whose best one is less probable.",
             show_default="none",
         ),
     ] = None,
@@ -110,7 +110,7 @@ def infer(
         Path | None, typer.Option(metavar="DIR", help="With --ray: where to write.", show_default=False)
     ] = None,
 ) -> None:
-    """Classify images, or find the objects in them.
+    """Classify or read images, or find objects.
 
     Prints a row for each image, in the order given. An image that cannot be read becomes a row with its error, the
     others go on, and the exit code is 1. JSON keeps every file name exactly; CSV and tables escape control characters.

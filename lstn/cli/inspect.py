@@ -102,13 +102,17 @@ def _other_sizes(contract: Contract) -> dict[str, str]:
     return {name: "{} x {} pixels".format(*size) for name, size in sizes.items() if size is not None}
 
 
+_OF_A_TASK: dict[Task, str] = {Task.CLASSIFY: "warps", Task.DETECT: "regions", Task.READ: "symbols"}
+"""What the warps of a model are. Total over `Task`."""
+
+
 def _localizer(contract: Contract) -> str:
     """Return its name, and what of the transformer isn't as in the paper."""
     words = [contract.loc.value]
     if contract.theta is not ThetaForm.AFFINE:
         words.append(f"theta {contract.theta.value}")
     if contract.warps > 1:
-        words.append(f"{contract.warps} {'warps' if contract.task is Task.CLASSIFY else 'regions'}")
+        words.append(f"{contract.warps} {_OF_A_TASK[contract.task]}")
     if contract.iterations > 1:
         words.append(f"{contract.iterations} iterations")
     if contract.at is not At.INPUT:

@@ -28,7 +28,7 @@ from lstn.cli.parsing.recipe_options import (
 )
 from lstn.cli.steps.ctrl_c import stopping
 from lstn.contract import CONTROLS, Loc
-from lstn.data.set_names import named
+from lstn.data.set_names import named, well_named
 from lstn.errors import LstnError, UsageError
 from lstn.formats.outputs import PAGE as WEB_PAGE
 from lstn.formats.outputs import STUDY, OutputFile, check_folder, check_outputs
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 
 def study(
-    data: Annotated[str, typer.Option(metavar="DATA", help="As in lstn train.")] = "digits",
+    data: Annotated[str, typer.Option(callback=well_named, metavar="DATA", help="As in lstn train.")] = "digits",
     data_root: Annotated[
         Path | None,
         typer.Option(metavar="DIR", help="Where downloaded sets are kept.", show_default="the user's cache folder"),

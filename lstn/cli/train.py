@@ -1,5 +1,6 @@
 """`lstn train`."""
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -25,7 +26,6 @@ from lstn.cli.parsing.recipe_options import (
     LocRate,
     Optimizer,
     Rate,
-    Supervise,
     TeacherOption,
     ThetaOption,
     View,
@@ -34,7 +34,7 @@ from lstn.cli.parsing.recipe_options import (
 )
 from lstn.cli.steps.ctrl_c import stopping
 from lstn.contract import MAX_ITERATIONS, REGIONS, At, Fit, Loc, Task
-from lstn.data.set_names import named
+from lstn.data.set_names import named, well_named
 from lstn.errors import UsageError
 from lstn.health.run_files import RUNS, run_folder
 from lstn.machine.cores import decoders, within_cores
@@ -52,6 +52,25 @@ if TYPE_CHECKING:
 MAX_SEED = 2**63 - 1
 """torch and NumPy both take it."""
 
+_MOST_NAME_BYTES = 200
+"""Of a file's name 255 are usual, and temporary names are longer than their file's."""
+
+
+def _one_folder(name: str) -> str:
+    """Return the name of a run, if it can name one folder.
+
+    Raises:
+        UsageError: it can't.
+    """
+    cure = "a run is one folder under runs/; give its name alone"
+    if name in (".", "..") or (name and Path(name).name != name):
+        raise UsageError(f"{name!r} can't name a run", hint=cure)
+    if (size := len(os.fsencode(name))) > _MOST_NAME_BYTES:
+        raise UsageError(
+            f"{name[:40]!r}… can't name a run: it has {size} bytes", hint=f"give a name of {_MOST_NAME_BYTES} at most"
+        )
+    return name
+
 
 def train(
     context: typer.Context,
@@ -67,15 +86,18 @@ def train(
         ),
     ] = "effnet-b0",
     task: Annotated[
-        Task, typer.Option(help="What the model answers: the class of an image, or its objects and where they are.")
+        Task,
+        typer.Option(help="What the model answers: an image's class, its objects and where they are, or its text."),
     ] = Task.CLASSIFY,
     data: Annotated[
         str,
         typer.Option(
+            callback=well_named,
             metavar="DATA",
             help="digits (embedded); cifar10, caltech101, gtsrb, svhn, mnist or a distorted mnist-r, -rts, -p, -e or "
             "-cluttered (downloaded); scenes-digits (embedded), scenes-signs (downloaded) or "
-            "scenes:OBJECTS,BACKGROUNDS; or folder:PATH with PATH/{train,val,test}/<class>/*, for detectors annotated.",
+            "scenes:OBJECTS,BACKGROUNDS; to read, numbers-digits (embedded); or folder:PATH with "
+            "PATH/{train,val,test}/<class>/*, for detectors annotated, for readers with labels.csv.",
         ),
     ] = "digits",
     data_root: Annotated[
@@ -135,7 +157,7 @@ def train(
             min=1,
             max=REGIONS[1],
             help="Places of an image that the localizer chooses, each with its crop.",
-            show_default="1; with --task detect 16",
+            show_default="1; detect: 16; read: the longest text's",
         ),
     ] = None,
     at: Annotated[
@@ -148,7 +170,15 @@ def train(
     crop: Crop = None,
     in_frame: InFrame = None,
     equivariance: Equivariance = None,
-    supervise: Supervise = 0.0,
+    supervise: Annotated[
+        float | None,
+        typer.Option(
+            metavar="WEIGHT",
+            min=0,
+            help="Weight of the distance between theta and the true pose, where a set knows it.",
+            show_default="0; with --task read 1",
+        ),
+    ] = None,
     teacher: TeacherOption = None,
     epochs: Annotated[
         int | None,
@@ -175,7 +205,13 @@ def train(
         int, typer.Option(metavar="N", min=0, max=MAX_SEED, help="Seed of weights, order and drawn data.")
     ] = 0,
     name: Annotated[
-        str, typer.Option(metavar="NAME", help="Folder of the run, under runs/.", show_default="LOC-MODEL-TIME")
+        str,
+        typer.Option(
+            callback=_one_folder,
+            metavar="NAME",
+            help="Folder of the run, under runs/.",
+            show_default="LOC-MODEL-TIME",
+        ),
     ] = "",
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder, from its last whole epoch.")
@@ -197,7 +233,7 @@ def train(
         bool, typer.Option("--mlflow", help="Log curves and warps to the MLflow server of MLFLOW_TRACKING_URI.")
     ] = False,
 ) -> None:
-    """Train a classifier or a detector with a transformer.
+    """Train a classifier, a detector or a reader.
 
     The folder of the run, runs/NAME, holds checkpoint.safetensors (the best epoch), metrics.jsonl, test.json, pictures
     of curves, confusions and warps, and last.safetensors, from which --resume continues after Ctrl-C or a crash.
@@ -241,7 +277,7 @@ def _typed(context: typer.Context) -> frozenset[str]:
 def _placed(options: "Options", name: str, resume: Path | None, given: frozenset[str]) -> tuple["Options", Path]:
     """Return the options and the folder of a new run, or of the one that goes on."""
     if resume is None:
-        return options, _named_folder(name or _usual_name(options))
+        return options, RUNS / (name or _usual_name(options))
     from lstn.train.choosing import resumed
 
     folder = run_folder(resume)
@@ -311,12 +347,6 @@ def _find_rate(
 def _usual_name(options: "Options") -> str:
     """Return the name of a run: its localizer, its backbone with no sign that file names may not have, and the time."""
     return f"{options.loc.value}-{options.model.replace(':', '-')}-{datetime.now():%Y%m%d-%H%M%S}"
-
-
-def _named_folder(name: str) -> Path:
-    if name in (".", "..") or Path(name).name != name:
-        raise UsageError(f"{name!r} can't name a run", hint="a run is one folder under runs/; give its name alone")
-    return RUNS / name
 
 
 @contextmanager

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from lstn.data.dataset import open_data
     from lstn.data.object_sets import open_objects
     from lstn.data.splits import DataSet, Split
+    from lstn.data.texts.text_sets import open_texts
 
-__all__ = ["DataSet", "Split", "open_data", "open_objects"]
+__all__ = ["DataSet", "Split", "open_data", "open_objects", "open_texts"]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazily(
@@ -26,5 +27,6 @@ if not TYPE_CHECKING:
             "lstn.data.dataset": "open_data",
             "lstn.data.object_sets": "open_objects",
             "lstn.data.splits": "DataSet Split",
+            "lstn.data.texts.text_sets": "open_texts",
         },
     )

@@ -1,8 +1,9 @@
-"""Tables of boxes, .csv files, read carefully: encoding, size, columns, numbers."""
+"""Tables of what is in images, .csv files, read carefully: encoding, size, columns, numbers."""
 
 import csv
 import io
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,25 +12,40 @@ from lstn.errors import DataError
 MOST_BYTES = 256 << 20
 """Of a table: some five million rows."""
 
-_COLUMNS = {
-    "path": "path",
-    "x1": "x1",
-    "y1": "y1",
-    "x2": "x2",
-    "y2": "y2",
-    "degrees": "degrees",
-    "filename": "path",  # GTSRB's, with the picture's size
-    "roi.x1": "x1",
-    "roi.y1": "y1",
-    "roi.x2": "x2",
-    "roi.y2": "y2",
-    "width": "width",
-    "height": "height",
-}
-"""What a column may be called, in lower case, and what it is."""
 
-_NEEDED = ("path", "x1", "y1", "x2", "y2")
-_WANTED = "the first row names the columns path, x1, y1, x2, y2 and, if known, degrees; or is GTSRB's own"
+@dataclass(frozen=True, slots=True)
+class TableColumns:
+    """The columns of a table.
+
+    names:  what a column may be called, in lower case, and what it is
+    needed: what must be there
+    wanted: what the first row is to say, for errors
+    """
+
+    names: Mapping[str, str]
+    needed: tuple[str, ...]
+    wanted: str
+
+
+BOX_COLUMNS = TableColumns(
+    names={
+        "path": "path",
+        "x1": "x1",
+        "y1": "y1",
+        "x2": "x2",
+        "y2": "y2",
+        "degrees": "degrees",
+        "filename": "path",  # GTSRB's, with the picture's size
+        "roi.x1": "x1",
+        "roi.y1": "y1",
+        "roi.x2": "x2",
+        "roi.y2": "y2",
+        "width": "width",
+        "height": "height",
+    },
+    needed=("path", "x1", "y1", "x2", "y2"),
+    wanted="the first row names the columns path, x1, y1, x2, y2 and, if known, degrees; or is GTSRB's own",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,16 +78,16 @@ class BoxTable:
     rows: tuple[BoxRow, ...]
 
 
-def read_table(path: Path) -> BoxTable:
-    """Read a table of boxes.
+def read_table(path: Path, columns: TableColumns = BOX_COLUMNS) -> BoxTable:
+    """Read a table with these columns.
 
     Raises:
         DataError: it can't be read, is too large, not text in UTF-8, lacks columns, or has a row of another length.
     """
     reader = csv.reader(io.StringIO(text := _text(path), newline=""), delimiter=_delimiter(text), strict=True)
     try:
-        names = [_COLUMNS.get(name.strip().lower(), "") for name in next(reader, [])]
-        _check_columns(path, names, text)
+        names = [columns.names.get(name.strip().lower(), "") for name in next(reader, [])]
+        _check_columns(path, names, text, columns)
         rows = []
         for values in reader:
             if any(value.strip() for value in values):
@@ -87,7 +103,7 @@ def read_table(path: Path) -> BoxTable:
 def _text(path: Path) -> str:
     try:
         if not path.is_file():
-            raise DataError(f"{path}: not a regular file", hint="remove it, or put a .csv file of boxes there")
+            raise DataError(f"{path}: not a regular file", hint="remove it, or put a .csv file there")
         with path.open("rb") as file:
             data = file.read(MOST_BYTES + 1)
     except OSError as error:
@@ -109,14 +125,14 @@ def _delimiter(text: str) -> str:
     return max(",;\t", key=first.count)
 
 
-def _check_columns(path: Path, names: list[str], text: str) -> None:
-    missing = [name for name in _NEEDED if name not in names]
+def _check_columns(path: Path, names: list[str], text: str, columns: TableColumns) -> None:
+    missing = [name for name in columns.needed if name not in names]
     if missing:
         found = text.lstrip().partition("\n")[0].strip()
-        raise DataError(f"{path}: no column {', '.join(missing)} in its first row, {found!r:.80}", hint=_WANTED)
+        raise DataError(f"{path}: no column {', '.join(missing)} in its first row, {found!r:.80}", hint=columns.wanted)
     double = next((name for name in names if name and names.count(name) > 1), None)
     if double is not None:
-        raise DataError(f"{path}: two columns are {double}", hint=_WANTED)
+        raise DataError(f"{path}: two columns are {double}", hint=columns.wanted)
 
 
 def _row(names: list[str], values: list[str], place: str) -> BoxRow:

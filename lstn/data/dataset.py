@@ -5,7 +5,6 @@ calibration, evaluation and the demo read it as it is.
 """
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from lstn.contract import Contract
 from lstn.data.digits import DIGIT_EPOCHS, DIGIT_LABELS, DIGIT_MEAN, DIGIT_SIZE, DIGIT_STD, Digits
@@ -14,6 +13,8 @@ from lstn.data.layout import lists_test
 from lstn.data.published.mnist import MNIST_SETS, MNIST_SIDES, open_mnist
 from lstn.data.published.named_sets import open_named
 from lstn.data.scenes.open_scenes import (
+    MOST_DIGITS,
+    NUMBER_SIDE,
     SCENE_DIGIT_EPOCHS,
     SCENE_SIDE,
     open_digit_scenes,
@@ -21,6 +22,7 @@ from lstn.data.scenes.open_scenes import (
     open_sign_scenes,
 )
 from lstn.data.set_names import (
+    DIGIT_NUMBERS,
     DIGIT_SCENES,
     FOLDER_PREFIX,
     SCENES_PREFIX,
@@ -29,9 +31,9 @@ from lstn.data.set_names import (
     located,
     named,
     objects_and_backgrounds,
-    published_names,
     rooted,
     set_and_root,
+    unknown_set,
 )
 from lstn.data.splits import DataSet, Split
 from lstn.errors import DataError, UsageError
@@ -64,6 +66,7 @@ def open_data(
     seed: int = 0,
     labels: tuple[str, ...] | None = None,
     framing: Framing = STRETCHED,
+    tolerant: bool = False,
 ) -> DataSet:
     """Open the data set that `--data` names, at the model's input size.
 
@@ -78,6 +81,7 @@ def open_data(
 
     labels: the classes of a model that was trained, of which a folder may have fewer; None: to train on
     framing: how files become images of that size; what is drawn is drawn at it
+    tolerant: open what decodes of a folder, however little: its splits say what does not
 
     Raises:
         UsageError: no such data set or folder; or objects and backgrounds of scenes are not two folders.
@@ -97,7 +101,7 @@ def open_data(
             parts="10,000, 1,000 and 1,000 digits of MNIST, the last from its test file",
         )
     if spec.startswith(FOLDER_PREFIX):
-        return open_folder(folder_in(spec), image_hw, seed, labels=labels, framing=framing)
+        return open_folder(folder_in(spec), image_hw, seed, labels=labels, framing=framing, tolerant=tolerant)
     if spec == DIGIT_SCENES:
         return open_digit_scenes(image_hw, seed)
     if spec.startswith(SCENES_PREFIX):
@@ -109,14 +113,7 @@ def open_data(
         if name in MNIST_SETS:
             return open_mnist(name, root, image_hw, seed)
         return open_named(name, root, image_hw, labels, framing)
-    here = Path(spec).expanduser()
-    raise UsageError(
-        f"unknown data set {spec!r}",
-        hint=f"for the folder {here}: --data folder:{spec}"
-        if here.is_dir()
-        else f"use digits, {DIGIT_SCENES}, {', '.join(published_names())}, {SCENES_PREFIX}OBJECTS,BACKGROUNDS, or "
-        "folder:PATH for images of your own",
-    )
+    raise unknown_set(spec)
 
 
 def open_data_of(contract: Contract, spec: str, *, seed: int | None) -> DataSet:
@@ -159,10 +156,12 @@ class Usual:
     """What a data set is trained with unless the user says otherwise.
 
     image_size: side of the images in pixels; None: what the backbone was made for
+    symbols:    of the longest text
     """
 
     image_size: int | None = None
     epochs: int = 25
+    symbols: int = 8
 
 
 def usual(spec: str) -> Usual:
@@ -171,6 +170,8 @@ def usual(spec: str) -> Usual:
         return Usual(DIGIT_SIZE, DIGIT_EPOCHS)
     if spec == DIGIT_SCENES:
         return Usual(SCENE_SIDE, SCENE_DIGIT_EPOCHS)
+    if spec == DIGIT_NUMBERS:
+        return Usual(NUMBER_SIDE, symbols=MOST_DIGITS)
     named = set_and_root(spec)
     if spec.startswith(SCENES_PREFIX) or (named and named[0] == SIGN_SCENES):
         return Usual(SCENE_SIDE)

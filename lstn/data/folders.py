@@ -31,6 +31,7 @@ class FolderSplit:
     poses:       of the objects in them, where the folder has a table of boxes
     digests:     what is in each file
     framing:     how a photo becomes an image of this size
+    broken:      which files do not decode and are left out, and why
     """
 
     files: tuple[tuple[Path, int], ...]
@@ -40,6 +41,7 @@ class FolderSplit:
     poses: tuple[Pose | None, ...] = ()
     digests: tuple[bytes, ...] = ()
     framing: Framing = STRETCHED
+    broken: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.files)
@@ -68,13 +70,14 @@ def open_folder(
     mirrors: bool = True,
     parts: str = "",
     framing: Framing = STRETCHED,
+    tolerant: bool = False,
 ) -> DataSet:
     """Open ROOT/{train,val,test}/<class>/*, or ROOT/<class>/*, which is split 80/10/10 per class by `seed`.
 
     Without val/, a tenth of every class in train/ is held back for it. Without test/, the validation images are tested,
     with a warning. `labels` are the classes of a model that was trained: the folder may then have fewer, and only some
     of the splits. Without them the folder is to be trained on. A table of boxes, if there is one, says where
-    the objects are (`lstn.data.boxes`).
+    the objects are (`lstn.data.boxes`). `tolerant` splits have what decodes, however little.
 
     Raises:
         UsageError: no such folder.
@@ -94,13 +97,19 @@ def open_folder(
         warn_once(line)
     untested = "test" not in divided.splits
 
+    def readable(split: AnySplit) -> FolderSplit:
+        files = split_files(divided, split)
+        if tolerant:
+            return decodable(files, split, image_hw, framing, tolerant=True)[0]
+        return _readable(files, split, divided.labels, image_hw, boxes, framing)
+
     def open_split(split: SplitName) -> FolderSplit:
         if untested and split == "test":
             if "val" in divided.splits:
                 lost = f"no {root / 'test'}"
                 warn(f"{lost}: the validation images are tested, and these chose the epoch, which flatters it")
             split = "val"
-        return _readable(split_files(divided, split), split, divided.labels, image_hw, boxes, framing)
+        return readable(split)
 
     return DataSet(
         divided.labels,
@@ -109,7 +118,7 @@ def open_folder(
         parts=parts or divided.parts,
         by_seed=divided.by_seed,
         test_is_val=untested,
-        open_all=lambda: _readable(split_files(divided, "all"), "all", divided.labels, image_hw, boxes, framing),
+        open_all=lambda: readable("all"),
         found="; ".join(filter(None, (_found(layout, divided, lenient=labels is not None), boxed))),
     )
 
@@ -144,25 +153,31 @@ def _found(layout: Layout, divided: Division, *, lenient: bool) -> str:
 
 
 def decodable(
-    files: Files, split: AnySplit, image_hw: tuple[int, int], framing: Framing = STRETCHED
+    files: Files,
+    split: AnySplit,
+    image_hw: tuple[int, int],
+    framing: Framing = STRETCHED,
+    *,
+    tolerant: bool = False,
 ) -> tuple[FolderSplit, str]:
     """Decode every image once, so that a broken one is known before the first epoch and not in the middle of it.
 
     Return the images that decode, and which don't, in words.
 
     Raises:
-        DataError: too many don't.
+        DataError: too many don't, and nobody is `tolerant` of that.
     """
     what = f"{KINDS_OF_IMAGES[split]} images".strip()
     checked, pixels = check_images([path for path, _ in files], image_hw, what, framing)
-    broken = few_broken(checked, f"{split} image")
+    broken = "" if tolerant else few_broken(checked, f"{split} image")
+    lost = tuple(each.broken for each in checked if each.broken)
     good = [index for index, each in enumerate(checked) if not each.broken]
-    if broken:
+    if lost:
         pixels = None if pixels is None else np.ascontiguousarray(pixels[good])
     whole, digests = tuple(files[index] for index in good), tuple(checked[index].digest for index in good)
     both = b"".join(b"%d %b" % (label, digest) for (_, label), digest in zip(whole, digests, strict=True))
     found = FolderSplit(
-        whole, image_hw, hashlib.sha256(both).hexdigest(), pixels=pixels, digests=digests, framing=framing
+        whole, image_hw, hashlib.sha256(both).hexdigest(), pixels=pixels, digests=digests, framing=framing, broken=lost
     )
     return found, broken
 

@@ -138,9 +138,10 @@ def _classes(root: Path, layout: Layout) -> Classes:
     for label, files in classes.items():
         if not files:
             unread = layout.skipped.describe_unread()
+            boxes = "; labels/ next to images/ is a set for lstn train --task detect" if label == "labels" else ""
             raise DataError(
                 f"{folder_of[label]}: no image in this class folder" + (f"; {unread}" if unread else ""),
-                hint="fill it, or remove it" + "; boxes of objects are for --task detect" * (label == "labels"),
+                hint=f"fill it, or remove it{boxes}",
             )
     merged = {label: folders for label, (folders, _) in below.items() if folders}
     if merged:

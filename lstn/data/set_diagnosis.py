@@ -9,9 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from lstn.data.checking import MAX_BROKEN
 from lstn.data.folders import FolderSplit
 from lstn.data.splits import SPLIT_NAMES, DataSet
-from lstn.errors import UsageError
+from lstn.errors import DataError, UsageError
 from lstn.images import shown_hw
 
 SIDE = 32
@@ -69,6 +70,8 @@ class SetDiagnosis:
     long:     images more than three times as long as wide, or the other way
     compared: whether nearly equal pictures were looked for, and not only exact copies
     copies:   groups of files with one picture; those across splits first, then those across labels
+    broken:   files that are no image that can be read, and why
+    refused:  the splits of which so many files are broken that no command takes the set
     """
 
     images: dict[str, int]
@@ -79,6 +82,8 @@ class SetDiagnosis:
     long: int
     compared: bool
     copies: tuple[Copies, ...]
+    broken: tuple[str, ...]
+    refused: tuple[str, ...]
 
     @property
     def unequal(self) -> bool:
@@ -87,10 +92,13 @@ class SetDiagnosis:
 
 
 def diagnose_set(data: DataSet, advance: Callable[[int], None] = lambda count: None) -> SetDiagnosis:
-    """Look at every image of a folder, which was opened at `SIDE` x `SIDE` pixels. advance: hears of each image.
+    """Look at every image of a folder, which was opened `tolerant` at `SIDE` x `SIDE` pixels.
+
+    advance: hears of each image
 
     Raises:
         UsageError: the set isn't a folder of images.
+        DataError: no file in it is an image that can be read.
     """
     splits = {name: data.split(name) for name in SPLIT_NAMES if not (name == "test" and data.test_is_val)}
     folders = {name: split for name, split in splits.items() if isinstance(split, FolderSplit)}
@@ -99,6 +107,9 @@ def diagnose_set(data: DataSet, advance: Callable[[int], None] = lambda count: N
     placed = [
         PlacedImage(path, name, data.labels[label]) for name, split in folders.items() for path, label in split.files
     ]
+    broken = tuple(each for split in folders.values() for each in split.broken)
+    if not placed:
+        raise DataError(f"no image of {len(broken)} can be read: {broken[0]}", hint="look for a whole copy of the set")
     digests = [digest for split in folders.values() for digest in split.digests]
     sizes, blocks = [], []
     with ThreadPoolExecutor() as pool:
@@ -111,7 +122,8 @@ def diagnose_set(data: DataSet, advance: Callable[[int], None] = lambda count: N
     compared = len(placed) <= MOST_COMPARED
     pairs = [*_equal(digests), *(nearly_equal(np.stack(blocks)) if compared else ())]
     copies = [_copies(placed, digests, group) for group in _groups(len(placed), pairs)]
-    counts = Counter(data.labels[label] for _, label in folders["train"].files)
+    counts = Counter(dict.fromkeys(data.labels, 0))
+    counts.update(data.labels[label] for _, label in folders["train"].files)
     short, long = np.min(sizes, axis=1), np.max(sizes, axis=1)
     return SetDiagnosis(
         images={name: len(split) for name, split in folders.items()},
@@ -122,6 +134,10 @@ def diagnose_set(data: DataSet, advance: Callable[[int], None] = lambda count: N
         long=int((long > _LONG * short).sum()),
         compared=compared,
         copies=tuple(sorted(copies, key=lambda each: (not each.across_splits, not each.across_labels))),
+        broken=broken,
+        refused=tuple(
+            name for name, split in folders.items() if len(split.broken) > MAX_BROKEN * (len(split) + len(split.broken))
+        ),
     )
 
 

@@ -12,6 +12,7 @@ FOLDER_PREFIX = "folder:"
 
 SCENES_PREFIX = "scenes:"
 DIGIT_SCENES, SIGN_SCENES = "scenes-digits", "scenes-signs"
+DIGIT_NUMBERS = "numbers-digits"
 
 
 def located(spec: str) -> str:
@@ -37,6 +38,33 @@ def named(spec: str, root: Path | None) -> str:
         UsageError: a root, and this set has no files below one, or names its own.
     """
     return located(spec) if root is None else rooted(spec, root)
+
+
+def well_named(spec: str) -> str:
+    """Return `spec`, if it is a name that `--data` takes; nothing is opened or looked for.
+
+    Raises:
+        UsageError: it isn't.
+    """
+    if spec.startswith(SCENES_PREFIX):
+        objects_and_backgrounds(spec)
+    elif spec.startswith(FOLDER_PREFIX):
+        folder_in(spec)
+    elif spec not in ("digits", DIGIT_SCENES) and set_and_root(spec) is None:
+        raise unknown_set(spec)
+    return spec
+
+
+def unknown_set(spec: str) -> UsageError:
+    """Return what is said of a name that no data set has."""
+    here = Path(spec).expanduser()
+    return UsageError(
+        f"unknown data set {spec!r}",
+        hint=f"for the folder {here}: --data folder:{spec}"
+        if here.is_dir()
+        else f"use digits, {DIGIT_SCENES}, {', '.join(published_names())}, {SCENES_PREFIX}OBJECTS,BACKGROUNDS, or "
+        "folder:PATH for images of your own",
+    )
 
 
 def folder_in(spec: str) -> Path:

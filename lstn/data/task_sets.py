@@ -1,20 +1,25 @@
-"""The data set that a task needs: images with labels, or with all objects in them."""
+"""The data set that a task needs: images with labels, with all objects in them, or with their text."""
+
+from typing import Protocol
 
 from lstn.contract import Contract, Task
 from lstn.data.dataset import open_data, open_data_of
 from lstn.data.object_sets import open_objects, open_objects_of
 from lstn.data.splits import DataSet
+from lstn.data.texts.text_sets import open_texts, open_texts_of
 from lstn.imaging.framing import STRETCHED, Framing
 
 
 def open_for(
     task: Task, spec: str, *, image_hw: tuple[int, int], seed: int = 0, framing: Framing = STRETCHED
 ) -> DataSet:
-    """Open the data set that `--data` names, to train on; images with objects are stretched, whatever the framing.
+    """Open the data set that `--data` names, to train on; all but labelled images are stretched, whatever the framing.
 
     Raises:
-        UsageError, DataError: as for `open_data`, or `open_objects`.
+        UsageError, DataError: as for `open_data`, `open_objects` or `open_texts`.
     """
+    if task is Task.READ:
+        return open_texts(spec, image_hw=image_hw, seed=seed)
     if task is Task.DETECT:
         return open_objects(spec, image_hw=image_hw, seed=seed)
     return open_data(spec, image_hw=image_hw, seed=seed, framing=framing)
@@ -24,6 +29,18 @@ def open_for_model(contract: Contract, spec: str, *, seed: int | None) -> DataSe
     """Open the data set that `--data` names for a model that was trained.
 
     Raises:
-        UsageError, DataError: as for `open_data_of`, or `open_objects_of`.
+        UsageError, DataError: as for `open_data_of`, `open_objects_of` or `open_texts_of`.
     """
-    return (open_objects_of if contract.task is Task.DETECT else open_data_of)(contract, spec, seed=seed)
+    return _OPENED[contract.task](contract, spec, seed=seed)
+
+
+class _OpenForModel(Protocol):
+    def __call__(self, contract: Contract, spec: str, *, seed: int | None) -> DataSet: ...
+
+
+_OPENED: dict[Task, _OpenForModel] = {
+    Task.CLASSIFY: open_data_of,
+    Task.DETECT: open_objects_of,
+    Task.READ: open_texts_of,
+}
+"""Total over `Task`."""

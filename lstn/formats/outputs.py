@@ -77,12 +77,13 @@ COST = marked("JSON", _JSON, b', "precisions": {')
 RANGES = marked("JSON", _JSON, b'{\n "onnx_sha256": ')
 EVALUATION = marked("JSON", _JSON, b'{"file": ')
 COMPARISON = marked("JSON", _JSON, b'{"compared": ')
+TUNING = marked("JSON", _JSON, b'{"tuned": ')
 EXPLANATION = marked("JSON", _JSON, b'{"explained": ')
 ATTACK = marked("JSON", _JSON, b'{"attacked": ')
 STUDY = marked("JSON", _JSON, b'{\n "settings": ')
 ROWS_JSON = marked("JSON", _JSON, b'[\n{"path": ', b"[\n]")
 ROWS_JSONL = marked("JSON lines", (".jsonl", ".ndjson"), b'{"path": ')
-ROWS_CSV = marked("CSV", (".csv",), b"path,label,probability")
+ROWS_CSV = marked("CSV", (".csv",), b"path,label,", b"path,text,")
 ROWS_TABLE = marked("a table", (".txt",), b" %")
 PICTURE = marked("a picture", (".png",), b"tEXtSoftware\0lstn")
 
@@ -139,13 +140,17 @@ def check_outputs(outputs: Iterable[OutputFile | None], *, inputs: Iterable[Path
     _check_distinct(wanted)
 
 
-def check_folder(option: str, folder: Path, inputs: Sequence[Path] = ()) -> None:
+def check_folder(option: str, folder: Path, inputs: Sequence[Path] = (), images: Iterable[Path] = ()) -> None:
     """Refuse, before a command's work, a folder for its results that is or lies within one that it reads.
 
+    images: that it reads, and beside which no picture may lie: it would be taken for one of them later
+
     Raises:
-        UsageError: it is a file or has the name of one, or is one of the folders `inputs`, or inside of one.
+        UsageError: it is a file or has the name of one, or is one of the folders `inputs`, or inside of one, or has one
+            of the `images` in it.
         LstnError: nothing can be written there.
     """
+    _refuse_stream(option, folder, "a folder")
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"{option} {folder}: a file", hint="name a folder")
     if not folder.exists() and folder.suffix.lower() in _FOREIGN.union(*(kind.suffixes for kind in _NAMED)):
@@ -157,6 +162,11 @@ def check_folder(option: str, folder: Path, inputs: Sequence[Path] = ()) -> None
     for path in inputs:
         if path.is_dir() and _identity(path) in places:
             raise UsageError(f"{option} {folder}: lies within {path}, which this command reads", hint="name another")
+    for parent, image in {image.parent: image for image in images}.items():
+        if folder.exists() and _identity(parent) == _identity(folder):
+            raise UsageError(
+                f"{option} {folder}: {image.name}, which this command reads, lies there", hint="name another folder"
+            )
     check_writable(folder / "x")
 
 
@@ -195,9 +205,17 @@ def check_writable(path: Path) -> None:
         raise LstnError(f"cannot write {path}: {reason}", hint="choose another place") from error
 
 
+def _refuse_stream(option: str, path: Path, what: str) -> None:
+    """Refuse `-`, by which other programs mean standard output, and which would be a file of that name."""
+    if option and str(path) == "-":
+        otherwise = "; without --output the rows go to standard output" if option == "--output" else ""
+        raise UsageError(f"{option} -: not {what}", hint=f"name {what}{otherwise}")
+
+
 def _check_name(output: OutputFile) -> None:
     from lstn.images import readable_suffixes  # heavy for `lstn --help`
 
+    _refuse_stream(output.option, output.path, "a file")
     if str(output.path).lower().startswith(PREFIX):
         raise UsageError(f"{output}: this names a model that comes with lstn", hint="name another file")
     suffix = output.path.suffix.lower()

@@ -22,6 +22,11 @@ METRICS = "metrics.jsonl"
 FIGURES: dict[Task, dict[str, str]] = {
     Task.CLASSIFY: {},
     Task.DETECT: {"train_accuracy": "train_regions_right", "val_accuracy": "val_ap50", "test_accuracy": "test_ap50"},
+    Task.READ: {
+        "train_accuracy": "train_symbols_right",
+        "val_accuracy": "val_texts_right",
+        "test_accuracy": "test_texts_right",
+    },
 }
 """What metrics.jsonl calls a figure of a run, by the task; total over `Task`. Older files of detectors have the names
 of classifiers."""
@@ -42,7 +47,8 @@ class _Figures(TypedDict):
 
 class Epoch(_Figures, total=False):
     """One line of metrics.jsonl, but for the names of FIGURES. Losses in nats, accuracies 0..1, seconds of training and
-    validation. Of a detector, accuracies are the share of regions whose class is right, and AP50.
+    validation. Of a detector, accuracies are the share of regions whose class is right, and AP50;
+    of a reader, the share of symbols that are right, and of texts without an error.
 
     chance:      the validation accuracy up to which a model is at chance (`lstn.health.chance`); older runs lack it
     planned, hours: epochs that the run was to have when this one began, and its time budget; others lack them
@@ -74,7 +80,7 @@ class Diagnosis:
     since:          the epoch from which on the transformer is in its present state
     at_best:        its state in the best epoch
     chance:         the validation accuracy up to which a model is at chance, 0..1; None for a run of an older lstn
-    task:           of the model; of a detector, accuracies are AP50
+    task:           of the model; of a detector, accuracies are AP50, of a reader the share of texts without an error
     """
 
     epochs: int
@@ -94,8 +100,10 @@ class Diagnosis:
         return not early and at_chance(self.best_accuracy, self.chance)
 
 
-def diagnose(run: Path) -> Diagnosis:
+def diagnose(run: Path, named: str = "") -> Diagnosis:
     """Read `run`, a run's folder or its metrics.jsonl.
+
+    named: what the user calls it, if that isn't its path
 
     Raises:
         UsageError: no metrics there.
@@ -103,7 +111,8 @@ def diagnose(run: Path) -> Diagnosis:
     """
     path = run / METRICS if run.is_dir() else run
     if path.is_file() and path.suffix in _MODELS:
-        raise UsageError(f"{run} is not a run", hint=f"see what it is with: lstn inspect {run}; doctor looks at runs")
+        what = named or str(run)
+        raise UsageError(f"{what} is not a run", hint=f"see what it is with: lstn inspect {what}; doctor looks at runs")
     if not path.is_file():
         images = f"; images are looked at by: lstn doctor --data folder:{run}" if run.is_dir() else ""
         raise UsageError(
@@ -117,6 +126,10 @@ def diagnose(run: Path) -> Diagnosis:
         raise ArtifactError(f"{path}: not the metrics of a run of lstn, or damaged ({error!s:.300})") from error
 
 
+_JUDGED: dict[Task, str] = {Task.CLASSIFY: "", Task.DETECT: " AP50", Task.READ: " texts right"}
+"""What the accuracies of a task are, where they are none. Total over `Task`."""
+
+
 def finished_epochs(run: Path) -> int:
     """Return how many epochs a run has finished; 0 where there is no run, or one that can't be read."""
     try:
@@ -128,8 +141,7 @@ def finished_epochs(run: Path) -> int:
 def describe(found: Diagnosis, run: Path) -> list[str]:
     """Return the diagnosis in a few lines."""
     ended = "not ended" if found.test_accuracy is None else f"test {found.test_accuracy:.1%}"
-    what = "validation AP50" if found.task is Task.DETECT else "validation"
-    best = f"best {what} {found.best_accuracy:.1%} in epoch {found.best_epoch}"
+    best = f"best validation{_JUDGED[found.task]} {found.best_accuracy:.1%} in epoch {found.best_epoch}"
     lines = [f"{run}: {counted(found.epochs, 'epoch')}, {best}; {ended}"]
     if found.at_chance:
         lines += [f"accuracy: {chance_warning(found.best_accuracy)}", f"  likely cure: {chance_cure()}"]
@@ -160,7 +172,7 @@ def describe(found: Diagnosis, run: Path) -> list[str]:
 
 def _diagnosis(lines: list[bytes]) -> Diagnosis:
     written = [checked(parsed(line), dict[str, Any]) for line in lines]
-    detects = any("val_ap50" in row for row in written)
+    tasks = [task for task, named in FIGURES.items() if any(named.get("val_accuracy") in row for row in written)]
     rows = [_plain(row) for row in written]
     epochs = [epoch_of(row) for row in rows if "epoch" in row]
     if not epochs:
@@ -178,7 +190,7 @@ def _diagnosis(lines: list[bytes]) -> Diagnosis:
         since=epochs[-len(same)]["epoch"] if same else None,
         at_best=at_best["state"] if at_best else None,
         chance=best.get("chance"),
-        task=Task.DETECT if detects else Task.CLASSIFY,
+        task=tasks[0] if tasks else Task.CLASSIFY,
     )
 
 

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lstn.nn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from lstn.nn.classifier import Classifier
     from lstn.nn.detector import Detector
+    from lstn.nn.reader import Reader
     from lstn.nn.warping.forms import FORMS
     from lstn.nn.warping.grids import affine_grid
     from lstn.nn.warping.localizers import LOCALIZERS, Localizer, build_localizer
@@ -32,6 +33,7 @@ __all__ = [
     "Classifier",
     "Detector",
     "Localizer",
+    "Reader",
     "SpatialTransformer",
     "Training",
     "affine_grid",
@@ -51,6 +53,7 @@ if not TYPE_CHECKING:
             "lstn.nn.checkpoint": "Checkpoint load_checkpoint save_checkpoint",
             "lstn.nn.classifier": "Classifier",
             "lstn.nn.detector": "Detector",
+            "lstn.nn.reader": "Reader",
             "lstn.nn.warping.forms": "FORMS",
             "lstn.nn.warping.grids": "affine_grid",
             "lstn.nn.warping.localizers": "LOCALIZERS Localizer build_localizer",

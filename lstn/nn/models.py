@@ -8,9 +8,10 @@ from lstn.contract import Contract, Task
 from lstn.errors import UsageError
 from lstn.nn.classifier import Classifier, check_backbone
 from lstn.nn.detector import Detector
+from lstn.nn.reader import Reader
 from lstn.nn.sources.own_models import OwnFactory
 
-Model: TypeAlias = Classifier | Detector
+Model: TypeAlias = Classifier | Detector | Reader
 
 
 def build_model(contract: Contract, backbone: nn.Module | None = None) -> Model:
@@ -21,6 +22,8 @@ def build_model(contract: Contract, backbone: nn.Module | None = None) -> Model:
     Raises:
         UsageError: there can't be such a network.
     """
+    if contract.task is Task.READ:
+        return Reader(contract)
     return Detector(contract) if contract.task is Task.DETECT else Classifier(contract, backbone)
 
 
@@ -30,10 +33,10 @@ def build_around(contract: Contract, factory: OwnFactory) -> Classifier:
     Raises:
         UsageError: there can't be such a network, or the backbone answers other than with logits.
     """
-    if contract.task is Task.DETECT or contract.warps > 1:
+    if contract.task is not Task.CLASSIFY or contract.warps > 1:
         raise UsageError(
             "lstn doesn't know the last layer of a network of your own, which several crops of an image need",
-            hint="leave out --warps and --task detect, or choose a backbone by its name",
+            hint="leave out --warps and --task, or choose a backbone by its name",
         )
     backbone = factory(len(contract.labels))
     check_backbone(backbone, contract)

@@ -13,6 +13,7 @@ from lstn.evaluation.answer import Classification, leading, softmax
 from lstn.images import Picture, Pixels, pixels_of
 from lstn.runtime.engines.prediction import Prediction, check_rows
 from lstn.runtime.engines.slots import SLOTS, InferWork, Slots, open_slots
+from lstn.transcription.transcripts import Transcript, transcripts
 
 _DECODED_AT_ONCE = 32
 """Images that `Engine.classify` and `Engine.detect` decode before they call the engine."""
@@ -41,7 +42,7 @@ class Engine(Protocol):
     def infer(self, pixels: Pixels) -> Prediction:
         """(N, H, W, 3) uint8 RGB with 1 <= N <= max_batch -> logits (N, K) float32, theta (N, …) float32 or None.
 
-        Of a detector: logits (N, K, C + 1) and theta (N, K, 2, 3) of K regions.
+        Of a detector: logits (N, K, C + 1) and theta (N, K, 2, 3) of K regions; of a reader, of K symbols.
         The arrays returned are the caller's to keep. A plan takes more images too, and computes them in pieces.
 
         Raises:
@@ -84,7 +85,7 @@ class Engine(Protocol):
             ArtifactError: the model answers with numbers that are not finite.
             DeviceError: the library or the GPU failed.
         """
-        check_task(self.contract.task, Task.CLASSIFY, "classify", hint="call detect")
+        check_task(self.contract.task, Task.CLASSIFY, "classify", hint=_METHODS[self.contract.task])
         return _answered(self, images, lambda prediction: _classified(prediction, self.contract))
 
     @overload
@@ -110,10 +111,36 @@ class Engine(Protocol):
             ArtifactError: the model answers with numbers that are not finite.
             DeviceError: the library or the GPU failed.
         """
-        check_task(self.contract.task, Task.DETECT, "detect", hint="call classify")
+        check_task(self.contract.task, Task.DETECT, "detect", hint=_METHODS[self.contract.task])
         if not 0 <= least <= 1:
             raise UsageError(f"least is {least}; expected a score from 0 to 1")
         return _answered(self, images, lambda prediction: _detected(prediction, self.contract, least))
+
+    @overload
+    def read(self, images: Picture) -> Transcript: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def read(self, images: Sequence[Picture]) -> list[Transcript]: ...
+
+    def read(self, images: Picture | Sequence[Picture]) -> Transcript | list[Transcript]:
+        """Read the text in one image, or in each of a list of images, of any size; for a model that reads.
+
+        images: as for `classify`
+
+        Returns: the most probable text, and where its symbols are; for a list, a list in the same order.
+
+        Raises:
+            ImageError: a file can't be decoded; the error names it.
+            UsageError: an image of another kind, or an array of another dtype or shape; or the model doesn't read.
+            ArtifactError: the model answers with numbers that are not finite.
+            DeviceError: the library or the GPU failed.
+        """
+        check_task(self.contract.task, Task.READ, "read", hint=_METHODS[self.contract.task])
+        return _answered(self, images, lambda prediction: _read(prediction, self.contract))
+
+
+_METHODS: dict[Task, str] = {Task.CLASSIFY: "call classify", Task.DETECT: "call detect", Task.READ: "call read"}
+"""Total over `Task`."""
 
 
 def _answered(
@@ -153,3 +180,9 @@ def _detected(prediction: Prediction, contract: Contract, least: float) -> list[
     assert prediction.theta is not None  # a detector's contract has a localizer
     both = zip(prediction.logits, prediction.theta, strict=True)
     return [detections(logits, theta, contract.labels, least=least) for logits, theta in both]
+
+
+def _read(prediction: Prediction, contract: Contract) -> list[Transcript]:
+    thetas = [None] * len(prediction.logits) if prediction.theta is None else list(prediction.theta)
+    both = zip(prediction.logits, thetas, strict=True)
+    return [transcripts(logits, theta, contract.labels)[0] for logits, theta in both]

@@ -17,7 +17,7 @@ class Prediction:
     """What an engine answers: logits (N, K) float32, and theta (N, …) float32 or None for a model without one.
 
     Of a detector: logits (N, K, C + 1) of K regions, whose last column says that nothing is there, and theta
-    (N, K, 2, 3).
+    (N, K, 2, 3). Of a reader the same of K symbols, whose last column says that the text has ended.
     """
 
     logits: Logits

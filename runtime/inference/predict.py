@@ -21,6 +21,7 @@ from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.prediction import Prediction
 from lstn.runtime.engines.slots import Slot, Slots
 from lstn.runtime.inference.decoding import DecodedBatch, Decoders
+from lstn.transcription.transcripts import transcripts
 from lstn.warps.warp import Theta
 
 _USUAL_BATCH = 32
@@ -32,10 +33,13 @@ _NO_NUMBER = "the model's answer is not a number"
 class ResultRow:
     """What became of one image: guesses, or objects of a model that detects, best first; or an error.
 
+    Of a model that reads, the labels of guesses are whole texts.
+
     path:   the file, or the URL of an object
     theta:  float32, of the shape (2, 3), (3, 3) or (16, 2), or K of them, or None for a model without one
     pixels: (H, W, 3) uint8, what the engine saw, if rows keep it
-    objects: None for a model that classifies
+    objects: of a model that detects; None for others
+    symbols: of the best text of a model that reads, in the order of reading, each where it is; None for others
     rejected: the best guess is less probable than was asked for; it is no answer
     steady: of a frame of a video, theta steadied over time (`lstn.warps.steadying`)
     """
@@ -48,10 +52,11 @@ class ResultRow:
     objects: tuple[Detection, ...] | None = None
     rejected: bool = False
     steady: Theta | None = None
+    symbols: tuple[Detection, ...] | None = None
 
 
 def least_sure(contract: Contract, score: float | None, reject_below: float | None) -> float:
-    """Return how sure an answer has to be, 0..1: the score of an object, or the probability of a label.
+    """Return how sure an answer has to be, 0..1: the score of an object, or the probability of a label or a text.
 
     score, reject_below: `--score` and `--reject-below`, as far as they were given
 
@@ -60,7 +65,7 @@ def least_sure(contract: Contract, score: float | None, reject_below: float | No
     """
     if score is not None:
         check_task(contract.task, Task.DETECT, "--score", hint="use --reject-below")
-    if reject_below is not None:
+    if reject_below is not None and contract.task is Task.DETECT:
         check_task(contract.task, Task.CLASSIFY, "--reject-below", hint="use --score")
     if contract.task is Task.DETECT:
         return SHOWN_SCORE if score is None else score
@@ -106,7 +111,7 @@ def predict(
     files. Close the iterator to stop early.
 
     batch:   images a call of the engine, at most its max_batch
-    top:     guesses a row, at most one for each label; of a detector, objects; None: one guess, and all objects
+    top:     guesses a row, at most one for each label or text; of a detector, objects; None: one guess, and all objects
     least:   how sure an answer has to be, as `least_sure` says it; None: as it comes
     workers: threads that decode
     reading: which images are read that are refused otherwise
@@ -242,9 +247,25 @@ def _detected(prediction: Prediction, contract: Contract, top: int | None, least
     return row_of
 
 
+def _read(prediction: Prediction, contract: Contract, top: int | None, least: float) -> RowOf:
+    theta, finite = prediction.theta, _finite(prediction)
+
+    def row_of(row: int, path: Path | str, pixels: Pixels | None) -> ResultRow:
+        if not finite[row]:
+            return ResultRow(path, pixels=pixels, error=_NO_NUMBER)
+        places = None if theta is None else theta[row]
+        texts = transcripts(prediction.logits[row], places, contract.labels, top=top or 1)
+        guesses = tuple(Guess(text.text, text.probability) for text in texts)
+        rejected = guesses[0].probability < least
+        return ResultRow(path, guesses, pixels=pixels, symbols=texts[0].symbols, rejected=rejected)
+
+    return row_of
+
+
 _ANSWERS: dict[Task, Callable[[Prediction, Contract, int | None, float], RowOf]] = {
     Task.CLASSIFY: _classified,
     Task.DETECT: _detected,
+    Task.READ: _read,
 }
 """What a prediction says of each image. Total over `Task`."""
 

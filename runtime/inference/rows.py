@@ -57,14 +57,16 @@ def json_lines(stream: TextIO) -> Iterator[Write]:
 
 
 @contextmanager
-def csv_rows(stream: TextIO, *, top: int) -> Iterator[Write]:
+def csv_rows(stream: TextIO, *, top: int, name: str = "label") -> Iterator[Write]:
     """Write CSV: path, label, probability, label_2, probability_2, … up to `top`, error.
 
     What was rejected has no labels.
+
+    name: of what is guessed; `text` of a model that reads
     """
     writer = csv.writer(stream, lineterminator="\n")
     ranks = ["", *(f"_{rank}" for rank in range(2, top + 1))]
-    writer.writerow(["path", *(f"{name}{rank}" for rank in ranks for name in ("label", "probability")), "error"])
+    writer.writerow(["path", *(f"{each}{rank}" for rank in ranks for each in (name, "probability")), "error"])
 
     def write(rows: Sequence[ResultRow]) -> None:
         for row in rows:
@@ -142,19 +144,26 @@ def fields_of(row: ResultRow) -> dict[str, object]:
 
     Of a detector: path, and objects with label, score, box and theta. The box is the upright one around the object:
     left, top, right and bottom in shares of the image's width and height.
+
+    Of a reader: path, text, probability, top with texts, and symbols with label, score, box and theta.
     """
     if row.error:
         return {"path": str(row.path), "error": row.error}
     if row.objects is not None:
         return {"path": str(row.path), "objects": [each.fields() for each in row.objects]}
-    top = [{"label": guess.label, "probability": round(guess.probability, 6)} for guess in row.guesses]
+    name = "label" if row.symbols is None else "text"
+    top: list[dict[str, object]] = [
+        {name: guess.label, "probability": round(guess.probability, 6)} for guess in row.guesses
+    ]
     fields: dict[str, object] = {"path": str(row.path), **top[0], "top": top}
     if row.rejected:
-        fields["label"] = None
+        fields[name] = None
     if row.theta is not None:
         fields["theta"] = np.round(row.theta.astype(float), 6).tolist()
     if row.steady is not None:
         fields["steady_theta"] = np.round(row.steady.astype(float), 6).tolist()
+    if row.symbols is not None:
+        fields["symbols"] = [each.fields() for each in row.symbols]
     return fields
 
 

@@ -20,7 +20,7 @@ _MAX_STEM = 100
 
 def save_warp(row: ResultRow, folder: Path, contract: Contract, *, number: int) -> None:
     """Draw the input and the warped crop of one row side by side, as `folder/000001-name.png`; of a detector, the input
-    with its objects.
+    with its objects; of a reader, with the symbols of its text.
 
     The number keeps images of one name in several folders apart. A row with an error, or without theta, has no picture.
     The warp of a frame of a video is the steadied one.
@@ -31,8 +31,9 @@ def save_warp(row: ResultRow, folder: Path, contract: Contract, *, number: int) 
     if row.pixels is None or row.error:
         return
     path = folder / picture_name(row.path, number)
-    if row.objects is not None:
-        save_picture(draw_objects(row.pixels, row.objects, contract.labels, side=_OBJECTS_SIDE), path)
+    found = row.objects if row.symbols is None else row.symbols
+    if found is not None:
+        save_picture(draw_objects(row.pixels, found, contract.labels, side=_OBJECTS_SIDE), path)
     elif row.theta is not None:
         theta = row.theta if row.steady is None else row.steady
         save_picture(draw_warp(row.pixels, theta, sampling_of(contract)), path)

@@ -10,13 +10,14 @@ from command import RunLstn
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from tiny_fixtures import run_lstn
+from tiny_detector import tiny_detector
+from tiny_fixtures import MakeTiny, make_tiny, run_lstn
 
 from lstn.data.dataset import open_data
 from lstn.data.set_diagnosis import SIDE, diagnose_set, nearly_equal
 from lstn.errors import UsageError
 
-__all__ = ["run_lstn"]
+__all__ = ["make_tiny", "run_lstn"]
 
 
 def photo(seed: int, size: tuple[int, int] = (80, 60)) -> Image.Image:
@@ -44,7 +45,7 @@ def names(photos: Path, found: object) -> list[set[str]]:
 
 
 def diagnosed(photos: Path) -> object:
-    return diagnose_set(open_data(f"folder:{photos}", image_hw=(SIDE, SIDE)))
+    return diagnose_set(open_data(f"folder:{photos}", image_hw=(SIDE, SIDE), tolerant=True))
 
 
 def test_pictures_that_differ_are_no_copies(photos: Path) -> None:
@@ -158,6 +159,69 @@ def test_a_model_that_doubts_most_labels_is_no_judge(photos: Path, tmp_path: Pat
 def test_sets_that_are_no_folders_are_refused() -> None:
     with pytest.raises(UsageError, match="only folders of images"):
         diagnose_set(open_data("digits", image_hw=(SIDE, SIDE)))
+
+
+def broken(photos: Path, split: str, label: str, count: int) -> None:
+    for path in sorted((photos / split / label).iterdir())[:count]:
+        path.write_bytes(path.read_bytes()[:60])
+
+
+def test_a_folder_with_many_broken_images_is_reported_and_not_refused(photos: Path, run_lstn: RunLstn) -> None:
+    broken(photos, "train", "cat", 12)
+    broken(photos, "val", "dog", 1)
+    ran = run_lstn("doctor", "--data", f"folder:{photos}")
+    assert ran.code == 0, ran.err
+    assert "13 of 60 images are broken" in ran.err
+    assert "more than 5% of train and val are broken" in ran.err
+    assert "and 3 more" in ran.err
+    assert "train 28, val 9, test 10" in ran.out
+    assert "dog: 20 training images, cat: 8" in ran.out
+    told = json.loads(run_lstn("doctor", "--data", f"folder:{photos}", "--format", "json").out)
+    assert len(told["broken"]) == 13
+    assert told["refused"] == ["train", "val"]
+
+
+def test_few_broken_images_keep_nobody_from_training(photos: Path, run_lstn: RunLstn) -> None:
+    broken(photos, "train", "cat", 2)
+    ran = run_lstn("doctor", "--data", f"folder:{photos}")
+    assert "2 of 60 images are broken" in ran.err
+    assert "refuses" not in ran.err
+
+
+def test_a_class_without_a_whole_image_is_told(photos: Path, run_lstn: RunLstn) -> None:
+    broken(photos, "train", "cat", 20)
+    ran = run_lstn("doctor", "--data", f"folder:{photos}")
+    assert ran.code == 0, ran.err
+    assert "class 'dog' has 20 training images, and 'cat' only 0" in ran.err
+
+
+def test_a_folder_of_nothing_but_broken_images_is_one_line(photos: Path, run_lstn: RunLstn) -> None:
+    for split in ("train", "val", "test"):
+        for label in ("cat", "dog"):
+            broken(photos, split, label, 99)
+    ran = run_lstn("doctor", "--data", f"folder:{photos}")
+    assert (ran.code, ran.out) == (1, "")
+    assert "error: no image of 60 can be read: " in ran.err
+
+
+def test_labels_are_judged_once_the_images_are_whole(photos: Path, make_tiny: MakeTiny, run_lstn: RunLstn) -> None:
+    tiny = make_tiny(labels=("cat", "dog"))
+    broken(photos, "train", "cat", 12)
+    ran = run_lstn("doctor", "--data", f"folder:{photos}", tiny.path)
+    assert ran.code == 0, ran.err
+    assert "no label is judged before the broken files are repaired or removed" in ran.err
+
+
+def test_a_model_that_cannot_judge_is_refused_before_the_images_are_read(
+    photos: Path, tmp_path: Path, make_tiny: MakeTiny, run_lstn: RunLstn
+) -> None:
+    others = make_tiny(labels=("bird", "fish"))
+    detector = tiny_detector(tmp_path / "detector.onnx")
+    for file, says in ((others.path, "'cat' is not one of the model's"), (detector.path, "this one detects")):
+        ran = run_lstn("doctor", "--data", f"folder:{photos}", file)
+        assert says in ran.err
+        assert (ran.code > 0, ran.out) == (True, "")
+        assert "comparing" not in ran.err
 
 
 def test_the_command_warns_and_json_has_all(photos: Path, run_lstn: RunLstn) -> None:

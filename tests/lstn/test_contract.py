@@ -164,6 +164,41 @@ def test_a_detector_stretches() -> None:
         replace(detector, fit=Fit.LETTERBOX).check()
 
 
+READER = Contract(Loc.GLANCE, "cnn", (64, 96), ("0", "1"), task=Task.READ, warps=4, crop_hw=(16, 16))
+
+
+def test_a_reader_is_said_in_version_6_which_older_readers_refuse() -> None:
+    """They know no such task, and say which version they read."""
+    fields = json.loads(READER.to_json())
+    assert (fields["version"], fields["task"]) == (6, "read")
+    assert Contract.from_json(READER.to_json(), source="test") == READER
+    assert (READER.logits_shape, READER.theta_shape, READER.plain) == ((4, 3), (4, 2, 3), False)
+    with pytest.raises(ArtifactError, match="version 5 knows no task read"):
+        Contract.from_json(json.dumps(fields | {"version": 5}), source="model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"loc": Loc.SHARED}, "a reader of loc shared"),
+        ({"loc": Loc.DEAD, "crop_hw": None}, "a reader of loc dead"),
+        ({"labels": ("0", "10")}, "a reader's symbol '10'"),
+        ({"warps": 1}, "a reader of 1 symbol"),
+        ({"warps": 65}, "a reader of 65 symbols"),
+        ({"theta": ThetaForm.TPS}, "a reader's boxes can't be tps"),
+        ({"iterations": 2}, "a reader looks once"),
+        ({"temperature": 2.0}, "a reader's symbols have no temperature"),
+        ({"fit": Fit.CENTRE}, "a reader of fit centre"),
+        ({"at": At.MAP}, "a reader at map"),
+        ({"crop_hw": (65, 16)}, "a crop of 65 x 16 pixels is larger"),
+    ],
+)
+def test_a_reader_that_cannot_be_is_refused(changes: dict[str, Any], told: str) -> None:
+    READER.check()
+    with pytest.raises(UsageError, match=told):
+        replace(READER, **changes).check()
+
+
 @pytest.mark.parametrize("field", ["view_hw", "crop_hw"])
 @pytest.mark.parametrize("size", [[0, 4], [4], 4, [4, 9000], [True, 4], "large"])
 def test_sizes_that_no_image_has_are_refused(field: str, size: object) -> None:

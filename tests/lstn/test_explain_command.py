@@ -142,7 +142,8 @@ def test_a_picture_that_lstn_drew_is_not_replaced_where_it_is_read(
     assert run_lstn("explain", tiny.path, photos / "a.png", "--out", out).code == 0
     read = out / "000001-a.png"
     before = read.read_bytes()
-    ran = run_lstn("explain", tiny.path, photos / "a.png", read, "--out", out)
+    (photos / "link.png").symlink_to(read)
+    ran = run_lstn("explain", tiny.path, photos / "a.png", photos / "link.png", "--out", out)
     assert (ran.code, read.read_bytes()) == (2, before)
     assert "this command reads 000001-a.png there" in ran.err
 

@@ -168,6 +168,39 @@ def test_no_folder_of_pictures_within_the_images(run_lstn: RunLstn, tiny: Tiny, 
     assert snapshot() == before
 
 
+@pytest.mark.parametrize("place", ["in", "link", "in/../in"])
+@pytest.mark.parametrize(("command", "option"), [(("infer", "--engine"), "--warps"), (("explain",), "--out")])
+@pytest.mark.parametrize("named", ["in/a.png", "in/*.png"])
+def test_no_pictures_beside_an_image_that_is_named_by_itself(
+    run_lstn: RunLstn, tiny: Tiny, command: tuple[str, ...], option: str, named: str, place: str
+) -> None:
+    Path("link").symlink_to("in")
+    before = snapshot()
+    ran = run_lstn(*command, "model.onnx", named, option, place)
+    assert ran.code == 2
+    assert f"{option} {place}: a.png, which this command reads, lies there\n  name another folder" in ran.err
+    assert snapshot() == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("infer", "in", "--engine", "model.onnx", "--output", "-"),
+        ("infer", "in", "--engine", "model.onnx", "--warps", "-"),
+        ("explain", "model.onnx", "in", "--out", "-"),
+        ("evaluate", "model.onnx", "--data", "digits", "--html", "-"),
+        ("bench", "model.onnx", "--seconds", "0.1", "--json", "-"),
+        ("calibrate", "model.onnx", "--data", "digits", "--out", "-"),
+    ],
+)
+def test_a_hyphen_is_no_name_of_an_output(run_lstn: RunLstn, tiny: Tiny, words: tuple[str, ...]) -> None:
+    ran = run_lstn(*words)
+    assert ran.code == 2
+    assert f"error: {words[-2]} -: not a f" in ran.err
+    assert ("standard output" in ran.err) == ("--output" in words)
+    assert not Path("-").exists()
+
+
 def test_a_file_for_a_folder_is_refused_before_the_work(run_lstn: RunLstn, tiny: Tiny) -> None:
     Path("notes.txt").write_bytes(NOTES)
     ran = run_lstn("infer", "in", "--engine", "model.onnx", "--warps", "notes.txt", "--output", "rows.csv")

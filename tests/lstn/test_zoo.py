@@ -136,11 +136,23 @@ def test_a_model_is_lowered_into_the_current_folder(
     }  # fmt: skip
 
 
-def test_tables_call_a_model_by_its_name(run_lstn: RunLstn) -> None:
-    ran = run_lstn("bench", "zoo:digits", "--seconds", 0.1, "--threads", 1)
-    assert ran.code == 0
-    assert "zoo:digits " in ran.out
-    assert str(FOLDER) not in ran.out + ran.err
+def test_tables_call_a_model_by_its_name(run_lstn: RunLstn, tmp_path: Path) -> None:
+    kept = tmp_path / "kept.json"
+    command = ("bench", "zoo:digits", "--seconds", 0.1, "--threads", 1)
+    for more in (("--json", kept), ("--against", kept, "--tolerance", 1000)):
+        ran = run_lstn(*command, *more)
+        assert ran.code == 0
+        assert "zoo:digits " in ran.out
+        assert str(FOLDER) not in ran.out + ran.err
+
+
+def test_doctor_calls_a_model_as_it_was_typed(run_lstn: RunLstn) -> None:
+    ran = run_lstn("doctor", "zoo:digits")
+    assert ran.code == 2
+    assert (
+        ran.err
+        == "error: zoo:digits is not a run\n  see what it is with: lstn inspect zoo:digits; doctor looks at runs\n"
+    )
 
 
 def test_inspect_shows_the_card(run_lstn: RunLstn) -> None:

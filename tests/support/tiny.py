@@ -51,7 +51,7 @@ def proto_of(tiny: Tiny, *, dtype: int = TensorProto.UINT8, batch: int | str = "
     ]
     constants = [numpy_helper.from_array(tiny.weights, "weights"), numpy_helper.from_array(np.array([2, 3]), "axes")]
     outputs = [helper.make_tensor_value_info("logits", TensorProto.FLOAT, [batch, *tiny.contract.logits_shape])]
-    if tiny.contract.task is Task.DETECT:
+    if tiny.contract.task is not Task.CLASSIFY:
         nodes[-1] = helper.make_node("MatMul", ["mean", "weights"], ["regions"])
         nodes.append(helper.make_node("Reshape", ["regions", "logits_shape"], ["logits"]))
         constants.append(numpy_helper.from_array(np.array([-1, *tiny.contract.logits_shape]), "logits_shape"))

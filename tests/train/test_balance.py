@@ -12,12 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from short_runs import assert_same_weights, options, run, weights_of
 
-from lstn.contract import Loc
+from lstn.contract import Loc, Task
 from lstn.data.dataset import open_data
+from lstn.errors import UsageError
 from lstn.train.batches.augment import Augmentation
 from lstn.train.batches.balancing import balanced_order, class_weights, labels_of
 from lstn.train.batches.loading import Images, batches
+from lstn.train.choosing import ChosenNetwork, Course, Guidance, choose_options
 from lstn.train.computing.distributed import Shares, World
+from lstn.train.recipe_changes import RecipeChanges, TrainingChanges
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=60)
 
@@ -114,3 +117,21 @@ def test_a_run_that_stopped_ends_with_the_same_weights(balance: str, uneven: str
 def test_labels_are_those_of_the_images(uneven: str) -> None:
     for split in (open_data(uneven, image_hw=(32, 32)).train, open_data("digits", image_hw=(16, 16)).test):
         assert labels_of(split).tolist() == [split[index][1] for index in range(len(split))]
+
+
+@pytest.mark.parametrize("task", [Task.DETECT, Task.READ])
+@pytest.mark.parametrize(
+    ("changes", "guide", "option"),
+    [
+        (TrainingChanges(balance="weights"), Guidance(), "--balance"),
+        (TrainingChanges(label_smoothing=0.1), Guidance(), "--label-smoothing"),
+        (TrainingChanges(), Guidance(teacher=Path("runs/large")), "--teacher"),
+    ],
+)
+def test_only_classifiers_have_the_one_label_that_these_are_about(
+    task: Task, changes: TrainingChanges, guide: Guidance, option: str
+) -> None:
+    network = ChosenNetwork(loc=Loc.GLANCE, model="cnn", task=task)
+    course = Course(data="digits", augment="none", epochs=1, precision="fp32", guide=guide)
+    with pytest.raises(UsageError, match=option):
+        choose_options("robust", RecipeChanges(training=changes), network, course)

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import signal
+import sys
 import time
 import typing
 from pathlib import Path
@@ -106,6 +107,7 @@ def test_a_recipe_is_there_for_every_name() -> None:
         (("--data", "cifar"), "unknown data set 'cifar'"),
         (("--name", "../escape"), "can't name a run"),
         (("--name", ".."), "can't name a run"),
+        (("--name", "ü" * 101), "can't name a run: it has 202 bytes"),
         (("--device", "tpu"), "unknown device 'tpu'"),
         (("--device", "cuda:x"), "unknown device 'cuda:x'"),
         (("--resume", "runs/gone"), "this is not a run"),
@@ -129,6 +131,26 @@ def test_wrong_use_is_one_line_and_leaves_nothing(arguments: tuple[str, ...], sa
     assert says in ran.err
     assert len(ran.err.splitlines()) == 2
     assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (("train", "--data", "cifar"), "unknown data set 'cifar'"),
+        (("train", "--data", "folder:"), "names no folder"),
+        (("train", "--data", "scenes:a"), "1 folder; expected two"),
+        (("train", "--name", "../escape"), "can't name a run"),
+        (("study", "--data", "cifar"), "unknown data set 'cifar'"),
+    ],
+)
+def test_a_wrong_name_is_said_before_anything_is_loaded(
+    arguments: tuple[str, ...], says: str, run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "torch")  # or it isn't said that it is loaded
+    ran = run_lstn(*arguments)
+    assert ran.code == 2
+    assert says in ran.err
+    assert "loading" not in ran.err
 
 
 def test_the_largest_seed_is_one_that_a_run_can_be_resumed_with(data: str, run_lstn: RunLstn) -> None:

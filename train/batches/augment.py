@@ -11,7 +11,7 @@ from msgspec import Meta
 from torch import Tensor
 from torchvision.transforms import v2
 
-from lstn.contract import IMAGENET_MEAN
+from lstn.contract import IMAGENET_MEAN, Task
 from lstn.errors import UsageError
 
 Augment: TypeAlias = Annotated[str, Meta(max_length=100)]
@@ -66,7 +66,7 @@ def mixing_of(augment: Augment) -> tuple[str, ...]:
     return tuple(kind for kind in kinds_of(augment) if kind in _MIXED)
 
 
-def check_augment(augment: Augment, *, detects: bool, supervised: bool) -> None:
+def check_augment(augment: Augment, task: Task, *, supervised: bool) -> None:
     """Check that augmentations are known, and leave what a fit is shown true.
 
     Raises:
@@ -74,8 +74,8 @@ def check_augment(augment: Augment, *, detects: bool, supervised: bool) -> None:
     """
     kinds = kinds_of(augment)
     moved = [kind for kind in kinds if kind in ("randaugment", *_MIXED)]
-    if moved and (detects or supervised):
-        who = "--task detect" if detects else "--supervise"
+    if moved and (task is not Task.CLASSIFY or supervised):
+        who = "--supervise" if task is Task.CLASSIFY else f"--task {task.value}"
         raise UsageError(
             f"{who} needs to know where objects are, which --augment {moved[0]} loses",
             hint="use affine, standard or erase",

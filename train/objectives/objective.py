@@ -11,6 +11,7 @@ from lstn.train.batches.loading import ImageBatch, Images
 from lstn.train.computing.distributed import World
 from lstn.train.computing.workplace import Workplace
 from lstn.train.runs.options import Options
+from lstn.transcription.reading_scores import ReadingScores
 
 
 class StepLoss(NamedTuple):
@@ -25,7 +26,7 @@ class Measured(NamedTuple):
     """What a model's answers to a split came to.
 
     loss:     the mean over images; of a classifier in nats
-    accuracy: by which the best epoch is chosen, 0..1; of a detector its AP50
+    accuracy: by which the best epoch is chosen, 0..1; of a detector its AP50, of a reader the texts without an error
     chance:   the accuracy up to which a model is at chance, 0..1; None where nobody knows
     scores:   all of it
     """
@@ -33,7 +34,7 @@ class Measured(NamedTuple):
     loss: float
     accuracy: float
     chance: float | None
-    scores: Scores | DetectionScores
+    scores: Scores | DetectionScores | ReadingScores
 
 
 class TrainingObjective(Protocol):

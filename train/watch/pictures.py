@@ -1,7 +1,7 @@
 """Pictures of a run: curves.png, warps.png, warps.gif and confusion.png."""
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,21 +13,24 @@ from PIL import Image, ImageDraw
 from lstn.data.dataset import Split
 from lstn.data.splits import spaced
 from lstn.detection.drawn_objects import draw_objects
-from lstn.detection.suppression import SHOWN_SCORE, detections
+from lstn.detection.suppression import SHOWN_SCORE, Detection, detections
+from lstn.evaluation.answer import Logits
 from lstn.evaluation.scores import Scores
 from lstn.files import replacing, write_bytes
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
 from lstn.nn.detector import Detector
+from lstn.nn.reader import Reader
 from lstn.report.wording import counted
 from lstn.train.watch.fonts import drawable
 from lstn.train.watch.task_words import TaskWords
+from lstn.transcription.transcripts import transcripts
 from lstn.warps.drawn_warp import contact_sheet, draw_warp
 from lstn.warps.warp import CropSampling, Theta
 
 CURVES, WARPS, ANIMATION, CONFUSION = "curves.png", "warps.png", "warps.gif", "confusion.png"
-DETECTIONS = "detections.png"
+DETECTIONS, TEXTS = "detections.png", "texts.png"
 
 _FRAMES = 48
 """Frames of an animation: of longer runs, as many epochs evenly spaced, so that the file stays below a few MB."""
@@ -65,13 +68,29 @@ def draw_curves(path: Path, history: tuple[Epoch, ...], title: str, words: TaskW
 
 def draw_detections(path: Path, model: Detector, images: Split, *, count: int = 16) -> None:
     """Draw `count` images with the objects that the model found in them."""
-    model.eval()
     labels = model.contract.labels
+    _draw_found(path, model, images, count, lambda logits, theta: detections(logits, theta, labels, least=SHOWN_SCORE))
+
+
+def draw_texts(path: Path, model: Reader, images: Split, *, count: int = 16) -> None:
+    """Draw `count` images with the symbols that the model read in them; for a model with a transformer."""
+    labels = model.contract.labels
+    _draw_found(path, model, images, count, lambda logits, theta: transcripts(logits, theta, labels)[0].symbols)
+
+
+def _draw_found(
+    path: Path,
+    model: Detector | Reader,
+    images: Split,
+    count: int,
+    found_in: Callable[[Logits, Theta], Sequence[Detection]],
+) -> None:
+    model.eval()
     pixels = np.stack([images[index][0] for index in spaced(len(images), count)])
     with torch.no_grad():
         answers = [each.numpy() for each in model(torch.from_numpy(pixels))]
-    pairs = zip(answers[0], answers[1], strict=True)
-    found = [detections(logits, theta, labels, least=SHOWN_SCORE) for logits, theta in pairs]
+    found = [found_in(logits, theta) for logits, theta in zip(*answers, strict=True)]
+    labels = model.contract.labels
     sheet = contact_sheet([draw_objects(image, each, labels) for image, each in zip(pixels, found, strict=True)])
     with replacing(path) as temporary:
         sheet.save(temporary, format="png")

@@ -17,5 +17,6 @@ class TaskWords(NamedTuple):
 WORDS: dict[Task, TaskWords] = {
     Task.CLASSIFY: TaskWords("cross-entropy", "accuracy", "accuracy"),
     Task.DETECT: TaskWords("loss", "regions right", "AP50"),
+    Task.READ: TaskWords("cross-entropy", "symbols right", "texts right"),
 }
 """Total over `Task`."""

@@ -10,6 +10,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
 from lstn.cli.display.screen import bar_of
+from lstn.contract import Task
 from lstn.health.chance import FEWEST_EPOCHS, FEWEST_STEPS, at_chance, chance_cure, chance_warning
 from lstn.health.follow import brief
 from lstn.health.pose_error import brief_pose
@@ -224,7 +225,6 @@ class _Shown:
 def report(result: "TrainingResult", options: "Options") -> None:
     """Draw the pictures, and say where everything is and how good the model is on images that chose nothing."""
     from lstn.files import write_text
-    from lstn.nn.detector import Detector
     from lstn.train.watch.pictures import CURVES, draw_curves
     from lstn.train.watch.task_words import WORDS
 
@@ -232,7 +232,11 @@ def report(result: "TrainingResult", options: "Options") -> None:
     title = f"{options.loc.value} + {options.model}"
     draw_curves(folder / CURVES, result.history, title, words)
     write_text(folder / TEST, result.scores.to_json())
-    drawn = _draw_detected(result) if isinstance(result.model, Detector) else _draw_classified(result, title)
+    drawn = {
+        Task.CLASSIFY: lambda: _draw_classified(result, title),
+        Task.DETECT: lambda: _draw_detected(result),
+        Task.READ: lambda: _draw_read(result),
+    }[options.task]()
     told = f"test {words.accuracy}"
     if result.test_is_val:
         told = f"there are no test images, so validation {words.accuracy}"
@@ -284,6 +288,23 @@ def _draw_detected(result: "TrainingResult") -> list[str]:
         f"AP50 {percent(upright.ap50)} % and {percent(turned.ap50)} %"
     )
     return [DETECTIONS]
+
+
+def _draw_read(result: "TrainingResult") -> list[str]:
+    """Draw what a reader read in a few images, say its figures, and return the picture's name."""
+    from lstn.nn.reader import Reader
+    from lstn.train.watch.pictures import TEXTS, draw_texts
+    from lstn.transcription.reading_scores import ReadingScores
+
+    assert isinstance(result.scores, ReadingScores)
+    assert isinstance(result.model, Reader)
+    scores = result.scores
+    overlap = "" if scores.overlap is None else f"; crops overlap boxes by {scores.overlap:.0%} (mean IoU)"
+    note(f"texts with an error {scores.text_error} %; wrong symbols {scores.symbol_error} %{overlap}")
+    if result.model.transformer is None:
+        return []
+    draw_texts(result.checkpoint.parent / TEXTS, result.model, result.val)
+    return [TEXTS]
 
 
 TEST = "test.json"

@@ -182,8 +182,15 @@ def sizes_of(image_size: str | None, view: str | None, crop: str | None, fit: Fi
 
 
 def _sides(option: str, text: str | None) -> "Size | None":
-    if text is None:
-        return None
+    return None if text is None else sides_from(option, text)
+
+
+def sides_from(option: str, text: str) -> "Size":
+    """Return height and width of what an option says: a side, or `240x320`.
+
+    Raises:
+        UsageError: neither, or not of a size that lstn trains on.
+    """
     least, most = TRAINED_SIDES
     sides = text.lower().replace(" ", "").split("x")
     if len(sides) > 2 or not all(side.isdecimal() and len(side) < 6 and least <= int(side) <= most for side in sides):

@@ -31,22 +31,41 @@ def diagnose_folder(spec: str, model: Path | None, *, as_json: bool) -> None:
     """Look at the images of a data set, and with a model at their labels; print what is found.
 
     Raises:
-        LstnError: the set or the model can't be opened.
+        LstnError: the set or the model can't be opened, or isn't for the other.
     """
     from lstn.data.dataset import open_data
     from lstn.data.set_diagnosis import SIDE, diagnose_set
 
-    data = open_data(spec, image_hw=(SIDE, SIDE), seed=0)
+    if model is not None:
+        _check_judge(model, spec)
+    data = open_data(spec, image_hw=(SIDE, SIDE), seed=0, tolerant=True)
     if data.found:
         note(data.found)
     with working("comparing the images") as advance:
         found = diagnose_set(data, advance)
     if not as_json:
         _show(found)
-    doubts = () if model is None else tuple(_doubts(model, spec))
-    _warn_of_doubts(doubts, sum(found.images.values()))
+    doubts: Doubts = ()
+    if model is not None and found.refused:
+        warn("no label is judged before the broken files are repaired or removed")
+    elif model is not None:
+        doubts = tuple(_doubts(model, spec))
+        _tell_doubts(doubts, sum(found.images.values()))
     if as_json:
         typer.echo(json.dumps(_report(found, doubts), indent=1))
+
+
+def _check_judge(file: Path, spec: str) -> None:
+    """Refuse, before any image is read, a model that can't doubt these labels."""
+    from lstn.contract import OF_EVERY_TASK, Task, check_task
+    from lstn.data.dataset import open_data_of
+    from lstn.formats.inspection import inspect_file
+    from lstn.health.run_files import checkpoint_of
+
+    contract = inspect_file(checkpoint_of(file) if file.is_dir() else file).contract
+    if contract is not None:  # else the engine says what is wrong with it
+        check_task(contract.task, Task.CLASSIFY, "lstn doctor RUN --data", hint=OF_EVERY_TASK)
+        open_data_of(contract, spec, seed=0)
 
 
 def _doubts(file: Path, spec: str) -> Iterator[tuple["PlacedImage", str, "DoubtedLabel"]]:
@@ -54,7 +73,6 @@ def _doubts(file: Path, spec: str) -> Iterator[tuple["PlacedImage", str, "Doubte
     import numpy as np
 
     from lstn.cli.steps.evaluated_model import evaluated_model
-    from lstn.contract import FOR_DETECTORS, Task, check_task
     from lstn.data.folders import FolderSplit
     from lstn.data.set_diagnosis import PlacedImage
     from lstn.data.splits import SPLIT_NAMES
@@ -62,7 +80,6 @@ def _doubts(file: Path, spec: str) -> Iterator[tuple["PlacedImage", str, "Doubte
     from lstn.machine.memory import batch_of
 
     with evaluated_model(file, spec, 0, Device.AUTO) as model:
-        check_task(model.contract.task, Task.CLASSIFY, "lstn doctor RUN --data", hint=FOR_DETECTORS)
         placed, logits, labels = [], [], list[int]()
         size = batch_of(model.contract.image_hw, model.most)
         for name in SPLIT_NAMES:
@@ -108,7 +125,7 @@ def _classes(found: "SetDiagnosis") -> str:
     return f"{len(found.classes)}; {largest}: {counted(most, 'training image')}, {smallest}: {fewest}"
 
 
-def _warn_of_doubts(doubts: "Doubts", images: int) -> None:
+def _tell_doubts(doubts: "Doubts", images: int) -> None:
     if len(doubts) > _MOST_DOUBTED * images:
         warn(f"the model doubts {len(doubts)} of {images} labels: it knows these images too little to judge them")
         note("  train it for longer, or take another one")
@@ -119,10 +136,14 @@ def _warn_of_doubts(doubts: "Doubts", images: int) -> None:
         ]
         what = f"{counted(len(doubts), 'image')} may be mislabelled"
         _warn_of(what, told, "look at them: some are the model's mistakes")
+    else:
+        note(f"the model doubts none of {images} labels")
 
 
 def _warn(found: "SetDiagnosis") -> None:
     """Warn of what makes a training or its figures worse."""
+    if found.broken:
+        _warn_of_broken(found)
     if across := [_shown(each) for each in found.copies if each.across_splits]:
         what = f"{counted(len(across), 'picture')} {agreeing(len(across), 'are')} in more than one split"
         _warn_of(f"{what}, so accuracies are too high", across, "keep each in one split")
@@ -132,6 +153,22 @@ def _warn(found: "SetDiagnosis") -> None:
         (largest, most), (smallest, fewest) = found.classes[0], found.classes[-1]
         warn(f"class {largest!r:.60} has {most} training images, and {smallest!r:.60} only {fewest}")
         note("  add images of the small classes; judge the model by the recall of each class")
+
+
+def _warn_of_broken(found: "SetDiagnosis") -> None:
+    from lstn.data.checking import MAX_BROKEN
+    from lstn.data.division import listed
+
+    files = len(found.broken) + sum(found.images.values())
+    cure = "repair or remove them"
+    if found.refused:
+        of = f"more than {MAX_BROKEN:.0%} of {listed(found.refused)}"
+        cure += f"; lstn train refuses this set, because {of} are broken"
+    _warn_of(
+        f"{len(found.broken)} of {counted(files, 'image')} {agreeing(len(found.broken), 'are')} broken",
+        found.broken,
+        cure,
+    )
 
 
 def _warn_of(what: str, told: Sequence[str], cure: str) -> None:

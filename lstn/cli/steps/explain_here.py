@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstn.cli.steps.infer_here import listed, paths_of
-from lstn.contract import FOR_DETECTORS, Task, check_task
+from lstn.contract import OF_EVERY_TASK, Task, check_task
 from lstn.errors import ImageError, LstnError, UsageError
 from lstn.explanation.methods import OF_ENGINES, Method
 from lstn.files import write_text
@@ -80,7 +80,7 @@ def _check_places(file: Path, paths: list[str], images: Sequence[Path | str], as
     from lstn.runtime.inference.warp_pictures import picture_names
 
     read, own = [*files_of(file), *paths_of(images)], [PICTURE] if asked.features is not None else []
-    check_folder("--out", asked.out, [Path(path) for path in paths])
+    check_folder("--out", asked.out, [Path(path) for path in paths], paths_of(images))
     check_outputs([OutputFile(asked.out / _PAGE, PAGE), OutputFile(asked.out / _FIGURES, EXPLANATION)], inputs=read)
     check_pictures("--out", asked.out, [*picture_names(images), *own], read)
 
@@ -124,7 +124,7 @@ def opened_explainable(
     from lstn.runtime.inference.explained_engine import explainable_engine
 
     with open_engine(file, device=device, spin=False) as engine:
-        check_task(engine.contract.task, Task.CLASSIFY, "lstn explain", hint=FOR_DETECTORS)
+        check_task(engine.contract.task, Task.CLASSIFY, "lstn explain", hint=OF_EVERY_TASK)
         yield explainable_engine(engine)
 
 

@@ -7,7 +7,7 @@ import typer
 
 from lstn.cli.display.calibrate_report import compare_speed, show
 from lstn.cli.display.screen import phases
-from lstn.contract import FOR_DETECTORS, Task, check_task
+from lstn.contract import OF_EVERY_TASK, Task, check_task
 from lstn.errors import LstnError, UsageError
 from lstn.files import write_bytes
 from lstn.formats.engine_kind import EngineKind, Sampler
@@ -86,7 +86,7 @@ def make_onnx(asked: "ExportRequest", backbone: str | None) -> tuple[Path, "Trai
     checkpoint, fused = load_checkpoint(checkpoint_of(asked.run), backbone), asked.sampler is Sampler.FUSED
     training = checkpoint.training
     if asked.triton is not None:
-        check_task(checkpoint.contract.task, Task.CLASSIFY, "--triton", hint=FOR_DETECTORS)
+        check_task(checkpoint.contract.task, Task.CLASSIFY, "--triton", hint=OF_EVERY_TASK)
     if asked.precision is None:
         export_onnx(checkpoint, onnx_file, fused=fused, tell=typer.echo)
         return onnx_file, training

@@ -107,5 +107,5 @@ def _check_places(
     if asked.warps is not None:
         from lstn.runtime.inference.warp_pictures import picture_names
 
-        check_folder("--warps", asked.warps, [Path(path) for path in paths])
+        check_folder("--warps", asked.warps, [Path(path) for path in paths], paths_of(images))
         check_pictures("--warps", asked.warps, picture_names(images), paths_of(images))

@@ -48,7 +48,7 @@ def doing(contract: "Contract") -> str:
     """Return what a model does to images, in words."""
     from lstn.contract import Task
 
-    return "looking for objects in" if contract.task is Task.DETECT else "classifying"
+    return {Task.CLASSIFY: "classifying", Task.DETECT: "looking for objects in", Task.READ: "reading"}[contract.task]
 
 
 @contextmanager
@@ -70,7 +70,9 @@ def sink(
     from lstn.contract import Task
     from lstn.runtime.inference.rows import csv_objects, csv_rows, json_lines, json_rows, table_rows
 
-    labels, detects = contract.labels, contract.task is Task.DETECT
+    reads, detects = contract.task is Task.READ, contract.task is Task.DETECT
+    labels = ("0" * contract.warps,) if reads else contract.labels  # as wide as what rows show
+    most, name = (top, "text") if reads else (min(top, len(labels)), "label")
 
     with _destination(output) as stream:
         console = results(stream)
@@ -81,7 +83,7 @@ def sink(
             Format.TABLE: lambda: table_rows(console, labels=labels, paths=names),
             Format.JSON: lambda: json_rows(stream),
             Format.JSONL: lambda: json_lines(stream),
-            Format.CSV: lambda: csv_objects(stream) if detects else csv_rows(stream, top=min(top, len(labels))),
+            Format.CSV: lambda: csv_objects(stream) if detects else csv_rows(stream, top=most, name=name),
         }
         hidden = on_screen and bar is not console
         with writers[wanted]() as write, working(what, total, console=bar, hidden=hidden) as advance:

@@ -13,6 +13,7 @@ from lstn.data.published.named_sets import open_named
 from lstn.data.scenes.backgrounds import Backgrounds, DrawnBackgrounds, PhotoBackgrounds
 from lstn.data.scenes.cut_objects import CutObjects, Outline
 from lstn.data.scenes.digit_objects import DigitObjects
+from lstn.data.scenes.placing import in_row
 from lstn.data.scenes.scene_split import SceneObjects, SceneSplit
 from lstn.data.scenes.sign_outlines import sign_mask
 from lstn.data.splits import DataSet, SplitName
@@ -24,6 +25,10 @@ SCENE_SIDE = 224
 """The side in pixels of a scene, unless the user says another. An object in it is 40 to 112 pixels long."""
 
 SCENE_DIGIT_EPOCHS = 10
+
+NUMBER_SIDE, MOST_DIGITS = 128, 5
+"""The side in pixels of a picture of a number, unless the user says another; and digits of a number. A digit in it is
+18 to 43 pixels high."""
 
 _CHECKED_HW = (32, 32)
 """The size at which files are decoded to find the broken ones."""
@@ -41,6 +46,25 @@ def open_digit_scenes(image_hw: tuple[int, int], seed: int, most: int = 1) -> Da
         mirrors=False,
         parts="10,000, 1,000 and 1,000 digits of MNIST, the last from its test file, in clutter of their own"
         + _several(most),
+    )
+
+
+def open_digit_rows(image_hw: tuple[int, int], seed: int) -> DataSet:
+    """Open rows of one to five of the embedded digits in drawn clutter: numbers, read from left to right."""
+    return DataSet(
+        DIGIT_LABELS,
+        lambda split: SceneSplit(
+            split,
+            DigitObjects(split),
+            DrawnBackgrounds(split),
+            image_hw=image_hw,
+            seed=seed,
+            most=MOST_DIGITS,
+            arrange=in_row,
+        ),
+        mirrors=False,
+        parts=f"rows of one to {MOST_DIGITS} of 10,000, 1,000 and 1,000 digits of MNIST, the last of its test file, in "
+        "clutter of their own",
     )
 
 

@@ -10,7 +10,7 @@ from lstn.data.objects import Objects
 from lstn.data.poses import Pose
 from lstn.data.scenes.backgrounds import Backgrounds, background, with_grain
 from lstn.data.scenes.painting import Stamp, paint, piece_of
-from lstn.data.scenes.placing import SIZE, place, scatter
+from lstn.data.scenes.placing import SIZE, Arrangement, apart, scatter
 from lstn.data.splits import SPLIT_NAMES, SplitName
 from lstn.images import Pixels
 from lstn.warps.quadrilaterals import Rectangle, upright_box
@@ -65,7 +65,8 @@ class Scene:
 class SceneSplit:
     """One scene for each object. Seed, number, epoch and split alone decide what is in it.
 
-    most: how many objects a scene has at most: from one to so many, the others drawn from the same split
+    most:    how many objects a scene has at most: from one to so many, the others drawn from the same split
+    arrange: how they are placed, in the order in which `objects` says them
     """
 
     def __init__(
@@ -78,10 +79,11 @@ class SceneSplit:
         seed: int,
         epoch: int = 0,
         most: int = 1,
+        arrange: Arrangement = apart,
     ) -> None:
         self.split = split
         self.stock, self.backgrounds = objects, backgrounds
-        self.most = most
+        self.most, self.arrange = most, arrange
         self.image_hw = image_hw
         self.seed = seed if split == "train" else _FIXED_SEED
         self.epoch = epoch
@@ -123,21 +125,20 @@ class SceneSplit:
         return self._placed([number, *more], rng), rng
 
     def _placed(self, numbers: list[int], rng: np.random.Generator) -> list[tuple[int, SceneObject]]:
-        """Place these objects, so that none hides another. Of several, one that finds no room is left out."""
-        placed: list[tuple[int, SceneObject]] = []
-        for number in numbers:
-            taken = [each.box for _, each in placed]
-            pose = place(self.stock.shape(number), self.image_hw, taken, rng)
-            if pose is not None:
-                found = SceneObject(self.stock.label(number), pose, upright_box(pose.theta, self.image_hw))
-                placed.append((number, found))
-        return placed
+        """Place these objects. Of several, one that finds no room is left out."""
+        poses = self.arrange([self.stock.shape(number) for number in numbers], self.image_hw, rng)
+        return [
+            (number, SceneObject(self.stock.label(number), pose, upright_box(pose.theta, self.image_hw)))
+            for number, pose in zip(numbers, poses, strict=True)
+            if pose is not None
+        ]
 
     @property
     def fingerprint(self) -> str:
         """All that the images depend on."""
         stock = f"{self.stock.fingerprint}; {self.backgrounds.fingerprint}"
         several = f"; up to {self.most} objects" if self.most > 1 else ""
+        several += "" if self.arrange is apart else f" {self.arrange.__name__}"
         return f"scenes {self.split} {self.image_hw} {self.seed}: {stock}{several}"
 
     def redrawn(self, epoch: int) -> "SceneSplit":

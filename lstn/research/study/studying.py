@@ -58,7 +58,7 @@ def study_request(
     check_models(options, locs)
     check_localizer(locs, changes)
     if options.supervise:
-        check_augment(options.augment, detects=False, supervised=True)
+        check_augment(options.augment, options.task, supervised=True)
         check_supervise(next((loc for loc in locs if loc not in (Loc.NONE, *CONTROLS)), Loc.NONE), options.supervise)
     whole = replace(options, recipe=replace(options.recipe, patience=options.epochs))
     return StudyRequest(whole, recipe, locs, seeds)

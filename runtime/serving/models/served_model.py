@@ -25,14 +25,15 @@ from lstn.runtime.serving.models.metrics import Metrics
 from lstn.runtime.serving.models.statistics import Phases, Statistics
 from lstn.runtime.serving.requests.refusal import Reason, Refusal
 from lstn.runtime.serving.requests.request import (
-    OBJECTS,
+    Found,
     Input,
     Output,
     Request,
     TensorSpec,
     answer_from,
     check_numbers,
-    objects_text,
+    found_in,
+    is_found,
     only_input,
     wanted_outputs,
 )
@@ -150,21 +151,21 @@ class ServedModel:
         prediction, prepared_s = await self._predict(reservation, given, contract, expires_at)
         predicted = time.perf_counter()
         check_numbers(prediction)
-        sought = any(spec.name == OBJECTS for spec in wanted)
-        objects = await self._objects(prediction, contract.labels) if sought else ()
-        outputs = answer_from(prediction, wanted, contract.labels, objects)
+        sought = any(is_found(spec, contract) for spec in wanted)
+        found = await self._found(prediction, contract) if sought else ()
+        outputs = answer_from(prediction, wanted, contract.labels, found)
         written_s = time.perf_counter() - predicted
         return outputs, Phases(reservation.queued_s, prepared_s, reservation.computed_s, written_s)
 
-    async def _objects(self, prediction: Prediction, labels: tuple[str, ...]) -> tuple[str, ...]:
-        """Return the objects of each image as text, in a decoder's thread: with many regions that is much work.
+    async def _found(self, prediction: Prediction, contract: Contract) -> tuple[Found, ...]:
+        """Return what was found in each image, in a decoder's thread: with many regions that is much work.
 
         Image by image, so that nothing more is done once nobody waits for them.
         """
-        assert prediction.theta is not None  # a detector's contract has a localizer
         run = asyncio.get_running_loop().run_in_executor
-        both = zip(prediction.logits, prediction.theta, strict=True)
-        return tuple([await run(self._decoders, objects_text, *each, labels) for each in both])
+        thetas = [None] * len(prediction.logits) if prediction.theta is None else list(prediction.theta)
+        both = zip(prediction.logits, thetas, strict=True)
+        return tuple([await run(self._decoders, found_in, *each, contract) for each in both])
 
     async def _predict(
         self, reservation: Reservation, given: Input, contract: Contract, expires_at: float

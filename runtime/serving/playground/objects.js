@@ -1,12 +1,24 @@
-// What the page shows of a detector's objects: [{ label, score, theta }], the best first.
+// What the page shows of a detector's objects, [{ label, score, theta }], the best first; and of a reader's text.
 
 /** Draw each object's outline with its class and score, and list them. */
 function showObjects(objects, pixels, model) {
+  drawObjects(objects, pixels, model);
+  showRows(objects.length ? objects.map(({ label, score }) => row(label, score)) : [noRow("No objects")], spokenOf(objects));
+}
+
+/** Draw each symbol's outline, and list the text and then its symbols. */
+function showText({ text, probability, symbols }, pixels, model) {
+  drawObjects(symbols, pixels, model);
+  const whole = text ? row(text, probability) : noRow("No text");
+  const spoken = text ? `${text}, ${percent(probability)}` : "No text";
+  showRows([whole, ...symbols.map(({ label, score }) => row(label, score))], spoken);
+}
+
+function drawObjects(objects, pixels, model) {
   const drawn = objects.map((object) => ({ ...object, edges: outline(object.theta.flat(), model.form, pixels) }));
   showOutlines(drawn.map(({ edges }) => edges), model.form, drawn.map(({ label }) => label));
   forgetTags();
   element("frame").append(...drawn.map((object) => tagOf(object, pixels)).reverse()); // the best one covers others
-  showRows(objects.length ? objects.map(({ label, score }) => row(label, score)) : [noRow()], spokenOf(objects));
 }
 
 function forgetTags() {
@@ -28,8 +40,8 @@ function tagOf({ label, score, edges }, { height, width }) {
   return tag;
 }
 
-function noRow() {
-  const item = row("No objects", 0);
+function noRow(text) {
+  const item = row(text, 0);
   item.replaceChildren(item.firstChild);
   return item;
 }

@@ -86,8 +86,9 @@ async function answered(pixels, controller) {
 }
 
 /** Whether this answer has the labels that the page knows, and a theta of the shape that it knows. */
-function fits({ objects, logits, label, theta }) {
-  if (objects) return objects.every((each) => model.labels.includes(each.label));
+function fits({ objects, symbols, logits, label, theta }) {
+  const found = objects ?? symbols;
+  if (found) return found.every((each) => model.labels.includes(each.label));
   if (theta?.length !== model.shape?.reduce((rows, columns) => rows * columns)) return false;
   return logits.length === model.labels.length && model.labels[best(logits, 1)[0].index] === label;
 }
@@ -96,6 +97,7 @@ function show(answer, pixels) {
   element("board").classList.toggle("stale", Boolean(pause) || pixels !== newest);
   showLatency(answer.latency);
   if (answer.objects) return showObjects(answer.objects, pixels, model);
+  if (answer.symbols) return showText(answer, pixels, model);
   showTop(answer.logits, model.labels);
   return showTheta(answer.theta, pixels, model);
 }

@@ -47,25 +47,27 @@ async function modelNames(token, controller) {
 }
 
 /**
- * What a model is: its name, the size of its input, how a picture becomes one (fit, and fill around it), its labels, whether it detects objects, and whether it has a
- * transformer. If so, theta's form and shape for one image, the size of the crop, and the colour that the backbone gets outside of the input.
+ * What a model is: its name, the size of its input, how a picture becomes one (fit, and fill around it), its labels, whether it detects objects or reads
+ * text, and whether it has a transformer. If so, theta's form and shape for one image, the size of the crop, and the colour that the backbone gets outside of the input.
  */
 async function described(name, token, controller) {
   const told = await asked(`v2/models/${name}`, token, controller);
   const tensor = (tensors, wanted) => tensors.find((each) => each.name === wanted);
   const { shape: [, height, width], parameters: { fit, fill } } = tensor(told.inputs, "pixels");
   const labels = tensor(told.outputs, "logits").parameters.labels;
-  const theta = tensor(told.outputs, "theta"), detects = tensor(told.outputs, "objects") !== undefined;
+  const theta = tensor(told.outputs, "theta"), reads = tensor(told.outputs, "symbols") !== undefined;
+  const detects = tensor(told.outputs, "objects") !== undefined;
   const shape = theta?.shape.slice(1);
-  return { name, height, width, fit, fill, labels, detects, transforms: theta !== undefined, shape, ...theta?.parameters };
+  return { name, height, width, fit, fill, labels, detects, reads, transforms: theta !== undefined, shape, ...theta?.parameters };
 }
 
 /**
- * One image's logits, theta (undefined without a transformer) and label, or its objects, [{ label, score, theta }]; and
- * how long that took, in ms.
+ * One image's logits, theta (undefined without a transformer) and label, or its objects, [{ label, score, theta }], or
+ * its text, probability and symbols, like objects; and how long that took, in ms.
  */
 async function inferred(model, pixels, token, controller) {
-  const names = model.detects ? ["objects"] : ["logits", "label", ...(model.transforms ? ["theta"] : [])];
+  const classes = ["logits", "label", ...(model.transforms ? ["theta"] : [])];
+  const names = model.detects ? ["objects"] : model.reads ? ["text", "probability", "symbols"] : classes;
   const json = new TextEncoder().encode(JSON.stringify({
     inputs: [{
       name: "pixels", datatype: "UINT8", shape: [1, pixels.height, pixels.width, 3],
@@ -81,6 +83,9 @@ async function inferred(model, pixels, token, controller) {
   });
   const latency = performance.now() - started;
   const data = Object.fromEntries(told.outputs.map((output) => [output.name, output.data]));
+  if (model.reads) {
+    return { text: data.text[0], probability: data.probability[0], symbols: JSON.parse(data.symbols[0]), latency };
+  }
   if (model.detects) return { objects: JSON.parse(data.objects[0]), latency };
   return { logits: data.logits, theta: data.theta, label: data.label[0], latency };
 }

@@ -44,22 +44,23 @@ function showSlider(slider) {
 }
 
 /** Sizes, captions, and whether there is a crop. */
-function showModel({ height, width, labels, detects, transforms, form, shape }) {
-  element("facts").textContent = `${width} × ${height} pixels, ${labels.length} classes`;
+function showModel({ height, width, labels, detects, reads, transforms, form, shape }) {
+  element("facts").textContent = `${width} × ${height} pixels, ${labels.length} ${reads ? "symbols" : "classes"}`;
   element("explanation").textContent = transforms
-    ? explainedOf(form, shape, detects)
+    ? explainedOf(form, shape, detects, reads)
     : "This model has no transformer: the backbone gets the input as it is.";
-  element("crop-figure").hidden = detects || !transforms;
-  element("seen").classList.toggle("detects", detects);
+  element("crop-figure").hidden = detects || reads || !transforms;
+  element("seen").classList.toggle("detects", detects || reads);
   const margin = MARGIN * width;
   element("overlay").setAttribute("viewBox", `${-margin} ${-margin} ${width + 2 * margin} ${height + 2 * margin}`);
   const classes = labels.length > MOST ? `Top ${MOST}` : `All ${labels.length} classes`;
-  element("answer-title").textContent = detects ? "Objects" : classes;
+  element("answer-title").textContent = detects ? "Objects" : reads ? "Text" : classes;
   forgetAnswer();
 }
 
 /** What to say of the outline of this form, or of several. */
-function explainedOf(form, shape, detects) {
+function explainedOf(form, shape, detects, reads) {
+  if (reads) return `The model reads up to ${shape[0]} symbols. Each outline is one of the text; its top is orange.`;
   if (detects) return `The model looked at ${shape[0]} places. Each outline is an object that it found; its top is orange.`;
   if (shape.length < 3) return (OTHERWISE[form] ?? QUADRILATERAL).explained;
   return `The transformer chose ${shape[0]} places; the top of each is orange. The backbone gets all of the crops.`;

@@ -1,6 +1,7 @@
 """A request and an answer as the protocol means them, over HTTP and gRPC alike."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -8,14 +9,15 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc, Task, meant_for
-from lstn.detection.suppression import SHOWN_SCORE, detections
+from lstn.detection.suppression import SHOWN_SCORE, Detection, detections
 from lstn.evaluation.answer import Logits, softmax
 from lstn.runtime.engines.prediction import Prediction
 from lstn.runtime.serving.requests.parameters import CLASSIFICATION
 from lstn.runtime.serving.requests.refusal import Reason, Refusal
+from lstn.transcription.transcripts import transcripts
 from lstn.warps.warp import Theta
 
-IMAGE, LABEL, PROBABILITY, OBJECTS = "image", "label", "probability", "objects"
+IMAGE, LABEL, PROBABILITY, OBJECTS, TEXT, SYMBOLS = "image", "label", "probability", "objects", "text", "symbols"
 VERSION = "1"
 """Of every model: the protocol has versions, and one file is one."""
 
@@ -54,7 +56,7 @@ class Request:
 
     outputs:    those that were asked for; empty for the usual ones
     timeout_s:  how long the client waits, or None
-    summary:    where the client can't name outputs: all of them, or of a detector what was found
+    summary:    where the client can't name outputs: all of them, or of a detector or a reader what was found
     """
 
     inputs: tuple[Input, ...]
@@ -81,7 +83,7 @@ class Output:
 
     def rows(self) -> list[Any]:
         """Return the values for JSON, by image: text, a number or nested lists; the objects themselves, not as text."""
-        if self.name == OBJECTS:
+        if self.name in (OBJECTS, SYMBOLS):
             return [json.loads(text) for text in self.values]
         return self.values.tolist() if isinstance(self.values, np.ndarray) else list(self.values)
 
@@ -117,6 +119,11 @@ def outputs_of(contract: Contract) -> tuple[TensorSpec, ...]:
 _READ: dict[Task, tuple[TensorSpec, ...]] = {
     Task.CLASSIFY: (TensorSpec(LABEL, "BYTES", (-1,)), TensorSpec(PROBABILITY, "FP32", (-1,))),
     Task.DETECT: (TensorSpec(OBJECTS, "BYTES", (-1,)),),
+    Task.READ: (
+        TensorSpec(TEXT, "BYTES", (-1,)),
+        TensorSpec(PROBABILITY, "FP32", (-1,)),
+        TensorSpec(SYMBOLS, "BYTES", (-1,)),
+    ),
 }
 """What a person reads of an answer. Total over `Task`."""
 
@@ -129,7 +136,7 @@ def wanted_outputs(request: Request, contract: Contract) -> tuple[TensorSpec, ..
     """
     there = {spec.name: spec for spec in outputs_of(contract)}
     if request.summary:
-        return _READ[Task.DETECT] if contract.task is Task.DETECT else tuple(there.values())
+        return tuple(there.values()) if contract.task is Task.CLASSIFY else _READ[contract.task]
     if not request.outputs:
         return tuple(there[name] for name in (LOGITS, THETA) if name in there)
     names = {wanted.name for wanted in request.outputs}
@@ -137,9 +144,9 @@ def wanted_outputs(request: Request, contract: Contract) -> tuple[TensorSpec, ..
         raise Refusal(Reason.INVALID, f"outputs must be some of {', '.join(there)}, each once")
     if any(wanted.classes is not None and wanted.name != LOGITS for wanted in request.outputs):
         raise Refusal(Reason.INVALID, f"{CLASSIFICATION} is for the output {LOGITS} only")
-    if contract.task is Task.DETECT and any(wanted.classes is not None for wanted in request.outputs):
+    if contract.task is not Task.CLASSIFY and any(wanted.classes is not None for wanted in request.outputs):
         told = meant_for(Task.CLASSIFY, contract.task, CLASSIFICATION)
-        raise Refusal(Reason.INVALID, f"{told}: ask for {OBJECTS}")
+        raise Refusal(Reason.INVALID, f"{told}: ask for {_READ[contract.task][0].name}")
     most = len(contract.labels)
     return tuple(
         there[wanted.name] if wanted.classes is None else TensorSpec(LOGITS, "BYTES", (-1, min(wanted.classes, most)))
@@ -178,28 +185,52 @@ def check_numbers(prediction: Prediction) -> None:
         raise Refusal(Reason.FAILED, "the model's answer is not a number")
 
 
-def objects_text(logits: Logits, theta: Theta, labels: tuple[str, ...]) -> str:
-    """Return the objects that a detector found in one image, as JSON: a list of what `Detection.fields` says.
+Found: TypeAlias = dict[str, str | float]
+"""What was found in one image, by the name of the output."""
 
-    logits: (K, C + 1); theta: (K, 2, 3); finite
+
+def found_in(logits: Logits, theta: Theta | None, contract: Contract) -> Found:
+    """Return what a detector or a reader found in one image; objects and symbols as JSON, lists of what
+    `Detection.fields` says.
+
+    logits: (K, C + 1); theta: (K, 2, 3), or None of a reader without a transformer; finite
     """
-    return json.dumps([each.fields() for each in detections(logits, theta, labels, least=SHOWN_SCORE)])
+    if contract.task is Task.READ:
+        (best,) = transcripts(logits, theta, contract.labels)
+        return {TEXT: best.text, PROBABILITY: best.probability, SYMBOLS: _listed(best.symbols)}
+    assert theta is not None  # a detector's contract has a localizer
+    return {OBJECTS: _listed(detections(logits, theta, contract.labels, least=SHOWN_SCORE))}
+
+
+def _listed(found: Sequence[Detection]) -> str:
+    return json.dumps([each.fields() for each in found])
+
+
+def is_found(spec: TensorSpec, contract: Contract) -> bool:
+    """Whether an output is one that `found_in` answers."""
+    return contract.task is not Task.CLASSIFY and spec in _READ[contract.task]
 
 
 def answer_from(
-    prediction: Prediction, wanted: tuple[TensorSpec, ...], labels: tuple[str, ...], objects: tuple[str, ...] = ()
+    prediction: Prediction, wanted: tuple[TensorSpec, ...], labels: tuple[str, ...], found: Sequence[Found] = ()
 ) -> list[Output]:
-    """Return the outputs that were asked for. objects: `objects_text` of each image, if they are wanted."""
+    """Return the outputs that were asked for. found: `found_in` of each image, if that is wanted."""
     count = len(prediction.logits)
     return [
         Output(
             spec.name,
             spec.datatype,
             (count, *spec.shape[1:]),
-            objects if spec.name == OBJECTS else _values(spec, prediction, labels),
+            _found(spec, found) if found and spec.name in found[0] else _values(spec, prediction, labels),
         )
         for spec in wanted
     ]
+
+
+def _found(spec: TensorSpec, found: Sequence[Found]) -> Values:
+    if spec.datatype == "FP32":
+        return np.array([each[spec.name] for each in found], np.float32)
+    return tuple(str(each[spec.name]) for each in found)
 
 
 def _values(spec: TensorSpec, prediction: Prediction, labels: tuple[str, ...]) -> Values:

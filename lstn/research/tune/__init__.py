@@ -1,0 +1,1 @@
+"""Tuning: the precision, crop, engine, batch size and threads with which a model is fastest here, within limits."""

@@ -1,0 +1,1 @@
+"""Texts that readers read: decoding of steps, and scores of whole texts and of symbols."""
