@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from lstn.contract import ThetaForm
-from lstn.reading.checked_json import Count, Magnitude, Natural, Share
+from lstn.untrusted.checked_json import Count, Magnitude, Natural, Share
 
 RecipeName: TypeAlias = Literal["paper", "robust"]
 

@@ -20,7 +20,7 @@ from lstn.export.onnx.from_checkpoint import export_onnx
 from lstn.export.openvino.to_openvino import write_openvino
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
-from lstn.nn.classify import answering_of
+from lstn.nn.checkpoint_answers import answering_of
 from lstn.runtime.engines.opening import open_engine
 from lstn.transcription.reading_scores import text_of
 from lstn.transcription.transcripts import transcripts
@@ -119,6 +119,8 @@ def test_what_of_evaluate_is_for_classifiers_says_so(made: Path, option: tuple[s
         ("compare", "model.onnx", "model.xml"),
         ("export", "run", "--triton", "models", "--engine", "onnx"),
         ("calibrate", "model.onnx", "--precision", "fp16"),
+        ("doctor", "run", "--data", "folder:set"),
+        ("tune", "model.onnx"),
         ("export", "run", "--precision", "int8", "--engine", "onnx"),
     ],
 )
@@ -138,9 +140,11 @@ def test_inspect_bench_and_doctor_take_readers(made: Path, run_lstn: RunLstn) ->
     said = run_lstn("inspect", made / "model.onnx").out
     assert "read" in said
     assert "glance, 3 symbols" in said
-    ran = run_lstn("bench", made / "model.onnx", "--batch", 1, "--seconds", 1)
+    ran = run_lstn("bench", made / "model.onnx", "--batch", 2, "--seconds", 1, "--json", made / "bench.json")
     assert ran.code == 0, ran.err
-    assert "images/s" in ran.out
+    (row,) = json.loads((made / "bench.json").read_text())["results"]
+    assert row["symbol_ms"] == pytest.approx(row["p50_ms"] / (2 * MOST))
+    assert f"{row['symbol_ms']:.3f} ms a symbol, of 3 that an image may have" in ran.out
     ran = run_lstn("doctor", made / "run")
     assert ran.code == 0
     *epochs, last = [json.loads(line) for line in (made / "run/metrics.jsonl").read_text().splitlines()]

@@ -49,7 +49,7 @@ def fit(
         replace(lstn.recipe.RECIPES["robust"], lr=0.01)
     augment:  how training images are changed at random: none, or as `lstn train --augment` takes it
     device:   auto, cpu, cuda or cuda:N; the model is moved there, and back
-    supervise: of a classifier, weight of the distance between theta and the true poses that the set knows
+    supervise: of a classifier or a reader, weight of the distance between theta and the true poses that the set knows
     resume:   go on with the run in `folder`, whose recipe, data and seed then hold, up to `epochs`
     on_epoch: hears every finished epoch: its losses (nats), accuracies (0..1), seconds, and the transformer's health
 

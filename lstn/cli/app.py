@@ -13,7 +13,7 @@ from lstn.cli.commands import STYLE, CommandGroup
 from lstn.cli.parsing.misuse import is_misuse, refuse_empty, usage_error
 from lstn.errors import LstnError, MissingExtra
 from lstn.machine.cores import share_cores
-from lstn.terminal import hush_warnings, messages, printable
+from lstn.terminal import hush_warnings, messages, printable, speak_plainly
 
 app = typer.Typer(name="lstn", cls=CommandGroup, no_args_is_help=True, **STYLE)
 
@@ -25,6 +25,7 @@ _EXTRAS_OF = {
     "study": "train",
     "export": "export",
     "calibrate": "calibrate,runtime",
+    "tune": "tune,calibrate,runtime",
     "claims": "train,export,runtime",
     "attack": "train,runtime",
     **dict.fromkeys(("explain", "infer", "serve", "bench"), "export"),  # of a run
@@ -58,13 +59,11 @@ def main() -> NoReturn:
     debug = "--debug" in sys.argv[1:]
     if not debug:
         hush_warnings()
-    _open_closed_streams()
-    for stream in (sys.stdout, sys.stderr):  # a name that isn't text, or that the terminal's encoding lacks, is escaped
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-    share_cores()
     try:
         try:
+            _open_closed_streams()
+            speak_plainly()
+            share_cores()
             refuse_empty(sys.argv[1:])
             code = app(prog_name="lstn", standalone_mode=False)
         finally:

@@ -222,6 +222,10 @@ def _show(measured: Sequence["BenchResult"], environment: "Environment", device:
             figure = f"{result.gpu_ms:.3f} ms on the GPU, without copies"
             text = f"{printable(shown_path(result.path))} at batch {result.batch}: {figure}"
             show_sentence(console, text, style="dim")
+        if result.symbol_ms is not None:
+            figure = f"{result.symbol_ms:.3f} ms a symbol, of {result.steps} that an image may have"
+            text = f"{printable(shown_path(result.path))} at batch {result.batch}: {figure}"
+            show_sentence(console, text, style="dim")
         if result.energy is not None:
             figure = f"{result.energy.joules_per_image:.3g} J an image, all that the {result.energy.of} used"
             text = f"{printable(shown_path(result.path))} at batch {result.batch}: {figure}"

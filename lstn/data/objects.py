@@ -14,11 +14,12 @@ from lstn.warps.warp import Theta
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Objects:
-    """All objects of a class in one image.
+    """All objects of a class in one image; of a text its symbols, in the order of reading.
 
     labels: (M,) int64
     thetas: (M, 2, 3) float32, from the crop that shows an object upright and just filling it to the picture as it is
-            read, both from -1 to 1 and from edge to edge, as `lstn.data.poses.Pose.theta`
+            read, both from -1 to 1 and from edge to edge, as `lstn.data.poses.Pose.theta`; not a number where a symbol
+            is whose place nobody knows
     """
 
     labels: npt.NDArray[np.int64]

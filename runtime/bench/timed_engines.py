@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from lstn.contract import Task
 from lstn.errors import UsageError
 from lstn.files import sha256_of
 from lstn.interval import Interval
@@ -52,6 +53,7 @@ class BenchResult:
     samples: (R,) ms, in the order of the rounds, which all engines of a batch size share
     energy:  measured after the race, alone; None where the machine doesn't count it
     gpu_ms:  of a plan, by the GPU's clock and without copies: the median of some runs after the race, alone
+    steps:   of a reader, the symbols that an image has at most: it computes as many, however short the text
     """
 
     path: Path
@@ -61,6 +63,12 @@ class BenchResult:
     samples: Milliseconds
     energy: Energy | None = None
     gpu_ms: float | None = None
+    steps: int | None = None
+
+    @property
+    def symbol_ms(self) -> float | None:
+        """Milliseconds of a reader's step, one call after the other; None of other models."""
+        return None if self.steps is None else self.latency.p50_ms / (self.batch * self.steps)
 
     @property
     def images_per_s(self) -> float:
@@ -110,6 +118,7 @@ def report(results: Sequence[BenchResult], setup: BenchSetup, environment: Envir
                 "ratio": None if result.ratio is None else asdict(result.ratio),
                 "energy": None if result.energy is None else asdict(result.energy),
                 "gpu_ms": result.gpu_ms,
+                "symbol_ms": result.symbol_ms,
                 "samples_ms": result.samples.tolist(),
             }
             for result in results
@@ -134,5 +143,6 @@ def _compare(
         gpu_ms = None
         if isinstance(engine, PlanEngine):
             gpu_ms = float(np.median([engine.device_ms(images[index]) for _ in range(_GPU_CALLS)]))
-        results.append(BenchResult(path, batch, summarize(own), against, own, energy, gpu_ms))
+        steps = engine.contract.warps if engine.contract.task is Task.READ else None
+        results.append(BenchResult(path, batch, summarize(own), against, own, energy, gpu_ms, steps))
     return results

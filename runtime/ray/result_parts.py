@@ -25,8 +25,8 @@ from lstn.formats.openvino_file import read_pair
 from lstn.formats.plan_file import read_sidecar
 from lstn.imports import require
 from lstn.machine.lock import locked
-from lstn.reading.checked_json import checked, parsed, read_bytes, read_text
 from lstn.runtime.inference.predict import least_sure
+from lstn.untrusted.checked_json import checked, parsed, read_bytes, read_text
 
 Fields: TypeAlias = dict[str, Any]
 """One row as JSON has it; see `lstn.runtime.inference.rows.fields_of`."""
@@ -48,8 +48,9 @@ class ResultRun:
     engine_sha256: of the file that computed them; an .xml names the hash of its weights
     onnx_sha256:   of the model.onnx that it was made from, or is
     format:        json or parquet
-    score:         the lowest score of an object; None for a model that classifies
-    reject_below:  the lowest probability of a label; None if every image gets one
+    score:         the lowest score of an object; None for a model that doesn't detect
+    reject_below:  the lowest probability of a label or a text; None if every image gets one
+    texts:         it is of a model that reads
     """
 
     engine_sha256: str
@@ -58,6 +59,7 @@ class ResultRun:
     format: str
     score: float | None = None
     reject_below: float | None = None
+    texts: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,7 @@ def run_of(
     reject_below: the lowest probability of a label, 0..1, as it was asked for
 
     Raises:
-        UsageError: a score of a model that classifies, or a probability of one that detects.
+        UsageError: a score of a model that doesn't detect, or a probability of one that does.
         ArtifactError: `engine` is damaged or has no contract, or the files beside it don't belong to it.
     """
     sha256 = sha256_of(engine)
@@ -91,7 +93,8 @@ def run_of(
     detects = contract.task is Task.DETECT
     most = top or (MOST_FOUND if detects else 1)
     least = least_sure(contract, score, reject_below)
-    return ResultRun(sha256, onnx_sha256, most, format_, least if detects else None, reject_below)
+    score = least if detects else None
+    return ResultRun(sha256, onnx_sha256, most, format_, score, reject_below, contract.task is Task.READ)
 
 
 def _origin_of(engine: Path, sha256: str) -> tuple[Contract, str]:
@@ -235,8 +238,8 @@ def _write_parquet(path: Path, rows: Sequence[Fields], run: ResultRun) -> None:
     """Write columns path, label, probability, top, theta, error; of a label or an error the one that is not is null,
     and both if the answer was rejected.
 
-    Of a model that detects: path, objects, error. The rows of several warps lie one below another in theta, so that its
-    type is the same for all models that classify.
+    Of a model that detects: path, objects, error; that reads: path, text, probability, top, symbols, error. The rows of
+    several warps lie one below another in theta, so that its type is the same for all models that classify.
     """
     arrow = require("pyarrow", extra="ray")
     parquet = require("pyarrow.parquet", extra="ray", package="pyarrow")
@@ -244,8 +247,12 @@ def _write_parquet(path: Path, rows: Sequence[Fields], run: ResultRun) -> None:
     theta = arrow.list_(arrow.list_(number))
     guess = arrow.struct([("label", text), ("probability", number)])
     found = arrow.struct([("label", text), ("score", number), ("box", arrow.list_(number)), ("theta", theta)])
-    classified = [*guess, ("top", arrow.list_(guess)), ("theta", theta)]
-    answer = classified if run.score is None else [("objects", arrow.list_(found))]
+    answer = [*guess, ("top", arrow.list_(guess)), ("theta", theta)]
+    if run.texts:
+        guess = arrow.struct([("text", text), ("probability", number)])
+        answer = [*guess, ("top", arrow.list_(guess)), ("symbols", arrow.list_(found))]
+    elif run.score is not None:
+        answer = [("objects", arrow.list_(found))]
     schema = arrow.schema([("path", text), *answer, ("error", text)])
     told = [row | {name: _escaped(row[name]) for name in ("path", "error") if name in row} for row in rows]
     told = [row | ({"theta": _rows_of(row["theta"])} if "theta" in row else {}) for row in told]

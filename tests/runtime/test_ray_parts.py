@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tiny import MakeTiny, Tiny
 from tiny_detector import tiny_detector
+from tiny_reader import tiny_reader
 
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import sha256_of
@@ -63,6 +64,25 @@ def test_rows_of_several_warps_lie_one_below_another_in_parquet(tmp_path: Path) 
         parts.add([row("/a") | {"theta": warps}])
     table = require("pyarrow.parquet", extra="ray").read_table(tmp_path / "part-000000.parquet")
     assert table.to_pylist()[0]["theta"] == [*warps[0], *warps[1]]
+
+
+def test_texts_lie_in_parquet_as_in_json(tmp_path: Path) -> None:
+    guess = {"text": "12", "probability": 0.5}
+    symbol = {"label": "1", "score": 0.75, "box": [0.0, 0.0, 0.5, 1.0], "theta": [[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]}
+    rows = [{"path": "/a", **guess, "top": [guess], "symbols": [symbol]}, broken("/b")]
+    with open_parts(tmp_path, ResultRun("a" * 64, "b" * 64, 1, "parquet", texts=True)) as parts:
+        parts.add(rows)
+    table = require("pyarrow.parquet", extra="ray").read_table(tmp_path / "part-000000.parquet")
+    assert table.column_names == ["path", "text", "probability", "top", "symbols", "error"]
+    assert [{name: value for name, value in each.items() if value is not None} for each in table.to_pylist()] == rows
+
+
+def test_a_readers_run_says_that_it_has_texts(tmp_path: Path) -> None:
+    reader = tiny_reader(tmp_path / "reader.onnx")
+    found = run_of(reader.path, top=None, format_="json", reject_below=0.5)
+    assert (found.top, found.score, found.reject_below, found.texts) == (1, None, 0.5, True)
+    with pytest.raises(UsageError, match="--score is for models that detect, and this one reads"):
+        run_of(reader.path, top=None, format_="json", score=0.5)
 
 
 def test_objects_lie_in_parquet_as_in_json(tmp_path: Path) -> None:

@@ -11,12 +11,14 @@ from lstn.contract import Contract, Loc, Task
 ALPHABET = ("0", "<", "é")
 
 
-def tiny_reader(path: Path, *, steps: int = 5, loc: Loc = Loc.GLANCE, image_hw: tuple[int, int] = (SIDE, SIDE)) -> Tiny:
+def tiny_reader(
+    path: Path, *, steps: int = 5, seed: int = 0, loc: Loc = Loc.GLANCE, image_hw: tuple[int, int] = (SIDE, SIDE)
+) -> Tiny:
     """Write an ONNX file whose symbols and places are random, and whose texts have different lengths."""
     crop_hw = None if loc is Loc.NONE else (SIDE // 2, SIDE // 2)
     contract = Contract(loc, "cnn", image_hw, ALPHABET, crop_hw=crop_hw, warps=steps, task=Task.READ)
     contract.check()
-    random = np.random.default_rng(0)
+    random = np.random.default_rng(seed)
     weights = random.normal(size=(3, math.prod(contract.logits_shape))) / 100
     theta_weights = random.normal(size=(3, math.prod(contract.theta_shape))) / 300
     tiny = Tiny(path, contract, weights.astype(np.float32), theta_weights.astype(np.float32))
