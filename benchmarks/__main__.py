@@ -8,6 +8,7 @@ lies in `support/`. The list reads the source, so that it imports nothing.
 import ast
 import io
 import shutil
+import signal
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from itertools import zip_longest
 from pathlib import Path
+from types import FrameType
 from typing import NoReturn
 
 from lstn.errors import LstnError, UsageError
@@ -73,7 +75,8 @@ def run(words: Sequence[str]) -> None:
 
 
 def main() -> NoReturn:
-    """Run what was typed; an error is one line."""
+    """Run what was typed; an error is one line, and after SIGTERM no process goes on that a benchmark started."""
+    signal.signal(signal.SIGTERM, _end)
     try:
         run(sys.argv[1:])
     except LstnError as error:
@@ -82,6 +85,11 @@ def main() -> NoReturn:
     except KeyboardInterrupt:
         sys.exit(130)
     sys.exit(0)
+
+
+def _end(number: int, _frame: FrameType | None) -> NoReturn:
+    """Leave by way of every `with`: there the benchmarks end their processes."""
+    sys.exit(128 + number)
 
 
 def _show(text: str) -> None:

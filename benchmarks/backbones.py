@@ -39,8 +39,8 @@ from lstn.data.digits import DIGIT_LABELS
 from lstn.export.onnx.to_onnx import write_onnx
 from lstn.export.onnx.verify_onnx import sample_images
 from lstn.export.openvino.to_openvino import write_openvino
+from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings
 from lstn.export.tensorrt.to_plan import write_plan
-from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
 from lstn.formats.plan_file import Flavour
 from lstn.images import Pixels
 from lstn.nn.backbones import backbone_named

@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -84,10 +85,12 @@ def train(model: str, options: str, folder: Path, device: str, *, until_above_ch
     command = ["lstn", "train", "--loc", "lstn", "--model", model, "--device", device, *options.split()]
     began, cpu_began = time.perf_counter(), _children_cpu_s()
     first_line_s = None
-    with (folder / "log").open("wb") as log:
+    with (folder / "log").open("wb") as log, ExitStack() as running:
         process = subprocess.Popen(
             [sys.executable, "-m", *command, "--name", "run"], cwd=folder, stdout=log, stderr=log
         )
+        running.callback(process.wait)
+        running.callback(process.terminate)  # once it has ended by itself, this does nothing
         while process.poll() is None:
             time.sleep(_POLL_S)
             if first_line_s is None and (folder / "log").stat().st_size:

@@ -32,8 +32,8 @@ from lstn.data.digits import DIGIT_LABELS
 from lstn.errors import LstnError
 from lstn.export.onnx.to_onnx import onnx_from_torch
 from lstn.export.tensorrt.builder import count_parsed_layers
+from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings
 from lstn.export.tensorrt.to_plan import write_plan
-from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
 from lstn.formats.plan_file import Flavour
 from lstn.machine.environment import describe_environment
 from lstn.nn.backbones import backbone_named

@@ -32,10 +32,10 @@ from lstn.data.splits import Split, spaced
 from lstn.data.texts.text_sets import open_texts
 from lstn.evaluation.answer import Answers
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
-from lstn.nn.classify import answering_of
+from lstn.nn.checkpoint_answers import answering_of
 from lstn.report.table import markdown_table
 from lstn.report.wording import counted
-from lstn.runtime.engines.as_answering import answering
+from lstn.runtime.engines.engine_answers import answering
 from lstn.runtime.engines.opening import open_engine
 from lstn.transcription.reading import read_all
 from lstn.transcription.reading_scores import ReadText, score_texts

@@ -46,7 +46,7 @@ from lstn.report.table import markdown_table
 from lstn.report.wording import counted
 from lstn.research.attack.balls import BallNorm
 from lstn.research.attack.label_attacks import LabelAttack, attack_labels
-from lstn.runtime.engines.as_answering import answering
+from lstn.runtime.engines.engine_answers import answering
 from lstn.runtime.engines.opening import open_engine
 from lstn.train.loop import fit
 from lstn.train.optimizer import dropout_share

@@ -32,9 +32,9 @@ from lstn.files import sha256_of, write_text
 from lstn.images import Pixels
 from lstn.machine.memory import batch_of
 from lstn.precision import RangeMethod
-from lstn.reading.checked_json import Count, Natural, read_bytes, read_text
 from lstn.report.wording import counted
 from lstn.terminal import warn
+from lstn.untrusted.checked_json import Count, Natural, read_bytes, read_text
 from lstn.waiting import worked, working
 
 FEWEST, FEW = 8, 128

@@ -5,9 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lstn.errors import LstnError, UsageError
+from lstn.export.tensorrt.builder_flags import BuildSettings, Tuning, check_tuning
 from lstn.export.tensorrt.targets import choose_targets
 from lstn.export.tensorrt.to_plan import parse_batches, parse_targets
-from lstn.export.tensorrt.tuning import BuildSettings, Tuning, check_tuning
 from lstn.export.triton.to_triton import check_profiles
 from lstn.formats.engine_kind import EngineKind, Sampler
 from lstn.formats.inspection import training_of

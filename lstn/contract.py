@@ -10,8 +10,8 @@ from typing import Annotated, Any, TypeAlias
 from msgspec import Meta
 
 from lstn.errors import ArtifactError, UsageError
-from lstn.reading.checked_json import Finite, Positive, checked, damaged, parsed
 from lstn.report.wording import counted
+from lstn.untrusted.checked_json import Finite, Positive, checked, damaged, parsed
 
 METADATA_KEY = "lstn"
 """Where the contract lives: an ONNX file's metadata_props and a checkpoint's header both use this key."""

@@ -53,5 +53,10 @@ class DeviceError(LstnError):
     """This machine lacks what the command needs, such as an NVIDIA GPU."""
 
 
+def closed_engine(name: object) -> DeviceError:
+    """Return what is said of an engine that somebody calls after its `with`."""
+    return DeviceError(f"{name}: this engine is closed", hint="use it within its with block")
+
+
 class TrainingError(LstnError):
     """Training can't go on, such as after a loss that is no number."""

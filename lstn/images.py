@@ -190,6 +190,8 @@ def pixels_of(picture: Picture, contract: Contract) -> Pixels:
         ImageError: the file can't be decoded.
         UsageError: neither a file nor bytes nor such an array.
     """
+    if isinstance(picture, str) and "://" in picture and not Path(picture).exists():
+        raise UsageError(f"{picture}: a URL; expected a file", hint="download it first; lstn infer takes URLs")
     if isinstance(picture, (str, Path)):
         picture = Path(picture)
     framing = framing_of(contract)

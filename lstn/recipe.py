@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from lstn.contract import ThetaForm
-from lstn.reading.checked_json import Count, Magnitude, Natural
+from lstn.untrusted.checked_json import Count, Magnitude, Natural
 
 RecipeName: TypeAlias = Literal["paper", "robust"]
 

@@ -1,5 +1,7 @@
 """Terminal output: progress and remarks on standard error, results on standard output."""
 
+import codecs
+import io
 import os
 import sys
 import warnings
@@ -7,6 +9,9 @@ from functools import cache
 from pathlib import Path
 
 from rich.console import Console
+
+_PLAINLY = "lstn.plainly"
+_IN_ASCII = {"…": "...", "█": "#", "°": " deg", "µ": "u", "✓": "yes", "✗": "no", "≈": "~", "─": "-"}
 
 
 @cache
@@ -45,6 +50,23 @@ def warn_once(text: str) -> None:
 def note_once(text: str) -> None:
     """Say one line on standard error, once in this process."""
     note(text)
+
+
+def speak_plainly() -> None:
+    """Let standard output and error take any text: in an encoding that lacks our signs, others stand for them.
+
+    The rest, such as a class in letters that the encoding lacks, or a byte of a name that isn't text, is escaped.
+    """
+    codecs.register_error(_PLAINLY, _plainly)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors=_PLAINLY)
+
+
+def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
+    if not isinstance(error, UnicodeEncodeError) or error.object[error.start] not in _IN_ASCII:
+        return codecs.backslashreplace_errors(error)
+    return _IN_ASCII[error.object[error.start]], error.start + 1
 
 
 def printable(text: str) -> str:

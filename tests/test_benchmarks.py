@@ -1,6 +1,7 @@
 """The runner of benchmarks: what it lists, what it runs, what it refuses."""
 
 import re
+import signal
 import subprocess
 import sys
 from importlib import import_module
@@ -120,6 +121,27 @@ def test_a_reader_that_leaves_early_sees_no_traceback() -> None:
         process.stdout.close()
         assert process.stderr.read() == b""
     assert process.returncode == 0
+
+
+def test_no_process_outlives_a_benchmark_that_is_terminated() -> None:
+    code = """
+import sys, time
+from benchmarks import __main__, threads
+def busy(words):
+    with threads.spinning():
+        print("spinning", flush=True)
+        time.sleep(60)
+threads.main = busy
+sys.argv = ["benchmarks", "threads"]
+__main__.main()
+"""
+    with subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "spinning\n"
+        (child,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.terminate()
+        assert process.wait() == 128 + signal.SIGTERM
+    assert not Path("/proc", child).exists()
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

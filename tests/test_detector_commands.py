@@ -22,7 +22,7 @@ from lstn.detection.suppression import SHOWN_SCORE, detections
 from lstn.export.onnx.from_checkpoint import export_onnx
 from lstn.export.openvino.to_openvino import write_openvino
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
-from lstn.runtime.engines.as_answering import answering
+from lstn.runtime.engines.engine_answers import answering
 from lstn.runtime.engines.opening import open_engine
 
 __all__ = ["run_lstn"]

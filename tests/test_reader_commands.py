@@ -20,7 +20,7 @@ from lstn.export.onnx.from_checkpoint import export_onnx
 from lstn.export.openvino.to_openvino import write_openvino
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
-from lstn.nn.classify import answering_of
+from lstn.nn.checkpoint_answers import answering_of
 from lstn.runtime.engines.opening import open_engine
 from lstn.transcription.reading_scores import text_of
 from lstn.transcription.transcripts import transcripts

@@ -14,10 +14,10 @@ from lstn.export.plugin import FUSED
 from lstn.export.plugin.aot import register_plugin
 from lstn.export.tensorrt.build_log import BuildLog, logger_of, told
 from lstn.export.tensorrt.build_progress import Progress, ReportProgress, interruptible, monitor_of
+from lstn.export.tensorrt.builder_flags import BuildSettings, adjust_for_dla, apply_tuning
 from lstn.export.tensorrt.parsed_layers import count_layers, layers_of, precision_of
 from lstn.export.tensorrt.targets import load_tensorrt, own_gpu
 from lstn.export.tensorrt.timings import timing_cache
-from lstn.export.tensorrt.tuning import BuildSettings, adjust_for_dla, apply_tuning
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.formats.onnx_file import read_onnx
 from lstn.formats.plan_file import Flavour, Tensor

@@ -15,7 +15,7 @@ from lstn.contract import Contract
 from lstn.errors import ArtifactError, UsageError
 from lstn.export.tensorrt.build_progress import ReportProgress
 from lstn.export.tensorrt.builder import build
-from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, check_tuning
+from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings, check_tuning
 from lstn.files import replacing, sha256_of, write_text
 from lstn.formats.onnx_file import read_model
 from lstn.formats.outputs import LOG, OutputFile, check_outputs, plan_outputs

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from lstn.contract import PIXELS, Contract
 from lstn.errors import ArtifactError, LstnError
+from lstn.export.tensorrt.builder_flags import BatchRange, Tuning
 from lstn.export.tensorrt.to_plan import check_size
-from lstn.export.tensorrt.tuning import BatchRange, Tuning
 from lstn.files import replacing
 from lstn.formats.onnx_file import OnnxFile, read_model
 from lstn.terminal import printable

@@ -13,7 +13,7 @@ from lstn.cli.commands import STYLE, CommandGroup
 from lstn.cli.parsing.misuse import is_misuse, refuse_empty, usage_error
 from lstn.errors import LstnError, MissingExtra
 from lstn.machine.cores import share_cores
-from lstn.terminal import hush_warnings, messages, printable
+from lstn.terminal import hush_warnings, messages, printable, speak_plainly
 
 app = typer.Typer(name="lstn", cls=CommandGroup, no_args_is_help=True, **STYLE)
 
@@ -59,9 +59,7 @@ def main() -> NoReturn:
     if not debug:
         hush_warnings()
     _open_closed_streams()
-    for stream in (sys.stdout, sys.stderr):  # a name that isn't text, or that the terminal's encoding lacks, is escaped
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+    speak_plainly()
     share_cores()
     try:
         try:

@@ -144,7 +144,7 @@ def _attacked(
     from lstn.data.splits import spaced
     from lstn.data.trained_on import data_and_seed, split_to_test
     from lstn.nn.checkpoint import load_checkpoint
-    from lstn.nn.classify import answering_of
+    from lstn.nn.checkpoint_answers import answering_of
     from lstn.nn.device import choose_device
     from lstn.research.attack.attack_report import AttackReport
     from lstn.research.attack.attacking import attack_all, rounds_of
@@ -177,7 +177,7 @@ def _opened(files: Sequence[Path], contract: "Contract") -> Iterator[dict[str, "
     Raises:
         UsageError: an engine takes other images or has other labels.
     """
-    from lstn.runtime.engines.as_answering import answering
+    from lstn.runtime.engines.engine_answers import answering
     from lstn.runtime.engines.opening import open_engine
 
     with ExitStack() as held:

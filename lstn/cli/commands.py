@@ -1,6 +1,7 @@
 """The commands by name. Each is imported when it is asked for, so `lstn --help` waits for none of them."""
 
-from collections.abc import Iterator, MutableMapping
+from collections import Counter
+from collections.abc import Iterable, Iterator, MutableMapping, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -62,7 +63,23 @@ class LazyCommands(MutableMapping[str, Any]):
 
 
 class PlainCommand(TyperCommand):
-    """A command whose help names an argument by what the user types alone; Typer adds the type that Python sees."""
+    """A command whose help names an argument by what the user types alone; Typer adds the type that Python sees.
+
+    It says which options are given more than once although only the last one counts.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read what was typed."""
+        for word in _repeated(self.get_params(ctx), args):
+            from lstn.terminal import warn
+
+            warn(f"{word} is given more than once; only the last one counts")
+        try:
+            return super().parse_args(ctx, args)
+        except Exception as error:
+            if getattr(error, "ctx", ctx) is None:  # the parser forgets which command lacks a value
+                error.ctx = ctx  # type: ignore[attr-defined]
+            raise
 
     def format_options(self, ctx: Any, formatter: Any) -> None:
         """Write the arguments and the options."""
@@ -72,6 +89,14 @@ class PlainCommand(TyperCommand):
             if rows:
                 with formatter.section(title):
                     formatter.write_dl([(name.split(" ")[0] if of_arguments else name, said) for name, said in rows])
+
+
+def _repeated(params: Iterable[Any], args: Sequence[str]) -> list[str]:
+    """Return the options that take one value and are given several."""
+    single = {name for each in params if not getattr(each, "multiple", True) for name in each.opts}
+    words = args[: args.index("--")] if "--" in args else args
+    given = Counter(word.partition("=")[0] for word in words)
+    return [name for name, count in given.items() if count > 1 and name in single]
 
 
 class CommandGroup(TyperGroup):

@@ -129,7 +129,7 @@ def export(
     model is model.xml with model.bin. If these cannot be built here, model.onnx is written all the same.
     """
     from lstn.export.export_request import ExportRequest, look_ahead
-    from lstn.export.tensorrt.tuning import Tuning
+    from lstn.export.tensorrt.builder_flags import Tuning
 
     tuning = Tuning(
         workspace_mib=workspace,

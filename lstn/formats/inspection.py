@@ -17,9 +17,9 @@ from lstn.formats.onnx_file import read_onnx
 from lstn.formats.openvino_file import bin_path, check_weights, read_xml
 from lstn.formats.plan_file import MAGIC, Sidecar, Tensor, read_header, read_sidecar
 from lstn.formats.training_record import TRAINING_KEY, Training
-from lstn.reading.checked_json import Natural, checked, parsed
 from lstn.report.wording import counted
 from lstn.terminal import file_size
+from lstn.untrusted.checked_json import Natural, checked, parsed
 
 _MAX_HEADER = 64 << 20
 _MAX_DIMENSIONS, _MAX_ELEMENTS = 16, 1 << 48

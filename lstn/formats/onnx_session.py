@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lstn.errors import ArtifactError, DeviceError
+from lstn.errors import ArtifactError, DeviceError, closed_engine
 from lstn.imports import require
 from lstn.nvidia_driver import CUDA_PROVIDER, no_cuda_provider
 from lstn.report.wording import counted
@@ -145,6 +145,8 @@ class OnnxSession:
     @contextmanager
     def _telling(self, count: int) -> Iterator[None]:
         """Make ONNX Runtime's errors ours. count: of images."""
+        if self._session is None:
+            raise closed_engine(self._name)
         try:
             yield
         except Exception as error:

@@ -16,7 +16,7 @@ from lstn.errors import ArtifactError
 from lstn.files import sha256_of
 from lstn.formats.plan_file import Tensor
 from lstn.formats.training_record import Training, unfolded
-from lstn.reading.checked_json import checked, damaged, parsed, read_bytes
+from lstn.untrusted.checked_json import checked, damaged, parsed, read_bytes
 
 _REBUILD = "make both again with: lstn export --engine openvino"
 

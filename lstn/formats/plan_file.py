@@ -13,7 +13,7 @@ from lstn.contract import Contract
 from lstn.errors import ArtifactError
 from lstn.files import sha256_of
 from lstn.formats.training_record import Training, unfolded
-from lstn.reading.checked_json import Count, checked, damaged, parsed, read_bytes
+from lstn.untrusted.checked_json import Count, checked, damaged, parsed, read_bytes
 
 _HEADER_BYTES = 64
 _MAX_SIDECAR = 8 << 20

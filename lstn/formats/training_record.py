@@ -4,7 +4,7 @@ import json
 from dataclasses import asdict, dataclass
 
 from lstn.contract import METADATA_KEY, Contract
-from lstn.reading.checked_json import Natural, Share, checked, read_text
+from lstn.untrusted.checked_json import Natural, Share, checked, read_text
 
 TRAINING_KEY = f"{METADATA_KEY}.training"
 """Where it is in a checkpoint's header and in an ONNX file's metadata_props."""

@@ -6,7 +6,7 @@ from typing import Literal, TypeAlias, TypedDict
 from lstn.contract import UNBOUNDED, Contract, Loc, ThetaForm
 from lstn.health.follow import Follow, brief, follows
 from lstn.health.pose_error import PoseError
-from lstn.reading.checked_json import Count, Magnitude, Share
+from lstn.untrusted.checked_json import Count, Magnitude, Share
 
 State: TypeAlias = Literal["live", "starting", "not following", "idle", "dead", "runaway"]
 """starting: too early to say; idle: theta doesn't depend on the image, though it could; not following: it does, but not

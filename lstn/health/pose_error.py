@@ -2,7 +2,7 @@
 
 from typing import TypedDict
 
-from lstn.reading.checked_json import Count, Magnitude, Share
+from lstn.untrusted.checked_json import Count, Magnitude, Share
 
 
 class PoseError(TypedDict):

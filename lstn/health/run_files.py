@@ -15,6 +15,8 @@ CHECKPOINT = "checkpoint.safetensors"
 LAST = "last.safetensors"
 """Name of the state inside a run's folder, from which training goes on."""
 
+_ENGINES = (".onnx", ".plan", ".xml")
+
 _TRAIN = "make one with: lstn train --loc lstn --model effnet-b0"
 
 
@@ -38,7 +40,9 @@ def checkpoint_of(run: Path | None) -> Path:
     if (path.parent / LAST).is_file():
         raise _unfinished(path.parent)
     if run.exists():
-        raise UsageError(f"{run}: no {CHECKPOINT} here, so this is not a run", hint=f"name a run's folder; {_TRAIN}")
+        engines = sorted(each for each in run.glob("*") if each.suffix in _ENGINES) if run.is_dir() else []
+        cure = f"name the engine in it: {engines[0]}" if engines else f"name a run's folder; {_TRAIN}"
+        raise UsageError(f"{run}: no {CHECKPOINT} here, so this is not a run", hint=cure)
     near = RUNS / run
     hint = f"did you mean {near}?" if near.exists() else f"name a run's folder or a checkpoint; {_TRAIN}"
     raise UsageError(f"{run}: {what_is(run)}", hint=hint)

@@ -15,8 +15,8 @@ from lstn.health.chance import FEWEST_EPOCHS, at_chance, chance_cure, chance_war
 from lstn.health.follow import in_detail
 from lstn.health.liveness import Health, State
 from lstn.health.pose_error import brief_pose
-from lstn.reading.checked_json import Count, Magnitude, Share, checked, parsed, read_bytes
 from lstn.report.wording import counted
+from lstn.untrusted.checked_json import Count, Magnitude, Share, checked, parsed, read_bytes
 
 METRICS = "metrics.jsonl"
 FIGURES: dict[Task, dict[str, str]] = {

@@ -12,7 +12,7 @@ from lstn.errors import LstnError
 from lstn.files import replacing
 from lstn.formats.plan_file import Flavour
 from lstn.machine.gpu import Gpu
-from lstn.terminal import warn
+from lstn.terminal import warn, warn_once
 
 _DIGEST_BYTES = 32
 
@@ -53,7 +53,7 @@ def read_cache(path: Path) -> bytes:
     except FileNotFoundError:
         return b""
     except OSError as error:
-        warn(f"{path}: {error.strerror or error}; continuing without this cache")
+        _warn(path, error, f"{path}: {error.strerror or error}; continuing without this cache")
         return b""
     digest, kept = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
     # TensorRT's own readers are native code, which damaged bytes are better kept away from.
@@ -70,4 +70,12 @@ def write_cache(path: Path, data: bytes | memoryview) -> None:
             file.write(hashlib.sha256(data).digest())
             file.write(data)
     except LstnError as error:
-        warn(f"{error.message}; the next run starts without this cache")
+        _warn(path, error.__cause__, f"{error.message}; the next run starts without this cache")
+
+
+def _warn(path: Path, error: BaseException | None, text: str) -> None:
+    """Warn of a file; of a folder that takes or shows none, once for all files in it."""
+    if isinstance(error, OSError) and not isinstance(error, IsADirectoryError):
+        warn_once(text.replace(str(path), str(path.parent)))
+    else:
+        warn(text)

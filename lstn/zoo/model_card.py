@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lstn.health.follow import Follow, brief
 from lstn.health.pose_error import PoseError, brief_pose
-from lstn.reading.checked_json import Count, Magnitude, Share, read_bytes, read_text
+from lstn.untrusted.checked_json import Count, Magnitude, Share, read_bytes, read_text
 from lstn.zoo.named_models import is_in_zoo
 
 _MAX_BYTES = 1 << 20

@@ -10,9 +10,9 @@ from msgspec import Meta
 
 from lstn.errors import ArtifactError, UsageError
 from lstn.interval import Interval
-from lstn.reading.checked_json import Count, Positive, checked, parsed, read_bytes
 from lstn.runtime.bench.latency import RESAMPLES, Milliseconds, draw_stretches
 from lstn.runtime.bench.timed_engines import VERSION, BenchResult, BenchSetup
+from lstn.untrusted.checked_json import Count, Positive, checked, parsed, read_bytes
 
 _MAX_BYTES = 1 << 30
 """A kept run holds every sample: 20 bytes each."""

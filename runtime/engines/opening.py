@@ -8,7 +8,7 @@ from lstn.errors import UsageError
 from lstn.evaluation.answer import Classification
 from lstn.files import what_is
 from lstn.images import Picture
-from lstn.machine.cores import core_quota
+from lstn.machine.cores import core_quota, within_cores
 from lstn.machine.gpu import Device
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.plans.preflight import instead
@@ -31,10 +31,14 @@ def open_engine(
              shares the cores, so no for every engine of several
 
     Raises:
-        UsageError: no such file, device or model of the zoo, or not a kind of file that an engine reads.
+        UsageError: no such file, device or model of the zoo, not a kind of file that an engine reads, or fewer threads
+            than one, or more than this machine can stand.
         ArtifactError, DeviceError, MissingExtra: on entering the `with`: the file, the machine or the installation.
     """
     path, device = model_path(path), _device_named(device)
+    if threads is not None and threads < 1:
+        raise UsageError(f"threads is {threads}; expected 1 or more", hint="leave it out for the library's choice")
+    within_cores(threads)
     if not path.exists():
         unbuilt = path.suffix.lower() == ".plan" and path.with_suffix(".onnx").is_file()
         raise UsageError(

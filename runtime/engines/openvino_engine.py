@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
-from lstn.errors import ArtifactError, DeviceError
+from lstn.errors import ArtifactError, DeviceError, closed_engine
 from lstn.formats.described import check_tensors
 from lstn.formats.openvino_file import CPU_SETTINGS, read_pair
 from lstn.images import Pixels
@@ -116,6 +116,7 @@ class OpenVinoGraph:
             DeviceError: OpenVINO can't compile the graph for these shapes, or fails to run it.
         """
         shapes = tuple(array.shape for array in feeds.values())
+        self._refuse_closed()
         with _telling(self._path):
             if shapes not in self._requests:
                 self._requests[shapes] = self._compiled_for(feeds).create_infer_request()
@@ -129,6 +130,7 @@ class OpenVinoGraph:
         Raises:
             DeviceError: OpenVINO can't compile the graph for these shapes.
         """
+        self._refuse_closed()
         with _telling(self._path):
             request = self._compiled_for(feeds).create_infer_request()
             for name, array in feeds.items():
@@ -139,6 +141,11 @@ class OpenVinoGraph:
         """Free what was compiled."""
         self._requests.clear()
         self._compiled.clear()
+        self._model = None
+
+    def _refuse_closed(self) -> None:
+        if self._model is None:
+            raise closed_engine(self._path)
 
     def _compiled_for(self, feeds: dict[str, npt.NDArray[Any]]) -> Any:
         shapes = tuple(array.shape for array in feeds.values())

@@ -25,8 +25,8 @@ from lstn.formats.openvino_file import read_pair
 from lstn.formats.plan_file import read_sidecar
 from lstn.imports import require
 from lstn.machine.lock import locked
-from lstn.reading.checked_json import checked, parsed, read_bytes, read_text
 from lstn.runtime.inference.predict import least_sure
+from lstn.untrusted.checked_json import checked, parsed, read_bytes, read_text
 
 Fields: TypeAlias = dict[str, Any]
 """One row as JSON has it; see `lstn.runtime.inference.rows.fields_of`."""

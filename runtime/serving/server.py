@@ -29,6 +29,7 @@ from lstn.terminal import note, warn
 
 _BACKLOG = 512
 _LAST_WORDS_S = 2.0  # for answers that are on their way
+_ANOTHER_PORT = "name another port; 0 takes any that is free"
 _KEEP_ALIVE_S = 65  # longer than the proxies' usual minute, so that they close first
 
 
@@ -83,7 +84,9 @@ async def _serve(
             calls = new_server(registry, max_queue=settings.batching.max_queue)
             grpc_port = add_port(calls, f"{_bracketed(settings.host)}:{settings.grpc_port}", settings.certificate)
             if not grpc_port:
-                raise UsageError(f"--grpc-port {settings.grpc_port}: can't listen there on {settings.host}")
+                raise UsageError(
+                    f"--grpc-port {settings.grpc_port}: can't listen there on {settings.host}", hint=_ANOTHER_PORT
+                )
             with _stopped(registry, signals) as stop, _reloading(registry):
                 await calls.start()
                 serving = asyncio.ensure_future(web.serve(sockets=[sock]))
@@ -168,7 +171,7 @@ def _listening(settings: ServerSettings) -> Iterator[socket.socket]:
         except (OSError, OverflowError) as error:
             told = getattr(error, "strerror", None) or str(error)
             raise UsageError(
-                f"--http-port {settings.http_port}: can't listen there on {settings.host}: {told}"
+                f"--http-port {settings.http_port}: can't listen there on {settings.host}: {told}", hint=_ANOTHER_PORT
             ) from error
         yield sock
 

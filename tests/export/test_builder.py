@@ -14,7 +14,7 @@ from small_models import Exported
 
 from lstn.errors import ArtifactError, DeviceError, LstnError
 from lstn.export.tensorrt.builder import Built, build
-from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, Tuning
+from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings, Tuning
 from lstn.formats.plan_file import Flavour, Tensor
 from lstn.install import install_line
 from lstn.machine.gpu import Gpu

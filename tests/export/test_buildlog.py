@@ -8,7 +8,7 @@ from small_models import Exported
 from lstn.errors import LstnError
 from lstn.export.tensorrt.build_log import BuildLog, logger_of, told
 from lstn.export.tensorrt.builder import build
-from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, Tuning
+from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings, Tuning
 from lstn.formats.plan_file import Flavour
 
 

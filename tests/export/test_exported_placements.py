@@ -18,7 +18,7 @@ from lstn.errors import LstnError, UsageError
 from lstn.export.onnx.to_onnx import onnx_from_torch, write_onnx
 from lstn.export.onnx.verify_onnx import sample_images
 from lstn.export.tensorrt.builder import build
-from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
+from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.formats.onnx_file import read_onnx
 from lstn.formats.plan_file import Flavour

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from small_models import Exported
 
+from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings, Tuning
 from lstn.export.tensorrt.to_plan import write_plan
-from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, Tuning
 from lstn.formats.plan_file import Flavour, Sidecar, runs_compatible_plans
 from lstn.machine.caches import cache_path, read_cache, write_cache
 from lstn.machine.gpu import Gpu, find_gpus

@@ -18,7 +18,7 @@ from lstn.contract import PIXELS, Loc
 from lstn.errors import ArtifactError
 from lstn.export.plugin.node import fuse_sampler
 from lstn.export.tensorrt.builder import Built, build
-from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
+from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings
 from lstn.formats.plan_file import Flavour
 
 OPSETS = range(18, 23)

@@ -18,7 +18,7 @@ from lstn.errors import LstnError
 from lstn.export.tensorrt.build_log import BuildLog
 from lstn.export.tensorrt.build_progress import Progress, interruptible, monitor_of
 from lstn.export.tensorrt.builder import Built, build, count_parsed_layers
-from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
+from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings
 from lstn.formats.plan_file import Flavour
 
 Shares = list[tuple[float, str]]

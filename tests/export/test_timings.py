@@ -7,7 +7,7 @@ from small_models import Exported
 
 from lstn.errors import LstnError
 from lstn.export.tensorrt.builder import build
-from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
+from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings
 from lstn.formats.plan_file import Flavour
 from lstn.machine.caches import cache_path, read_cache, write_cache
 from lstn.machine.gpu import Gpu

@@ -17,8 +17,8 @@ from small_models import Exported, ExportOnce
 
 from lstn.contract import Loc
 from lstn.errors import ArtifactError, LstnError, UsageError
+from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings, Tuning
 from lstn.export.tensorrt.to_plan import is_stale, parse_batches, parse_targets, write_plan
-from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, Tuning
 from lstn.files import sha256_of
 from lstn.formats.plan_file import Flavour, Sidecar, Tensor, read_header, read_sidecar, sidecar_path
 from lstn.machine.gpu import Gpu

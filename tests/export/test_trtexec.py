@@ -12,9 +12,9 @@ from small_models import SIDE, Exported
 
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.export.plugin.node import fuse_sampler
+from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings, Tuning
 from lstn.export.tensorrt.to_plan import write_plan
 from lstn.export.tensorrt.trtexec import script_path, write_script
-from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, Tuning
 from lstn.formats.plan_file import Flavour
 
 PLAIN = ["--stronglyTyped", "--noTF32", "--profilingVerbosity=detailed", "--skipInference"]

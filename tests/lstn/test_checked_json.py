@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lstn.contract import Loc
 from lstn.errors import ArtifactError
-from lstn.reading.checked_json import Count, Finite, Share, checked, parsed, read_bytes, read_text
+from lstn.untrusted.checked_json import Count, Finite, Share, checked, parsed, read_bytes, read_text
 
 
 @dataclass(frozen=True, slots=True)

@@ -106,7 +106,7 @@ def test_any_error_is_one_line_and_a_hint(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(train_command, "_named_folder", fail)
+    monkeypatch.setattr(train_command, "_usual_name", fail)
     ran = run_lstn("train")
     assert (ran.code, ran.out) == (code, "")
     assert says in ran.err

@@ -154,6 +154,14 @@ def test_wrong_use_is_one_line_and_a_cure(
     assert ran.out == ""
 
 
+def test_a_folder_with_an_engine_names_it(tmp_path: Path, run_lstn: RunLstn) -> None:
+    (tmp_path / "digits.xml").touch()
+    for command in (["evaluate"], ["inspect"], ["bench"], ["serve", "--engine"]):
+        ran = run_lstn(*command, tmp_path)
+        assert ran.code == 2
+        assert f"this is not a run\n  name the engine in it: {tmp_path / 'digits.xml'}" in ran.err
+
+
 def test_a_file_that_is_none_is_said(tmp_path: Path, run_lstn: RunLstn) -> None:
     for name, says in (("gone.onnx", "no such file"), ("gone.safetensors", "no such file"), ("", "this is not a run")):
         ran = run_lstn("evaluate", tmp_path / name, "--data", "digits")

@@ -14,7 +14,7 @@ from lstn.evaluation.disturb import Disturbance, Kind
 from lstn.evaluation.moving import MovedPictures, measure_follow, moved
 from lstn.health.follow import Follow, brief, follows, in_detail
 from lstn.images import Pixels
-from lstn.reading.checked_json import checked
+from lstn.untrusted.checked_json import checked
 from lstn.warps.warp import Theta
 
 HW = (48, 64)

@@ -21,6 +21,7 @@ from lstn.errors import UsageError
         ("bench x --device gpu", "--device gpu: expected one of auto, cpu, cuda", "see: lstn bench --help"),
         ("calibrate --ranges min", "--ranges min: expected one of minmax,", "did you mean minmax?"),
         ("train --epochs 0", "--epochs: expected 1 or more", "see: lstn train --help"),
+        ("train --epochs", "option '--epochs' requires an argument", "see: lstn train --help"),
         ("train --epochs ten", "--epochs: expected a valid integer", "see: lstn train --help"),
         ("train --lok x", "lstn train has no option --lok", "did you mean --loc?"),
         ("trian", "lstn has no command trian", "did you mean train?"),
@@ -34,6 +35,24 @@ def test_a_wrong_word_is_answered_with_the_right_one(run_lstn: RunLstn, argument
     assert ran.err.startswith(f"error: {says}")
     assert ran.err.endswith(f"\n  {hint}\n")
     assert "Value error" not in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ("evaluate gone --rotate 10 --rotate 20", "--rotate"),
+        ("infer gone --engine=a --top 3 --engine b", "--engine"),
+        ("evaluate gone --rotate 10 --scale 2", ""),
+        ("serve --engine gone --engine gone", ""),
+        ("calibrate gone --keep a --keep b", ""),
+        ("infer --engine gone -- --top --top", ""),
+    ],
+)
+def test_a_value_that_does_not_count_is_told(run_lstn: RunLstn, arguments: str, told: str) -> None:
+    ran = run_lstn(*arguments.split())
+    assert ran.code == 2
+    warnings = [line for line in ran.err.splitlines() if line.startswith("warning")]
+    assert warnings == ([f"warning: {told} is given more than once; only the last one counts"] if told else [])
 
 
 def test_lstn_alone_shows_its_help(run_lstn: RunLstn) -> None:

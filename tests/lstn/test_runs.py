@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -172,3 +173,18 @@ def test_infer_and_serve_need_no_engine_by_name(run_lstn: RunLstn, tiny: Tiny) -
     ran = run_lstn("bench", "--seconds", "0.1")
     assert ran.code == 0, ran.err
     assert "other.onnx" in ran.out
+
+
+def test_a_foreign_file_where_the_model_would_go_is_said_before_anything_is_loaded(
+    run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(sys.modules, "torch", raising=False)  # or it isn't said that it is loaded
+    Path("mine.safetensors").write_bytes(b"a checkpoint")
+    Path("mine.onnx").write_bytes(b"not of lstn")
+    Path("a.png").touch()
+    ran = run_lstn("infer", "a.png", "--engine", "mine.safetensors")
+    assert ran.code == 2
+    assert "error: mine.onnx: is there already, and is not an ONNX model that lstn wrote" in ran.err
+    assert "elsewhere: lstn export mine.safetensors --out FOLDER" in ran.err
+    assert "loading" not in ran.err
+    assert Path("mine.onnx").read_bytes() == b"not of lstn"

@@ -1,4 +1,6 @@
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +16,22 @@ def test_a_size_is_told_in_units_that_fit(tmp_path: Path, size: float, told: str
     (tmp_path / "file").touch()
     os.truncate(tmp_path / "file", int(size))
     assert file_size(tmp_path / "file") == told
+
+
+@pytest.mark.parametrize(
+    ("encoding", "said"),
+    [
+        ("ascii", "A,B,... ####  -3.5 deg gr\\xfcn \\u732b \\udcff"),
+        ("latin-1", "A,B,... ####  -3.5° grün \\u732b \\udcff"),
+        ("utf-8", "A,B,… ████  -3.5° grün 猫 \\udcff"),
+    ],
+)
+def test_signs_that_the_encoding_lacks_are_said_in_others(encoding: str, said: str) -> None:
+    code = "from lstn.terminal import speak_plainly; speak_plainly(); print('A,B,… ████  -3.5° grün 猫 \\udcff')"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, check=True
+    )
+    assert ran.stdout.decode(encoding) == f"{said}\n"
 
 
 def test_a_path_between_colons_is_no_picture(capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,6 +80,16 @@ def test_one_flipped_bit_is_told(tmp_path_factory: pytest.TempPathFactory, data:
     assert told == [f"{path}: damaged; the cache is created again"]
 
 
+def test_a_folder_that_takes_no_file_is_told_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").touch()
+    for name in "abc":
+        assert read_cache(tmp_path / "file" / "caches" / name) == b""
+        write_cache(tmp_path / "file" / "caches" / name, b"data")
+    read, written = capsys.readouterr().err.splitlines()
+    assert read == f"warning: {tmp_path}/file/caches: Not a directory; continuing without this cache"
+    assert written.startswith(f"warning: cannot write {tmp_path}/file/caches: ")
+
+
 def test_what_cannot_be_read_or_written_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "folder").mkdir()
     assert read_cache(tmp_path / "folder") == b""

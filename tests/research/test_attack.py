@@ -10,8 +10,8 @@ from spotted import SIDE, spots, trained_model
 from torch import Tensor, nn
 
 from lstn.contract import Contract, Loc
+from lstn.nn.checkpoint_answers import answering_of
 from lstn.nn.classifier import Classifier
-from lstn.nn.classify import answering_of
 from lstn.research.attack.ascent import STEP_SHARE, ascend_pixels
 from lstn.research.attack.attack_report import AttackReport, masking_signs
 from lstn.research.attack.attacking import AttackRequest, attack_all, jobs_of

@@ -21,7 +21,7 @@ from lstn.errors import ArtifactError, TrainingError, UsageError
 from lstn.evaluation.posing import measure_pose
 from lstn.images import Pixels
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
-from lstn.nn.classify import open_checkpoint
+from lstn.nn.checkpoint_answers import open_checkpoint
 from lstn.research.study.study_results import CELL, SWEEP, StudyCell, read_cell
 from lstn.research.study.study_runs import finished_cells, train_cell
 from lstn.train.loop import fit

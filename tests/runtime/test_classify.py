@@ -101,6 +101,11 @@ def test_a_broken_file_is_named(tmp_path: Path) -> None:
         FakeEngine(CONTRACT, brightness).classify([photo(tmp_path), tmp_path / "broken.jpg"])
 
 
+def test_a_url_is_not_taken_for_a_file() -> None:
+    with pytest.raises(lstn.UsageError, match=r"^https://example\.org/cat\.jpg: a URL; expected a file$"):
+        FakeEngine(CONTRACT, brightness).classify("https://example.org/cat.jpg")
+
+
 def test_answers_that_are_not_finite_are_an_error() -> None:
     engine = FakeEngine(CONTRACT, lambda pixels: lstn.Prediction(np.full((len(pixels), 3), np.nan, np.float32), None))
     with pytest.raises(lstn.ArtifactError, match="not finite"):
@@ -125,5 +130,8 @@ def test_a_fake_engine_takes_and_gives_only_what_a_real_one_would() -> None:
 
 
 def test_an_unknown_device_is_refused(tiny: Tiny) -> None:
+    for threads in (-1, 0, 1_000_000):
+        with pytest.raises(lstn.UsageError, match=r"expected 1 or more|too many"):
+            lstn.open_engine(tiny.path, threads=threads)
     with pytest.raises(lstn.UsageError, match="there is no device 'tpu'"):
         lstn.open_engine(tiny.path, device="tpu")

@@ -25,8 +25,8 @@ def gpu_plan(tmp_path: Path, tiny: Tiny) -> Path:
     flavour = Flavour.TRT_RTX if gpus[0].target in RTX_TARGETS else Flavour.TRT
     pytest.importorskip(flavour.module)
     pytest.importorskip("cuda.bindings.runtime")
+    from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings
     from lstn.export.tensorrt.to_plan import write_plan
-    from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
 
     plan = tmp_path / "model.plan"
     profiles = (BatchRange(1, 1, 1), BatchRange(2, 4, 8))

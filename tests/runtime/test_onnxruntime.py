@@ -8,7 +8,7 @@ import onnx
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
-from tiny import MakeTiny, Tiny
+from tiny import SIDE, MakeTiny, Tiny
 
 from lstn.contract import Loc
 from lstn.errors import ArtifactError, DeviceError, LstnError, MissingExtra, UsageError
@@ -395,3 +395,12 @@ def test_after_a_failure_the_model_does_not_go_on_on_the_cpu(tiny: Tiny, capfd: 
         with pytest.raises(DeviceError, match=r"failed on 3 images: a GPU fell$"):
             session.run({"pixels": pixels(3)})
     assert capfd.readouterr() == ("", "")
+
+
+def test_an_engine_that_is_closed_says_so(tiny: Tiny) -> None:
+    pixels = np.zeros((2, SIDE, SIDE, 3), np.uint8)
+    with open_engine(tiny.path) as engine:
+        engine.infer(pixels)
+    with pytest.raises(DeviceError, match="this engine is closed") as refused:
+        engine.infer(pixels)
+    assert refused.value.hint == "use it within its with block"

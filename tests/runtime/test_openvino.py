@@ -240,3 +240,12 @@ def test_a_signal_after_another_thread_closed_the_engine_is_handled(tiny: Tiny) 
         [sys.executable, "-c", CLOSED_ELSEWHERE, tiny.path], capture_output=True, text=True, timeout=60
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "handled\n", "")
+
+
+def test_an_engine_that_is_closed_says_so(tiny: Tiny) -> None:
+    pixels = np.zeros((1, SIDE, SIDE, 3), np.uint8)
+    with open_openvino(tiny.path, threads=1) as engine:
+        engine.infer(pixels)
+    for count in (1, 2):  # the first was compiled before, the second never
+        with pytest.raises(DeviceError, match="this engine is closed"):
+            engine.infer(pixels.repeat(count, axis=0))

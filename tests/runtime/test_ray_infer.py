@@ -238,6 +238,7 @@ def test_what_does_not_fit_is_refused_before_ray_starts(
         ((), "--ray needs --out"),
         ((*output, "--format", "csv"), "--format csv: not with --ray"),
         ((*output, "--warps", tmp_path / "warps"), "--warps: not with --ray"),
+        ((*output, "--output", tmp_path / "rows.csv"), "--output: not with --ray"),
         (
             ("--output", images),
             "--output is spelt --out with --ray now; the old spelling is to go with the next release\n"

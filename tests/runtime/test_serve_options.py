@@ -27,7 +27,7 @@ def port() -> Iterator[int]:
         (["--token-file", "nothing"], 2, "--token-file nothing: No such file"),
         (["--token-file", "short"], 2, "expected one word of 16 to 4096 characters"),
         (["--tls-cert", "short"], 2, "--tls-cert and --tls-key go together"),
-        (["--tls-cert", "short", "--tls-key", "short"], 2, "no certificate and its key"),
+        (["--tls-cert", "short", "--tls-key", "short"], 2, "not a certificate and its key"),
         (["--tls-cert", "nothing", "--tls-key", "nothing"], 2, "No such file"),
         (["--name", "a", "--name", "b"], 2, "2 --name for 1 --engine"),
         (["--name", "a/b"], 2, "'a/b' can't name a model"),
@@ -60,3 +60,16 @@ def test_a_server_that_cannot_be_says_so_on_one_line(
     assert error.startswith("error: ")
     assert told.replace("PORT", str(port)) in error
     assert len(hint) <= 1
+    if "port" in told:
+        assert "name another port" in hint[0]
+
+
+def test_no_advice_to_write_over_a_file_that_is_no_token(
+    run_lstn: RunLstn, tiny: Tiny, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tiny.path.parent)
+    Path("holiday.jpg").write_bytes(b"two words")
+    ran = run_lstn("serve", "--engine", "model.onnx", "--token-file", "holiday.jpg")
+    assert ran.code == 2
+    assert "> holiday.jpg" not in ran.err
+    assert "openssl rand -hex 32 > token" in ran.err

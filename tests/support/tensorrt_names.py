@@ -27,7 +27,7 @@ CLASSES = {
 ELSEWHERE = {
     "export/tensorrt/builder.py": {"error": "ParserError", "pixels": "ITensor", "tensor": "ITensor"},
     "export/tensorrt/timings.py": {"cache": "ITimingCache"},
-    "export/tensorrt/tuning.py": {"profile": ""},
+    "export/tensorrt/builder_flags.py": {"profile": ""},
     "runtime/engines/plans/kernels.py": {"config": "IRuntimeConfig", "cache": "IRuntimeCache"},
     "runtime/engines/plans/plan_launch.py": {"config": "IRuntimeConfig", "profile": ""},
     "runtime/engines/plans/plan_loading.py": {"profile": ""},

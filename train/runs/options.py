@@ -10,9 +10,9 @@ from msgspec import Meta
 from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, TRAINED_SIDES, At, Contract, Fit, Iterations, Loc, Task, Warps
 from lstn.errors import ArtifactError
 from lstn.nn.warping.localizers import usual_view
-from lstn.reading.checked_json import Count, Magnitude, Natural, checked, parsed
 from lstn.recipe import Recipe
 from lstn.train.batches.augment import Augment
+from lstn.untrusted.checked_json import Count, Magnitude, Natural, checked, parsed
 
 TrainingPrecision: TypeAlias = Literal["fp32", "bf16", "fp16"]
 """Arithmetic of the backbone in training; the transformer always computes in float32."""

@@ -18,8 +18,8 @@ from lstn.health.run_files import LAST as LAST
 from lstn.health.run_health import Epoch, epoch_of
 from lstn.nn.checkpoint import read_tensors
 from lstn.nn.models import Model
-from lstn.reading.checked_json import Magnitude, Natural, checked, parsed
 from lstn.train.runs.options import Options
+from lstn.untrusted.checked_json import Magnitude, Natural, checked, parsed
 
 _KEY = "lstn.state"
 _WARPS = "warps"

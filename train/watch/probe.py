@@ -16,8 +16,8 @@ from lstn.evaluation.posing import known_poses, pose_error
 from lstn.health.follow import Follow
 from lstn.health.liveness import Vitals
 from lstn.images import Pixels
+from lstn.nn.checkpoint_answers import locator
 from lstn.nn.classifier import Classifier
-from lstn.nn.classify import locator
 from lstn.nn.warping.forms import first_theta
 from lstn.nn.warping.transformer import compose
 from lstn.warps.warp import Theta, crop_points, identity_theta, landmarks_px, sampled

@@ -15,5 +15,7 @@ def batch_sizes(text: str) -> tuple[int, ...]:
     """
     plain = text.replace(" ", "")
     if not _NUMBERS.fullmatch(plain):
-        raise UsageError(f"--batch {text!r:.60}: expected numbers of images", hint="for example: --batch 1,8")
+        raise UsageError(
+            f"--batch {text!r:.60}: expected numbers of images from 1 to 999999", hint="for example: --batch 1,8"
+        )
     return tuple(dict.fromkeys(int(number) for number in plain.split(",")))

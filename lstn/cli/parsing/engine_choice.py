@@ -98,10 +98,15 @@ def _exported(checkpoint: Path) -> Path:
     if is_ours(onnx_file, ONNX) and onnx_file.stat().st_mtime >= checkpoint.stat().st_mtime:
         note(f"engine: {onnx_file}")
         return onnx_file
+    if onnx_file.is_file() and onnx_file.stat().st_size and not is_ours(onnx_file, ONNX):
+        raise UsageError(
+            f"{onnx_file}: is there already, and is not an ONNX model that lstn wrote",
+            hint=f"move that file away, or write the model elsewhere: lstn export {checkpoint} --out FOLDER",
+        )
+    check_outputs([OutputFile(onnx_file, ONNX)])
     say_loading(f"making {onnx_file}")
     from lstn.export.onnx.from_checkpoint import export_onnx
     from lstn.nn.checkpoint import load_checkpoint
 
-    check_outputs([OutputFile(onnx_file, ONNX)])
     export_onnx(load_checkpoint(checkpoint), onnx_file)
     return onnx_file

@@ -48,7 +48,7 @@ def evaluated_model(file: Path, data: str | None, seed: int | None, device: Devi
 
     if file.is_dir() or file.suffix == ".safetensors":
         say_loading(f"evaluating {file}")
-        from lstn.nn.classify import open_checkpoint
+        from lstn.nn.checkpoint_answers import open_checkpoint
         from lstn.nn.device import choose_device
 
         opened = open_checkpoint(checkpoint_of(file), choose_device(device.value))
@@ -57,7 +57,7 @@ def evaluated_model(file: Path, data: str | None, seed: int | None, device: Devi
         yield EvaluatedModel(opened.contract, named, images, opened.training, opened.answering, _BATCH)
         return
     from lstn.formats.inspection import training_of
-    from lstn.runtime.engines.as_answering import answering
+    from lstn.runtime.engines.engine_answers import answering
     from lstn.runtime.engines.opening import open_engine
 
     training = training_of(file)

@@ -32,7 +32,7 @@ from lstn.zoo.named_models import shown_path
 if TYPE_CHECKING:
     from lstn.calibration.calibrating import CalibrationSettings
     from lstn.export.export_request import ExportRequest
-    from lstn.export.tensorrt.tuning import BuildSettings
+    from lstn.export.tensorrt.builder_flags import BuildSettings
     from lstn.formats.training_record import Training
 
 

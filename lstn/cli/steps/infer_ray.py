@@ -27,6 +27,8 @@ def infer_on_ray(address: str, words: list[str], asked: InferRequest) -> None:
         raise UsageError("--warps: not with --ray", hint="run those images on one machine")
     if asked.every is not None:
         raise UsageError("--every: not with --ray", hint="run a video on one machine")
+    if asked.output is not None and asked.out is not None:
+        raise UsageError("--output: not with --ray, whose results are a folder", hint="leave it out; --out is given")
     if asked.output is not None:
         renamed("--output", "--out with --ray")
     engine, out = chosen_engine(asked.engine), asked.out or asked.output

@@ -14,7 +14,7 @@ from lstn.data.objects import Objects, no_objects
 from lstn.data.poses import pose_from_corners
 from lstn.data.splits import SplitName
 from lstn.errors import ArtifactError, DataError
-from lstn.reading.checked_json import read_bytes
+from lstn.untrusted.checked_json import read_bytes
 
 _BENT = 0.25
 """How far corners may be from those of a parallelogram, as a share of its shorter side: they are set by hand."""

@@ -19,8 +19,8 @@ from lstn.data.annotations.annotated import (
 from lstn.data.layout import SPLIT_WORDS
 from lstn.data.splits import SplitName
 from lstn.errors import DataError
-from lstn.reading.checked_json import Count, Finite, checked, parsed
 from lstn.report.wording import counted
+from lstn.untrusted.checked_json import Count, Finite, checked, parsed
 
 _MOST_BYTES = 1 << 30
 """Of a file: COCO's own has 450 MB."""

@@ -60,9 +60,9 @@ class TimedNetwork:
         return self.file
 
     def _plan(self, engine: ComparedEngine) -> Path:
+        from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings
         from lstn.export.tensorrt.targets import choose_targets
         from lstn.export.tensorrt.to_plan import write_plan
-        from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
         from lstn.formats.plan_file import Flavour
 
         onnx_file, flavour, batches = self._onnx(), Flavour(engine.value), self.setup.batches

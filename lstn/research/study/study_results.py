@@ -16,7 +16,7 @@ from lstn.health.follow import Follow, judged_kinds
 from lstn.health.liveness import State
 from lstn.health.pose_error import PoseError
 from lstn.interval import Interval, mean_interval
-from lstn.reading.checked_json import Count, Finite, Natural, Share, checked, damaged, parsed, read_bytes
+from lstn.untrusted.checked_json import Count, Finite, Natural, Share, checked, damaged, parsed, read_bytes
 
 _MAX_BYTES = 16 << 20
 

@@ -16,9 +16,8 @@ from lstn.evaluation.measuring import score
 from lstn.evaluation.moving import measure_follow
 from lstn.evaluation.posing import measure_pose
 from lstn.nn.checkpoint import CHECKPOINT
+from lstn.nn.checkpoint_answers import Classifying, open_checkpoint
 from lstn.nn.classifier import Classifier
-from lstn.nn.classify import Classifying, open_checkpoint
-from lstn.reading.checked_json import checked
 from lstn.research.study.study_results import (
     CELL,
     SHOWN,
@@ -36,6 +35,7 @@ from lstn.train.preparing import describe, identity
 from lstn.train.runs.options import Options
 from lstn.train.runs.run_state import LAST, read_identity, read_options
 from lstn.train.watch.watcher import Watcher
+from lstn.untrusted.checked_json import checked
 
 _BATCH = 64
 

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager, suppre
 from pathlib import Path
 from typing import Any
 
-from lstn.errors import DeviceError, LstnError
+from lstn.errors import LstnError, closed_engine
 from lstn.images import Pixels
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.cuda.cuda_opening import open_cuda
@@ -151,5 +151,5 @@ class PlanEngine(Engine):
 
     def _opened(self) -> LoadedPlan:
         if self._plan is None:
-            raise DeviceError(f"{self._path}: this engine is closed", hint="use it within its with block")
+            raise closed_engine(self._path)
         return self._plan

@@ -43,7 +43,7 @@ def read_guard(token_file: Path | None) -> Guard:
     if not _LEAST_TOKEN <= len(token) <= _MOST_TOKEN or len(token.split()) != 1:
         raise UsageError(
             f"--token-file {token_file}: expected one word of {_LEAST_TOKEN} to {_MOST_TOKEN} characters",
-            hint=f"make one with: openssl rand -hex 32 > {token_file}",
+            hint="make one with: openssl rand -hex 32 > token",  # never into this file, which may be another's
         )
     return Guard(hashlib.sha256(token).digest())
 
@@ -88,7 +88,10 @@ def read_certificate(cert: Path | None, key: Path | None) -> Certificate | None:
     try:
         ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(cert, key, password="")
     except ssl.SSLError as error:
-        raise UsageError(f"--tls-cert {cert} --tls-key {key}: no certificate and its key, unencrypted PEM") from error
+        raise UsageError(
+            f"--tls-cert {cert} --tls-key {key}: not a certificate and its key",
+            hint="expected two PEM files that belong together, the key unencrypted",
+        ) from error
     except OSError as error:
         raise UsageError(f"--tls-cert {cert} --tls-key {key}: {error.strerror or error}") from error
     return Certificate(cert, key)

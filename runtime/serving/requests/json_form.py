@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lstn.reading.checked_json import parsed as parsed_json
 from lstn.report.wording import counted
 from lstn.runtime.serving.requests.limits import MAX_JSON_BYTES
 from lstn.runtime.serving.requests.parameters import (
@@ -21,6 +20,7 @@ from lstn.runtime.serving.requests.parameters import (
 )
 from lstn.runtime.serving.requests.refusal import Reason, Refusal
 from lstn.runtime.serving.requests.request import VERSION, Data, Input, Output, Request, Wanted
+from lstn.untrusted.checked_json import parsed as parsed_json
 
 HEADER_LENGTH = b"inference-header-content-length"
 

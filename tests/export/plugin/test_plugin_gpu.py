@@ -61,9 +61,9 @@ def test_a_plan_carries_the_kernel_and_runs_where_nobody_knows_the_plugin(tmp_pa
     if tuple(int(part) for part in trt.__version__.split(".")[:2]) < (10, 9):
         pytest.skip("no plugins of this kind before TensorRT 10.9")
     from lstn.export.tensorrt.builder import count_parsed_layers
+    from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings
     from lstn.export.tensorrt.targets import choose_targets
     from lstn.export.tensorrt.to_plan import write_plan
-    from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
 
     model, contract = warping_model(Loc.LSTN)
     images = sample_images("digits", (SIDE, SIDE), seed=0, count=20)

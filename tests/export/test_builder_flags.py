@@ -14,7 +14,7 @@ from small_models import Exported
 
 from lstn.errors import DeviceError, LstnError, UsageError
 from lstn.export.tensorrt.builder import Built, build
-from lstn.export.tensorrt.tuning import BatchRange, BuildSettings, Tuning, apply_tuning, check_tuning
+from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings, Tuning, apply_tuning, check_tuning
 from lstn.formats.plan_file import Flavour
 
 USUAL = (BatchRange(1, 2, 4),)
