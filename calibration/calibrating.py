@@ -24,7 +24,7 @@ from lstn.data.objects import check_objects
 from lstn.data.splits import DataSet, spaced
 from lstn.data.task_sets import open_for_model
 from lstn.errors import UsageError, VerificationError
-from lstn.files import replacing, write_text
+from lstn.files import as_utf8, replacing
 from lstn.formats.outputs import COST, ONNX, PAGE, RANGES, OutputFile, check_outputs
 from lstn.imports import require
 from lstn.precision import Precision, RangeMethod
@@ -103,8 +103,8 @@ class Calibrated:
 def calibrate(onnx_file: Path, out: Path, settings: CalibrationSettings) -> Calibrated:
     """Lower `onnx_file` into the folder `out`: `model.onnx` -> `model.int8.onnx`, with its cost as JSON and as a page.
 
-    The files get their names once the cost is known and within its bounds, and older ones of the same names are gone
-    before it is measured; the ranges are kept beside them.
+    The files get their names once the cost is known and within its bounds. Beyond its bounds, older files of the same
+    names are removed. The ranges are kept beside them.
 
     Raises:
         UsageError: an option that doesn't fit the model.
@@ -122,23 +122,25 @@ def calibrate(onnx_file: Path, out: Path, settings: CalibrationSettings) -> Cali
         kept = search.kept
     lowered = lowered_model(model, settings.precision, kept, ranges)
     made, json, html = _paths(onnx_file, out, settings.precision)
-    with replacing(made) as temporary:
-        temporary.write_bytes(lowered.SerializeToString(deterministic=True))
-        for older in (made, json, html):  # whatever fails from here on, it would pass for this one's
-            older.unlink(missing_ok=True)
+    try:
         cost = _measured(onnx_file, lowered, data, made.stem, settings.precision)
         reason = beyond(cost, max_drop=settings.max_drop, max_drift_px=settings.max_drift_px)
         if reason and not settings.force:
             hint = "keep more layers in float32: lstn calibrate --keep or --auto; --force writes it anyway"
             raise VerificationError(f"{reason}; no {made.name} is left", hint=hint)
-        if isinstance(cost, ClassifierCost) and cost.errors.temperature != 1:
-            final = tempered(lowered, contract, cost.errors.temperature)
-            temporary.write_bytes(final.SerializeToString(deterministic=True))
-        result = Calibrated(made, json, html, cost, layer_names(model), kept, search, reason)
-        costs = {settings.precision.value: cost}
-        write_text(result.json, costs_to_json(costs))
-        write_text(result.html, page(costs))
-    return result
+    except VerificationError:
+        for older in (made, json, html):  # it would pass for this one's
+            older.unlink(missing_ok=True)
+        raise
+    if isinstance(cost, ClassifierCost) and cost.errors.temperature != 1:
+        lowered = tempered(lowered, contract, cost.errors.temperature)
+    costs = {settings.precision.value: cost}
+    # They get their names together, the model's first; until then older ones stand.
+    with replacing(html) as new_html, replacing(json) as new_json, replacing(made) as new:
+        new.write_bytes(lowered.SerializeToString(deterministic=True))
+        new_json.write_bytes(as_utf8(costs_to_json(costs)))
+        new_html.write_bytes(as_utf8(page(costs)))
+    return Calibrated(made, json, html, cost, layer_names(model), kept, search, reason)
 
 
 def checked(contract: Contract, layers: Sequence[str], settings: CalibrationSettings) -> tuple[DataSet, frozenset[str]]:

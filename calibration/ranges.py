@@ -13,7 +13,6 @@ from typing import Annotated, TypeAlias
 
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
 from msgspec import Meta
 from onnxruntime.quantization.calibrate import (
     CalibraterBase,
@@ -134,8 +133,14 @@ def _measure(
         for start in worked("measuring ranges", starts, len(starts)):
             # One batch a call: within a call, the calibrator keeps every tensor of every image.
             pixels = np.stack([split[index][0] for index in indices[start : start + batch]])
-            with redirect_stdout(StringIO()):  # it reports there, where results are to stand
-                calibrator.collect_data(_OneBatch(pixels))
+            try:
+                with redirect_stdout(StringIO()):  # it reports there, where results are to stand
+                    calibrator.collect_data(_OneBatch(pixels))
+            except ValueError as error:  # NumPy's, of values that it can't divide into bins
+                raise LstnError(
+                    f"{onnx_file}: no {method.value} ranges: a tensor's values are too small, or not finite ({error})",
+                    hint="use --ranges minmax",
+                ) from error
         with working("choosing ranges"), redirect_stdout(StringIO()):
             data = calibrator.compute_data()
     return {name: (entry.range_value[0].item(), entry.range_value[1].item()) for name, entry in data.items()}
@@ -152,7 +157,8 @@ def _calibrator(onnx_file: Path, folder: Path, method: RangeMethod) -> Calibrate
             providers=["CPUExecutionProvider"],
             extra_options=options,
         )
-    except (OSError, DecodeError) as error:  # on a full disk ONNX cuts its file off in silence, and reads that back
+    # On a full disk ONNX cuts its file off silently. It or ONNX Runtime, whose errors have no base, reads that back.
+    except Exception as error:
         raise LstnError(
             f"cannot write a copy of {onnx_file} to {folder.parent}",
             hint="free some space there, or set TMPDIR to another place",

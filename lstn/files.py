@@ -96,12 +96,12 @@ def leftovers(folder: Path, of: str = "*") -> list[Path]:
 
 
 def remove_leftovers(folder: Path, of: str = "*") -> None:
-    """Remove `leftovers`, files and folders; what can't be removed stays."""
-    for path in leftovers(folder, of):
-        if path.is_dir():
-            shutil.rmtree(path, ignore_errors=True)
-        else:
-            with suppress(OSError):
+    """Remove `leftovers`, files and folders; what can't be found or removed stays."""
+    with suppress(OSError):
+        for path in leftovers(folder, of):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
                 path.unlink()
 
 
@@ -112,11 +112,16 @@ def write_bytes(path: Path, data: bytes) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write `text` to `path` as UTF-8 through a temporary name.
+    """Write `text` to `path` through a temporary name, as `as_utf8` encodes it."""
+    write_bytes(path, as_utf8(text))
+
+
+def as_utf8(text: str) -> bytes:
+    """Return text as UTF-8.
 
     What isn't text, a byte of a file's name that no UTF-8 has, is escaped as JSON and Python read it: `\\udce9`.
     """
-    write_bytes(path, text.encode(errors="backslashreplace"))
+    return text.encode(errors="backslashreplace")
 
 
 def sha256_of(path: Path) -> str:

@@ -4,25 +4,45 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from lstn.contract import ThetaForm
-from lstn.untrusted.checked_json import Count, Magnitude, Natural
+from lstn.untrusted.checked_json import Count, Magnitude, Natural, Share
 
 RecipeName: TypeAlias = Literal["paper", "robust"]
+
+OptimizerName: TypeAlias = Literal["adam", "adamw", "sgd"]
+"""torch's: Adam, AdamW, and SGD with a momentum of 0.9 (`lstn.train.optimizer`)."""
+
+Balance: TypeAlias = Literal["none", "weights", "sampling"]
+"""How classes of different sizes come to count alike.
+
+weights:  an image counts in the loss by n / (K n_c), where n_c of all n images are of its class, one of K. The mean
+          over the images is 1. scikit-learn calls these weights "balanced"
+sampling: an epoch has as many images as before, and as many of one class as of another. Images of small classes are
+          repeated, and changed by `--augment` in another way each time
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
     """Every choice about the fit; what has a default here is off by it, as in runs from before there were recipes.
 
-    batch_size:    images per step, over all processes
+    batch_size:    images of a batch, over all processes
     patience:      stop after this many epochs without a better validation accuracy
-    lr:            Adam's learning rate
+    lr:            the learning rate
     loc_lr_scale:  the localizer's learning rate, as a share of `lr`
     warmup_epochs: over which the learning rate rises from nothing
-    cosine:        let the learning rate fall to nothing by the last epoch
+    cosine:        let the learning rate fall to nothing by the end of the last epoch
     theta:         what the transformer can do
     in_frame:      weight of the penalty for corners outside of the frame, in nats per squared half side
     equivariance:  weight of the second loss, by which the crop of a moved picture has to move along
                    (`lstn.train.batches.equivariance`), in nats per squared half side
+    optimizer:     takes the steps
+    weight_decay:  of weights with two dimensions or more: biases and what normalises are left as they are. AdamW takes
+                   it from the weight itself (Loshchilov & Hutter 2019), the others add it to the gradient
+    label_smoothing: share of a label that goes to all classes alike (Szegedy et al. 2016, section 7)
+    balance:       how classes of different sizes come to count alike
+    accumulate:    batches whose gradients make up one step
+    freeze:        epochs in which of the backbone only the last layer is fitted
+    hours:         of training: as many epochs as fit (`lstn.train.schedule`). 0: as many as are asked for
     dropout_images: trainings of fewer images, over all epochs, use their share of the backbone's dropout and stochastic
                    depth: short ones learn faster without. 0: all of it, however short
     """
@@ -36,6 +56,13 @@ class Recipe:
     theta: ThetaForm = ThetaForm.AFFINE
     in_frame: Magnitude = 0.0
     equivariance: Magnitude = 0.0
+    optimizer: OptimizerName = "adam"
+    weight_decay: Magnitude = 0.0
+    label_smoothing: Share = 0.0
+    balance: Balance = "none"
+    accumulate: Count = 1
+    freeze: Natural = 0
+    hours: Magnitude = 0.0
     dropout_images: Natural = 0
 
 
@@ -71,4 +98,5 @@ def _names() -> list[RecipeName]:
 
 def _shown(recipe: Recipe, choice: str) -> str:
     value = getattr(recipe, choice)
-    return str(value.value) if isinstance(value, ThetaForm) else f"{value:g}"
+    value = value.value if isinstance(value, ThetaForm) else value
+    return value if isinstance(value, str) else f"{value:g}"

@@ -18,10 +18,10 @@ BELOW: dict[str, set[str]] = {
 """What each storey may import beside itself. Calibration and runtime work without the network, and so without torch."""
 
 HEAVY = {
-    "captum", "cuda", "fsspec", "google", "grpc", "httptools", "matplotlib", "mlperf_loadgen", "onnx",
-    "onnxconverter_common", "onnxruntime", "onnxscript", "openvino", "optuna", "prometheus_client", "pyarrow", "pycuda",
-    "ray", "safetensors", "sklearn", "tensorboard", "tensorrt", "tensorrt_rtx", "timm", "torch", "torchvision",
-    "uvicorn",
+    "captum", "cuda", "fsspec", "google", "grpc", "httptools", "matplotlib", "mlflow", "mlperf_loadgen",
+    "onnx", "onnxconverter_common", "onnxruntime", "onnxscript", "openvino", "optuna", "prometheus_client", "pyarrow",
+    "pycuda", "ray", "safetensors", "sklearn", "tensorboard", "tensorrt", "tensorrt_rtx", "timm", "torch",
+    "torchvision", "uvicorn", "wandb",
 }  # fmt: skip
 
 MAY_IMPORT: dict[str, set[str]] = {

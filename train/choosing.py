@@ -1,19 +1,20 @@
 """Choices of a run: what a user said, what recipe and data set say otherwise, and what a resumed run keeps."""
 
-import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lstn.contract import CONTROLS, At, Fit, Loc, Task, ThetaForm, check_task, check_warps
+from lstn.contract import CONTROLS, At, Fit, Loc, Task, check_task, check_warps
 from lstn.data.dataset import usual
 from lstn.errors import UsageError
-from lstn.nn.backbones import backbone_named
+from lstn.health.run_files import checkpoint_of
+from lstn.nn.backbones import FOREIGN, backbone_named
 from lstn.nn.stems import COARSEST
-from lstn.recipe import RECIPES, Recipe, RecipeName
+from lstn.recipe import Recipe, RecipeName
 from lstn.report.wording import counted
-from lstn.train.batches.augment import Augment
+from lstn.train.batches.augment import Augment, check_augment, kinds_of
 from lstn.train.objectives.supervision import check_supervise
+from lstn.train.recipe_changes import RecipeChanges, option_of, recipe_for
 from lstn.train.runs.options import Options, Size, TrainingPrecision, said
 from lstn.train.runs.run_state import LAST, read_options
 
@@ -26,33 +27,9 @@ SYMBOL_SIDE = 32
 REGION_SIDE, REGION_MAP_SIDE = 64, 14
 """Of what the backbone sees of each region: pixels of the image, or places of its map (Ren et al. 2015 have 14)."""
 
-_MAY_CHANGE = frozenset({"data", "epochs", "patience"})
-"""Options of a resumed run that may be others: the rest make it another run. Of data the contents are compared."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TransformerChanges:
-    """What a user asks for, of how the transformer is fitted; None leaves a choice to the recipe."""
-
-    loc_lr_scale: float | None = None
-    theta: ThetaForm | None = None
-    in_frame: float | None = None
-    equivariance: float | None = None
-
-    def numbers(self) -> dict[str, float]:
-        """Return the numbers that were asked for, by the names of their choices."""
-        named = {name: getattr(self, name) for name in ("loc_lr_scale", "in_frame", "equivariance")}
-        return {name: value for name, value in named.items() if value is not None}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RecipeChanges:
-    """What a user asks for in the place of a recipe's own choices; None leaves a choice to the recipe."""
-
-    batch_size: int | None = None
-    patience: int | None = None
-    lr: float | None = None
-    transformer: TransformerChanges = TransformerChanges()
+_MAY_CHANGE = frozenset({"data", "teacher", "epochs", "patience", "hours"})
+"""Options of a resumed run that may be others: the rest make it another run. Of data and teacher the contents are
+compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +43,32 @@ class NetworkSizes:
     view: Size | None = None
     crop: Size | None = None
     fit: Fit = Fit.STRETCH
+
+
+@dataclass(frozen=True, slots=True)
+class Guidance:
+    """What a model is shown beside the labels: the weight of true poses, and the run or file of a teacher.
+
+    supervise: None: none, but of a reader 1, where the set knows where symbols are
+    """
+
+    supervise: float | None = None
+    teacher: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Course:
+    """What a model is trained on, as in `Options`; of epochs None are as many as the data set chooses.
+
+    data: as a run keeps it (`lstn.data.dataset.named`)
+    """
+
+    data: str
+    augment: Augment
+    epochs: int | None
+    precision: TrainingPrecision
+    seed: int = 0
+    guide: Guidance = Guidance()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,63 +85,32 @@ class ChosenNetwork:
     task: Task = Task.CLASSIFY
 
 
-def recipe_for(name: RecipeName, model: str, changes: RecipeChanges = RecipeChanges()) -> Recipe:
-    """Return a recipe with the learning rate for this backbone, and with what is to be otherwise.
-
-    The paper's has one learning rate for all backbones.
-
-    Raises:
-        UsageError: no such backbone, or a number that isn't finite.
-    """
-    asked = changes.transformer
-    numbers = asked.numbers() | ({} if changes.lr is None else {"lr": changes.lr})
-    for option, value in numbers.items():
-        if not math.isfinite(value):
-            raise UsageError(f"{option_of(option)} {value} is not a number to train with", hint="give a finite number")
-    own = RECIPES[name]
-    rate = own.lr if name == "paper" else own.lr * backbone_named(model).rate
-    return replace(
-        own,
-        batch_size=own.batch_size if changes.batch_size is None else changes.batch_size,
-        patience=own.patience if changes.patience is None else changes.patience,
-        theta=own.theta if asked.theta is None else asked.theta,
-        lr=numbers.get("lr", rate),
-        loc_lr_scale=numbers.get("loc_lr_scale", own.loc_lr_scale),
-        in_frame=numbers.get("in_frame", own.in_frame),
-        equivariance=numbers.get("equivariance", own.equivariance),
-    )
-
-
-def choose_options(
-    recipe: RecipeName,
-    changes: RecipeChanges,
-    network: ChosenNetwork,
-    *,
-    data: str,
-    augment: Augment,
-    epochs: int | None,
-    precision: TrainingPrecision,
-    seed: int = 0,
-    supervise: float | None = None,
-) -> Options:
+def choose_options(recipe: RecipeName, changes: RecipeChanges, network: ChosenNetwork, course: Course) -> Options:
     """Return the options of a run, whose budget the data set chooses where the user doesn't.
 
-    data: as a run keeps it (`lstn.data.dataset.named`)
-    supervise: None: none, but of a reader 1, where the set knows where symbols are
-
     Raises:
-        UsageError: no such backbone, or there is nothing to supervise.
+        UsageError: no such backbone or teacher, there is nothing to supervise, or there are two budgets.
     """
-    side, length = usual_budget(data, network.model)
+    guide = course.guide
+    _check_budget(changes.training.hours, course.epochs)
+    check_augment(course.augment, network.task, supervised=bool(guide.supervise))
+    training = changes.training
+    check_labelled(
+        network.task,
+        {"label_smoothing": training.label_smoothing, "balance": training.balance, "teacher": guide.teacher},
+    )
+    if changes.training.freeze and not network.weights and not network.model.startswith(FOREIGN):
+        raise UsageError("--freeze would keep a backbone as it was drawn", hint="give it --weights to start from")
+    side, length = usual_budget(course.data, network.model)
     image_size = (side, side) if network.sizes.image is None else network.sizes.image
-    weight = supervise or 0.0
+    weight = guide.supervise or 0.0
     if network.task is Task.DETECT:
         check_detector(changes.transformer.numbers() | {"supervise": weight})
         network, changes = usual_detector(network, image_size), usual_rates(changes)
     if network.task is Task.READ:
         check_reader_choices(changes.transformer.numbers())
-        network, changes = usual_reader(network, image_size, data), usual_rates(changes)
-        weight = float(network.loc is not Loc.NONE) if supervise is None else supervise
+        network, changes = usual_reader(network, image_size, course.data), usual_rates(changes)
+        weight = float(network.loc is not Loc.NONE) if guide.supervise is None else guide.supervise
         check_supervise(network.loc, weight)
     warps = network.warps or 1
     if network.task is Task.CLASSIFY:
@@ -148,13 +120,13 @@ def choose_options(
         recipe=recipe_for(recipe, network.model, changes),
         loc=network.loc,
         model=network.model,
-        data=data,
+        data=course.data,
         weights=network.weights,
         image_size=image_size,
-        epochs=length if epochs is None else epochs,
-        precision=precision,
-        seed=seed,
-        augment=augment,
+        epochs=length if course.epochs is None else course.epochs,
+        precision=course.precision,
+        seed=course.seed,
+        augment=",".join(kinds_of(course.augment)) or "none",
         iterations=network.iterations,
         at=network.at,
         view=network.sizes.view,
@@ -162,11 +134,17 @@ def choose_options(
         supervise=weight,
         warps=warps,
         task=network.task,
+        teacher=str(checkpoint_of(guide.teacher).absolute()) if guide.teacher else "",
         fit=network.sizes.fit,
     )
     if network.task is not Task.CLASSIFY:
         options.contract(("?",)).check()
     return options
+
+
+def _check_budget(hours: float | None, epochs: int | None) -> None:
+    if hours and epochs is not None:
+        raise UsageError("--hours takes as many epochs as fit", hint="leave out --epochs, or --hours")
 
 
 def usual_detector(network: ChosenNetwork, image_size: Size) -> ChosenNetwork:
@@ -207,8 +185,8 @@ def usual_recipe(name: RecipeName, model: str, task: Task) -> Recipe:
     return recipe_for(name, model, RecipeChanges() if task is Task.CLASSIFY else usual_rates(RecipeChanges()))
 
 
-def check_detector(asked: Mapping[str, float]) -> None:
-    """Check that nothing is asked of a detector that it has not. asked: weights of losses, by their names
+def check_detector(asked: Mapping[str, object]) -> None:
+    """Check that nothing is asked of a detector that it has not. asked: choices, by their names
 
     Raises:
         UsageError: something is.
@@ -217,6 +195,17 @@ def check_detector(asked: Mapping[str, float]) -> None:
         if asked.get(name):
             hint = "leave it out: a detector is shown where its objects are"
             check_task(Task.DETECT, Task.CLASSIFY, option_of(name), hint=hint)
+
+
+def check_labelled(task: Task, asked: Mapping[str, object]) -> None:
+    """Check that what is about the one label of an image is asked of a classifier alone. asked: choices, by their names
+
+    Raises:
+        UsageError: it is asked of another.
+    """
+    for name in ("label_smoothing", "balance", "teacher"):
+        if asked.get(name) not in (None, 0, "none"):
+            check_task(task, Task.CLASSIFY, option_of(name), hint="leave it out: it is about the one label of an image")
 
 
 def check_reader_choices(asked: Mapping[str, float]) -> None:
@@ -290,17 +279,19 @@ def resumed(folder: Path, given: Options, typed: Collection[str]) -> Options:
                 f"{option} can't change in a run that is resumed{has}",
                 hint=f"leave {option} out, or start a new run",
             )
+    recipe = replace(
+        stored.recipe,
+        patience=given.recipe.patience if "patience" in typed else stored.recipe.patience,
+        hours=given.recipe.hours if "hours" in typed else stored.recipe.hours,
+    )
+    _check_budget(recipe.hours, given.epochs if "epochs" in typed else None)
     return replace(
         stored,
         data=given.data if "data" in typed else stored.data,
+        teacher=given.teacher if "teacher" in typed else stored.teacher,
         epochs=given.epochs if "epochs" in typed else stored.epochs,
-        recipe=replace(stored.recipe, patience=given.recipe.patience) if "patience" in typed else stored.recipe,
+        recipe=recipe,
     )
-
-
-def option_of(name: str) -> str:
-    """Return the option of the command line by which a choice is made."""
-    return f"--{name.replace('_', '-')}"
 
 
 def _told(value: object) -> str:

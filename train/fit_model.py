@@ -1,9 +1,8 @@
 """Training of a model that a program made: what `lstn train` does, with the same choices, for programs."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import get_args
 
 from lstn.contract import Task
 from lstn.errors import UsageError
@@ -12,8 +11,8 @@ from lstn.machine.cores import decoders
 from lstn.nn.device import choose_device
 from lstn.nn.models import Model
 from lstn.recipe import RECIPES, Recipe
-from lstn.train.batches.augment import Augment
-from lstn.train.choosing import check_detector, usual_recipe
+from lstn.train.batches.augment import Augment, check_augment, kinds_of
+from lstn.train.choosing import check_detector, check_labelled, usual_recipe
 from lstn.train.loop import fit as fit_run
 from lstn.train.objectives.supervision import check_supervise
 from lstn.train.runs.options import Options
@@ -48,7 +47,7 @@ def fit(
     folder:   made for the run; after every epoch it holds the best checkpoint, metrics.jsonl and the state
     recipe:   paper or robust, with the usual rates for the model; or choices of your own, whose theta is the model's:
         replace(lstn.recipe.RECIPES["robust"], lr=0.01)
-    augment:  none, affine or standard: how training images are changed at random
+    augment:  how training images are changed at random: none, or as `lstn train --augment` takes it
     device:   auto, cpu, cuda or cuda:N; the model is moved there, and back
     supervise: of a classifier or a reader, weight of the distance between theta and the true poses that the set knows
     resume:   go on with the run in `folder`, whose recipe, data and seed then hold, up to `epochs`
@@ -86,17 +85,18 @@ def fit(
 def _options(
     model: Model, data: str, epochs: int, recipe: Recipe | str, augment: Augment, seed: int, supervise: float
 ) -> Options:
-    if epochs < 1 or not 0 <= seed < 1 << 63 or augment not in get_args(Augment):
-        wanted = f"expected epochs from 1, a seed from 0, and augment {' or '.join(get_args(Augment))}"
-        raise UsageError(f"can't train with epochs {epochs}, seed {seed}, augment {augment!r:.40}; {wanted}")
+    if epochs < 1 or not 0 <= seed < 1 << 63:
+        raise UsageError(f"can't train with epochs {epochs}, seed {seed}; expected epochs from 1, and a seed from 0")
+    check_augment(augment, model.contract.task, supervised=supervise > 0)
     contract = model.contract
     if not isinstance(recipe, Recipe):
         name = next((each for each in RECIPES if each == recipe), None)
         if name is None:
             raise UsageError(f"there is no recipe {recipe!r:.80}", hint=f"choose one of: {', '.join(RECIPES)}")
         recipe = usual_recipe(name, contract.backbone, contract.task)
+    check_labelled(contract.task, asdict(recipe))
     if contract.task is Task.DETECT:
-        check_detector({"in_frame": recipe.in_frame, "equivariance": recipe.equivariance, "supervise": supervise})
+        check_detector(asdict(recipe) | {"supervise": supervise})
     else:
         check_supervise(contract.loc, supervise, contract.warps if contract.task is Task.CLASSIFY else 1)
     return Options(
@@ -109,7 +109,7 @@ def _options(
         epochs=epochs,
         precision="fp32",
         seed=seed,
-        augment=augment,
+        augment=",".join(kinds_of(augment)) or "none",
         iterations=contract.iterations,
         at=contract.at,
         view=contract.view_hw,

@@ -1,10 +1,14 @@
 """One epoch of fitting: batches -> steps of the optimizer."""
 
 import math
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from copy import deepcopy
+from itertools import islice
+from typing import TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from lstn.contract import UNBOUNDED, Contract, Task, ThetaForm
 from lstn.errors import TrainingError, UsageError
@@ -13,11 +17,15 @@ from lstn.recipe import RECIPES
 from lstn.train.batches.loading import ImageBatch
 from lstn.train.computing.distributed import ALONE, Shares, World
 from lstn.train.computing.threads import Threads
+from lstn.train.freezing import frozen
 from lstn.train.objectives.objective import TrainingObjective
 from lstn.train.optimizer import set_rate
 from lstn.train.runs.options import Options
 from lstn.train.runs.run_state import Run
+from lstn.train.schedule import EpochPlan
 from lstn.train.watch.watcher import OnStep
+
+T = TypeVar("T")
 
 
 def check_step(contract: Contract, images: int, given: Model | None = None) -> None:
@@ -50,7 +58,7 @@ def train_epoch(
     loader: torch.utils.data.DataLoader[ImageBatch],
     options: Options,
     device: torch.device,
-    number: int,
+    plan: EpochPlan,
     step: OnStep,
     threads: Threads,
     world: World = ALONE,
@@ -61,30 +69,62 @@ def train_epoch(
     """
     assert isinstance(loader.batch_sampler, Shares)
     sizes = loader.batch_sampler.sizes()
+    steps = -(-len(sizes) // options.recipe.accumulate)
     run.model.train()
     seen, loss_sum, right = 0, 0.0, 0.0
-    for index, (size, batch) in enumerate(threads.over(zip(sizes, loader, strict=True))):
-        set_rate(run.optimizer, options.recipe, number - 1 + (index + 0.5) / len(sizes), options.epochs)
-        batch = batch.to(device)
-        found = objective.loss(network, batch, options, size, world)
-        # Shares may differ by an image: each counts by what it holds, so that the mean over processes is the batch's.
-        counts = len(batch.pixels) / (1 if world.shared(size) else world.size)
-        of_batch = torch.stack([each.double() * counts for each in found])
-        value, told, hit_count = world.sum(of_batch)
-        if not math.isfinite(value):
-            raise world.told(diverged(run, value / size, number, options))
-        _descend(run, found.loss * (counts * world.size / size))
-        seen, loss_sum, right = seen + size, loss_sum + told, right + hit_count
-        step(number, seen, loss_sum / seen, right / seen)
+    of_steps = together(zip(sizes, loader, strict=True), options.recipe.accumulate)
+    with frozen(run.model.backbone) if plan.number <= options.recipe.freeze else nullcontext():
+        for index, batches in enumerate(threads.over(of_steps)):
+            done = (index + 0.5) / steps
+            set_rate(run.optimizer, options.recipe, plan.number - 1 + done, plan.share(done))
+            told, hits = take_step(run, objective, network, batches, options, device, plan.number, world)
+            seen, loss_sum, right = seen + sum(size for size, _ in batches), loss_sum + told, right + hits
+            step(plan.number, seen, loss_sum / seen, right / seen)
     return loss_sum / seen, right / seen
 
 
-def _descend(run: Run, loss: Tensor) -> None:
-    """Take one step down the gradient of `loss`, which this leaves in place for whoever looks at it."""
-    run.optimizer.zero_grad(set_to_none=True)
-    run.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]
+def take_step(
+    run: Run,
+    objective: TrainingObjective,
+    network: nn.Module,
+    batches: Sequence[tuple[int, ImageBatch]],
+    options: Options,
+    device: torch.device,
+    number: int,
+    world: World = ALONE,
+) -> tuple[float, float]:
+    """Take one step down the gradient of batches; return the sums over their images of the loss told, and of the hits.
+
+    batches: how many images each has over all processes, and this process's share of it
+    number:  of the epoch
+
+    Raises:
+        TrainingError: the loss is not a number any more.
+    """
+    run.optimizer.zero_grad(set_to_none=True)  # not after the step: somebody may look at the gradient
+    images, loss_sum, right = sum(size for size, _ in batches), 0.0, 0.0
+    for place, (size, batch) in enumerate(batches, 1):
+        there = batch.to(device)
+        # Shares may differ by an image: each counts by what it holds, so that the mean over processes is the batch's.
+        counts = len(there.pixels) / (1 if world.shared(size) else world.size)
+        with world.gradients(network, complete=place == len(batches)):
+            found = objective.loss(network, there, options, size, world)
+            value, told, hits = world.sum(torch.stack([each.double() * counts for each in found]))
+            if not math.isfinite(value):
+                raise world.told(diverged(run, value / size, number, options))
+            loss = run.scaler.scale(found.loss * (counts * world.size / images))
+            loss.backward()  # type: ignore[no-untyped-call]
+        loss_sum, right = loss_sum + told, right + hits
     run.scaler.step(run.optimizer)
     run.scaler.update()
+    return loss_sum, right
+
+
+def together(batches: Iterable[T], count: int) -> Iterator[list[T]]:
+    """Yield lists of `count` batches, of which the last may be shorter."""
+    each = iter(batches)
+    while group := list(islice(each, count)):
+        yield group
 
 
 def diverged(run: Run, loss: float, number: int, options: Options) -> TrainingError:

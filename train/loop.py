@@ -1,11 +1,13 @@
 """The training loop: images -> a run's folder with the best checkpoint, and a state to resume from."""
 
 import math
-import time
+from itertools import count
 from pathlib import Path
+from time import perf_counter
 
 import torch
 
+from lstn.errors import TrainingError
 from lstn.health.liveness import judged
 from lstn.health.run_health import Epoch
 from lstn.nn.classifier import Classifier
@@ -13,8 +15,6 @@ from lstn.nn.models import Model
 from lstn.nn.sources.own_models import OwnFactory
 from lstn.report.wording import counted
 from lstn.terminal import note
-from lstn.train.batches.augment import Augmentation
-from lstn.train.batches.equivariance import Moves
 from lstn.train.batches.loading import Images, batches, loaders_watched
 from lstn.train.computing.distributed import ALONE, World
 from lstn.train.computing.threads import Threads, threads_here
@@ -24,9 +24,14 @@ from lstn.train.objectives.objective import Measured
 from lstn.train.preparing import Prepared, prepared
 from lstn.train.runs.keeping import keep
 from lstn.train.runs.options import Options
+from lstn.train.schedule import HOUR_S, EpochPlan, epochs_planned, next_epoch, spent_s
 from lstn.train.tested import TrainingResult, finish
 from lstn.train.watch.watcher import SILENT, OnStep, Outlook, Watcher
+from lstn.waiting import duration
 from lstn.warps.warp import sampling_of
+
+_TELLING = 16
+"""The first steps of a run, by which the time of an epoch is known. Among them are some that prepare kernels."""
 
 
 def fit(
@@ -69,42 +74,71 @@ def train_epochs(going: Prepared, watcher: Watcher) -> None:
     options, run, data, at = going.options, going.run, going.data, going.at
     watcher.started(_outlook(going))
     threads = threads_here(at.device, run.threads)
-    augment = Augmentation(options.augment, image_hw=run.contract.image_hw, mirrors=data.mirrors, seed=options.seed)
-    moves = Moves(run.contract.image_hw, options.seed) if options.recipe.equivariance and going.probe else None
-    train, val = going.images(data.train, augment, moves), going.images(data.val)
-    while len(run.history) < options.epochs and run.flat_epochs < options.recipe.patience:
-        row = _epoch(going, train, val, threads, watcher.step)
-        run.history.append(row)
+    train, val = going.training_images(), going.images(data.val)
+    while len(run.history) < epochs_planned(options, run.history) and run.flat_epochs < options.recipe.patience:
+        run.history.append(row := _epoch(going, train, val, threads, watcher.step))
         _examine(going, row, watcher)
         with at.world.together():
             if at.world.rank == 0:
                 keep(run, at.folder, options, data)
         assert run.best is not None  # there is a latest epoch
         watcher.epoch(row, run.best)
-    if len(run.history) < options.epochs:
+        if options.recipe.hours and row["epoch"] == 1:
+            fit = counted(epochs_planned(options, run.history), "epoch")
+            note(f"an epoch takes {duration(row['seconds'])}, so {fit} fit into {options.recipe.hours:g} h")
+    if len(run.history) < epochs_planned(options, run.history):
         epochs, patience = len(run.history), options.recipe.patience
         note(f"stopped after epoch {epochs}: {counted(patience, 'epoch')} without a better validation accuracy")
 
 
 def _epoch(going: Prepared, train: Images, val: Images, threads: Threads, step: OnStep) -> Epoch:
     """Fit the weights to every training image once, and return how good they are then."""
-    number, began = len(going.run.history) + 1, time.perf_counter()
-    train_loss, train_accuracy = _train(going, train.at(number), number, threads, step)
+    plan, began, hours = next_epoch(going.options, going.run.history), perf_counter(), going.options.recipe.hours
+    step = _until_known(going, step, began) if hours and plan.number == 1 else step
+    train_loss, train_accuracy = _train(going, train.at(plan.number), plan, threads, step)
     val_loss, val_accuracy, chance, _ = _validate(going, val)
     row = Epoch(
-        epoch=number,
+        epoch=plan.number,
         train_loss=train_loss,
         train_accuracy=train_accuracy,
         val_loss=val_loss,
         val_accuracy=val_accuracy,
-        seconds=round(time.perf_counter() - began, 3),
+        seconds=float(going.at.world.first(f"{perf_counter() - began:.3f}")),
     )
-    return row if chance is None else row | {"chance": chance}
+    if chance is not None:
+        row["chance"] = chance
+    if hours:
+        row["planned"], row["hours"] = epochs_planned(going.options, going.run.history), hours
+    return row
 
 
-def _train(going: Prepared, images: Images, number: int, threads: Threads, step: OnStep) -> tuple[float, float]:
+def _until_known(going: Prepared, step: OnStep, began: float) -> OnStep:
+    """Return `step`, which ends a run as soon as it is known that its time budget is too short.
+
+    Raises:
+        TrainingError: two epochs don't fit into it.
+    """
+    taken, budget_s = count(1), going.options.recipe.hours * HOUR_S
+
+    def checked(epoch: int, seen: int, loss: float, accuracy: float) -> None:
+        step(epoch, seen, loss, accuracy)
+        if next(taken) != _TELLING:
+            return
+        epoch_s = float(going.at.world.first(f"{(perf_counter() - began) * len(going.data.train) / seen:.3f}"))
+        if 2 * epoch_s > budget_s:
+            raise going.at.world.told(
+                TrainingError(
+                    f"an epoch takes {duration(epoch_s)}, and two don't fit into --hours {budget_s / HOUR_S:g}",
+                    hint=f"continue with: lstn train --resume {going.at.folder} --hours {2.5 * epoch_s / HOUR_S:.2g}",
+                )
+            )
+
+    return checked
+
+
+def _train(going: Prepared, images: Images, plan: EpochPlan, threads: Threads, step: OnStep) -> tuple[float, float]:
     """Return the mean loss (nats) and the accuracy (0..1) on the way."""
-    options, run, at = going.options, going.run, going.at
+    options, run, at, number = going.options, going.run, going.at, plan.number
     torch.manual_seed(_epoch_seed(options.seed, number) + (at.world.rank << 32))  # dropout
     loader = batches(
         images,
@@ -113,9 +147,10 @@ def _train(going: Prepared, images: Images, number: int, threads: Threads, step:
         shuffle_seed=_epoch_seed(options.seed, number),
         device=at.device,
         world=at.world,
+        balance=going.labels if options.recipe.balance == "sampling" else None,
     )
     network = going.objective, going.network
-    figures = train_epoch(run, *network, loader, options, at.device, number, step, threads, at.world)
+    figures = train_epoch(run, *network, loader, options, at.device, plan, step, threads, at.world)
     run.threads = threads.chosen or 0
     at.world.agree(run.model)
     return figures
@@ -153,6 +188,7 @@ def _outlook(going: Prepared) -> Outlook:
         val_images=len(going.data.val),
         steps=going.steps,
         finished=len(going.run.history),
+        spent_s=spent_s(going.run.history),
     )
 
 

@@ -14,10 +14,18 @@ class Pace:
     """Hears of steps and epochs, and says when the run will be done. Times are in seconds.
 
     images, val_images: of an epoch; steps: of an epoch; epochs: of the run, at most
+    budget_s: what the run may take, or None: then it has so many epochs
     """
 
     def __init__(
-        self, *, images: int, val_images: int, steps: int, epochs: int, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        images: int,
+        val_images: int,
+        steps: int,
+        epochs: int,
+        budget_s: float | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._images, self._steps, self._epochs, self._clock = images, steps, epochs, clock
         self._with_validation = 1 + _VALIDATION * val_images / images
@@ -25,6 +33,7 @@ class Pace:
         self._whole: list[float] = []
         self._place = 0.0
         self._last = self.began = clock()
+        self._budget_s = budget_s
 
     def step(self, epoch: int, seen: int) -> None:
         """Count a step that ends now, after which `seen` images of `epoch` have been seen."""
@@ -56,4 +65,6 @@ class Pace:
     @property
     def left_s(self) -> float:
         """What is left if no epoch is left out."""
+        if self._budget_s is not None:
+            return max(0.0, self._budget_s - (self._clock() - self.began))
         return max(0.0, self._epochs - self._place) * self.epoch_s

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lstn.contract import IMAGENET_MEAN, At, Contract, Loc, Task, ThetaForm
 from lstn.data.dataset import DataSet, Split, check_labels
@@ -28,15 +28,19 @@ from lstn.nn.sources.backbone import Backbone
 from lstn.nn.sources.own_models import OwnFactory
 from lstn.nn.starts import scale_dropout, start_weights
 from lstn.terminal import note, note_once
-from lstn.train.batches.augment import Augmentation
+from lstn.train.batches.augment import Augmentation, mixing_of
+from lstn.train.batches.balancing import class_weights, labels_of
 from lstn.train.batches.equivariance import Moves
 from lstn.train.batches.loading import Images
+from lstn.train.batches.mixing import Mixing
 from lstn.train.computing.step_memory import check_memory
 from lstn.train.computing.workplace import Workplace
 from lstn.train.downloads import download
 from lstn.train.fitting import check_step
+from lstn.train.freezing import check_freeze
 from lstn.train.objectives.classifier_objective import ClassifierObjective
 from lstn.train.objectives.detector_objective import DetectorObjective
+from lstn.train.objectives.distillation import digest_of, open_teacher
 from lstn.train.objectives.objective import TrainingObjective
 from lstn.train.objectives.reader_objective import ReaderObjective
 from lstn.train.objectives.supervision import check_posed, check_supervise, poses_digest
@@ -47,18 +51,16 @@ from lstn.train.runs.run_folder import claimed
 from lstn.train.runs.run_state import LAST, Run, restore, write_state
 from lstn.train.watch.probe import Probe
 
-OBJECTIVES: dict[Task, TrainingObjective] = {
-    Task.CLASSIFY: ClassifierObjective(),
-    Task.DETECT: DetectorObjective(),
-    Task.READ: ReaderObjective(),
-}
-"""Total over `Task`."""
-
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A run that stands before its next epoch. network: the run's model as it trains; probe: of its transformer;
-    objective: what it is trained for."""
+    """A run that stands before its next epoch.
+
+    network:   the run's model as it trains
+    probe:     of its transformer
+    objective: what it is trained for
+    labels:    of the training images, (N,) int64, where classes are to count alike
+    """
 
     options: Options
     at: Workplace
@@ -67,17 +69,32 @@ class Prepared:
     network: nn.Module
     probe: Probe | None
     objective: TrainingObjective
+    labels: Tensor | None
 
     @property
     def steps(self) -> int:
         """Steps of the optimizer in an epoch."""
-        return -(-len(self.data.train) // self.options.recipe.batch_size)
+        recipe = self.options.recipe
+        return -(-len(self.data.train) // (recipe.batch_size * recipe.accumulate))
 
-    def images(self, split: Split, augment: Augmentation | None = None, moves: Moves | None = None) -> Images:
-        """Return a split as this run's steps and measurements read it."""
+    def images(self, split: Split) -> Images:
+        """Return a split as this run's measurements read it."""
         classifies = self.options.task is Task.CLASSIFY
-        posed = classifies and self.options.supervise > 0
-        return Images(split, augment, moves, posed=posed, with_objects=not classifies)
+        return Images(split, posed=classifies and self.options.supervise > 0, with_objects=not classifies)
+
+    def training_images(self) -> Images:
+        """Return the training images as this run's steps read them."""
+        options, contract, seed = self.options, self.run.contract, self.options.seed
+        hw, mirrors, kinds = contract.image_hw, self.data.mirrors, mixing_of(options.augment)
+        classifies = options.task is Task.CLASSIFY
+        return Images(
+            self.data.train,
+            Augmentation(options.augment, image_hw=hw, mirrors=mirrors, seed=seed, mean=contract.mean),
+            Moves(hw, seed) if options.recipe.equivariance and self.probe else None,
+            Mixing(kinds, classes=len(contract.labels), seed=seed) if kinds else None,
+            posed=classifies and options.supervise > 0,
+            with_objects=not classifies,
+        )
 
 
 @contextmanager
@@ -104,6 +121,8 @@ def prepared(
             if own is not None:
                 torch.manual_seed(options.seed)
                 given = build_around(describe(options, data), own)
+            labels = labels_of(data.train) if options.recipe.balance != "none" else None
+            objective = _objective(options, data, labels, at.device)
             run = _begun(options, at, data, given)
             if options.weights and not resume:
                 _fill_backbone(run, options)
@@ -118,11 +137,11 @@ def prepared(
                 restore(at.folder / LAST, run, shown=len(probe.shown()) if probe else 0)
                 if world.rank == 0:
                     mend(run, at.folder, options, data)
-        objective = OBJECTIVES[options.task]
-        network = world.wrapped(objective.network(run.model, options, compiled=compiled), at.device)
+        network = objective.network(run.model, options, compiled=compiled)
+        network = world.wrapped(network, at.device, freezes=options.recipe.freeze > 0)
         if given is None:
             scale_dropout(run.model.backbone, dropout_share(options.recipe, options.epochs * len(data.train)))
-        yield Prepared(options, at, data, run, network, probe, objective)
+        yield Prepared(options, at, data, run, network, probe, objective, labels)
 
 
 def _begun(options: Options, at: Workplace, data: DataSet, given: Model | None) -> Run:
@@ -145,7 +164,17 @@ def _begun(options: Options, at: Workplace, data: DataSet, given: Model | None) 
     if batch < 2 * at.world.size > 2:
         raise UsageError(f"a batch of {batch} is too small for {at.world.size} processes, of 2 images each")
     check_step(contract, step, given)
+    check_freeze(run.model.backbone, options.recipe.freeze)
     return run
+
+
+def _objective(options: Options, data: DataSet, labels: Tensor | None, device: torch.device) -> TrainingObjective:
+    if options.task is not Task.CLASSIFY:
+        return DetectorObjective() if options.task is Task.DETECT else ReaderObjective()
+    weights = None
+    if labels is not None and options.recipe.balance == "weights":
+        weights = class_weights(labels, len(data.labels)).to(device)
+    return ClassifierObjective(weights, open_teacher(options, data, device) if options.teacher else None)
 
 
 def _fill_backbone(run: Run, options: Options) -> None:
@@ -237,16 +266,19 @@ def start(
     else:  # a network that isn't lstn's may call `view` on what it computes
         model = given.to(device)
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
-    same = identity(contract, splits, supervised=options.supervise > 0)
+    same = identity(contract, splits, supervised=options.supervise > 0, teacher=options.teacher)
     return Run(model, make_optimizer(model, options.recipe), scaler, same, contract)
 
 
-def identity(contract: Contract, splits: Sequence[Split], *, supervised: bool = False) -> str:
+def identity(contract: Contract, splits: Sequence[Split], *, supervised: bool = False, teacher: str = "") -> str:
     """Return the SHA-256 of what a run may not change while it lasts: the model and the images.
 
     supervised: and the true poses of the training images, which come first
+    teacher:    and the contents of this file, if it is named
     """
     parts = [contract.to_json(), *(split.fingerprint for split in splits)]
     if supervised:
         parts.append(poses_digest(splits[0]))
+    if teacher:
+        parts.append(digest_of(teacher))
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -25,6 +25,7 @@ _EXTRAS_OF = {
     "study": "train",
     "export": "export",
     "calibrate": "calibrate,runtime",
+    "tune": "tune,calibrate,runtime",
     "claims": "train,export,runtime",
     "attack": "train,runtime",
     **dict.fromkeys(("explain", "infer", "serve", "bench"), "export"),  # of a run
@@ -58,11 +59,11 @@ def main() -> NoReturn:
     debug = "--debug" in sys.argv[1:]
     if not debug:
         hush_warnings()
-    _open_closed_streams()
-    speak_plainly()
-    share_cores()
     try:
         try:
+            _open_closed_streams()
+            speak_plainly()
+            share_cores()
             refuse_empty(sys.argv[1:])
             code = app(prog_name="lstn", standalone_mode=False)
         finally:

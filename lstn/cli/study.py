@@ -9,15 +9,21 @@ import typer
 from lstn.cli.display.screen import results
 from lstn.cli.display.train_report import watching
 from lstn.cli.parsing.recipe_options import (
+    Accumulate,
+    AugmentOption,
+    Balanced,
     Crop,
     Equivariance,
     ImageSize,
     InFrame,
+    LabelSmoothing,
     LocRate,
+    Optimizer,
     Rate,
     Supervise,
     ThetaOption,
     View,
+    WeightDecay,
     sizes_of,
 )
 from lstn.cli.steps.ctrl_c import stopping
@@ -36,6 +42,11 @@ if TYPE_CHECKING:
     from lstn.research.study.study_results import Study
 
 
+def _well_named_locs(text: str) -> str:
+    _locs(text, controls=False)
+    return text
+
+
 def study(
     data: Annotated[str, typer.Option(callback=well_named, metavar="DATA", help="As in lstn train.")] = "digits",
     data_root: Annotated[
@@ -43,7 +54,9 @@ def study(
         typer.Option(metavar="DIR", help="Where downloaded sets are kept.", show_default="the user's cache folder"),
     ] = None,
     model: Annotated[str, typer.Option(metavar="NAME", help="Backbone behind every localizer.")] = "cnn",
-    locs: Annotated[str, typer.Option(metavar="A,B,…", help="Localizers to compare.")] = "none,stn,vstn,lstn",
+    locs: Annotated[
+        str, typer.Option(callback=_well_named_locs, metavar="A,B,…", help="Localizers to compare.")
+    ] = "none,stn,vstn,lstn",
     controls: Annotated[
         bool, typer.Option(help="Also train with a fixed identity, and with a transformer whose output is dropped.")
     ] = True,
@@ -63,10 +76,15 @@ def study(
         typer.Option(
             metavar="N",
             min=1,
-            help="Images per step.",
+            help="Images of a batch.",
             show_default=by_recipe("batch_size"),
         ),
     ] = None,
+    accumulate: Accumulate = None,
+    optimizer: Optimizer = None,
+    weight_decay: WeightDecay = None,
+    label_smoothing: LabelSmoothing = None,
+    balance: Balanced = None,
     lr: Rate = None,
     loc_lr_scale: LocRate = None,
     theta: ThetaOption = None,
@@ -76,9 +94,7 @@ def study(
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone in training.")
     ] = "fp32",
-    augment: Annotated[
-        Literal["none", "affine", "standard"], typer.Option(help="Change training images, as in lstn train.")
-    ] = "none",
+    augment: AugmentOption = "none",
     device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")] = "auto",
     workers: Annotated[
         int | None,
@@ -103,19 +119,18 @@ def study(
     from lstn.nn.device import choose_device
     from lstn.research.study.study_results import RESULTS
     from lstn.research.study.studying import PAGE, run_study, study_request
-    from lstn.train.choosing import ChosenNetwork, RecipeChanges, TransformerChanges, choose_options
+    from lstn.train.choosing import ChosenNetwork, Course, choose_options
+    from lstn.train.recipe_changes import RecipeChanges, TrainingChanges, TransformerChanges
 
     chosen = _locs(locs, controls=controls)
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
-    changes = RecipeChanges(batch_size=batch_size, lr=lr, transformer=how)
+    training = TrainingChanges(optimizer, weight_decay, label_smoothing, balance, accumulate)
+    changes = RecipeChanges(batch_size=batch_size, lr=lr, training=training, transformer=how)
     options = choose_options(
         recipe,
         changes,
         ChosenNetwork(loc=Loc.NONE, model=model, sizes=sizes_of(image_size, view, crop)),
-        data=named(data, data_root),
-        augment=augment,
-        epochs=epochs,
-        precision=precision,
+        Course(data=named(data, data_root), augment=augment, epochs=epochs, precision=precision),
     )
     asked = study_request(replace(options, supervise=supervise), recipe, chosen, seeds, changes)
     where, count = choose_device(device), decoders(workers)

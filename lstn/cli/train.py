@@ -1,7 +1,7 @@
 """`lstn train`."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -9,17 +9,27 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from lstn.cli.display.screen import phases
 from lstn.cli.display.train_report import report, watching
 from lstn.cli.parsing.model_choice import factory_of, name_of
 from lstn.cli.parsing.recipe_options import (
+    Accumulate,
+    AugmentOption,
+    Balanced,
     Crop,
     Equivariance,
+    Freeze,
+    Hours,
     ImageSize,
     InFrame,
+    LabelSmoothing,
     LocRate,
+    Optimizer,
     Rate,
+    TeacherOption,
     ThetaOption,
     View,
+    WeightDecay,
     sizes_of,
 )
 from lstn.cli.steps.ctrl_c import stopping
@@ -37,6 +47,7 @@ if TYPE_CHECKING:
 
     from lstn.train.computing.distributed import World
     from lstn.train.runs.options import Options
+    from lstn.train.watch.trackers import TrackerName
 
 MAX_SEED = 2**63 - 1
 """torch and NumPy both take it."""
@@ -93,10 +104,7 @@ def train(
         Path | None,
         typer.Option(metavar="DIR", help="Where downloaded sets are kept.", show_default="the user's cache folder"),
     ] = None,
-    augment: Annotated[
-        Literal["none", "affine", "standard"],
-        typer.Option(help="Change training images: turn, shift and scale a little; or crop, and mirror where fit."),
-    ] = "none",
+    augment: AugmentOption = "none",
     weights: Annotated[
         str, typer.Option(metavar="NAME|FILE", help="Start the backbone from imagenet, or from a FILE of weights.")
     ] = "",
@@ -123,10 +131,16 @@ def train(
         typer.Option(
             metavar="N",
             min=1,
-            help="Images per step, over all processes.",
+            help="Images of a batch, over all processes.",
             show_default=by_recipe("batch_size"),
         ),
     ] = None,
+    accumulate: Accumulate = None,
+    optimizer: Optimizer = None,
+    weight_decay: WeightDecay = None,
+    label_smoothing: LabelSmoothing = None,
+    balance: Balanced = None,
+    freeze: Freeze = None,
     lr: Rate = None,
     loc_lr_scale: LocRate = None,
     theta: ThetaOption = None,
@@ -165,12 +179,14 @@ def train(
             show_default="0; with --task read 1",
         ),
     ] = None,
+    teacher: TeacherOption = None,
     epochs: Annotated[
         int | None,
         typer.Option(
             metavar="N", min=1, help="Train at most this many epochs.", show_default="25; embedded digits: 5, scenes 10"
         ),
     ] = None,
+    hours: Hours = None,
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone; the transformer stays in fp32.")
     ] = "fp32",
@@ -200,11 +216,21 @@ def train(
     resume: Annotated[
         Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder, from its last whole epoch.")
     ] = None,
+    find_lr: Annotated[
+        bool, typer.Option("--find-lr", help="Train no model, but say which --lr the other options go with.")
+    ] = False,
     compiled: Annotated[
         bool, typer.Option("--compile", help="Compile the backbone first: minutes, which long runs on a GPU win back.")
     ] = False,
     tensorboard: Annotated[
         bool, typer.Option("--tensorboard", help="Log curves and warps for TensorBoard, in the run's folder.")
+    ] = False,
+    wandb: Annotated[
+        bool,
+        typer.Option("--wandb", help="Log curves and warps to Weights & Biases; WANDB_MODE=offline keeps them here."),
+    ] = False,
+    mlflow: Annotated[
+        bool, typer.Option("--mlflow", help="Log curves and warps to the MLflow server of MLFLOW_TRACKING_URI.")
     ] = False,
 ) -> None:
     """Train a classifier, a detector or a reader.
@@ -215,30 +241,30 @@ def train(
     docs/how-to/training.md explains all of this.
     """
     say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
-    from lstn.train.choosing import ChosenNetwork, RecipeChanges, TransformerChanges, check_localizer, choose_options
+    from lstn.train.choosing import ChosenNetwork, Course, Guidance, check_localizer, choose_options
+    from lstn.train.recipe_changes import RecipeChanges, TrainingChanges, TransformerChanges
 
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
-    hw = sizes_of(image_size, view, crop, fit)
+    training = TrainingChanges(optimizer, weight_decay, label_smoothing, balance, accumulate, freeze, hours)
+    hw, guide = sizes_of(image_size, view, crop, fit), Guidance(supervise, teacher)
     network = ChosenNetwork(
         task=task, loc=loc, model=name_of(model), weights=weights, warps=warps, iterations=iterations, at=at, sizes=hw
     )
-    changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, transformer=how)
+    changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, training=training, transformer=how)
     with _joined(device) as (world, where):
         with world.together():
             check_localizer([loc], changes)
-            options = choose_options(
-                recipe,
-                changes,
-                network,
-                data=named(data, data_root),
-                augment=augment,
-                epochs=epochs,
-                precision=precision,
-                seed=seed,
-                supervise=supervise,
+            course = Course(
+                data=named(data, data_root), augment=augment, epochs=epochs, precision=precision, seed=seed, guide=guide
             )
-            options, folder = _placed(options, name, resume, _typed(context))
-        _fit(options, folder, world, where, workers, model, resume=bool(resume), compiled=compiled, board=tensorboard)
+            chosen = choose_options(recipe, changes, network, course)
+            options, folder = _placed(chosen, name, resume, _typed(context))
+        if find_lr:
+            _find_rate(options, world, where, workers, model, resumes=bool(resume))
+            return
+        asked: dict[TrackerName, bool] = {"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow}
+        trackers = [each for each, wanted in asked.items() if wanted]
+        _fit(options, folder, world, where, workers, model, trackers, resume=bool(resume), compiled=compiled)
 
 
 def _typed(context: typer.Context) -> frozenset[str]:
@@ -265,10 +291,10 @@ def _fit(
     device: "torch.device",
     workers: int | None,
     model: str,
+    trackers: "Sequence[TrackerName]",
     *,
     resume: bool,
     compiled: bool,
-    board: bool,
 ) -> None:
     from lstn.train.choosing import chosen_by_the_set
     from lstn.train.loop import fit
@@ -277,9 +303,10 @@ def _fit(
     folder = Path(world.first(str(folder)))
     with world.together():
         own = factory_of(model)
+        board = Board(trackers, folder, options.values()) if trackers and world.rank == 0 else None
     with (
         stopping(folder, f"lstn train --resume {folder}"),
-        watching(options, Board(folder) if board else None, chosen_by_the_set(options)) as watcher,
+        watching(options, board, chosen_by_the_set(options)) as watcher,
     ):
         result = fit(
             options,
@@ -294,6 +321,27 @@ def _fit(
         )
     if world.rank == 0:
         report(result, options)
+
+
+def _find_rate(
+    options: "Options", world: "World", device: "torch.device", workers: int | None, model: str, *, resumes: bool
+) -> None:
+    from lstn.train.rate_finding import LOWEST, STEPS, find_rate
+
+    if resumes or world.size > 1:
+        raise UsageError("--find-lr tries rates on a model that begins, in one process", hint="leave out --resume")
+    with phases(f"trying learning rates from {LOWEST:g} up, one a step") as hear:
+        found = find_rate(
+            options,
+            device=device,
+            workers=decoders(workers),
+            own=factory_of(model),
+            step=lambda taken: hear(taken / STEPS, f"step {taken}"),
+        )
+    typer.echo(
+        f"--lr {found.rate:g}: a tenth of {found.at:.2g}, where the loss was lowest, {found.lowest:.3g} "
+        f"after {found.first:.3g} at the start; without --lr it is {options.recipe.lr:g}"
+    )
 
 
 def _usual_name(options: "Options") -> str:

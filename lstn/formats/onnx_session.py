@@ -26,6 +26,7 @@ _CUDA_OPTIONS = {"use_tf32": "0", "cudnn_conv_algo_search": "HEURISTIC"}
 """float32 means float32: ONNX Runtime multiplies in TF32 on a GPU unless told otherwise. And it times all of cuDNN's
 algorithms, for seconds and with much memory, for each batch size that is new."""
 
+_NUMBER = re.compile(r"\bsystem error number (\d+)")
 _NO_MEMORY = re.compile(r"out of memory|allocate memory|smaller than requested|ALLOC_FAILED|bad_?alloc", re.IGNORECASE)
 """CUDA, cuDNN, cuBLAS and ONNX Runtime's own allocators, each in its words."""
 
@@ -174,5 +175,6 @@ def _no_cuda(ort: Any, heard: str) -> DeviceError:
 
 
 def _told(error: Exception) -> str:
-    """`[ONNXRuntimeError] : 1 : FAIL : what happened` -> what happened, on one line."""
-    return " ".join(str(error).split()).split(" : ", 3)[-1][:300]
+    """`[ONNXRuntimeError] : 1 : FAIL : what happened` -> what happened, on one line; the system's errors in words."""
+    told = " ".join(str(error).split()).split(" : ", 3)[-1][:300]
+    return _NUMBER.sub(lambda found: os.strerror(int(found[1])), told)

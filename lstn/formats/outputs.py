@@ -231,12 +231,18 @@ def _check_present(output: OutputFile) -> None:
         raise UsageError(f"{output}: a folder", hint="name a file")
     if not path.is_file():
         raise UsageError(f"{output}: not a regular file", hint="name a file")
-    if path.stat().st_size and not is_ours(path, output.kind):
-        where = "name another file" if output.option else "choose another --out"
-        raise UsageError(
-            f"{output}: is there already, and is not {output.kind.name} that lstn wrote",
-            hint=f"{where}, or move that file away",
-        )
+    where = "name another file" if output.option else "choose another --out"
+    hint = f"{where}, or move that file away"
+    try:
+        ours = path.stat().st_size == 0 or output.kind.is_ours(path)
+    except (ArtifactError, OSError) as error:
+        reason = error if isinstance(error, OSError) else error.__cause__
+        # A file that belongs to it, such as a plan's sidecar, may be missing.
+        if isinstance(reason, OSError) and not isinstance(reason, FileNotFoundError):
+            raise LstnError(f"{output}: is there already, and can't be read: {reason.strerror}", hint=hint) from error
+        ours = False
+    if not ours:
+        raise UsageError(f"{output}: is there already, and is not {output.kind.name} that lstn wrote", hint=hint)
 
 
 def _check_distinct(outputs: Sequence[OutputFile]) -> None:
@@ -256,8 +262,5 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def _head(path: Path) -> bytes:
-    try:
-        with path.open("rb") as file:
-            return file.read(_HEAD)
-    except OSError:
-        return b""
+    with path.open("rb") as file:
+        return file.read(_HEAD)

@@ -51,10 +51,13 @@ class Epoch(_Figures, total=False):
     of a reader, the share of symbols that are right, and of texts without an error.
 
     chance:      the validation accuracy up to which a model is at chance (`lstn.health.chance`); older runs lack it
+    planned, hours: epochs that the run was to have when this one began, and its time budget; others lack them
     transformer: how it was after the epoch; not there without one
     """
 
     chance: Share
+    planned: Count
+    hours: Magnitude
     transformer: Health
 
 

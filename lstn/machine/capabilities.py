@@ -95,6 +95,8 @@ def _further(machine: "_Machine") -> tuple[Ability, ...]:
         ),
         machine.judge("lstn explain RUN", (*_TORCH, "captum"), "explain", "captum {captum}, for maps of checkpoints"),
         machine.judge("lstn train --tensorboard", ("tensorboard",), "tensorboard", "TensorBoard {tensorboard}"),
+        machine.judge("lstn train --wandb", ("wandb",), "wandb", "Weights & Biases {wandb}"),
+        machine.judge("lstn train --mlflow", ("mlflow-skinny",), "mlflow", "MLflow {mlflow-skinny}"),
     )
 
 

@@ -35,7 +35,17 @@ LIBRARIES = {
         name: (name,)
         for name in (
             *("uvicorn", "httptools", "grpcio", "protobuf", "prometheus-client"),
-            *("ray", "fsspec", "mlcommons-loadgen", "tensorboard", "captum", "timm", "optuna"),
+            *(
+                "ray",
+                "fsspec",
+                "mlcommons-loadgen",
+                "tensorboard",
+                "wandb",
+                "mlflow-skinny",
+                "captum",
+                "timm",
+                "optuna",
+            ),
         )
     },
 }

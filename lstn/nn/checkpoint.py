@@ -117,8 +117,8 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             return tensors, file.metadata() or {}
-    except OSError as error:
-        raise ArtifactError(f"{path}: {error.strerror or error}") from error
+    except (OSError, MemoryError, RuntimeError) as error:  # the latter two where it can't be mapped, or be closed
+        raise ArtifactError(f"{path}: {getattr(error, 'strerror', None) or error}") from error
     except SafetensorError as error:
         raise ArtifactError(f"{path}: not a safetensors file, or cut off ({error})") from error
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -62,6 +63,20 @@ def test_the_gate_leaves_no_file(run_lstn: RunLstn) -> None:
     assert "move by" in ran.err
     assert "no model.bf16.onnx is left" in ran.err
     assert made() == set()
+
+
+@pytest.mark.usefixtures("few_digits")
+def test_a_failure_that_is_not_the_gates_leaves_the_older_model(
+    run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = ("calibrate", "model.onnx", "--precision", "bf16", *DIGITS[:2])
+    assert run_lstn(*command).code == 0
+    before = {name: Path(name).read_bytes() for name in made()}
+    monkeypatch.setattr(tempfile, "tempdir", str(Path("gone").absolute()))  # where it runs the model to measure it
+    ran = run_lstn(*command, "--keep", "backbone.classifier.2")
+    assert ran.code == 1
+    assert "No such file or directory" in ran.err
+    assert {name: Path(name).read_bytes() for name in made()} == before
 
 
 @pytest.mark.usefixtures("few_digits")

@@ -2,6 +2,7 @@
 
 import json
 import resource
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -172,16 +173,33 @@ def with_range_of_the_backbones_image(text: str, values: list[float] | None) -> 
     return json.dumps(cache)
 
 
-def test_a_full_disk_for_temporary_files_is_no_defect(onnx_file: Path) -> None:
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_a_full_disk_for_temporary_files_is_no_defect(onnx_file: Path, share: float) -> None:
+    """Of its copy nothing or half is there. ONNX takes nothing for a model, and ONNX Runtime doesn't."""
+    tempfile.gettempdir()  # which Python finds by writing a file
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (onnx_file.stat().st_size // 2, limits[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(onnx_file.stat().st_size * share), limits[1]))
     try:
         with pytest.raises(LstnError, match="cannot write a copy") as caught:
-            measured(onnx_file, Noise(20))
+            measured(onnx_file, Noise(128), count=128)  # of fewer it warns, in a file of pytest's
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert "TMPDIR" in caught.value.hint
     assert not onnx_file.with_suffix(".json").exists()
+
+
+@pytest.mark.parametrize("method", [RangeMethod.PERCENTILE, RangeMethod.ENTROPY])
+def test_values_that_no_histogram_can_divide_are_refused(onnx_file: Path, method: RangeMethod) -> None:
+    """Such as those of a localizer's head that has hardly moved from zero."""
+    model = onnx.load(onnx_file)
+    for weight in model.graph.initializer:
+        if weight.name.startswith("backbone.features.0."):
+            weight.raw_data = np.full(tuple(weight.dims), 1e-44, np.float32).tobytes()
+    onnx_file.write_bytes(model.SerializeToString())
+    with pytest.raises(LstnError, match=f"no {method.value} ranges: .* too small") as caught:
+        measured(onnx_file, Noise(20), method)
+    assert caught.value.hint == "use --ranges minmax"
+    assert measured(onnx_file, Noise(20)).tensors
 
 
 def test_values_that_are_not_finite_are_refused(onnx_file: Path) -> None:

@@ -59,6 +59,32 @@ def test_an_impatient_second_signal_does_not_disturb_the_cleaning_up(
     assert cleaned == [second]
 
 
+class Failing:
+    """As a loader's iterator, whose processes were ended by the same signal."""
+
+    def __del__(self) -> None:
+        raise RuntimeError("a worker is killed by signal: Terminated")
+
+
+def test_only_after_a_signal_may_a_destructor_fail_without_a_word(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "unraisablehook", sys.__unraisablehook__)  # pytest has one of its own
+
+    def work() -> None:
+        with stopping(tmp_path / "run", "the same command"):
+            Failing()
+            assert "Traceback" in capfd.readouterr().err
+            try:
+                signal.raise_signal(signal.SIGTERM)
+            finally:
+                Failing()
+
+    with pytest.raises(typer.Exit):
+        work()
+    assert capfd.readouterr().err == "stopped before training began\n"
+
+
 def test_handlers_and_hook_are_as_before(tmp_path: Path) -> None:
     before = [*map(signal.getsignal, BOTH), sys.unraisablehook]
     with pytest.raises(typer.Exit), stopping(tmp_path / "run", "the same command"):

@@ -5,13 +5,18 @@ import os
 import sys
 from pathlib import Path
 
+import onnx
 import pytest
 from command import RunLstn
+from small_models import exported_once, warping_model
 from tiny import MakeTiny, Tiny
 
 from lstn.cli.parsing.engine_choice import chosen_engine, chosen_engines
+from lstn.contract import Loc
 from lstn.errors import LstnError, UsageError
+from lstn.formats.training_record import TRAINING_KEY
 from lstn.health.run_files import CHECKPOINT, LAST, RUNS, checkpoint_of, run_folder
+from lstn.nn.checkpoint import Training, write_checkpoint
 
 
 @pytest.fixture(autouse=True)
@@ -145,6 +150,24 @@ def test_the_onnx_file_beside_a_checkpoint_is_taken_while_it_is_the_younger_one(
     os.utime(engine.relative_to(Path.cwd()) if engine.is_absolute() else engine, (999_999_000,) * 2)
     assert chosen_engine(run) == run / "model.onnx"
     assert made == [run / "model.onnx"]
+
+
+def test_the_onnx_file_of_another_epoch_is_made_again_whatever_the_clock_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, contract = warping_model(Loc.NONE)
+    run = run_with("a")
+    made: list[Path] = []
+    monkeypatch.setattr(
+        "lstn.export.onnx.from_checkpoint.export_onnx", lambda checkpoint, onnx_file: made.append(onnx_file)
+    )
+    onnx_file = onnx.load(exported_once(Loc.NONE, "cnn").path)
+    records = {metadata.key: metadata.value for metadata in onnx_file.metadata_props}
+    onnx.helper.set_model_props(onnx_file, records | {TRAINING_KEY: Training("digits", 0, 3, 0.5).to_json()})
+    onnx.save(onnx_file, run / "model.onnx")
+    for epoch, wanted in ((3, []), (4, [run / "model.onnx"])):
+        write_checkpoint(run / CHECKPOINT, model, contract, Training("digits", 0, epoch, 0.5))
+        os.utime(run / CHECKPOINT, (1_000_000_000,) * 2)  # long before the other
+        assert chosen_engine(run) == run / "model.onnx"
+        assert made == wanted
 
 
 def test_commands_take_what_names_a_run(run_lstn: RunLstn, tiny: Tiny) -> None:

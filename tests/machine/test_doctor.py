@@ -23,7 +23,7 @@ ENGINES = (
 )
 FURTHER = (
     *("uvicorn", "httptools", "grpcio", "protobuf", "prometheus-client"),
-    *("ray", "fsspec", "mlcommons-loadgen", "tensorboard", "captum", "timm"),
+    *("ray", "fsspec", "mlcommons-loadgen", "tensorboard", "wandb", "mlflow-skinny", "captum", "timm"),
 )
 ALL = dict.fromkeys((*TRAIN, *ENGINES, *FURTHER), "10.0")
 L4 = Gpu("NVIDIA L4", "sm89", 23034)
@@ -54,6 +54,8 @@ def test_a_bare_machine_is_told_every_install_line() -> None:
             "ray",
             "loadgen",
             "tensorboard",
+            "wandb",
+            "mlflow",
             "explain",
         )
     }

@@ -126,7 +126,7 @@ def test_a_recipe_is_there_for_every_name() -> None:
     ],
 )
 def test_wrong_use_is_one_line_and_leaves_nothing(arguments: tuple[str, ...], says: str, run_lstn: RunLstn) -> None:
-    ran = run_lstn("train", "--model", "cnn", *arguments)
+    ran = run_lstn("train", *(() if "--model" in arguments else ("--model", "cnn")), *arguments)
     assert ran.code == 2
     assert says in ran.err
     assert len(ran.err.splitlines()) == 2
@@ -141,6 +141,8 @@ def test_wrong_use_is_one_line_and_leaves_nothing(arguments: tuple[str, ...], sa
         (("train", "--data", "scenes:a"), "1 folder; expected two"),
         (("train", "--name", "../escape"), "can't name a run"),
         (("study", "--data", "cifar"), "unknown data set 'cifar'"),
+        (("study", "--locs", "foo"), "no localizer is called 'foo'"),
+        (("study", "--locs", "lstn,lstn"), "one is named twice"),
     ],
 )
 def test_a_wrong_name_is_said_before_anything_is_loaded(

@@ -20,8 +20,9 @@ from lstn.nn.detector import Detector
 from lstn.nn.turned_boxes import thetas_of, upright_around
 from lstn.train.batches.augment import Augmentation
 from lstn.train.batches.loading import NOBODY, Images
-from lstn.train.choosing import ChosenNetwork, NetworkSizes, RecipeChanges, choose_options
+from lstn.train.choosing import ChosenNetwork, Course, NetworkSizes, choose_options
 from lstn.train.objectives.detector_objective import DetectorNetwork
+from lstn.train.recipe_changes import RecipeChanges
 from lstn.train.runs.run_state import LAST, read_options
 
 SMALL = {"task": Task.DETECT, "loc": Loc.GLANCE, "image_size": 64, "crop": 16, "warps": 6, "loc_lr_scale": 1.0}
@@ -168,8 +169,8 @@ def test_a_detectors_usual_crop_fits_its_image(at: At, side: int, crop: tuple[in
     loc = Loc.SHARED if at is At.MAP else Loc.LSTN
     sizes = NetworkSizes(image=(side, side))
     network = ChosenNetwork(task=Task.DETECT, loc=loc, model="resnet-18", at=at, sizes=sizes)
-    data = {"data": "scenes-digits", "augment": "none", "epochs": 1, "precision": "fp32"}
-    chosen = choose_options("robust", RecipeChanges(), network, **data)
+    course = Course(data="scenes-digits", augment="none", epochs=1, precision="fp32")
+    chosen = choose_options("robust", RecipeChanges(), network, course)
     assert (chosen.crop, chosen.warps, chosen.recipe.loc_lr_scale) == (crop, 16, 1.0)
     Detector(chosen.contract(("a", "b")))
 

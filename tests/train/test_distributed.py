@@ -19,11 +19,14 @@ from forked import Forked
 from hypothesis import given
 from hypothesis import strategies as st
 from published_sets import write_cifar10
+from safetensors.torch import save_file
 
 from lstn.cli.app import main
+from lstn.contract import Contract, Loc
 from lstn.data.dataset import open_data
 from lstn.errors import UsageError
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
+from lstn.nn.classifier import build_backbone
 from lstn.train.batches.loading import Images
 from lstn.train.computing.distributed import ALONE, Shares, World, joined
 from lstn.train.objectives.classifier_objective import evaluate
@@ -174,6 +177,20 @@ def test_true_poses_count_alike_in_shares_that_know_more_or_fewer(data: str, tmp
     ran_alone(tmp_path, *given, "--name", "one")
     ran_by_two(tmp_path, *TRAIN, *given, "--name", "both")
     one, both = (read_tensors(tmp_path / "runs" / run / LAST)[0] for run in ("one", "both"))
+    for key in one:
+        torch.testing.assert_close(both[key], one[key], rtol=1e-4, atol=1e-5)
+
+
+def test_choices_of_the_fit_mean_the_same_in_two_processes(data: str, tmp_path: Path) -> None:
+    """Gradients that wait for a second batch, repeated images, and weights that get none in the first epoch."""
+    weights = tmp_path / "backbone.safetensors"
+    save_file(build_backbone(Contract(Loc.NONE, "cnn", (32, 32), ("left", "right"))).state_dict(), weights)
+    given = (*SMALL, "--data", data, "--epochs", "2", "--weights", str(weights), "--freeze", "1")
+    given += ("--accumulate", "2", "--optimizer", "adamw", "--balance", "sampling", "--label-smoothing", "0.1")
+    ran_alone(tmp_path, *given, "--name", "one")
+    ran_by_two(tmp_path, *TRAIN, *given, "--name", "both")
+    one, both = (read_tensors(tmp_path / "runs" / run / LAST)[0] for run in ("one", "both"))
+    assert one.keys() == both.keys()
     for key in one:
         torch.testing.assert_close(both[key], one[key], rtol=1e-4, atol=1e-5)
 

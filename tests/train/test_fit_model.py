@@ -90,7 +90,7 @@ def test_a_recipe_by_name_has_the_rate_of_the_models_backbone(photos: Path, tmp_
     [
         ({"epochs": 0}, "epochs 0"),
         ({"seed": -1}, "seed -1"),
-        ({"augment": "mirror"}, "augment 'mirror'"),
+        ({"augment": "mirror"}, "unknown augmentation 'mirror'"),
         ({"recipe": "fast"}, "there is no recipe 'fast'"),
         ({"resume": True}, "there is no run to go on with"),
         ({"device": "tpu"}, "tpu"),

@@ -12,9 +12,10 @@ from lstn.contract import Loc, Task, ThetaForm
 from lstn.data.poses import pose_from_box
 from lstn.errors import DataError, UsageError
 from lstn.train.batches.loading import NOBODY
-from lstn.train.choosing import ChosenNetwork, RecipeChanges, TransformerChanges, choose_options
+from lstn.train.choosing import ChosenNetwork, Course, choose_options
 from lstn.train.objectives.reader_objective import step_labels, step_poses, text_entropy
 from lstn.train.objectives.supervision import attention_loss, pose_loss
+from lstn.train.recipe_changes import RecipeChanges, TransformerChanges
 from lstn.train.runs.options import Options
 
 READER = {"task": Task.READ, "loc": Loc.GLANCE, "image_size": HW, "crop": (12, 12), "warps": MOST, "batch_size": 16}
@@ -127,10 +128,7 @@ def chosen(changes: RecipeChanges | None = None, loc: Loc = Loc.GLANCE) -> Optio
         "robust",
         RecipeChanges() if changes is None else changes,
         ChosenNetwork(loc=loc, model="cnn", task=Task.READ),
-        data="numbers-digits",
-        augment="none",
-        epochs=None,
-        precision="fp32",
+        Course(data="numbers-digits", augment="none", epochs=None, precision="fp32"),
     )
 
 

@@ -64,7 +64,7 @@ def test_cosine_is_torchs(epochs: int, data: st.DataObject) -> None:
     for _ in range(steps):
         torchs.step()
         scheduler.step()
-    set_rate(optimizer, recipe(cosine=True), steps, epochs)
+    set_rate(optimizer, recipe(cosine=True), steps, steps / epochs)
     assert optimizer.param_groups[0]["lr"] == pytest.approx(torchs.param_groups[0]["lr"], abs=1e-9)
 
 
@@ -72,7 +72,7 @@ def test_the_rate_warms_up_and_each_group_keeps_its_share() -> None:
     optimizer = make_optimizer(model(), recipe(warmup_epochs=2.0))
     seen = []
     for done in (0.5, 1.0, 2.0, 9.0):
-        set_rate(optimizer, recipe(warmup_epochs=2.0), done, 10)
+        set_rate(optimizer, recipe(warmup_epochs=2.0), done, done / 10)
         seen.append([group["lr"] for group in optimizer.param_groups])
     assert seen == [[pytest.approx(0.1 * f), pytest.approx(0.05 * f)] for f in (0.25, 0.5, 1, 1)]
 

@@ -148,7 +148,8 @@ def test_supervision_draws_theta_to_the_pose(tmp_path: Path, form: ThetaForm) ->
     split = open_data("digits", image_hw=(32, 32)).train
     torch.manual_seed(0)
     model = Classifier(Contract(Loc.STN, "cnn", (32, 32), tuple("0123456789"), theta=form)).train()
-    pixels, _, _, poses, _ = Images(split, posed=True).__getitems__(list(range(32)))
+    batch = Images(split, posed=True).__getitems__(list(range(32)))
+    pixels, poses = batch.pixels, batch.poses
     optimizer = torch.optim.Adam(model.parameters(), 1e-3)
     losses = []
     for _ in range(40):

@@ -1,23 +1,36 @@
 """Training images changed at random, through torchvision: the same change for one seed, epoch and image, always."""
 
 import math
-from typing import Any, Literal, Protocol, TypeAlias, get_args
+from collections.abc import Callable
+from typing import Annotated, Any, Protocol, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
 import torch
+from msgspec import Meta
 from torch import Tensor
 from torchvision.transforms import v2
 
+from lstn.contract import IMAGENET_MEAN, Task
 from lstn.errors import UsageError
 
-Augment: TypeAlias = Literal["none", "affine", "standard"]
-"""none:     images as they are
+Augment: TypeAlias = Annotated[str, Meta(max_length=100)]
+"""`none`, or names of KINDS with commas between them."""
+
+KINDS = ("affine", "standard", "randaugment", "erase", "mixup", "cutmix")
+"""What can be done to training images, in the order in which it is done.
+
 affine:   turned by up to 15 degrees, shifted by up to a tenth of the side, scaled by 0.9 to 1.1; outside the image
           goes on as a mirror image, for a localizer would follow a black border instead of what is in the picture
 standard: a crop of the image with a reflected border of an eighth of its side, mirrored half of the time where the
-          classes allow it (He et al. 2016, section 4.2: 4 pixels of border on CIFAR-10's 32)
+          classes allow it (He et al. 2016, section 4.2: 4 pixels of border on CIFAR-10's 32); affine or this
+randaugment: two changes out of 14, of which some move the image and others its colours (Cubuk et al. 2020), with
+          torchvision's usual strength; outside it gets the mean colour
+erase:    half of the time, a rectangle of 2 to 33 % of the image gets the mean colour (Zhong et al. 2020)
+mixup, cutmix: images are mixed with others (`lstn.train.batches.mixing`)
 """
+
+_MIXED = ("mixup", "cutmix")
 
 Move: TypeAlias = npt.NDArray[np.float64]
 """(3, 3): where the content of an image moves, from the image to the changed one."""
@@ -29,20 +42,70 @@ _BEYOND = 0.3
 _BORDER = 1 / 8
 
 
+def kinds_of(augment: Augment) -> tuple[str, ...]:
+    """Return what is to be done to training images, in the order of KINDS.
+
+    Raises:
+        UsageError: an unknown name, the same twice, or two that exclude each other.
+    """
+    names = [word.strip() for word in augment.split(",")]
+    if names == ["none"]:
+        return ()
+    for name in names:
+        if name not in KINDS:
+            raise UsageError(f"unknown augmentation {name!r:.40}", hint=f"use none, or names out of {', '.join(KINDS)}")
+    if len(set(names)) < len(names):
+        raise UsageError(f"augmentation {augment:.80}: one is named twice", hint="name each once")
+    if {"affine", "standard"} <= set(names):
+        raise UsageError(f"augmentation {augment:.80}: affine and standard both move images", hint="name one of them")
+    return tuple(kind for kind in KINDS if kind in names)
+
+
+def mixing_of(augment: Augment) -> tuple[str, ...]:
+    """Return by what batches are mixed."""
+    return tuple(kind for kind in kinds_of(augment) if kind in _MIXED)
+
+
+def check_augment(augment: Augment, task: Task, *, supervised: bool) -> None:
+    """Check that augmentations are known, and leave what a fit is shown true.
+
+    Raises:
+        UsageError: they aren't, or they don't.
+    """
+    kinds = kinds_of(augment)
+    moved = [kind for kind in kinds if kind in ("randaugment", *_MIXED)]
+    if moved and (task is not Task.CLASSIFY or supervised):
+        who = "--supervise" if task is Task.CLASSIFY else f"--task {task.value}"
+        raise UsageError(
+            f"{who} needs to know where objects are, which --augment {moved[0]} loses",
+            hint="use affine, standard or erase",
+        )
+
+
 class Augmentation:
-    """What happens to the images of a run. It can be sent to a worker process.
+    """What happens to each image of a run. It can be sent to a worker process.
 
     mirrors: a mirrored image still shows its class
+    mean:    per RGB channel on the 0..1 scale: the colour of what is erased, or shown of the outside
 
     Raises:
         UsageError: no such kind.
     """
 
-    def __init__(self, kind: Augment, *, image_hw: tuple[int, int], mirrors: bool, seed: int) -> None:
-        if kind not in get_args(Augment):
-            raise UsageError(f"unknown augmentation {kind!r}", hint=f"use {', '.join(get_args(Augment))}")
+    def __init__(
+        self,
+        kind: Augment,
+        *,
+        image_hw: tuple[int, int],
+        mirrors: bool,
+        seed: int,
+        mean: tuple[float, float, float] = IMAGENET_MEAN,
+    ) -> None:
         self._seed = seed
-        self._steps = _steps(kind, image_hw, mirrors)
+        colour = [255 * each for each in mean]
+        self._steps = tuple(
+            step for each in kinds_of(kind) if each not in _MIXED for step in _steps(each, image_hw, mirrors, colour)
+        )
 
     def __call__(self, pixels: Tensor, poses: Tensor, indices: list[int], epoch: int) -> tuple[Tensor, Tensor]:
         """Change images (N, H, W, 3) uint8, which have these numbers in their split, as is due in `epoch`.
@@ -114,12 +177,27 @@ class _Mirrored:
         return inpt.flip(-1) if params["mirrored"] else inpt
 
 
-def _steps(kind: Augment, image_hw: tuple[int, int], mirrors: bool) -> tuple[_Step, ...]:
+class _Whole:
+    """A transform of torchvision that draws while it changes an image."""
+
+    def __init__(self, drawn: Callable[[Tensor], Tensor]) -> None:
+        self._drawn = drawn
+
+    def make_params(self, flat_inputs: list[Any], /) -> dict[str, Any]:
+        return {}
+
+    def transform(self, inpt: Any, params: dict[str, Any], /) -> Any:
+        return self._drawn(inpt)
+
+
+def _steps(kind: str, image_hw: tuple[int, int], mirrors: bool, colour: list[float]) -> tuple[_Step, ...]:
     """(3, H, W) uint8 -> (3, H, W) uint8, each."""
-    if kind == "none":
-        return ()
     if kind == "affine":
         return (_Affine(),)
+    if kind == "randaugment":
+        return (_Whole(v2.RandAugment(interpolation=v2.InterpolationMode.BILINEAR, fill=colour)),)
+    if kind == "erase":
+        return (_Whole(v2.RandomErasing(value=[round(each) for each in colour])),)
     height, width = image_hw
     border = [max(1, round(width * _BORDER)), max(1, round(height * _BORDER))]
     crop = v2.RandomCrop(image_hw, padding=border, padding_mode="reflect")
@@ -138,6 +216,8 @@ def _move(step: _Step, params: dict[str, Any], image_hw: tuple[int, int]) -> Mov
         cos, sin = params["scale"] * np.cos(angle), params["scale"] * np.sin(angle)
         turn = np.array([[cos, -sin], [sin, cos]])
         return _matrix(turn, middle + params["translate"] - turn @ middle)
+    if isinstance(step, _Whole):  # erasing moves nothing; where RandAugment moves an object, nobody asks where to
+        return np.eye(3)
     if isinstance(step, v2.RandomCrop):
         left, top = (params["padding"][side] for side in (0, 1)) if params["needs_pad"] else (0, 0)
         return _matrix(np.eye(2), np.array([left - params["left"], top - params["top"]]))

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,7 +20,9 @@ from lstn.data.poses import pose_of
 from lstn.errors import LstnError, TrainingError
 from lstn.images import Pixels
 from lstn.train.batches.augment import Augmentation
+from lstn.train.batches.balancing import balanced_order
 from lstn.train.batches.equivariance import Moves
+from lstn.train.batches.mixing import Mixing
 from lstn.train.computing.distributed import ALONE, Shares, World
 
 NOBODY = -1
@@ -37,6 +40,7 @@ class ImageBatch(NamedTuple):
     poses:  (N, 2, 3) float32, where they are asked for; not a number of images whose pose is not known
     objects: (N, M) int64 and (N, M, 2, 3) float32, the labels and thetas of all objects, where they are asked for; of
              images with fewer than M the rest are labelled NOBODY, with the identity for theta
+    targets: (N, K) float32, how much an image shows of each class, where images are mixed
     """
 
     pixels: Tensor
@@ -44,6 +48,7 @@ class ImageBatch(NamedTuple):
     moves: Tensor | None = None
     poses: Tensor | None = None
     objects: tuple[Tensor, Tensor] | None = None
+    targets: Tensor | None = None
 
     def to(self, device: torch.device) -> "ImageBatch":
         """Return the batch on another device."""
@@ -52,9 +57,10 @@ class ImageBatch(NamedTuple):
             return each.to(device, non_blocking=True)
 
         pixels, labels = there(self.pixels), there(self.labels)
-        moves, poses = (None if each is None else there(each) for each in (self.moves, self.poses))
+        some = (None if each is None else there(each) for each in (self.moves, self.poses, self.targets))
+        moves, poses, targets = some
         objects = None if self.objects is None else (there(self.objects[0]), there(self.objects[1]))
-        return ImageBatch(pixels, labels, moves, poses, objects)
+        return ImageBatch(pixels, labels, moves, poses, objects, targets)
 
 
 class Images(Dataset[ImageBatch]):
@@ -62,8 +68,11 @@ class Images(Dataset[ImageBatch]):
 
     augment: what happens to the images on their way into a batch
     moves:   draws how each is moved for `lstn.train.batches.equivariance`
+    mixing:  mixes whole batches
     posed:   ask the split for the true poses of its objects
     with_objects: ask the split for all objects in its images (`lstn.data.objects`)
+
+    Numbers from its length on repeat the images: `augment` and `moves` change each repetition in another way.
     """
 
     def __init__(
@@ -71,12 +80,14 @@ class Images(Dataset[ImageBatch]):
         split: Split,
         augment: Augmentation | None = None,
         moves: Moves | None = None,
+        mixing: Mixing | None = None,
         *,
         posed: bool = False,
         with_objects: bool = False,
     ) -> None:
         self._split = split
         self._moves = moves
+        self._mixing = mixing
         self._posed = posed
         self._with_objects = with_objects
         self._augment = None if augment is None or augment.idle else augment
@@ -96,13 +107,13 @@ class Images(Dataset[ImageBatch]):
     @property
     def in_memory(self) -> bool:
         """Whether a batch is no more than copied: then other processes would only take time."""
-        return self._kept is not None and self._augment is None
+        return self._kept is not None and self._augment is None and self._mixing is None
 
     def __len__(self) -> int:
         return len(self._split)
 
     def __getitem__(self, index: int) -> ImageBatch:
-        pixels, labels, moves, poses, objects = self._batch([index])
+        pixels, labels, moves, poses, objects, _ = self._batch([index])
         moves, poses = (None if each is None else each[0] for each in (moves, poses))
         return ImageBatch(pixels[0], labels[0], moves, poses, objects and (objects[0][0], objects[1][0]))
 
@@ -114,19 +125,23 @@ class Images(Dataset[ImageBatch]):
             return error
 
     def _batch(self, indices: list[int]) -> ImageBatch:
+        places = [index % len(self._split) for index in indices]
         if self._kept is None:
-            pixels, labels = _stack([self._split[index] for index in indices])
-            poses = self._poses(indices)
+            pixels, labels = _stack([self._split[place] for place in places])
+            poses = self._poses(places)
         else:
-            pixels, labels, poses = (kept[indices] for kept in self._kept)
-        objects = self._objects(indices) if self._with_objects else None
+            pixels, labels, poses = (kept[places] for kept in self._kept)
+        objects = self._objects(places) if self._with_objects else None
         if self._augment is not None and objects is not None:
             pixels, thetas = self._augment(pixels, objects[1], indices, self._epoch)
             objects = objects[0], thetas
         elif self._augment is not None:
             pixels, poses = self._augment(pixels, poses, indices, self._epoch)
         moves = None if self._moves is None else self._moves(indices, self._epoch)
-        return ImageBatch(pixels, labels, moves, poses if self._posed else None, objects)
+        targets = None
+        if self._mixing is not None:
+            pixels, targets = self._mixing(pixels, labels, indices, self._epoch)
+        return ImageBatch(pixels, labels, moves, poses if self._posed else None, objects, targets)
 
     def _poses(self, indices: Sequence[int]) -> Tensor:
         """The true poses of these images, (N, 2, 3), not a number where they are not asked for or not known."""
@@ -193,15 +208,19 @@ def batches(
     shuffle_seed: int | None,
     device: torch.device,
     world: World = ALONE,
+    balance: Tensor | None = None,
 ) -> Loader:
     """Return one epoch's batches: in order, or shuffled by `shuffle_seed` alone, as a resumed run needs it.
 
     Of each batch a process of `world` gets its share.
+
+    balance: the labels of the images, (N,) int64, for shuffled batches of as many images of one class as of another
     """
     generator = torch.Generator().manual_seed(shuffle_seed) if shuffle_seed is not None else None
+    draw = None if balance is None else partial(balanced_order, balance)
     return Loader(
         images,
-        batch_sampler=Shares(len(images), batch_size, generator, world),
+        batch_sampler=Shares(len(images), batch_size, generator, world, draw),
         collate_fn=_as_it_is,
         generator=generator,
         num_workers=0 if images.in_memory else workers,

@@ -1,8 +1,8 @@
 """Several processes, each with a share of every batch: `torchrun --nproc-per-node N -m -- lstn train …`."""
 
 import os
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -95,11 +95,25 @@ class World:
                     hint="every machine needs the same images under the same path, and the same lstn",
                 )
 
-    def wrapped(self, network: nn.Module, device: torch.device) -> nn.Module:
-        """Return `network`, whose gradients are from now on the mean over the processes."""
+    def wrapped(self, network: nn.Module, device: torch.device, *, freezes: bool = False) -> nn.Module:
+        """Return `network`, whose gradients are from now on the mean over the processes.
+
+        freezes: some of its weights may have none in some epochs
+        """
         if self.size == 1:
             return network
-        return DistributedDataParallel(network, device_ids=[device] if device.type == "cuda" else None)
+        ids = [device] if device.type == "cuda" else None
+        return DistributedDataParallel(network, device_ids=ids, find_unused_parameters=freezes)
+
+    def gradients(self, network: nn.Module, *, complete: bool) -> AbstractContextManager[None]:
+        """Return what a batch goes forwards and backwards in.
+
+        complete: the last batch of a step, after which gradients are the mean over the processes
+        """
+        if complete or not isinstance(network, DistributedDataParallel):
+            return nullcontext()
+        waiting: AbstractContextManager[None] = network.no_sync()
+        return waiting
 
     def agree(self, model: nn.Module) -> None:
         """Give `model` the first process's buffers: BatchNorm's running statistics, which each process has of its own.
@@ -127,11 +141,20 @@ class Shares(Sampler[list[int]]):
 
     shuffled: by this generator, or in order for None. In order, shares differ by at most one image; shuffled, there is
               one for every batch, and a last batch of a single image is left out, to which BatchNorm can't be fitted.
+    draw:     draws the shuffled order of `count` images; unless given, each of them comes up once
     """
 
-    def __init__(self, count: int, batch_size: int, shuffled: torch.Generator | None, world: World) -> None:
+    def __init__(
+        self,
+        count: int,
+        batch_size: int,
+        shuffled: torch.Generator | None,
+        world: World,
+        draw: Callable[[torch.Generator], list[int]] | None = None,
+    ) -> None:
         super().__init__()
         self._count, self._batch_size, self._shuffled, self._world = count, batch_size, shuffled, world
+        self._draw = draw or (lambda generator: torch.randperm(count, generator=generator).tolist())
 
     def sizes(self) -> list[int]:
         """Return how many images each batch has over all processes."""
@@ -152,7 +175,7 @@ class Shares(Sampler[list[int]]):
             own = range(rank, self._count, size)
             yield from (list(own[start : start + step]) for start in range(0, len(own), step))
             return
-        order = torch.randperm(self._count, generator=self._shuffled).tolist()
+        order = self._draw(self._shuffled)
         for index, total in enumerate(self.sizes()):
             batch = order[index * step : index * step + total]
             yield batch[rank::size] if self._world.shared(total) else batch

@@ -83,7 +83,8 @@ def check_memory(contract: Contract, batch: int, device: torch.device) -> None:
     height, width = contract.image_hw
     fits = int((free / _UNSEEN - need.weights) // need.per_image)
     side = int(height * math.sqrt(max(0.0, free / _UNSEEN - need.weights) / need.per_image / batch)) // 32 * 32
-    cures = ([f"--batch-size {fits}"] if fits >= 2 else []) + ([f"--image-size {side}"] if side else [])
+    several = f"--batch-size {fits} --accumulate {-(-batch // max(1, fits))}"
+    cures = ([several] if fits >= 2 else []) + ([f"--image-size {side}"] if side else [])
     raise UsageError(
         f"{contract.loc.value} + {contract.backbone} at {height} x {width} pixels needs about {size(need.of(batch))} "
         f"for a batch of {batch}, and {size(free)} of memory are free",

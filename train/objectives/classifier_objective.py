@@ -1,5 +1,8 @@
 """Training of a classifier: the cross-entropy of its labels, and what is wanted of its theta."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -14,6 +17,7 @@ from lstn.train.batches.equivariance import move, unfollowed
 from lstn.train.batches.loading import ImageBatch, Images, batches
 from lstn.train.computing.distributed import ALONE, World
 from lstn.train.computing.workplace import Workplace
+from lstn.train.objectives.label_loss import TEACHERS_SHARE, against_labels, against_teacher
 from lstn.train.objectives.objective import Measured, StepLoss
 from lstn.train.objectives.supervision import pose_loss
 from lstn.train.runs.options import Options, TrainingPrecision
@@ -69,8 +73,16 @@ def forward(model: Classifier, pixels: Tensor, precision: TrainingPrecision) -> 
     return logits
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class ClassifierObjective:
-    """The objective of a classifier."""
+    """The objective of a classifier.
+
+    class_weights: (K,) float32, by which an image of each class counts; None: all alike
+    teacher:       from pixels (N, H, W, 3) uint8 to the logits (N, K) float32 of another model, or None
+    """
+
+    class_weights: Tensor | None = None
+    teacher: Callable[[Tensor], Tensor] | None = None
 
     def network(self, model: Model, options: Options, *, compiled: bool) -> nn.Module:
         """Return the model as it trains."""
@@ -80,11 +92,26 @@ class ClassifierObjective:
     def loss(self, network: nn.Module, batch: ImageBatch, options: Options, size: int, world: World) -> StepLoss:
         """Return what a step comes to, of which the cross-entropy is told."""
         logits, theta, of_moved = network(batch.pixels, batch.moves)
-        entropy = F.cross_entropy(logits.float(), batch.labels)
-        loss = entropy + _of_theta(options.recipe, batch, theta, of_moved)
+        logits, shows = logits.float(), batch.labels if batch.targets is None else batch.targets
+        entropy = F.cross_entropy(logits, shows)
+        loss = self._of_labels(logits, batch, options.recipe, entropy) + _of_theta(
+            options.recipe, batch, theta, of_moved
+        )
         if theta is not None and batch.poses is not None:
             loss = loss + options.supervise * pose_loss(theta, batch.poses, size, world)
-        return StepLoss(loss, entropy, (logits.argmax(1) == batch.labels).double().mean())
+        most = batch.labels if batch.targets is None else batch.targets.argmax(1)
+        return StepLoss(loss, entropy, (logits.argmax(1) == most).double().mean())
+
+    def _of_labels(self, logits: Tensor, batch: ImageBatch, recipe: Recipe, entropy: Tensor) -> Tensor:
+        smoothing, weights = recipe.label_smoothing, self.class_weights
+        loss = entropy
+        if smoothing or weights is not None:
+            shows = batch.labels if batch.targets is None else batch.targets
+            loss = against_labels(logits, shows, smoothing=smoothing, class_weights=weights)
+        if self.teacher is None:
+            return loss
+        taught = against_teacher(logits, self.teacher(batch.pixels))
+        return (1 - TEACHERS_SHARE) * loss + TEACHERS_SHARE * taught
 
     def measure(self, model: Model, images: Images, batch_size: int, at: Workplace) -> Measured:
         """Return the cross-entropy and the accuracy, and what always answering the commonest class comes to."""

@@ -29,7 +29,8 @@ CropSize: TypeAlias = tuple[
 _SIZES = ("image_size", "view", "crop")
 
 _GONE = ("weight_decay", "clip_norm")
-"""Numbers that recipes until 0.1 had, and that no command could set: only runs that had 0 go on as they were."""
+"""Numbers that recipes until 0.1 had, before there was a choice of optimizers, and that no command could set: only runs
+that had 0 go on as they were. Their weight decay took other weights than that of today."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,6 +48,7 @@ class Options:
     view, crop: of what the localizer sees, and of what the backbone gets; None: the localizer's usual view, and a crop
                 as large as the image
     supervise:  weight of the distance between theta and the true pose (`lstn.train.objectives.supervision`)
+    teacher:    file of a trained classifier to learn from (`lstn.train.objectives.distillation`); empty for none
     """
 
     recipe: Recipe
@@ -67,6 +69,7 @@ class Options:
     warps: Warps = 1
     task: Task = Task.CLASSIFY
     fit: Fit = Fit.STRETCH
+    teacher: str = ""
 
     def contract(
         self,
@@ -113,7 +116,7 @@ class Options:
         try:
             given = checked(parsed(text), dict[str, Any])
             given.pop("ema_epochs", None)  # of averaged weights, which runs until 0.1 could keep beside their own
-            if any(given.pop(name, 0) for name in _GONE):
+            if any(given.pop(name, 0) for name in _GONE if name == "clip_norm" or "optimizer" not in given):
                 raise ValueError(f"trained with {' or '.join(_GONE)}")
             given |= {name: [given[name]] * 2 for name in _SIZES if isinstance(given.get(name), int)}  # until 0.1
             names = {each.name for each in fields(Recipe)}

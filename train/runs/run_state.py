@@ -24,8 +24,6 @@ from lstn.untrusted.checked_json import Magnitude, Natural, checked, parsed
 _KEY = "lstn.state"
 _WARPS = "warps"
 _MOST_INT = 2**31 - 1
-_SLOTS = {"step", "exp_avg", "exp_avg_sq"}
-"""What Adam keeps of a weight that has had a gradient."""
 
 
 @dataclass(slots=True)
@@ -49,7 +47,7 @@ class Run:
     """
 
     model: Model
-    optimizer: torch.optim.Adam
+    optimizer: torch.optim.Optimizer
     scaler: torch.amp.GradScaler
     identity: str
     contract: Contract
@@ -127,7 +125,7 @@ def restore(path: Path, run: Run, *, shown: int) -> None:
     if rest.identity != run.identity:
         raise ArtifactError(
             f"{path}: the data set is not the one that this run began with, or it began when names alone were compared",
-            hint="put the images, and the boxes that it learns from, back as they were, or start a new run",
+            hint="put the images, the boxes and the teacher that it learns from back as they were, or start a new run",
         )
     run.history, run.threads = rest.history, rest.threads
     if _WARPS in tensors:
@@ -157,7 +155,7 @@ def _below(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
 
 
-def _restore_optimizer(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) -> None:
+def _restore_optimizer(optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
     """Each slot gets its weight's memory layout, as it had: else a step takes three times as long, for the same."""
     slots: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _below("optimizer.", tensors).items():
@@ -166,10 +164,10 @@ def _restore_optimizer(optimizer: torch.optim.Adam, tensors: dict[str, Tensor]) 
     weights = dict(enumerate(weight for group in optimizer.param_groups for weight in group["params"]))
     for index, found in slots.items():
         shape = weights[index].shape
-        wanted = {slot: torch.Size() if slot == "step" else shape for slot in _SLOTS}
+        wanted = {slot: torch.Size() if slot == "step" else shape for slot in _kept_by(optimizer)}
         if {slot: each.shape for slot, each in found.items()} != wanted:
             raise ValueError(f"what the optimizer keeps of weight {index} has another shape")
-        if not 0 <= float(found["step"]) < math.inf:
+        if "step" in found and not 0 <= float(found["step"]) < math.inf:
             raise ValueError(f"weight {index} has taken {float(found['step'])} steps")
         slots[index] = {
             slot: each if slot == "step" else torch.empty_like(weights[index]).copy_(each)
@@ -199,3 +197,10 @@ def _read(path: Path) -> tuple[dict[str, Tensor], _Rest]:
         return tensors, rest
     except ValueError as error:
         raise ArtifactError(f"{path}: not the {what}, or damaged ({error!s:.300})", hint=hint) from error
+
+
+def _kept_by(optimizer: torch.optim.Optimizer) -> frozenset[str]:
+    """Return the names of what it keeps of a weight that has had a gradient."""
+    return frozenset(
+        {"momentum_buffer"} if isinstance(optimizer, torch.optim.SGD) else {"step", "exp_avg", "exp_avg_sq"}
+    )

@@ -1,1 +1,1 @@
-"""Watchers of a training run: the transformer's probe, pictures and TensorBoard."""
+"""Watchers of a training run: the transformer's probe, pictures, and trackers such as TensorBoard."""

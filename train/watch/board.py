@@ -1,72 +1,80 @@
-"""TensorBoard: what metrics.jsonl says as curves, and the warps epoch by epoch, in a run's folder."""
+"""Board of a run: what metrics.jsonl says as curves, and the warps epoch by epoch, for trackers."""
 
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-import numpy as np
 
 from lstn.health.follow import judged_kinds
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
-from lstn.imports import require
+from lstn.terminal import warn
 from lstn.train.watch.pictures import draw_sheet
+from lstn.train.watch.trackers import TRACKERS, Tracker, TrackerName
 from lstn.warps.warp import CropSampling, Theta
-
-if TYPE_CHECKING:
-    from torch.utils.tensorboard import SummaryWriter
-
-BOARD = "tensorboard"
-"""Name of the logs' folder inside a run's."""
 
 
 class Board:
-    """Writes event files below a run's folder, from the first epoch that it is told of.
+    """Tells trackers of a run, from its first epoch here.
 
-    A resumed run goes on with a new file, whose first line has TensorBoard forget any later epochs of the older ones.
+    A tracker that fails then, such as a server that is gone, ends no training: it is told no more.
+
+    run:     its folder, which must not exist before the run is sure of its options; so trackers begin late
+    choices: of the run, as `Options.values` has them
 
     Raises:
-        MissingExtra: tensorboard is not installed.
+        MissingExtra: a tracker is not installed.
+        UsageError: a tracker can't be reached.
     """
 
-    def __init__(self, run: Path) -> None:
-        require("tensorboard", extra="tensorboard")
-        self._folder = run / BOARD
-        self._writer: SummaryWriter | None = None
+    def __init__(self, names: Sequence[TrackerName], run: Path, choices: Mapping[str, object]) -> None:
+        self._names, self._run, self._choices = list(names), run, choices
+        self._trackers: dict[TrackerName, Tracker] = {}
+        for name in names:
+            TRACKERS[name].check()
 
     def epoch(self, row: Epoch) -> None:
-        """Log the figures of one epoch, so that they can be seen at once."""
-        number, writer = row["epoch"], self._at(row["epoch"])
-        writer.add_scalar("loss/train", row["train_loss"], number)
-        writer.add_scalar("loss/validation", row["val_loss"], number)
-        writer.add_scalar("accuracy/train", row["train_accuracy"], number)
-        writer.add_scalar("accuracy/validation", row["val_accuracy"], number)
-        if "transformer" in row:
-            for name, value in row["transformer"].items():
-                if isinstance(value, float):
-                    writer.add_scalar(f"transformer/{name}", value, number)
-            if (pose := row["transformer"]["pose"]) is not None:
-                for figure in ("rotation_deg", "centre_px", "overlap"):
-                    if (error := pose[figure]) is not None:
-                        writer.add_scalar(f"pose/{figure}", error, number)
-            if (follow := row["transformer"]["follow"]) is not None:
-                for name, followed in judged_kinds(follow):
-                    writer.add_scalar(f"follow/{name}", followed["value"], number)
-        writer.flush()
+        """Log the figures of one epoch."""
+        figures = figures_of(row)
+        self._each(list(self._names), lambda tracker: tracker.log(row["epoch"], figures), row["epoch"])
 
     def warped(self, number: int, pixels: Pixels, theta: Theta, sampling: CropSampling) -> None:
         """Log what the transformer does to images (n, H, W, 3) by theta (n, …) in epoch `number`."""
-        sheet = np.asarray(draw_sheet(pixels, theta, sampling))
-        self._at(number).add_image("warps", sheet, number, dataformats="HWC")
+        sheet = draw_sheet(pixels, theta, sampling)
+        self._each(list(self._names), lambda tracker: tracker.picture(number, sheet), number)
 
     def close(self) -> None:
         """Write what is left. A board that heard of no epoch leaves nothing."""
-        if self._writer is not None:
-            self._writer.close()
+        self._each(list(self._trackers), lambda tracker: tracker.close())
 
-    def _at(self, number: int) -> "SummaryWriter":
-        """Made late, since the run's folder must not exist before the run is sure of its options."""
-        if self._writer is None:
-            from torch.utils.tensorboard import SummaryWriter
+    def _tracker(self, name: TrackerName, number: int) -> Tracker:
+        if name not in self._trackers:
+            self._trackers[name] = TRACKERS[name](self._run, self._choices, number)
+        return self._trackers[name]
 
-            self._writer = SummaryWriter(str(self._folder), purge_step=number)
-        return self._writer
+    def _each(self, names: Sequence[TrackerName], what: Callable[[Tracker], None], number: int = 0) -> None:
+        for name in names:
+            try:
+                what(self._tracker(name, number))
+            except Exception as error:  # what another program raises is its own affair
+                self._names.remove(name)
+                self._trackers.pop(name, None)
+                warn(f"--{name} failed, and is left out from here on: {error!s:.200}")
+
+
+def figures_of(row: Epoch) -> dict[str, float]:
+    """Return what is a curve of an epoch's figures, by names with their kind before a slash."""
+    figures = {
+        "loss/train": row["train_loss"],
+        "loss/validation": row["val_loss"],
+        "accuracy/train": row["train_accuracy"],
+        "accuracy/validation": row["val_accuracy"],
+    }
+    if "transformer" not in row:
+        return figures
+    health = row["transformer"]
+    figures |= {f"transformer/{name}": value for name, value in health.items() if isinstance(value, float)}
+    if (pose := health["pose"]) is not None:
+        errors = {"rotation_deg": pose["rotation_deg"], "centre_px": pose["centre_px"], "overlap": pose["overlap"]}
+        figures |= {f"pose/{name}": error for name, error in errors.items() if error is not None}
+    if (follow := health["follow"]) is not None:
+        figures |= {f"follow/{name}": followed["value"] for name, followed in judged_kinds(follow)}
+    return figures

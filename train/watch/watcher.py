@@ -14,7 +14,8 @@ OnStep: TypeAlias = Callable[[int, int, float, float], None]
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """What a run is about to do. images, val_images: in an epoch; steps: of an epoch; finished: epochs before."""
+    """What a run is about to do. images, val_images: in an epoch; steps: of an epoch; finished: epochs before, in
+    `spent_s` seconds."""
 
     device: str
     parameters: int
@@ -22,6 +23,7 @@ class Outlook:
     val_images: int
     steps: int
     finished: int
+    spent_s: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -92,6 +92,7 @@ class _Shown:
         self._opening = opening
         self._told = ""
         self._told_chance = False
+        self._epochs = None if options.recipe.hours else options.epochs
 
     def close(self) -> None:
         if self._soon is not None:
@@ -102,10 +103,16 @@ class _Shown:
     def started(self, outlook: "Outlook") -> None:
         from lstn.train.pace import Pace
 
-        epochs = self._options.epochs
+        epochs, recipe = self._options.epochs, self._options.recipe
         self._outlook = outlook
-        self._pace = Pace(images=outlook.images, val_images=outlook.val_images, steps=outlook.steps, epochs=epochs)
-        self._progress.update(self._task, total=outlook.images * epochs)
+        self._pace = Pace(
+            images=outlook.images,
+            val_images=outlook.val_images,
+            steps=outlook.steps,
+            epochs=epochs,
+            budget_s=recipe.hours * _HOURS_S - outlook.spent_s if recipe.hours else None,
+        )
+        self._progress.update(self._task, total=self._epochs and outlook.images * self._epochs)
         if outlook.finished:
             note(f"resuming after epoch {outlook.finished}")
         elif self._opening:
@@ -114,8 +121,12 @@ class _Shown:
         note(
             f"{self._options.loc.value} + {self._options.model}, {outlook.parameters:,} parameters, on {place}: "
             f"{counted(outlook.images, 'training image')} in {counted(outlook.steps, 'step')} of "
-            f"{self._options.recipe.batch_size}, "
-            f"{'at most ' * (epochs > 1)}{counted(epochs, 'epoch')}"
+            f"{f'{recipe.accumulate} x ' * (recipe.accumulate > 1)}{recipe.batch_size}, "
+            + (
+                f"as many epochs as fit into {recipe.hours:g} h"
+                if recipe.hours
+                else f"{'at most ' * (epochs > 1)}{counted(epochs, 'epoch')}"
+            )
         )
 
     def describe(self) -> str:
@@ -137,7 +148,7 @@ class _Shown:
             self._soon.start()
         elif time.monotonic() - self._pace.began > _SOON_S / 2:
             self._say_pace()
-        place = f"{epoch}/{self._options.epochs}"
+        place = f"{epoch}/{self._epochs}" if self._epochs else f"{epoch}"
         self._where = f"epoch {place}: {seen:,} of {counted(self._outlook.images, 'image')}, loss {loss:.3f}"
         if seen == self._outlook.images:
             self._where = f"epoch {place}: the validation images"
@@ -161,7 +172,7 @@ class _Shown:
             f"a step takes {self._pace.step_s:.2g} s, an epoch {duration(self._pace.epoch_s)}, "
             f"and what is left {duration(left)} if it doesn't stop early"
         )
-        if self._outlook.device == "cpu" and left > _HOURS_S:
+        if self._outlook.device == "cpu" and left > _HOURS_S and not self._options.recipe.hours:
             from lstn.train.runs.options import said
 
             half = (self._options.image_size[0] // 2, self._options.image_size[1] // 2)
@@ -177,7 +188,10 @@ class _Shown:
             figures += f"  follows {brief(follow)}"
         if "transformer" in row and (pose := row["transformer"]["pose"]) is not None:
             figures += f"  {brief_pose(pose)}"
-        note(f"epoch {row['epoch']:3d}/{self._options.epochs}  {figures}{'  best' if row is best else ''}")
+        if row["epoch"] > 1 and "planned" in row:  # before, nothing is known of what fits into a time budget
+            self._epochs = row["planned"]
+        planned = f"/{self._epochs}" if self._epochs else ""
+        note(f"epoch {row['epoch']:3d}{planned}  {figures}{'  best' if row is best else ''}")
         if self._pace is not None:
             self._pace.epoch(row["seconds"])
         self._where = f"after epoch {row['epoch']}"

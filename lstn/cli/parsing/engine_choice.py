@@ -7,6 +7,7 @@ import typer
 
 from lstn.errors import UsageError
 from lstn.formats.engine_kind import EngineKind
+from lstn.formats.inspection import training_of
 from lstn.formats.outputs import ONNX, OPENVINO, PLAN, OutputFile, check_outputs, is_ours
 from lstn.formats.plan_file import read_header
 from lstn.health.run_files import CHECKPOINT, RUNS, checkpoint_of
@@ -93,9 +94,10 @@ def _engines_here(kind: EngineKind | None) -> list[Path]:
 
 
 def _exported(checkpoint: Path) -> Path:
-    """Return the ONNX file beside a checkpoint, which is written first unless it is the younger one."""
+    """Return the ONNX file beside a checkpoint, which is written first unless it is the younger and of its weights."""
     onnx_file = checkpoint.with_name("model.onnx") if checkpoint.name == CHECKPOINT else checkpoint.with_suffix(".onnx")
-    if is_ours(onnx_file, ONNX) and onnx_file.stat().st_mtime >= checkpoint.stat().st_mtime:
+    younger = is_ours(onnx_file, ONNX) and onnx_file.stat().st_mtime >= checkpoint.stat().st_mtime
+    if younger and _is_of(onnx_file, checkpoint):
         note(f"engine: {onnx_file}")
         return onnx_file
     if onnx_file.is_file() and onnx_file.stat().st_size and not is_ours(onnx_file, ONNX):
@@ -110,3 +112,9 @@ def _exported(checkpoint: Path) -> Path:
 
     export_onnx(load_checkpoint(checkpoint), onnx_file)
     return onnx_file
+
+
+def _is_of(onnx_file: Path, checkpoint: Path) -> bool:
+    """Whether both say the same of their training; ages mislead after a copy, or when the clock was put back."""
+    made_of = training_of(onnx_file)
+    return made_of is None or made_of == training_of(checkpoint)

@@ -1,6 +1,7 @@
 """Options of a recipe and of the network, which `lstn train` and `lstn study` share."""
 
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,8 +18,79 @@ Rate = Annotated[
     typer.Option(
         metavar="RATE",
         min=0,
-        help="Adam's learning rate.",
-        show_default=f"{by_recipe('lr')}; robust: less for VGG, AlexNet and ZFNet, more for cnn",
+        help="The learning rate.",
+        show_default=f"{by_recipe('lr')}; robust: less for VGG, AlexNet and ZFNet, more for cnn; sgd: 10 times that",
+    ),
+]
+Optimizer = Annotated[
+    Literal["adam", "adamw", "sgd"] | None,
+    typer.Option(help="What takes the steps; sgd has a momentum of 0.9.", show_default=by_recipe("optimizer")),
+]
+WeightDecay = Annotated[
+    float | None,
+    typer.Option(
+        metavar="DECAY",
+        min=0,
+        help="Weight decay, but of biases and normalisation.",
+        show_default=f"{by_recipe('weight_decay')}; adamw: 0.01",
+    ),
+]
+LabelSmoothing = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="Share of each label that goes to all classes alike.",
+        show_default=by_recipe("label_smoothing"),
+    ),
+]
+Balanced = Annotated[
+    Literal["none", "weights", "sampling"] | None,
+    typer.Option(
+        help="Have classes of different sizes count alike: by weights in the loss, or by showing rare ones more often.",
+        show_default=by_recipe("balance"),
+    ),
+]
+Accumulate = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=1,
+        help="Batches whose gradients make up one step, where memory holds no larger batch.",
+        show_default=by_recipe("accumulate"),
+    ),
+]
+Freeze = Annotated[
+    int | None,
+    typer.Option(
+        metavar="N",
+        min=0,
+        help="In the first N epochs keep the backbone's weights, but the last layer's.",
+        show_default=by_recipe("freeze"),
+    ),
+]
+AugmentOption = Annotated[
+    str,
+    typer.Option(
+        metavar="A,B,…",
+        help="Change training images: affine (turn, shift, scale a little) or standard (crop, and mirror where fit); "
+        "and randaugment, erase, mixup, cutmix.",
+    ),
+]
+Hours = Annotated[
+    float | None,
+    typer.Option(
+        metavar="H",
+        min=0,
+        help="Train for so many hours, in as many epochs as fit.",
+        show_default="off",
+    ),
+]
+TeacherOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--teacher", metavar="RUN|FILE", help="Learn from this trained classifier's answers, and from the labels."
     ),
 ]
 LocRate = Annotated[

@@ -40,8 +40,10 @@ def _signals() -> Iterator[None]:
     """Raise KeyboardInterrupt for the first SIGINT or SIGTERM alone: a second one would hit the cleaning up.
 
     Python drops what is raised within a destructor, such as that of a loader's processes, and prints a traceback. The
-    signal then comes once more, a moment later.
+    signal then comes once more, a moment later. What else fails there, such as the wait for processes that the same
+    signal has ended, is of no interest any more.
     """
+    stopped = threading.Event()
     again: list[threading.Timer] = []
     before = {each: signal.getsignal(each) for each in (signal.SIGINT, signal.SIGTERM)}
     heard = [each for each, handler in before.items() if handler is not signal.SIG_IGN]
@@ -49,6 +51,7 @@ def _signals() -> Iterator[None]:
     def interrupt(_number: int, _frame: FrameType | None) -> None:
         for each in heard:
             signal.signal(each, signal.SIG_IGN)
+        stopped.set()
         raise KeyboardInterrupt
 
     def listen() -> None:
@@ -57,7 +60,8 @@ def _signals() -> Iterator[None]:
 
     def drop(lost: "sys.UnraisableHookArgs") -> None:
         if not issubclass(lost.exc_type, KeyboardInterrupt):
-            hook(lost)
+            if not stopped.is_set():
+                hook(lost)
             return
         listen()
         again.append(threading.Timer(_AGAIN_S, os.kill, (os.getpid(), heard[0])))

@@ -20,8 +20,10 @@ from lstn.report.wording import counted
 from lstn.research.study.study_page import page
 from lstn.research.study.study_results import RESULTS, SHOWN, Study, StudyCell, summary, whole_study
 from lstn.research.study.study_runs import check_models, finished_cells, train_cell
-from lstn.train.choosing import RecipeChanges, check_localizer
+from lstn.train.batches.augment import check_augment
+from lstn.train.choosing import check_localizer
 from lstn.train.objectives.supervision import check_supervise
+from lstn.train.recipe_changes import RecipeChanges
 from lstn.train.runs.options import Options, said
 from lstn.train.watch.watcher import Watcher
 from lstn.warps.warp import CropSampling
@@ -56,6 +58,7 @@ def study_request(
     check_models(options, locs)
     check_localizer(locs, changes)
     if options.supervise:
+        check_augment(options.augment, options.task, supervised=True)
         check_supervise(next((loc for loc in locs if loc not in (Loc.NONE, *CONTROLS)), Loc.NONE), options.supervise)
     whole = replace(options, recipe=replace(options.recipe, patience=options.epochs))
     return StudyRequest(whole, recipe, locs, seeds)
@@ -143,9 +146,17 @@ def _recipe(fitted: Recipe, name: RecipeName) -> str:
         "--loc-lr-scale": (fitted.loc_lr_scale, usual.loc_lr_scale),
         "--in-frame": (fitted.in_frame, usual.in_frame),
         "--equivariance": (fitted.equivariance, usual.equivariance),
+        "--weight-decay": (fitted.weight_decay, usual.weight_decay),
+        "--label-smoothing": (fitted.label_smoothing, usual.label_smoothing),
+        "--accumulate": (fitted.accumulate, usual.accumulate),
+    }
+    names = {
+        "--optimizer": (fitted.optimizer, usual.optimizer),
+        "--balance": (fitted.balance, usual.balance),
+        "--theta": (fitted.theta.value, usual.theta.value),
     }
     words = [f"{option} {value:g}" for option, (value, own) in numbers.items() if value != own]
-    words += [f"--theta {fitted.theta.value}"] if fitted.theta is not usual.theta else []
+    words += [f"{option} {name}" for option, (name, own) in names.items() if name != own]
     return f"{name} with {', '.join(words)}" if words else name
 
 

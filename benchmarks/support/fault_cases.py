@@ -1,0 +1,145 @@
+"""Commands of `lstn` whose system calls fail, and the folder that each starts from."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+Words = tuple[str, ...]
+
+SIDE = 32
+"""Pixels of the images."""
+
+_TRAIN = "train --loc lstn --model cnn --data folder:photos --image-size 32 --batch-size 8 --workers 0 --device cpu"
+_RUN = "runs/run"
+_MODEL = "export runs/other"
+"""Makes model.onnx of the other run."""
+
+
+@dataclass(frozen=True, slots=True)
+class FaultCase:
+    """A command whose calls fail.
+
+    words:   after `lstn`
+    before:  commands that make what it starts from, an older result among it
+    removed: of what they made, the file that it doesn't start with
+    again:   what completes it after it failed, if that is another command once `begun` is there
+    stdout:  a file that its rows go to, as by `>`
+    changed: runs before the command, in its process
+    settled: whether rows with an error stay, so that the same command ends as it did
+    """
+
+    words: Words
+    before: tuple[Words, ...]
+    again: Words = ()
+    begun: str = ""
+    removed: str = ""
+    stdout: str = ""
+    changed: Callable[[], None] = lambda: None
+    settled: bool = False
+
+
+def make_photos(folder: Path) -> None:
+    """Write the images of two classes, a few for each split: PNG and JPEG files."""
+    dice = np.random.default_rng(0)
+    for split, count in (("train", 4), ("val", 2), ("test", 2)):
+        for label, colour in (("dark", 60), ("light", 190)):
+            (folder / split / label).mkdir(parents=True)
+            for number in range(count):
+                noise = dice.integers(-40, 40, (SIDE, SIDE, 3))
+                path = folder / split / label / f"{number}.{('png', 'jpg')[number % 2]}"
+                Image.fromarray((noise + colour).astype(np.uint8)).save(path)
+
+
+def answer_here() -> None:
+    """Let `lstn infer --ray` compute in its own process: what it writes, and when, stays its own."""
+    from lstn.images import Reading
+    from lstn.runtime.engines.opening import open_engine
+    from lstn.runtime.inference.predict import predict
+    from lstn.runtime.inference.rows import fields_of
+    from lstn.runtime.inference.sources import list_images
+    from lstn.runtime.ray import ray_infer
+    from lstn.runtime.ray.result_parts import Parts
+
+    class LocalPool:
+        def __init__(self, engine: Any) -> None:
+            self._engine = engine
+            self.contract, self.max_batch = engine.contract, engine.max_batch
+
+        def infer(self, sources: list[str], parts: Parts, *, top: int, least: float, **_: object) -> None:
+            paths = [Path(name) for name in list_images(sources)]
+            for rows in predict(self._engine, paths, batch=4, top=top, least=least, workers=1, reading=Reading()):
+                parts.add([fields_of(row) for row in rows])
+                parts.flush()
+
+    @contextmanager
+    def open_pool(_address: str, engine: Path, **_: object) -> Iterator[LocalPool]:
+        with open_engine(engine, spin=False) as opened:
+            yield LocalPool(opened)
+
+    ray_infer.open_pool = open_pool  # type: ignore[assignment]
+
+
+def _words(text: str) -> Words:
+    return tuple(text.split())
+
+
+def _case(text: str, *before: str, again: str = "", begun: str = "", **more: Any) -> FaultCase:
+    return FaultCase(_words(text), tuple(map(_words, before)), _words(again), begun, **more)
+
+
+_CALIBRATE = "calibrate model.onnx --precision int8 --images 8 --force"
+_RUNS = (f"{_TRAIN} --epochs 1 --name run", f"{_TRAIN} --epochs 1 --seed 1 --name other")
+
+CASES = {
+    "train": _case(
+        f"{_TRAIN} --epochs 2 --name run",
+        again=f"train --resume {_RUN}",
+        begun=f"{_RUN}/last.safetensors",
+    ),
+    "train --resume": _case(
+        f"train --resume {_RUN} --epochs 2",
+        _RUNS[0],
+        again=f"train --resume {_RUN} --epochs 2",
+    ),
+    "export": _case(f"export {_RUN}", *_RUNS, _MODEL),
+    "export --engine openvino": _case(f"export {_RUN} --engine openvino", *_RUNS, f"{_MODEL} --engine openvino"),
+    "calibrate": _case(_CALIBRATE, *_RUNS, f"export {_RUN}", _CALIBRATE, _MODEL, removed="model.minmax.ranges.json"),
+    "infer --output": _case(
+        "infer photos/test --engine model.onnx --output rows.csv --warps warps --workers 1",
+        _RUNS[1],
+        _MODEL,
+        "infer photos/val --engine model.onnx --output rows.csv --workers 1",
+    ),
+    "infer > rows": _case(
+        "infer photos/test --engine model.onnx --format jsonl --workers 1", _RUNS[1], _MODEL, stdout="rows.jsonl"
+    ),
+    "infer --ray, lines": _case(
+        "infer photos/test --ray local --engine model.onnx --out rows",
+        _RUNS[1],
+        _MODEL,
+        changed=answer_here,
+        settled=True,
+    ),
+    "infer --ray, parquet": _case(
+        "infer photos/test --ray local --engine model.onnx --out rows --format parquet",
+        _RUNS[1],
+        _MODEL,
+        changed=answer_here,
+        settled=True,
+    ),
+    "evaluate": _case(
+        "evaluate model.onnx --data folder:photos --json report.json --html report.html",
+        _RUNS[1],
+        _MODEL,
+        "evaluate model.onnx --data folder:photos --split val --json report.json --html report.html",
+    ),
+}
+
+NEW_MODEL = "new/model.onnx"
+SERVED = _case("serve --engine model.onnx --http-port 0 --grpc-port 0", *_RUNS, _MODEL, "export runs/run --out new")
+"""A server that is to reload `NEW_MODEL` in the place of its own."""
