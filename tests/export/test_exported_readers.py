@@ -15,7 +15,7 @@ from lstn.errors import VerificationError
 from lstn.export.onnx.to_onnx import write_onnx
 from lstn.export.onnx.verify_onnx import sample_images, verify_onnx
 from lstn.export.tensorrt.builder import build
-from lstn.export.tensorrt.tuning import BatchRange, BuildSettings
+from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.formats.onnx_file import read_onnx
 from lstn.formats.onnx_session import OnnxSession
