@@ -146,7 +146,8 @@ def test_a_colour_leaves_the_frame(make_tiny: MakeTiny, tmp_path: Path, run_lstn
 def test_wrong_use_is_one_line_and_a_cure(
     arguments: tuple[str, ...], says: str, tiny: Tiny, folder: Path, run_lstn: RunLstn
 ) -> None:
-    ran = run_lstn("evaluate", tiny.path, "--data", f"folder:{folder}", *arguments)
+    data = () if "--data" in arguments else ("--data", f"folder:{folder}")
+    ran = run_lstn("evaluate", tiny.path, *data, *arguments)
     assert ran.code in (1, 2)
     assert says in ran.err
     assert "Traceback" not in ran.err

@@ -51,7 +51,7 @@ def test_a_server_that_cannot_be_says_so_on_one_line(
     monkeypatch.chdir(tiny.path.parent)
     Path("short").write_text("secret")
     Path("junk.onnx").write_text("junk")
-    ports = ["--http-port", "0", "--grpc-port", "0"]
+    ports = [word for port in ("--http-port", "--grpc-port") if port not in options for word in (port, "0")]
     ran = run_lstn(
         "serve", "--engine", "model.onnx", *ports, *(option.replace("PORT", str(port)) for option in options)
     )
