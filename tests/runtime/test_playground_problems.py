@@ -103,7 +103,7 @@ def test_a_server_that_is_gone_is_said_to_be(browser: Browser, model: Tiny, pict
         assert page.told() == "The server doesn't answer. Is it still running?"
         assert page.run("return Boolean(document.querySelector('.stale'))")  # what is left is the older answer
         assert only_network_errors(browser, "ERR_CONNECTION_REFUSED")
-        again = [serving("--engine", model.path, "--http-port", running.http_port)]
+        again = [serving("--engine", model.path, http_port=running.http_port)]
     with again[0]:
         page.find("again").click()
         page.shown()

@@ -69,9 +69,10 @@ class Server:
 
 
 @contextmanager
-def serving(*arguments: object) -> Iterator[Server]:
+def serving(*arguments: object, http_port: int = 0) -> Iterator[Server]:
     """Start `lstn serve` on free ports, wait until it is ready, and leave no process behind."""
-    command = [sys.executable, "-m", "lstn", "serve", "--http-port", "0", "--grpc-port", "0", *map(str, arguments)]
+    ports_given = ["--http-port", str(http_port), "--grpc-port", "0"]
+    command = [sys.executable, "-m", "lstn", "serve", *ports_given, *map(str, arguments)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=environment) as process:
         try:
