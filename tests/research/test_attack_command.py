@@ -81,7 +81,8 @@ def test_every_report_says_what_the_attacks_left(made: Made, tmp_path: Path, run
     ],
 )
 def test_wrong_use_is_one_line(made: Made, words: tuple[str, ...], says: str, run_lstn: RunLstn) -> None:
-    ran = run_lstn("attack", made.checkpoint, "--data", made.data, *words)
+    data = () if "--data" in words else ("--data", made.data)
+    ran = run_lstn("attack", made.checkpoint, *data, *words)
     assert ran.code in (1, 2)
     assert says in ran.err
     assert "Traceback" not in ran.err
