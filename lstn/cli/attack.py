@@ -158,11 +158,11 @@ def _attacked(
             hint="give bounds: --linf 2,8,32",
         )
     named, drawn = data_and_seed(checkpoint, loaded.training, data, None)
-    data_set = open_data_of(contract, named, seed=drawn)
-    chosen = split or split_to_test(loaded.training, data_set, named)
-    images = data_set.split(chosen)
-    numbers = spaced(len(images), count)
-    with _opened(engines, contract) as opened:
+    with _opened(engines, contract) as opened:  # before any image is decoded
+        data_set = open_data_of(contract, named, seed=drawn)
+        chosen = split or split_to_test(loaded.training, data_set, named)
+        images = data_set.split(chosen)
+        numbers = spaced(len(images), count)
         targets = {checkpoint.name: answering_of(model), **opened}
         what = f"attacking {counted(len(numbers), 'image')} of {named}"
         with working(what, len(numbers) * rounds) as advance:
