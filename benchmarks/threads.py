@@ -78,23 +78,23 @@ with tempfile.TemporaryDirectory() as folder:
 
 
 def main(words: Sequence[str]) -> None:
-    """Measure every case on the machine as it is and busy, print, and write the result."""
+    """Measure every case on the machine as it is and busy, and write the result after each."""
     parser = argument_parser(__name__, __doc__, out=RESULT)
     parser.add_argument("--seconds", type=float, default=4.0)
     parser.add_argument("--rounds", type=int, default=6)
     arguments = parser.parse_args(words)
 
-    cases = []
+    setting = {"cores": CORES, "spinning": SPINNING, "seconds": arguments.seconds, "rounds": arguments.rounds}
+    cases: list[dict[str, Any]] = []
     for model, side in CASES:
         for busy in (False, True):
             load = os.getloadavg()[0]
             rates, threads = measure(model, side, busy=busy, seconds=arguments.seconds, rounds=arguments.rounds)
             cases.append({"model": model, "side": side, "busy": busy, "load": load, "threads": threads, "rates": rates})
             print(row_of(cases[-1]), flush=True)
-    setting = {"cores": CORES, "spinning": SPINNING, "seconds": arguments.seconds, "rounds": arguments.rounds}
-    result = setting | {"cases": cases} | machine_of(("torch",))
+            result = setting | {"cases": cases} | machine_of(("torch",))
+            write_result(arguments.out, result, page_of(result))
     print(page_of(result))
-    write_result(arguments.out, result, page_of(result))
 
 
 def measure(
