@@ -282,6 +282,26 @@ def check_classifier(contract: "Contract") -> None:
         raise UsageError("--at map is for detectors", hint="use --at stem, or --task detect")
 
 
+def _check_boxes(contract: "Contract", kind: str, *, once: str, answers: str) -> None:
+    """Check what holds of every model whose warps are boxes of things in a photo: detectors and readers.
+
+    once: what it looks once for; answers: what it is sure of
+    """
+    if contract.theta not in (ThetaForm.AFFINE, ThetaForm.CROP):
+        raise UsageError(
+            f"a {kind}'s boxes can't be {contract.theta.value}", hint="use --theta affine, or crop for upright boxes"
+        )
+    if contract.iterations > 1:
+        raise UsageError(f"a {kind} looks once {once}", hint="leave out --iterations")
+    if contract.temperature != 1:
+        raise UsageError(f"a {kind}'s {answers} have no temperature")
+    if contract.fit is not Fit.STRETCH:
+        raise UsageError(
+            f"a {kind} of fit {contract.fit.value}: its boxes are shares of a photo that is stretched",
+            hint="leave out --fit",
+        )
+
+
 def check_regions(contract: "Contract") -> None:
     """Check that a detector can be so.
 
@@ -296,19 +316,7 @@ def check_regions(contract: "Contract") -> None:
         raise UsageError(
             f"a detector that looks at {counted(contract.warps, 'region')}", hint=f"use {fewest} to {most} --warps"
         )
-    if contract.theta not in (ThetaForm.AFFINE, ThetaForm.CROP):
-        raise UsageError(
-            f"a detector's boxes can't be {contract.theta.value}", hint="use --theta affine, or crop for upright boxes"
-        )
-    if contract.iterations > 1:
-        raise UsageError("a detector looks once for regions, and refines each once", hint="leave out --iterations")
-    if contract.temperature != 1:
-        raise UsageError("a detector's scores have no temperature")
-    if contract.fit is not Fit.STRETCH:
-        raise UsageError(
-            f"a detector of fit {contract.fit.value}: its boxes are shares of a photo that is stretched",
-            hint="leave out --fit",
-        )
+    _check_boxes(contract, "detector", once="for regions, and refines each once", answers="scores")
     if at is At.STEM or (at is At.MAP) != (loc is Loc.SHARED):
         raise UsageError(
             f"a detector of loc {loc.value} at {at.value}",
@@ -334,19 +342,7 @@ def check_reader(contract: "Contract") -> None:
         raise UsageError(
             f"a reader of {counted(contract.warps, 'symbol')}", hint=f"use {fewest} to {most} --warps, one for each"
         )
-    if contract.theta not in (ThetaForm.AFFINE, ThetaForm.CROP):
-        raise UsageError(
-            f"a reader's boxes can't be {contract.theta.value}", hint="use --theta affine, or crop for upright boxes"
-        )
-    if contract.iterations > 1:
-        raise UsageError("a reader looks once for each symbol", hint="leave out --iterations")
-    if contract.temperature != 1:
-        raise UsageError("a reader's symbols have no temperature")
-    if contract.fit is not Fit.STRETCH:
-        raise UsageError(
-            f"a reader of fit {contract.fit.value}: its boxes are shares of a photo that is stretched",
-            hint="leave out --fit",
-        )
+    _check_boxes(contract, "reader", once="for each symbol", answers="symbols")
     if contract.at is not At.INPUT:
         raise UsageError(f"a reader at {contract.at.value}", hint="a reader looks at the image: leave out --at")
 

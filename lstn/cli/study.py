@@ -34,7 +34,7 @@ from lstn.formats.outputs import PAGE as WEB_PAGE
 from lstn.formats.outputs import STUDY, OutputFile, check_folder, check_outputs
 from lstn.machine.cores import decoders, within_cores
 from lstn.machine.lock import locked
-from lstn.recipe import DEFAULT_RECIPE, by_recipe
+from lstn.recipe import DEFAULT_RECIPE, RecipeName, by_recipe
 from lstn.terminal import note
 from lstn.waiting import say_loading
 
@@ -70,7 +70,7 @@ def study(
     image_size: ImageSize = None,
     view: View = None,
     crop: Crop = None,
-    recipe: Annotated[Literal["paper", "robust"], typer.Option(help="How weights are fitted.")] = DEFAULT_RECIPE,
+    recipe: Annotated[RecipeName, typer.Option(help="How weights are fitted.")] = DEFAULT_RECIPE,
     batch_size: Annotated[
         int | None,
         typer.Option(

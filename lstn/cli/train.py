@@ -38,7 +38,7 @@ from lstn.data.set_names import named, well_named
 from lstn.errors import UsageError
 from lstn.health.run_files import RUNS, run_folder
 from lstn.machine.cores import decoders, within_cores
-from lstn.recipe import DEFAULT_RECIPE, by_recipe
+from lstn.recipe import DEFAULT_RECIPE, RecipeName, by_recipe
 from lstn.terminal import messages
 from lstn.waiting import say_loading
 
@@ -114,7 +114,7 @@ def train(
         typer.Option(help="How a photo of another shape becomes an image: stretched, padded with the mean, or cut."),
     ] = Fit.STRETCH,
     recipe: Annotated[
-        Literal["paper", "robust"],
+        RecipeName,
         typer.Option(help="How weights are fitted; the options down to --equivariance override it."),
     ] = DEFAULT_RECIPE,
     patience: Annotated[

@@ -2,14 +2,11 @@
 
 import json
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from typing import Any
 
-import numpy as np
-
 from lstn.contract import Contract, ThetaForm
-from lstn.data.objects import Objects, objects_of
+from lstn.data.objects import Objects
 from lstn.data.splits import AnySplit, Split
 from lstn.detection.average_precision import (
     MEDIUM_PX,
@@ -20,10 +17,10 @@ from lstn.detection.average_precision import (
 )
 from lstn.detection.suppression import LEAST_SCORE, Detection, detections
 from lstn.errors import ArtifactError
-from lstn.evaluation.answer import Answers, Logits, check_finite
+from lstn.evaluation.answer import Answers, Logits
+from lstn.evaluation.asking import asked
 from lstn.evaluation.measuring import KINDS, measured_on
 from lstn.interval import Interval
-from lstn.machine.cores import decoders
 from lstn.report.charts import Point, lines
 from lstn.report.table import Table
 from lstn.report.web_page import figure, section, table_section, whole_page
@@ -95,20 +92,12 @@ def detect_all(
         ArtifactError: an answer is not finite, or not of these shapes.
         DataError: the images don't say where their objects are.
     """
-    every = range(len(images)) if chosen is None else chosen
     found = []
-    with ThreadPoolExecutor(decoders(None)) as pool:
-        for start in range(0, len(every), batch):
-            numbers = [int(number) for number in every[start : start + batch]]
-            truths = list(pool.map(lambda number: objects_of(images, number), numbers))
-            pixels = np.stack([read for read, _ in pool.map(images.__getitem__, numbers)])
-            logits, theta = _regions(*answers(pixels), len(labels))
-            check_finite((logits, theta), numbers)
-            found += [
-                (truth, detections(*each, labels, least=LEAST_SCORE))
-                for truth, each in zip(truths, zip(logits, theta, strict=True), strict=True)
-            ]
-            advance(len(numbers))
+    for truths, logits, theta in asked(answers, images, batch=batch, advance=advance, chosen=chosen):
+        both = zip(*_regions(logits, theta, len(labels)), strict=True)
+        found += [
+            (truth, detections(*each, labels, least=LEAST_SCORE)) for truth, each in zip(truths, both, strict=True)
+        ]
     return found
 
 

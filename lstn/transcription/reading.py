@@ -1,20 +1,16 @@
 """One pass over images whose text is known: what a reader reads, its errors, tables and a page."""
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from lstn.contract import Contract
-from lstn.data.objects import objects_of
 from lstn.data.splits import AnySplit, Split
 from lstn.errors import ArtifactError
-from lstn.evaluation.answer import Answers, check_finite
+from lstn.evaluation.answer import Answers
+from lstn.evaluation.asking import asked
 from lstn.evaluation.measuring import KINDS, measured_on
-from lstn.machine.cores import decoders
 from lstn.report.table import Table
 from lstn.report.web_page import table_section, whole_page
 from lstn.report.wording import counted
@@ -62,24 +58,16 @@ def read_all(
         ArtifactError: an answer is not finite, or not of these shapes.
         DataError: the images don't say what their text is.
     """
-    every = range(len(images)) if chosen is None else chosen
     found: list[ReadText] = []
-    with ThreadPoolExecutor(decoders(None)) as pool:
-        for start in range(0, len(every), batch):
-            numbers = [int(number) for number in every[start : start + batch]]
-            truths = list(pool.map(lambda number: objects_of(images, number), numbers))
-            pixels = np.stack([read for read, _ in pool.map(images.__getitem__, numbers)])
-            logits, theta = answers(pixels)
-            if logits.ndim != 3 or logits.shape[2] != len(labels) + 1:
-                raise ArtifactError(
-                    f"the model answers logits {logits.shape}; expected (N, T, {len(labels) + 1})",
-                    hint="name a model that was trained to read",
-                )
-            check_finite((logits, theta), numbers)
-            thetas = [None] * len(logits) if theta is None else list(theta)
-            both = zip(truths, logits, thetas, strict=True)
-            found += [read_text(truth, answer, places, labels) for truth, answer, places in both]
-            advance(len(numbers))
+    for truths, logits, theta in asked(answers, images, batch=batch, advance=advance, chosen=chosen):
+        if logits.ndim != 3 or logits.shape[2] != len(labels) + 1:
+            raise ArtifactError(
+                f"the model answers logits {logits.shape}; expected (N, T, {len(labels) + 1})",
+                hint="name a model that was trained to read",
+            )
+        thetas = [None] * len(logits) if theta is None else list(theta)
+        both = zip(truths, logits, thetas, strict=True)
+        found += [read_text(truth, answer, places, labels) for truth, answer, places in both]
     return found
 
 

@@ -1,13 +1,13 @@
 """Options of a recipe and of the network, which `lstn train` and `lstn study` share."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lstn.contract import TRAINED_SIDES, Fit, ThetaForm
 from lstn.errors import UsageError
-from lstn.recipe import by_recipe
+from lstn.recipe import Balance, OptimizerName, by_recipe
 
 if TYPE_CHECKING:
     from lstn.train.choosing import NetworkSizes
@@ -23,7 +23,7 @@ Rate = Annotated[
     ),
 ]
 Optimizer = Annotated[
-    Literal["adam", "adamw", "sgd"] | None,
+    OptimizerName | None,
     typer.Option(help="What takes the steps; sgd has a momentum of 0.9.", show_default=by_recipe("optimizer")),
 ]
 WeightDecay = Annotated[
@@ -46,7 +46,7 @@ LabelSmoothing = Annotated[
     ),
 ]
 Balanced = Annotated[
-    Literal["none", "weights", "sampling"] | None,
+    Balance | None,
     typer.Option(
         help="Have classes of different sizes count alike: by weights in the loss, or by showing rare ones more often.",
         show_default=by_recipe("balance"),

@@ -42,6 +42,14 @@ class AnnotatedSplit:
     known: tuple[Objects, ...]
     fingerprint: str
 
+    @staticmethod
+    def of(images: FolderSplit, known: tuple[Objects, ...]) -> "AnnotatedSplit":
+        """Put images and what is in each together; the fingerprint is of both."""
+        digest = hashlib.sha256(images.fingerprint.encode())
+        for objects in known:
+            digest.update(b"%d" % len(objects) + objects.labels.tobytes() + objects.thetas.tobytes())
+        return AnnotatedSplit(images, known, digest.hexdigest())
+
     @property
     def files(self) -> tuple[tuple[Path, int], ...]:
         """The files, and the class of the first object in each, or 0."""
@@ -201,11 +209,7 @@ def _opened(
     with ThreadPoolExecutor() as pool:
         read = list(pool.map(lambda each: by_path[each[0]].objects(numbers, shown_hw(each[0])), decoded.files))
     _warn_of_boxes([fault for _, faults in read for fault in faults], sum(len(each.boxes) for each in images))
-    known = tuple(objects for objects, _ in read)
-    digest = hashlib.sha256(decoded.fingerprint.encode())
-    for objects in known:
-        digest.update(b"%d" % len(objects) + objects.labels.tobytes() + objects.thetas.tobytes())
-    return AnnotatedSplit(decoded, known, digest.hexdigest())
+    return AnnotatedSplit.of(decoded, tuple(objects for objects, _ in read))
 
 
 def _warn_of_boxes(faults: list[str], boxes: int) -> None:

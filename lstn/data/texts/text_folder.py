@@ -1,6 +1,5 @@
 """Folders of images with a table of texts: the splits of `folder:PATH` for reading."""
 
-import hashlib
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -145,10 +144,7 @@ def _opened(
         warn(broken)
     with ThreadPoolExecutor() as pool:
         known = tuple(pool.map(lambda each: by_path[each[0]].objects(numbers, shown_hw(each[0])), decoded.files))
-    digest = hashlib.sha256(decoded.fingerprint.encode())
-    for objects in known:
-        digest.update(b"%d" % len(objects) + objects.labels.tobytes() + objects.thetas.tobytes())
-    return AnnotatedSplit(decoded, known, digest.hexdigest())
+    return AnnotatedSplit.of(decoded, known)
 
 
 def _described(root: Path, divided: _DividedTexts, alphabet: tuple[str, ...]) -> str:
