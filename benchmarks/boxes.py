@@ -20,8 +20,8 @@ from PIL import Image
 
 from benchmarks.support.result_files import machine_of, versions_of, write_result
 from benchmarks.support.seeded_runs import mean_and_range, run_quietly, seeded_arguments
-from lstn.data.boxes import BOXES
 from lstn.data.dataset import open_data
+from lstn.data.folders.boxes import BOXES
 from lstn.data.poses import Pose, pose_of
 from lstn.report.table import markdown_table
 

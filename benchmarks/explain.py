@@ -34,8 +34,8 @@ from lstn.calibration.kept_layers import kept_layers, layer_names
 from lstn.calibration.lower import lowered_model
 from lstn.calibration.ranges import ranges_of
 from lstn.contract import Loc
-from lstn.data.boxes import BOXES
 from lstn.data.dataset import open_data
+from lstn.data.folders.boxes import BOXES
 from lstn.data.poses import pose_of
 from lstn.explanation.explaining import Explainable, explain
 from lstn.explanation.map_measures import Region, centre_prior, deletion_insertion, energy_inside, points_at, region_of

@@ -22,7 +22,7 @@ from benchmarks.support.arguments import argument_parser
 from benchmarks.support.result_files import machine_of, versions_of, write_result
 from benchmarks.support.seeded_runs import mean_and_range, small_run
 from lstn.contract import Fit, Loc
-from lstn.data.listing import Skipped, images_below
+from lstn.data.folders.listing import Skipped, images_below
 from lstn.interval import mean_interval
 from lstn.report.table import markdown_table
 from lstn.train.loop import fit

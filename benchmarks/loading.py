@@ -23,7 +23,7 @@ from torchvision.transforms import v2
 
 from benchmarks.support.arguments import argument_parser
 from benchmarks.support.result_files import machine_of, spread, versions_of, write_result
-from lstn.data.folders import FolderSplit
+from lstn.data.folders.class_folders import FolderSplit
 from lstn.images import readable_suffixes
 from lstn.machine.cores import usable_cores
 from lstn.report.table import markdown_table

@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.support.arguments import argument_parser
 from benchmarks.support.result_files import machine_of, page_of_models, spread, versions_of, write_result
-from lstn.data.listing import Skipped, images_below
+from lstn.data.folders.listing import Skipped, images_below
 from lstn.images import USUAL
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device

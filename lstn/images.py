@@ -60,7 +60,7 @@ _TRANSPOSED = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class DecodeLimits:
     """Which images are read that are refused otherwise.
 
     max_pixels: width x height of the largest one
@@ -71,7 +71,7 @@ class Reading:
     truncated: bool = False
 
 
-USUAL = Reading()
+USUAL = DecodeLimits()
 
 
 _REFUSED = frozenset(
@@ -103,7 +103,7 @@ def decode(
     image_hw: tuple[int, int],
     *,
     name: str = "",
-    reading: Reading = USUAL,
+    limits: DecodeLimits = USUAL,
     framing: Framing = STRETCHED,
 ) -> Pixels:
     """Decode an image file, or the bytes of one, to (H, W, 3) uint8 RGB.
@@ -116,14 +116,14 @@ def decode(
     `name` stands for the source in errors; a path names itself.
 
     Raises:
-        ImageError: the file can't be read, is not an image, is damaged, or has more pixels than `reading` allows.
+        ImageError: the file can't be read, is not an image, is damaged, or has more pixels than `limits` allows.
     """
     name = name or (str(source) if isinstance(source, Path) else "image")
     data = without_metadata(_read(source, name) if isinstance(source, Path) else source)
-    if reading.truncated:
+    if limits.truncated:
         data = ended(data)
-    with _opened(data, reading, name) as image:
-        return _fitted(image, data, image_hw, reading, framing, name)
+    with _opened(data, limits, name) as image:
+        return _fitted(image, data, image_hw, limits, framing, name)
 
 
 def shown_hw(path: Path) -> tuple[int, int]:
@@ -140,9 +140,9 @@ def shown_hw(path: Path) -> tuple[int, int]:
 
 
 @contextmanager
-def _opened(data: bytes, reading: Reading, name: str) -> Iterator[Image.Image]:
+def _opened(data: bytes, limits: DecodeLimits, name: str) -> Iterator[Image.Image]:
     """Open an image; what Pillow finds wrong with it while it is open ends in an ImageError."""
-    _let_pillow_open(reading.max_pixels)
+    _let_pillow_open(limits.max_pixels)
     try:
         if is_heif(data):
             let_pillow_read_heif()
@@ -155,7 +155,7 @@ def _opened(data: bytes, reading: Reading, name: str) -> Iterator[Image.Image]:
     except UnsurePixels as error:
         raise ImageError(f"{name}: {error}; convert it to 8 bits a channel") from error
     except Image.DecompressionBombError as error:
-        raise ImageError(f"{name}: more pixels than {_limit(reading)}") from error
+        raise ImageError(f"{name}: more pixels than {_limit(limits)}") from error
     except UnidentifiedImageError as error:
         raise ImageError(f"{name}: {_unidentified(data)}") from error
     except Exception as error:  # Pillow's decoders raise a dozen types on damaged files, SyntaxError among them
@@ -163,12 +163,12 @@ def _opened(data: bytes, reading: Reading, name: str) -> Iterator[Image.Image]:
 
 
 def _fitted(
-    image: Image.Image, data: bytes, image_hw: tuple[int, int], reading: Reading, framing: Framing, name: str
+    image: Image.Image, data: bytes, image_hw: tuple[int, int], limits: DecodeLimits, framing: Framing, name: str
 ) -> Pixels:
     """Decode an opened image, turn it upright and frame it: (H, W, 3) uint8 RGB."""
     width, height = image.size
-    if width * height > reading.max_pixels:
-        raise ImageError(f"{name}: {width} x {height} pixels, more than {_limit(reading)}")
+    if width * height > limits.max_pixels:
+        raise ImageError(f"{name}: {width} x {height} pixels, more than {_limit(limits)}")
     jpeg = image.format == "JPEG"
     if not jpeg:  # a TIFF turns itself here; and a PNG's orientation is behind its pixels, whose damage is told here
         image.load()
@@ -209,8 +209,8 @@ def pixels_of(picture: Picture, contract: Contract) -> Pixels:
     return np.asarray(place.laid(place.cut(Image.fromarray(picture)), framing.fill))
 
 
-def _limit(reading: Reading) -> str:
-    return f"the limit of {reading.max_pixels / 1e6:g} million"
+def _limit(limits: DecodeLimits) -> str:
+    return f"the limit of {limits.max_pixels / 1e6:g} million"
 
 
 def _let_pillow_open(pixels: int) -> None:

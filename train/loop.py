@@ -73,6 +73,8 @@ def train_epochs(going: Prepared, watcher: Watcher) -> None:
     """Train epoch after epoch, and keep each, until the last one or until patience runs out."""
     options, run, data, at = going.options, going.run, going.data, going.at
     watcher.started(_outlook(going))
+    if (done := len(run.history)) >= epochs_planned(options, run.history):
+        note(f"{at.folder} has all of its {counted(done, 'epoch')}; a larger --epochs trains on")
     threads = threads_here(at.device, run.threads)
     train, val = going.training_images(), going.images(data.val)
     while len(run.history) < epochs_planned(options, run.history) and run.flat_epochs < options.recipe.patience:

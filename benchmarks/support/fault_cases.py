@@ -57,7 +57,7 @@ def make_photos(folder: Path) -> None:
 
 def answer_here() -> None:
     """Let `lstn infer --ray` compute in its own process: what it writes, and when, stays its own."""
-    from lstn.images import Reading
+    from lstn.images import DecodeLimits
     from lstn.runtime.engines.opening import open_engine
     from lstn.runtime.inference.predict import predict
     from lstn.runtime.inference.rows import fields_of
@@ -72,7 +72,7 @@ def answer_here() -> None:
 
         def infer(self, sources: list[str], parts: Parts, *, top: int, least: float, **_: object) -> None:
             paths = [Path(name) for name in list_images(sources)]
-            for rows in predict(self._engine, paths, batch=4, top=top, least=least, workers=1, reading=Reading()):
+            for rows in predict(self._engine, paths, batch=4, top=top, least=least, workers=1, limits=DecodeLimits()):
                 parts.add([fields_of(row) for row in rows])
                 parts.flush()
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from lstn.cli.display.screen import results, show_sentence
+from lstn.cli.parsing.device_choice import DeviceName
 from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.cli.parsing.model_choice import OwnModel
 from lstn.contract import OF_EVERY_TASK, Task, check_task
@@ -71,7 +72,7 @@ def attack(
     html: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Write a report there, one page that needs no network.")
     ] = None,
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceName = "auto",
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of noise and random starts.")] = 0,
     model: OwnModel = None,
 ) -> None:

@@ -115,7 +115,7 @@ def infer(
     Prints a row for each image, in the order given. An image that cannot be read becomes a row with its error, the
     others go on, and the exit code is 1. JSON keeps every file name exactly; CSV and tables escape control characters.
     """
-    from lstn.images import Reading
+    from lstn.images import DecodeLimits
 
     asked = InferRequest(
         engine=engine,
@@ -131,7 +131,7 @@ def infer(
         threads=threads,
         workers=workers,
         every=every,
-        reading=Reading(max_pixels=round(max_megapixels * 1e6), truncated=truncated == "read"),
+        limits=DecodeLimits(max_pixels=round(max_megapixels * 1e6), truncated=truncated == "read"),
     )
     if ray is None:
         infer_here(paths, asked)

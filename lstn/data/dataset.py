@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from lstn.contract import Contract
 from lstn.data.digits import DIGIT_EPOCHS, DIGIT_LABELS, DIGIT_MEAN, DIGIT_SIZE, DIGIT_STD, Digits
-from lstn.data.folders import open_folder
-from lstn.data.layout import lists_test
+from lstn.data.folders.class_folders import open_folder
+from lstn.data.folders.layout import lists_test
 from lstn.data.published.mnist import MNIST_SETS, MNIST_SIDES, open_mnist
 from lstn.data.published.named_sets import open_named
 from lstn.data.scenes.open_scenes import (
@@ -72,7 +72,7 @@ def open_data(
 
     `digits` is embedded (see `lstn.data.digits`); `folder:PATH` reads PATH/{train,val,test}/<class>/*, where validation
     images are tested if there is no test/, with a warning; a folder without these splits, PATH/<class>/*, is split
-    80/10/10 per class by `seed` (`lstn.data.folders`).
+    80/10/10 per class by `seed` (`lstn.data.folders.division`).
     `scenes-digits`, `scenes-signs` and `scenes:OBJECTS,BACKGROUNDS` show one object each, at any place, size and angle
     (`lstn.data.scenes`).
     NAME or NAME:ROOT is a published set whose files lie below ROOT, by default the user's cache folder: `cifar10`,

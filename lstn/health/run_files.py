@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from lstn.errors import LstnError, UsageError
-from lstn.files import what_is
+from lstn.files import leftovers, what_is
 from lstn.health.run_health import METRICS
 from lstn.terminal import note
 
@@ -15,6 +15,9 @@ CHECKPOINT = "checkpoint.safetensors"
 LAST = "last.safetensors"
 """Name of the state inside a run's folder, from which training goes on."""
 
+TEST = "test.json"
+"""Name of what a run's test measured, inside its folder."""
+
 _ENGINES = (".onnx", ".plan", ".xml")
 
 _TRAIN = "make one with: lstn train --loc lstn --model effnet-b0"
@@ -23,6 +26,33 @@ _TRAIN = "make one with: lstn train --loc lstn --model effnet-b0"
 def run_folder(named: Path) -> Path:
     """Return the run's folder that is named, by itself or by one of the files in it."""
     return named.parent if named.name in (CHECKPOINT, LAST, METRICS) and not named.is_dir() else named
+
+
+def run_to_resume(named: Path) -> Path:
+    """Return the folder of the run that is to go on.
+
+    Raises:
+        UsageError: no run is there.
+    """
+    folder = run_folder(named)
+    if (folder / LAST).is_file():
+        return folder
+    near = RUNS / folder
+    cure = f"did you mean {near}?" if (near / LAST).is_file() else "start one with: lstn train"
+    raise UsageError(f"{folder}: no {LAST} here, so this is not a run", hint=cure)
+
+
+def check_free(folder: Path) -> None:
+    """Check that a new run can take `folder`: nothing is there, or no more than what a killed process left.
+
+    Raises:
+        UsageError: there is something in it, or it is a file.
+    """
+    if set(folder.iterdir()) == set(leftovers(folder)) if folder.is_dir() else not folder.exists():
+        return
+    cure = f"choose another --name, or continue with: lstn train --resume {folder}"
+    resumable = (folder / LAST).is_file()
+    raise UsageError(f"{folder} exists", hint=cure if resumable else "remove it, or choose another folder")
 
 
 def checkpoint_of(run: Path | None) -> Path:

@@ -2,8 +2,11 @@
 
 import ctypes
 import os
+import re
 from dataclasses import dataclass
 from enum import Enum
+
+from lstn.errors import UsageError
 
 _COMPUTE_CAPABILITY_MAJOR, _COMPUTE_CAPABILITY_MINOR = 75, 76  # CUdevice_attribute in cuda.h
 
@@ -14,6 +17,17 @@ class Device(str, Enum):
     AUTO = "auto"
     CPU = "cpu"
     CUDA = "cuda"
+
+
+def well_named_device(name: str) -> str:
+    """Return the name of a device, if it can be one of PyTorch's; whether it is there PyTorch alone knows.
+
+    Raises:
+        UsageError: it is not `auto`, `cpu`, `cuda` or `cuda:N`.
+    """
+    if not re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", name, re.ASCII):
+        raise UsageError(f"unknown device {name!r}", hint="use auto, cpu, cuda or cuda:N")
+    return name
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,8 @@ import shutil
 
 import torch
 
-from lstn.errors import DeviceError, UsageError
+from lstn.errors import DeviceError
+from lstn.machine.gpu import well_named_device
 
 
 def choose_device(name: str) -> torch.device:
@@ -15,11 +16,9 @@ def choose_device(name: str) -> torch.device:
         UsageError: another name.
         DeviceError: a GPU that torch doesn't see.
     """
-    if name == "auto":
+    kind, _, number = well_named_device(name).partition(":")
+    if kind == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, number = name.partition(":")
-    if kind not in ("cpu", "cuda") or not (number.isdecimal() or name == kind):
-        raise UsageError(f"unknown device {name!r}", hint="use auto, cpu, cuda or cuda:N")
     if kind == "cuda" and int(number or 0) >= torch.cuda.device_count():
         raise DeviceError(
             f"no device {name}: torch sees {torch.cuda.device_count()} NVIDIA GPUs", hint="use --device cpu"

@@ -9,7 +9,7 @@ from types import TracebackType
 
 from lstn.contract import Contract
 from lstn.errors import ImageError
-from lstn.images import USUAL, Pixels, Reading, decode
+from lstn.images import USUAL, DecodeLimits, Pixels, decode
 from lstn.imaging.framing import framing_of
 from lstn.runtime.inference.sources import decode_url
 
@@ -22,7 +22,7 @@ def decode_ahead(
     *,
     workers: int,
     window: int,
-    reading: Reading = USUAL,
+    limits: DecodeLimits = USUAL,
 ) -> Generator[tuple[Path | str, Pixels | ImageError], None, None]:
     """Decode files for a model in `workers` threads; yield each with its pixels (H, W, 3) or its error, in their order.
 
@@ -34,7 +34,7 @@ def decode_ahead(
     try:
         while True:
             for path in islice(remaining, window - len(waiting)):
-                future = executor.submit(load, path, contract, reading)
+                future = executor.submit(load, path, contract, limits)
                 waiting.append((path, future))
             if not waiting:
                 return
@@ -47,15 +47,15 @@ def decode_ahead(
         executor.shutdown(wait=True, cancel_futures=True)
 
 
-def load(path: Path | str, contract: Contract, reading: Reading = USUAL) -> Pixels:
+def load(path: Path | str, contract: Contract, limits: DecodeLimits = USUAL) -> Pixels:
     """Decode a file, or an object by its URL (str), to the input (H, W, 3) of a model.
 
     Raises:
         ImageError: it can't be read or decoded.
     """
     if isinstance(path, Path):
-        return decode(path, contract.image_hw, reading=reading, framing=framing_of(contract))
-    return decode_url(path, contract, reading)
+        return decode(path, contract.image_hw, limits=limits, framing=framing_of(contract))
+    return decode_url(path, contract, limits)
 
 
 class DecodedBatch:
@@ -90,14 +90,14 @@ class DecodedBatch:
         for task in self.tasks:
             task.result()
 
-    def work(self, contract: Contract, reading: Reading, *, keep: bool) -> None:
+    def work(self, contract: Contract, limits: DecodeLimits, *, keep: bool) -> None:
         """Decode one image after the other that no other thread has begun. Several threads do so at once."""
         for row in self._left:
             if self._stopped:
                 return
             path = self.paths[row]
             try:
-                pixels = load(path, contract, reading)
+                pixels = load(path, contract, limits)
             except ImageError as error:
                 self.errors[row] = error
                 self._rows[row] = 0
@@ -117,9 +117,9 @@ class Decoders:
     keep: whether what was decoded stays, as `DecodedBatch.kept`
     """
 
-    def __init__(self, workers: int, contract: Contract, reading: Reading, *, keep: bool) -> None:
+    def __init__(self, workers: int, contract: Contract, limits: DecodeLimits, *, keep: bool) -> None:
         self._workers = workers
-        self._contract, self._reading, self._keep = contract, reading, keep
+        self._contract, self._limits, self._keep = contract, limits, keep
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix=_THREADS)
         self._begun: deque[DecodedBatch] = deque()
 
@@ -127,7 +127,7 @@ class Decoders:
         """Begin to decode `paths` into the first of `rows`."""
         batch = DecodedBatch(paths, rows)
         for _ in range(min(self._workers, len(paths))):
-            work = self._threads.submit(batch.work, self._contract, self._reading, keep=self._keep)
+            work = self._threads.submit(batch.work, self._contract, self._limits, keep=self._keep)
             batch.tasks.append(work)
         while self._begun and self._begun[0].decoded:
             self._begun.popleft()

@@ -15,7 +15,7 @@ from lstn.contract import Contract, Loc, Task, check_task
 from lstn.detection.suppression import MOST_FOUND, SHOWN_SCORE, Detection, detections
 from lstn.errors import UsageError
 from lstn.evaluation.answer import Guess, leading, softmax
-from lstn.images import USUAL, Pixels, Reading
+from lstn.images import USUAL, DecodeLimits, Pixels
 from lstn.machine.memory import batch_of
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.prediction import Prediction
@@ -101,7 +101,7 @@ def predict(
     workers: int,
     top: int | None = None,
     least: float | None = None,
-    reading: Reading = USUAL,
+    limits: DecodeLimits = USUAL,
     keep: bool = False,
 ) -> Generator[list[ResultRow], None, None]:
     """Answer image files, and objects by their URL (str); yield their rows batch by batch, in the order of `paths`.
@@ -114,7 +114,7 @@ def predict(
     top:     guesses a row, at most one for each label or text; of a detector, objects; None: one guess, and all objects
     least:   how sure an answer has to be, as `least_sure` says it; None: as it comes
     workers: threads that decode
-    reading: which images are read that are refused otherwise
+    limits:  which images are read that are refused otherwise
     keep:    whether rows have pixels, each an array of its own
 
     Raises:
@@ -132,7 +132,7 @@ def predict(
             workers=workers,
             top=top,
             least=least_sure(engine.contract, None, None) if least is None else least,
-            reading=reading,
+            limits=limits,
             keep=keep,
         )
 
@@ -146,7 +146,7 @@ def answer_in(
     workers: int,
     top: int | None,
     least: float,
-    reading: Reading,
+    limits: DecodeLimits,
     keep: bool = False,
 ) -> Generator[list[ResultRow], None, None]:
     """Answer images in slots that are open, as `predict` does. All slots are the caller's again at the end.
@@ -154,7 +154,7 @@ def answer_in(
     batch: images a slot, at most as many as it has rows
     """
     pieces = (paths[start : start + batch] for start in range(0, len(paths), batch))
-    decoders = Decoders(workers, contract, reading, keep=keep)
+    decoders = Decoders(workers, contract, limits, keep=keep)
     with closing(_Line(slots, decoders, pieces)) as line, decoders:
         while True:
             line.advance()

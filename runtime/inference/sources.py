@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any
 
 from lstn.contract import Contract
-from lstn.data.listing import SYSTEM_NAMES, Skipped, images_below
+from lstn.data.folders.listing import SYSTEM_NAMES, Skipped, images_below
 from lstn.errors import DataError, ImageError, LstnError, MissingExtra, UsageError
-from lstn.images import MAX_BYTES, USUAL, Pixels, Reading, decode
+from lstn.images import MAX_BYTES, USUAL, DecodeLimits, Pixels, decode
 from lstn.imaging.framing import framing_of
 from lstn.imports import require
 
@@ -39,10 +39,10 @@ def absolute(word: str) -> str:
 def list_images(words: Iterable[str], skipped: Skipped | None = None) -> Iterator[str]:
     """Yield the names that `words` stand for, in an order that stays the same while the files do.
 
-    A folder stands for the images in it at any depth (`lstn.data.listing`), a glob for the files that it matches, and a
-    file or an object ending in .txt for the names in its lines, which are not looked at before they are read. Relative
-    names in a list start at the list's folder. A name that several words stand for comes several times. `skipped` fills
-    up with what is left out of folders.
+    A folder stands for the images in it at any depth (`lstn.data.folders.listing`), a glob for the files that match it,
+    and a file or an object ending in .txt for the names in its lines, which are not looked at before they are read.
+    Relative names in a list start at the list's folder. A name that several words stand for comes several times.
+    `skipped` fills up with what is left out of folders.
 
     Raises:
         UsageError: a word stands for nothing.
@@ -65,7 +65,7 @@ def check_sources(words: Iterable[str]) -> None:
         next(list_images([word]))
 
 
-def decode_url(url: str, contract: Contract, reading: Reading = USUAL) -> Pixels:
+def decode_url(url: str, contract: Contract, limits: DecodeLimits = USUAL) -> Pixels:
     """Read an object and decode it to the input (H, W, 3) of a model, as `lstn.images.decode` does.
 
     Raises:
@@ -78,7 +78,7 @@ def decode_url(url: str, contract: Contract, reading: Reading = USUAL) -> Pixels
         raise ImageError(f"{url}: {error.message.removeprefix(f'{url}: ')}") from error
     if len(data) > MAX_BYTES:
         raise ImageError(f"{url}: larger than {MAX_BYTES >> 20} MiB")
-    return decode(data, contract.image_hw, name=url, reading=reading, framing=framing_of(contract))
+    return decode(data, contract.image_hw, name=url, limits=limits, framing=framing_of(contract))
 
 
 def _local(word: str, skipped: Skipped) -> Iterator[str]:

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from lstn.errors import DataError
-from lstn.images import Pixels, Reading
+from lstn.images import DecodeLimits, Pixels
 from lstn.imports import require
 
 _KINDS = "3gp asf avi flv m2ts m4v mkv mov mp4 mpeg mpg mts mxf ogv ts webm wmv"
@@ -67,9 +67,9 @@ class Video:
     fault:   what is wrong with it, once its frames are read; empty if nothing is
     """
 
-    def __init__(self, source: str, container: Any, reading: Reading) -> None:
+    def __init__(self, source: str, container: Any, limits: DecodeLimits) -> None:
         self.source, self.stopped, self.fault = source, threading.Event(), ""
-        self._container, self._most = container, reading.max_pixels
+        self._container, self._most = container, limits.max_pixels
         self._stream = container.streams.video[0]
         codec = self._stream.codec_context
         self._check_size(codec.width, codec.height)
@@ -130,11 +130,11 @@ class Video:
 
 
 @contextmanager
-def open_video(source: str, reading: Reading) -> Iterator[Video]:
+def open_video(source: str, limits: DecodeLimits) -> Iterator[Video]:
     """Open a video file, a stream by its URL, or a camera.
 
     Raises:
-        DataError: it can't be opened, has no picture, or its frames have more pixels than `reading` allows.
+        DataError: it can't be opened, has no picture, or its frames have more pixels than `limits` allows.
         MissingExtra: PyAV is not installed.
     """
     av = require("av", extra="video")
@@ -155,7 +155,7 @@ def open_video(source: str, reading: Reading) -> Iterator[Video]:
     with container:
         if not container.streams.video:
             raise DataError(f"{source}: no picture in it")
-        yield Video(source, container, reading)
+        yield Video(source, container, limits)
 
 
 _Slot: TypeAlias = "queue.Queue[Frame | BaseException | None]"

@@ -22,7 +22,7 @@ from lstn.contract import Contract
 from lstn.errors import DeviceError, LstnError, UsageError
 from lstn.formats.openvino_file import bin_path
 from lstn.formats.plan_file import sidecar_path
-from lstn.images import Reading
+from lstn.images import DecodeLimits
 from lstn.imports import require
 from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
@@ -81,7 +81,7 @@ class Pool:
         top: int,
         least: float,
         workers: int | None,
-        reading: Reading,
+        limits: DecodeLimits,
     ) -> None:
         """Answer every image of `sources` that has no row in `parts`, and add its row there; in no order.
 
@@ -89,13 +89,13 @@ class Pool:
         top:     guesses a row; of a detector, objects
         least:   how sure an answer has to be, 0..1
         workers: threads that decode for one engine; None for as many as it has cores
-        reading: which images are read that are refused otherwise
+        limits:  which images are read that are refused otherwise
 
         Raises:
             UsageError, DataError: `sources` can't be listed.
             LstnError: an engine failed, or the cluster did, again and again.
         """
-        actor = {"model": self._model, "batch": batch, "top": top, "least": least, "reading": reading}
+        actor = {"model": self._model, "batch": batch, "top": top, "least": least, "limits": limits}
         actor["workers"] = workers or min(_MAX_DECODERS, self._share.cpus)
         idle, reason = 0, "the rows didn't come"
         while idle < _PASSES:

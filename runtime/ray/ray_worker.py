@@ -18,9 +18,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.contract import Contract
-from lstn.data.listing import Skipped
+from lstn.data.folders.listing import Skipped
 from lstn.errors import LstnError, UsageError
-from lstn.images import Reading
+from lstn.images import DecodeLimits
 from lstn.imports import require
 from lstn.machine.gpu import Device
 from lstn.runtime.engines.base import Engine
@@ -86,7 +86,7 @@ def list_pieces(
 class EngineActor:
     """One engine of the pool. The file is gone once it is open, so that a killed process leaves nothing behind."""
 
-    def __init__(self, model: RayModel, batch: int, top: int, least: float, workers: int, reading: Reading) -> None:
+    def __init__(self, model: RayModel, batch: int, top: int, least: float, workers: int, limits: DecodeLimits) -> None:
         self._stack = ExitStack()
         engine, self._folder = _open(model, self._stack)
         slots = self._stack.enter_context(engine.slots(batch))
@@ -98,7 +98,7 @@ class EngineActor:
             top=top,
             least=least,
             workers=workers,
-            reading=reading,
+            limits=limits,
         )
 
     def __call__(self, pieces: dict[str, npt.NDArray[np.object_]]) -> Iterator[dict[str, npt.NDArray[np.object_]]]:

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from lstn.contract import Fit
-from lstn.data import box_table
 from lstn.data.dataset import open_data
-from lstn.data.folders import FolderSplit
+from lstn.data.folders import box_table
+from lstn.data.folders.class_folders import FolderSplit
 from lstn.data.poses import pose_from_box, pose_of
 from lstn.data.splits import DataSet
 from lstn.errors import DataError

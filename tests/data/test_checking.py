@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from lstn.data import checking
-from lstn.data.checking import check_images
 from lstn.data.dataset import open_data
+from lstn.data.folders import checking
+from lstn.data.folders.checking import check_images
 from lstn.errors import DataError
 from lstn.images import Pixels, decode
 from lstn.imaging.framing import Framing

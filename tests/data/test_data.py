@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from lstn.contract import Contract, Loc
-from lstn.data import checking, digits
+from lstn.data import digits
 from lstn.data.dataset import open_data, open_data_of, require_test
+from lstn.data.folders import checking
 from lstn.errors import DataError, UsageError
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lstn.contract import MAX_NAME
 from lstn.data.dataset import located, open_data, require_test
-from lstn.data.layout import read_layout
+from lstn.data.folders.layout import read_layout
 from lstn.errors import DataError, UsageError
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lstn.data.listing import Skipped, images_below, scan
+from lstn.data.folders.listing import Skipped, images_below, scan
 from lstn.errors import DataError
 
 PARTS = st.sampled_from(["a", "b", "a b", "a-", "A", "ä", "1", "10", "2", "x.png", "__macosx", ".git"])

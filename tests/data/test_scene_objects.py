@@ -10,7 +10,7 @@ from PIL import Image
 from small_scenes import objects, photos
 
 from lstn.data.dataset import open_data
-from lstn.data.folders import FolderSplit
+from lstn.data.folders.class_folders import FolderSplit
 from lstn.data.poses import Pose, pose_from_box
 from lstn.data.scenes.cut_objects import CutObjects
 from lstn.data.scenes.digit_objects import DigitObjects

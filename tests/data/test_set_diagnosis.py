@@ -14,7 +14,7 @@ from tiny_detector import tiny_detector
 from tiny_fixtures import MakeTiny, make_tiny, run_lstn
 
 from lstn.data.dataset import open_data
-from lstn.data.set_diagnosis import SIDE, diagnose_set, nearly_equal
+from lstn.data.folders.set_diagnosis import SIDE, diagnose_set, nearly_equal
 from lstn.errors import UsageError
 
 __all__ = ["make_tiny", "run_lstn"]

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image
 
 from lstn.contract import Fit
-from lstn.data.listing import Skipped, images_below
+from lstn.data.folders.listing import Skipped, images_below
 from lstn.errors import ImageError
-from lstn.images import Pixels, Reading, decode
+from lstn.images import DecodeLimits, Pixels, decode
 from lstn.imaging.framing import Framing
 from lstn.imaging.heif import is_heif
 
@@ -60,7 +60,7 @@ def test_a_damaged_one_is_one_error_that_names_it(cut: int) -> None:
 
 def test_a_huge_one_is_refused_before_it_is_decoded() -> None:
     with pytest.raises(ImageError, match=r"160 x 96 pixels, more than the limit of 0\.01 million"):
-        decode(heic(soft()), (8, 8), name="a.heic", reading=Reading(max_pixels=10_000))
+        decode(heic(soft()), (8, 8), name="a.heic", limits=DecodeLimits(max_pixels=10_000))
 
 
 @pytest.mark.parametrize("kind", ["AVIF", "PNG", "JPEG", "WEBP"])
@@ -90,7 +90,7 @@ import sys
 from pathlib import Path
 
 sys.modules["pillow_heif"] = None
-from lstn.data.listing import Skipped, images_below
+from lstn.data.folders.listing import Skipped, images_below
 from lstn.errors import ImageError
 from lstn.images import decode
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from lstn.errors import ImageError
-from lstn.images import MAX_PIXELS, Reading, decode
+from lstn.images import MAX_PIXELS, DecodeLimits, decode
 from lstn.imaging.image_file import without_metadata
 
 PICTURE = np.random.default_rng(0).integers(0, 256, (6, 8, 3)).astype(np.uint8).repeat(8, 0).repeat(8, 1)
@@ -140,11 +140,11 @@ def test_a_jpeg_that_ends_early_is_refused_unless_it_is_to_be_read(progressive: 
     cut = whole[: len(whole) * 2 // 3]
     with pytest.raises(ImageError, match="damaged"):
         decode(cut, HW)
-    pixels = decode(cut, HW, reading=Reading(truncated=True))
+    pixels = decode(cut, HW, limits=DecodeLimits(truncated=True))
     assert np.abs(pixels[:16].astype(int) - JPEG_PIXELS[:16]).mean() < (40 if progressive else 1)
     if not progressive:
         assert np.ptp(pixels[-8:]) <= 40  # one colour where nothing is left
-    assert np.array_equal(decode(whole, HW, reading=Reading(truncated=True)), decode(whole, HW))
+    assert np.array_equal(decode(whole, HW, limits=DecodeLimits(truncated=True)), decode(whole, HW))
 
 
 def test_large_photos_are_read_when_a_user_allows_them(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,8 +154,8 @@ def test_large_photos_are_read_when_a_user_allows_them(monkeypatch: pytest.Monke
     with pytest.raises(ImageError, match="the limit of 100 million"):
         decode(buffer.getvalue(), (8, 8))
     with pytest.raises(ImageError, match=r"20000 x 10000 pixels, more than the limit of 199\.5 million"):
-        decode(buffer.getvalue(), (8, 8), reading=Reading(max_pixels=199_500_000))
-    pixels = decode(buffer.getvalue(), (8, 8), reading=Reading(max_pixels=2 * MAX_PIXELS))
+        decode(buffer.getvalue(), (8, 8), limits=DecodeLimits(max_pixels=199_500_000))
+    pixels = decode(buffer.getvalue(), (8, 8), limits=DecodeLimits(max_pixels=2 * MAX_PIXELS))
     assert np.unique(pixels).tolist() == [200]
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from lstn.contract import Contract, Loc
 from lstn.errors import DeviceError
-from lstn.images import Pixels, Reading, decode
+from lstn.images import DecodeLimits, Pixels, decode
 from lstn.imaging.framing import Framing
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.prediction import Prediction
@@ -57,9 +57,9 @@ def test_order_is_kept_however_long_decoding_takes(
 ) -> None:
     delays = dict(zip(images, np.random.default_rng(0).uniform(0, 0.01, 30), strict=True))
 
-    def slow(path: Path, image_hw: tuple[int, int], *, reading: Reading, framing: Framing) -> Pixels:
+    def slow(path: Path, image_hw: tuple[int, int], *, limits: DecodeLimits, framing: Framing) -> Pixels:
         time.sleep(delays[path])
-        return decode(path, image_hw, reading=reading, framing=framing)
+        return decode(path, image_hw, limits=limits, framing=framing)
 
     monkeypatch.setattr("lstn.runtime.inference.decoding.decode", slow)
     rows = run(FakeEngine(CONTRACT, by_colour), images, batch=batch, workers=workers)
@@ -153,12 +153,12 @@ def test_never_more_images_than_the_window_holds(
 ) -> None:
     lock, begun, taken, most = threading.Lock(), 0, 0, 0
 
-    def counting(path: Path, image_hw: tuple[int, int], *, reading: Reading, framing: Framing) -> Pixels:
+    def counting(path: Path, image_hw: tuple[int, int], *, limits: DecodeLimits, framing: Framing) -> Pixels:
         nonlocal begun, most
         with lock:
             begun += 1
             most = max(most, begun - taken)
-        return decode(path, image_hw, reading=reading, framing=framing)
+        return decode(path, image_hw, limits=limits, framing=framing)
 
     monkeypatch.setattr("lstn.runtime.inference.decoding.decode", counting)
     with closing(decode_ahead(images * 5, CONTRACT, workers=workers, window=2 * batch)) as decoded:
@@ -174,9 +174,9 @@ def test_decoding_goes_on_while_the_engine_works(images: list[Path], monkeypatch
     begun: list[Path] = []
     seen = []
 
-    def noting(path: Path, image_hw: tuple[int, int], *, reading: Reading, framing: Framing) -> Pixels:
+    def noting(path: Path, image_hw: tuple[int, int], *, limits: DecodeLimits, framing: Framing) -> Pixels:
         begun.append(path)
-        return decode(path, image_hw, reading=reading, framing=framing)
+        return decode(path, image_hw, limits=limits, framing=framing)
 
     def answer(pixels: Pixels) -> Prediction:
         deadline = time.monotonic() + 5

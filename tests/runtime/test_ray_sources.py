@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from lstn.contract import Contract, Loc
-from lstn.data.listing import Skipped, images_below
+from lstn.data.folders.listing import Skipped, images_below
 from lstn.errors import DataError, ImageError, MissingExtra, UsageError
 from lstn.images import decode
 from lstn.runtime.inference import sources

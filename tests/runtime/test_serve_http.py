@@ -110,6 +110,29 @@ def test_a_head_that_is_none_is_told_so_in_json(server: Server, sent: bytes, sta
         assert list(json.loads(body)) == ["error"]
 
 
+def test_a_chunk_of_no_size_is_refused_in_json(server: Server) -> None:
+    head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", server.http_port), timeout=20) as connection:
+        connection.sendall(head + b"4\r\n\x89PNG\r\n")
+        time.sleep(0.05)  # the request is read by then, and waits for the rest
+        connection.sendall(b"nonsense\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        answered, _, body = receive(connection).partition(b"\r\n\r\n")
+    assert answered.startswith(b"HTTP/1.1 400 ")
+    assert json.loads(body) == {"error": "the request is not HTTP/1.1"}
+
+
+def test_nonsense_behind_a_request_does_not_take_its_answer(server: Server) -> None:
+    """Two requests at once and then nonsense: what is answered is answered to the first ones, in order."""
+    file = png(random_pixels(1, 0)[0])
+    head = f"POST {INFER} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(file)}\r\n\r\n".encode()
+    with socket.create_connection(("127.0.0.1", server.http_port), timeout=20) as connection:
+        connection.sendall(head + file + b"NONSENSE\r\n\r\n")
+        connection.shutdown(socket.SHUT_WR)
+        answer = receive(connection)
+    assert not answer.startswith(b"HTTP/1.1 400 ")
+
+
 @pytest.mark.parametrize("apart", [False, True], ids=["at once", "byte by byte"])
 def test_an_offer_of_another_protocol_is_passed_over_and_the_body_is_read(
     server: Server, model: Tiny, apart: bool

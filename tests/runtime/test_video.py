@@ -22,7 +22,7 @@ from tiny import MakeTiny, Tiny
 from lstn.contract import Loc
 from lstn.errors import DataError, MissingExtra
 from lstn.evaluation.answer import softmax
-from lstn.images import USUAL, Pixels, Reading, pixels_of
+from lstn.images import USUAL, DecodeLimits, Pixels, pixels_of
 from lstn.runtime.inference.video import is_video, open_video
 from lstn.warps.steadying import SteadyWarp
 
@@ -35,8 +35,8 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_clip(tmp_path_factory.mktemp("clips") / "clip.mp4", FRAMES)
 
 
-def read(path: Path, every_s: float = 0.0, reading: Reading = USUAL) -> tuple[list[float], list[Pixels], str]:
-    with open_video(str(path), reading) as video:
+def read(path: Path, every_s: float = 0.0, limits: DecodeLimits = USUAL) -> tuple[list[float], list[Pixels], str]:
+    with open_video(str(path), limits) as video:
         found = list(video.frames(every_s))
         return [each.seconds for each in found], [each.pixels for each in found], video.fault
 

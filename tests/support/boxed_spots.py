@@ -3,7 +3,7 @@
 import shutil
 from pathlib import Path
 
-from lstn.data.layout import read_layout
+from lstn.data.folders.layout import read_layout
 
 
 def boxed_copy(data: str, root: Path) -> str:

@@ -66,12 +66,12 @@ def infer(address: str, engine: Path, output: Path, sources: list[str]) -> dict[
         open_parts(output, run_of(engine, top=2, format_="json")) as parts,
         open_pool(address, engine, device=Device.AUTO, threads=None) as pool,
     ):
-        pool.infer(sources, parts, batch=1, top=2, least=0, workers=None, reading=USUAL)
+        pool.infer(sources, parts, batch=1, top=2, least=0, workers=None, limits=USUAL)
         if isinstance(parts, Losing):
             return {"lost": parts.lost}
         assert isinstance(parts, Counting)
         first, parts.offered = parts.offered, 0
-        pool.infer(sources, parts, batch=1, top=2, least=0, workers=None, reading=USUAL)
+        pool.infer(sources, parts, batch=1, top=2, least=0, workers=None, limits=USUAL)
         return {"first": first, "again": parts.offered}
 
 

@@ -19,6 +19,7 @@ from lstn.data.dataset import Usual, usual
 from lstn.errors import LstnError
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.recipe import RECIPES
+from lstn.report.wording import counted
 from lstn.train.runs.options import Options
 from lstn.train.runs.run_state import read_options
 from lstn.train.watch.watcher import Outlook, Watcher
@@ -140,6 +141,10 @@ def test_wrong_use_is_one_line_and_leaves_nothing(arguments: tuple[str, ...], sa
         (("train", "--data", "folder:"), "names no folder"),
         (("train", "--data", "scenes:a"), "1 folder; expected two"),
         (("train", "--name", "../escape"), "can't name a run"),
+        (("train", "--device", "tpu"), "unknown device 'tpu'"),
+        (("train", "--resume", "runs/gone"), "this is not a run"),
+        (("attack", "a.safetensors", "b.png", "--device", "cuda:"), "unknown device 'cuda:'"),
+        (("study", "--device", "gpu"), "unknown device 'gpu'"),
         (("study", "--data", "cifar"), "unknown data set 'cifar'"),
         (("study", "--locs", "foo"), "no localizer is called 'foo'"),
         (("study", "--locs", "lstn,lstn"), "one is named twice"),
@@ -169,12 +174,14 @@ def test_a_gpu_that_is_not_there_is_said(run_lstn: RunLstn) -> None:
     assert "no device cuda:99: torch sees" in ran.err
 
 
-def test_a_name_that_is_taken_is_refused(data: str, run_lstn: RunLstn) -> None:
+def test_a_name_that_is_taken_is_refused(data: str, run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch) -> None:
     run_lstn("train", "--data", data, "--epochs", 1, *SMALL)
     before = Path("runs/a/last.safetensors").read_bytes()
+    monkeypatch.delitem(sys.modules, "torch")  # or it isn't said that it is loaded
     ran = run_lstn("train", "--data", data, "--epochs", 1, *SMALL)
     assert ran.code == 2
     assert "lstn train --resume runs/a" in ran.err
+    assert "loading" not in ran.err
     assert Path("runs/a/last.safetensors").read_bytes() == before
 
 
@@ -205,7 +212,9 @@ def test_ctrl_c_keeps_every_finished_epoch(number: signal.Signals, data: str, ru
     assert go_on.endswith("Go on with: lstn train --resume runs/a")
     assert pictures.endswith(f"so far: lstn train --resume runs/a --epochs {finished}")
     assert "Traceback" not in err
-    assert run_lstn("train", *pictures.partition("lstn train ")[2].split()).code == 0
+    whole = run_lstn("train", *pictures.partition("lstn train ")[2].split())
+    assert whole.code == 0
+    assert f"runs/a has all of its {counted(finished, 'epoch')}; a larger --epochs trains on" in whole.err
     assert {"curves.png", "test.json"} <= {path.name for path in Path("runs/a").iterdir()}
     assert load_checkpoint(Path("runs/a/checkpoint.safetensors")).training.epoch <= finished
     assert run_lstn("train", "--resume", "runs/a", "--epochs", finished + 1).code == 0

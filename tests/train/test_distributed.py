@@ -230,7 +230,7 @@ COUNTED = """
 import os, sys, time
 from dataclasses import replace
 from pathlib import Path
-from lstn.data import checking
+from lstn.data.folders import checking
 from lstn.data.published import named_sets as named_data
 from lstn.cli.app import main
 from lstn.data.published.published_files import md5_of

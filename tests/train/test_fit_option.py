@@ -10,7 +10,7 @@ from PIL import Image
 from short_runs import options
 
 from lstn.contract import Fit, Loc
-from lstn.data.folders import FolderSplit
+from lstn.data.folders.class_folders import FolderSplit
 from lstn.imaging.framing import framing_of
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
 from lstn.train.preparing import describe, opened

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import torch
 from torch import Tensor
 
-from lstn.data.folders import FolderSplit
+from lstn.data.folders.class_folders import FolderSplit
 from lstn.data.splits import Split
 
 

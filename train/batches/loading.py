@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from lstn.data.checking import KEPT_BYTES
 from lstn.data.dataset import Split
-from lstn.data.folders import FolderSplit
+from lstn.data.folders.checking import KEPT_BYTES
+from lstn.data.folders.class_folders import FolderSplit
 from lstn.data.objects import objects_of
 from lstn.data.poses import pose_of
 from lstn.errors import LstnError, TrainingError

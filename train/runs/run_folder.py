@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from lstn.errors import LstnError, UsageError
-from lstn.files import filling, leftovers, remove_leftovers
-from lstn.train.runs.run_state import LAST
+from lstn.errors import LstnError
+from lstn.files import filling, remove_leftovers
+from lstn.health.run_files import check_free
 
 
 @contextmanager
@@ -21,26 +21,13 @@ def claimed(folder: Path) -> Iterator[Path]:
         UsageError: there is something in `folder`, or it is a file.
         LstnError: it can't be made.
     """
-    if _taken(folder):
-        raise _refused(folder)
+    check_free(folder)
     try:
         with filling(folder) as making:
             yield making
-            if not _taken(folder):
-                remove_leftovers(folder)
+            check_free(folder)
+            remove_leftovers(folder)
         remove_leftovers(folder.parent, of=glob.escape(folder.name))  # now that nobody else can get it any more
     except OSError as error:
-        if _taken(folder):
-            raise _refused(folder) from error
+        check_free(folder)
         raise LstnError(f"cannot make {folder}: {error.strerror}", hint="start from another folder") from error
-
-
-def _taken(folder: Path) -> bool:
-    """Say whether there is more than what a killed process may have left: a run is there whole, or not yet."""
-    return set(folder.iterdir()) != set(leftovers(folder)) if folder.is_dir() else folder.exists()
-
-
-def _refused(folder: Path) -> UsageError:
-    resumable = (folder / LAST).is_file()
-    cure = f"choose another --name, or continue with: lstn train --resume {folder}"
-    return UsageError(f"{folder} exists", hint=cure if resumable else "remove it, or choose another folder")

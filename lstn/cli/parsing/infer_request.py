@@ -8,7 +8,7 @@ from lstn.cli.parsing.infer_format import Format
 from lstn.machine.gpu import Device
 
 if TYPE_CHECKING:
-    from lstn.images import Reading
+    from lstn.images import DecodeLimits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,4 +28,4 @@ class InferRequest:
     threads: int | None
     workers: int | None
     every: float | None
-    reading: "Reading"
+    limits: "DecodeLimits"

@@ -15,7 +15,7 @@ from lstn.terminal import note, warn
 from lstn.waiting import working
 
 if TYPE_CHECKING:
-    from lstn.data.set_diagnosis import Copies, PlacedImage, SetDiagnosis
+    from lstn.data.folders.set_diagnosis import Copies, PlacedImage, SetDiagnosis
     from lstn.evaluation.doubted_labels import DoubtedLabel
 
     Doubts = Sequence[tuple[PlacedImage, str, DoubtedLabel]]
@@ -34,7 +34,7 @@ def diagnose_folder(spec: str, model: Path | None, *, as_json: bool) -> None:
         LstnError: the set or the model can't be opened, or isn't for the other.
     """
     from lstn.data.dataset import open_data
-    from lstn.data.set_diagnosis import SIDE, diagnose_set
+    from lstn.data.folders.set_diagnosis import SIDE, diagnose_set
 
     if model is not None:
         _check_judge(model, spec)
@@ -73,8 +73,8 @@ def _doubts(file: Path, spec: str) -> Iterator[tuple["PlacedImage", str, "Doubte
     import numpy as np
 
     from lstn.cli.steps.evaluated_model import evaluated_model
-    from lstn.data.folders import FolderSplit
-    from lstn.data.set_diagnosis import PlacedImage
+    from lstn.data.folders.class_folders import FolderSplit
+    from lstn.data.folders.set_diagnosis import PlacedImage
     from lstn.data.splits import SPLIT_NAMES
     from lstn.evaluation.doubted_labels import doubted_labels
     from lstn.machine.memory import batch_of
@@ -156,8 +156,8 @@ def _warn(found: "SetDiagnosis") -> None:
 
 
 def _warn_of_broken(found: "SetDiagnosis") -> None:
-    from lstn.data.checking import MAX_BROKEN
-    from lstn.data.division import listed
+    from lstn.data.folders.checking import MAX_BROKEN
+    from lstn.data.folders.division import listed
 
     files = len(found.broken) + sum(found.images.values())
     cure = "repair or remove them"

@@ -63,7 +63,7 @@ def _infer_images(paths: list[str], asked: InferRequest, wanted: Format) -> None
             top=top,
             least=least,
             workers=workers,
-            reading=asked.reading,
+            limits=asked.limits,
             keep=asked.warps is not None,
         )
         what = f"{doing(contract)} {counted(len(images), 'image')}"
@@ -83,7 +83,7 @@ def _infer_images(paths: list[str], asked: InferRequest, wanted: Format) -> None
 
 def listed(paths: list[str]) -> list[Path | str]:
     """Return the images that `paths` stand for, and say what was left out."""
-    from lstn.data.listing import Skipped
+    from lstn.data.folders.listing import Skipped
     from lstn.runtime.inference.sources import is_url, list_images
 
     skipped = Skipped()

@@ -43,6 +43,7 @@ def infer_on_ray(address: str, words: list[str], asked: InferRequest) -> None:
     run = run_of(engine, top=asked.top, score=asked.score, reject_below=asked.reject_below, format_=wanted.value)
     with open_parts(out, run) as parts:
         before = len(parts.done)
+        note("starting Ray on this machine" if address == "local" else f"joining the cluster at {address}")
         with open_pool(address, engine, device=asked.device, threads=asked.threads) as pool:
             started = time.perf_counter()
             size = batch_size(asked.batch, pool.contract, pool.max_batch, engine)
@@ -53,7 +54,7 @@ def infer_on_ray(address: str, words: list[str], asked: InferRequest) -> None:
                 top=run.top,
                 least=least_sure(pool.contract, asked.score, asked.reject_below),
                 workers=asked.workers,
-                reading=asked.reading,
+                limits=asked.limits,
             )
         took = time.perf_counter() - started
     count = len(parts.done) - before

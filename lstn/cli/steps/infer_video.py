@@ -38,7 +38,7 @@ def infer_video(source: str, asked: InferRequest, wanted: Format) -> None:
     engine = chosen_engine(asked.engine)
     _check_places(source, engine, asked, wanted)
     with (
-        open_video(source, asked.reading) as video,
+        open_video(source, asked.limits) as video,
         open_engine(engine, device=asked.device, threads=asked.threads, spin=False) as opened,
     ):
         if asked.warps is not None:

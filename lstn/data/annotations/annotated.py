@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.contract import MAX_NAME
-from lstn.data.boxes import LEAST_PX, SLACK_PX
+from lstn.data.folders.boxes import LEAST_PX, SLACK_PX
 from lstn.data.objects import Objects, no_objects
 from lstn.data.poses import pose_from_corners
 from lstn.data.splits import SplitName

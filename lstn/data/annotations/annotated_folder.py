@@ -12,9 +12,9 @@ from lstn.data.annotations.annotated import AnnotatedImage, AnnotatedSet
 from lstn.data.annotations.coco_json import read_coco
 from lstn.data.annotations.voc_xml import read_voc
 from lstn.data.annotations.yolo_text import read_yolo
-from lstn.data.checking import MAX_BROKEN
-from lstn.data.division import held_back, listed
-from lstn.data.folders import KINDS_OF_IMAGES, FolderSplit, decodable
+from lstn.data.folders.checking import MAX_BROKEN
+from lstn.data.folders.class_folders import KINDS_OF_IMAGES, FolderSplit, decodable
+from lstn.data.folders.division import held_back, listed
 from lstn.data.objects import Objects
 from lstn.data.splits import SPLIT_NAMES, AnySplit, DataSet, SplitName
 from lstn.errors import DataError, UsageError

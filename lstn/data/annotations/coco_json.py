@@ -16,7 +16,7 @@ from lstn.data.annotations.annotated import (
     class_named,
     path_below,
 )
-from lstn.data.layout import SPLIT_WORDS
+from lstn.data.folders.layout import SPLIT_WORDS
 from lstn.data.splits import SplitName
 from lstn.errors import DataError
 from lstn.report.wording import counted

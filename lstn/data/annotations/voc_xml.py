@@ -15,7 +15,7 @@ from lstn.data.annotations.annotated import (
     class_named,
     path_below,
 )
-from lstn.data.listing import Skipped, images_below
+from lstn.data.folders.listing import Skipped, images_below
 from lstn.data.splits import SPLIT_NAMES, SplitName
 from lstn.errors import DataError
 

@@ -6,8 +6,8 @@ from pathlib import Path
 from lstn.contract import MAX_LABELS
 from lstn.data.annotations.annotated import AnnotatedImage, AnnotatedSet, MarkedBox, annotation_text, class_named
 from lstn.data.annotations.yaml_names import names_of_yaml
-from lstn.data.layout import SPLIT_WORDS
-from lstn.data.listing import Skipped, images_below, scan
+from lstn.data.folders.layout import SPLIT_WORDS
+from lstn.data.folders.listing import Skipped, images_below, scan
 from lstn.data.splits import SplitName
 from lstn.errors import DataError
 from lstn.report.wording import counted

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeAlias
 
-from lstn.data.boxes import BOXES
-from lstn.data.folders import open_folder
+from lstn.data.folders.boxes import BOXES
+from lstn.data.folders.class_folders import open_folder
 from lstn.data.published.published_files import Published, require_files
 from lstn.data.published.sign_names import SIGN_NAMES
 from lstn.data.published.unpacking import unpack_caltech101, unpack_cifar10, unpack_gtsrb, unpack_svhn

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lstn.data.folders import FolderSplit
+from lstn.data.folders.class_folders import FolderSplit
 from lstn.data.poses import pose_of
 from lstn.data.scenes.painting import Stamp
 from lstn.data.scenes.picture_cache import PictureCache

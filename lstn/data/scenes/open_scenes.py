@@ -5,10 +5,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from lstn.data.checking import check_images, few_broken
 from lstn.data.digits import DIGIT_LABELS
-from lstn.data.folders import FolderSplit, open_folder
-from lstn.data.listing import Skipped, images_below
+from lstn.data.folders.checking import check_images, few_broken
+from lstn.data.folders.class_folders import FolderSplit, open_folder
+from lstn.data.folders.listing import Skipped, images_below
 from lstn.data.published.named_sets import open_named
 from lstn.data.scenes.backgrounds import Backgrounds, DrawnBackgrounds, PhotoBackgrounds
 from lstn.data.scenes.cut_objects import CutObjects, Outline

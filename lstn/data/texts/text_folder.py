@@ -6,8 +6,8 @@ from pathlib import Path
 
 from lstn.contract import MAX_LABELS
 from lstn.data.annotations.annotated_folder import AnnotatedSplit
-from lstn.data.division import held_back, listed
-from lstn.data.folders import KINDS_OF_IMAGES, decodable
+from lstn.data.folders.class_folders import KINDS_OF_IMAGES, decodable
+from lstn.data.folders.division import held_back, listed
 from lstn.data.splits import SPLIT_NAMES, AnySplit, DataSet, SplitName
 from lstn.data.texts.text_table import KnownText, read_texts
 from lstn.errors import DataError, UsageError

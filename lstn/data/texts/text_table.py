@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lstn.data.annotations.annotated import MarkedBox, path_below
-from lstn.data.box_table import BoxRow, TableColumns, read_table
+from lstn.data.folders.box_table import BoxRow, TableColumns, read_table
 from lstn.data.objects import Objects
 from lstn.data.poses import pose_from_corners
 from lstn.errors import DataError

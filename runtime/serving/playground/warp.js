@@ -5,12 +5,12 @@ const EDGE_POINTS = 16; // by which an edge that isn't straight is drawn
 const INNERMOST = 1 / 16; // radius of a log-polar crop's upper edge, as a share of the lower edge's
 const CORNERS = [[-1, -1], [1, -1], [1, 1], [-1, 1]];
 const CONTROL = [-1, -1 / 3, 1 / 3, 1].flatMap((v, _, axis) => axis.map((u) => [u, v])); // points of a spline's crop
-const READINGS = { affine, similarity: affine, crop: affine, projective, tps: spline, polar };
+const MAPPINGS = { affine, similarity: affine, crop: affine, projective, tps: spline, polar };
 
 /** What a theta of this form (lstn/contract.py) does: a function of u and v in the crop, which returns [x, y]. */
-function reading(theta, form, image) {
-  if (!(form in READINGS)) throw new Error(`this page can't draw a theta of the form ${form}`);
-  return READINGS[form](theta, image);
+function mapping(theta, form, image) {
+  if (!(form in MAPPINGS)) throw new Error(`this page can't draw a theta of the form ${form}`);
+  return MAPPINGS[form](theta, image);
 }
 
 /** Each warp's theta, of one or several: sides are those of theta, of a warp or of so many warps. */
@@ -83,11 +83,11 @@ function solved(equations) {
  * log-polar crop they are the quarters of the disc's rim, from the left.
  */
 function outline(theta, form, { height, width }) {
-  const read = reading(theta, form, { height, width }), steps = form === "tps" || form === "polar" ? EDGE_POINTS : 1;
+  const map = mapping(theta, form, { height, width }), steps = form === "tps" || form === "polar" ? EDGE_POINTS : 1;
   const ends = form === "polar" ? [-1, -0.5, 0, 0.5, 1].map((u) => [u, 1]) : [...CORNERS, CORNERS[0]];
   return CORNERS.map((_, edge) => Array.from({ length: steps + 1 }, (_, step) => {
     const [u, v] = [0, 1].map((axis) => ends[edge][axis] + ((ends[edge + 1][axis] - ends[edge][axis]) * step) / steps);
-    const [x, y] = read(u, v);
+    const [x, y] = map(u, v);
     return [((x + 1) / 2) * width, ((y + 1) / 2) * height];
   }));
 }
@@ -99,7 +99,7 @@ function outline(theta, form, { height, width }) {
 function cropped(image, theta, { form, outside, crop: [height, width] }) {
   const down = Math.max(1, Math.ceil(image.height / (4 * height)));
   const across = Math.max(1, Math.ceil(image.width / (4 * width)));
-  const { data: fine } = warped(image, reading(theta, form, image), outside, [down * height, across * width]);
+  const { data: fine } = warped(image, mapping(theta, form, image), outside, [down * height, across * width]);
   const data = new Uint8Array(height * width * 3);
   for (let to = 0; to < data.length; to++) {
     const channel = to % 3, x = ((to - channel) / 3) % width, y = Math.floor(to / (3 * width));

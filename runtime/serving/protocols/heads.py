@@ -10,7 +10,7 @@ from http import HTTPStatus
 from typing import Any
 
 import httptools
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from lstn.runtime.serving.requests.limits import MAX_HEAD_BYTES, READ_TIMEOUT_S, WRITE_TIMEOUT_S
 
@@ -118,15 +118,23 @@ class Connection(HttpToolsProtocol):
         self._refuse(400, "the request is not HTTP/1.1")
 
     def _refuse(self, status: int, told: str) -> None:
-        """Answer a head that is none, and take in what still comes, so that the answer can be read."""
-        if self.transport.is_closing() or (self.cycle is not None and not self.cycle.response_complete):
+        """Answer what is not HTTP, and take in what still comes, so that the answer can be read."""
+        going = self.cycle if self.cycle is not None and not self.cycle.response_complete else None
+        if self.transport.is_closing() or (going is not None and not self._broke_in_its_body(going)):
             self.transport.close()  # this would get into the answer to the request before
             return
+        if going is not None:
+            going.disconnected = True  # nobody waits for its own answer any more
+            going.message_event.set()
         body = json.dumps({"error": told}).encode()
         head = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n"
         self.transport.write(f"HTTP/1.1 {status} {HTTPStatus(status).phrase}\r\n{head}".encode() + body)
         self._refused, self._head_bytes = True, 0
         self._expect_head()
+
+    def _broke_in_its_body(self, request: RequestResponseCycle) -> bool:
+        """Say whether it is the last request's own body that is not HTTP, and no answer has begun."""
+        return request.more_body and not request.response_started and not self.pipeline
 
     def _expect_head(self) -> None:
         self._expect_nothing()

@@ -12,7 +12,7 @@ from typing import TypeAlias
 
 import numpy as np
 
-from lstn.data.box_table import BoxTable, read_table
+from lstn.data.folders.box_table import BoxTable, read_table
 from lstn.data.poses import Pose, pose_from_box
 from lstn.errors import DataError
 from lstn.images import shown_hw

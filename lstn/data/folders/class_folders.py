@@ -7,10 +7,10 @@ from pathlib import Path
 
 import numpy as np
 
-from lstn.data.boxes import Boxes, read_boxes, read_poses, tables_of, warn_of_stray
-from lstn.data.checking import check_images, few_broken
-from lstn.data.division import Division, Files, divide, listed, split_files
-from lstn.data.layout import Layout, read_layout
+from lstn.data.folders.boxes import Boxes, read_boxes, read_poses, tables_of, warn_of_stray
+from lstn.data.folders.checking import check_images, few_broken
+from lstn.data.folders.division import Division, Files, divide, listed, split_files
+from lstn.data.folders.layout import Layout, read_layout
 from lstn.data.poses import Pose
 from lstn.data.splits import SPLIT_NAMES, AnySplit, DataSet, SplitName
 from lstn.errors import DataError, UsageError
@@ -77,7 +77,7 @@ def open_folder(
     Without val/, a tenth of every class in train/ is held back for it. Without test/, the validation images are tested,
     with a warning. `labels` are the classes of a model that was trained: the folder may then have fewer, and only some
     of the splits. Without them the folder is to be trained on. A table of boxes, if there is one, says where
-    the objects are (`lstn.data.boxes`). `tolerant` splits have what decodes, however little.
+    the objects are (`lstn.data.folders.boxes`). `tolerant` splits have what decodes, however little.
 
     Raises:
         UsageError: no such folder.

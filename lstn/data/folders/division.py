@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeAlias
 
-from lstn.data.layout import Classes, Layout
+from lstn.data.folders.layout import Classes, Layout
 from lstn.data.splits import SPLIT_NAMES, AnySplit, SplitName
 from lstn.errors import DataError
 from lstn.report.wording import counted

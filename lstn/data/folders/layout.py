@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from lstn.contract import MAX_LABELS, MAX_NAME
-from lstn.data.listing import Skipped, images_below, scan
+from lstn.data.folders.listing import Skipped, images_below, scan
 from lstn.data.splits import SplitName
 from lstn.errors import DataError
 from lstn.report.wording import counted

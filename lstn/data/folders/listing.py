@@ -39,7 +39,7 @@ SYSTEM_NAMES = frozenset(
 
 _ANNOTATIONS = frozenset({".json", ".txt", ".xml", ".yaml", ".yml"})
 """Suffixes of what tools write beside images: where their objects are, and what these are called. Nobody takes such a
-file for an image of another format. Tables, .csv, are counted: those of boxes are read (`lstn.data.boxes`)."""
+file for an image of another format. Tables, .csv, are counted: those of boxes are read (`lstn.data.folders.boxes`)."""
 
 _NAMED = 4
 """Names or suffixes that one line lists."""

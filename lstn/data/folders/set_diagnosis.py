@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from lstn.data.checking import MAX_BROKEN
-from lstn.data.folders import FolderSplit
+from lstn.data.folders.checking import MAX_BROKEN
+from lstn.data.folders.class_folders import FolderSplit
 from lstn.data.splits import SPLIT_NAMES, DataSet
 from lstn.errors import DataError, UsageError
 from lstn.images import shown_hw

@@ -1,0 +1,1 @@
+"""Folders of images: found, listed, divided, checked, and what tables and folders say of each image."""
