@@ -22,6 +22,8 @@ COMMANDS = {
     "compare": "Compare models: accuracy, size and time.",
     "tune": "Find the fastest setting of a model here.",
     "claims": "Check the L-STN paper's numbers and claims.",
+    "push": "Put a model on a hub, with a page.",
+    "pull": "Fetch a model from a hub.",
     "inspect": "Show what a model file is.",
     "doctor": "Check this machine, a run, or a data set.",
 }

@@ -1,7 +1,6 @@
 """`lstn inspect`."""
 
 import json
-from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -11,13 +10,12 @@ import typer
 from lstn.cli.display.screen import results, show_facts
 from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.cli.parsing.old_spellings import OldJson, Printed, PrintedOption, wants_json
-from lstn.contract import At, Contract, Fit, Task, ThetaForm
+from lstn.formats.contract_facts import contract_facts
 from lstn.formats.inspection import Inspection, inspect_file
 from lstn.formats.plan_file import Tensor
 from lstn.health.run_files import checkpoint_of
 from lstn.zoo.model_card import card_facts, read_card
 
-_SHOWN_LABELS = 12
 _DTYPES = {"FLOAT": "float32", "HALF": "float16", "BF16": "bfloat16"}
 """What TensorRT calls otherwise than everybody else."""
 
@@ -68,7 +66,7 @@ def _show(found: Inspection) -> None:
     console = results()
     console.print(found.kind, style="bold", markup=False)
     if found.contract is not None:
-        show_facts(console, _contract_facts(found.contract))
+        show_facts(console, contract_facts(found.contract))
         console.print()
     tensors = {"input": found.inputs, "output": found.outputs}
     shapes = {kind: "\n".join(_shape(tensor) for tensor in each) for kind, each in tensors.items() if each}
@@ -78,50 +76,6 @@ def _show(found: Inspection) -> None:
         total = sum(found.operators.values())
         ranked = sorted(found.operators.items(), key=lambda item: (-item[1], item[0]))
         show_facts(console, {"operators": str(total), **{name: str(count) for name, count in ranked}}, right=True)
-
-
-def _contract_facts(contract: Contract) -> dict[str, str]:
-    labels = ", ".join(contract.labels[:_SHOWN_LABELS]) + (", …" if len(contract.labels) > _SHOWN_LABELS else "")
-    task = {} if contract.task is Task.CLASSIFY else {"task": contract.task.value}
-    return {
-        **task,
-        "localizer": _localizer(contract),
-        "backbone": contract.backbone,
-        "image": "{} x {} pixels".format(*contract.image_hw),
-        **({} if contract.fit is Fit.STRETCH else {"fit": contract.fit.value}),
-        **_other_sizes(contract),
-        "mean, std": f"{_numbers(contract.mean)};  {_numbers(contract.std)}",
-        **({} if contract.temperature == 1 else {"temperature": f"{contract.temperature:.3g}"}),
-        "labels": f"{len(contract.labels)}: {labels}",
-    }
-
-
-def _other_sizes(contract: Contract) -> dict[str, str]:
-    """Return the sizes of what localizer and backbone get, where they aren't the image's."""
-    sizes = {"localizer sees": contract.view_hw, "crop": contract.crop_hw}
-    return {name: "{} x {} pixels".format(*size) for name, size in sizes.items() if size is not None}
-
-
-_OF_A_TASK: dict[Task, str] = {Task.CLASSIFY: "warps", Task.DETECT: "regions", Task.READ: "symbols"}
-"""What the warps of a model are. Total over `Task`."""
-
-
-def _localizer(contract: Contract) -> str:
-    """Return its name, and what of the transformer isn't as in the paper."""
-    words = [contract.loc.value]
-    if contract.theta is not ThetaForm.AFFINE:
-        words.append(f"theta {contract.theta.value}")
-    if contract.warps > 1:
-        words.append(f"{contract.warps} {_OF_A_TASK[contract.task]}")
-    if contract.iterations > 1:
-        words.append(f"{contract.iterations} iterations")
-    if contract.at is not At.INPUT:
-        words.append(f"at the {contract.at.value}")
-    return ", ".join(words)
-
-
-def _numbers(values: Sequence[float]) -> str:
-    return " ".join(f"{value:g}" for value in values)
 
 
 def _shape(tensor: Tensor) -> str:

@@ -14,6 +14,7 @@ from lstn.contract import Task
 from lstn.health.chance import FEWEST_EPOCHS, FEWEST_STEPS, at_chance, chance_cure, chance_warning
 from lstn.health.follow import brief
 from lstn.health.pose_error import brief_pose
+from lstn.health.run_files import TEST
 from lstn.machine.cores import usable_cores
 from lstn.report.wording import counted
 from lstn.terminal import note, warn
@@ -305,9 +306,6 @@ def _draw_read(result: "TrainingResult") -> list[str]:
         return []
     draw_texts(result.checkpoint.parent / TEXTS, result.model, result.val)
     return [TEXTS]
-
-
-TEST = "test.json"
 
 
 def _name_the_worst(scores: "Scores") -> None:
