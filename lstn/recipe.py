@@ -6,6 +6,9 @@ from typing import Literal, TypeAlias
 from lstn.contract import ThetaForm
 from lstn.untrusted.checked_json import Count, Magnitude, Natural, Share
 
+MAX_EPOCHS = 1_000_000
+"""Of any run: far beyond what anybody trains, and within what every counter here holds."""
+
 RecipeName: TypeAlias = Literal["paper", "robust"]
 
 OptimizerName: TypeAlias = Literal["adam", "adamw", "sgd"]
@@ -83,6 +86,9 @@ RECIPES: dict[RecipeName, Recipe] = {
 """The rest of a recipe's choices stay off until an ablation shows that they help (`lstn.research.ablation`)."""
 
 DEFAULT_RECIPE: RecipeName = "robust"
+
+MOVES_WEIGHT = 10.0
+"""Of `equivariance`, by which an L-STN is trained where nobody says otherwise (`lstn.train.choosing.usual_moves`)."""
 
 
 def by_recipe(choice: str) -> str:

@@ -4,13 +4,13 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from lstn.contract import CONTROLS, At, Fit, Loc, Task, check_task, check_warps
+from lstn.contract import CONTROLS, At, Contract, Fit, Loc, Task, ThetaForm, check_task, check_warps
 from lstn.data.dataset import usual
 from lstn.errors import UsageError
 from lstn.health.run_files import checkpoint_of
 from lstn.nn.backbones import FOREIGN, backbone_named
 from lstn.nn.stems import COARSEST
-from lstn.recipe import Recipe, RecipeName
+from lstn.recipe import MOVES_WEIGHT, Recipe, RecipeName
 from lstn.report.wording import counted
 from lstn.train.batches.augment import Augment, check_augment, kinds_of
 from lstn.train.objectives.supervision import check_supervise
@@ -137,9 +137,10 @@ def choose_options(recipe: RecipeName, changes: RecipeChanges, network: ChosenNe
         teacher=str(checkpoint_of(guide.teacher).absolute()) if guide.teacher else "",
         fit=network.sizes.fit,
     )
+    contract = options.contract(("?",))
     if network.task is not Task.CLASSIFY:
-        options.contract(("?",)).check()
-    return options
+        contract.check()
+    return replace(options, recipe=recipe_for(recipe, network.model, usual_moves(recipe, changes, contract, weight)))
 
 
 def _check_budget(hours: float | None, epochs: int | None) -> None:
@@ -176,13 +177,33 @@ def usual_rates(changes: RecipeChanges) -> RecipeChanges:
     return changes if how.loc_lr_scale is not None else replace(changes, transformer=replace(how, loc_lr_scale=1.0))
 
 
-def usual_recipe(name: RecipeName, model: str, task: Task) -> Recipe:
-    """Return what a recipe chooses for a backbone and a task, where nobody says otherwise.
+def usual_moves(name: RecipeName, changes: RecipeChanges, contract: Contract, supervise: float) -> RecipeChanges:
+    """Return what a network is fitted by where nobody says otherwise: an L-STN by the loss of moved pictures as well.
+
+    Its crop then follows the object. Its errors fell from 1.6 to 1.1 % on RTS and from 6.6 to 4.8 % on the embedded
+    digits, and stayed at 2.6 % on R; turned by 30 degrees it has fewer on all sets (results/following). STN and V-STN
+    are left as they are: STN gains on signs, and loses half a point on R.
+
+    supervise: weight of true poses, which show the localizer where objects are
+    """
+    how = changes.transformer
+    measured = name == "robust" and contract.plain and (contract.loc, contract.theta) == (Loc.LSTN, ThetaForm.AFFINE)
+    if not measured or supervise or how.equivariance is not None:
+        return changes
+    rate = 1.0 if how.loc_lr_scale is None else how.loc_lr_scale
+    return replace(changes, transformer=replace(how, equivariance=MOVES_WEIGHT, loc_lr_scale=rate))
+
+
+def usual_recipe(name: RecipeName, contract: Contract, supervise: float) -> Recipe:
+    """Return what a recipe chooses for a network, where nobody says otherwise.
+
+    supervise: weight of true poses
 
     Raises:
         UsageError: no such backbone.
     """
-    return recipe_for(name, model, RecipeChanges() if task is Task.CLASSIFY else usual_rates(RecipeChanges()))
+    changes = RecipeChanges() if contract.task is Task.CLASSIFY else usual_rates(RecipeChanges())
+    return recipe_for(name, contract.backbone, usual_moves(name, changes, contract, supervise))
 
 
 def check_detector(asked: Mapping[str, object]) -> None:
@@ -265,10 +286,8 @@ def resumed(folder: Path, given: Options, typed: Collection[str]) -> Options:
     typed: names of the options that somebody gave
 
     Raises:
-        UsageError: no run is there, or what was given would make it another one.
+        UsageError: what was given would make it another one.
     """
-    if not (folder / LAST).is_file():
-        raise UsageError(f"{folder}: no {LAST} here, so this is not a run", hint="start one with: lstn train")
     stored = read_options(folder / LAST)
     before, now = stored.values(), given.values()
     for name in sorted({"name", "recipe", *now} - _MAY_CHANGE & set(typed)):

@@ -93,7 +93,7 @@ def _options(
         name = next((each for each in RECIPES if each == recipe), None)
         if name is None:
             raise UsageError(f"there is no recipe {recipe!r:.80}", hint=f"choose one of: {', '.join(RECIPES)}")
-        recipe = usual_recipe(name, contract.backbone, contract.task)
+        recipe = usual_recipe(name, contract, supervise)
     check_labelled(contract.task, asdict(recipe))
     if contract.task is Task.DETECT:
         check_detector(asdict(recipe) | {"supervise": supervise})

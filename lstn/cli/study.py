@@ -8,6 +8,7 @@ import typer
 
 from lstn.cli.display.screen import results
 from lstn.cli.display.train_report import watching
+from lstn.cli.parsing.device_choice import DeviceName
 from lstn.cli.parsing.recipe_options import (
     Accumulate,
     AugmentOption,
@@ -34,7 +35,7 @@ from lstn.formats.outputs import PAGE as WEB_PAGE
 from lstn.formats.outputs import STUDY, OutputFile, check_folder, check_outputs
 from lstn.machine.cores import decoders, within_cores
 from lstn.machine.lock import locked
-from lstn.recipe import DEFAULT_RECIPE, RecipeName, by_recipe
+from lstn.recipe import DEFAULT_RECIPE, MAX_EPOCHS, RecipeName, by_recipe
 from lstn.terminal import note
 from lstn.waiting import say_loading
 
@@ -64,7 +65,11 @@ def study(
     epochs: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Of every run; none stops early.", show_default="25; 5 of the embedded digits"
+            metavar="N",
+            min=1,
+            max=MAX_EPOCHS,
+            help="Of every run; none stops early.",
+            show_default="25; 5 of the embedded digits",
         ),
     ] = None,
     image_size: ImageSize = None,
@@ -95,7 +100,7 @@ def study(
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone in training.")
     ] = "fp32",
     augment: AugmentOption = "none",
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceName = "auto",
     workers: Annotated[
         int | None,
         typer.Option(

@@ -11,6 +11,7 @@ import typer
 
 from lstn.cli.display.screen import phases
 from lstn.cli.display.train_report import report, watching
+from lstn.cli.parsing.device_choice import DeviceName
 from lstn.cli.parsing.model_choice import factory_of, name_of
 from lstn.cli.parsing.recipe_options import (
     Accumulate,
@@ -36,9 +37,9 @@ from lstn.cli.steps.ctrl_c import stopping
 from lstn.contract import MAX_ITERATIONS, REGIONS, At, Fit, Loc, Task
 from lstn.data.set_names import named, well_named
 from lstn.errors import UsageError
-from lstn.health.run_files import RUNS, run_folder
+from lstn.health.run_files import RUNS, check_free, run_to_resume
 from lstn.machine.cores import decoders, within_cores
-from lstn.recipe import DEFAULT_RECIPE, RecipeName, by_recipe
+from lstn.recipe import DEFAULT_RECIPE, MAX_EPOCHS, RecipeName, by_recipe
 from lstn.terminal import messages
 from lstn.waiting import say_loading
 
@@ -183,14 +184,18 @@ def train(
     epochs: Annotated[
         int | None,
         typer.Option(
-            metavar="N", min=1, help="Train at most this many epochs.", show_default="25; embedded digits: 5, scenes 10"
+            metavar="N",
+            min=1,
+            max=MAX_EPOCHS,
+            help="Train at most this many epochs.",
+            show_default="25; embedded digits: 5, scenes 10",
         ),
     ] = None,
     hours: Hours = None,
     precision: Annotated[
         Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone; the transformer stays in fp32.")
     ] = "fp32",
-    device: Annotated[str, typer.Option(metavar="DEVICE", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: DeviceName = "auto",
     workers: Annotated[
         int | None,
         typer.Option(
@@ -240,7 +245,7 @@ def train(
     lstn doctor RUN says whether its transformer is alive. Processes started by torchrun share every batch.
     docs/how-to/training.md explains all of this.
     """
-    say_loading(f"resuming {resume}" if resume else f"training {loc.value} + {model} on {data}")
+    begun = _begun(name, resume, f"training {loc.value} + {model} on {data}")
     from lstn.train.choosing import ChosenNetwork, Course, Guidance, check_localizer, choose_options
     from lstn.train.recipe_changes import RecipeChanges, TrainingChanges, TransformerChanges
 
@@ -258,13 +263,13 @@ def train(
                 data=named(data, data_root), augment=augment, epochs=epochs, precision=precision, seed=seed, guide=guide
             )
             chosen = choose_options(recipe, changes, network, course)
-            options, folder = _placed(chosen, name, resume, _typed(context))
+            options, folder = _placed(chosen, name, begun, _typed(context))
         if find_lr:
-            _find_rate(options, world, where, workers, model, resumes=bool(resume))
+            _find_rate(options, world, where, workers, model, resumes=bool(begun))
             return
         asked: dict[TrackerName, bool] = {"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow}
         trackers = [each for each, wanted in asked.items() if wanted]
-        _fit(options, folder, world, where, workers, model, trackers, resume=bool(resume), compiled=compiled)
+        _fit(options, folder, world, where, workers, model, trackers, resume=bool(begun), compiled=compiled)
 
 
 def _typed(context: typer.Context) -> frozenset[str]:
@@ -274,14 +279,26 @@ def _typed(context: typer.Context) -> frozenset[str]:
     return frozenset(name for name, source in sources.items() if source is not None and source.name == "COMMANDLINE")
 
 
-def _placed(options: "Options", name: str, resume: Path | None, given: frozenset[str]) -> tuple["Options", Path]:
+def _begun(name: str, resume: Path | None, training: str) -> Path | None:
+    """Say what begins, and return the folder of the run that is to go on, if one is; a new one's name has to be free.
+
+    Raises:
+        UsageError: no run to go on with, or one of that name.
+    """
+    begun = None if resume is None else run_to_resume(resume)
+    if begun is None and name:
+        check_free(RUNS / name)
+    say_loading(f"resuming {begun}" if begun else training)
+    return begun
+
+
+def _placed(options: "Options", name: str, begun: Path | None, given: frozenset[str]) -> tuple["Options", Path]:
     """Return the options and the folder of a new run, or of the one that goes on."""
-    if resume is None:
+    if begun is None:
         return options, RUNS / (name or _usual_name(options))
     from lstn.train.choosing import resumed
 
-    folder = run_folder(resume)
-    return resumed(folder, options, given), folder
+    return resumed(begun, options, given), begun
 
 
 def _fit(

@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from torch import nn
 from torch.optim.lr_scheduler import CosineAnnealingLR
 
-from lstn.contract import Contract, Loc, ThetaForm
+from lstn.contract import At, Contract, Loc, ThetaForm
 from lstn.errors import ArtifactError
 from lstn.nn.classifier import Classifier
 from lstn.recipe import RECIPES, Recipe, RecipeName
+from lstn.train.choosing import ChosenNetwork, Course, Guidance, NetworkSizes, choose_options, usual_recipe
 from lstn.train.objectives.classifier_objective import outside
 from lstn.train.optimizer import make_optimizer, set_rate
+from lstn.train.recipe_changes import RecipeChanges, TransformerChanges
 from lstn.train.runs.options import Options
 
 PLAIN = RECIPES["paper"]
@@ -153,3 +155,41 @@ def test_options_of_another_version_are_refused(fields: dict[str, object]) -> No
 def test_no_recipe_has_a_number_out_of_range() -> None:
     for one in RECIPES.values():
         assert all(value >= 0 and math.isfinite(value) for value in (one.lr, one.loc_lr_scale, one.in_frame))
+
+
+def chosen(loc: Loc = Loc.LSTN, *, recipe: RecipeName = "robust", supervise: float = 0, **how: object) -> Recipe:
+    network = {name: how.pop(name) for name in ("iterations", "warps", "at", "sizes") if name in how}
+    changes = RecipeChanges(transformer=TransformerChanges(**how))  # type: ignore[arg-type]
+    course = Course(data="digits", augment="none", epochs=None, precision="fp32", guide=Guidance(supervise))
+    return choose_options(recipe, changes, ChosenNetwork(loc=loc, model="cnn", **network), course).recipe  # type: ignore[arg-type]
+
+
+def test_an_lstn_is_trained_on_moved_pictures_by_itself() -> None:
+    assert (chosen().equivariance, chosen().loc_lr_scale) == (10, 1)
+    assert (chosen(loc_lr_scale=0.5).equivariance, chosen(loc_lr_scale=0.5).loc_lr_scale) == (10, 0.5)
+    for weight in (0.0, 3.0):
+        asked = chosen(equivariance=weight)
+        assert (asked.equivariance, asked.loc_lr_scale) == (weight, RECIPES["robust"].loc_lr_scale)
+    assert chosen() == usual_recipe("robust", Contract(Loc.LSTN, "cnn", (44, 44), ("a", "b")), 0.0)
+
+
+@pytest.mark.parametrize(
+    "otherwise",
+    [
+        {"loc": Loc.STN},
+        {"loc": Loc.VSTN},
+        {"loc": Loc.GLANCE},
+        {"loc": Loc.NONE},
+        {"recipe": "paper"},
+        {"supervise": 1.0},
+        {"iterations": 2},
+        {"warps": 2},
+        {"at": At.STEM},
+        {"theta": ThetaForm.SIMILARITY},
+        {"sizes": NetworkSizes(crop=(22, 22))},
+    ],
+)
+def test_what_was_not_measured_is_as_the_recipe_has_it(otherwise: dict[str, object]) -> None:
+    recipe = chosen(**otherwise)  # type: ignore[arg-type]
+    own = RECIPES[otherwise.get("recipe", "robust")]  # type: ignore[index]
+    assert (recipe.equivariance, recipe.loc_lr_scale) == (0, own.loc_lr_scale)

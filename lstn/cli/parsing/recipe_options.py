@@ -7,7 +7,7 @@ import typer
 
 from lstn.contract import TRAINED_SIDES, Fit, ThetaForm
 from lstn.errors import UsageError
-from lstn.recipe import Balance, OptimizerName, by_recipe
+from lstn.recipe import MAX_EPOCHS, MOVES_WEIGHT, Balance, OptimizerName, by_recipe
 
 if TYPE_CHECKING:
     from lstn.train.choosing import NetworkSizes
@@ -66,6 +66,7 @@ Freeze = Annotated[
     typer.Option(
         metavar="N",
         min=0,
+        max=MAX_EPOCHS,
         help="In the first N epochs keep the backbone's weights, but the last layer's.",
         show_default=by_recipe("freeze"),
     ),
@@ -99,7 +100,7 @@ LocRate = Annotated[
         metavar="SHARE",
         min=0,
         help="The localizer's learning rate, as a share of --lr.",
-        show_default=by_recipe("loc_lr_scale"),
+        show_default=f"{by_recipe('loc_lr_scale')}; 1 where lstn train --loc lstn moves pictures",
     ),
 ]
 ThetaOption = Annotated[
@@ -124,7 +125,7 @@ Equivariance = Annotated[
         metavar="WEIGHT",
         min=0,
         help="Weight of the loss by which a moved picture's crop has to move along.",
-        show_default=by_recipe("equivariance"),
+        show_default=f"{by_recipe('equivariance')}; lstn train --loc lstn: {MOVES_WEIGHT:g}",
     ),
 ]
 Supervise = Annotated[
