@@ -7,8 +7,9 @@
 
 PHOTOS/*/<class>/* are photos in folders by class, such as Caltech-101. They are enlarged to 3 and 12 million pixels,
 the longer side across: Lanczos, half of the fine detail of another photo tiled over it, and noise of 6 levels, saved as
-JPEG of quality 90. A 12-million-pixel one has about 3.5 MB, as a phone's has. Every second one says in its EXIF block
-that it is to be turned, as a phone's does that was held upright.
+JPEG of quality 90. A 12-million-pixel one has about 3.5 MB, as a phone's has; they are timed at quality 75 too, which
+photos have that were sent to somebody. Every second one says in its EXIF block that it is to be turned, as a phone's
+does that was held upright.
 
 - Speed: what `lstn infer` does once it has started, of the tree COMMIT and of this one, on the same photos in turn.
 - Pixels: this tree's decode against the whole JPEG resized, at the sizes of the usual models.
@@ -44,8 +45,11 @@ from lstn.report.table import markdown_table
 
 RESULT = "results/loading/decode.json"
 SIZES = {"12 Mpx": (4000, 3000), "3 Mpx": (2048, 1536)}
+QUALITIES = {"12 Mpx": (90, 75), "3 Mpx": (90,)}
+"""As a phone stores photos, and as they are after they were sent or uploaded."""
+
 TARGETS = ((224, 224), (112, 112))
-QUALITY, DETAIL, NOISE = 90, 0.5, 6
+DETAIL, NOISE = 0.5, 6
 COMPARED = 24
 LIBRARIES = ("onnxruntime", "onnxruntime-gpu", "pillow")
 ROOT = Path(__file__).resolve().parents[1]
@@ -63,9 +67,11 @@ def main(words: Sequence[str]) -> None:
     arguments = parser.parse_args(words)
     photos = sorted(arguments.photos.glob("*/*/*.jpg"))
     setting = {"engine": arguments.engine.stem, "count": arguments.count, "rounds": arguments.rounds}
+    timed = [photos[index] for index in spaced(len(photos), arguments.count)]
     speed = {
-        name: speed_of([photos[index] for index in spaced(len(photos), arguments.count)], size, arguments)
-        for name, size in SIZES.items()
+        f"{name}, quality {quality}": speed_of(timed, SIZES[name], quality, arguments)
+        for name, qualities in QUALITIES.items()
+        for quality in qualities
     }
     print(speed, flush=True)
     pixels = [difference_of(photos, name, hw) for name in SIZES for hw in TARGETS]
@@ -84,7 +90,12 @@ def page_of(result: Mapping[str, Any]) -> str:
     """Return the result in Markdown."""
     accuracy = result["accuracy"]
     speeds = [
-        (name, *(f"{np.median(each[when]):.1f}" for when in ("before", "now")), *_intervals(each))
+        (
+            name,
+            f"{each['bytes'] / 1e6:.1f}",
+            *(f"{np.median(each[when]):.1f}" for when in ("before", "now")),
+            *_intervals(each),
+        )
         for name, each in result["speed"].items()
     ]
     pixels = [
@@ -100,7 +111,7 @@ def page_of(result: Mapping[str, Any]) -> str:
         f"Images/s of `lstn infer` with {result['engine']} at 224 x 224, {result['count']} photos a turn, against the",
         f"commit before, {result['rounds']} pairs of turns; means and 95 % intervals of the paired ratios:",
         "",
-        markdown_table(("photos", "images/s before", "now", "ratio", "ratio of CPU time"), speeds),
+        markdown_table(("photos", "MB each", "images/s before", "now", "ratio", "ratio of CPU time"), speeds),
         "",
         f"Pixels, 0 to 255, against the whole JPEG resized, {COMPARED} photos:",
         "",
@@ -115,7 +126,9 @@ def page_of(result: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def enlarged(path: Path, detail: Path, size: tuple[int, int], rng: np.random.Generator, *, turned: bool) -> bytes:
+def enlarged(
+    path: Path, detail: Path, size: tuple[int, int], rng: np.random.Generator, *, quality: int, turned: bool
+) -> bytes:
     """Return a photo at `size`, its longer side across or down as it has it, as a JPEG; `turned`: stored turned."""
     with Image.open(path) as photo:
         across = photo.width >= photo.height
@@ -131,14 +144,15 @@ def enlarged(path: Path, detail: Path, size: tuple[int, int], rng: np.random.Gen
     picture, exif = Image.fromarray(values.clip(0, 255).astype(np.uint8)), Image.Exif()
     if turned:
         picture, exif[ExifTags.Base.Orientation] = picture.transpose(Image.Transpose.ROTATE_90), 6
-    picture.save(buffer, "JPEG", quality=QUALITY, exif=exif)
+    picture.save(buffer, "JPEG", quality=quality, exif=exif)
     return buffer.getvalue()
 
 
-def enlarged_all(photos: list[Path], size: tuple[int, int]) -> Iterator[bytes]:
+def enlarged_all(photos: list[Path], size: tuple[int, int], quality: int = 90) -> Iterator[bytes]:
     """Yield every photo enlarged, with the detail of the one before it."""
     for number, path in enumerate(photos):
-        yield enlarged(path, photos[number - 1], size, np.random.default_rng(number), turned=number % 2 == 1)
+        rng, turned = np.random.default_rng(number), number % 2 == 1
+        yield enlarged(path, photos[number - 1], size, rng, quality=quality, turned=turned)
 
 
 DRIVER = """
@@ -161,15 +175,17 @@ with open_engine(engine, spin=False) as opened:
 """What `lstn infer` does once it has started, as often as it is told to."""
 
 
-def speed_of(photos: list[Path], size: tuple[int, int], arguments: argparse.Namespace) -> dict[str, Any]:
+def speed_of(photos: list[Path], size: tuple[int, int], quality: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Return images/s of both trees in every round, and the paired ratios; one pair is a warm-up.
 
     Both processes stay open and take turns, so that whatever else the machine does hits both.
     """
     trees = {"before": arguments.before.resolve(), "now": ROOT}
     with TemporaryDirectory() as folder, ExitStack() as stack:
-        for number, data in enumerate(enlarged_all(photos, size)):
+        sizes = [
             Path(folder, f"{number:03d}.jpg").write_bytes(data)
+            for number, data in enumerate(enlarged_all(photos, size, quality))
+        ]
         given = [str(arguments.engine.resolve()), folder, str(min(8, usable_cores()))]
         drivers = {name: stack.enter_context(driver(tree, given)) for name, tree in trees.items()}
         took: dict[str, list[list[float]]] = {name: [] for name in trees}
@@ -185,7 +201,7 @@ def speed_of(photos: list[Path], size: tuple[int, int], arguments: argparse.Name
     rates = {name: [len(photos) / wall for wall, _ in every] for name, every in took.items()}
     pairs = list(zip(took["before"], took["now"], strict=True))
     ratio, cpu = (mean_interval([before[of] / now[of] for before, now in pairs]) for of in (0, 1))
-    return rates | {"ratio": asdict(ratio), "cpu_ratio": asdict(cpu)}
+    return rates | {"bytes": np.mean(sizes).item(), "ratio": asdict(ratio), "cpu_ratio": asdict(cpu)}
 
 
 def driver(tree: Path, given: list[str]) -> subprocess.Popen[str]:

@@ -173,7 +173,7 @@ def row_of(case: dict[str, Any]) -> list[str]:
     return [
         f"{case['model']}, {case['side']} px",
         "busy" if case["busy"] else f"as it was, load {case['load']:.1f}",
-        *(f"{statistics.median(rates[name]):.3g}" for name in SETTINGS),
+        *(f"{statistics.median(rates[name]):,.0f}" for name in SETTINGS),
         str(case["threads"][OURS]),
         f"{spread(ratios, 2)}, {best}",
     ]
