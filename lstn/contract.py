@@ -5,7 +5,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields
 from enum import Enum
-from typing import Annotated, Any, TypeAlias
+from typing import Annotated, Any, Literal, TypeAlias
 
 from msgspec import Meta
 
@@ -19,11 +19,12 @@ METADATA_KEY = "lstn"
 PIXELS, LOGITS, THETA = "pixels", "logits", "theta"
 """Names of the input and the outputs of every exported model."""
 
-VERSION = 6
+VERSION = 7
 """Version 2 can say what theta is bounded to; version 3 a localizer that isn't the paper's, several iterations, and a
 transformer that isn't in front of everything; version 4 the localizer `glance`, a view and a crop that are smaller than
 the image, warps that aren't affine, several warps of an image, detectors, and a temperature; version 5 how a photo of
-another shape becomes an input; version 6 readers. A contract is written in the oldest version that can say it."""
+another shape becomes an input; version 6 readers; version 7 readers of words. A contract is written in the oldest
+version that can say it."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -53,6 +54,7 @@ _SINCE = {
     "task": 4,
     "temperature": 4,
     "fit": 5,
+    "separator": 7,
 }
 """Fields that a contract of version 1 lacks, and the first version that has them."""
 
@@ -67,6 +69,8 @@ Warps: TypeAlias = Annotated[int, Meta(ge=1, le=REGIONS[1])]
 TEMPERATURES = (0.05, 20.0)
 """The lowest and the highest temperature."""
 Temperature: TypeAlias = Annotated[float, Meta(ge=TEMPERATURES[0], le=TEMPERATURES[1])]
+Separator: TypeAlias = Literal["", " "]
+"""What stands between the symbols of a text: nothing between characters, a space between words."""
 
 
 class Task(str, Enum):
@@ -336,7 +340,9 @@ def check_reader(contract: "Contract") -> None:
         raise UsageError(
             f"a reader of loc {loc.value}", hint="choose a --loc that looks at the image by itself, such as glance"
         )
-    if long := next((label for label in contract.labels if len(label) > 1), None):
+    if contract.separator and (split := next((label for label in contract.labels if len(label.split()) != 1), None)):
+        raise UsageError(f"a reader's word {split!r:.40}", hint="a word has no spaces")
+    if not contract.separator and (long := next((label for label in contract.labels if len(label) > 1), None)):
         raise UsageError(f"a reader's symbol {long!r:.40}", hint="a symbol is one character")
     if not fewest <= contract.warps <= most:
         raise UsageError(
@@ -370,6 +376,7 @@ class Contract:
     temperature: what the backbone's answers are divided by, so that the softmax of the logits is as sure as it is right
               (Guo et al. 2017); the graph itself divides
     fit:      how a photo becomes an input (`lstn.imaging.framing`); theta means places of the input
+    separator: of a reader, what stands between the symbols of a text: nothing, or a space if they are words
     """
 
     loc: Loc
@@ -387,6 +394,7 @@ class Contract:
     task: Task = Task.CLASSIFY
     temperature: Temperature = 1.0
     fit: Fit = Fit.STRETCH
+    separator: Separator = ""
 
     def check(self) -> None:
         """Check what no field says by itself: that there is such a model.
@@ -399,6 +407,8 @@ class Contract:
             check_regions(self)
         if self.task is Task.READ:
             check_reader(self)
+        elif self.separator:
+            raise UsageError(f"a model that {_VERBS[self.task][1]} has no text whose words a separator is between")
         if at is At.STEM and (self.view_hw or self.crop_hw):
             raise UsageError(
                 "a transformer at the stem warps feature maps: it has no view of the image, and makes no crop of it",

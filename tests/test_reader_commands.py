@@ -22,7 +22,6 @@ from lstn.formats.node_names import ModelPart, part_of
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
 from lstn.nn.checkpoint_answers import answering_of
 from lstn.runtime.engines.opening import open_engine
-from lstn.transcription.reading_scores import text_of
 from lstn.transcription.transcripts import transcripts
 
 __all__ = ["run_lstn"]
@@ -93,7 +92,8 @@ def test_evaluate_says_errors_and_overlap(made: Path, name: str, run_lstn: RunLs
     split = open_texts(f"folder:{made / 'set'}", image_hw=HW).test
     with open_engine(made / "model.onnx") as engine:
         read = [each.text for each in engine.read([split[index][0] for index in range(len(split))])]
-        truths = [text_of(objects_of(split, index), engine.contract.labels) for index in range(len(split))]
+        labels, every = engine.contract.labels, range(len(split))
+        truths = ["".join(labels[number] for number in objects_of(split, index).labels) for index in every]
     wrong = sum(one != other for one, other in zip(read, truths, strict=True))
     assert [each["text"] for each in told["texts"]] == truths
     assert told["images"] - told["right"] == wrong

@@ -243,7 +243,7 @@ def describe(options: Options, data: DataSet, given: Model | None = None) -> Con
             f"a model of loc {options.loc.value} has no localizer", hint="leave out --theta, --iterations and --at"
         )
     usual = _published(options) or data
-    contract = options.contract(data.labels, usual.mean, usual.std)
+    contract = replace(options.contract(data.labels, usual.mean, usual.std), separator=data.separator)
     contract.check()
     # What can't be read back, such as labels too long together, is to be known before the first epoch.
     return Contract.from_json(contract.to_json(), source=f"--data {options.data}")

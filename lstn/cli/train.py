@@ -97,7 +97,8 @@ def train(
             metavar="DATA",
             help="digits (embedded); cifar10, caltech101, gtsrb, svhn, mnist or a distorted mnist-r, -rts, -p, -e or "
             "-cluttered (downloaded); scenes-digits (embedded), scenes-signs (downloaded) or "
-            "scenes:OBJECTS,BACKGROUNDS; to read, numbers-digits (embedded); or folder:PATH with "
+            "scenes:OBJECTS,BACKGROUNDS; to read, numbers-digits or captions-digits (embedded), or "
+            "captions:FILE[,FOLDER] of COCO's captions; or folder:PATH with "
             "PATH/{train,val,test}/<class>/*, for detectors annotated, for readers with labels.csv.",
         ),
     ] = "digits",

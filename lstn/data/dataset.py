@@ -13,6 +13,7 @@ from lstn.data.folders.layout import lists_test
 from lstn.data.published.mnist import MNIST_SETS, MNIST_SIDES, open_mnist
 from lstn.data.published.named_sets import open_named
 from lstn.data.scenes.open_scenes import (
+    DESCRIBED_SIDE,
     MOST_DIGITS,
     NUMBER_SIDE,
     SCENE_DIGIT_EPOCHS,
@@ -21,7 +22,10 @@ from lstn.data.scenes.open_scenes import (
     open_folder_scenes,
     open_sign_scenes,
 )
+from lstn.data.scenes.scene_sentences import LONGEST
 from lstn.data.set_names import (
+    CAPTIONS_PREFIX,
+    DIGIT_CAPTIONS,
     DIGIT_NUMBERS,
     DIGIT_SCENES,
     FOLDER_PREFIX,
@@ -54,6 +58,9 @@ __all__ = [
     "set_and_root",
     "usual",
 ]
+
+CAPTION_WORDS = 20
+"""Of the longest caption of photographs, unless the user says another number."""
 
 FILES_OF = {SIGN_SCENES: "gtsrb"}
 """Sets that are made of another one's files."""
@@ -172,6 +179,10 @@ def usual(spec: str) -> Usual:
         return Usual(SCENE_SIDE, SCENE_DIGIT_EPOCHS)
     if spec == DIGIT_NUMBERS:
         return Usual(NUMBER_SIDE, symbols=MOST_DIGITS)
+    if spec == DIGIT_CAPTIONS:
+        return Usual(DESCRIBED_SIDE, symbols=LONGEST)
+    if spec.startswith(CAPTIONS_PREFIX):
+        return Usual(symbols=CAPTION_WORDS)
     named = set_and_root(spec)
     if spec.startswith(SCENES_PREFIX) or (named and named[0] == SIGN_SCENES):
         return Usual(SCENE_SIDE)

@@ -20,10 +20,12 @@ class Objects:
     thetas: (M, 2, 3) float32, from the crop that shows an object upright and just filling it to the picture as it is
             read, both from -1 to 1 and from edge to edge, as `lstn.data.poses.Pose.theta`; not a number where a symbol
             is whose place nobody knows
+    rewordings: of a text, the labels of others that are as true of the image, such as captions by other people
     """
 
     labels: npt.NDArray[np.int64]
     thetas: Theta
+    rewordings: tuple[npt.NDArray[np.int64], ...] = ()
 
     def __len__(self) -> int:
         return len(self.labels)

@@ -13,12 +13,16 @@ FOLDER_PREFIX = "folder:"
 SCENES_PREFIX = "scenes:"
 DIGIT_SCENES, SIGN_SCENES = "scenes-digits", "scenes-signs"
 DIGIT_NUMBERS = "numbers-digits"
+DIGIT_CAPTIONS = "captions-digits"
+CAPTIONS_PREFIX = "captions:"
 
 
 def located(spec: str) -> str:
     """Return `spec` with absolute paths, so that it means the same from every working folder."""
     if spec.startswith(SCENES_PREFIX):
         return SCENES_PREFIX + ",".join(str(folder.absolute()) for folder in objects_and_backgrounds(spec))
+    if spec.startswith(CAPTIONS_PREFIX):
+        return CAPTIONS_PREFIX + ",".join(str(path.absolute()) for path in captions_and_images(spec))
     return f"{FOLDER_PREFIX}{folder_in(spec).absolute()}" if spec.startswith(FOLDER_PREFIX) else spec
 
 
@@ -50,7 +54,9 @@ def well_named(spec: str) -> str:
         objects_and_backgrounds(spec)
     elif spec.startswith(FOLDER_PREFIX):
         folder_in(spec)
-    elif spec not in ("digits", DIGIT_SCENES) and set_and_root(spec) is None:
+    elif spec.startswith(CAPTIONS_PREFIX):
+        captions_and_images(spec)
+    elif spec not in ("digits", DIGIT_SCENES, DIGIT_NUMBERS, DIGIT_CAPTIONS) and set_and_root(spec) is None:
         raise unknown_set(spec)
     return spec
 
@@ -72,6 +78,22 @@ def folder_in(spec: str) -> Path:
     if spec == FOLDER_PREFIX:
         raise UsageError("folder: names no folder", hint="expected folder:PATH; the current folder is folder:.")
     return Path(spec[len(FOLDER_PREFIX) :]).expanduser()
+
+
+def captions_and_images(spec: str) -> tuple[Path, Path]:
+    """Return the file and the folder that `captions:FILE,FOLDER` names; `captions:FILE` has its images next to it.
+
+    Raises:
+        UsageError: it names none, or more than one of each.
+    """
+    file, *folders = spec[len(CAPTIONS_PREFIX) :].split(",")
+    if not file or len(folders) > 1 or "" in folders:
+        raise UsageError(
+            f"{spec}: not a file and a folder",
+            hint=f"{CAPTIONS_PREFIX}FILE, or {CAPTIONS_PREFIX}FILE,FOLDER; for a path with a comma, make a link",
+        )
+    path = Path(file).expanduser()
+    return path, Path(*folders).expanduser() if folders else path.parent
 
 
 def objects_and_backgrounds(spec: str) -> tuple[Path, Path]:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from functools import cached_property
 from typing import Literal, Protocol, TypeAlias
 
-from lstn.contract import IMAGENET_MEAN, IMAGENET_STD
+from lstn.contract import IMAGENET_MEAN, IMAGENET_STD, Separator
 from lstn.errors import LstnError, UsageError
 from lstn.images import Pixels
 
@@ -48,6 +48,7 @@ class DataSet:
     test_is_val: there are no test images, and the validation images are tested instead
     open_all:  opens every image as one split; None where that isn't possible
     found:     what a folder holds and what was left out, in one line; empty for published sets
+    separator: of texts, what stands between their symbols: nothing, or a space if they are words
     """
 
     def __init__(
@@ -63,6 +64,7 @@ class DataSet:
         test_is_val: bool = False,
         open_all: Callable[[], Split] | None = None,
         found: str = "",
+        separator: Separator = "",
     ) -> None:
         self.labels = labels
         self.mean, self.std = mean, std
@@ -70,6 +72,7 @@ class DataSet:
         self.parts = parts
         self.by_seed, self.test_is_val = by_seed, test_is_val
         self.found = found
+        self.separator = separator
         self._open_all = open_all
         self._open_split = open_split
 

@@ -18,7 +18,8 @@ def draw_objects(
 ) -> Image.Image:
     """Draw outlines with class and score on an image (H, W, 3) uint8, as an RGB picture whose longer side is `side`.
 
-    Orange marks the top edge of what is upright in the crop. A class whose name the font lacks is shown by its number.
+    Orange marks the top edge of what is upright in the crop. A class whose name the font lacks is shown by its number;
+    in several words together, a sign that it lacks is a question mark.
     """
     height, width = pixels.shape[:2]
     scale = side / max(height, width)
@@ -40,4 +41,6 @@ def draw_objects(
 
 
 def _shown(label: str, labels: tuple[str, ...]) -> str:
-    return label if label.isascii() else f"class {labels.index(label)}"
+    if label.isascii():
+        return label
+    return f"class {labels.index(label)}" if label in labels else label.encode("ascii", "replace").decode()

@@ -42,7 +42,7 @@ class ReadingEvaluation:
 def read_all(
     answers: Answers,
     images: Split,
-    labels: tuple[str, ...],
+    contract: Contract,
     *,
     batch: int,
     advance: Callable[[int], None],
@@ -51,6 +51,7 @@ def read_all(
     """Return what was read in each image, beside its text, each image decoded once.
 
     answers: pixels (N, H, W, 3) -> logits (N, T, A + 1) and theta (N, T, 2, 3) or None, both float32
+    contract: of what answers
     advance: hears the number of images that were finished
     chosen:  which images; None: all
 
@@ -60,14 +61,15 @@ def read_all(
     """
     found: list[ReadText] = []
     for truths, logits, theta in asked(answers, images, batch=batch, advance=advance, chosen=chosen):
-        if logits.ndim != 3 or logits.shape[2] != len(labels) + 1:
+        columns = len(contract.labels) + 1
+        if logits.ndim != 3 or logits.shape[2] != columns:
             raise ArtifactError(
-                f"the model answers logits {logits.shape}; expected (N, T, {len(labels) + 1})",
+                f"the model answers logits {logits.shape}; expected (N, T, {columns})",
                 hint="name a model that was trained to read",
             )
         thetas = [None] * len(logits) if theta is None else list(theta)
         both = zip(truths, logits, thetas, strict=True)
-        found += [read_text(truth, answer, places, labels) for truth, answer, places in both]
+        found += [read_text(truth, answer, places, contract) for truth, answer, places in both]
     return found
 
 

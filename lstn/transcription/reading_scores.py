@@ -7,11 +7,12 @@ from typing import Any
 
 import numpy as np
 
+from lstn.contract import Contract
 from lstn.data.objects import Objects
 from lstn.evaluation.answer import Logits
 from lstn.evaluation.scores import wilson
 from lstn.interval import Interval, ratio_interval
-from lstn.transcription.transcripts import Transcript, transcripts
+from lstn.transcription.transcripts import Transcript, symbols_in, transcripts
 from lstn.warps.quadrilaterals import overlaps
 from lstn.warps.warp import Theta
 
@@ -22,16 +23,23 @@ class ReadText:
 
     overlaps: intersection over union of each step's crop and of the box of the symbol that it stands for, where both
               are known, 0..1
+    separator: what stands between the symbols of both texts, as the contract says it
     """
 
     truth: str
     best: Transcript
     overlaps: tuple[float, ...]
+    separator: str = ""
 
     @property
     def edits(self) -> int:
         """Symbols to insert, to leave out or to replace, at least, until the text is the true one."""
-        return edit_distance(self.best.text, self.truth)
+        return edit_distance(symbols_in(self.best.text, self.separator), symbols_in(self.truth, self.separator))
+
+    @property
+    def symbols(self) -> int:
+        """How many the true text has."""
+        return len(symbols_in(self.truth, self.separator))
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,27 +71,27 @@ class ReadingScores:
         return json.dumps(self.to_dict()) + "\n"
 
 
-def read_text(truth: Objects, logits: Logits, theta: Theta | None, labels: tuple[str, ...]) -> ReadText:
-    """Compare what a model answers for one image, logits (T, A + 1) and theta (T, 2, 3) or None, with its text."""
-    (best,) = transcripts(logits, theta, labels)
+def read_text(truth: Objects, logits: Logits, theta: Theta | None, contract: Contract) -> ReadText:
+    """Compare what a model answers for one image, logits (T, A + 1) and theta (T, 2, 3) or None, with its text.
+
+    Of several texts that are all true of the image the nearest counts.
+    """
+    labels, between = contract.labels, contract.separator
+    (best,) = transcripts(logits, theta, labels, separator=between)
     shared: tuple[float, ...] = ()
     if theta is not None:
         count = min(len(truth), len(theta))
         known = np.isfinite(truth.thetas[:count]).all(axis=(1, 2))
         pairs = zip(theta[:count][known], truth.thetas[:count][known], strict=True)
         shared = tuple(float(overlaps(one[None], other[None])[0, 0]) for one, other in pairs)
-    return ReadText(text_of(truth, labels), best, shared)
-
-
-def text_of(truth: Objects, labels: tuple[str, ...]) -> str:
-    """Return the text that objects in the order of reading are."""
-    return "".join(labels[label] for label in truth.labels.tolist())
+    texts = [between.join(labels[label] for label in each.tolist()) for each in (truth.labels, *truth.rewordings)]
+    return min((ReadText(text, best, shared, between) for text in texts), key=lambda each: each.edits)
 
 
 def score_texts(found: Sequence[ReadText]) -> ReadingScores:
     """Return what one text or more came to."""
     edits = np.array([each.edits for each in found], np.float64)
-    symbols = np.array([len(each.truth) for each in found], np.float64)
+    symbols = np.array([each.symbols for each in found], np.float64)
     wrong = int((edits > 0).sum())
     shared = [share for each in found for share in each.overlaps]
     return ReadingScores(
@@ -98,7 +106,7 @@ def score_texts(found: Sequence[ReadText]) -> ReadingScores:
     )
 
 
-def edit_distance(one: str, other: str) -> int:
+def edit_distance(one: Sequence[str], other: Sequence[str]) -> int:
     """Return how many symbols have to be inserted, left out or replaced, at least, to make one text the other."""
     row = list(range(len(other) + 1))
     for number, symbol in enumerate(one, 1):

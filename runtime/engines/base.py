@@ -185,4 +185,5 @@ def _detected(prediction: Prediction, contract: Contract, least: float) -> list[
 def _read(prediction: Prediction, contract: Contract) -> list[Transcript]:
     thetas = [None] * len(prediction.logits) if prediction.theta is None else list(prediction.theta)
     both = zip(prediction.logits, thetas, strict=True)
-    return [transcripts(logits, theta, contract.labels)[0] for logits, theta in both]
+    labels, between = contract.labels, contract.separator
+    return [transcripts(logits, theta, labels, separator=between)[0] for logits, theta in both]

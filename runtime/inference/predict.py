@@ -254,7 +254,8 @@ def _read(prediction: Prediction, contract: Contract, top: int | None, least: fl
         if not finite[row]:
             return ResultRow(path, pixels=pixels, error=_NO_NUMBER)
         places = None if theta is None else theta[row]
-        texts = transcripts(prediction.logits[row], places, contract.labels, top=top or 1)
+        labels, between = contract.labels, contract.separator
+        texts = transcripts(prediction.logits[row], places, labels, top=top or 1, separator=between)
         guesses = tuple(Guess(text.text, text.probability) for text in texts)
         rejected = guesses[0].probability < least
         return ResultRow(path, guesses, pixels=pixels, symbols=texts[0].symbols, rejected=rejected)

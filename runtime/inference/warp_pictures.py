@@ -8,6 +8,7 @@ from lstn.contract import Contract
 from lstn.detection.drawn_objects import draw_objects
 from lstn.imaging.saved_picture import save_picture
 from lstn.runtime.inference.predict import ResultRow
+from lstn.transcription.transcripts import drawn_symbols
 from lstn.warps.drawn_warp import draw_warp
 from lstn.warps.warp import sampling_of
 
@@ -31,7 +32,7 @@ def save_warp(row: ResultRow, folder: Path, contract: Contract, *, number: int) 
     if row.pixels is None or row.error:
         return
     path = folder / picture_name(row.path, number)
-    found = row.objects if row.symbols is None else row.symbols
+    found = row.objects if row.symbols is None else drawn_symbols(row.symbols, contract.separator)
     if found is not None:
         save_picture(draw_objects(row.pixels, found, contract.labels, side=_OBJECTS_SIDE), path)
     elif row.theta is not None:

@@ -177,6 +177,22 @@ def test_a_reader_is_said_in_version_6_which_older_readers_refuse() -> None:
         Contract.from_json(json.dumps(fields | {"version": 5}), source="model.onnx")
 
 
+def test_a_reader_of_words_is_said_in_version_7_which_older_readers_refuse() -> None:
+    words = replace(READER, labels=("a", "stop", "sign"), separator=" ")
+    words.check()
+    fields = json.loads(words.to_json())
+    assert (fields["version"], fields["separator"]) == (7, " ")
+    assert Contract.from_json(words.to_json(), source="test") == words
+    with pytest.raises(ArtifactError, match="a reader's symbol 'stop'"):  # of version 6, which has no separator
+        Contract.from_json(json.dumps(fields | {"version": 6}), source="model.onnx")
+    with pytest.raises(ArtifactError, match="damaged"):
+        Contract.from_json(json.dumps(fields | {"separator": ", "}), source="model.onnx")
+    with pytest.raises(UsageError, match="a reader's word 'stop sign'"):
+        replace(words, labels=("stop sign",)).check()
+    with pytest.raises(UsageError, match="a model that classifies has no text"):
+        replace(CONTRACT, separator=" ").check()
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [

@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstn.transcription.transcripts import transcripts
+from lstn.detection.suppression import Detection
+from lstn.transcription.transcripts import drawn_symbols, symbols_in, transcripts
+from lstn.warps.quadrilaterals import overlaps
 
 LABELS = ("a", "b", "c")
 
@@ -69,3 +71,37 @@ def test_logits_beyond_what_exp_holds() -> None:
     logits = np.array([[3e38, -3e38, 0, 0], [-3e38, 0, 0, 3e38]], np.float32)
     (best,) = transcripts(logits, None, LABELS)
     assert (best.text, best.probability) == ("a", 1)
+
+
+@given(st.lists(st.sampled_from(LABELS), max_size=5))
+def test_words_have_spaces_between_them(said: list[str]) -> None:
+    logits = np.full((6, len(LABELS) + 1), -9, np.float32)
+    for step, label in enumerate([*said, None]):
+        logits[step, len(LABELS) if label is None else LABELS.index(label)] = 9
+    (best,) = transcripts(logits, None, ("red", "blue", "a"), separator=" ")
+    assert best.text == " ".join(("red", "blue", "a")[LABELS.index(label)] for label in said)
+    assert len(symbols_in(best.text, " ")) == len(said)
+    assert list(symbols_in("".join(said), "")) == said
+
+
+def box(left: float, top: float, wide: float, high: float) -> np.ndarray:
+    """The theta of an upright box in shares of the image."""
+    return np.array([[wide, 0, 2 * left + wide - 1], [0, high, 2 * top + high - 1]], np.float32)
+
+
+def test_words_at_one_place_are_drawn_as_one() -> None:
+    corners = [(0.1, 0.1), (0.12, 0.1), (0.1, 0.16), (0.6, 0.5), (0.1, 0.1)]
+    words = ("a", "big", "3", "is", "b")
+    symbols = [Detection(word, 0.5, box(*corner, 0.2, 0.2)) for word, corner in zip(words, corners, strict=True)]
+    shares = overlaps(np.stack([each.theta for each in symbols]), symbols[0].theta[None])[:, 0]
+    assert [share >= 0.5 for share in shares] == [True, True, True, False, True]
+    drawn = drawn_symbols(symbols, " ")
+    assert [(each.label, each.score) for each in drawn] == [("a big 3", 0.125), ("is", 0.5), ("b", 0.5)]
+    np.testing.assert_array_equal(drawn[0].theta, symbols[0].theta)
+    assert drawn_symbols(symbols, "") == tuple(symbols)
+    assert drawn_symbols((), " ") == ()
+
+
+def test_boxes_without_an_area_are_at_no_place() -> None:
+    flat = [Detection(word, 1.0, np.zeros((2, 3), np.float32)) for word in "ab"]
+    assert [each.label for each in drawn_symbols(flat, " ")] == ["a", "b"]

@@ -16,6 +16,8 @@ from tiny import Tiny
 from tiny_reader import ALPHABET, tiny_reader
 
 from lstn.contract import Loc
+from lstn.detection.suppression import Detection
+from lstn.transcription.transcripts import drawn_symbols
 from lstn.warps.drawn_warp import outline_px
 
 HW = (24, 36)
@@ -32,7 +34,8 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Tiny:
 def server(reader: Tiny) -> Iterator[Server]:
     classifier = written(reader.path.with_name("classifier.onnx"))
     plain = tiny_reader(reader.path.with_name("plain.onnx"), loc=Loc.NONE, image_hw=HW)
-    engines = [word for model in (reader, classifier, plain) for word in ("--engine", model.path)]
+    words = tiny_reader(reader.path.with_name("words.onnx"), steps=4, seed=18, image_hw=HW, words=True)
+    engines = [word for model in (reader, classifier, plain, words) for word in ("--engine", model.path)]
     with serving(*engines, "--max-wait-ms", 0) as running:
         yield running
 
@@ -85,3 +88,21 @@ def test_models_of_other_tasks_can_be_chosen_next_to_it(page: Playground, pictur
     page.wait("return document.getElementById('top').children.length === 1")
     assert page.run(TAGS) == []
     assert page.text("explanation").startswith("This model has no transformer")
+
+
+def test_words_at_one_place_have_one_tag(
+    page: Playground, reader: Tiny, picture: Path, tmp_path: Path, run_lstn: RunLstn
+) -> None:
+    """The same as in the pictures of `lstn infer --warps`."""
+    out = tmp_path / "words.json"
+    assert run_lstn("infer", picture, "--engine", reader.path.with_name("words.onnx"), "--output", out).code == 0
+    (row,) = json.loads(out.read_text())
+    symbols = [Detection(each["label"], each["score"], np.array(each["theta"])) for each in row["symbols"]]
+    drawn = drawn_symbols(symbols, " ")
+    assert 1 < len(drawn) < len(symbols)
+    page.choose(picture)
+    Select(page.find("model")).select_by_value("words")
+    page.wait("return document.getElementById('facts').textContent.includes('3 symbols')")
+    page.wait(f"return document.getElementById('top').children.length === {len(symbols) + 1}")
+    assert [tag.rpartition(" ")[0].rpartition(" ")[0] for tag in page.run(TAGS)] == [each.label for each in drawn]
+    assert row["text"] == " ".join(each.label for each in symbols)

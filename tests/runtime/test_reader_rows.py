@@ -14,7 +14,7 @@ from command import RunLstn
 from PIL import Image
 from serving import Server, connect, outputs_of, pixels_input, png, serving
 from tiny import SIDE, Tiny
-from tiny_reader import ALPHABET, tiny_reader
+from tiny_reader import ALPHABET, WORDS, tiny_reader
 from tritonclient.utils import InferenceServerException
 
 import lstn
@@ -145,15 +145,32 @@ def test_a_reader_without_a_transformer_says_no_places(
     assert "has no transformer" in ran.err
 
 
+def test_a_model_of_words_answers_sentences(files: list[Path], run_lstn: RunLstn, tmp_path: Path) -> None:
+    tiny = tiny_reader(tmp_path / "words.onnx", seed=4, words=True)
+    pixels = np.stack([np.asarray(Image.open(file)) for file in files])
+    both = zip(tiny.logits(pixels), tiny.theta(pixels).astype(np.float32), strict=True)
+    wanted = [[each.label for each in transcripts(logits, theta, WORDS)[0].symbols] for logits, theta in both]
+    assert max(map(len, wanted)) > 2
+    ran = run_lstn("infer", *files, "--engine", tiny.path, "--format", "json", "--warps", tmp_path / "w")
+    assert [row["text"] for row in json.loads(ran.out)] == [" ".join(words) for words in wanted]
+    assert len(list((tmp_path / "w").iterdir())) == len(files)
+    table = run_lstn("infer", *files, "--engine", tiny.path, "--format", "table").out
+    assert all(" ".join(words) in table for words in wanted)
+    with lstn.open_engine(tiny.path) as engine:
+        assert [each.text for each in engine.read(list(pixels))] == [" ".join(words) for words in wanted]
+
+
 @pytest.fixture(scope="module")
 def server(reader: Tiny) -> Iterator[Server]:
     plain = tiny_reader(reader.path.with_name("plain.onnx"), loc=Loc.NONE)
-    with serving("--engine", reader.path, "--engine", plain.path, "--max-batch", 2, "--max-wait-ms", 0) as ran:
+    words = tiny_reader(reader.path.with_name("words.onnx"), words=True)
+    engines = [word for each in (reader, plain, words) for word in ("--engine", each.path)]
+    with serving(*engines, "--max-batch", 2, "--max-wait-ms", 0) as ran:
         yield ran
         assert ran.stop() == (0, "")
 
 
-@pytest.mark.parametrize("name", ["reader", "plain"])
+@pytest.mark.parametrize("name", ["reader", "plain", "words"])
 def test_a_server_answers_texts(server: Server, reader: Tiny, pixels: np.ndarray, name: str) -> None:
     client = tritonclient.http
     told = connect(client, server).get_model_metadata(name)

@@ -79,7 +79,7 @@ class ReaderObjective:
     def measure(self, model: Model, images: Images, batch_size: int, at: Workplace) -> Measured:
         """Return the cross-entropy of whole texts, and the share of texts that are read without an error."""
         assert isinstance(model, Reader)
-        network, labels = ReaderNetwork(model, "fp32").eval(), model.contract.labels
+        network, contract = ReaderNetwork(model, "fp32").eval(), model.contract
         loss_sum = 0.0
         found: list[ReadText] = []
         loader = batches(
@@ -89,13 +89,13 @@ class ReaderObjective:
             there = batch.to(at.device)
             assert there.objects is not None
             logits, glimpses = network(there.pixels)
-            wanted = step_labels(there.objects[0], steps=logits.shape[1], end=len(labels))
+            wanted = step_labels(there.objects[0], steps=logits.shape[1], end=len(contract.labels))
             loss_sum += float(text_entropy(logits, wanted)) * len(batch.pixels)
             thetas: list[Theta | None] = [None] * len(logits)
             if glimpses is not None:
-                thetas = list(thetas_of(glimpses.boxes, model.contract.image_hw).cpu().numpy())
+                thetas = list(thetas_of(glimpses.boxes, contract.image_hw).cpu().numpy())
             each = zip(_texts(batch), logits.cpu().numpy(), thetas, strict=True)
-            found += [read_text(truth, answer, places, labels) for truth, answer, places in each]
+            found += [read_text(truth, answer, places, contract) for truth, answer, places in each]
         for others in at.world.others(found):
             found = found + others
         (loss_sum,) = at.world.sum(torch.tensor([loss_sum], dtype=torch.float64, device=at.device))

@@ -25,7 +25,7 @@ from lstn.nn.reader import Reader
 from lstn.report.wording import counted
 from lstn.train.watch.fonts import drawable
 from lstn.train.watch.task_words import TaskWords
-from lstn.transcription.transcripts import transcripts
+from lstn.transcription.transcripts import drawn_symbols, transcripts
 from lstn.warps.drawn_warp import contact_sheet, draw_warp
 from lstn.warps.warp import CropSampling, Theta
 
@@ -74,8 +74,12 @@ def draw_detections(path: Path, model: Detector, images: Split, *, count: int = 
 
 def draw_texts(path: Path, model: Reader, images: Split, *, count: int = 16) -> None:
     """Draw `count` images with the symbols that the model read in them; for a model with a transformer."""
-    labels = model.contract.labels
-    _draw_found(path, model, images, count, lambda logits, theta: transcripts(logits, theta, labels)[0].symbols)
+    labels, between = model.contract.labels, model.contract.separator
+
+    def read(logits: Logits, theta: Theta) -> Sequence[Detection]:
+        return drawn_symbols(transcripts(logits, theta, labels)[0].symbols, between)
+
+    _draw_found(path, model, images, count, read)
 
 
 def _draw_found(

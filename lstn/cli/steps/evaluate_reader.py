@@ -38,7 +38,7 @@ def evaluate_reader(
     check_lengths(images, contract.warps, model.named)
     with working(f"reading {counted(len(images), 'image')} of {model.named}", len(images)) as advance:
         batch = batch_of(contract.image_hw, model.most)
-        found = read_all(model.answering.both, images, contract.labels, batch=batch, advance=advance)
+        found = read_all(model.answering.both, images, contract, batch=batch, advance=advance)
     return ReadingEvaluation(source, model.named, tested, contract, tuple(found))
 
 

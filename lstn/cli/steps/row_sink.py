@@ -71,7 +71,7 @@ def sink(
     from lstn.runtime.inference.rows import csv_objects, csv_rows, json_lines, json_rows, table_rows
 
     reads, detects = contract.task is Task.READ, contract.task is Task.DETECT
-    labels = ("0" * contract.warps,) if reads else contract.labels  # as wide as what rows show
+    labels = (_longest_text(contract),) if reads else contract.labels  # as wide as what rows show
     most, name = (top, "text") if reads else (min(top, len(labels)), "label")
 
     with _destination(output) as stream:
@@ -93,6 +93,10 @@ def sink(
                 advance(len(rows))
 
             yield write_and_advance
+
+
+def _longest_text(contract: "Contract") -> str:
+    return contract.separator.join([max(contract.labels, key=len)] * contract.warps)
 
 
 @contextmanager

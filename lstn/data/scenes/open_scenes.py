@@ -12,8 +12,10 @@ from lstn.data.folders.listing import Skipped, images_below
 from lstn.data.published.named_sets import open_named
 from lstn.data.scenes.backgrounds import Backgrounds, DrawnBackgrounds, PhotoBackgrounds
 from lstn.data.scenes.cut_objects import CutObjects, Outline
+from lstn.data.scenes.described_scenes import DescribedScenes
 from lstn.data.scenes.digit_objects import DigitObjects
 from lstn.data.scenes.placing import in_row
+from lstn.data.scenes.scene_sentences import WORDS
 from lstn.data.scenes.scene_split import SceneObjects, SceneSplit
 from lstn.data.scenes.sign_outlines import sign_mask
 from lstn.data.splits import DataSet, SplitName
@@ -29,6 +31,9 @@ SCENE_DIGIT_EPOCHS = 10
 NUMBER_SIDE, MOST_DIGITS = 128, 5
 """The side in pixels of a picture of a number, unless the user says another; and digits of a number. A digit in it is
 18 to 43 pixels high."""
+
+DESCRIBED_SIDE = 128
+"""The side in pixels of a scene with a sentence, unless the user says another."""
 
 _CHECKED_HW = (32, 32)
 """The size at which files are decoded to find the broken ones."""
@@ -65,6 +70,18 @@ def open_digit_rows(image_hw: tuple[int, int], seed: int) -> DataSet:
         mirrors=False,
         parts=f"rows of one to {MOST_DIGITS} of 10,000, 1,000 and 1,000 digits of MNIST, the last of its test file, in "
         "clutter of their own",
+    )
+
+
+def open_described_scenes(image_hw: tuple[int, int], seed: int) -> DataSet:
+    """Open one or two of the embedded digits in drawn clutter, and the sentence that describes them."""
+    return DataSet(
+        WORDS,
+        lambda split: DescribedScenes(split, image_hw=image_hw, seed=seed),
+        mirrors=False,
+        parts="one or two of 10,000, 1,000 and 1,000 digits of MNIST, the last of its test file, in clutter of their "
+        "own; half of the pairs of test are combinations that the others never show",
+        separator=" ",
     )
 
 

@@ -1,17 +1,40 @@
 // What the page shows of a detector's objects, [{ label, score, theta }], the best first; and of a reader's text.
 
+const ONE_PLACE = 0.5; // of two words' boxes, the intersection over union from which on they are drawn as one
+
 /** Draw each object's outline with its class and score, and list them. */
 function showObjects(objects, pixels, model) {
   drawObjects(objects, pixels, model);
   showRows(objects.length ? objects.map(({ label, score }) => row(label, score)) : [noRow("No objects")], spokenOf(objects));
 }
 
-/** Draw each symbol's outline, and list the text and then its symbols. */
+/** Draw the outline of each symbol, or of words at one place, and list the text and then its symbols. */
 function showText({ text, probability, symbols }, pixels, model) {
-  drawObjects(symbols, pixels, model);
+  drawObjects(phrasesOf(text, symbols), pixels, model);
   const whole = text ? row(text, probability) : noRow("No text");
   const spoken = text ? `${text}, ${percent(probability)}` : "No text";
   showRows([whole, ...symbols.map(({ label, score }) => row(label, score))], spoken);
+}
+
+/** Put words that follow each other at one place together: their outlines would cover each other. */
+function phrasesOf(text, symbols) {
+  if (text !== symbols.map(({ label }) => label).join(" ")) return symbols;
+  const phrases = [];
+  for (const symbol of symbols) {
+    const last = phrases.at(-1);
+    if (last && overlapOf(last.box, symbol.box) >= ONE_PLACE) {
+      phrases[phrases.length - 1] = { ...last, label: `${last.label} ${symbol.label}`, score: last.score * symbol.score };
+    } else phrases.push(symbol);
+  }
+  return phrases;
+}
+
+/** The intersection over union of two upright boxes: left, top, right and bottom. */
+function overlapOf(one, other) {
+  const [wide, high] = [0, 1].map((side) => Math.min(one[side + 2], other[side + 2]) - Math.max(one[side], other[side]));
+  const shared = Math.max(0, wide) * Math.max(0, high);
+  const [area, area2] = [one, other].map(([left, top, right, bottom]) => (right - left) * (bottom - top));
+  return shared / (area + area2 - shared);
 }
 
 function drawObjects(objects, pixels, model) {

@@ -196,7 +196,7 @@ def found_in(logits: Logits, theta: Theta | None, contract: Contract) -> Found:
     logits: (K, C + 1); theta: (K, 2, 3), or None of a reader without a transformer; finite
     """
     if contract.task is Task.READ:
-        (best,) = transcripts(logits, theta, contract.labels)
+        (best,) = transcripts(logits, theta, contract.labels, separator=contract.separator)
         return {TEXT: best.text, PROBABILITY: best.probability, SYMBOLS: _listed(best.symbols)}
     assert theta is not None  # a detector's contract has a localizer
     return {OBJECTS: _listed(detections(logits, theta, contract.labels, least=SHOWN_SCORE))}
