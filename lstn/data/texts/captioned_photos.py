@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.contract import MAX_LABELS
-from lstn.data.division import held_back
-from lstn.data.folders import FolderSplit, decodable
+from lstn.data.folders.class_folders import FolderSplit, decodable
+from lstn.data.folders.division import held_back
 from lstn.data.objects import Objects
 from lstn.data.splits import SPLIT_NAMES, AnySplit, DataSet, SplitName
 from lstn.data.texts.caption_json import CaptionedImage, read_captions
