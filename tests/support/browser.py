@@ -56,6 +56,8 @@ def open_browser() -> Iterator[Browser]:
         "--disable-gpu",
         "--disable-background-networking",
         "--hide-scrollbars",
+        "--use-fake-device-for-media-stream",  # a camera that needs none, and says yes when a page asks for it
+        "--use-fake-ui-for-media-stream",
     ):
         options.add_argument(argument)
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})

@@ -32,11 +32,11 @@ class Pad {
     this.#showPen();
   }
 
-  /** Show a picture, at its own size; it can't be drawn on. */
-  show(picture, name) {
+  /** Show a picture, or a frame of a video, at its own size; it can't be drawn on. */
+  show({ picture, width, height }, name) {
     this.box.className = "";
-    this.canvas.width = picture.width;
-    this.canvas.height = picture.height;
+    this.canvas.width = width;
+    this.canvas.height = height;
     this.context = this.canvas.getContext("2d", { alpha: false, willReadFrequently: true });
     this.context.drawImage(picture, 0, 0);
     this.canvas.setAttribute("role", "img");

@@ -14,9 +14,29 @@ let pause = 0; // the timer until the newest pixels are made
 let openings = 0;
 
 const pad = new Pad(element("source-box"), element("source"), element("pen"), drawn);
+const moving = new MovingPicture(element("moving"), frame, still);
+let steady = new SteadyWarp();
+let seconds = 0; // of the newest frame
 
 function drawn() {
   base = null;
+  changed();
+}
+
+/** A frame of what moves. The answer to the one before stays until there is a newer one, and isn't dimmed. */
+function frame(video, name, at) {
+  if (!video.videoWidth) return;
+  pad.show({ picture: video, width: video.videoWidth, height: video.videoHeight }, name);
+  element("camera").textContent = "Stop";
+  [base, seconds] = [null, at];
+  changed();
+}
+
+/** What moved has ended. Its last frame stays, and is asked for by itself. */
+function still(said) {
+  steady = new SteadyWarp();
+  element("camera").textContent = "Camera";
+  tell("picture", said);
   changed();
 }
 
@@ -30,7 +50,7 @@ function anew() {
 
 /** The input has changed. It is shown and asked for soon; until there is an answer, the older one stays, dimmed. */
 function changed() {
-  element("board").classList.toggle("stale", element("top").hasChildNodes());
+  element("board").classList.toggle("stale", element("top").hasChildNodes() && !moving.playing);
   pause ||= setTimeout(refresh, PAUSE_MS);
 }
 
@@ -39,7 +59,7 @@ function refresh() {
   newest = null;
   if (model && !pad.empty) {
     base ??= framed(pad.read(), model);
-    newest = disturbed(base);
+    newest = { ...disturbed(base), seconds };
     paint(element("input"), newest);
     ask();
   }
@@ -94,18 +114,22 @@ function fits({ objects, symbols, logits, label, theta }) {
 }
 
 function show(answer, pixels) {
-  element("board").classList.toggle("stale", Boolean(pause) || pixels !== newest);
+  element("board").classList.toggle("stale", (Boolean(pause) || pixels !== newest) && !moving.playing);
   showLatency(answer.latency);
   if (answer.objects) return showObjects(answer.objects, pixels, model);
   if (answer.symbols) return showText(answer, pixels, model);
   showTop(answer.logits, model.labels);
-  return showTheta(answer.theta, pixels, model);
+  const theta = moving.playing && answer.theta
+    ? steady.steadied(answer.theta, model.shape, model.form, pixels.seconds)
+    : answer.theta;
+  return showTheta(theta, pixels, model);
 }
 
 /** Use a model as the server describes it. */
 function adopt(described) {
   model = described;
   base = null;
+  steady = new SteadyWarp();
   showModel(model);
 }
 
@@ -156,19 +180,33 @@ function demandToken() {
 
 async function open(file) {
   const turn = ++openings;
+  moving.stop();
+  if (file?.type.startsWith("video/")) {
+    tell("picture", "");
+    anew();
+    return moving.file(file);
+  }
   const picture = file && (await opened(file).catch(() => null));
   if (turn !== openings) return; // something newer was chosen while this one was read
   if (!picture) {
     tell("picture", file ? `${file.name}: not a picture that this browser can read.` : "That is not a file.");
     return;
   }
-  pad.show(picture, file.name);
+  pad.show({ picture, width: picture.width, height: picture.height }, file.name);
   tell("picture", "");
   anew();
 }
 
+function useCamera() {
+  openings++;
+  if (moving.playing) return moving.stop();
+  tell("picture", "");
+  return moving.camera();
+}
+
 function drawAnew() {
   openings++;
+  moving.stop();
   pad.clear();
   tell("picture", "");
   anew();
@@ -183,6 +221,7 @@ element("reset").addEventListener("click", () => {
   changed();
 });
 element("blank").addEventListener("click", drawAnew);
+element("camera").addEventListener("click", useCamera);
 element("file").addEventListener("change", ({ target }) => {
   if (target.files.length) open(target.files[0]);
   target.value = ""; // so that the same file can be chosen again

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 
-_SCRIPTS = ("pixels.js", "warp.js", "server.js", "pad.js", "show.js", "objects.js", "page.js")
+_SCRIPTS = ("pixels.js", "warp.js", "server.js", "pad.js", "moving.js", "show.js", "objects.js", "page.js")
 """In this order they are one script."""
 
 
@@ -31,7 +31,7 @@ def page(*, guarded: bool) -> Page:
     # 'self' is for requests alone: whatever else got into the page would neither run, nor be drawn, nor be sent.
     policy = (
         f"default-src 'none'; script-src {_hash_of(script)}; style-src {_hash_of(style)}; connect-src 'self'; "
-        "img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+        "img-src data:; media-src blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
     )
     return Page(html.encode(), policy.encode())
 
