@@ -153,9 +153,10 @@ def checked(contract: Contract, layers: Sequence[str], settings: CalibrationSett
         DataError: too few images, images of other classes, or no validation image that shows an object to detect.
         MissingExtra: what measures detectors is not installed.
     """
-    if contract.task is Task.READ:
+    if contract.task in (Task.READ, Task.ALIGN):
+        does = "reads" if contract.task is Task.READ else "aligns"
         raise UsageError(
-            "a lower precision is for models that classify or detect, and this one reads",
+            f"a lower precision is for models that classify or detect, and this one {does}",
             hint="lstn export writes it in float32, for ONNX Runtime, OpenVINO and TensorRT",
         )
     if settings.max_drift_px is not None and contract.loc is Loc.NONE:

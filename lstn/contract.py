@@ -41,6 +41,8 @@ MAX_WARPS = 16
 """Of one image that is classified: the backbone's last layer grows with them."""
 REGIONS = (2, 300)
 """The fewest and the most regions of an image in which a detector looks for objects."""
+SPACE = 64
+"""Numbers of a vector of a region or of a word, of a model that aligns."""
 STEPS = (2, 64)
 """The fewest and the most symbols of the longest text that a reader reads: each is a step of its exported graph."""
 
@@ -74,15 +76,16 @@ Separator: TypeAlias = Literal["", " "]
 
 
 class Task(str, Enum):
-    """What a model answers: the class of an image; its objects, each with its class and where it is; or its text, with
-    where each symbol is."""
+    """What a model answers: the class of an image; its objects, each with its class and where it is; its text, with
+    where each symbol is; or vectors of its regions, which are near those of the words that are said of them."""
 
     CLASSIFY = "classify"
     DETECT = "detect"
     READ = "read"
+    ALIGN = "align"
 
 
-_TASK_SINCE = {Task.READ: 6}
+_TASK_SINCE = {Task.READ: 6, Task.ALIGN: 7}
 """Tasks that a contract of version 4 can't name, and the first version that can."""
 
 
@@ -252,6 +255,7 @@ _VERBS = {
     Task.CLASSIFY: ("classify", "classifies"),
     Task.DETECT: ("detect", "detects"),
     Task.READ: ("read", "reads"),
+    Task.ALIGN: ("align", "aligns"),
 }
 """Of several models, and of one."""
 
@@ -329,6 +333,19 @@ def check_regions(contract: "Contract") -> None:
         )
 
 
+def check_aligner(contract: "Contract") -> None:
+    """Check that a model that aligns can be so.
+
+    Raises:
+        UsageError: it can't.
+    """
+    if contract.loc is Loc.NONE:
+        raise UsageError("a model that aligns has regions", hint="choose a --loc that finds some, such as glance")
+    if not contract.separator:
+        raise UsageError("a model that aligns knows words", hint="name a set of sentences, such as captions-digits")
+    check_reader(contract)
+
+
 def check_reader(contract: "Contract") -> None:
     """Check that a reader can be so.
 
@@ -372,7 +389,8 @@ class Contract:
               itself
     task:     classify; detect: logits and theta are then of each region, and a last logit says that none is there; or
               read: they are of each symbol in the order of reading, labels are the alphabet, and a last logit says that
-              the text has ended
+              the text has ended; or align: they are a vector of each region, of which the first is the whole image, and
+              labels are the words
     temperature: what the backbone's answers are divided by, so that the softmax of the logits is as sure as it is right
               (Guo et al. 2017); the graph itself divides
     fit:      how a photo becomes an input (`lstn.imaging.framing`); theta means places of the input
@@ -407,6 +425,8 @@ class Contract:
             check_regions(self)
         if self.task is Task.READ:
             check_reader(self)
+        elif self.task is Task.ALIGN:
+            check_aligner(self)
         elif self.separator:
             raise UsageError(f"a model that {_VERBS[self.task][1]} has no text whose words a separator is between")
         if at is At.STEM and (self.view_hw or self.crop_hw):
@@ -434,8 +454,11 @@ class Contract:
 
     @property
     def logits_shape(self) -> tuple[int, ...]:
-        """Shape of one image's logits: (C,) for C labels, of a detector or a reader (K, C + 1)."""
+        """Shape of one image's logits: (C,) for C labels, of a detector or a reader (K, C + 1), of an aligner
+        (K, SPACE)."""
         classes = len(self.labels)
+        if self.task is Task.ALIGN:
+            return (self.warps, SPACE)
         return (classes,) if self.task is Task.CLASSIFY else (self.warps, classes + 1)
 
     @property

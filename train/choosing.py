@@ -21,6 +21,9 @@ from lstn.train.runs.run_state import LAST, read_options
 USUAL_REGIONS = 16
 """Of each image, in which a detector looks for objects."""
 
+USUAL_PLACES = 5
+"""Of each image that a model aligns with sentences: the whole image, and four regions."""
+
 SYMBOL_SIDE = 32
 """Of what the backbone sees of each symbol that a reader reads, in pixels."""
 
@@ -107,8 +110,8 @@ def choose_options(recipe: RecipeName, changes: RecipeChanges, network: ChosenNe
     if network.task is Task.DETECT:
         check_detector(changes.transformer.numbers() | {"supervise": weight})
         network, changes = usual_detector(network, image_size), usual_rates(changes)
-    if network.task is Task.READ:
-        check_reader_choices(changes.transformer.numbers())
+    if network.task in (Task.READ, Task.ALIGN):
+        check_reader_choices(network.task, changes.transformer.numbers())
         network, changes = usual_reader(network, image_size, course.data), usual_rates(changes)
         weight = float(network.loc is not Loc.NONE) if guide.supervise is None else guide.supervise
         check_supervise(network.loc, weight)
@@ -160,8 +163,12 @@ def usual_detector(network: ChosenNetwork, image_size: Size) -> ChosenNetwork:
 
 
 def usual_reader(network: ChosenNetwork, image_size: Size, data: str) -> ChosenNetwork:
-    """Return a reader with what it usually has where nobody says otherwise: the set's longest text, and small crops."""
-    sizes, warps = network.sizes, usual(data).symbols if network.warps is None else network.warps
+    """Return a reader with what it usually has where nobody says otherwise: the set's longest text, and small crops.
+
+    A model that aligns has a few regions, however long sentences are.
+    """
+    fewest = USUAL_PLACES if network.task is Task.ALIGN else usual(data).symbols
+    sizes, warps = network.sizes, fewest if network.warps is None else network.warps
     side = max(SYMBOL_SIDE, backbone_named(network.model).smallest)
     crop = None if network.loc is Loc.NONE else (min(side, image_size[0]), min(side, image_size[1]))
     return replace(network, warps=warps, sizes=sizes if sizes.crop else replace(sizes, crop=crop))
@@ -229,15 +236,17 @@ def check_labelled(task: Task, asked: Mapping[str, object]) -> None:
             check_task(task, Task.CLASSIFY, option_of(name), hint="leave it out: it is about the one label of an image")
 
 
-def check_reader_choices(asked: Mapping[str, float]) -> None:
-    """Check that nothing is asked of a reader that it has not. asked: weights of losses, by their names
+def check_reader_choices(task: Task, asked: Mapping[str, float]) -> None:
+    """Check that nothing is asked of a reader, or of a model that aligns, that it has not.
+
+    asked: weights of losses, by their names
 
     Raises:
         UsageError: something is.
     """
     for name in ("in_frame", "equivariance"):
         if asked.get(name):
-            check_task(Task.READ, Task.CLASSIFY, option_of(name), hint="leave it out")
+            check_task(task, Task.CLASSIFY, option_of(name), hint="leave it out")
 
 
 def usual_budget(spec: str, model: str) -> tuple[int, int]:

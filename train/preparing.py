@@ -38,6 +38,7 @@ from lstn.train.computing.workplace import Workplace
 from lstn.train.downloads import download
 from lstn.train.fitting import check_step
 from lstn.train.freezing import check_freeze
+from lstn.train.objectives.aligner_objective import AlignerObjective
 from lstn.train.objectives.classifier_objective import ClassifierObjective
 from lstn.train.objectives.detector_objective import DetectorObjective
 from lstn.train.objectives.distillation import digest_of, open_teacher
@@ -170,7 +171,12 @@ def _begun(options: Options, at: Workplace, data: DataSet, given: Model | None) 
 
 def _objective(options: Options, data: DataSet, labels: Tensor | None, device: torch.device) -> TrainingObjective:
     if options.task is not Task.CLASSIFY:
-        return DetectorObjective() if options.task is Task.DETECT else ReaderObjective()
+        others: dict[Task, type[TrainingObjective]] = {
+            Task.DETECT: DetectorObjective,
+            Task.READ: ReaderObjective,
+            Task.ALIGN: AlignerObjective,
+        }
+        return others[options.task]()
     weights = None
     if labels is not None and options.recipe.balance == "weights":
         weights = class_weights(labels, len(data.labels)).to(device)

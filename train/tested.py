@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from lstn.alignment.alignment_scores import AlignmentScores
 from lstn.contract import Contract
 from lstn.data.dataset import Split
 from lstn.detection.detecting import DetectionScores
@@ -45,7 +46,7 @@ class TrainingResult:
     test_accuracy: float
     test_images: int
     test_is_val: bool
-    scores: Scores | DetectionScores | ReadingScores
+    scores: Scores | DetectionScores | ReadingScores | AlignmentScores
     shown: Pixels | None
     warps: tuple[Theta, ...]
 

@@ -71,13 +71,13 @@ def measure_kinds(arguments: Namespace, trained: Trained, page_of: Callable[[Map
             write_result(arguments.out, result, page_of(result))
 
 
-def train_reader(folder: Path, kind: str, data: str, *, epochs: int, seed: int) -> float:
+def train_reader(folder: Path, kind: str, data: str, *, epochs: int, seed: int, task: str = "read") -> float:
     """Train and export one model by lstn's commands, and return the seconds that training took the CPU.
 
     kind: options of `lstn train`
     """
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    words = f"train --task read {kind} --data {data} --device cpu --workers 0 --seed {seed}"
+    words = f"train --task {task} {kind} --data {data} --device cpu --workers 0 --seed {seed}"
     if not (folder / "runs/it").exists():
         budget = f"--epochs {epochs} --patience {epochs} --name it"
         run_quietly(folder, *words.split(), *budget.split(), threads=1)

@@ -3,10 +3,13 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from lstn.alignment.sentence_encoder import encoder_path
 from lstn.export.onnx.to_onnx import write_onnx
+from lstn.export.onnx.to_words import write_words
 from lstn.export.onnx.verify_onnx import sample_images
 from lstn.health.chance import at_chance, chance_cure, chance_warning
 from lstn.imaging.framing import framing_of
+from lstn.nn.aligner import Aligner
 from lstn.nn.checkpoint import Checkpoint
 from lstn.report.wording import counted
 from lstn.terminal import file_size, note, warn
@@ -28,4 +31,8 @@ def export_onnx(
         agreement = write_onnx(
             checkpoint.model, onnx_file, contract, images, fused=fused, training=training if training.data else None
         )
+    if isinstance(checkpoint.model, Aligner):
+        apart = write_words(checkpoint.model.words, onnx_file, contract)
+        words = encoder_path(onnx_file)
+        tell(f"{words}  {file_size(words)}  words against PyTorch: {apart:.1e} of the largest number")
     tell(f"{onnx_file}  {file_size(onnx_file)}  {counted(agreement.images, 'image')} against PyTorch: {agreement}")

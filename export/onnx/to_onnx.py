@@ -152,7 +152,7 @@ def _finished(proto: onnx.ModelProto, contract: Contract, *, fused: bool) -> onn
     _check_batch(proto.graph)
     name_nodes(proto.graph, detects=contract.task is Task.DETECT)
     _check_parts(proto.graph)
-    _strip(proto.graph)
+    strip_notes(proto.graph)
     _check_sampler(proto.graph, contract)
     if fused:
         fuse_sampler(proto)
@@ -162,7 +162,7 @@ def _finished(proto: onnx.ModelProto, contract: Contract, *, fused: bool) -> onn
     return proto
 
 
-def _strip(graph: onnx.GraphProto) -> None:
+def strip_notes(graph: onnx.GraphProto) -> None:
     """Remove the exporter's notes: a stack trace for every node, with the paths of whoever exported."""
     del graph.metadata_props[:]
     graph.doc_string = ""
@@ -172,7 +172,7 @@ def _strip(graph: onnx.GraphProto) -> None:
     for node in graph.node:
         for attribute in node.attribute:
             if attribute.HasField("g"):
-                _strip(attribute.g)
+                strip_notes(attribute.g)
 
 
 def _check_size(graph: onnx.GraphProto) -> None:

@@ -138,6 +138,8 @@ def _evaluated(
     file: Path, model: "EvaluatedModel", chosen: "AnySplit", tested: "AnySplit", asked: "ClassifierQuestions"
 ) -> tuple[dict[str, Any], str]:
     """Measure a model by its task, print the tables, and return every figure, and a page."""
+    from lstn.alignment.aligning import alignment_page, alignment_report
+    from lstn.cli.steps.evaluate_aligner import evaluate_aligner
     from lstn.cli.steps.evaluate_classifier import measure_classifier
     from lstn.cli.steps.evaluate_detector import evaluate_detector, show_detection
     from lstn.cli.steps.evaluate_reader import evaluate_reader, show_reading
@@ -153,6 +155,9 @@ def _evaluated(
         texts = evaluate_reader(model, shown_path(file), chosen, tested, asked.names)
         show_reading(texts)
         return reading_report(texts), reading_page(texts)
+    if model.contract.task is Task.ALIGN:
+        aligned = evaluate_aligner(model, shown_path(file), chosen, tested, asked.names)
+        return alignment_report(aligned), alignment_page(aligned)
     evaluation = measure_classifier(file, model, chosen, asked, tested)
     _show(evaluation)
     return report(evaluation), page(evaluation)

@@ -71,6 +71,10 @@ def infer(
             show_default="none",
         ),
     ] = None,
+    sentence: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Of a model that aligns: the words to look for.", show_default=False),
+    ] = None,
     warps: Annotated[
         Path | None, typer.Option(metavar="DIR", help="Save a picture of what the transformer did to each image.")
     ] = None,
@@ -124,6 +128,7 @@ def infer(
         format_=format_,
         top=top,
         score=score,
+        sentence=sentence,
         reject_below=reject_below,
         warps=warps,
         batch=batch,

@@ -88,7 +88,7 @@ def train(
     ] = "effnet-b0",
     task: Annotated[
         Task,
-        typer.Option(help="What the model answers: an image's class, its objects and where they are, or its text."),
+        typer.Option(help="What the model answers: an image's class, its objects, its text, or what sentences fit it."),
     ] = Task.CLASSIFY,
     data: Annotated[
         str,
@@ -159,7 +159,7 @@ def train(
             min=1,
             max=REGIONS[1],
             help="Places of an image that the localizer chooses, each with its crop.",
-            show_default="1; detect: 16; read: the longest text's",
+            show_default="1; detect: 16; read: the longest text's; align: 5",
         ),
     ] = None,
     at: Annotated[
@@ -178,7 +178,7 @@ def train(
             metavar="WEIGHT",
             min=0,
             help="Weight of the distance between theta and the true pose, where a set knows it.",
-            show_default="0; with --task read 1",
+            show_default="0; with --task read or align 1",
         ),
     ] = None,
     teacher: TeacherOption = None,

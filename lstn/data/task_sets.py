@@ -18,7 +18,7 @@ def open_for(
     Raises:
         UsageError, DataError: as for `open_data`, `open_objects` or `open_texts`.
     """
-    if task is Task.READ:
+    if task in (Task.READ, Task.ALIGN):
         return open_texts(spec, image_hw=image_hw, seed=seed)
     if task is Task.DETECT:
         return open_objects(spec, image_hw=image_hw, seed=seed)
@@ -42,5 +42,6 @@ _OPENED: dict[Task, _OpenForModel] = {
     Task.CLASSIFY: open_data_of,
     Task.DETECT: open_objects_of,
     Task.READ: open_texts_of,
+    Task.ALIGN: open_texts_of,
 }
 """Total over `Task`."""

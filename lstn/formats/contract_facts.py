@@ -30,7 +30,12 @@ def _other_sizes(contract: Contract) -> dict[str, str]:
     return {name: "{} x {} pixels".format(*size) for name, size in sizes.items() if size is not None}
 
 
-_OF_A_TASK: dict[Task, str] = {Task.CLASSIFY: "warps", Task.DETECT: "regions", Task.READ: "symbols"}
+_OF_A_TASK: dict[Task, str] = {
+    Task.CLASSIFY: "warps",
+    Task.DETECT: "regions",
+    Task.READ: "symbols",
+    Task.ALIGN: "regions",
+}
 """What the warps of a model are. Total over `Task`."""
 
 

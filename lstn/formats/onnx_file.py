@@ -20,6 +20,8 @@ from lstn.errors import ArtifactError
 from lstn.formats.plan_file import Tensor
 from lstn.formats.training_record import TRAINING_KEY, Training
 
+PARTNER_KEY = "lstn-partner"
+
 MAX_BYTES = (1 << 31) - 1
 """A protobuf message can't be larger, and a model is to stay one file."""
 
@@ -79,6 +81,7 @@ class OnnxFile:
     nodes:     of the graph itself, in its order
     constants: dtype -> how many tensors of it the file holds: weights, scales, shapes
     external_data: True if a tensor lies in another file
+    partner:   the SHA-256 of the ONNX file that this one belongs to; empty for most
     """
 
     contract: Contract | None
@@ -91,6 +94,7 @@ class OnnxFile:
     nodes: tuple[Node, ...]
     constants: Mapping[str, int]
     external_data: bool
+    partner: str = ""
 
 
 def read_onnx(path: Path) -> OnnxFile:
@@ -165,6 +169,7 @@ class _ProtobufReader:
             nodes=tuple(self._node(node) for node in self._all(graphs[-1], 1)),
             constants=self._constants,
             external_data=self._external_data,
+            partner=metadata.get(PARTNER_KEY, ""),
         )
 
     def _walk(self, data: memoryview, kind: str, depth: int, *, counted: bool) -> None:

@@ -63,6 +63,7 @@ _SIDECAR_START = b'{\n "contract": '
 _HTML, _JSON = (".html", ".htm"), (".json",)
 
 ONNX = FileKind("an ONNX model", (".onnx",), _is_onnx)
+SENTENCES = FileKind("an encoder of sentences", (".words",), _is_onnx)
 PLAN = FileKind("a plan", (".plan",), _is_plan)
 SIDECAR = FileKind("what a plan is", (), lambda path: _head(path).startswith(_SIDECAR_START))
 OPENVINO = FileKind("an OpenVINO model", (".xml",), _is_xml)

@@ -27,6 +27,11 @@ FIGURES: dict[Task, dict[str, str]] = {
         "val_accuracy": "val_texts_right",
         "test_accuracy": "test_texts_right",
     },
+    Task.ALIGN: {
+        "train_accuracy": "train_sentences_found",
+        "val_accuracy": "val_pairs_found",
+        "test_accuracy": "test_pairs_found",
+    },
 }
 """What metrics.jsonl calls a figure of a run, by the task; total over `Task`. Older files of detectors have the names
 of classifiers."""
@@ -48,7 +53,8 @@ class _Figures(TypedDict):
 class Epoch(_Figures, total=False):
     """One line of metrics.jsonl, but for the names of FIGURES. Losses in nats, accuracies 0..1, seconds of training and
     validation. Of a detector, accuracies are the share of regions whose class is right, and AP50;
-    of a reader, the share of symbols that are right, and of texts without an error.
+    of a reader, the share of symbols that are right, and of texts without an error; of an aligner, the share of
+    sentences that are found in a batch, and the mean recall at 1 of both ways.
 
     chance:      the validation accuracy up to which a model is at chance (`lstn.health.chance`); older runs lack it
     planned, hours: epochs that the run was to have when this one began, and its time budget; others lack them
@@ -126,7 +132,12 @@ def diagnose(run: Path, named: str = "") -> Diagnosis:
         raise ArtifactError(f"{path}: not the metrics of a run of lstn, or damaged ({error!s:.300})") from error
 
 
-_JUDGED: dict[Task, str] = {Task.CLASSIFY: "", Task.DETECT: " AP50", Task.READ: " texts right"}
+_JUDGED: dict[Task, str] = {
+    Task.CLASSIFY: "",
+    Task.DETECT: " AP50",
+    Task.READ: " texts right",
+    Task.ALIGN: " pairs found",
+}
 """What the accuracies of a task are, where they are none. Total over `Task`."""
 
 

@@ -4,14 +4,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
+from lstn.alignment.sentence_encoder import EncodeWords
+from lstn.alignment.word_regions import Vectors
 from lstn.contract import Contract
 from lstn.evaluation.answer import Logits
 from lstn.evaluation.measuring import Answering
 from lstn.evaluation.moving import Locate
 from lstn.formats.training_record import Training
 from lstn.images import Pixels
+from lstn.nn.aligner import Aligner
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.nn.classifier import Classifier
 from lstn.nn.models import Model
@@ -20,11 +24,12 @@ from lstn.warps.warp import Theta
 
 @dataclass(frozen=True, slots=True)
 class Classifying:
-    """A checkpoint's contract, where it comes from, and what it answers."""
+    """A checkpoint's contract, where it comes from, and what it answers; of a model that aligns, to sentences too."""
 
     contract: Contract
     training: Training
     answering: Answering
+    encode: EncodeWords | None = None
 
 
 def open_checkpoint(path: Path, device: torch.device) -> Classifying:
@@ -34,7 +39,19 @@ def open_checkpoint(path: Path, device: torch.device) -> Classifying:
         ArtifactError: not a checkpoint.
     """
     checkpoint = load_checkpoint(path)
-    return Classifying(checkpoint.contract, checkpoint.training, answering_of(checkpoint.model.to(device)))
+    model = checkpoint.model.to(device)
+    encode = encoding_of(model) if isinstance(model, Aligner) else None
+    return Classifying(checkpoint.contract, checkpoint.training, answering_of(model), encode)
+
+
+def encoding_of(model: Aligner) -> EncodeWords:
+    """Return what a model makes of sentences."""
+
+    @torch.inference_mode()
+    def encode(words: npt.NDArray[np.int64]) -> Vectors:
+        return np.asarray(model.words(torch.from_numpy(words).to(model.scale.device)).cpu().numpy())
+
+    return encode
 
 
 def answering_of(model: Model) -> Answering:

@@ -6,12 +6,13 @@ from torch import nn
 
 from lstn.contract import Contract, Task
 from lstn.errors import UsageError
+from lstn.nn.aligner import Aligner
 from lstn.nn.classifier import Classifier, check_backbone
 from lstn.nn.detector import Detector
 from lstn.nn.reader import Reader
 from lstn.nn.sources.own_models import OwnFactory
 
-Model: TypeAlias = Classifier | Detector | Reader
+Model: TypeAlias = Classifier | Detector | Reader | Aligner
 
 
 def build_model(contract: Contract, backbone: nn.Module | None = None) -> Model:
@@ -24,6 +25,8 @@ def build_model(contract: Contract, backbone: nn.Module | None = None) -> Model:
     """
     if contract.task is Task.READ:
         return Reader(contract)
+    if contract.task is Task.ALIGN:
+        return Aligner(contract)
     return Detector(contract) if contract.task is Task.DETECT else Classifier(contract, backbone)
 
 

@@ -139,7 +139,12 @@ class Engine(Protocol):
         return _answered(self, images, lambda prediction: _read(prediction, self.contract))
 
 
-_METHODS: dict[Task, str] = {Task.CLASSIFY: "call classify", Task.DETECT: "call detect", Task.READ: "call read"}
+_METHODS: dict[Task, str] = {
+    Task.CLASSIFY: "call classify",
+    Task.DETECT: "call detect",
+    Task.READ: "call read",
+    Task.ALIGN: "call infer, whose logits are vectors of regions",
+}
 """Total over `Task`."""
 
 

@@ -1,7 +1,7 @@
 """Images -> answers, in order: threads decode into the engine's slots, and it computes one that is full meanwhile."""
 
 from collections import deque
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -11,6 +11,8 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
+from lstn.alignment.sentence_encoder import EncodedSentence
+from lstn.alignment.word_regions import Vectors, located_words, sentence_score
 from lstn.contract import Contract, Loc, Task, check_task
 from lstn.detection.suppression import MOST_FOUND, SHOWN_SCORE, Detection, detections
 from lstn.errors import UsageError
@@ -29,6 +31,14 @@ _USUAL_BATCH = 32
 _NO_NUMBER = "the model's answer is not a number"
 
 
+@dataclass(frozen=True, slots=True)
+class SentenceFit:
+    """How well a sentence fits an image: the score of `sentence_score`, which has no bounds."""
+
+    sentence: str
+    score: float
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class ResultRow:
     """What became of one image: guesses, or objects of a model that detects, best first; or an error.
@@ -39,7 +49,10 @@ class ResultRow:
     theta:  float32, of the shape (2, 3), (3, 3) or (16, 2), or K of them, or None for a model without one
     pixels: (H, W, 3) uint8, what the engine saw, if rows keep it
     objects: of a model that detects; None for others
-    symbols: of the best text of a model that reads, in the order of reading, each where it is; None for others
+    symbols: of the best text of a model that reads, in the order of reading, each where it is; of one that aligns, the
+             words of the sentence, each where it fits best; None for others
+    regions: (K, SPACE) float32, of a model that aligns, until a sentence is looked for
+    fit:     of a model that aligns, how well the sentence fits
     rejected: the best guess is less probable than was asked for; it is no answer
     steady: of a frame of a video, theta steadied over time (`lstn.warps.steadying`)
     """
@@ -53,6 +66,8 @@ class ResultRow:
     rejected: bool = False
     steady: Theta | None = None
     symbols: tuple[Detection, ...] | None = None
+    regions: Vectors | None = None
+    fit: SentenceFit | None = None
 
 
 def least_sure(contract: Contract, score: float | None, reject_below: float | None) -> float:
@@ -263,10 +278,38 @@ def _read(prediction: Prediction, contract: Contract, top: int | None, least: fl
     return row_of
 
 
+def _aligned(prediction: Prediction, contract: Contract, top: int | None, least: float) -> RowOf:
+    theta, finite = prediction.theta, _finite(prediction)
+    assert theta is not None  # such a contract has a localizer
+
+    def row_of(row: int, path: Path | str, pixels: Pixels | None) -> ResultRow:
+        if not finite[row]:
+            return ResultRow(path, pixels=pixels, error=_NO_NUMBER)
+        return ResultRow(path, theta=theta[row].copy(), pixels=pixels, regions=prediction.logits[row].copy())
+
+    return row_of
+
+
+def look_for(sentence: EncodedSentence, rows: Iterable[list[ResultRow]]) -> Iterator[list[ResultRow]]:
+    """Yield the rows of a model that aligns with how well a sentence fits each image, and where its words are."""
+    text = " ".join(sentence.words)
+    for several in rows:
+        yield [each if each.error else _looked_for(each, sentence, text) for each in several]
+
+
+def _looked_for(row: ResultRow, sentence: EncodedSentence, text: str) -> ResultRow:
+    assert row.regions is not None  # of a model that aligns
+    assert row.theta is not None
+    score = sentence_score(row.regions, sentence.vectors)
+    words = located_words(sentence.words, sentence.vectors, row.regions, row.theta)
+    return ResultRow(row.path, pixels=row.pixels, symbols=words, fit=SentenceFit(text, score))
+
+
 _ANSWERS: dict[Task, Callable[[Prediction, Contract, int | None, float], RowOf]] = {
     Task.CLASSIFY: _classified,
     Task.DETECT: _detected,
     Task.READ: _read,
+    Task.ALIGN: _aligned,
 }
 """What a prediction says of each image. Total over `Task`."""
 

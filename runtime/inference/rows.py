@@ -81,6 +81,21 @@ def csv_rows(stream: TextIO, *, top: int, name: str = "label") -> Iterator[Write
 
 
 @contextmanager
+def csv_scores(stream: TextIO) -> Iterator[Write]:
+    """Write CSV: path, score of the sentence, error."""
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["path", "score", "error"])
+
+    def write(rows: Sequence[ResultRow]) -> None:
+        for row in rows:
+            score = "" if row.fit is None else f"{row.fit.score:.6f}"
+            writer.writerow([_cell(str(row.path), mask="./"), score, _cell(row.error)])
+        stream.flush()
+
+    yield write
+
+
+@contextmanager
 def csv_objects(stream: TextIO) -> Iterator[Write]:
     """Write CSV, a line for each object: path, label, score, left, top, right, bottom, error.
 
@@ -118,6 +133,8 @@ def table_rows(console: Console, *, labels: Sequence[str], paths: Sequence[objec
             path = _shortened(printable(str(row.path)), path_width)
             if row.error:
                 lines.append(Text.assemble(path, "  ", (printable(row.error), "red")))
+            if row.fit is not None:
+                lines.append(Text.assemble(path, "  ", f"{row.fit.score:.2f}"))
             if row.objects == ():
                 lines.append(Text.assemble(path, "  ", ("no objects", "dim")))
             if row.rejected:
@@ -146,9 +163,14 @@ def fields_of(row: ResultRow) -> dict[str, object]:
     left, top, right and bottom in shares of the image's width and height.
 
     Of a reader: path, text, probability, top with texts, and symbols with label, score, box and theta.
+
+    Of a model that aligns: path, sentence, score, and words with label, score, box and theta.
     """
     if row.error:
         return {"path": str(row.path), "error": row.error}
+    if row.fit is not None:
+        words = [each.fields() for each in row.symbols or ()]
+        return {"path": str(row.path), "sentence": row.fit.sentence, "score": round(row.fit.score, 6), "words": words}
     if row.objects is not None:
         return {"path": str(row.path), "objects": [each.fields() for each in row.objects]}
     name = "label" if row.symbols is None else "text"

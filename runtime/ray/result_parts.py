@@ -16,13 +16,11 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from lstn.contract import Contract, Task
+from lstn.contract import Task
 from lstn.detection.suppression import MOST_FOUND
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import replacing, sha256_of, write_text
-from lstn.formats.onnx_file import read_model
-from lstn.formats.openvino_file import read_pair
-from lstn.formats.plan_file import read_sidecar
+from lstn.formats.engine_origin import origin_of
 from lstn.imports import require
 from lstn.machine.lock import locked
 from lstn.runtime.inference.predict import least_sure
@@ -88,25 +86,14 @@ def run_of(
         UsageError: a score of a model that doesn't detect, or a probability of one that does.
         ArtifactError: `engine` is damaged or has no contract, or the files beside it don't belong to it.
     """
-    sha256 = sha256_of(engine)
-    contract, onnx_sha256 = _origin_of(engine, sha256)
+    sha256, (contract, onnx_sha256) = sha256_of(engine), origin_of(engine)
+    if contract.task is Task.ALIGN:
+        raise UsageError("--ray: not for a model that aligns", hint="look for a sentence on one machine")
     detects = contract.task is Task.DETECT
     most = top or (MOST_FOUND if detects else 1)
     least = least_sure(contract, score, reject_below)
     score = least if detects else None
     return ResultRun(sha256, onnx_sha256, most, format_, score, reject_below, contract.task is Task.READ)
-
-
-def _origin_of(engine: Path, sha256: str) -> tuple[Contract, str]:
-    """Return an engine's contract, and the SHA-256 of the ONNX file that it was made from, or is."""
-    match engine.suffix.lower():
-        case ".plan":
-            sidecar = read_sidecar(engine)
-            return sidecar.contract, sidecar.onnx_sha256
-        case ".xml":
-            record, _ = read_pair(engine)
-            return record.contract, record.onnx_sha256
-    return read_model(engine)[0], sha256
 
 
 class Parts:

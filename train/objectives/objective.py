@@ -4,6 +4,7 @@ from typing import NamedTuple, Protocol
 
 from torch import Tensor, nn
 
+from lstn.alignment.alignment_scores import AlignmentScores
 from lstn.detection.detecting import DetectionScores
 from lstn.evaluation.scores import Scores
 from lstn.nn.models import Model
@@ -34,7 +35,7 @@ class Measured(NamedTuple):
     loss: float
     accuracy: float
     chance: float | None
-    scores: Scores | DetectionScores | ReadingScores
+    scores: Scores | DetectionScores | ReadingScores | AlignmentScores
 
 
 class TrainingObjective(Protocol):

@@ -94,7 +94,7 @@ class ReaderObjective:
             thetas: list[Theta | None] = [None] * len(logits)
             if glimpses is not None:
                 thetas = list(thetas_of(glimpses.boxes, contract.image_hw).cpu().numpy())
-            each = zip(_texts(batch), logits.cpu().numpy(), thetas, strict=True)
+            each = zip(texts_of(batch), logits.cpu().numpy(), thetas, strict=True)
             found += [read_text(truth, answer, places, contract) for truth, answer, places in each]
         for others in at.world.others(found):
             found = found + others
@@ -130,7 +130,7 @@ def text_entropy(logits: Tensor, wanted: Tensor) -> Tensor:
     return total / len(logits)
 
 
-def _texts(batch: ImageBatch) -> list[Objects]:
+def texts_of(batch: ImageBatch) -> list[Objects]:
     """Return the symbols of each image of a batch, in order."""
     assert batch.objects is not None
     pairs = zip(*(each.numpy() for each in batch.objects), strict=True)

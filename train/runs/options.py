@@ -94,6 +94,7 @@ class Options:
             warps=self.warps,
             task=self.task,
             fit=self.fit,
+            separator=" " if self.task is Task.ALIGN else "",
         )
 
     def values(self) -> dict[str, object]:

@@ -10,7 +10,9 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from PIL import Image, ImageDraw
 
+from lstn.alignment.word_regions import located_words
 from lstn.data.dataset import Split
+from lstn.data.objects import objects_of
 from lstn.data.splits import spaced
 from lstn.detection.drawn_objects import draw_objects
 from lstn.detection.suppression import SHOWN_SCORE, Detection, detections
@@ -19,6 +21,7 @@ from lstn.evaluation.scores import Scores
 from lstn.files import replacing, write_bytes
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
+from lstn.nn.aligner import Aligner
 from lstn.nn.classifier import Classifier
 from lstn.nn.detector import Detector
 from lstn.nn.reader import Reader
@@ -30,7 +33,7 @@ from lstn.warps.drawn_warp import contact_sheet, draw_warp
 from lstn.warps.warp import CropSampling, Theta
 
 CURVES, WARPS, ANIMATION, CONFUSION = "curves.png", "warps.png", "warps.gif", "confusion.png"
-DETECTIONS, TEXTS = "detections.png", "texts.png"
+DETECTIONS, TEXTS, ALIGNED = "detections.png", "texts.png", "words.png"
 
 _FRAMES = 48
 """Frames of an animation: of longer runs, as many epochs evenly spaced, so that the file stays below a few MB."""
@@ -52,7 +55,9 @@ def draw_curves(path: Path, history: tuple[Epoch, ...], title: str, words: TaskW
     losses, accuracies = figure.subplots(1, 2)
     losses.plot(epochs, [row["train_loss"] for row in history], label="train")
     losses.plot(epochs, [row["val_loss"] for row in history], label="validation")
-    losses.set(xlabel="epoch", ylabel=f"{words.loss} (nats)", title=title, ylim=(0, None))
+    losses.set(
+        xlabel="epoch", ylabel=words.loss + (" (nats)" if "entropy" in words.loss else ""), title=title, ylim=(0, None)
+    )
     accuracies.plot(epochs, [100 * row["train_accuracy"] for row in history], label=f"train: {words.right}")
     accuracies.plot(epochs, [100 * row["val_accuracy"] for row in history], label=f"validation: {words.accuracy}")
     accuracies.plot(best["epoch"], 100 * best["val_accuracy"], "o", color="C1", label="best")
@@ -80,6 +85,23 @@ def draw_texts(path: Path, model: Reader, images: Split, *, count: int = 16) -> 
         return drawn_symbols(transcripts(logits, theta, labels)[0].symbols, between)
 
     _draw_found(path, model, images, count, read)
+
+
+@torch.no_grad()
+def draw_aligned(path: Path, model: Aligner, images: Split, *, count: int = 16) -> None:
+    """Draw `count` images with the words of their sentences, each where it fits best."""
+    model.eval()
+    labels, chosen = model.contract.labels, spaced(len(images), count)
+    pixels = np.stack([images[index][0] for index in chosen])
+    regions, theta = (each.numpy() for each in model(torch.from_numpy(pixels)))
+    drawn = []
+    for index, image, vectors, places in zip(chosen, pixels, regions, theta, strict=True):
+        numbers = objects_of(images, index).labels
+        said = tuple(labels[number] for number in numbers)
+        words = located_words(said, model.words(torch.from_numpy(numbers)).numpy(), vectors, places)
+        drawn.append(draw_objects(image, drawn_symbols(words, model.contract.separator), labels))
+    with replacing(path) as temporary:
+        contact_sheet(drawn).save(temporary, format="png")
 
 
 def _draw_found(

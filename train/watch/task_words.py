@@ -18,5 +18,6 @@ WORDS: dict[Task, TaskWords] = {
     Task.CLASSIFY: TaskWords("cross-entropy", "accuracy", "accuracy"),
     Task.DETECT: TaskWords("loss", "regions right", "AP50"),
     Task.READ: TaskWords("cross-entropy", "symbols right", "texts right"),
+    Task.ALIGN: TaskWords("ranking loss", "sentences found", "pairs found"),
 }
 """Total over `Task`."""

@@ -237,6 +237,7 @@ def report(result: "TrainingResult", options: "Options") -> None:
         Task.CLASSIFY: lambda: _draw_classified(result, title),
         Task.DETECT: lambda: _draw_detected(result),
         Task.READ: lambda: _draw_read(result),
+        Task.ALIGN: lambda: _draw_aligned(result),
     }[options.task]()
     told = f"test {words.accuracy}"
     if result.test_is_val:
@@ -306,6 +307,22 @@ def _draw_read(result: "TrainingResult") -> list[str]:
         return []
     draw_texts(result.checkpoint.parent / TEXTS, result.model, result.val)
     return [TEXTS]
+
+
+def _draw_aligned(result: "TrainingResult") -> list[str]:
+    """Draw where the words of a few images are, say a model's figures, and return the picture's name."""
+    from lstn.alignment.alignment_scores import AlignmentScores
+    from lstn.nn.aligner import Aligner
+    from lstn.train.watch.pictures import ALIGNED, draw_aligned
+
+    assert isinstance(result.scores, AlignmentScores)
+    assert isinstance(result.model, Aligner)
+    scores = result.scores
+    overlap = "" if scores.overlap is None else f"; words and objects overlap by {scores.overlap:.0%} (mean IoU)"
+    found = f"sentences found {scores.sentence_recall} %, images {scores.image_recall} %"
+    note(f"among {scores.among}: {found}{overlap}")
+    draw_aligned(result.checkpoint.parent / ALIGNED, result.model, result.val)
+    return [ALIGNED]
 
 
 def _name_the_worst(scores: "Scores") -> None:

@@ -21,6 +21,7 @@ class InferRequest:
     format_: Format | None
     top: int | None
     score: float | None
+    sentence: str | None
     reject_below: float | None
     warps: Path | None
     batch: int | None

@@ -1,18 +1,19 @@
 """The model that `lstn evaluate` opens, of any kind, with the images that it is tried on."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from lstn.contract import Contract
+from lstn.contract import Contract, Task
 from lstn.data.splits import DataSet
 from lstn.health.run_files import checkpoint_of
 from lstn.machine.gpu import Device
 from lstn.waiting import say_loading
 
 if TYPE_CHECKING:
+    from lstn.alignment.sentence_encoder import EncodeWords
     from lstn.evaluation.measuring import Answering
     from lstn.formats.training_record import Training
 
@@ -26,6 +27,7 @@ class EvaluatedModel:
     named:    the data set, as `--data` names it
     training: what the model was trained on; None where its file doesn't say
     most:     images that it answers at once
+    encode:   of a model that aligns, what it makes of sentences
     """
 
     contract: Contract
@@ -34,6 +36,7 @@ class EvaluatedModel:
     training: "Training | None"
     answering: "Answering"
     most: int
+    encode: "EncodeWords | None" = None
 
 
 @contextmanager
@@ -54,14 +57,16 @@ def evaluated_model(file: Path, data: str | None, seed: int | None, device: Devi
         opened = open_checkpoint(checkpoint_of(file), choose_device(device.value))
         named, drawn = data_and_seed(file, opened.training, data, seed)
         images = open_for_model(opened.contract, named, seed=drawn)
-        yield EvaluatedModel(opened.contract, named, images, opened.training, opened.answering, _BATCH)
+        yield EvaluatedModel(opened.contract, named, images, opened.training, opened.answering, _BATCH, opened.encode)
         return
+    from lstn.alignment.sentence_encoder import sentence_encoder
     from lstn.formats.inspection import training_of
     from lstn.runtime.engines.engine_answers import answering
     from lstn.runtime.engines.opening import open_engine
 
     training = training_of(file)
     named, drawn = data_and_seed(file, training, data, seed)
-    with open_engine(file, device=device, spin=False) as engine:
+    with open_engine(file, device=device, spin=False) as engine, ExitStack() as held:
         images, most = open_for_model(engine.contract, named, seed=drawn), min(engine.max_batch, _BATCH)
-        yield EvaluatedModel(engine.contract, named, images, training, answering(engine), most)
+        encode = held.enter_context(sentence_encoder(file)) if engine.contract.task is Task.ALIGN else None
+        yield EvaluatedModel(engine.contract, named, images, training, answering(engine), most, encode)

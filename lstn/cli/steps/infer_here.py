@@ -4,6 +4,7 @@ import time
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from lstn.cli.parsing.engine_choice import chosen_engine
 from lstn.cli.parsing.infer_format import KINDS, Format, row_format
@@ -15,6 +16,10 @@ from lstn.formats.outputs import OutputFile, check_folder, check_outputs, check_
 from lstn.machine.cores import decoders, within_cores
 from lstn.report.wording import counted
 from lstn.terminal import note
+
+if TYPE_CHECKING:
+    from lstn.alignment.sentence_encoder import EncodedSentence
+    from lstn.contract import Contract
 
 
 def infer_here(paths: list[str], asked: InferRequest) -> None:
@@ -34,6 +39,8 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
     if videos := [path for path in paths if is_video(path)]:
         if len(paths) > 1:
             raise UsageError(f"{videos[0]}: a video is answered alone", hint="name no other images or videos with it")
+        if asked.sentence is not None:
+            raise UsageError("--sentence: not of a video", hint="name images")
         infer_video(videos[0], asked, wanted)
     else:
         _infer_images(paths, asked, wanted)
@@ -41,7 +48,7 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
 
 def _infer_images(paths: list[str], asked: InferRequest, wanted: Format) -> None:
     from lstn.runtime.engines.opening import open_engine
-    from lstn.runtime.inference.predict import batch_size, check_warps, least_sure, predict
+    from lstn.runtime.inference.predict import batch_size, check_warps, least_sure, look_for, predict
 
     if asked.every is not None:
         raise UsageError("--every: only of a video", hint="leave it out")
@@ -56,7 +63,8 @@ def _infer_images(paths: list[str], asked: InferRequest, wanted: Format) -> None
         started, count = time.perf_counter(), RowCount()
         contract, top = opened.contract, asked.top
         least = least_sure(contract, asked.score, asked.reject_below)
-        rows = predict(
+        sentence = _encoded(asked.sentence, contract, engine)
+        answered = predict(
             opened,
             images,
             batch=size,
@@ -68,7 +76,8 @@ def _infer_images(paths: list[str], asked: InferRequest, wanted: Format) -> None
         )
         what = f"{doing(contract)} {counted(len(images), 'image')}"
         into = sink(wanted, asked.output, contract, images, top or 1, what=what, total=len(images))
-        with closing(rows), into as write:
+        rows = answered if sentence is None else look_for(sentence, answered)
+        with closing(answered), into as write:
             write_all(rows, write, asked.warps, contract, count)
     took = time.perf_counter() - started
     goal = f" -> {asked.output}" if asked.output else ""
@@ -79,6 +88,26 @@ def _infer_images(paths: list[str], asked: InferRequest, wanted: Format) -> None
         raise LstnError(
             f"no answer for {count.failed} of {counted(len(images), 'image')}", hint="the error in their rows says why"
         )
+
+
+def _encoded(sentence: str | None, contract: "Contract", engine: Path) -> "EncodedSentence | None":
+    """Return the sentence that is looked for, by a model that aligns.
+
+    Raises:
+        UsageError: there is one for another model, or none for such a model; or it has a word that this one hasn't.
+        ArtifactError: the file next to the engine, which knows the words, is missing or damaged.
+    """
+    from lstn.alignment.sentence_encoder import encoded, sentence_encoder
+    from lstn.contract import Task, check_task
+
+    if sentence is not None:
+        check_task(contract.task, Task.ALIGN, "--sentence", hint="leave it out")
+    elif contract.task is Task.ALIGN:
+        raise UsageError("a model that aligns looks for a sentence", hint="add --sentence 'a large 3'")
+    if sentence is None:
+        return None
+    with sentence_encoder(engine) as encode:
+        return encoded(sentence, contract.labels, encode)
 
 
 def listed(paths: list[str]) -> list[Path | str]:

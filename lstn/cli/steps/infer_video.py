@@ -12,7 +12,8 @@ from lstn.cli.parsing.engine_choice import chosen_engine
 from lstn.cli.parsing.infer_format import KINDS, Format
 from lstn.cli.parsing.infer_request import InferRequest
 from lstn.cli.steps.row_sink import RowCount, doing, sink, write_all
-from lstn.errors import DataError, LstnError
+from lstn.contract import Task
+from lstn.errors import DataError, LstnError, UsageError
 from lstn.formats.outputs import OutputFile, check_folder, check_outputs, check_pictures, files_of
 from lstn.report.wording import counted
 from lstn.terminal import note
@@ -43,6 +44,8 @@ def infer_video(source: str, asked: InferRequest, wanted: Format) -> None:
     ):
         if asked.warps is not None:
             check_warps(opened.contract, engine)
+        if opened.contract.task is Task.ALIGN:
+            raise UsageError("a model that aligns answers images, and no videos", hint="name images, and a --sentence")
         started = time.perf_counter()
         count = _answer(video, opened, engine, asked, wanted)
         took = time.perf_counter() - started

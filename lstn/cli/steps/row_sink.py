@@ -48,7 +48,12 @@ def doing(contract: "Contract") -> str:
     """Return what a model does to images, in words."""
     from lstn.contract import Task
 
-    return {Task.CLASSIFY: "classifying", Task.DETECT: "looking for objects in", Task.READ: "reading"}[contract.task]
+    return {
+        Task.CLASSIFY: "classifying",
+        Task.DETECT: "looking for objects in",
+        Task.READ: "reading",
+        Task.ALIGN: "looking for a sentence in",
+    }[contract.task]
 
 
 @contextmanager
@@ -68,7 +73,7 @@ def sink(
     what, total: of the progress bar, as `lstn.waiting.working` has them
     """
     from lstn.contract import Task
-    from lstn.runtime.inference.rows import csv_objects, csv_rows, json_lines, json_rows, table_rows
+    from lstn.runtime.inference.rows import csv_objects, csv_rows, csv_scores, json_lines, json_rows, table_rows
 
     reads, detects = contract.task is Task.READ, contract.task is Task.DETECT
     labels = (_longest_text(contract),) if reads else contract.labels  # as wide as what rows show
@@ -85,6 +90,8 @@ def sink(
             Format.JSONL: lambda: json_lines(stream),
             Format.CSV: lambda: csv_objects(stream) if detects else csv_rows(stream, top=most, name=name),
         }
+        if contract.task is Task.ALIGN:
+            writers[Format.CSV] = lambda: csv_scores(stream)
         hidden = on_screen and bar is not console
         with writers[wanted]() as write, working(what, total, console=bar, hidden=hidden) as advance:
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lstn.contract import PIXELS, Contract
+from lstn.contract import PIXELS, Contract, Task
+from lstn.errors import UsageError
 from lstn.formats.openvino_file import bin_path
 from lstn.formats.plan_file import sidecar_path
 from lstn.images import Pixels
@@ -188,6 +189,9 @@ class ServedModel:
         try:
             with ExitStack() as stack:
                 engine = stack.enter_context(self._open(self.path))
+                if engine.contract.task is Task.ALIGN:
+                    told = f"{self.path}: a model that aligns is not served"
+                    raise UsageError(told, hint="use: lstn infer --sentence")
                 batch = batch_size(engine, self._batching.max_batch, self.path)
                 slots = stack.enter_context(engine.slots(batch))
                 with self._turn(engine):

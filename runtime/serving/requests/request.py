@@ -124,6 +124,7 @@ _READ: dict[Task, tuple[TensorSpec, ...]] = {
         TensorSpec(PROBABILITY, "FP32", (-1,)),
         TensorSpec(SYMBOLS, "BYTES", (-1,)),
     ),
+    Task.ALIGN: (),  # no server answers for one
 }
 """What a person reads of an answer. Total over `Task`."""
 
