@@ -1,6 +1,6 @@
 """Health of a training run, read from its metrics.jsonl: above all whether its transformer is alive."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -67,6 +67,14 @@ class Epoch(_Figures, total=False):
     transformer: Health
 
 
+def best_epoch(history: Sequence[Epoch]) -> Epoch:
+    """Return the first epoch with the highest validation accuracy; if nothing is right in any, with the lowest loss.
+
+    A caption of a photograph is hardly ever, word by word, what somebody wrote.
+    """
+    return max(history, key=lambda row: (row["val_accuracy"], 0 if row["val_accuracy"] else -row["val_loss"]))
+
+
 @dataclass(frozen=True, slots=True)
 class _Ended:
     """The last line of a run that has ended; other lines lack this."""
@@ -79,7 +87,7 @@ class Diagnosis:
     """What a run came to so far.
 
     epochs:         whole epochs
-    best_epoch:     the first one with the highest validation accuracy, whose weights are the checkpoint
+    best_epoch:     as `best_epoch` says it; its weights are the checkpoint
     best_accuracy:  that accuracy, 0..1
     test_accuracy:  0..1; None for a run that hasn't ended
     transformer:    how it was after the last epoch; None for a run without one, or of an older lstn
@@ -188,7 +196,7 @@ def _diagnosis(lines: list[bytes]) -> Diagnosis:
     epochs = [epoch_of(row) for row in rows if "epoch" in row]
     if not epochs:
         raise ValueError("no epoch")
-    best = max(epochs, key=lambda row: row["val_accuracy"])
+    best = best_epoch(epochs)
     watched = [row.get("transformer") for row in epochs]
     now, at_best = watched[-1], best.get("transformer")
     same = list(takewhile(lambda each: each and now and each["state"] == now["state"], reversed(watched)))

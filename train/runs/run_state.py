@@ -15,7 +15,7 @@ from lstn.contract import Contract
 from lstn.errors import ArtifactError
 from lstn.files import write_bytes
 from lstn.health.run_files import LAST as LAST
-from lstn.health.run_health import Epoch, epoch_of
+from lstn.health.run_health import Epoch, best_epoch, epoch_of
 from lstn.nn.checkpoint import read_tensors
 from lstn.nn.models import Model
 from lstn.train.runs.options import Options
@@ -57,15 +57,8 @@ class Run:
 
     @property
     def best(self) -> Epoch | None:
-        """The first epoch with the highest validation accuracy; if nothing is right in any, with the lowest loss.
-
-        A caption of a photograph is hardly ever what somebody wrote, word by word.
-        """
-        return max(
-            self.history,
-            key=lambda epoch: (epoch["val_accuracy"], 0 if epoch["val_accuracy"] else -epoch["val_loss"]),
-            default=None,
-        )
+        """The best epoch, as `best_epoch` says it; None before the first."""
+        return best_epoch(self.history) if self.history else None
 
     @property
     def flat_epochs(self) -> int:

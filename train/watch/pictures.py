@@ -19,7 +19,7 @@ from lstn.detection.suppression import SHOWN_SCORE, Detection, detections
 from lstn.evaluation.answer import Logits
 from lstn.evaluation.scores import Scores
 from lstn.files import replacing, write_bytes
-from lstn.health.run_health import Epoch
+from lstn.health.run_health import Epoch, best_epoch
 from lstn.images import Pixels
 from lstn.nn.aligner import Aligner
 from lstn.nn.classifier import Classifier
@@ -50,7 +50,7 @@ _CELLS = 500
 def draw_curves(path: Path, history: tuple[Epoch, ...], title: str, words: TaskWords) -> None:
     """Draw the loss, and what the best epoch is chosen by, over the epochs."""
     epochs = [row["epoch"] for row in history]
-    best = max(history, key=lambda row: row["val_accuracy"])
+    best = best_epoch(history)
     figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
     losses, accuracies = figure.subplots(1, 2)
     losses.plot(epochs, [row["train_loss"] for row in history], label="train")
