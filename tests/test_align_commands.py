@@ -174,6 +174,9 @@ def test_the_encoder_belongs_to_its_model(made: Path, run_lstn: RunLstn, tmp_pat
         ("tune", "model.onnx"),
         ("export", "run", "--triton", "models", "--engine", "onnx"),
         ("evaluate", "model.onnx", "--rotate", "30"),
+        ("compare", "model.onnx", "model.xml"),
+        ("doctor", "run", "--data", "folder:set"),
+        ("export", "run", "--precision", "int8", "--engine", "onnx"),
     ],
 )
 def test_what_aligners_cannot_is_one_line(
@@ -194,6 +197,8 @@ def test_a_graph_has_one_sampler_and_both_outputs(made: Path, run_lstn: RunLstn)
     assert "glance, 3 regions" in said
     assert LOGITS in said
     assert THETA in said
+    ran = run_lstn("bench", made / "model.onnx", "--batch", 2, "--seconds", 0.2)
+    assert ran.code == 0, ran.err
     ran = run_lstn("doctor", made / "run")
     assert ran.code == 0
     assert "best validation pairs found" in ran.out

@@ -25,7 +25,7 @@ def test_these_names_are_public() -> None:
     }  # fmt: skip
     assert set(lstn.data.__all__) == {"DataSet", "Split", "open_data", "open_objects", "open_texts"}
     assert set(lstn.nn.__all__) == {
-        "BACKBONES", "FORMS", "Checkpoint", "Classifier",
+        "Aligner", "BACKBONES", "FORMS", "Checkpoint", "Classifier",
         "Detector", "LOCALIZERS", "Localizer", "Reader", "SpatialTransformer", "Training",
         "affine_grid", "build_localizer", "compose", "load_checkpoint", "sample", "save_checkpoint",
     }  # fmt: skip

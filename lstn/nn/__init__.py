@@ -14,6 +14,7 @@ from lstn.imports import lazily
 
 if TYPE_CHECKING:
     from lstn.formats.training_record import Training
+    from lstn.nn.aligner import Aligner
     from lstn.nn.backbones import BACKBONES
     from lstn.nn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from lstn.nn.classifier import Classifier
@@ -29,6 +30,7 @@ __all__ = [
     "BACKBONES",
     "FORMS",
     "LOCALIZERS",
+    "Aligner",
     "Checkpoint",
     "Classifier",
     "Detector",
@@ -49,6 +51,7 @@ if not TYPE_CHECKING:
         __name__,
         {
             "lstn.formats.training_record": "Training",
+            "lstn.nn.aligner": "Aligner",
             "lstn.nn.backbones": "BACKBONES",
             "lstn.nn.checkpoint": "Checkpoint load_checkpoint save_checkpoint",
             "lstn.nn.classifier": "Classifier",
