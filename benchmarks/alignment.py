@@ -20,7 +20,15 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.support.reader_runs import ENGINES, by_kind, figure, measure_kinds, reader_arguments, train_reader
+from benchmarks.support.reader_runs import (
+    ENGINES,
+    by_kind,
+    command_of,
+    figure,
+    measure_kinds,
+    reader_arguments,
+    train_reader,
+)
 from benchmarks.support.result_files import versions_of
 from lstn.alignment.aligning import align_all
 from lstn.alignment.alignment_scores import AMONG, AlignedPair, score_alignment
@@ -38,6 +46,10 @@ from lstn.runtime.engines.opening import open_engine
 RESULT = "results/captions/alignment.json"
 OPTIONS = "--loc glance --model cnn"
 KINDS = {"with boxes": OPTIONS, "pairs alone": f"{OPTIONS} --supervise 0"}
+TOLD = {
+    "with boxes": "`with boxes` is shown where the digits are.",
+    "pairs alone": "`pairs alone` (`--supervise 0`) is shown which sentence belongs to which picture, and nothing else.",
+}
 DATA, SIDE = "captions-digits", 128
 
 
@@ -118,14 +130,12 @@ def page_of(result: Mapping[str, Any]) -> str:
         ("", "engine", "both recalls as in PyTorch", "regions apart", "words apart"),
         [row for kind, runs in there.items() for row in _engines(kind, runs)],
     )
-    seeds = max(len(runs) for runs in there.values())
     return f"""# Words and regions aligned
 
 `{DATA}` of {SIDE} x {SIDE} pixels: one or two digits in clutter and a sentence about them; 10,000 pictures drawn anew
 for each of {counted(result["epochs"], "epoch")}, and 1,000 to test, of digits and backgrounds that training has not
-seen. `lstn train --task align {OPTIONS}`: the whole picture and four regions. `with boxes` is shown where the digits
-are; `pairs alone` (`--supervise 0`) is shown which sentence belongs to which picture, and nothing else. Nothing is
-pretrained, and the losses still fall at the end.
+seen. `lstn train --task align {OPTIONS}`: the whole picture and four regions. {" ".join(TOLD[kind] for kind in there)}
+Nothing is pretrained, and the losses still fall at the end.
 
 Recall at 1 among {AMONG}: how often the best sentence of a picture, and the best picture of a sentence, is the right
 one. Chance is about 1 %; sentences of the same words are equally right. IoU: of the region that a word is about, and of
@@ -142,7 +152,7 @@ number.
 {engines}
 
 {result["cpu"]}, shared; {versions_of(result)}. Made with
-`python -m benchmarks alignment --epochs {result["epochs"]} --seeds {seeds}`.
+`{command_of("alignment", result, KINDS)}`.
 """
 
 

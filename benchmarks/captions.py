@@ -24,6 +24,7 @@ import numpy as np
 
 from benchmarks.support.reader_runs import (
     by_kind,
+    command_of,
     cost_table,
     engine_table,
     error_row,
@@ -44,6 +45,10 @@ from lstn.runtime.engines.opening import open_engine
 
 RESULT = "results/captions/captions.json"
 KINDS = {"recurrent": "--loc glance --model cnn", "plain cnn": "--loc none --model cnn"}
+TOLD = {
+    "recurrent": "`recurrent` is `lstn train --task read --loc glance --model cnn`.",
+    "plain cnn": "`plain` has no transformer (`--loc none`): one network over the picture, with a head for each word.",
+}
 DATA, SIDE = "captions-digits", 128
 
 GROUPS = {"one digit": "one digit", "seen": "two, a combination of training", "unseen": "two, a new combination"}
@@ -163,8 +168,7 @@ def page_of(result: Mapping[str, Any]) -> str:
 `{DATA}` of {SIDE} x {SIDE} pixels: one or two digits in clutter and a sentence about them, such as "a large 3 turned
 left is above a small 7"; 10,000 pictures drawn anew for each of {counted(result["epochs"], "epoch")}, and 1,000 to
 test, of digits and backgrounds that training has not seen. Half of the test pictures of two digits show a combination
-(digit, relation, digit) that training never shows. Nothing is pretrained. `recurrent` is `lstn train --task read --loc
-glance --model cnn`; `plain` has no transformer (`--loc none`): one network over the picture with a head for each word.
+(digit, relation, digit) that training never shows. Nothing is pretrained. {" ".join(TOLD[kind] for kind in there)}
 
 One seed has the 95 % interval over the pictures; several have their mean, and from the lowest to the highest. This is a
 budget of minutes on a shared core, and the losses still fall at its end.
@@ -192,7 +196,7 @@ The same pictures by other engines: how many sentences of the 1,000 are those of
 {engine_table(there)}
 
 {result["cpu"]}, shared; {versions_of(result)}. Made with
-`python -m benchmarks captions --epochs {result["epochs"]} --seeds {len(first)}`.
+`{command_of("captions", result, KINDS)}`.
 """
 
 

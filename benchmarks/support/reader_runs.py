@@ -133,6 +133,14 @@ def by_kind(result: Mapping[str, Any], kinds: Iterable[str]) -> Kinds:
     return {kind: of_kind for kind, of_kind in runs.items() if of_kind}
 
 
+def command_of(name: str, result: Mapping[str, Any], kinds: Iterable[str]) -> str:
+    """Return the command that makes a page. kinds: all that there are"""
+    there = by_kind(result, kinds)
+    chosen = "" if set(there) == set(kinds) else f" --kinds '{';'.join(there)}'"
+    seeds = max(len(runs) for runs in there.values())
+    return f"python -m benchmarks {name} --epochs {result['epochs']} --seeds {seeds}{chosen}"
+
+
 def error_row(runs: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """Yield texts with an error, wrong symbols, and the overlap of crops and boxes, all in per cent."""
     for name in ("text_error", "symbol_error"):
