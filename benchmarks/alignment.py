@@ -48,7 +48,7 @@ OPTIONS = "--loc glance --model cnn"
 KINDS = {"with boxes": OPTIONS, "pairs alone": f"{OPTIONS} --supervise 0"}
 TOLD = {
     "with boxes": "`with boxes` is shown where the digits are.",
-    "pairs alone": "`pairs alone` (`--supervise 0`) is shown which sentence belongs to which picture, and nothing else.",
+    "pairs alone": "`pairs alone` (`--supervise 0`) is shown which sentence belongs to which picture, no more.",
 }
 DATA, SIDE = "captions-digits", 128
 

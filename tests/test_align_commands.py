@@ -27,6 +27,9 @@ from lstn.nn.aligner import Aligner
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
 from lstn.nn.checkpoint_answers import answering_of
 from lstn.runtime.engines.opening import open_engine
+from lstn.sharing.hub import wanted_files
+from lstn.sharing.hub_page import hub_page
+from lstn.sharing.shared_model import shared_model
 
 __all__ = ["run_lstn"]
 
@@ -202,3 +205,16 @@ def test_a_graph_has_one_sampler_and_both_outputs(made: Path, run_lstn: RunLstn)
     ran = run_lstn("doctor", made / "run")
     assert ran.code == 0
     assert "best validation pairs found" in ran.out
+
+
+def test_what_knows_the_words_is_shared_with_the_model(made: Path, tmp_path: Path) -> None:
+    shared = shared_model([made / "model.onnx", made / "model.xml", made / "run"])
+    names = {"model.onnx", "model.xml", "model.bin", "model.words", "checkpoint.safetensors"}
+    assert {each.name for each in shared.files} == names
+    assert "image-feature-extraction" in hub_page(shared, "ada/finds")
+    sizes = dict.fromkeys([*names, "other.words", "a.bin"], 1)
+    assert set(wanted_files("ada/finds", sizes)) == names
+    assert wanted_files("ada/finds", {"m.xml": 1, "m.words": 1, "m.bin": 1}) == ("m.xml", "m.bin", "m.words")
+    shutil.copy(made / "model.onnx", tmp_path / "alone.onnx")
+    with pytest.raises(ArtifactError, match=r"alone\.words: there is no such file, which knows the words"):
+        shared_model([tmp_path / "alone.onnx"])

@@ -39,6 +39,18 @@ def encoder_path(model: Path) -> Path:
     return model.with_suffix(".words")
 
 
+def encoder_of(engine: Path) -> Path:
+    """Return where the encoder of an engine is.
+
+    Raises:
+        ArtifactError: there is none.
+    """
+    path = encoder_path(engine)
+    if not path.is_file():
+        raise ArtifactError(f"{path}: there is no such file, which knows the words", hint="make both with: lstn export")
+    return path
+
+
 @contextmanager
 def sentence_encoder(engine: Path) -> Iterator[EncodeWords]:
     """Open the encoder of sentences of an engine, whatever kind of engine it is.
@@ -47,9 +59,7 @@ def sentence_encoder(engine: Path) -> Iterator[EncodeWords]:
         ArtifactError: there is none, it can't be read, or it was exported with another model.
         MissingExtra: ONNX Runtime isn't installed.
     """
-    path = encoder_path(engine)
-    if not path.is_file():
-        raise ArtifactError(f"{path}: there is no such file, which knows the words", hint="make both with: lstn export")
+    path = encoder_of(engine)
     known, file = read_model(path)
     inputs, outputs = (Tensor(WORDS, "int64", (-1,)),), (Tensor(VECTORS, "float32", (-1, SPACE)),)
     if (file.inputs, file.outputs) != (inputs, outputs):

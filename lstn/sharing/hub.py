@@ -23,8 +23,9 @@ MOST_BYTES = 16 << 30
 """Of all files of a model. The largest backbones have 2.5 GB in float32."""
 
 _MODELS = (".onnx", ".safetensors", ".xml", ".plan")
-_PARTNERS = {".bin": ".xml", ".json": ""}
-"""Suffix of a file that belongs to a model -> the suffix of that; a plan's sidecar has .json behind the plan's name."""
+_PARTNERS = {".bin": (".xml",), ".json": ("",), ".words": (".onnx", ".xml", ".plan")}
+"""Suffix of a file that belongs to a model -> the suffixes of that; a plan's sidecar has .json behind the plan's name.
+"""
 
 
 def repository_named(name: str) -> str:
@@ -101,7 +102,7 @@ def wanted_files(repository: str, sizes: dict[str, int]) -> tuple[str, ...]:
     if not models:
         ends = ", ".join(_MODELS)
         raise ArtifactError(f"{repository}: no model of lstn there", hint=f"its name would end in one of {ends}")
-    partners = sorted(name for name in plain if _main_of(name) in models)
+    partners = sorted(name for name in plain if not _mains_of(name).isdisjoint(models))
     wanted = (*models, *partners, *(name for name in plain if name == PAGE))
     total = sum(sizes[name] for name in wanted)
     if len(wanted) > MOST_FILES or total > MOST_BYTES:
@@ -113,10 +114,10 @@ def wanted_files(repository: str, sizes: dict[str, int]) -> tuple[str, ...]:
     return wanted
 
 
-def _main_of(name: str) -> str | None:
-    """Return the name of the model to which a file would belong."""
+def _mains_of(name: str) -> set[str]:
+    """Return the names of the models to which a file would belong."""
     path = Path(name)
-    return path.with_suffix(_PARTNERS[path.suffix]).name if path.suffix in _PARTNERS else None
+    return {path.with_suffix(suffix).name for suffix in _PARTNERS.get(path.suffix, ())}
 
 
 def _check(path: Path, lfs: object) -> None:

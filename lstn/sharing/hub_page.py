@@ -14,6 +14,7 @@ _PIPELINES: dict[Task, str] = {
     Task.CLASSIFY: "image-classification",
     Task.DETECT: "object-detection",
     Task.READ: "image-to-text",
+    Task.ALIGN: "image-feature-extraction",
 }
 """What hubs call a task. Total over `Task`."""
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lstn.contract import Contract
+from lstn.alignment.sentence_encoder import encoder_of
+from lstn.contract import Contract, Task
 from lstn.errors import ArtifactError, UsageError
 from lstn.files import sha256_of
 from lstn.formats.inspection import inspect_file
@@ -59,7 +60,8 @@ class SharedModel:
 def shared_model(named: Sequence[Path]) -> SharedModel:
     """Look at what is to be shared: files of models, and runs, of which the checkpoint and the test figures are taken.
 
-    The weights of an OpenVINO model and the sidecar of a plan come along by themselves.
+    The weights of an OpenVINO model, the sidecar of a plan, and what knows the words of a model that aligns come along
+    by themselves.
 
     Raises:
         UsageError: no such file, two of one name, or files of different networks.
@@ -79,7 +81,9 @@ def shared_model(named: Sequence[Path]) -> SharedModel:
             raise UsageError(f"{main} is another network than {named[0]}", hint="push each to a repository of its own")
         contract, training = contract or found.contract, training or found.training
         tested = tested or _tested(main)
-        for each in (main, *_partners(main)):
+        for each in (main, *_partners(main, found.contract)):
+            if each != main and each.name in files and files[each.name].path == each:
+                continue  # engines of one network share the file that knows its words
             if each.name in files:
                 raise UsageError(f"two files are called {each.name}", hint="rename one, or push each by itself")
             kind = found.kind if each == main else f"belongs to {main.name}"
@@ -93,11 +97,18 @@ def _network(contract: Contract) -> tuple[object, ...]:
     return contract.task, contract.loc, contract.backbone, contract.labels, contract.image_hw, contract.crop_hw
 
 
-def _partners(main: Path) -> tuple[Path, ...]:
-    """Return the files without which `main` is no model; that they are there `inspect_file` has checked."""
-    if main.suffix == ".xml":
-        return (bin_path(main),)
-    return (sidecar_path(main),) if main.suffix == ".plan" else ()
+def _partners(main: Path, contract: Contract) -> tuple[Path, ...]:
+    """Return the files without which `main` is no model.
+
+    Raises:
+        ArtifactError: what knows the words of a model that aligns isn't there; the others `inspect_file` has checked.
+    """
+    if main.suffix == ".safetensors":
+        return ()
+    own = {".xml": (bin_path(main),), ".plan": (sidecar_path(main),)}.get(main.suffix, ())
+    if contract.task is not Task.ALIGN:
+        return own
+    return (*own, encoder_of(main))
 
 
 def _tested(main: Path) -> RunFigures | None:
