@@ -185,12 +185,16 @@ def test_images_lie_next_to_the_file_unless_a_folder_is_named(tmp_path: Path) ->
         Image.new("RGB", (8, 8), (number, 0, 0)).save(tmp_path / f"{number}.png")
     told = {
         "images": [{"id": number, "file_name": f"{number}.png"} for number in range(3)],
-        "annotations": [{"image_id": number, "caption": "black"} for number in range(3)],
+        "annotations": [{"image_id": number, "caption": "black"} for number in range(3) for _ in range(5)],
     }
     (tmp_path / "c.json").write_text(json.dumps(told))
     data = open_texts(f"captions:{tmp_path / 'c.json'}", image_hw=(8, 8))
-    assert data.labels == (UNKNOWN,)  # no word is there five times
-    assert len(data.test) == 1
+    assert data.labels == ("black", UNKNOWN)
+    assert (len(data.train), len(data.test)) == (1, 1)
+    told["annotations"] = [each for number, each in enumerate(told["annotations"]) if number % 5]
+    (tmp_path / "c.json").write_text(json.dumps(told))
+    with pytest.raises(DataError, match="no word is in the training captions 5 times"):
+        open_texts(f"captions:{tmp_path / 'c.json'}", image_hw=(8, 8))
 
 
 def test_a_trained_model_takes_its_own_kind_of_text(file: Path) -> None:

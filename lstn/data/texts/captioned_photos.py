@@ -13,7 +13,7 @@ from lstn.data.folders.division import held_back
 from lstn.data.objects import Objects
 from lstn.data.splits import SPLIT_NAMES, AnySplit, DataSet, SplitName
 from lstn.data.texts.caption_json import CaptionedImage, read_captions
-from lstn.data.texts.caption_words import UNKNOWN, vocabulary
+from lstn.data.texts.caption_words import LEAST_COUNT, UNKNOWN, vocabulary
 from lstn.errors import DataError, UsageError
 from lstn.images import Pixels
 from lstn.report.wording import counted
@@ -74,7 +74,8 @@ def open_captions(
 
     Raises:
         UsageError: no such file or folder.
-        DataError: as for `read_captions`; too few images; or a word that a model without an unknown word doesn't have.
+        DataError: as for `read_captions`; too few images; no word that is there often enough; or one that a model
+            without an unknown word doesn't have.
             When a split is opened: too many broken images.
     """
     for path, kind, there in ((file, "file of captions", file.is_file()), (folder, "folder", folder.is_dir())):
@@ -83,6 +84,8 @@ def open_captions(
     splits = _divided(read_captions(file, folder), file, seed, trained=labels is not None)
     training = (words for image in splits.get("train", []) for words in image.captions)
     known = labels or vocabulary(training)
+    if known == (UNKNOWN,):
+        raise DataError(f"{file}: no word is in the training captions {LEAST_COUNT} times", hint="add captions")
     if len(known) > MAX_LABELS:
         raise DataError(f"{file}: {counted(len(known), 'word')}; a model has {MAX_LABELS} at most")
     every = [image for images in splits.values() for image in images]
