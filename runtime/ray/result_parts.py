@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from lstn.contract import Contract, Task
 from lstn.detection.suppression import MOST_FOUND
 from lstn.errors import ArtifactError, LstnError, UsageError
-from lstn.files import replacing, sha256_of, write_text
+from lstn.files import remove_leftovers, replacing, sha256_of, write_text
 from lstn.formats.onnx_file import read_model
 from lstn.formats.openvino_file import read_pair
 from lstn.formats.plan_file import read_sidecar
@@ -179,12 +179,13 @@ def open_parts(folder: Path, run: ResultRun) -> Iterator[Parts]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        others = [name for name in os.listdir(folder) if not name.startswith(".")]  # noqa: PTH208 - names only
     except OSError as error:
-        raise LstnError(f"--out {folder}: {error.strerror}", hint="name a folder to write to") from error
+        raise _unwritable(folder, error) from error
     with locked(folder):
+        others = _names_in(folder)  # not before the lock: another run may come first
         if others and _RUN not in others:
             raise UsageError(f"--out {folder}: holds other files, no results", hint="name a new folder")
+        remove_leftovers(folder)  # of a run that was killed
         if set(others) > {_RUN}:
             _check_same(folder, run)
         else:  # nothing yet, or what a run left that ended before its first row
@@ -194,6 +195,17 @@ def open_parts(folder: Path, run: ResultRun) -> Iterator[Parts]:
             yield parts
         finally:
             parts.flush()
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return [name for name in os.listdir(folder) if not name.startswith(".")]  # noqa: PTH208 - names only
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> LstnError:
+    return LstnError(f"--out {folder}: {error.strerror}", hint="name a folder to write to")
 
 
 def _check_same(folder: Path, run: ResultRun) -> None:
