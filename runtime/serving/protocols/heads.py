@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 from lstn.runtime.serving.requests.limits import MAX_HEAD_BYTES, READ_TIMEOUT_S, WRITE_TIMEOUT_S
 
 _GOODBYE_S = 1.0
-"""For a client to say goodbye at the server's end: over TLS asyncio waits half a minute, and idle clients say none."""
+"""For a client to say goodbye when it is closed: over TLS asyncio waits half a minute, and idle clients say none."""
 
 _LINGER_BYTES = 16 * MAX_HEAD_BYTES
 """What is taken in of a head that was refused already."""
@@ -32,7 +32,6 @@ class Connection(HttpToolsProtocol):
     _late: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
     _refused = False
-    _stopping = False
 
     def connection_made(self, transport: Any) -> None:
         """Wait for a head, and not for ever."""
@@ -103,14 +102,12 @@ class Connection(HttpToolsProtocol):
     def shutdown(self) -> None:
         """Close an idle connection, and others after their answer."""
         super().shutdown()
-        self._stopping = True
         self._leave_soon()
 
     def on_response_complete(self) -> None:
-        """Go on with the next request, unless the server stops."""
+        """Go on with the next request, or leave."""
         super().on_response_complete()
-        if self._stopping:
-            self._leave_soon()
+        self._leave_soon()
 
     def _leave_soon(self) -> None:
         if self.transport.is_closing():
