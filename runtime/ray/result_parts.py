@@ -38,6 +38,9 @@ PART_S = 30.0
 """Seconds after which a part is written with the rows that there are: what a killed run loses at most."""
 
 _RUN, _MAX_RUN = "run.json", 1 << 20
+_MAX_ROW = 16 << 20
+"""Bytes of a row that is read again; one with a hundred objects has some ten thousand."""
+
 _SUFFIXES = {"json": ".jsonl", "parquet": ".parquet"}
 
 
@@ -234,7 +237,9 @@ def _read(part: Path) -> Iterator[tuple[str, bool]]:
                 yield str(row["path"]), row["error"] is not None
         else:
             with part.open("rb") as lines:
-                for line in lines:
+                while line := lines.readline(_MAX_ROW + 1):
+                    if len(line) > _MAX_ROW:
+                        raise ValueError("a row without an end")
                     row = checked(parsed(line), _PartRow)
                     yield row.path, row.error is not None
     except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's own are ValueErrors and OSErrors
