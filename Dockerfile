@@ -14,6 +14,7 @@
 # Files are read from and written to /data, the folder that you mount; run with --user "$(id -u):$(id -g)" to own them.
 # Whoever runs it finds TensorRT's caches in /cache: add -v lstn-cache:/cache to keep them from one run to the next.
 # A Jetson's GPU is for the group video, which --user leaves unless --group-add names it.
+# The user has a number, by which Kubernetes' runAsNonRoot sees that it is not root.
 
 FROM python:3.12-slim AS wheel
 WORKDIR /src
@@ -29,7 +30,7 @@ RUN python -m build --wheel --outdir /wheels
 FROM python:3.12-slim AS base
 COPY --from=wheel /wheels /wheels
 COPY constraints.txt /wheels/
-RUN useradd --create-home lstn && mkdir --mode 1777 /cache
+RUN useradd --uid 1000 --create-home lstn && mkdir --mode 1777 /cache
 ENV XDG_CACHE_HOME=/cache
 WORKDIR /data
 ENTRYPOINT ["lstn"]
@@ -38,12 +39,12 @@ ENTRYPOINT ["lstn"]
 FROM base AS gpu
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 RUN pip install --no-cache-dir --constraint /wheels/constraints.txt "$(echo /wheels/*.whl)[train,export,gpu,trt,serve]"
-USER lstn
+USER 1000
 
 FROM base AS rtx
 ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=compute,utility
 RUN pip install --no-cache-dir --constraint /wheels/constraints.txt "$(echo /wheels/*.whl)[runtime,trt-rtx]"
-USER lstn
+USER 1000
 
 # TensorRT and its Python bindings are JetPack's own, in the image; the constraints are of another platform. CUDA is 12.6
 # there, so cuda-python 12.
@@ -53,12 +54,12 @@ ENV NVIDIA_VISIBLE_DEVICES=all NVIDIA_DRIVER_CAPABILITIES=all XDG_CACHE_HOME=/ca
 RUN apt-get update && apt-get install -y --no-install-recommends python3-pip python3-libnvinfer \
  && rm -rf /var/lib/apt/lists/* \
  && python3 -m pip install --no-cache-dir "$(echo /wheels/*.whl)[runtime]" 'cuda-python>=12.9.1,<13' \
- && useradd --create-home --groups video lstn && mkdir --mode 1777 /cache
-USER lstn
+ && useradd --uid 1000 --create-home --groups video lstn && mkdir --mode 1777 /cache
+USER 1000
 WORKDIR /data
 ENTRYPOINT ["lstn"]
 
 # The last target is the default one.
 FROM base AS cpu
 RUN pip install --no-cache-dir --constraint /wheels/constraints.txt "$(echo /wheels/*.whl)[runtime,serve]"
-USER lstn
+USER 1000

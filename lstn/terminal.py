@@ -10,6 +10,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from lstn.report.hidden_secrets import without_secrets
+
 _PLAINLY = "lstn.plainly"
 _IN_ASCII = {"…": "...", "█": "#", "°": " deg", "µ": "u", "✓": "yes", "✗": "no", "≈": "~", "─": "-"}
 
@@ -70,8 +72,12 @@ def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
 
 
 def printable(text: str) -> str:
-    """Escape what a terminal or a reader could mistake: control characters, bidirectional marks, lone surrogates."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in text)
+    """Escape what a terminal or a reader could mistake: control characters, bidirectional marks, lone surrogates.
+
+    Passwords and tokens in URLs are left out.
+    """
+    shown = without_secrets(text)
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in shown)
 
 
 def file_size(path: Path) -> str:

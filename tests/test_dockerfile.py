@@ -39,7 +39,9 @@ def test_what_is_copied_is_there_and_holds_each_package() -> None:
 
 def test_no_image_runs_as_root() -> None:
     stages = re.split(r"^FROM .* AS ", TEXT, flags=re.MULTILINE)[1:]
-    assert {stage.split()[0] for stage in stages if "\nUSER lstn\n" in stage} == FOR_USERS
+    assert {stage.split()[0] for stage in stages if "\nUSER 1000\n" in stage} == FOR_USERS
+    assert set(re.findall(r"^USER (.+)$", TEXT, re.MULTILINE)) == {"1000"}  # a name says nothing to Kubernetes
+    assert len(re.findall(r"useradd --uid 1000 ", TEXT)) == TEXT.count("useradd") == 2  # for base, and for a Jetson
 
 
 STAGES = {stage.split()[0]: stage for stage in re.split(r"^FROM .* AS ", TEXT, flags=re.MULTILINE)[1:]}

@@ -9,6 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lstn.errors import LstnError, UsageError
+from lstn.report.hidden_secrets import without_secrets
 
 _LOCK = ".lock"
 _MOST = 400
@@ -84,7 +85,7 @@ def _holder(descriptor: int) -> str:
 
 
 def _about_us() -> str:
-    command = " ".join(["lstn", *sys.argv[1:]])
+    command = without_secrets(" ".join(["lstn", *sys.argv[1:]]))
     return f"process {os.getpid()} on {platform.node()} (since {datetime.now():%Y-%m-%d %H:%M}: {command:.200})"
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from lstn.contract import Task
 from lstn.images import pixels_of
+from lstn.report.hidden_secrets import without_secrets
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.inference.predict import ResultRow, row_maker
 from lstn.runtime.inference.video import Frame
@@ -16,7 +17,7 @@ from lstn.warps.steadying import SteadyWarp
 
 def frame_name(source: str, seconds: float) -> str:
     """Return what a row calls a frame: `clip.mp4#t=1.240`, a media fragment as the W3C has it."""
-    return f"{source}#t={seconds:.3f}"
+    return f"{without_secrets(source)}#t={seconds:.3f}"
 
 
 def answer_frames(

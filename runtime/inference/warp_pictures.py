@@ -7,6 +7,7 @@ from pathlib import Path
 from lstn.contract import Contract
 from lstn.detection.drawn_objects import draw_objects
 from lstn.imaging.saved_picture import save_picture
+from lstn.report.hidden_secrets import without_secrets
 from lstn.runtime.inference.predict import ResultRow
 from lstn.transcription.transcripts import drawn_symbols
 from lstn.warps.drawn_warp import draw_warp
@@ -47,6 +48,6 @@ def picture_names(images: Sequence[Path | str]) -> Iterator[str]:
 
 def picture_name(path: Path | str, number: int) -> str:
     """Return what a picture of an image is called, such as `000001-name.png`."""
-    of_file = path if isinstance(path, Path) else path.partition("#t=")[0]  # all frames of a video
+    of_file = path if isinstance(path, Path) else without_secrets(path).partition("#t=")[0]  # all frames of a video
     stem = os.fsdecode(os.fsencode(Path(of_file).stem)[:_MAX_STEM])
     return f"{number:06d}-{stem}.png"

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from lstn.contract import Task
 from lstn.detection.suppression import MOST_FOUND
 from lstn.errors import ArtifactError, LstnError, UsageError
-from lstn.files import replacing, sha256_of, write_text
+from lstn.files import remove_leftovers, replacing, sha256_of, write_text
 from lstn.formats.engine_origin import origin_of
 from lstn.imports import require
 from lstn.machine.lock import locked
@@ -36,6 +36,9 @@ PART_S = 30.0
 """Seconds after which a part is written with the rows that there are: what a killed run loses at most."""
 
 _RUN, _MAX_RUN = "run.json", 1 << 20
+_MAX_ROW = 16 << 20
+"""Bytes of a row that is read again; one with a hundred objects has some ten thousand."""
+
 _SUFFIXES = {"json": ".jsonl", "parquet": ".parquet"}
 
 
@@ -166,12 +169,13 @@ def open_parts(folder: Path, run: ResultRun) -> Iterator[Parts]:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        others = [name for name in os.listdir(folder) if not name.startswith(".")]  # noqa: PTH208 - names only
     except OSError as error:
-        raise LstnError(f"--out {folder}: {error.strerror}", hint="name a folder to write to") from error
+        raise _unwritable(folder, error) from error
     with locked(folder):
+        others = _names_in(folder)  # not before the lock: another run may come first
         if others and _RUN not in others:
             raise UsageError(f"--out {folder}: holds other files, no results", hint="name a new folder")
+        remove_leftovers(folder)  # of a run that was killed
         if set(others) > {_RUN}:
             _check_same(folder, run)
         else:  # nothing yet, or what a run left that ended before its first row
@@ -181,6 +185,17 @@ def open_parts(folder: Path, run: ResultRun) -> Iterator[Parts]:
             yield parts
         finally:
             parts.flush()
+
+
+def _names_in(folder: Path) -> list[str]:
+    try:
+        return [name for name in os.listdir(folder) if not name.startswith(".")]  # noqa: PTH208 - names only
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _unwritable(folder: Path, error: OSError) -> LstnError:
+    return LstnError(f"--out {folder}: {error.strerror}", hint="name a folder to write to")
 
 
 def _check_same(folder: Path, run: ResultRun) -> None:
@@ -209,7 +224,9 @@ def _read(part: Path) -> Iterator[tuple[str, bool]]:
                 yield str(row["path"]), row["error"] is not None
         else:
             with part.open("rb") as lines:
-                for line in lines:
+                while line := lines.readline(_MAX_ROW + 1):
+                    if len(line) > _MAX_ROW:
+                        raise ValueError("a row without an end")
                     row = checked(parsed(line), _PartRow)
                     yield row.path, row.error is not None
     except (OSError, ValueError, KeyError, TypeError) as error:  # pyarrow's own are ValueErrors and OSErrors

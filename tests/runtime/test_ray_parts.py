@@ -185,6 +185,22 @@ def test_a_damaged_file_is_named(tmp_path: Path, run: ResultRun, name: str) -> N
         pass
 
 
+def test_a_row_without_an_end_is_not_read_into_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open_parts(tmp_path, RUN) as parts:
+        parts.add([row("/a")])
+    monkeypatch.setattr(parts_module, "_MAX_ROW", 20)
+    with pytest.raises(ArtifactError, match="damaged part"), open_parts(tmp_path, RUN):
+        pass
+
+
+def test_what_a_killed_run_left_is_removed(tmp_path: Path) -> None:
+    left, own = tmp_path / ".part-000000.jsonl.0123abcd.tmp", tmp_path / ".notes.tmp"
+    left.touch()
+    own.touch()
+    with open_parts(tmp_path, RUN):
+        assert (left.exists(), own.exists()) == (False, True)
+
+
 def test_a_run_names_the_bytes_of_its_model(tiny: Tiny, make_tiny: MakeTiny, plan: Path) -> None:
     run = run_of(tiny.path, top=1, format_="json")
     assert run.engine_sha256 == run.onnx_sha256 == sha256_of(tiny.path)

@@ -210,3 +210,4 @@ def test_a_token_opens_and_tls_hides(model: Tiny, tmp_path: Path) -> None:
             np.testing.assert_allclose(answer.as_numpy("logits"), model.logits(pixels), atol=1e-3)
         with pytest.raises(OSError, match=r".*"):
             running.ask("GET", "/v2/health/live")
+        assert running.stop() == (0, "")  # no token, right or wrong, was written anywhere

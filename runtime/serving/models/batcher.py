@@ -25,6 +25,7 @@ class Reservation:
         self.count = count
         self.taken = 0
         self.given_up = False
+        self.settled = False
         self.pixels: Pixels | None = None
         self.submitted_at = 0.0
         self.expires_at = float("inf")
@@ -47,6 +48,15 @@ class Reservation:
     def give_up(self) -> None:
         """Leave the queue, because nobody waits for the answer any more. After the answer this does nothing."""
         self._batcher.remove(self)
+
+    def settle(self, result: Prediction | Exception) -> None:
+        """Answer the request. Only the first answer counts, and none once its future was cancelled."""
+        if not self._batcher.first_to_settle(self) or not self.future.set_running_or_notify_cancel():
+            return
+        if isinstance(result, Exception):
+            self.future.set_exception(result)
+        else:
+            self.future.set_result(result)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +147,13 @@ class Batcher:
                 self._queue.remove(reservation)
                 self._submitted -= left
             self._changed.notify()
+
+    def first_to_settle(self, reservation: Reservation) -> bool:
+        """Note that a reservation is answered; False if it was. One thread may see its deadline pass while the engine
+        fails on a piece of it in another."""
+        with self._changed:
+            first, reservation.settled = not reservation.settled, True
+        return first
 
     def close(self) -> None:
         """Admit nothing more. What was admitted is still answered."""
@@ -235,22 +252,12 @@ def deliver(parts: Sequence[BatchShare], prediction: Prediction, took_s: float =
         reservation.answers.append(
             Prediction(prediction.logits[rows], None if prediction.theta is None else prediction.theta[rows])
         )
-        if part.stop == reservation.count and not reservation.future.done():
+        if part.stop == reservation.count and not reservation.settled:
             reservation.pixels = None
-            _settle(reservation, joined(reservation.answers))
+            reservation.settle(joined(reservation.answers))
 
 
 def fail(reservation: Reservation, error: Exception) -> None:
     """Answer a request with an error; what is left of it leaves the queue."""
     reservation.give_up()
-    _settle(reservation, error)
-
-
-def _settle(reservation: Reservation, result: Prediction | Exception) -> None:
-    """A future that was cancelled, or has failed with an earlier piece, stays as it is."""
-    if reservation.future.done() or not reservation.future.set_running_or_notify_cancel():
-        return
-    if isinstance(result, Exception):
-        reservation.future.set_exception(result)
-    else:
-        reservation.future.set_result(result)
+    reservation.settle(error)

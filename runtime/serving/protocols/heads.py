@@ -14,6 +14,9 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResp
 
 from lstn.runtime.serving.requests.limits import MAX_HEAD_BYTES, READ_TIMEOUT_S, WRITE_TIMEOUT_S
 
+_GOODBYE_S = 1.0
+"""For a client to say goodbye when it is closed: over TLS asyncio waits half a minute, and idle clients say none."""
+
 _LINGER_BYTES = 16 * MAX_HEAD_BYTES
 """What is taken in of a head that was refused already."""
 
@@ -95,6 +98,27 @@ class Connection(HttpToolsProtocol):
         lines = [b" ".join((method, self.url, b"HTTP/1.1")), *(b": ".join(pair) for pair in kept), b"", rest]
         self.parser = httptools.HttpRequestParser(self)
         self._feed(b"\r\n".join(lines))
+
+    def shutdown(self) -> None:
+        """Close an idle connection, and others after their answer."""
+        super().shutdown()
+        self._leave_soon()
+
+    def on_response_complete(self) -> None:
+        """Go on with the next request, or leave."""
+        super().on_response_complete()
+        self._leave_soon()
+
+    def _leave_soon(self) -> None:
+        if self.transport.is_closing():
+            self.loop.call_later(_GOODBYE_S, self._leave)
+
+    def _leave(self) -> None:
+        """Cut the connection, once all is written."""
+        if self.transport.get_write_buffer_size():
+            self._leave_soon()
+        else:
+            self.transport.abort()
 
     def timeout_keep_alive_handler(self) -> None:
         """End an idle connection; one that doesn't even take in the answer it has is cut off."""

@@ -44,25 +44,29 @@ class HttpApp:
         """Answer one HTTP request."""
         if scope["type"] != "http":
             return
-        body = Body(scope, receive, self._registry)
+        body, lingers = Body(scope, receive, self._registry), True
         try:
             reply = await self._reply(scope, body)
         except Refusal as refusal:
             reply = refused(refusal)
         except Gone:
             return
+        except asyncio.CancelledError:  # the server's end: it waits no longer for what was slow to come
+            reply, lingers = refused(Refusal(Reason.UNAVAILABLE, "the server is stopping")), False
         except Exception as error:
             warn(f"http: {type(error).__name__}: {error}")
             reply = refused(Refusal(Reason.FAILED, "internal error"))
         finally:
             body.release()
-        close = () if body.ended else ((b"connection", b"close"),)
+        lingers = lingers and not body.ended
+        # Of a server that stops, too: it doesn't know of a connection that came in the moment in which it closed them.
+        close = ((b"connection", b"close"),) if not body.ended or self._registry.draining else ()
         length = (b"content-length", str(len(reply.body)).encode())
         headers = [(b"content-type", reply.content_type), length, *reply.headers, *close]
         await send({"type": "http.response.start", "status": reply.status, "headers": headers})
         content = b"" if scope["method"] == "HEAD" else reply.body
-        await send({"type": "http.response.body", "body": content, "more_body": not body.ended})
-        if not body.ended:
+        await send({"type": "http.response.body", "body": content, "more_body": lingers})
+        if lingers:
             await body.linger()
             await send({"type": "http.response.body", "body": b""})
 
