@@ -3,6 +3,7 @@
 import codecs
 import io
 import os
+import re
 import sys
 import warnings
 from functools import cache
@@ -10,9 +11,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from lstn.report.hidden_secrets import without_secrets
-
 _PLAINLY = "lstn.plainly"
+_PASSWORD = re.compile(r"(?<=://)([^\s/?#:@\[]*):(?:[^\s/]*@|(?!\d+/)[^\s@]*@)")  # also of one that wasn't quoted
+_SIGNED = re.compile(
+    r"(?<=[?&])([^=&\s#]*(?:auth|cred|key|pass|pwd|secret|sig|token)[^=&\s#]*)=[^&\s#]+", re.IGNORECASE
+)
 _IN_ASCII = {"…": "...", "█": "#", "°": " deg", "µ": "u", "✓": "yes", "✗": "no", "≈": "~", "─": "-"}
 
 
@@ -78,6 +81,16 @@ def printable(text: str) -> str:
     """
     shown = without_secrets(text)
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in shown)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text with `***` for the password of each URL in it, and for parameters that are called like a secret.
+
+    `rtsp://user:***@camera/live`, `https://host/x.jpg?sig=***&page=2`
+    """
+    if "://" not in text:
+        return text
+    return _SIGNED.sub(r"\1=***", _PASSWORD.sub(r"\1:***@", text))
 
 
 def file_size(path: Path) -> str:

@@ -9,7 +9,7 @@ from datetime import datetime
 from pathlib import Path
 
 from lstn.errors import LstnError, UsageError
-from lstn.report.hidden_secrets import without_secrets
+from lstn.terminal import without_secrets
 
 _LOCK = ".lock"
 _MOST = 400

@@ -8,10 +8,10 @@ import numpy as np
 
 from lstn.contract import Task
 from lstn.images import pixels_of
-from lstn.report.hidden_secrets import without_secrets
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.inference.predict import ResultRow, row_maker
 from lstn.runtime.inference.video import Frame
+from lstn.terminal import without_secrets
 from lstn.warps.steadying import SteadyWarp
 
 

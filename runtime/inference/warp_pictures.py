@@ -7,8 +7,8 @@ from pathlib import Path
 from lstn.contract import Contract
 from lstn.detection.drawn_objects import draw_objects
 from lstn.imaging.saved_picture import save_picture
-from lstn.report.hidden_secrets import without_secrets
 from lstn.runtime.inference.predict import ResultRow
+from lstn.terminal import without_secrets
 from lstn.transcription.transcripts import drawn_symbols
 from lstn.warps.drawn_warp import draw_warp
 from lstn.warps.warp import sampling_of

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from tiny import Tiny
 
 from lstn.machine.lock import locked
-from lstn.report.hidden_secrets import without_secrets
 from lstn.runtime.inference.video_rows import frame_name
+from lstn.terminal import without_secrets
 
 CAMERA = "rtsp://guest:swordfish@127.0.0.1:1/live"
 
@@ -28,6 +28,8 @@ CAMERA = "rtsp://guest:swordfish@127.0.0.1:1/live"
         ),
         ("https://user@host:8080/a?b=c", "https://user@host:8080/a?b=c"),
         ("data/a:b@c?token=1", "data/a:b@c?token=1"),
+        ("rtsp://u:p#w?d@cam/x rtsp://u:p/w@cam/x", "rtsp://u:***@cam/x rtsp://u:***@cam/x"),
+        ("http://localhost:9000/a@b.png http://[::1]:80/a@b", "http://localhost:9000/a@b.png http://[::1]:80/a@b"),
         ("s3://bucket/a:b@c.png", "s3://bucket/a:b@c.png"),
     ],
 )
