@@ -499,6 +499,12 @@ class Contract:
         Raises:
             UsageError: a value that no contract allows.
         """
+        named: dict[str, type[Enum]] = {"loc": Loc, "theta": ThetaForm, "at": At, "fit": Fit, "task": Task}
+        for name, choices in named.items():
+            if name in given and given[name] not in (known := [each.value for each in choices]):
+                raise UsageError(
+                    f"no model can be so: {name} {given[name]!r:.80}", hint=f"choose one of: {', '.join(known)}"
+                )
         try:
             return checked(parsed(json.dumps(dict(given), default=float)), Contract)
         except (ValueError, TypeError) as error:

@@ -4,7 +4,17 @@ import ast
 from collections import defaultdict
 
 import pytest
-from module_graph import STAGES, circles, edges, imports_of, module_named, modules, room_edges, storey_of
+from module_graph import (
+    STAGES,
+    circles,
+    edges,
+    imports_of,
+    module_named,
+    modules,
+    required_by,
+    room_edges,
+    storey_of,
+)
 
 BELOW: dict[str, set[str]] = {
     "ground": set(),
@@ -18,10 +28,10 @@ BELOW: dict[str, set[str]] = {
 """What each storey may import beside itself. Calibration and runtime work without the network, and so without torch."""
 
 HEAVY = {
-    "captum", "cuda", "fsspec", "google", "grpc", "httptools", "matplotlib", "mlflow", "mlperf_loadgen",
-    "onnx", "onnxconverter_common", "onnxruntime", "onnxscript", "openvino", "optuna", "prometheus_client", "pyarrow",
-    "pycuda", "ray", "safetensors", "sklearn", "tensorboard", "tensorrt", "tensorrt_rtx", "timm", "torch",
-    "torchvision", "uvicorn", "wandb",
+    "av", "captum", "cuda", "fsspec", "google", "grpc", "httptools", "huggingface_hub", "matplotlib", "mlflow",
+    "mlperf_loadgen", "onnx", "onnxconverter_common", "onnxruntime", "onnxscript", "openvino", "optuna", "pillow_heif",
+    "prometheus_client", "pyarrow", "pycocotools", "pycuda", "ray", "safetensors", "scipy", "sklearn", "tensorboard",
+    "tensorrt", "tensorrt_rtx", "timm", "torch", "torchvision", "uvicorn", "wandb",
 }  # fmt: skip
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -39,8 +49,29 @@ MAY_IMPORT: dict[str, set[str]] = {
 }  # fmt: skip
 """Which heavy packages a storey may import; anything else is free."""
 
-ASKS = {("lstn.machine.environment", "onnxruntime"), ("lstn.machine.capabilities", "onnxruntime")}
-"""Modules on the ground that ask a package, inside a function, about itself."""
+MAY_REQUIRE: dict[str, set[str]] = {
+    "ground": {"huggingface_hub", "onnxruntime", "pillow_heif", "pycocotools"},
+    "nn": {"captum", "timm"},
+    "train": {"mlflow", "pycocotools", "tensorboard", "wandb"},
+    "export": {"cuda", "onnx", "openvino", "tensorrt"},
+    "calibration": {"pycocotools"},
+    "runtime": {
+        "av", "cuda", "fsspec", "google", "grpc", "mlperf_loadgen", "onnxruntime", "openvino", "prometheus_client",
+        "pyarrow", "pycuda", "ray", "uvicorn",
+    },
+    "research": {"openvino", "optuna", "scipy"},
+    "front door": set(),
+    "cli": {"pycocotools"},
+}  # fmt: skip
+"""Which packages of extras a storey may ask for, inside functions, with a line that says what to install."""
+
+ASKS = {
+    ("lstn.machine.environment", "onnxruntime"),
+    ("lstn.machine.capabilities", "onnxruntime"),
+    ("lstn.detection.average_precision", "pycocotools"),
+    ("lstn.sharing.hub", "huggingface_hub"),
+}
+"""Modules on the ground that use a heavy package, inside their functions alone."""
 
 ONLY_INSIDE_FUNCTIONS = {"cuda", "pycocotools", "pycuda", "ray", "tensorrt", "tensorrt_rtx", "timm"}
 
@@ -61,6 +92,12 @@ def test_heavy_packages_stay_in_their_storey(module: str) -> None:
     found = {i.name.split(".")[0] for i in imports_of(module) if not i.for_types} & HEAVY
     asked = {package for asker, package in ASKS if asker == module}
     assert found <= MAY_IMPORT[storey_of(module)] | asked
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_packages_of_extras_are_asked_for_in_their_storey(module: str) -> None:
+    """What `lstn.imports.require` imports is an import as well."""
+    assert required_by(module) <= MAY_REQUIRE[storey_of(module)]
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -91,7 +128,9 @@ def test_a_name_stands_for_one_thing() -> None:
     for name, path in modules().items():
         if path.name not in ("__init__.py", "__main__.py"):
             places[f"module {path.stem}"].append(name)
-        for node in ast.parse(path.read_text()).body:
+        tree = ast.parse(path.read_text())
+        nested = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node not in tree.body]
+        for node in (*tree.body, *nested):
             for defined in names_defined(node):
                 places[defined].append(name)
     assert {what: where for what, where in places.items() if len(where) > 1} == {}

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from lstn.contract import Task
 from lstn.errors import UsageError
+from lstn.formats.inspection import training_of
 from lstn.health.run_health import Epoch
 from lstn.machine.cores import decoders
 from lstn.nn.device import choose_device
-from lstn.nn.models import Model
+from lstn.nn.models import Model, check_model
 from lstn.recipe import RECIPES, Recipe
 from lstn.train.batches.augment import Augment, check_augment, kinds_of
 from lstn.train.choosing import check_detector, check_labelled, usual_recipe
@@ -60,6 +61,7 @@ def fit(
         TrainingError: the loss is not a number any more.
         DeviceError: no such device.
     """
+    check_model(model, "put it behind a transformer: lstn.nn.Classifier.around(network, labels=…, image_hw=…)")
     folder = Path(folder)
     if (folder / LAST).is_file() != resume:
         found = "no run to go on with" if resume else "a run already"
@@ -79,6 +81,7 @@ def fit(
     )
     model.load_state_dict(result.model.state_dict())
     model.contract = result.contract
+    model.record = training_of(result.checkpoint)
     return replace(result, model=model.to(before).eval())
 
 

@@ -7,6 +7,7 @@ from lstn.export.onnx.to_onnx import write_onnx
 from lstn.export.onnx.verify_onnx import Agreement, sample_images
 from lstn.images import Pixels
 from lstn.nn.classifier import Classifier
+from lstn.nn.models import check_model
 
 
 def export_onnx(model: Classifier, path: str | Path, *, images: Pixels | None = None, fused: bool = False) -> Agreement:
@@ -22,9 +23,12 @@ def export_onnx(model: Classifier, path: str | Path, *, images: Pixels | None = 
 
     Raises:
         VerificationError: the file computes something else than the model, or numbers that are not finite.
-        UsageError: the model is a control, or hasn't one sampler to fuse.
+        UsageError: the model is a control, or hasn't one sampler to fuse; or it is no model of lstn's.
         LstnError: PyTorch can't export the model, or the file can't be written.
     """
+    check_model(model, "put it behind a transformer: lstn.nn.Classifier.around(network, labels=…, image_hw=…)")
     if images is None:
         images = sample_images("digits", model.contract.image_hw, seed=0)
-    return write_onnx(deepcopy(model).cpu().eval(), Path(path), model.contract, images, fused=fused)
+    return write_onnx(
+        deepcopy(model).cpu().eval(), Path(path), model.contract, images, fused=fused, training=model.record
+    )

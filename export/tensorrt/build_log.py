@@ -20,7 +20,7 @@ def logger_of(trt: Any) -> Any:
     One for the process: TensorRT keeps using the first that it meets, and warns of any other.
     """
 
-    class Log(BuildLog, trt.ILogger):  # type: ignore[misc]  # of a package that may be missing
+    class TensorRtBuildLog(BuildLog, trt.ILogger):  # type: ignore[misc]  # of a package that may be missing
         def __init__(self) -> None:
             trt.ILogger.__init__(self)
             BuildLog.__init__(self)
@@ -28,7 +28,7 @@ def logger_of(trt: Any) -> Any:
         def log(self, severity: Any, message: str) -> None:
             self.add(severity.name, message, is_error=severity <= trt.ILogger.ERROR)
 
-    return Log()
+    return TensorRtBuildLog()
 
 
 class BuildLog:

@@ -19,8 +19,28 @@ FOREIGN = "module:"
 
 
 def foreign_name(backbone: nn.Module) -> str:
-    """Return what a contract calls a module that a program brings along: `module:` and its class."""
+    """Return what a contract calls a module that a program brings along: `module:` and its class.
+
+    Raises:
+        UsageError: it is no module.
+    """
+    check_module(backbone, "the backbone")
     return f"{FOREIGN}{type(backbone).__name__:.100}"
+
+
+def check_module(given: object, what: str) -> None:
+    """Check that a program gave a network, and not its class, a function or a name.
+
+    Raises:
+        UsageError: it gave something else.
+    """
+    if isinstance(given, nn.Module):
+        return
+    if isinstance(given, type):
+        raise UsageError(
+            f"{what} is the class {given.__name__}, and not a network", hint=f"make one: {given.__name__}()"
+        )
+    raise UsageError(f"{what} is a {type(given).__name__}, and not a torch.nn.Module", hint="give the network itself")
 
 
 def backbone_named(name: str) -> Backbone:

@@ -13,6 +13,7 @@ from lstn.errors import ArtifactError, UsageError
 from lstn.files import write_bytes
 from lstn.formats.training_record import TRAINING_KEY, Training
 from lstn.health.run_files import CHECKPOINT as CHECKPOINT
+from lstn.nn.backbones import check_module
 from lstn.nn.classifier import Classifier
 from lstn.nn.models import Model, build_model
 from lstn.nn.shapes import shapes_only
@@ -74,7 +75,7 @@ def load_checkpoint(path: str | Path, backbone: nn.Module | str | None = None) -
     Raises:
         ArtifactError: no such file, not a checkpoint of lstn, damaged, or not the weights that its contract describes;
             or its backbone isn't lstn's, and none is given.
-        UsageError: there is nothing at MODULE:FACTORY, or it fails.
+        UsageError: there is nothing at MODULE:FACTORY, or it fails; or the backbone given is no network.
     """
     path = Path(path)
     weights, metadata = read_tensors(path)
@@ -82,6 +83,8 @@ def load_checkpoint(path: str | Path, backbone: nn.Module | str | None = None) -
     training = Training.from_json(_entry(metadata, TRAINING_KEY, path), source=str(path))
     if isinstance(backbone, str):
         backbone = own_factory(backbone)(len(contract.labels))
+    elif backbone is not None:
+        check_module(backbone, "the backbone")
     try:
         if backbone is None:
             with shapes_only():  # a contract that asks for more than the file holds is to cost no memory

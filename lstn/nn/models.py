@@ -7,6 +7,7 @@ from torch import nn
 from lstn.contract import Contract, Task
 from lstn.errors import UsageError
 from lstn.nn.aligner import Aligner
+from lstn.nn.backbones import check_module
 from lstn.nn.classifier import Classifier, check_backbone
 from lstn.nn.detector import Detector
 from lstn.nn.reader import Reader
@@ -44,3 +45,16 @@ def build_around(contract: Contract, factory: OwnFactory) -> Classifier:
     backbone = factory(len(contract.labels))
     check_backbone(backbone, contract)
     return Classifier(contract, backbone)
+
+
+def check_model(given: object, instead: str) -> None:
+    """Check that a program gave a model of lstn's.
+
+    instead: what to do with a network of one's own, for the hint
+
+    Raises:
+        UsageError: it gave something else.
+    """
+    if not isinstance(given, Classifier | Detector | Reader | Aligner):
+        check_module(given, "the model")
+        raise UsageError(f"a {type(given).__name__} has no contract, by which lstn would know its input", hint=instead)

@@ -4,10 +4,14 @@ import torch
 from torch import nn
 
 from lstn.contract import Contract
+from lstn.formats.training_record import Training
 
 
 class Normalising(nn.Module):
-    """A model that a contract describes; mean and std have one home, the contract, and are no weights."""
+    """A model that a contract describes; mean and std have one home, the contract, and are no weights.
+
+    record: what it was trained on, which its files tell; None where nobody knows
+    """
 
     scale: torch.Tensor
     shift: torch.Tensor
@@ -15,6 +19,7 @@ class Normalising(nn.Module):
     def __init__(self, contract: Contract) -> None:
         super().__init__()
         self.contract = contract
+        self.record: Training | None = None
         # Not persistent: a checkpoint carries the contract.
         mean, std = torch.tensor(contract.mean).reshape(3, 1, 1), torch.tensor(contract.std).reshape(3, 1, 1)
         self.register_buffer("scale", 1 / (255 * std), persistent=False)

@@ -16,7 +16,9 @@ import lstn
 from lstn.calibration.kept_layers import layer_names
 from lstn.export.onnx.to_onnx import onnx_from_torch
 from lstn.export.onnx.verify_onnx import sample_images
+from lstn.formats.inspection import training_of
 from lstn.formats.node_names import ModelPart, layer_of, part_of
+from lstn.formats.training_record import Training
 from lstn.images import Pixels
 from lstn.nn import Classifier
 from lstn.warps.warp import Theta
@@ -49,10 +51,15 @@ def model() -> Classifier:
 @pytest.fixture(scope="module")
 def file(model: Classifier, digits: Pixels, tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("own") / "model.onnx"
+    model.record = Training("folder:photos", 3, 7, 0.75)  # as lstn.fit leaves it
     agreement = lstn.export_onnx(model, path, images=digits)
     assert agreement.images == 12
     assert agreement.top1 == 1.0
     return path
+
+
+def test_the_file_says_what_the_model_was_trained_on(model: Classifier, file: Path) -> None:
+    assert training_of(file) == model.record is not None
 
 
 def torch_answers(model: Classifier, pixels: Pixels) -> tuple[np.ndarray, Theta]:

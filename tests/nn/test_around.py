@@ -87,7 +87,10 @@ class Answers(nn.Module):
         (SmallNetwork(side=48), {}, "SmallNetwork fails on images"),
         (SmallNetwork(), {"at": "stem"}, "doesn't know where the first layers of a SmallNetwork end"),
         (SmallNetwork(), {"loc": "shared"}, "first layers of a SmallNetwork"),
-        (SmallNetwork(), {"loc": "lsnt"}, "loc: unknown value 'lsnt'"),
+        (SmallNetwork(), {"loc": "lsnt"}, "no model can be so: loc 'lsnt'"),
+        (SmallNetwork, {}, "the backbone is the class SmallNetwork, and not a network"),
+        (len, {}, "the backbone is a builtin_function_or_method, and not a torch.nn.Module"),
+        (None, {}, "the backbone is a NoneType"),
         (SmallNetwork(), {"labels": "0123456789"}, "labels: expected list"),
         (SmallNetwork(), {"labels": ()}, "labels: expected list"),
         (SmallNetwork(), {"image_hw": (32,)}, "image_hw"),
@@ -112,6 +115,28 @@ def test_a_checkpoint_needs_the_network_again(tmp_path: Path) -> None:
     assert not loaded.model.training
     for mine, theirs in zip(loaded.model(pixels()), model(pixels()), strict=True):
         assert torch.equal(mine, theirs)
+
+
+def test_a_class_in_the_place_of_a_network_is_called_so(tmp_path: Path) -> None:
+    path = tmp_path / "own.safetensors"
+    save_checkpoint(around(SmallNetwork()), path)
+    with pytest.raises(lstn.UsageError, match="the class SmallNetwork") as caught:
+        load_checkpoint(path, backbone=SmallNetwork)  # type: ignore[arg-type]
+    assert caught.value.hint == "make one: SmallNetwork()"
+    with pytest.raises(lstn.UsageError) as unknown:
+        around(SmallNetwork(), loc="lsnt")
+    assert unknown.value.hint.startswith("choose one of: none, stn, vstn, lstn")
+
+
+def test_a_network_without_a_contract_is_not_exported_or_fitted(tmp_path: Path) -> None:
+    for use in (
+        lambda: lstn.export_onnx(SmallNetwork(), tmp_path / "m.onnx"),
+        lambda: lstn.fit(SmallNetwork(), "digits", tmp_path / "r"),
+    ):
+        with pytest.raises(lstn.UsageError, match="a SmallNetwork has no contract") as caught:
+            use()
+        assert "lstn.nn.Classifier.around(network" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_another_network_is_refused_and_stays_as_it_was(tmp_path: Path) -> None:

@@ -62,6 +62,17 @@ def imports_of(module: str) -> tuple[Import, ...]:
     return tuple(_imports(ast.parse(modules()[module].read_text()), module))
 
 
+def required_by(module: str) -> set[str]:
+    """Return the packages that a module asks `lstn.imports.require` for by names that are written there.
+
+    Others come from tables: of TensorRT's flavours, and of what the server needs.
+    """
+    calls = [node for node in ast.walk(ast.parse(modules()[module].read_text())) if isinstance(node, ast.Call)]
+    asked = [call.args[0] for call in calls if isinstance(call.func, ast.Name) and call.func.id == "require"]
+    names = [each.value for each in asked if isinstance(each, ast.Constant) and isinstance(each.value, str)]
+    return {name.partition(".")[0] for name in names}
+
+
 def module_named(name: str) -> str | None:
     """`lstn.data.folders.Folder` -> `lstn.data.folders`; None for what is not of this package."""
     while name.startswith("lstn"):

@@ -48,6 +48,7 @@ def test_it_learns_keeps_the_best_epoch_and_goes_on(photos: Path, tmp_path: Path
     assert heard[-1]["train_loss"] < heard[0]["train_loss"]
     kept = load_checkpoint(tmp_path / "run" / CHECKPOINT, backbone=SmallNetwork(3))
     assert kept.training.data == f"folder:{photos}"
+    assert own.record == kept.training
     for name, tensor in kept.model.state_dict().items():
         assert torch.equal(tensor, own.state_dict()[name])
     again = lstn.fit(own, photos, tmp_path / "run", epochs=4, device="cpu", resume=True)
