@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from lstn.errors import LstnError
+from lstn.errors import LstnError, UsageError
 
 
 class Hashing(Protocol):
@@ -80,6 +80,18 @@ def what_is(path: Path) -> str:
     if path.exists():
         return "not a regular file"
     return "a link that leads nowhere" if path.is_symlink() else "no such file"
+
+
+def check_utf8(path: Path, readers: str) -> None:
+    """Check that a path is text, as libraries that are not Python's take it. readers: who does, for the error
+
+    Raises:
+        UsageError: it is not text in UTF-8.
+    """
+    try:
+        str(path).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(f"{path}: this path is not text in UTF-8, which {readers} need", hint="rename it") from error
 
 
 def temporary_beside(path: Path) -> Path:

@@ -177,7 +177,8 @@ def _examine(going: Prepared, row: Epoch, watcher: Watcher) -> None:
     run, number = going.run, row["epoch"]
     assert isinstance(run.model, Classifier)  # no other model has a probe
     seen = probe.examine(run.model)
-    row["transformer"] = judged(seen, run.contract, epoch=number, steps=number * going.steps)
+    steps, moved = number * going.steps, going.options.recipe.equivariance > 0
+    row["transformer"] = judged(seen, run.contract, epoch=number, steps=steps, moved=moved)
     run.warps.append(torch.from_numpy(theta := probe.thetas(run.model)))
     watcher.warped(number, probe.shown(), theta, sampling_of(run.contract))
 

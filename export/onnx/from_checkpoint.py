@@ -23,7 +23,7 @@ def export_onnx(
     contract, training = checkpoint.contract, checkpoint.training
     if at_chance(training.val_accuracy, training.chance):
         warn(chance_warning(training.val_accuracy))
-        note(f"  likely cure: {chance_cure()}")
+        note(f"  likely cure: {chance_cure(contract.backbone)}")
     images = sample_images(
         training.data, contract.image_hw, seed=training.seed, task=contract.task, framing=framing_of(contract)
     )

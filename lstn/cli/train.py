@@ -37,6 +37,7 @@ from lstn.cli.steps.ctrl_c import stopping
 from lstn.contract import MAX_ITERATIONS, REGIONS, At, Fit, Loc, Task
 from lstn.data.set_names import named, well_named
 from lstn.errors import UsageError
+from lstn.files import check_utf8
 from lstn.health.run_files import RUNS, check_free, run_to_resume
 from lstn.machine.cores import decoders, within_cores
 from lstn.recipe import DEFAULT_RECIPE, MAX_EPOCHS, RecipeName, by_recipe
@@ -66,6 +67,7 @@ def _one_folder(name: str) -> str:
     cure = "a run is one folder under runs/; give its name alone"
     if name in (".", "..") or (name and Path(name).name != name):
         raise UsageError(f"{name!r} can't name a run", hint=cure)
+    check_utf8(Path(name), "checkpoints")
     if (size := len(os.fsencode(name))) > _MOST_NAME_BYTES:
         raise UsageError(
             f"{name[:40]!r}… can't name a run: it has {size} bytes", hint=f"give a name of {_MOST_NAME_BYTES} at most"

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.errors import ArtifactError, DeviceError, closed_engine
+from lstn.files import check_utf8
 from lstn.imports import require
 from lstn.nvidia_driver import CUDA_PROVIDER, no_cuda_provider
 from lstn.report.wording import counted
@@ -71,6 +72,8 @@ class OnnxSession:
         as_written: bool = False,
         profile: Path | None = None,
     ) -> None:
+        if isinstance(model, Path):
+            check_utf8(model, "engines")
         ort = require("onnxruntime", extra="runtime")
         ort.set_default_logger_severity(_FATAL)  # else a provider that doesn't load prints its own story
         self._name = name or (str(model) if isinstance(model, Path) else "the model")

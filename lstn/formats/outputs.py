@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lstn.errors import ArtifactError, LstnError, UsageError
-from lstn.files import temporary_beside
+from lstn.files import check_utf8, temporary_beside
 from lstn.formats.onnx_file import read_onnx
 from lstn.formats.openvino_file import bin_path, read_xml
 from lstn.formats.plan_file import sidecar_path
@@ -135,6 +135,8 @@ def check_outputs(outputs: Iterable[OutputFile | None], *, inputs: Iterable[Path
         if each.path.exists() and _identity(each.path) in read:
             raise UsageError(f"{each}: this command reads that file", hint="name another file")
         _check_name(each)
+        if each.kind in (ONNX, OPENVINO, PLAN):
+            check_utf8(each.path, "engines")
         if each.path.exists():
             _check_present(each)
         check_writable(each.path)

@@ -5,6 +5,9 @@ import math
 _Z = 2.326
 """Of 99 %, one-sided."""
 
+_USUAL_RATES = 0.02
+"""Up to here a fifth of a learning rate is one to try."""
+
 FEWEST_EPOCHS, FEWEST_STEPS = 2, 500
 """Before both are over a run isn't judged: large networks need that long to begin."""
 
@@ -30,8 +33,13 @@ def chance_warning(accuracy: float) -> str:
     )
 
 
-def chance_cure(lr: float | None = None, weights: str = "") -> str:
-    """Return what to change in a new run; lr, weights: as the run has them, if that is known."""
-    rate = f"a lower rate (--lr {lr / 5:g})" if lr else "a lower --lr"
-    pretrained = "" if weights else ", --weights imagenet,"
-    return f"start a new run with {rate}, more --epochs{pretrained or ','} or a smaller --model such as resnet-18"
+def chance_cure(model: str = "", lr: float | None = None, weights: str = "") -> str:
+    """Return what to change in a new run; model, lr, weights: as the run has them, if that is known."""
+    if lr is None or not 0 < lr <= _USUAL_RATES:
+        rate = "a lower --lr" if lr is None else "the recipe's own rate (leave out --lr)"
+    else:
+        rate = f"a lower rate (--lr {lr / 5:g})"
+    others = [] if weights or model == "cnn" else ["--weights imagenet if there are such weights for its --model"]
+    if model != "resnet-18":
+        others.append(f"{'a larger' if model == 'cnn' else 'another'} --model such as resnet-18")
+    return f"start a new run with {', '.join([rate, 'more --epochs', *others[:-1]])} or {others[-1]}"

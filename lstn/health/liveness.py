@@ -92,15 +92,18 @@ class Health(Vitals):
     cure: str
 
 
-def judged(vitals: Vitals, contract: Contract, *, epoch: int, steps: int) -> Health:
+def judged(vitals: Vitals, contract: Contract, *, epoch: int, steps: int, moved: bool = False) -> Health:
     """Judge what was seen of the model that `contract` describes, after `epoch`, which counts from 1, and so many steps
-    of the optimizer in all. A cure never proposes what the model is already."""
+    of the optimizer in all. A cure never proposes what the model is already.
+
+    moved: whether it is trained on moved pictures, to follow
+    """
     starting = epoch <= STARTING_EPOCHS or steps < STARTING_STEPS
-    state, warning, cure = _verdict(vitals, contract, starting)
+    state, warning, cure = _verdict(vitals, contract, starting=starting, moved=moved)
     return Health(**vitals, state=state, warning=warning, cure=cure)
 
 
-def _verdict(seen: Vitals, contract: Contract, starting: bool) -> tuple[State, str, str]:
+def _verdict(seen: Vitals, contract: Contract, *, starting: bool, moved: bool) -> tuple[State, str, str]:
     # Runaway first: outside of the frame there is no gradient either.
     bounded = f"start a new run with a lower --loc-lr-scale{_TIGHTER[contract.theta]}"
     if seen["outside_share"] > MOST_OUTSIDE:
@@ -120,8 +123,8 @@ def _verdict(seen: Vitals, contract: Contract, starting: bool) -> tuple[State, s
         return (
             "not following",
             f"of a moved object its crop follows {brief(seen['follow'])}, where 1 is all of the move and 0 is none",
-            "start a new run with --equivariance 10 --loc-lr-scale 1, which trains it to follow, or more --epochs; "
-            "--loc none shows what the transformer is worth",
+            ("give it more --epochs or more images" if moved else _TO_FOLLOW)
+            + "; --loc none shows what the transformer is worth",
         )
     if cut_off:
         return "dead", f"{seen['gradient_share']:.1e} of the gradient reaches the localizer", _reconnect(contract)
@@ -161,6 +164,8 @@ def _reconnect(contract: Contract) -> str:
     stuck = "theta is stuck at its bounds: " if contract.theta not in UNBOUNDED else ""
     return f"{stuck}start a new run with a lower --loc-lr-scale"
 
+
+_TO_FOLLOW = "start a new run with --equivariance 10 --loc-lr-scale 1, which trains it to follow, or more --epochs"
 
 _TIGHTER = {
     **dict.fromkeys(UNBOUNDED, ", or with a bounded theta: --theta crop, or similarity"),

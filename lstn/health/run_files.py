@@ -68,7 +68,7 @@ def checkpoint_of(run: Path | None) -> Path:
     if path.is_file():
         return path
     if (path.parent / LAST).is_file():
-        raise _unfinished(path.parent)
+        raise unfinished(path.parent)
     if run.exists():
         engines = sorted(each for each in run.glob("*") if each.suffix in _ENGINES) if run.is_dir() else []
         cure = f"name the engine in it: {engines[0]}" if engines else f"name a run's folder; {_TRAIN}"
@@ -83,7 +83,7 @@ def _newest() -> Path:
     begun = [state.parent for state in _by_age(LAST) if not (state.parent / CHECKPOINT).exists()]
     if not found:
         if begun:
-            raise _unfinished(begun[-1])
+            raise unfinished(begun[-1])
         raise LstnError("there is no run under ./runs", hint=_TRAIN)
     newest = found[-1]
     if begun and (begun[-1] / LAST).stat().st_mtime > newest.stat().st_mtime:
@@ -97,7 +97,8 @@ def _by_age(name: str) -> list[Path]:
     return sorted(RUNS.glob(f"*/{name}"), key=lambda path: path.stat().st_mtime)
 
 
-def _unfinished(folder: Path) -> LstnError:
+def unfinished(folder: Path) -> LstnError:
+    """Return what is said of a run that was stopped in its first epoch."""
     return LstnError(
         f"{folder} has not finished its first epoch, so it holds no trained model yet",
         hint=f"continue with: lstn train --resume {folder}",

@@ -10,7 +10,7 @@ from torch import nn
 
 from lstn.contract import METADATA_KEY, OF_EVERY_TASK, Contract, Task, check_task
 from lstn.errors import ArtifactError, UsageError
-from lstn.files import write_bytes
+from lstn.files import check_utf8, write_bytes
 from lstn.formats.training_record import TRAINING_KEY, Training
 from lstn.health.run_files import CHECKPOINT as CHECKPOINT
 from lstn.nn.backbones import check_module
@@ -115,7 +115,9 @@ def read_tensors(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
 
     Raises:
         ArtifactError: no such file, or not a whole safetensors file.
+        UsageError: its path is not text in UTF-8.
     """
+    check_utf8(path, "checkpoints")
     try:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from lstn.errors import UsageError
 from lstn.evaluation.answer import Classification
-from lstn.files import what_is
+from lstn.files import check_utf8, what_is
 from lstn.images import Picture
 from lstn.machine.cores import core_quota, within_cores
 from lstn.machine.gpu import Device
@@ -44,10 +44,7 @@ def open_engine(
         raise UsageError(
             f"{path}: {what_is(path)}", hint=instead(path) if unbuilt else "make a model with: lstn export"
         )
-    try:
-        str(path).encode()
-    except UnicodeEncodeError as error:
-        raise UsageError(f"{path}: this path is not text in UTF-8, which engines need", hint="rename it") from error
+    check_utf8(path, "engines")
     opener = _OPENERS.get(path.suffix.lower())
     if opener is None or not path.is_file():
         export = f"lstn export {path}" if path.suffix == ".safetensors" else "lstn export"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from command import RunLstn
 
-from lstn.health.chance import at_chance, chance_level
+from lstn.health.chance import at_chance, chance_cure, chance_level
 from lstn.health.run_health import diagnose
 
 
@@ -43,3 +43,19 @@ def test_the_doctor_says_it_of_a_run_that_had_time_to_begin(tmp_path: Path, run_
     assert diagnose(written(tmp_path, rows[0], {"test_accuracy": 0.1})).at_chance
     assert not diagnose(written(tmp_path, *rows, row(3, 0.2, chance=0.13))).at_chance
     assert not diagnose(written(tmp_path, row(1, 0.1), row(2, 0.1))).at_chance  # of an older lstn
+
+
+@pytest.mark.parametrize(
+    ("model", "lr", "said", "unsaid"),
+    [
+        ("cnn", 1e30, "leave out --lr", "imagenet"),
+        ("cnn", 0.001, "(--lr 0.0002), more --epochs or a larger --model such as resnet-18", "another"),
+        ("resnet-18", 0.001, "more --epochs or --weights imagenet if", "such as resnet-18"),
+        ("effnet-b0", None, "a lower --lr, more --epochs, --weights imagenet if there are", "larger"),
+    ],
+)
+def test_the_cure_is_one_that_this_run_can_have(model: str, lr: float | None, said: str, unsaid: str) -> None:
+    cure = chance_cure(model, lr)
+    assert said in cure
+    assert unsaid not in cure
+    assert "imagenet" not in chance_cure("effnet-b0", lr, "imagenet")

@@ -43,10 +43,16 @@ LIVE = Vitals(
 
 
 def judged(
-    vitals: Vitals, *, epoch: int, steps: int, loc: Loc = Loc.STN, theta: ThetaForm = ThetaForm.AFFINE
+    vitals: Vitals,
+    *,
+    epoch: int,
+    steps: int,
+    loc: Loc = Loc.STN,
+    theta: ThetaForm = ThetaForm.AFFINE,
+    moved: bool = False,
 ) -> Health:
     contract = Contract(loc, "cnn", (64, 64), ("a", "b"), theta=theta)
-    return judged_for(vitals, contract, epoch=epoch, steps=steps)
+    return judged_for(vitals, contract, epoch=epoch, steps=steps, moved=moved)
 
 
 def seen(**changes: float | Follow | None) -> Vitals:
@@ -101,6 +107,14 @@ VITALS = st.builds(
     outside_share=st.sampled_from([0.0, 0.9]),
     follow=st.sampled_from([None, following(0.0, 0.0, 0.0), following(0.9, 0.9, 0.9)]),
 )
+
+
+def test_who_is_trained_to_follow_is_not_told_to_train_so() -> None:
+    vitals = seen(follow=following(0.0, 0.0, 0.0))
+    for moved in (False, True):
+        found = judged(vitals, epoch=9, steps=900, moved=moved)
+        assert found["state"] == "not following"
+        assert ("--equivariance 10" in found["cure"]) is not moved
 
 
 WATCHED = [loc for loc in Loc if loc not in (Loc.NONE, Loc.IDENTITY)]

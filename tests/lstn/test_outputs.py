@@ -28,6 +28,7 @@ from lstn.formats.outputs import (
 from lstn.formats.plan_file import sidecar_path
 
 NOTES = b"what I did last summer\n"
+CHECKPOINT_3 = Path(__file__).parents[1] / "fixtures" / "release-0.1" / "v3" / "checkpoint.safetensors"
 
 
 @pytest.fixture(autouse=True)
@@ -292,3 +293,28 @@ def test_no_file_hides_a_model_that_comes_with_lstn(name: str, tmp_path: Path, m
     monkeypatch.chdir(tmp_path)
     with pytest.raises(UsageError, match="names a model that comes with lstn"):
         check_outputs([OutputFile(Path(name), EVALUATION, "--json")])
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("calibrate", "m\udce9.onnx", "--data", "digits"),
+        ("export", "m\udce9.onnx", "--engine", "openvino"),
+        ("export", "m.onnx", "--engine", "openvino", "--out", "o\udce9"),
+        ("export", "r\udce9"),
+        ("evaluate", "r\udce9"),
+        ("bench", "m\udce9.onnx"),
+        ("train", "--model", "cnn", "--name", "n\udce9"),
+    ],
+)
+def test_a_path_that_is_not_text_is_said_before_the_work(words: tuple[str, ...], tiny: Tiny, run_lstn: RunLstn) -> None:
+    """Libraries in C++ and Rust take paths as UTF-8: their own words of it speak of damage, or of C++ types."""
+    for name in ("m.onnx", "m\udce9.onnx"):
+        shutil.copy(tiny.path, name)
+    Path("r\udce9").mkdir()
+    shutil.copy(CHECKPOINT_3, "r\udce9/checkpoint.safetensors")
+    before = snapshot()
+    ran = run_lstn(*words)
+    assert ran.code == 2
+    assert "this path is not text in UTF-8" in ran.err
+    assert snapshot() == before

@@ -55,6 +55,14 @@ def test_a_run_that_was_stopped_in_its_first_epoch_can_go_on(named: str | None) 
     assert refused.value.hint == "continue with: lstn train --resume runs/begun"
 
 
+def test_the_doctor_says_of_such_a_run_what_every_command_says(run_lstn: RunLstn) -> None:
+    run_with("begun", LAST)
+    ran = run_lstn("doctor", "runs/begun")
+    assert ran.code == 1
+    assert "runs/begun has not finished its first epoch" in ran.err
+    assert "lstn train --resume runs/begun" in ran.err
+
+
 def test_without_a_run_the_command_that_makes_one_is_named() -> None:
     with pytest.raises(LstnError, match=r"there is no run under \./runs") as refused:
         checkpoint_of(None)

@@ -213,7 +213,7 @@ class _Shown:
         if at_chance(row["val_accuracy"], row.get("chance")) and not self._told_chance:
             self._told_chance = True
             warn(chance_warning(row["val_accuracy"]))
-            note(f"  likely cure: {chance_cure(self._options.recipe.lr, self._options.weights)}")
+            note(f"  likely cure: {chance_cure(self._options.model, self._options.recipe.lr, self._options.weights)}")
 
     def _warn_of(self, transformer: "Health") -> None:
         """Say it when it begins, and not in every epoch that it lasts; the cure tells one trouble from another."""
@@ -248,7 +248,7 @@ def report(result: "TrainingResult", options: "Options") -> None:
     )
     if at_chance(result.best["val_accuracy"], result.best.get("chance")):
         warn(chance_warning(result.best["val_accuracy"]))
-        note(f"  likely cure: {chance_cure(options.recipe.lr, options.weights)}")
+        note(f"  likely cure: {chance_cure(options.model, options.recipe.lr, options.weights)}")
 
 
 def _draw_classified(result: "TrainingResult", title: str) -> list[str]:
