@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from lstn.nn.aligner import Aligner
 from lstn.nn.models import Model
 from lstn.recipe import Recipe
 
@@ -19,8 +20,10 @@ def dropout_share(recipe: Recipe, images: int) -> float:
 
 
 def make_optimizer(model: Model, recipe: Recipe) -> torch.optim.Optimizer:
-    """Return the recipe's optimizer, with a learning rate for the backbone and one for the transformer."""
+    """Return the recipe's optimizer, with a learning rate for the transformer and one for all else."""
     groups = _groups(model.backbone, recipe.lr, recipe.weight_decay)
+    if isinstance(model, Aligner):
+        groups += _groups(model.words, recipe.lr, recipe.weight_decay)
     if model.transformer is not None:
         groups += _groups(model.transformer, recipe.lr * recipe.loc_lr_scale, recipe.weight_decay)
     # Fused, it reads and writes each weight once: for VGG-11's 129 million Adam takes 0.2 s of a CPU instead of 1.4.

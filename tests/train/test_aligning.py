@@ -11,6 +11,8 @@ from lstn.alignment.word_regions import sentence_score
 from lstn.contract import SPACE, Loc, Task
 from lstn.data.poses import pose_from_box
 from lstn.errors import UsageError
+from lstn.nn.models import build_model
+from lstn.nn.starts import start_weights
 from lstn.nn.word_vectors import WordVectors
 from lstn.train.batches.loading import NOBODY
 from lstn.train.choosing import ChosenNetwork, Course, choose_options
@@ -91,6 +93,16 @@ def test_sentences_find_their_images(data: str, tmp_path: Path) -> None:
     assert scores.images == 18  # type: ignore[union-attr]
     assert result.test_accuracy > 0.5
     assert scores.overlap is None  # type: ignore[union-attr]  # nobody knows where the words are
+
+
+def test_every_weight_learns(data: str, tmp_path: Path) -> None:
+    given = options(data, **ALIGNER, epochs=1, lr=0.004)
+    result = run(given, tmp_path / "run")
+    torch.manual_seed(given.seed)
+    fresh = build_model(result.contract)
+    start_weights(fresh.backbone, given.seed)
+    before = dict(fresh.named_parameters())
+    assert [name for name, weight in result.model.named_parameters() if torch.equal(weight, before[name])] == []
 
 
 def test_usual_choices_of_an_aligner() -> None:
