@@ -3,6 +3,7 @@
 from copy import deepcopy
 from pathlib import Path
 
+from lstn.contract import check_sees
 from lstn.export.onnx.to_onnx import write_onnx
 from lstn.export.onnx.verify_onnx import Agreement, sample_images
 from lstn.images import Pixels
@@ -25,6 +26,7 @@ def export_onnx(model: Classifier, path: str | Path, *, images: Pixels | None = 
         UsageError: the model is a control, or hasn't one sampler to fuse.
         LstnError: PyTorch can't export the model, or the file can't be written.
     """
+    check_sees(model.contract, "export_onnx")
     if images is None:
         images = sample_images("digits", model.contract.image_hw, seed=0)
     return write_onnx(deepcopy(model).cpu().eval(), Path(path), model.contract, images, fused=fused)
