@@ -155,8 +155,7 @@ def infer(
         every=every,
         limits=DecodeLimits(max_pixels=round(max_megapixels * 1e6), truncated=truncated == "read"),
     )
-    painting = PaintRequest(count, tuple(label or ()), seed)
-    if painting.asked:
+    if (painting := PaintRequest(count, tuple(label or ()), seed)).asked:
         infer_pictures(painting, asked, [*(paths or ()), *([ray] if ray else [])])
     elif ray is None:
         infer_here(named_images(paths), asked)

@@ -54,8 +54,8 @@ def test_the_loss_is_that_of_both_and_the_slope_at_real_images(model: Generator,
         (gradient,) = torch.autograd.grad(real, image)
         slope += float(gradient.square().sum()) / 3
         fake = judged(model.standardise(painted.pictures)[row][None].double())[0, label]
-        d_loss += float(torch.log(1 + torch.exp(-real)) + torch.log(1 + torch.exp(fake))) / 3
-        g_loss += float(torch.log(1 + torch.exp(-fake))) / 3
+        d_loss += (torch.log(1 + torch.exp(-real)) + torch.log(1 + torch.exp(fake))).item() / 3
+        g_loss += torch.log(1 + torch.exp(-fake)).item() / 3
     assert painted.mask is not None
     assert float(found.told) == pytest.approx(d_loss, rel=1e-5)
     assert float(found.loss) == pytest.approx(
