@@ -342,7 +342,9 @@ def _tell_painted(result: "TrainingResult") -> list[str]:
 
     assert isinstance(result.scores, GenerationScores)
     scores, seen = result.scores, result.scores.variety
-    told = "" if scores.told_apart is None else f"a classifier tells {scores.told_apart} % of them from real ones; "
+    told = (
+        "" if scores.told_apart is None else f"a classifier tells {scores.told_apart} % rightly, where 50 % is chance; "
+    )
     note(f"{told}pictures of a class differ by {seen['diversity']:.0%} of what real ones do")
     return [f"{SAMPLES}/"]
 
