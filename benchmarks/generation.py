@@ -12,7 +12,6 @@ Needs: openvino.
 """
 
 import json
-import resource
 import shutil
 import statistics
 import time
@@ -35,6 +34,7 @@ from lstn.data.dataset import open_data
 from lstn.evaluation.scores import wilson
 from lstn.export.onnx.verify_generator import compare_pictures, of_torch, onnx_runner
 from lstn.export.openvino.openvino_generator import openvino_runner
+from lstn.health.run_health import METRICS
 from lstn.imports import require
 from lstn.interval import Interval
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
@@ -123,13 +123,12 @@ def measured(kind: str, real: Path, arguments: Namespace) -> dict[str, Any]:
     """Train one generator by lstn's commands, let it paint, and measure it."""
     folder = arguments.work / kind
     folder.mkdir(exist_ok=True)
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     words = f"train --task generate {KINDS[kind]} --data digits --image-size {arguments.side} --device cpu --workers 0"
     if not (folder / "runs/it/test.json").exists():
         shutil.rmtree(folder / "runs", ignore_errors=True)
         budget = f"--epochs {arguments.epochs} --patience {arguments.epochs} --name it"
         run_quietly(folder, *words.split(), *budget.split(), threads=1)
-    spent = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before.ru_utime
+    rows = [json.loads(line) for line in (folder / "runs/it" / METRICS).read_text().splitlines()]
     run_quietly(folder, "export", "runs/it", "--engine", "openvino", "--out", ".", threads=1)
     painted = folder / "painted"
     if not painted.exists():
@@ -139,7 +138,7 @@ def measured(kind: str, real: Path, arguments: Namespace) -> dict[str, Any]:
     model = load_checkpoint(folder / "runs/it" / CHECKPOINT).model
     assert isinstance(model, Generator)
     return {
-        "cpu_seconds": spent,
+        "seconds": sum(row.get("seconds", 0) for row in rows),
         "parameters": sum(weight.numel() for name, weight in model.named_parameters() if "discriminator" not in name),
         "test": json.loads((folder / "runs/it/test.json").read_text()),
         "engines": engines_of(folder, model),
@@ -258,7 +257,7 @@ def page_of(result: Mapping[str, Any]) -> str:
         ],
     )
     costs = markdown_table(
-        ("", "parameters", "training, CPU minutes", "diversity", "ONNX Runtime, ms a picture", "OpenVINO"),
+        ("", "parameters", "training, minutes", "diversity", "ONNX Runtime, ms a picture", "OpenVINO"),
         [(f"*{kind}*", *_costs(found)) for kind, found in kinds.items()],
     )
     engines = markdown_table(
@@ -282,8 +281,8 @@ asked about a tenth that it has not seen; 50 is chance. In the first row both ha
 
 {costs}
 
-*diversity* is the distance between two pictures of a class over that of two real ones. Times are medians of one picture
-at a time, one thread, on a machine that did other work as well.
+*diversity* is the distance between two pictures of a class over that of two real ones. Milliseconds are medians of one
+picture at a time. All times are of one thread, on two cores that some ten other processes shared.
 
 {engines}
 
@@ -330,7 +329,7 @@ def _scores(found: Mapping[str, Any]) -> tuple[object, ...]:
 def _costs(found: Mapping[str, Any]) -> tuple[str, ...]:
     times = (f"{found['engines'][name]['ms']:.2f}" for name in ENGINES)
     diversity = f"{found['test']['variety']['diversity']:.2f}"
-    return (f"{found['parameters']:,}", f"{found['cpu_seconds'] / 60:.1f}", diversity, *times)
+    return (f"{found['parameters']:,}", f"{found['seconds'] / 60:.1f}", diversity, *times)
 
 
 def _engines(kind: str, found: Mapping[str, Any]) -> list[tuple[str, ...]]:
