@@ -11,6 +11,7 @@ from lstn.data.poses import pose_from_box
 from lstn.errors import UsageError
 from lstn.nn.generation.generator import Generator
 from lstn.nn.generation.object_transformer import inverse, place, tight
+from lstn.nn.generation.painter import logistic
 from lstn.nn.turned_boxes import boxes_of
 from lstn.nn.warping.grids import affine_grid
 from lstn.nn.warping.transformer import sample
@@ -131,6 +132,18 @@ def test_an_object_stays_in_the_picture_whatever_the_weights(form: ThetaForm) ->
     assert (float(angle.abs().max()) == 0) == (form is ThetaForm.CROP)
 
 
+def test_the_logistic_function_is_exact_near_its_ends() -> None:
+    """Relatively, in float32, against float64; and it has a gradient that is a number everywhere."""
+    values = torch.cat([torch.linspace(-60, 60, 2001), torch.tensor([-1e4, 1e4])]).requires_grad_()
+    wanted = torch.sigmoid(values.detach().double())
+    found = logistic(values)
+    torch.testing.assert_close(found[:-2].double(), wanted[:-2], rtol=1e-5, atol=0)
+    assert found[-2:].tolist() == [0, 1]
+    found.sum().backward()
+    assert values.grad is not None
+    assert bool(values.grad.isfinite().all())
+
+
 def test_theta_has_no_shear() -> None:
     """So that a box with an angle says all of it."""
     torch.manual_seed(0)
@@ -138,7 +151,7 @@ def test_theta_has_no_shear() -> None:
     _, theta = model(torch.randn(8, 6), torch.arange(8) % 3)
     sides = torch.tensor([40.0, 32.0])
     across, down = theta[:, :, 0] * sides, theta[:, :, 1] * sides
-    assert float(((across * down).sum(1) / across.norm(dim=1) / down.norm(dim=1)).abs().max()) < 1e-4
+    assert ((across * down).sum(1) / across.norm(dim=1) / down.norm(dim=1)).abs().max().item() < 1e-4
     assert bool((boxes_of(theta, (32, 40))[:, 2:4] > 0).all())
 
 
