@@ -19,7 +19,7 @@ from lstn.calibration.lower import load_float32, lowered_model
 from lstn.calibration.ranges import Ranges, check_count, ranges_of
 from lstn.calibration.sensitivity import Outcome, fewest_to_keep
 from lstn.calibration.tempering import tempered
-from lstn.contract import Contract, Loc, Task
+from lstn.contract import Contract, Loc, Task, does
 from lstn.data.objects import check_objects
 from lstn.data.splits import DataSet, spaced
 from lstn.data.task_sets import open_for_model
@@ -153,11 +153,10 @@ def checked(contract: Contract, layers: Sequence[str], settings: CalibrationSett
         DataError: too few images, images of other classes, or no validation image that shows an object to detect.
         MissingExtra: what measures detectors is not installed.
     """
-    if contract.task in (Task.READ, Task.ALIGN):
-        does = "reads" if contract.task is Task.READ else "aligns"
+    if contract.task not in (Task.CLASSIFY, Task.DETECT):
         raise UsageError(
-            f"a lower precision is for models that classify or detect, and this one {does}",
-            hint="lstn export writes it in float32, for ONNX Runtime, OpenVINO and TensorRT",
+            f"a lower precision is for models that classify or detect, and this one {does(contract.task)}",
+            hint="lstn export writes it in float32",
         )
     if settings.max_drift_px is not None and contract.loc is Loc.NONE:
         raise UsageError("--max-drift-px is for models with a transformer, and this one has none", hint="leave it out")

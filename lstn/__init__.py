@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from lstn.export.onnx.live_model import export_onnx
     from lstn.machine.version import __version__
     from lstn.runtime.engines.base import Engine
-    from lstn.runtime.engines.opening import classify, open_engine
+    from lstn.runtime.engines.generator_engines import Generated, GeneratorEngine
+    from lstn.runtime.engines.opening import classify, open_engine, open_generator
     from lstn.runtime.engines.prediction import Prediction
     from lstn.train.fit_model import fit
     from lstn.transcription.transcripts import Transcript
@@ -46,6 +47,8 @@ __all__ = [
     "Detection",
     "DeviceError",
     "Engine",
+    "Generated",
+    "GeneratorEngine",
     "ImageError",
     "Loc",
     "LstnError",
@@ -63,6 +66,7 @@ __all__ = [
     "fit",
     "nn",
     "open_engine",
+    "open_generator",
     "testing",
 ]
 
@@ -78,7 +82,8 @@ if not TYPE_CHECKING:  # a type checker takes the imports above, and knows any o
             "lstn.export.onnx.live_model": "export_onnx",
             "lstn.nn": "",
             "lstn.runtime.engines.base": "Engine",
-            "lstn.runtime.engines.opening": "classify open_engine",
+            "lstn.runtime.engines.generator_engines": "Generated GeneratorEngine",
+            "lstn.runtime.engines.opening": "classify open_engine open_generator",
             "lstn.runtime.engines.prediction": "Prediction",
             "lstn.testing": "",
             "lstn.train.fit_model": "fit",

@@ -17,14 +17,17 @@ METADATA_KEY = "lstn"
 """Where the contract lives: an ONNX file's metadata_props and a checkpoint's header both use this key."""
 
 PIXELS, LOGITS, THETA = "pixels", "logits", "theta"
-"""Names of the input and the outputs of every exported model."""
+"""Names of the input and the outputs of every exported model but a generator."""
 
-VERSION = 7
+NOISE, LABEL = "noise", "label"
+"""Names of the inputs of an exported generator, whose outputs are PIXELS, and THETA if it places its object."""
+
+VERSION = 8
 """Version 2 can say what theta is bounded to; version 3 a localizer that isn't the paper's, several iterations, and a
 transformer that isn't in front of everything; version 4 the localizer `glance`, a view and a crop that are smaller than
 the image, warps that aren't affine, several warps of an image, detectors, and a temperature; version 5 how a photo of
-another shape becomes an input; version 6 readers; version 7 readers of words. A contract is written in the oldest
-version that can say it."""
+another shape becomes an input; version 6 readers; version 7 readers of words; version 8 generators. A contract is
+written in the oldest version that can say it."""
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -57,6 +60,7 @@ _SINCE = {
     "temperature": 4,
     "fit": 5,
     "separator": 7,
+    "noise": 8,
 }
 """Fields that a contract of version 1 lacks, and the first version that has them."""
 
@@ -68,6 +72,9 @@ _Name: TypeAlias = Annotated[str, Meta(min_length=1, max_length=MAX_NAME)]
 _Labels: TypeAlias = Annotated[tuple[_Name, ...], Meta(min_length=1, max_length=MAX_LABELS)]
 Iterations: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_ITERATIONS)]
 Warps: TypeAlias = Annotated[int, Meta(ge=1, le=REGIONS[1])]
+MOST_NOISE = 4096
+"""Numbers that a generator paints a picture from, at most."""
+NoiseCount: TypeAlias = Annotated[int, Meta(ge=0, le=MOST_NOISE)]
 TEMPERATURES = (0.05, 20.0)
 """The lowest and the highest temperature."""
 Temperature: TypeAlias = Annotated[float, Meta(ge=TEMPERATURES[0], le=TEMPERATURES[1])]
@@ -77,15 +84,17 @@ Separator: TypeAlias = Literal["", " "]
 
 class Task(str, Enum):
     """What a model answers: the class of an image; its objects, each with its class and where it is; its text, with
-    where each symbol is; or vectors of its regions, which are near those of the words that are said of them."""
+    where each symbol is; vectors of its regions, which are near those of the words that are said of them; or, asked for
+    a class, a picture of it, with where its object is."""
 
     CLASSIFY = "classify"
     DETECT = "detect"
     READ = "read"
     ALIGN = "align"
+    GENERATE = "generate"
 
 
-_TASK_SINCE = {Task.READ: 6, Task.ALIGN: 7}
+_TASK_SINCE = {Task.READ: 6, Task.ALIGN: 7, Task.GENERATE: 8}
 """Tasks that a contract of version 4 can't name, and the first version that can."""
 
 
@@ -256,27 +265,53 @@ _VERBS = {
     Task.DETECT: ("detect", "detects"),
     Task.READ: ("read", "reads"),
     Task.ALIGN: ("align", "aligns"),
+    Task.GENERATE: ("generate", "generates"),
 }
 """Of several models, and of one."""
 
 
+def does(task: Task) -> str:
+    """Return what a model of a task does, as a verb."""
+    return _VERBS[task][1]
+
+
 def meant_for(wanted: Task, task: Task, what: str) -> str:
     """Return that `what` is for models of one task, and this one has another."""
-    return f"{what} is for models that {_VERBS[wanted][0]}, and this one {_VERBS[task][1]}"
+    return f"{what} is for models that {_VERBS[wanted][0]}, and this one {does(task)}"
 
 
 OF_EVERY_TASK = "lstn infer, evaluate, export, serve and bench take models of every task"
-"""What may be done with a model instead of what is for models that classify."""
+"""What may be done with a model that looks at pictures, instead of what is for models that classify."""
+
+OF_GENERATORS = "lstn infer --count N, export, bench and inspect take generators"
+"""What may be done with a model that paints pictures."""
 
 
-def check_task(task: Task, wanted: Task, what: str, *, hint: str) -> None:
+def elsewhere(task: Task) -> str:
+    """Return what may be done with a model of a task instead of what is for others."""
+    return OF_GENERATORS if task is Task.GENERATE else OF_EVERY_TASK
+
+
+def check_task(task: Task, wanted: Task, what: str, *, hint: str = "") -> None:
     """Check that a model has the task that `what` is for: an option, a command or a method.
+
+    hint: what to do instead; empty for what may be done with a model of that task
 
     Raises:
         UsageError: it has another.
     """
     if task is not wanted:
-        raise UsageError(meant_for(wanted, task, what), hint=hint)
+        raise UsageError(meant_for(wanted, task, what), hint=hint or elsewhere(task))
+
+
+def check_sees(contract: "Contract", source: object) -> None:
+    """Refuse a generator where a model that looks at images is wanted; `source` names its file.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if contract.task is Task.GENERATE:
+        raise UsageError(f"{source}: a generator, which looks at no image", hint=OF_GENERATORS)
 
 
 def check_classifier(contract: "Contract") -> None:
@@ -370,6 +405,27 @@ def check_reader(contract: "Contract") -> None:
         raise UsageError(f"a reader at {contract.at.value}", hint="a reader looks at the image: leave out --at")
 
 
+def check_generator(contract: "Contract") -> None:
+    """Check that a generator can be so.
+
+    Raises:
+        UsageError: it can't.
+    """
+    loc = contract.loc
+    if loc in (Loc.SHARED, *CONTROLS):
+        raise UsageError(
+            f"a generator of loc {loc.value}",
+            hint="choose a --loc that looks at the background by itself, such as glance; none places nothing",
+        )
+    if contract.noise < 1:
+        raise UsageError("a generator without noise paints one picture of each class")
+    if contract.warps > 1:
+        raise UsageError(f"a generator of {contract.warps} objects", hint="it places one: leave out --warps")
+    if contract.at is not At.INPUT:
+        raise UsageError(f"a generator at {contract.at.value}", hint="it places its object in an image: leave out --at")
+    _check_boxes(contract, "generator", once="where its object goes", answers="pictures")
+
+
 @dataclass(frozen=True, slots=True)
 class Contract:
     """What a model is.
@@ -387,14 +443,17 @@ class Contract:
     warps:    how many places of an image the localizer chooses. The backbone sees the crop of each, and its last layer
               what it found in all of them (Jaderberg et al. 2015, section 4.3); of a detector or a reader, in each by
               itself
-    task:     classify; detect: logits and theta are then of each region, and a last logit says that none is there; or
+    task:     classify; detect: logits and theta are then of each region, and a last logit says that none is there;
               read: they are of each symbol in the order of reading, labels are the alphabet, and a last logit says that
-              the text has ended; or align: they are a vector of each region, of which the first is the whole image, and
-              labels are the words
+              the text has ended; align: they are a vector of each region, of which the first is the whole image, and
+              labels are the words; generate: noise and a label go in, and pixels and theta come out. image_hw is then
+              that of the picture, and crop_hw that of the object as it is painted upright
     temperature: what the backbone's answers are divided by, so that the softmax of the logits is as sure as it is right
               (Guo et al. 2017); the graph itself divides
     fit:      how a photo becomes an input (`lstn.imaging.framing`); theta means places of the input
     separator: of a reader, what stands between the symbols of a text: nothing, or a space if they are words
+    noise:    how many numbers a generator paints a picture from, drawn from the standard normal distribution; 0 for all
+              other tasks
     """
 
     loc: Loc
@@ -413,6 +472,7 @@ class Contract:
     temperature: Temperature = 1.0
     fit: Fit = Fit.STRETCH
     separator: Separator = ""
+    noise: NoiseCount = 0
 
     def check(self) -> None:
         """Check what no field says by itself: that there is such a model.
@@ -428,7 +488,11 @@ class Contract:
         elif self.task is Task.ALIGN:
             check_aligner(self)
         elif self.separator:
-            raise UsageError(f"a model that {_VERBS[self.task][1]} has no text whose words a separator is between")
+            raise UsageError(f"a model that {does(self.task)} has no text whose words a separator is between")
+        if self.task is Task.GENERATE:
+            check_generator(self)
+        elif self.noise:
+            raise UsageError(f"a model that {does(self.task)} takes no noise")
         if at is At.STEM and (self.view_hw or self.crop_hw):
             raise UsageError(
                 "a transformer at the stem warps feature maps: it has no view of the image, and makes no crop of it",
@@ -455,7 +519,7 @@ class Contract:
     @property
     def logits_shape(self) -> tuple[int, ...]:
         """Shape of one image's logits: (C,) for C labels, of a detector or a reader (K, C + 1), of an aligner
-        (K, SPACE)."""
+        (K, SPACE). A generator has none."""
         classes = len(self.labels)
         if self.task is Task.ALIGN:
             return (self.warps, SPACE)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
-from lstn.contract import ThetaForm
+from lstn.contract import Task, ThetaForm
 from lstn.untrusted.checked_json import Count, Magnitude, Natural, Share
 
 MAX_EPOCHS = 1_000_000
@@ -89,6 +89,11 @@ DEFAULT_RECIPE: RecipeName = "robust"
 
 MOVES_WEIGHT = 10.0
 """Of `equivariance`, by which an L-STN is trained where nobody says otherwise (`lstn.train.choosing.usual_moves`)."""
+
+
+def usual_model(task: Task) -> str:
+    """Return the name of the backbone where nobody says otherwise."""
+    return "dcgan" if task is Task.GENERATE else "effnet-b0"
 
 
 def by_recipe(choice: str) -> str:

@@ -9,6 +9,7 @@ from lstn.data.dataset import usual
 from lstn.errors import UsageError
 from lstn.health.run_files import checkpoint_of
 from lstn.nn.backbones import FOREIGN, backbone_named
+from lstn.nn.generation.painter import DOUBLINGS
 from lstn.nn.stems import COARSEST
 from lstn.recipe import MOVES_WEIGHT, Recipe, RecipeName
 from lstn.report.wording import counted
@@ -26,6 +27,12 @@ USUAL_PLACES = 5
 
 SYMBOL_SIDE = 32
 """Of what the backbone sees of each symbol that a reader reads, in pixels."""
+
+OBJECT_SHARE = 0.75
+"""The side of an object that a generator paints upright, as a share of the picture's; it is placed somewhat smaller."""
+
+GENERATOR_EPOCHS = 25
+"""Of a generator, which learns for longer than a classifier: at least so many where nobody says otherwise."""
 
 REGION_SIDE, REGION_MAP_SIDE = 64, 14
 """Of what the backbone sees of each region: pixels of the image, or places of its map (Ren et al. 2015 have 14)."""
@@ -104,7 +111,7 @@ def choose_options(recipe: RecipeName, changes: RecipeChanges, network: ChosenNe
     )
     if changes.training.freeze and not network.weights and not network.model.startswith(FOREIGN):
         raise UsageError("--freeze would keep a backbone as it was drawn", hint="give it --weights to start from")
-    side, length = usual_budget(course.data, network.model)
+    side, length = usual_budget(course.data, network.model, network.task)
     image_size = (side, side) if network.sizes.image is None else network.sizes.image
     weight = guide.supervise or 0.0
     if network.task is Task.DETECT:
@@ -115,6 +122,9 @@ def choose_options(recipe: RecipeName, changes: RecipeChanges, network: ChosenNe
         network, changes = usual_reader(network, image_size, course.data), usual_rates(changes)
         weight = float(network.loc is not Loc.NONE) if guide.supervise is None else guide.supervise
         check_supervise(network.loc, weight)
+    if network.task is Task.GENERATE:
+        check_generator_choices(changes, network, course)
+        network, changes = usual_generator(network, image_size), usual_rates(changes)
     warps = network.warps or 1
     if network.task is Task.CLASSIFY:
         check_warps(warps, network.loc, network.iterations)
@@ -172,6 +182,15 @@ def usual_reader(network: ChosenNetwork, image_size: Size, data: str) -> ChosenN
     side = max(SYMBOL_SIDE, backbone_named(network.model).smallest)
     crop = None if network.loc is Loc.NONE else (min(side, image_size[0]), min(side, image_size[1]))
     return replace(network, warps=warps, sizes=sizes if sizes.crop else replace(sizes, crop=crop))
+
+
+def usual_generator(network: ChosenNetwork, image_size: Size) -> ChosenNetwork:
+    """Return a generator with what it usually has where nobody says otherwise: an object of half of the picture."""
+    if network.sizes.crop or network.loc is Loc.NONE:
+        return network
+    unit = 2**DOUBLINGS
+    high, wide = (min(side, unit * max(1, round(OBJECT_SHARE * side / unit))) for side in image_size)
+    return replace(network, sizes=replace(network.sizes, crop=(high, wide)))
 
 
 def usual_rates(changes: RecipeChanges) -> RecipeChanges:
@@ -249,7 +268,27 @@ def check_reader_choices(task: Task, asked: Mapping[str, float]) -> None:
             check_task(task, Task.CLASSIFY, option_of(name), hint="leave it out")
 
 
-def usual_budget(spec: str, model: str) -> tuple[int, int]:
+def check_generator_choices(changes: RecipeChanges, network: ChosenNetwork, course: Course) -> None:
+    """Check that nothing is asked of a generator that it has not.
+
+    Raises:
+        UsageError: something is.
+    """
+    asked: dict[str, object] = changes.transformer.numbers() | {"supervise": course.guide.supervise}
+    asked |= {"weights": network.weights, "freeze": changes.training.freeze}
+    for name in ("in_frame", "equivariance", "supervise", "weights", "freeze"):
+        if asked.get(name):
+            check_task(Task.GENERATE, Task.CLASSIFY, option_of(name), hint="leave it out")
+    if kinds_of(course.augment):
+        raise UsageError(
+            f"--augment {course.augment:.80}: a generator would learn to paint images that are changed so",
+            hint="leave it out",
+        )
+    if course.precision != "fp32":
+        raise UsageError(f"a generator is trained in fp32, and not in {course.precision}", hint="leave out --precision")
+
+
+def usual_budget(spec: str, model: str, task: Task = Task.CLASSIFY) -> tuple[int, int]:
     """Return the side of images in pixels, and the epochs, of a run of which nobody says them.
 
     The side is the set's, if it has one and the backbone takes it; or the backbone's. Larger images than a set has hold
@@ -257,12 +296,12 @@ def usual_budget(spec: str, model: str) -> tuple[int, int]:
     """
     of_set, backbone = usual(spec), backbone_named(model)
     side = backbone.image_size if of_set.image_size is None else max(of_set.image_size, backbone.smallest)
-    return side, of_set.epochs
+    return side, max(of_set.epochs, GENERATOR_EPOCHS) if task is Task.GENERATE else of_set.epochs
 
 
 def chosen_by_the_set(options: Options) -> str:
     """Return what to say of a budget that is the set's, so that nobody takes it for the backbone's; else nothing."""
-    side, epochs = usual_budget(options.data, options.model)
+    side, epochs = usual_budget(options.data, options.model, options.task)
     if usual(options.data).image_size is None or (options.image_size, options.epochs) != ((side, side), epochs):
         return ""
     made_for = backbone_named(options.model).image_size

@@ -12,7 +12,7 @@ from torch import nn
 
 from lstn.contract import UNBOUNDED, Contract, Task, ThetaForm
 from lstn.errors import TrainingError, UsageError
-from lstn.nn.models import Model, build_model
+from lstn.nn.models import Model, build_model, example_of
 from lstn.recipe import RECIPES
 from lstn.train.batches.loading import ImageBatch
 from lstn.train.computing.distributed import ALONE, Shares, World
@@ -41,7 +41,7 @@ def check_step(contract: Contract, images: int, given: Model | None = None) -> N
     with torch.device("meta"):  # all shapes, and no arithmetic
         model = build_model(contract) if given is None else deepcopy(given).to("meta")
         try:
-            model.train()(torch.empty(1, *contract.image_hw, 3, dtype=torch.uint8))
+            model.train()(*example_of(contract, 1))
         except ValueError as error:
             height, width = contract.image_hw
             raise UsageError(

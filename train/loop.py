@@ -8,12 +8,15 @@ from time import perf_counter
 import torch
 
 from lstn.errors import TrainingError
+from lstn.health.generator_health import judged_generator
 from lstn.health.liveness import judged
 from lstn.health.run_health import Epoch
 from lstn.nn.classifier import Classifier
+from lstn.nn.generation.generator import Generator
 from lstn.nn.models import Model
 from lstn.nn.sources.own_models import OwnFactory
 from lstn.report.wording import counted
+from lstn.synthesis.generation_scores import GenerationScores
 from lstn.terminal import note
 from lstn.train.batches.loading import Images, batches, loaders_watched
 from lstn.train.computing.distributed import ALONE, World
@@ -26,6 +29,7 @@ from lstn.train.runs.keeping import keep
 from lstn.train.runs.options import Options
 from lstn.train.schedule import HOUR_S, EpochPlan, epochs_planned, next_epoch, spent_s
 from lstn.train.tested import TrainingResult, finish
+from lstn.train.watch.sample_sheet import save_sheet
 from lstn.train.watch.watcher import SILENT, OnStep, Outlook, Watcher
 from lstn.waiting import duration
 from lstn.warps.warp import sampling_of
@@ -98,7 +102,7 @@ def _epoch(going: Prepared, train: Images, val: Images, threads: Threads, step: 
     plan, began, hours = next_epoch(going.options, going.run.history), perf_counter(), going.options.recipe.hours
     step = _until_known(going, step, began) if hours and plan.number == 1 else step
     train_loss, train_accuracy = _train(going, train.at(plan.number), plan, threads, step)
-    val_loss, val_accuracy, chance, _ = _validate(going, val)
+    val_loss, val_accuracy, chance, scores = _validate(going, val)
     row = Epoch(
         epoch=plan.number,
         train_loss=train_loss,
@@ -109,6 +113,9 @@ def _epoch(going: Prepared, train: Images, val: Images, threads: Threads, step: 
     )
     if chance is not None:
         row["chance"] = chance
+    if isinstance(scores, GenerationScores):
+        steps = plan.number * going.steps
+        row["generator"] = judged_generator(scores.variety, train_accuracy, epoch=plan.number, steps=steps)
     if hours:
         row["planned"], row["hours"] = epochs_planned(going.options, going.run.history), hours
     return row
@@ -171,7 +178,13 @@ def _validate(going: Prepared, val: Images) -> Measured:
 
 
 def _examine(going: Prepared, row: Epoch, watcher: Watcher) -> None:
-    """Add to an epoch's row how its transformer is, if there is one that learns, and show its warps."""
+    """Add to an epoch's row how its transformer is, if there is one that learns; show its warps, or what is painted."""
+    if going.sheet is not None:
+        assert isinstance(going.run.model, Generator)
+        sheet = going.sheet.drawn(going.run.model)
+        if going.at.world.rank == 0:
+            save_sheet(going.at.folder, row["epoch"], sheet)
+        watcher.painted(row["epoch"], sheet)
     if (probe := going.probe) is None:
         return
     run, number = going.run, row["epoch"]

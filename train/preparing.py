@@ -1,7 +1,7 @@
 """Preparation of a run: its data set, model, optimizer and folder, checked before the first epoch."""
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,8 +22,9 @@ from lstn.machine.lock import locked
 from lstn.nn.backbones import FOREIGN, backbone_named
 from lstn.nn.classifier import check_size
 from lstn.nn.device import check_compiler
+from lstn.nn.generation.generator import Generator
 from lstn.nn.models import Model, build_around, build_model
-from lstn.nn.pretrained import load_backbone_weights
+from lstn.nn.pretrained import contract_of_weights, load_backbone_weights
 from lstn.nn.sources.backbone import Backbone
 from lstn.nn.sources.own_models import OwnFactory
 from lstn.nn.starts import scale_dropout, start_weights
@@ -38,6 +39,7 @@ from lstn.train.computing.workplace import Workplace
 from lstn.train.downloads import download
 from lstn.train.fitting import check_step
 from lstn.train.freezing import check_freeze
+from lstn.train.objectives.adversarial_objective import AdversarialObjective
 from lstn.train.objectives.aligner_objective import AlignerObjective
 from lstn.train.objectives.classifier_objective import ClassifierObjective
 from lstn.train.objectives.detector_objective import DetectorObjective
@@ -51,6 +53,10 @@ from lstn.train.runs.options import Options
 from lstn.train.runs.run_folder import claimed
 from lstn.train.runs.run_state import LAST, Run, restore, write_state
 from lstn.train.watch.probe import Probe
+from lstn.train.watch.sample_sheet import SampleSheet
+
+_OF_OBJECTS = (Task.DETECT, Task.READ, Task.ALIGN)
+"""Tasks that are shown all objects of an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +65,7 @@ class Prepared:
 
     network:   the run's model as it trains
     probe:     of its transformer
+    sheet:     of what it paints, if it is a generator
     objective: what it is trained for
     labels:    of the training images, (N,) int64, where classes are to count alike
     """
@@ -69,6 +76,7 @@ class Prepared:
     run: Run
     network: nn.Module
     probe: Probe | None
+    sheet: SampleSheet | None
     objective: TrainingObjective
     labels: Tensor | None
 
@@ -80,21 +88,21 @@ class Prepared:
 
     def images(self, split: Split) -> Images:
         """Return a split as this run's measurements read it."""
-        classifies = self.options.task is Task.CLASSIFY
-        return Images(split, posed=classifies and self.options.supervise > 0, with_objects=not classifies)
+        task = self.options.task
+        posed = task is Task.CLASSIFY and self.options.supervise > 0
+        return Images(split, posed=posed, with_objects=task in _OF_OBJECTS)
 
     def training_images(self) -> Images:
         """Return the training images as this run's steps read them."""
         options, contract, seed = self.options, self.run.contract, self.options.seed
         hw, mirrors, kinds = contract.image_hw, self.data.mirrors, mixing_of(options.augment)
-        classifies = options.task is Task.CLASSIFY
         return Images(
             self.data.train,
             Augmentation(options.augment, image_hw=hw, mirrors=mirrors, seed=seed, mean=contract.mean),
             Moves(hw, seed) if options.recipe.equivariance and self.probe else None,
             Mixing(kinds, classes=len(contract.labels), seed=seed) if kinds else None,
-            posed=classifies and options.supervise > 0,
-            with_objects=not classifies,
+            posed=options.task is Task.CLASSIFY and options.supervise > 0,
+            with_objects=options.task in _OF_OBJECTS,
         )
 
 
@@ -112,6 +120,7 @@ def prepared(
     with ExitStack() as held:
         with world.together():
             if compiled:
+                check_compiles(options.task)
                 check_compiler()
             if world.rank == 0:  # and before the others, who then find the set unpacked and its images checked
                 download(options.data)
@@ -142,7 +151,21 @@ def prepared(
         network = world.wrapped(network, at.device, freezes=options.recipe.freeze > 0)
         if given is None:
             scale_dropout(run.model.backbone, dropout_share(options.recipe, options.epochs * len(data.train)))
-        yield Prepared(options, at, data, run, network, probe, objective, labels)
+        sheet = SampleSheet(run.contract) if options.task is Task.GENERATE else None
+        yield Prepared(options, at, data, run, network, probe, sheet, objective, labels)
+
+
+def check_compiles(task: Task) -> None:
+    """Check that training of a task can be compiled.
+
+    Raises:
+        UsageError: it can't.
+    """
+    if task is Task.GENERATE:
+        raise UsageError(
+            "--compile: a generator's step takes the gradient of a gradient, which torch.compile can't",
+            hint="leave it out",
+        )
 
 
 def _begun(options: Options, at: Workplace, data: DataSet, given: Model | None) -> Run:
@@ -170,12 +193,13 @@ def _begun(options: Options, at: Workplace, data: DataSet, given: Model | None) 
 
 
 def _objective(options: Options, data: DataSet, labels: Tensor | None, device: torch.device) -> TrainingObjective:
-    if options.task is not Task.CLASSIFY:
-        others: dict[Task, type[TrainingObjective]] = {
-            Task.DETECT: DetectorObjective,
-            Task.READ: ReaderObjective,
-            Task.ALIGN: AlignerObjective,
-        }
+    others: dict[Task, Callable[[], TrainingObjective]] = {
+        Task.DETECT: DetectorObjective,
+        Task.READ: ReaderObjective,
+        Task.ALIGN: AlignerObjective,
+        Task.GENERATE: AdversarialObjective,
+    }
+    if options.task in others:
         return others[options.task]()
     weights = None
     if labels is not None and options.recipe.balance == "weights":
@@ -229,8 +253,10 @@ def _framing(options: Options) -> Framing:
     return Framing(options.fit, outside_of(IMAGENET_MEAN if published is None else published.mean))
 
 
-def _published(options: Options) -> Backbone | None:
-    """Return the backbone if it has weights, or may have, that want the normalisation that they were trained with."""
+def _published(options: Options) -> Backbone | Contract | None:
+    """Return what says by what images are normalised, if there are weights, or may be, that were trained so."""
+    if (run := contract_of_weights(options.weights)) is not None:
+        return run
     theirs = options.weights or options.model.startswith(FOREIGN)
     return backbone_named(options.model) if theirs else None
 
@@ -266,7 +292,7 @@ def start(
     torch.manual_seed(options.seed)
     if given is None:
         model = build_model(contract)
-        start_weights(model.backbone, options.seed)
+        start_weights(model.discriminator if isinstance(model, Generator) else model.backbone, options.seed)
         # Convolutions are fastest so, on a CPU too; pixels arrive so, and what the sampler warps then goes on so.
         model = model.to(device).to(memory_format=torch.channels_last)
     else:  # a network that isn't lstn's may call `view` on what it computes

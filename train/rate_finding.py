@@ -9,7 +9,8 @@ from tempfile import TemporaryDirectory
 
 import torch
 
-from lstn.errors import TrainingError
+from lstn.contract import Task
+from lstn.errors import TrainingError, UsageError
 from lstn.nn.sources.own_models import OwnFactory
 from lstn.train.batches.loading import ImageBatch, batches
 from lstn.train.computing.distributed import ALONE
@@ -64,6 +65,11 @@ def find_rate(
     Raises: what `lstn.train.loop.fit` does before its first epoch, and
         TrainingError: the loss falls at none of the rates.
     """
+    if options.task is Task.GENERATE:
+        raise UsageError(
+            "--find-lr: the loss of a generator and its discriminator doesn't say how good they are",
+            hint="leave it out",
+        )
     unit = replace(options, recipe=replace(options.recipe, lr=1.0))
     with TemporaryDirectory() as folder:
         at = Workplace(Path(folder) / "rates", device, workers, ALONE)

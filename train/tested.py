@@ -6,12 +6,9 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lstn.alignment.alignment_scores import AlignmentScores
 from lstn.contract import Contract
 from lstn.data.dataset import Split
-from lstn.detection.detecting import DetectionScores
 from lstn.evaluation.confidence import fit_temperature
-from lstn.evaluation.scores import Scores
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.nn.checkpoint import CHECKPOINT, write_checkpoint
@@ -19,9 +16,9 @@ from lstn.nn.classifier import Classifier
 from lstn.nn.models import Model
 from lstn.train.batches.loading import batches
 from lstn.train.objectives.classifier_objective import forward
+from lstn.train.objectives.objective import AnyScores
 from lstn.train.preparing import Prepared
 from lstn.train.runs.keeping import load_best, write_metrics
-from lstn.transcription.reading_scores import ReadingScores
 from lstn.warps.warp import Theta
 
 _MOST_LOGITS = 20_000_000
@@ -46,7 +43,7 @@ class TrainingResult:
     test_accuracy: float
     test_images: int
     test_is_val: bool
-    scores: Scores | DetectionScores | ReadingScores | AlignmentScores
+    scores: AnyScores
     shown: Pixels | None
     warps: tuple[Theta, ...]
 

@@ -3,6 +3,7 @@
 from copy import deepcopy
 from pathlib import Path
 
+from lstn.contract import check_sees
 from lstn.export.onnx.to_onnx import write_onnx
 from lstn.export.onnx.verify_onnx import Agreement, sample_images
 from lstn.images import Pixels
@@ -27,6 +28,7 @@ def export_onnx(model: Classifier, path: str | Path, *, images: Pixels | None = 
         LstnError: PyTorch can't export the model, or the file can't be written.
     """
     check_model(model, "put it behind a transformer: lstn.nn.Classifier.around(network, labels=…, image_hw=…)")
+    check_sees(model.contract, "export_onnx")
     if images is None:
         images = sample_images("digits", model.contract.image_hw, seed=0)
     return write_onnx(

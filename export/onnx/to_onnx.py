@@ -11,9 +11,22 @@ import onnx
 import torch
 from torch import nn
 
-from lstn.contract import AFFINE_FORMS, CONTROLS, LOGITS, METADATA_KEY, PIXELS, THETA, Contract, Loc, Task
+from lstn.contract import (
+    AFFINE_FORMS,
+    CONTROLS,
+    LABEL,
+    LOGITS,
+    METADATA_KEY,
+    NOISE,
+    PIXELS,
+    THETA,
+    Contract,
+    Loc,
+    Task,
+)
 from lstn.errors import LstnError, UsageError
 from lstn.export.onnx.exported_names import name_nodes
+from lstn.export.onnx.verify_generator import GeneratorAgreement, verify_generator
 from lstn.export.onnx.verify_onnx import Agreement, verify_onnx
 from lstn.export.plugin.node import fuse_sampler
 from lstn.files import replacing
@@ -21,6 +34,8 @@ from lstn.formats.node_names import ModelPart, layer_of, part_of
 from lstn.formats.onnx_file import MAX_BYTES
 from lstn.formats.training_record import TRAINING_KEY, Training
 from lstn.images import Pixels
+from lstn.nn.generation.generator import Generator
+from lstn.nn.models import example_of
 from lstn.nn.sources.timm_models import reparametrized
 
 OPSET = 18
@@ -70,6 +85,25 @@ def write_onnx(
         return verify_onnx(temporary, model, contract, images)
 
 
+def write_generator(
+    model: Generator, path: Path, contract: Contract, *, fused: bool = False, training: Training | None = None
+) -> GeneratorAgreement:
+    """Export a generator to `path`, and compare the two on drawn noise before the file gets its name.
+
+    model:    in evaluation mode, on the CPU
+    fused, training: as for `write_onnx`; no generator can be fused
+
+    Raises:
+        UsageError: it is to be fused.
+        VerificationError: the file paints something else than the model.
+        LstnError: the model can't be exported, or the file can't be written.
+    """
+    with replacing(path) as temporary:
+        proto = onnx_from_torch(model, contract, fused=fused, training=training)
+        temporary.write_bytes(proto.SerializeToString(deterministic=True))
+        return verify_generator(temporary, model, contract)
+
+
 def onnx_from_torch(
     model: nn.Module, contract: Contract, *, fused: bool = False, training: Training | None = None
 ) -> onnx.ModelProto:
@@ -85,21 +119,18 @@ def onnx_from_torch(
     _check_asked(contract, fused=fused)
     if model.training:
         raise ValueError("model is in training mode: BatchNorm and dropout would be exported as they train")
-    height, width = contract.image_hw
-    # NHWC by shape but NCHW in memory: PyTorch then plans the whole graph in NCHW. From a plain NHWC tensor it goes on
-    # in channels-last strides, and writes them into the graph as index arithmetic (as_strided -> Range, Gather).
-    pixels = torch.zeros(_EXPORT_BATCH, 3, height, width, dtype=torch.uint8).permute(0, 2, 3, 1)
+    inputs, input_names, output_names = _named_tensors(contract)
     try:
         with silenced():
             program = torch.onnx.export(
                 reparametrized(model),
-                (pixels,),
+                inputs,
                 dynamo=True,
                 verbose=False,
                 opset_version=OPSET,
-                input_names=[PIXELS],
-                output_names=[LOGITS] if contract.loc is Loc.NONE else [LOGITS, THETA],
-                dynamic_shapes=({0: torch.export.Dim("batch")},),
+                input_names=input_names,
+                output_names=output_names,
+                dynamic_shapes=tuple({0: torch.export.Dim("batch")} for _ in inputs),
             )
     except Exception as error:  # the exporter wraps whatever its passes raise, in types that moved between versions
         cause = str(error.__cause__ or error).strip().partition("\n")[0]
@@ -115,11 +146,27 @@ def onnx_from_torch(
     return finished
 
 
+def _named_tensors(contract: Contract) -> tuple[tuple[torch.Tensor, ...], list[str], list[str]]:
+    """Return the inputs that a model is traced with, and the names of inputs and outputs."""
+    theta = [] if contract.loc is Loc.NONE else [THETA]
+    if contract.task is Task.GENERATE:
+        return example_of(contract, _EXPORT_BATCH), [NOISE, LABEL], [PIXELS, *theta]
+    # NHWC by shape but NCHW in memory: PyTorch then plans the whole graph in NCHW. From a plain NHWC tensor it goes on
+    # in channels-last strides, and writes them into the graph as index arithmetic (as_strided -> Range, Gather).
+    height, width = contract.image_hw
+    pixels = torch.zeros(_EXPORT_BATCH, 3, height, width, dtype=torch.uint8).permute(0, 2, 3, 1)
+    return (pixels,), [PIXELS], [LOGITS, *theta]
+
+
 def _check_asked(contract: Contract, *, fused: bool) -> None:
     if contract.loc in CONTROLS:
         raise UsageError(
             f"a model of loc {contract.loc.value} is a control, to be compared with and not deployed",
             hint="train it with another --loc, such as none",
+        )
+    if fused and contract.task is Task.GENERATE:
+        raise UsageError(
+            "the sampler of a generator puts objects into pictures, and can't be fused", hint="leave out --sampler"
         )
     if fused and contract.loc is Loc.NONE:
         raise UsageError("a model of loc none has no sampler to fuse", hint="leave out --sampler")

@@ -9,9 +9,11 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from lstn.contract import METADATA_KEY, Contract
+from lstn.contract import METADATA_KEY, Contract, Task
 from lstn.errors import ArtifactError, LstnError
+from lstn.export.onnx.verify_generator import GeneratorAgreement
 from lstn.export.onnx.verify_onnx import Agreement
+from lstn.export.openvino.openvino_generator import verify_openvino_generator
 from lstn.export.openvino.verify_openvino import verify_openvino
 from lstn.export.plugin import FUSED
 from lstn.files import replacing, sha256_of, write_bytes
@@ -24,10 +26,10 @@ _PRECISIONS = (("i8", "int8"), ("bf16", "bf16"), ("f16", "fp16"))
 """Type of a tensor in OpenVINO -> what a file that holds one is called, the lowest first."""
 
 
-def write_openvino(onnx_file: Path, xml: Path, images: Pixels) -> tuple[Record, Agreement]:
+def write_openvino(onnx_file: Path, xml: Path, images: Pixels | None) -> tuple[Record, Agreement | GeneratorAgreement]:
     """Write `xml` and the .bin beside it, and compare them with the ONNX file of lstn before they get their names.
 
-    images: (N, H, W, 3) uint8 RGB of the contract's size, at least one
+    images: (N, H, W, 3) uint8 RGB of the contract's size, at least one; None for a generator, which is given noise
 
     float32 stays float32: OpenVINO would halve it. The two files are replaced together: both are written out to the
     disk under other names, then the .xml appears, then the .bin. What fails before leaves the older pair as it was;
@@ -109,6 +111,11 @@ def _describe(model: Any, record: Record) -> None:
     model.set_rt_info(record.to_json(), METADATA_KEY)
 
 
-def _verified(ov: Any, xml: Path, onnx_file: Path, contract: Contract, images: Pixels, precision: str) -> Agreement:
+def _verified(
+    ov: Any, xml: Path, onnx_file: Path, contract: Contract, images: Pixels | None, precision: str
+) -> Agreement | GeneratorAgreement:
     """Read the pair back, so that what was written is what is compared; the model lets go of the files at the end."""
+    if contract.task is Task.GENERATE:
+        return verify_openvino_generator(ov, _read(ov, xml), onnx_file, contract)
+    assert images is not None  # every other model looks at images
     return verify_openvino(_read(ov, xml), onnx_file, contract, images, precision=precision)

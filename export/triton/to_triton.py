@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from lstn.contract import LOGITS, OF_EVERY_TASK, Contract, Task, check_task
+from lstn.contract import LOGITS, Contract, Task, check_task
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import filling
 from lstn.formats.onnx_file import read_model
@@ -102,7 +102,7 @@ def describe(model: Path) -> Served:
         plan = read_sidecar(model)
         _check_plan(plan, model)
         served = Served("tensorrt_plan", plan.contract, plan.inputs, plan.outputs, plan.profiles, plan.dla_core)
-    check_task(served.contract.task, Task.CLASSIFY, "a Triton repository", hint=OF_EVERY_TASK)
+    check_task(served.contract.task, Task.CLASSIFY, "a Triton repository")
     for tensor in (*served.inputs, *served.outputs):
         if tensor.dtype not in _TYPES or tensor.shape[:1] != (-1,):
             raise ArtifactError(

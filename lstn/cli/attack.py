@@ -13,7 +13,7 @@ from lstn.cli.display.screen import results, show_sentence
 from lstn.cli.parsing.device_choice import DeviceName
 from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.cli.parsing.model_choice import OwnModel
-from lstn.contract import OF_EVERY_TASK, Task, check_task
+from lstn.contract import Task, check_task
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import ATTACK, PAGE, check_outputs, files_of, wanted_output
@@ -108,7 +108,7 @@ def _with_gradients(checkpoint: Path) -> Path:
     if checkpoint.suffix in (".onnx", ".plan", ".xml"):
         contract = inspect_file(checkpoint).contract
         if contract is not None:  # for what a detector can't do, no other file of it helps
-            check_task(contract.task, Task.CLASSIFY, "lstn attack", hint=OF_EVERY_TASK)
+            check_task(contract.task, Task.CLASSIFY, "lstn attack")
         raise UsageError(
             f"{shown}: an engine, which has no gradients; expected a run or a checkpoint",
             hint=f"name it with --to next to its checkpoint, or move its images: lstn evaluate {shown} --worst …",
@@ -185,7 +185,7 @@ def _opened(files: Sequence[Path], contract: "Contract") -> Iterator[dict[str, "
         found = {}
         for file in files:
             engine = held.enter_context(open_engine(file, spin=False))
-            check_task(engine.contract.task, Task.CLASSIFY, f"--to {file}", hint=OF_EVERY_TASK)
+            check_task(engine.contract.task, Task.CLASSIFY, f"--to {file}")
             same = (engine.contract.image_hw, engine.contract.labels) == (contract.image_hw, contract.labels)
             if not same or str(file) in found:
                 why = "is named twice" if same else "takes other images or has other labels than the checkpoint"

@@ -9,14 +9,14 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 COMMANDS = {
-    "train": "Train a classifier, a detector or a reader.",
+    "train": "Train a model to see, read or paint images.",
     "study": "Compare localizers fairly.",
     "evaluate": "Measure accuracy, average precision or texts.",
     "explain": "Show what moves a model's answer.",
     "attack": "Mislead a checkpoint by small changes.",
     "export": "Write model.onnx, a plan or OpenVINO files.",
     "calibrate": "Lower the precision and report its cost.",
-    "infer": "Classify or read images, or find objects.",
+    "infer": "Classify, read, search or paint images.",
     "serve": "Answer requests over HTTP and gRPC.",
     "bench": "Compare how fast models are.",
     "compare": "Compare models: accuracy, size and time.",

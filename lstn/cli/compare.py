@@ -123,13 +123,13 @@ def _check_alike(engines: Sequence[Path], device: Device) -> None:
         UsageError: one doesn't classify, or has other classes than the first.
         LstnError: one can't be opened.
     """
-    from lstn.contract import OF_EVERY_TASK, Task, check_task
+    from lstn.contract import Task, check_task
     from lstn.runtime.engines.opening import open_engine
 
     labels: tuple[str, ...] | None = None
     for engine in engines:
         with open_engine(engine, device=device, spin=False) as opened:
-            check_task(opened.contract.task, Task.CLASSIFY, "lstn compare", hint=OF_EVERY_TASK)
+            check_task(opened.contract.task, Task.CLASSIFY, "lstn compare")
             labels = labels or opened.contract.labels
             if opened.contract.labels != labels:
                 what = f"{shown_path(engine)} has other classes than {shown_path(engines[0])}"

@@ -7,20 +7,22 @@ import typer
 
 from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.cli.parsing.infer_format import Format
-from lstn.cli.parsing.infer_request import InferRequest
+from lstn.cli.parsing.infer_request import InferRequest, PaintRequest, named_images
 from lstn.cli.steps.infer_here import infer_here
+from lstn.cli.steps.infer_pictures import infer_pictures
 from lstn.cli.steps.infer_ray import infer_on_ray
 from lstn.machine.gpu import Device
 
 
 def infer(
     paths: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(
             help="Images, folders with images at any depth, globs, .txt lists and URLs; or a video, stream or camera.",
             metavar="PATH",
+            show_default=False,
         ),
-    ],
+    ] = None,
     engine: Annotated[
         Path | None,
         typer.Option(
@@ -32,7 +34,21 @@ def infer(
         ),
     ] = None,
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write the rows there; the file is whole or absent.")
+        Path | None,
+        typer.Option(
+            metavar="FILE|DIR", help="Write the rows there, or of --count the pictures; it is whole or absent."
+        ),
+    ] = None,
+    count: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, max=1_000_000, help="Of a generator: paint so many pictures, with boxes.csv."),
+    ] = None,
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="CLASS", help="With --count: paint this class, or several.", show_default="all in turn"),
+    ] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="With --count: of the noise.", show_default="0")
     ] = None,
     format_: Annotated[
         Format | None,
@@ -114,10 +130,11 @@ def infer(
         Path | None, typer.Option(metavar="DIR", help="With --ray: where to write.", show_default=False)
     ] = None,
 ) -> None:
-    """Classify or read images, or find objects.
+    """Classify, read, search or paint images.
 
     Prints a row for each image, in the order given. An image that cannot be read becomes a row with its error, the
     others go on, and the exit code is 1. JSON keeps every file name exactly; CSV and tables escape control characters.
+    With --count a generator paints pictures instead, into a folder that --data folder:DIR reads.
     """
     from lstn.images import DecodeLimits
 
@@ -138,7 +155,9 @@ def infer(
         every=every,
         limits=DecodeLimits(max_pixels=round(max_megapixels * 1e6), truncated=truncated == "read"),
     )
-    if ray is None:
-        infer_here(paths, asked)
+    if (painting := PaintRequest(count, tuple(label or ()), seed)).asked:
+        infer_pictures(painting, asked, [*(paths or ()), *([ray] if ray else [])])
+    elif ray is None:
+        infer_here(named_images(paths), asked)
     else:
-        infer_on_ray(ray, paths, asked)
+        infer_on_ray(ray, named_images(paths), asked)

@@ -40,7 +40,7 @@ from lstn.errors import UsageError
 from lstn.files import check_utf8
 from lstn.health.run_files import RUNS, check_free, run_to_resume
 from lstn.machine.cores import decoders, within_cores
-from lstn.recipe import DEFAULT_RECIPE, MAX_EPOCHS, RecipeName, by_recipe
+from lstn.recipe import DEFAULT_RECIPE, MAX_EPOCHS, RecipeName, by_recipe, usual_model
 from lstn.terminal import messages
 from lstn.waiting import say_loading
 
@@ -81,16 +81,17 @@ def train(
         Loc, typer.Option(help="Localizer in front of the backbone; identity and dead are controls.")
     ] = Loc.LSTN,
     model: Annotated[
-        str,
+        str | None,
         typer.Option(
             metavar="NAME",
+            show_default="effnet-b0; generate: dcgan",
             help="Backbone, such as effnet-b0, resnet-18 or cnn; any classifier of torchvision's by its own name; any "
             "of timm's as timm:NAME; or your own as MODULE:FACTORY, a callable classes -> torch.nn.Module.",
         ),
-    ] = "effnet-b0",
+    ] = None,
     task: Annotated[
         Task,
-        typer.Option(help="What the model answers: an image's class, its objects, its text, or what sentences fit it."),
+        typer.Option(help="What it answers: an image's class, objects, text or sentences; or it paints images."),
     ] = Task.CLASSIFY,
     data: Annotated[
         str,
@@ -110,7 +111,10 @@ def train(
     ] = None,
     augment: AugmentOption = "none",
     weights: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="Start the backbone from imagenet, or from a FILE of weights.")
+        str,
+        typer.Option(
+            metavar="NAME|FILE|RUN", help="Start the backbone from imagenet, a FILE of weights, or what a RUN learned."
+        ),
     ] = "",
     image_size: ImageSize = None,
     fit: Annotated[
@@ -241,22 +245,23 @@ def train(
         bool, typer.Option("--mlflow", help="Log curves and warps to the MLflow server of MLFLOW_TRACKING_URI.")
     ] = False,
 ) -> None:
-    """Train a classifier, a detector or a reader.
+    """Train a model to see, read or paint images.
 
     The folder of the run, runs/NAME, holds checkpoint.safetensors (the best epoch), metrics.jsonl, test.json, pictures
     of curves, confusions and warps, and last.safetensors, from which --resume continues after Ctrl-C or a crash.
     lstn doctor RUN says whether its transformer is alive. Processes started by torchrun share every batch.
     docs/how-to/training.md explains all of this.
     """
-    begun = _begun(name, resume, f"training {loc.value} + {model} on {data}")
+    begun = _begun(name, resume, f"training {loc.value} + {model or usual_model(task)} on {data}")
     from lstn.train.choosing import ChosenNetwork, Course, Guidance, check_localizer, choose_options
     from lstn.train.recipe_changes import RecipeChanges, TrainingChanges, TransformerChanges
 
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
     training = TrainingChanges(optimizer, weight_decay, label_smoothing, balance, accumulate, freeze, hours)
     hw, guide = sizes_of(image_size, view, crop, fit), Guidance(supervise, teacher)
+    backbone = name_of(model, task)
     network = ChosenNetwork(
-        task=task, loc=loc, model=name_of(model), weights=weights, warps=warps, iterations=iterations, at=at, sizes=hw
+        task=task, loc=loc, model=backbone, weights=weights, warps=warps, iterations=iterations, at=at, sizes=hw
     )
     changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, training=training, transformer=how)
     with _joined(device) as (world, where):
@@ -270,9 +275,12 @@ def train(
         if find_lr:
             _find_rate(options, world, where, workers, model, resumes=bool(begun))
             return
-        asked: dict[TrackerName, bool] = {"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow}
-        trackers = [each for each, wanted in asked.items() if wanted]
+        trackers = _wanted({"tensorboard": tensorboard, "wandb": wandb, "mlflow": mlflow})
         _fit(options, folder, world, where, workers, model, trackers, resume=bool(begun), compiled=compiled)
+
+
+def _wanted(trackers: "dict[TrackerName, bool]") -> "list[TrackerName]":
+    return [name for name, asked in trackers.items() if asked]
 
 
 def _typed(context: typer.Context) -> frozenset[str]:
@@ -310,7 +318,7 @@ def _fit(
     world: "World",
     device: "torch.device",
     workers: int | None,
-    model: str,
+    model: str | None,
     trackers: "Sequence[TrackerName]",
     *,
     resume: bool,
@@ -344,7 +352,7 @@ def _fit(
 
 
 def _find_rate(
-    options: "Options", world: "World", device: "torch.device", workers: int | None, model: str, *, resumes: bool
+    options: "Options", world: "World", device: "torch.device", workers: int | None, model: str | None, *, resumes: bool
 ) -> None:
     from lstn.train.rate_finding import LOWEST, STEPS, find_rate
 

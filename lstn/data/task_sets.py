@@ -43,5 +43,6 @@ _OPENED: dict[Task, _OpenForModel] = {
     Task.DETECT: open_objects_of,
     Task.READ: open_texts_of,
     Task.ALIGN: open_texts_of,
+    Task.GENERATE: open_data_of,
 }
 """Total over `Task`."""

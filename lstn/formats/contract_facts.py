@@ -35,6 +35,7 @@ _OF_A_TASK: dict[Task, str] = {
     Task.DETECT: "regions",
     Task.READ: "symbols",
     Task.ALIGN: "regions",
+    Task.GENERATE: "objects",
 }
 """What the warps of a model are. Total over `Task`."""
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
+from lstn.contract import LABEL, LOGITS, NOISE, PIXELS, THETA, Contract, Loc, Task
 from lstn.errors import ArtifactError
 from lstn.formats.plan_file import Tensor
 
@@ -16,8 +16,12 @@ def check_tensors(
     Raises:
         ArtifactError: they aren't.
     """
-    inputs = (Tensor(PIXELS, "uint8", (-1, *contract.image_hw, 3)),)
-    outputs = [Tensor(LOGITS, "float32", (-1, *contract.logits_shape))]
+    pixels = Tensor(PIXELS, "uint8", (-1, *contract.image_hw, 3))
+    inputs, outputs = [pixels], [pixels]
+    if contract.task is Task.GENERATE:
+        inputs = [Tensor(NOISE, "float32", (-1, contract.noise)), Tensor(LABEL, "int64", (-1,))]
+    else:
+        outputs = [Tensor(LOGITS, "float32", (-1, *contract.logits_shape))]
     if contract.loc is not Loc.NONE:
         outputs.append(Tensor(THETA, "float32", (-1, *contract.theta_shape)))
     for what, found, wanted in (("inputs", found_inputs, inputs), ("outputs", found_outputs, outputs)):

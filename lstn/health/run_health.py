@@ -13,6 +13,7 @@ from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import what_is
 from lstn.health.chance import FEWEST_EPOCHS, at_chance, chance_cure, chance_warning
 from lstn.health.follow import in_detail
+from lstn.health.generator_health import GeneratorHealth, describe_generator
 from lstn.health.liveness import Health, State
 from lstn.health.pose_error import brief_pose
 from lstn.report.wording import counted
@@ -31,6 +32,11 @@ FIGURES: dict[Task, dict[str, str]] = {
         "train_accuracy": "train_sentences_found",
         "val_accuracy": "val_pairs_found",
         "test_accuracy": "test_pairs_found",
+    },
+    Task.GENERATE: {
+        "train_accuracy": "train_told_apart",
+        "val_accuracy": "val_taken_for_real",
+        "test_accuracy": "test_taken_for_real",
     },
 }
 """What metrics.jsonl calls a figure of a run, by the task; total over `Task`. Older files of detectors have the names
@@ -54,17 +60,21 @@ class Epoch(_Figures, total=False):
     """One line of metrics.jsonl, but for the names of FIGURES. Losses in nats, accuracies 0..1, seconds of training and
     validation. Of a detector, accuracies are the share of regions whose class is right, and AP50;
     of a reader, the share of symbols that are right, and of texts without an error; of an aligner, the share of
-    sentences that are found in a batch, and the mean recall at 1 of both ways.
+    sentences that are found in a batch, and the mean recall at 1 of both ways; of a generator, the share of pictures
+    that its discriminator tells rightly, real ones and painted ones, and of those that pass for real ones with a
+    classifier that learns nothing from it (`lstn.synthesis.two_samples`). Its losses are the discriminator's.
 
     chance:      the validation accuracy up to which a model is at chance (`lstn.health.chance`); older runs lack it
     planned, hours: epochs that the run was to have when this one began, and its time budget; others lack them
     transformer: how it was after the epoch; not there without one
+    generator:   how a generator was after the epoch; others lack it
     """
 
     chance: Share
     planned: Count
     hours: Magnitude
     transformer: Health
+    generator: GeneratorHealth
 
 
 def best_epoch(history: Sequence[Epoch]) -> Epoch:
@@ -94,7 +104,9 @@ class Diagnosis:
     since:          the epoch from which on the transformer is in its present state
     at_best:        its state in the best epoch
     chance:         the validation accuracy up to which a model is at chance, 0..1; None for a run of an older lstn
-    task:           of the model; of a detector, accuracies are AP50, of a reader the share of texts without an error
+    task:           of the model; of a detector, accuracies are AP50, of a reader the share of texts without an error,
+                    of a generator the share of pictures that pass for real ones
+    generator:      how a generator was after the last epoch; None of other models
     """
 
     epochs: int
@@ -106,6 +118,7 @@ class Diagnosis:
     at_best: State | None
     chance: float | None = None
     task: Task = Task.CLASSIFY
+    generator: GeneratorHealth | None = None
 
     @property
     def at_chance(self) -> bool:
@@ -145,6 +158,7 @@ _JUDGED: dict[Task, str] = {
     Task.DETECT: " AP50",
     Task.READ: " texts right",
     Task.ALIGN: " pairs found",
+    Task.GENERATE: " taken for real",
 }
 """What the accuracies of a task are, where they are none. Total over `Task`."""
 
@@ -164,6 +178,8 @@ def describe(found: Diagnosis, run: Path) -> list[str]:
     lines = [f"{run}: {counted(found.epochs, 'epoch')}, {best}; {ended}"]
     if found.at_chance:
         lines += [f"accuracy: {chance_warning(found.best_accuracy)}", f"  likely cure: {chance_cure()}"]
+    if found.generator is not None:
+        return lines + describe_generator(found.generator)
     seen = found.transformer
     if seen is None:
         return [*lines, "transformer: none that is watched"]
@@ -210,6 +226,7 @@ def _diagnosis(lines: list[bytes]) -> Diagnosis:
         at_best=at_best["state"] if at_best else None,
         chance=best.get("chance"),
         task=tasks[0] if tasks else Task.CLASSIFY,
+        generator=epochs[-1].get("generator"),
     )
 
 

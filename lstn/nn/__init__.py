@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from lstn.nn.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
     from lstn.nn.classifier import Classifier
     from lstn.nn.detector import Detector
+    from lstn.nn.generation.generator import Generator
     from lstn.nn.reader import Reader
     from lstn.nn.warping.forms import FORMS
     from lstn.nn.warping.grids import affine_grid
@@ -34,6 +35,7 @@ __all__ = [
     "Checkpoint",
     "Classifier",
     "Detector",
+    "Generator",
     "Localizer",
     "Reader",
     "SpatialTransformer",
@@ -56,6 +58,7 @@ if not TYPE_CHECKING:
             "lstn.nn.checkpoint": "Checkpoint load_checkpoint save_checkpoint",
             "lstn.nn.classifier": "Classifier",
             "lstn.nn.detector": "Detector",
+            "lstn.nn.generation.generator": "Generator",
             "lstn.nn.reader": "Reader",
             "lstn.nn.warping.forms": "FORMS",
             "lstn.nn.warping.grids": "affine_grid",

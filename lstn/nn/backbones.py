@@ -8,7 +8,7 @@ from torchvision import models
 from torchvision.models import WeightsEnum
 
 from lstn.errors import UsageError
-from lstn.nn.nets import cnn, vgg_column, zfnet
+from lstn.nn.nets import cnn, dcgan, vgg_column, zfnet
 from lstn.nn.paper_effnet import SCALES, paper_effnet
 from lstn.nn.sources.backbone import Backbone
 from lstn.nn.sources.timm_models import TIMM, timm_backbone, timm_names
@@ -95,6 +95,7 @@ def _paper(version: str) -> Backbone:
 
 BACKBONES: dict[str, Backbone] = {
     "cnn": Backbone(cnn, image_size=64, smallest=4, rate=2.0),
+    "dcgan": Backbone(dcgan, image_size=64, smallest=16, rate=0.5),
     "effnet-b0": published(models.efficientnet_b0, models.EfficientNet_B0_Weights.DEFAULT),
     "effnet-b1": published(models.efficientnet_b1, models.EfficientNet_B1_Weights.DEFAULT),
     "effnet-b2": published(models.efficientnet_b2, models.EfficientNet_B2_Weights.DEFAULT),

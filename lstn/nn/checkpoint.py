@@ -8,7 +8,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
-from lstn.contract import METADATA_KEY, OF_EVERY_TASK, Contract, Task, check_task
+from lstn.contract import METADATA_KEY, Contract, Task, check_task
 from lstn.errors import ArtifactError, UsageError
 from lstn.files import check_utf8, write_bytes
 from lstn.formats.training_record import TRAINING_KEY, Training
@@ -35,7 +35,7 @@ class Checkpoint:
         Raises:
             UsageError: it detects.
         """
-        check_task(self.contract.task, Task.CLASSIFY, command, hint=OF_EVERY_TASK)
+        check_task(self.contract.task, Task.CLASSIFY, command)
         assert isinstance(self.model, Classifier)
         return self.model
 

@@ -9,7 +9,7 @@ import torch
 
 from lstn.alignment.sentence_encoder import EncodeWords
 from lstn.alignment.word_regions import Vectors
-from lstn.contract import Contract
+from lstn.contract import Contract, check_sees
 from lstn.evaluation.answer import Logits
 from lstn.evaluation.measuring import Answering
 from lstn.evaluation.moving import Locate
@@ -18,6 +18,7 @@ from lstn.images import Pixels
 from lstn.nn.aligner import Aligner
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.nn.classifier import Classifier
+from lstn.nn.generation.generator import Generator
 from lstn.nn.models import Model
 from lstn.warps.warp import Theta
 
@@ -37,8 +38,10 @@ def open_checkpoint(path: Path, device: torch.device) -> Classifying:
 
     Raises:
         ArtifactError: not a checkpoint.
+        UsageError: of a generator, which answers nothing about images.
     """
     checkpoint = load_checkpoint(path)
+    check_sees(checkpoint.contract, path)
     model = checkpoint.model.to(device)
     encode = encoding_of(model) if isinstance(model, Aligner) else None
     return Classifying(checkpoint.contract, checkpoint.training, answering_of(model), encode)
@@ -68,6 +71,7 @@ def answering_of(model: Model) -> Answering:
         assert theta is not None  # a detector has one
         return theta
 
+    assert not isinstance(model, Generator)  # which is asked for no answers
     if isinstance(model, Classifier):
         return Answering(both, lambda pixels: both(pixels)[0], None if model.transformer is None else locator(model))
     return Answering(both, lambda pixels: both(pixels)[0], locate)

@@ -2,6 +2,7 @@
 
 from typing import TypeAlias
 
+import torch
 from torch import nn
 
 from lstn.contract import Contract, Task
@@ -10,10 +11,11 @@ from lstn.nn.aligner import Aligner
 from lstn.nn.backbones import check_module
 from lstn.nn.classifier import Classifier, check_backbone
 from lstn.nn.detector import Detector
+from lstn.nn.generation.generator import Generator
 from lstn.nn.reader import Reader
 from lstn.nn.sources.own_models import OwnFactory
 
-Model: TypeAlias = Classifier | Detector | Reader | Aligner
+Model: TypeAlias = Classifier | Detector | Reader | Aligner | Generator
 
 
 def build_model(contract: Contract, backbone: nn.Module | None = None) -> Model:
@@ -28,7 +30,19 @@ def build_model(contract: Contract, backbone: nn.Module | None = None) -> Model:
         return Reader(contract)
     if contract.task is Task.ALIGN:
         return Aligner(contract)
+    if contract.task is Task.GENERATE:
+        return Generator(contract)
     return Detector(contract) if contract.task is Task.DETECT else Classifier(contract, backbone)
+
+
+def example_of(contract: Contract, images: int) -> tuple[torch.Tensor, ...]:
+    """Return what a model of this contract is called with, of so many images, all zero.
+
+    (N, H, W, 3) uint8; of a generator (N, Z) float32 and (N,) int64.
+    """
+    if contract.task is Task.GENERATE:
+        return torch.zeros(images, contract.noise), torch.zeros(images, dtype=torch.int64)
+    return (torch.zeros(images, *contract.image_hw, 3, dtype=torch.uint8),)
 
 
 def build_around(contract: Contract, factory: OwnFactory) -> Classifier:
@@ -55,6 +69,6 @@ def check_model(given: object, instead: str) -> None:
     Raises:
         UsageError: it gave something else.
     """
-    if not isinstance(given, Classifier | Detector | Reader | Aligner):
+    if not isinstance(given, Model):
         check_module(given, "the model")
         raise UsageError(f"a {type(given).__name__} has no contract, by which lstn would know its input", hint=instead)

@@ -1,4 +1,4 @@
-"""`--weights imagenet|FILE`: a backbone that starts from weights somebody else trained."""
+"""`--weights imagenet|FILE|RUN`: a backbone that starts from weights that something else was trained to."""
 
 import re
 import sys
@@ -13,14 +13,20 @@ from safetensors.torch import load_file
 from torch import nn
 from torchvision.models.vision_transformer import VisionTransformer, interpolate_embeddings
 
+from lstn.contract import Contract
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import sha256_of, what_is
+from lstn.formats.inspection import inspect_file
+from lstn.health.run_files import checkpoint_of
 from lstn.nn.backbones import BACKBONES, FOREIGN, backbone_named
 from lstn.nn.sources.timm_models import TIMM, timm_weights
 from lstn.nn.starts import classifiers_of
 
 IMAGENET = "imagenet"
 """The word that stands for the weights of torchvision or timm where a file's name may stand too."""
+
+_PARTS = ("discriminator.", "backbone.")
+"""How the names of tensors begin that a backbone starts from, in a checkpoint of lstn; the first that is there."""
 
 _PICKLED = (".pth", ".pt")
 _SHOWN = 3
@@ -32,7 +38,8 @@ def load_backbone_weights(backbone: nn.Module, name: str, weights: str, image_hw
     backbone: what `backbone_named(name)` made; its tensors are changed in place, all of them or none
     name:     its name
     weights:  `imagenet` for torchvision's, which are downloaded if torch.hub's folder lacks them, or timm's, which its
-              own loader finds; or a .safetensors, .pth or .pt file that holds the backbone's state dict alone
+              own loader finds; a .safetensors, .pth or .pt file that holds the backbone's state dict alone; or a run
+              of lstn or its checkpoint, of which the backbone is taken, and of a generator the discriminator
     image_hw: height and width of what it is to see, in pixels
 
     Only the classifier's tensors may keep their own values, where the file has another number of classes.
@@ -90,10 +97,10 @@ def _download(url: str, path: Path, prefix: str) -> None:
 
 
 def _named_file(weights: str) -> Path:
-    path = Path(weights)
+    path = checkpoint_of(Path(weights)) if Path(weights).is_dir() else Path(weights)
     if path.suffix not in (".safetensors", *_PICKLED):
         raise UsageError(
-            f"{weights}: not a file of weights", hint=f"use {IMAGENET}, or a .safetensors, .pth or .pt file"
+            f"{weights}: not a file of weights", hint=f"use {IMAGENET}, a run, or a .safetensors, .pth or .pt file"
         )
     if not path.is_file():
         raise UsageError(f"{weights}: {what_is(path)}", hint=f"use {IMAGENET} for the weights of torchvision or timm")
@@ -114,7 +121,31 @@ def _read(path: Path) -> dict[str, torch.Tensor]:
         raise ArtifactError(
             f"{path}: holds something else than named tensors", hint="save the backbone's state_dict() by itself"
         )
-    return {str(key): tensor for key, tensor in found.items()}
+    return _of_backbone({str(key): tensor for key, tensor in found.items()})
+
+
+def contract_of_weights(weights: str) -> Contract | None:
+    """Return the contract of a run or checkpoint of lstn that `--weights` names; None of other weights.
+
+    Raises:
+        UsageError, LstnError: a folder that is not a run. ArtifactError: a damaged file.
+    """
+    if weights in ("", IMAGENET) or not Path(weights).exists():
+        return None
+    path = _named_file(weights)
+    if path.suffix in _PICKLED:
+        return None
+    found = inspect_file(path)
+    return found.contract
+
+
+def _of_backbone(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Return the tensors of the backbone alone, if these are those of a whole model of lstn."""
+    for part in _PARTS:
+        inside = {key.removeprefix(part): tensor for key, tensor in tensors.items() if key.startswith(part)}
+        if inside:
+            return inside
+    return tensors
 
 
 def _current_key(name: str, key: str) -> str:

@@ -15,6 +15,7 @@ _PIPELINES: dict[Task, str] = {
     Task.DETECT: "object-detection",
     Task.READ: "image-to-text",
     Task.ALIGN: "image-feature-extraction",
+    Task.GENERATE: "unconditional-image-generation",
 }
 """What hubs call a task. Total over `Task`."""
 
@@ -73,7 +74,8 @@ def _use(model: SharedModel, repository: str) -> list[str]:
     lines = ["```sh", f"lstn pull {repository}"]
     if engine is None:
         lines += [f"lstn export {name}/{model.files[0].name}"]
-    return [*lines, f"lstn infer images/ --engine {'model.onnx' if engine is None else f'{name}/{engine}'}", "```"]
+    wanted = "--count 8 --output pictures" if model.contract.task is Task.GENERATE else "images/"
+    return [*lines, f"lstn infer {wanted} --engine {'model.onnx' if engine is None else f'{name}/{engine}'}", "```"]
 
 
 def _measured(model: SharedModel) -> list[str]:

@@ -8,16 +8,16 @@ from pathlib import Path
 
 import numpy as np
 
-from lstn.contract import Task
+from lstn.contract import Contract, Task
 from lstn.errors import UsageError
 from lstn.files import sha256_of
+from lstn.images import Pixels
 from lstn.interval import Interval
 from lstn.machine.environment import Environment
 from lstn.machine.gpu import Device
 from lstn.runtime.bench.latency import Latency, Milliseconds, measure, ratio, summarize
 from lstn.runtime.bench.power import Energy, measure_energy
-from lstn.runtime.engines.base import Engine
-from lstn.runtime.engines.opening import open_engine
+from lstn.runtime.engines.opening import is_generator, open_engine, open_generator
 from lstn.runtime.engines.plans.plan_engine import PlanEngine
 
 VERSION = 1
@@ -79,27 +79,59 @@ class BenchResult:
 def bench(paths: Sequence[Path], setup: BenchSetup, *, tell: Callable[[str], None]) -> list[BenchResult]:
     """Open all engines at once and time them in turn; return results by batch size, then in the order of `paths`.
 
-    What is timed is `Engine.infer`: pixels in memory -> logits and theta in memory. `tell` hears what is going on.
+    What is timed is `Engine.infer`: pixels in memory -> logits and theta in memory; of a generator
+    `GeneratorEngine.generate`: noise and labels -> pixels and theta. `tell` hears what is going on.
 
     Raises:
         UsageError: an engine doesn't take one of the batch sizes.
         LstnError: an engine can't be opened, or fails.
     """
     with ExitStack() as stack:
-        engines = []
-        for path in paths:
-            device = setup.device if path.suffix.lower() == ".onnx" else Device.AUTO  # a plan has no choice
-            opened = open_engine(path, device=device, threads=setup.threads, spin=setup.spin)
-            engines.append(stack.enter_context(opened))
-            if max(setup.batches) > engines[-1].max_batch:
-                raise UsageError(
-                    f"--batch {max(setup.batches)}: {path} takes batches of {engines[-1].max_batch} at most"
-                )
-        return [
-            result
-            for batch in setup.batches
-            for result in _compare(list(zip(paths, engines, strict=True)), batch, setup, tell)
-        ]
+        engines = [_opened(path, setup, stack) for path in paths]
+        most = max(setup.batches)
+        for engine in engines:
+            if most > engine.max_batch:
+                raise UsageError(f"--batch {most}: {engine.path} takes batches of {engine.max_batch} at most")
+        return [result for batch in setup.batches for result in _compare(engines, batch, setup, tell)]
+
+
+@dataclass(frozen=True, slots=True)
+class TimedEngine:
+    """An engine that is open.
+
+    call: a batch size, and what draws its input -> one call, which is timed
+    plan: where it is one
+    """
+
+    path: Path
+    contract: Contract
+    max_batch: int
+    call: Callable[[int, np.random.Generator], Callable[[], object]]
+    plan: PlanEngine | None = None
+
+
+def _opened(path: Path, setup: BenchSetup, stack: ExitStack) -> TimedEngine:
+    device = setup.device if path.suffix.lower() == ".onnx" else Device.AUTO  # a plan has no choice
+    if is_generator(path):
+        painter = stack.enter_context(open_generator(path, device=device, threads=setup.threads, spin=setup.spin))
+
+        def painting(batch: int, random: np.random.Generator) -> Callable[[], object]:
+            noise = random.standard_normal((batch, painter.contract.noise), np.float32)
+            return partial(painter.generate, noise, random.integers(0, len(painter.contract.labels), batch))
+
+        return TimedEngine(path, painter.contract, painter.max_batch, painting)
+    engine = stack.enter_context(open_engine(path, device=device, threads=setup.threads, spin=setup.spin))
+    return TimedEngine(
+        path,
+        engine.contract,
+        engine.max_batch,
+        lambda batch, random: partial(engine.infer, _images(batch, engine.contract, random)),
+        engine if isinstance(engine, PlanEngine) else None,
+    )
+
+
+def _images(batch: int, contract: Contract, random: np.random.Generator) -> Pixels:
+    return random.integers(0, 256, (batch, *contract.image_hw, 3), dtype=np.uint8)
 
 
 def report(results: Sequence[BenchResult], setup: BenchSetup, environment: Environment) -> dict[str, object]:
@@ -127,22 +159,22 @@ def report(results: Sequence[BenchResult], setup: BenchSetup, environment: Envir
 
 
 def _compare(
-    engines: Sequence[tuple[Path, Engine]], batch: int, setup: BenchSetup, tell: Callable[[str], None]
+    engines: Sequence[TimedEngine], batch: int, setup: BenchSetup, tell: Callable[[str], None]
 ) -> list[BenchResult]:
     tell(f"timing {len(engines)} at batch {batch}, about {setup.seconds * len(engines):.0f} s")
     random = np.random.default_rng(setup.seed)
-    images = [random.integers(0, 256, (batch, *engine.contract.image_hw, 3), dtype=np.uint8) for _, engine in engines]
-    runs = [partial(engine.infer, pixels) for (_, engine), pixels in zip(engines, images, strict=True)]
+    runs = [engine.call(batch, random) for engine in engines]
     samples = measure(runs, seconds=setup.seconds * len(runs), seed=setup.seed)
     results = []
-    for index, (path, engine) in enumerate(engines):
+    for index, engine in enumerate(engines):
         own = samples[:, index]
         against = ratio(own, samples[:, 0], seed=setup.seed) if index else None
-        on_gpu = path.suffix.lower() == ".plan" or setup.device is Device.CUDA
+        on_gpu = engine.path.suffix.lower() == ".plan" or setup.device is Device.CUDA
         energy = measure_energy(runs[index], images=batch, on_gpu=on_gpu)
         gpu_ms = None
-        if isinstance(engine, PlanEngine):
-            gpu_ms = float(np.median([engine.device_ms(images[index]) for _ in range(_GPU_CALLS)]))
+        if engine.plan is not None:
+            pixels = _images(batch, engine.contract, random)
+            gpu_ms = float(np.median([engine.plan.device_ms(pixels) for _ in range(_GPU_CALLS)]))
         steps = engine.contract.warps if engine.contract.task is Task.READ else None
-        results.append(BenchResult(path, batch, summarize(own), against, own, energy, gpu_ms, steps))
+        results.append(BenchResult(engine.path, batch, summarize(own), against, own, energy, gpu_ms, steps))
     return results

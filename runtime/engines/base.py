@@ -144,6 +144,7 @@ _METHODS: dict[Task, str] = {
     Task.DETECT: "call detect",
     Task.READ: "call read",
     Task.ALIGN: "call infer, whose logits are vectors of regions",
+    Task.GENERATE: "open it with lstn.open_generator",
 }
 """Total over `Task`."""
 

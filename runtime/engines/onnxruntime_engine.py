@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
+from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc, check_sees
 from lstn.errors import DeviceError, LstnError, MissingExtra
 from lstn.formats.described import check_tensors
 from lstn.formats.onnx_file import read_model
@@ -112,6 +112,7 @@ def open_onnx(path: Path, *, device: Device, threads: int | None, spin: bool) ->
         MissingExtra: no ONNX Runtime, or one without CUDA.
     """
     contract = check_onnx(path)
+    check_sees(contract, path)
     chosen = resolve_device(device)
     session = OnnxSession(path, cuda=chosen is Device.CUDA, threads=threads, spin=spin)
     problem = session.cuda_problem  # ONNX Runtime goes on without by itself

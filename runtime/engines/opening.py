@@ -3,16 +3,22 @@
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from lstn.errors import UsageError
+from lstn.contract import Task
+from lstn.errors import LstnError, UsageError
 from lstn.evaluation.answer import Classification
 from lstn.files import check_utf8, what_is
+from lstn.formats.inspection import inspect_file
 from lstn.images import Picture
 from lstn.machine.cores import core_quota, within_cores
 from lstn.machine.gpu import Device
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.plans.preflight import instead
 from lstn.zoo.named_models import model_path
+
+if TYPE_CHECKING:
+    from lstn.runtime.engines.generator_engines import GeneratorEngine
 
 
 def open_engine(
@@ -35,6 +41,52 @@ def open_engine(
             than one, or more than this machine can stand.
         ArtifactError, DeviceError, MissingExtra: on entering the `with`: the file, the machine or the installation.
     """
+    path, device = _checked(path, device, threads)
+    opener = _OPENERS[path.suffix.lower()]
+    return opener(path, device, threads or core_quota(), spin)  # the libraries see cores, and no quota
+
+
+def open_generator(
+    path: str | Path, *, device: Device | str = Device.AUTO, threads: int | None = None, spin: bool = True
+) -> AbstractContextManager["GeneratorEngine"]:
+    """Open a generator, `.onnx` with ONNX Runtime or `.xml` with OpenVINO; for a `with`.
+
+        with lstn.open_generator("generator.onnx") as generator:
+            noise = np.random.default_rng(0).standard_normal((1, generator.contract.noise), np.float32)
+            picture = generator.generate(noise, np.array([7])).pixels[0]
+
+    The arguments are those of `open_engine`.
+
+    Raises:
+        UsageError: as `open_engine`; or, on entering the `with`, a model that looks at pictures.
+        ArtifactError, DeviceError, MissingExtra: on entering the `with`: the file, the machine or the installation.
+    """
+    from lstn.runtime.engines import generator_engines
+
+    path, device = _checked(path, device, threads)
+    threads = threads or core_quota()
+    if path.suffix.lower() == ".xml":
+        return generator_engines.open_xml_generator(path, threads=threads)
+    if path.suffix.lower() == ".onnx":
+        return generator_engines.open_onnx_generator(path, device=device, threads=threads, spin=spin)
+    raise UsageError(f"{path}: generators run as .onnx or .xml", hint="lstn export --engine onnx, or openvino")
+
+
+def is_generator(path: Path) -> bool:
+    """Whether an engine's file says that it is a generator; whatever is wrong with it is said when it is opened."""
+    try:
+        contract = inspect_file(path).contract
+    except LstnError:
+        return False
+    return contract is not None and contract.task is Task.GENERATE
+
+
+def _checked(path: str | Path, device: Device | str, threads: int | None) -> tuple[Path, Device]:
+    """Return the path and the device of an engine that may be opened.
+
+    Raises:
+        UsageError: it may not.
+    """
     path, device = model_path(path), _device_named(device)
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}; expected 1 or more", hint="leave it out for the library's choice")
@@ -45,14 +97,13 @@ def open_engine(
             f"{path}: {what_is(path)}", hint=instead(path) if unbuilt else "make a model with: lstn export"
         )
     check_utf8(path, "engines")
-    opener = _OPENERS.get(path.suffix.lower())
-    if opener is None or not path.is_file():
+    if path.suffix.lower() not in _OPENERS or not path.is_file():
         export = f"lstn export {path}" if path.suffix == ".safetensors" else "lstn export"
         raise UsageError(
             f"{path}: not an engine; expected {' or '.join(f'a {suffix} file' for suffix in _OPENERS)}",
             hint=f"make one with: {export}",
         )
-    return opener(path, device, threads or core_quota(), spin)  # the libraries see cores, and no quota
+    return path, device
 
 
 def classify(images: Picture | Sequence[Picture], engine: str | Path) -> Classification | list[Classification]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
+from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc, check_sees
 from lstn.errors import ArtifactError, DeviceError, closed_engine
 from lstn.formats.described import check_tensors
 from lstn.formats.openvino_file import CPU_SETTINGS, read_pair
@@ -204,14 +204,24 @@ def open_xml(path: Path, *, threads: int | None) -> Iterator[Engine]:
         ArtifactError: no OpenVINO model, not one of lstn, not with its own weights, or one that OpenVINO can't read.
         MissingExtra: OpenVINO isn't installed.
     """
+    with _opened(path, check_xml(path), threads) as engine:
+        yield engine
+
+
+def check_xml(path: Path) -> Contract:
+    """Return the contract of an .xml whose inputs and outputs are those that it describes, with its own weights.
+
+    Raises:
+        ArtifactError: what `read_pair` refuses, or other inputs and outputs.
+    """
     record, file = read_pair(path)
     check_tensors(path, record.contract, file.inputs, file.outputs)
-    with _opened(path, record.contract, threads) as engine:
-        yield engine
+    return record.contract
 
 
 @contextmanager
 def _opened(path: Path, contract: Contract, threads: int | None) -> Iterator[Engine]:
+    check_sees(contract, path)
     graph = OpenVinoGraph(path, threads=threads)
     try:
         yield OpenVinoEngine(path, contract, graph)

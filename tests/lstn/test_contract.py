@@ -164,6 +164,21 @@ def test_a_detector_stretches() -> None:
         replace(detector, fit=Fit.LETTERBOX).check()
 
 
+GENERATOR = Contract(Loc.GLANCE, "dcgan", (64, 96), ("0", "1"), task=Task.GENERATE, noise=16, crop_hw=(32, 32))
+
+
+def test_a_generator_is_said_in_version_8_which_older_readers_refuse() -> None:
+    fields = json.loads(GENERATOR.to_json())
+    assert (fields["version"], fields["task"], fields["noise"]) == (8, "generate", 16)
+    assert Contract.from_json(GENERATOR.to_json(), source="test") == GENERATOR
+    with pytest.raises(ArtifactError, match="version 6 knows no task generate"):
+        Contract.from_json(json.dumps(fields | {"version": 6}), source="model.onnx")
+    with pytest.raises(ArtifactError, match="'noise' is missing"):
+        Contract.from_json(json.dumps({key: fields[key] for key in fields if key != "noise"}), source="model.onnx")
+    with pytest.raises(ArtifactError, match="noise"):
+        Contract.from_json(json.dumps(fields | {"noise": 10**9}), source="model.onnx")
+
+
 READER = Contract(Loc.GLANCE, "cnn", (64, 96), ("0", "1"), task=Task.READ, warps=4, crop_hw=(16, 16))
 
 

@@ -26,7 +26,7 @@ from lstn.errors import UsageError
         ("train --lok x", "lstn train has no option --lok", "did you mean --loc?"),
         ("trian", "lstn has no command trian", "did you mean train?"),
         ("frobnicate", "lstn has no command frobnicate", "see: lstn --help"),
-        ("infer", "missing argument 'PATH'", "see: lstn infer --help"),
+        ("inspect", "missing argument 'FILE|RUN'", "see: lstn inspect --help"),
     ],
 )
 def test_a_wrong_word_is_answered_with_the_right_one(run_lstn: RunLstn, arguments: str, says: str, hint: str) -> None:

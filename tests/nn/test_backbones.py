@@ -15,6 +15,7 @@ TABLES = read_tables()
 
 IMAGE_SIZES = {
     "cnn": 64,
+    "dcgan": 64,
     **{f"effnet-b{n}": side for n, side in enumerate((224, 240, 288, 300, 380, 456, 528, 600))},
     **{f"paper-effnet-b{n}": TABLES["input_size"][f"effnet-b{n}"] for n in range(6)},
     **{f"resnet-{depth}": 224 for depth in (18, 34, 50, 101, 152)},

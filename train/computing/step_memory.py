@@ -10,7 +10,9 @@ from torch import Tensor, nn
 from lstn.contract import Contract, Task
 from lstn.errors import UsageError
 from lstn.machine.memory import available_bytes, size
-from lstn.nn.models import build_model
+from lstn.nn.generation.adversarial_network import AdversarialNetwork
+from lstn.nn.generation.generator import Generator
+from lstn.nn.models import Model, build_model, example_of
 
 _PER_WEIGHT = 5
 """The weight, its gradient, Adam's two moments, and what Adam's step holds for a moment."""
@@ -55,9 +57,7 @@ def step_bytes(contract: Contract) -> StepBytes:
         for module in model.modules():
             module.register_forward_hook(look)
         with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-            logits = model(torch.empty(_COUNTED, *contract.image_hw, 3, dtype=torch.uint8))
-            first = logits[0] if isinstance(logits, tuple) else logits
-            F.cross_entropy(first.flatten(0, -2), torch.zeros(first.shape[:-1].numel(), dtype=torch.long))
+            _forwards(model, contract)
     weights = list(model.parameters())
     own = {weight.untyped_storage()._cdata for weight in weights}
     activations = sum(tensor.untyped_storage().nbytes() for key, tensor in kept.items() if key not in own)
@@ -66,6 +66,17 @@ def step_bytes(contract: Contract) -> StepBytes:
         2 if contract.task is Task.DETECT else 1
     )  # true boxes are looked at as well, as many as regions at most
     return StepBytes(_PER_WEIGHT * sum(weight.nbytes for weight in weights), per_image)
+
+
+def _forwards(model: Model, contract: Contract) -> None:
+    """Go once forwards through what a step computes."""
+    if isinstance(model, Generator):
+        pixels = torch.zeros(_COUNTED, *contract.image_hw, 3, dtype=torch.uint8)
+        AdversarialNetwork(model)(pixels, torch.zeros(_COUNTED, dtype=torch.int64))
+        return
+    logits = model(*example_of(contract, _COUNTED))
+    first = logits[0] if isinstance(logits, tuple) else logits
+    F.cross_entropy(first.flatten(0, -2), torch.zeros(first.shape[:-1].numel(), dtype=torch.long))
 
 
 def check_memory(contract: Contract, batch: int, device: torch.device) -> None:

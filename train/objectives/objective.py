@@ -1,6 +1,6 @@
 """The objective of a run: what its steps make small, and by what its best epoch is chosen. One for each task."""
 
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeAlias
 
 from torch import Tensor, nn
 
@@ -8,11 +8,15 @@ from lstn.alignment.alignment_scores import AlignmentScores
 from lstn.detection.detecting import DetectionScores
 from lstn.evaluation.scores import Scores
 from lstn.nn.models import Model
+from lstn.synthesis.generation_scores import GenerationScores
 from lstn.train.batches.loading import ImageBatch, Images
 from lstn.train.computing.distributed import World
 from lstn.train.computing.workplace import Workplace
 from lstn.train.runs.options import Options
 from lstn.transcription.reading_scores import ReadingScores
+
+AnyScores: TypeAlias = Scores | DetectionScores | ReadingScores | AlignmentScores | GenerationScores
+"""Those of a model, by its task."""
 
 
 class StepLoss(NamedTuple):
@@ -27,7 +31,8 @@ class Measured(NamedTuple):
     """What a model's answers to a split came to.
 
     loss:     the mean over images; of a classifier in nats
-    accuracy: by which the best epoch is chosen, 0..1; of a detector its AP50, of a reader the texts without an error
+    accuracy: by which the best epoch is chosen, 0..1; of a detector its AP50, of a reader the texts without an error,
+              of a generator the pictures that pass for real ones
     chance:   the accuracy up to which a model is at chance, 0..1; None where nobody knows
     scores:   all of it
     """
@@ -35,7 +40,7 @@ class Measured(NamedTuple):
     loss: float
     accuracy: float
     chance: float | None
-    scores: Scores | DetectionScores | ReadingScores | AlignmentScores
+    scores: AnyScores
 
 
 class TrainingObjective(Protocol):

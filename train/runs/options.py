@@ -26,6 +26,9 @@ CropSize: TypeAlias = tuple[
 ]
 """Height and width of what the backbone gets: pixels, or places of a map, of which small images have few."""
 
+NOISE_NUMBERS = 64
+"""That a generator paints a picture from."""
+
 _SIZES = ("image_size", "view", "crop")
 
 _GONE = ("weight_decay", "clip_norm")
@@ -42,7 +45,7 @@ class Options:
     weights:    `imagenet`, a file, or empty for a random start
     image_size: of the input
     augment:    how training images are changed at random (`lstn.train.batches.augment`)
-    task:       classify or detect
+    task:       classify, detect, read or generate
     fit:        how a photo becomes an image of that size
     iterations, at, warps: of the transformer, as in `Contract`
     view, crop: of what the localizer sees, and of what the backbone gets; None: the localizer's usual view, and a crop
@@ -95,6 +98,7 @@ class Options:
             task=self.task,
             fit=self.fit,
             separator=" " if self.task is Task.ALIGN else "",
+            noise=NOISE_NUMBERS if self.task is Task.GENERATE else 0,
         )
 
     def values(self) -> dict[str, object]:

@@ -3,6 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from PIL import Image
+
 from lstn.health.follow import judged_kinds
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
@@ -41,6 +43,10 @@ class Board:
         sheet = draw_sheet(pixels, theta, sampling)
         self._each(list(self._names), lambda tracker: tracker.picture(number, sheet), number)
 
+    def painted(self, number: int, sheet: Image.Image) -> None:
+        """Log the sheet of what a generator paints in epoch `number`."""
+        self._each(list(self._names), lambda tracker: tracker.picture(number, sheet), number)
+
     def close(self) -> None:
         """Write what is left. A board that heard of no epoch leaves nothing."""
         self._each(list(self._trackers), lambda tracker: tracker.close())
@@ -68,6 +74,8 @@ def figures_of(row: Epoch) -> dict[str, float]:
         "accuracy/train": row["train_accuracy"],
         "accuracy/validation": row["val_accuracy"],
     }
+    if "generator" in row:
+        figures |= {f"generator/{name}": value for name, value in row["generator"].items() if isinstance(value, float)}
     if "transformer" not in row:
         return figures
     health = row["transformer"]

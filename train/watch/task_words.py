@@ -19,5 +19,6 @@ WORDS: dict[Task, TaskWords] = {
     Task.DETECT: TaskWords("loss", "regions right", "AP50"),
     Task.READ: TaskWords("cross-entropy", "symbols right", "texts right"),
     Task.ALIGN: TaskWords("ranking loss", "sentences found", "pairs found"),
+    Task.GENERATE: TaskWords("discriminator", "told apart", "taken for real"),
 }
 """Total over `Task`."""

@@ -4,6 +4,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeAlias
 
+from PIL import Image
+
 from lstn.health.run_health import Epoch
 from lstn.images import Pixels
 from lstn.warps.warp import CropSampling, Theta
@@ -30,12 +32,13 @@ class Outlook:
 class Watcher:
     """Where progress goes. `started` hears what is about to be done, `epoch` every finished epoch, `warped` before that
     what a few images (n, H, W, 3), their theta (n, …) and the colour outside of the frame are in it, if there is a
-    transformer."""
+    transformer; `painted` a sheet of what a generator paints."""
 
     started: Callable[[Outlook], None]
     step: OnStep
     epoch: Callable[[Epoch, Epoch], None]
     warped: Callable[[int, Pixels, Theta, CropSampling], None] = lambda epoch, pixels, theta, sampling: None
+    painted: Callable[[int, Image.Image], None] = lambda epoch, sheet: None
 
 
 SILENT = Watcher(lambda outlook: None, lambda *figures: None, lambda row, best: None)

@@ -21,7 +21,10 @@ from lstn.terminal import note, warn
 from lstn.waiting import duration, telling
 
 if TYPE_CHECKING:
+    from PIL import Image
+
     from lstn.evaluation.scores import Scores
+    from lstn.health.generator_health import GeneratorHealth
     from lstn.health.liveness import Health
     from lstn.health.run_health import Epoch
     from lstn.images import Pixels
@@ -68,7 +71,7 @@ def watching(options: "Options", board: "Board | None" = None, opening: str = ""
         shown = _Shown(progress, task, options, words, board, opening)
         try:
             with telling(shown.describe):
-                yield Watcher(shown.started, shown.step, shown.epoch, shown.warped)
+                yield Watcher(shown.started, shown.step, shown.epoch, shown.warped, shown.painted)
         finally:
             shown.close()
 
@@ -200,13 +203,19 @@ class _Shown:
         if row["epoch"] >= FEWEST_EPOCHS and steps >= FEWEST_STEPS:
             self._warn_of_chance(row)
         if "transformer" in row:
-            self._warn_of(row["transformer"])
+            self._warn_of("transformer", row["transformer"])
+        if "generator" in row:
+            self._warn_of("generator", row["generator"])
         if self._board is not None:
             self._board.epoch(row)
 
     def warped(self, epoch: int, pixels: "Pixels", theta: "Theta", sampling: "CropSampling") -> None:
         if self._board is not None:
             self._board.warped(epoch, pixels, theta, sampling)
+
+    def painted(self, epoch: int, sheet: "Image.Image") -> None:
+        if self._board is not None:
+            self._board.painted(epoch, sheet)
 
     def _warn_of_chance(self, row: "Epoch") -> None:
         """Say it once, when it is first so."""
@@ -215,12 +224,12 @@ class _Shown:
             warn(chance_warning(row["val_accuracy"]))
             note(f"  likely cure: {chance_cure(self._options.model, self._options.recipe.lr, self._options.weights)}")
 
-    def _warn_of(self, transformer: "Health") -> None:
+    def _warn_of(self, what: str, health: "Health | GeneratorHealth") -> None:
         """Say it when it begins, and not in every epoch that it lasts; the cure tells one trouble from another."""
-        if transformer["warning"] and transformer["cure"] != self._told:
-            warn(f"the transformer is {transformer['state']}: {transformer['warning']}")
-            note(f"  likely cure: {transformer['cure']}")
-        self._told = transformer["cure"]
+        if health["warning"] and health["cure"] != self._told:
+            warn(f"the {what} is {health['state']}: {health['warning']}")
+            note(f"  likely cure: {health['cure']}")
+        self._told = health["cure"]
 
 
 def report(result: "TrainingResult", options: "Options") -> None:
@@ -238,6 +247,7 @@ def report(result: "TrainingResult", options: "Options") -> None:
         Task.DETECT: lambda: _draw_detected(result),
         Task.READ: lambda: _draw_read(result),
         Task.ALIGN: lambda: _draw_aligned(result),
+        Task.GENERATE: lambda: _tell_painted(result),
     }[options.task]()
     told = f"test {words.accuracy}"
     if result.test_is_val:
@@ -323,6 +333,20 @@ def _draw_aligned(result: "TrainingResult") -> list[str]:
     note(f"among {scores.among}: {found}{overlap}")
     draw_aligned(result.checkpoint.parent / ALIGNED, result.model, result.val)
     return [ALIGNED]
+
+
+def _tell_painted(result: "TrainingResult") -> list[str]:
+    """Say what a generator's pictures came to, and return the name of their folder."""
+    from lstn.synthesis.generation_scores import GenerationScores
+    from lstn.train.watch.sample_sheet import SAMPLES
+
+    assert isinstance(result.scores, GenerationScores)
+    scores, seen = result.scores, result.scores.variety
+    told = (
+        "" if scores.told_apart is None else f"a classifier tells {scores.told_apart} % rightly, where 50 % is chance; "
+    )
+    note(f"{told}pictures of a class differ by {seen['diversity']:.0%} of what real ones do")
+    return [f"{SAMPLES}/"]
 
 
 def _name_the_worst(scores: "Scores") -> None:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lstn.cli.parsing.infer_format import Format
+from lstn.errors import UsageError
 from lstn.machine.gpu import Device
 
 if TYPE_CHECKING:
@@ -30,3 +31,28 @@ class InferRequest:
     workers: int | None
     every: float | None
     limits: "DecodeLimits"
+
+
+@dataclass(frozen=True, slots=True)
+class PaintRequest:
+    """What a generator is asked for, as typed; None: not given."""
+
+    count: int | None
+    label: tuple[str, ...]
+    seed: int | None
+
+    @property
+    def asked(self) -> bool:
+        """Whether any of it was given."""
+        return self.count is not None or bool(self.label) or self.seed is not None
+
+
+def named_images(paths: list[str] | None) -> list[str]:
+    """Return what was named, of which there must be something.
+
+    Raises:
+        UsageError: nothing was.
+    """
+    if not paths:
+        raise UsageError("no images are named", hint="name images or folders; a generator paints with --count N")
+    return paths

@@ -4,6 +4,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lstn.contract import Task
+from lstn.recipe import usual_model
+
 if TYPE_CHECKING:
     from lstn.nn.sources.own_models import OwnFactory
 
@@ -18,15 +21,17 @@ OwnModel = Annotated[
 ]
 
 
-def name_of(typed: str) -> str:
-    """Return what a contract calls the backbone that was typed; nothing is imported for it."""
+def name_of(typed: str | None, task: Task) -> str:
+    """Return what a contract calls the backbone that was typed, or the usual one; nothing is imported for it."""
     from lstn.nn.backbones import FOREIGN
     from lstn.nn.sources.own_models import is_own
 
+    if typed is None:
+        return usual_model(task)
     return f"{FOREIGN}{typed}" if is_own(typed) else typed
 
 
-def factory_of(typed: str) -> "OwnFactory | None":
+def factory_of(typed: str | None) -> "OwnFactory | None":
     """Import what makes the backbone that was typed, if it is the user's own.
 
     Raises:
@@ -34,4 +39,4 @@ def factory_of(typed: str) -> "OwnFactory | None":
     """
     from lstn.nn.sources.own_models import is_own, own_factory
 
-    return own_factory(typed) if is_own(typed) else None
+    return own_factory(typed) if typed is not None and is_own(typed) else None

@@ -57,14 +57,14 @@ def diagnose_folder(spec: str, model: Path | None, *, as_json: bool) -> None:
 
 def _check_judge(file: Path, spec: str) -> None:
     """Refuse, before any image is read, a model that can't doubt these labels."""
-    from lstn.contract import OF_EVERY_TASK, Task, check_task
+    from lstn.contract import Task, check_task
     from lstn.data.dataset import open_data_of
     from lstn.formats.inspection import inspect_file
     from lstn.health.run_files import checkpoint_of
 
     contract = inspect_file(checkpoint_of(file) if file.is_dir() else file).contract
     if contract is not None:  # else the engine says what is wrong with it
-        check_task(contract.task, Task.CLASSIFY, "lstn doctor RUN --data", hint=OF_EVERY_TASK)
+        check_task(contract.task, Task.CLASSIFY, "lstn doctor RUN --data")
         open_data_of(contract, spec, seed=0)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from lstn.cli.steps.infer_here import listed, paths_of
-from lstn.contract import OF_EVERY_TASK, Task, check_task
+from lstn.contract import Task, check_task
 from lstn.errors import ImageError, LstnError, UsageError
 from lstn.explanation.methods import OF_ENGINES, Method
 from lstn.files import write_text
@@ -124,7 +124,7 @@ def opened_explainable(
     from lstn.runtime.inference.explained_engine import explainable_engine
 
     with open_engine(file, device=device, spin=False) as engine:
-        check_task(engine.contract.task, Task.CLASSIFY, "lstn explain", hint=OF_EVERY_TASK)
+        check_task(engine.contract.task, Task.CLASSIFY, "lstn explain")
         yield explainable_engine(engine)
 
 

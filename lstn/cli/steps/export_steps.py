@@ -7,11 +7,12 @@ import typer
 
 from lstn.cli.display.calibrate_report import compare_speed, show
 from lstn.cli.display.screen import phases
-from lstn.contract import OF_EVERY_TASK, Task, check_task
+from lstn.contract import Task, check_task
 from lstn.errors import LstnError, UsageError
 from lstn.files import write_bytes
 from lstn.formats.engine_kind import EngineKind, Sampler
 from lstn.formats.inspection import training_of
+from lstn.formats.onnx_file import read_model
 from lstn.formats.outputs import (
     LOG,
     ONNX,
@@ -73,6 +74,7 @@ def make_onnx(asked: "ExportRequest", backbone: str | None) -> tuple[Path, "Trai
         raise UsageError(f"--model: {asked.run} holds its whole network already", hint="leave it out")
     onnx_file = asked.onnx_file
     if asked.run is not None and asked.ready:
+        check_engine(read_model(asked.run)[0].task, asked.engine)
         if asked.writes_onnx:
             write_bytes(onnx_file, asked.run.read_bytes())
             typer.echo(f"{onnx_file}  {file_size(onnx_file)}  a copy of {shown_path(asked.run)}")
@@ -86,7 +88,8 @@ def make_onnx(asked: "ExportRequest", backbone: str | None) -> tuple[Path, "Trai
     checkpoint, fused = load_checkpoint(checkpoint_of(asked.run), backbone), asked.sampler is Sampler.FUSED
     training = checkpoint.training
     if asked.triton is not None:
-        check_task(checkpoint.contract.task, Task.CLASSIFY, "--triton", hint=OF_EVERY_TASK)
+        check_task(checkpoint.contract.task, Task.CLASSIFY, "--triton")
+    check_engine(checkpoint.contract.task, asked.engine)
     if asked.precision is None:
         export_onnx(checkpoint, onnx_file, fused=fused, tell=typer.echo)
         return onnx_file, training
@@ -96,6 +99,16 @@ def make_onnx(asked: "ExportRequest", backbone: str | None) -> tuple[Path, "Trai
     checked(checkpoint.contract, checkpoint.layers, settings)
     export_onnx(checkpoint, onnx_file, fused=fused, tell=typer.echo)
     return _lowered(asked, settings), training
+
+
+def check_engine(task: Task, engine: EngineKind) -> None:
+    """Check that models of a task run in an engine.
+
+    Raises:
+        UsageError: they don't.
+    """
+    if task is Task.GENERATE and engine.flavour is not None:
+        check_task(task, Task.CLASSIFY, f"--engine {engine.value}", hint="generators run as --engine onnx, or openvino")
 
 
 def _lowering(asked: "ExportRequest", training: "Training") -> "CalibrationSettings":
@@ -185,18 +198,19 @@ def _export_openvino(onnx_file: Path, xml: Path, training: "Training | None") ->
     """Compare on images that the model was trained on; an ONNX file of lstn 0.1, which doesn't say, gets digits."""
     from lstn.export.onnx.verify_onnx import sample_images
     from lstn.export.openvino.to_openvino import write_openvino
-    from lstn.formats.onnx_file import read_model
     from lstn.formats.openvino_file import bin_path
     from lstn.imaging.framing import framing_of
 
     data, seed = ("digits", 0) if training is None else (training.data, training.seed)
     contract = read_model(onnx_file)[0]
-    framing = framing_of(contract)
-    images = sample_images(data, contract.image_hw, seed=seed, task=contract.task, framing=framing)
+    images, kind = None, "pictures"
+    if contract.task is not Task.GENERATE:
+        framing = framing_of(contract)
+        images = sample_images(data, contract.image_hw, seed=seed, task=contract.task, framing=framing)
+        kind = "images" if training else "embedded digits, because its own images are not known,"
     with working(f"writing {xml} and comparing"):
         record, agreement = write_openvino(onnx_file, xml, images)
     what = f"OpenVINO {record.version.partition('-')[0]}, {record.precision}"
-    kind = "images" if training else "embedded digits, because its own images are not known,"
     typer.echo(f"{xml}  {file_size(xml)}  {what}, {agreement.images} {kind} against {onnx_file.name}: {agreement}")
     weights = bin_path(xml)
     typer.echo(f"{weights}  {file_size(weights)}  the weights of {xml.name}; keep the two together")

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lstn.contract import OF_EVERY_TASK, Task, check_task
+from lstn.contract import Task, check_task
 from lstn.data.task_sets import open_for_model
 from lstn.files import sha256_of
 from lstn.formats.onnx_file import read_model
@@ -116,7 +116,7 @@ def check_tunable(source: Path) -> None:
         ArtifactError: not a file of lstn.
     """
     if source.suffix == ".onnx":
-        check_task(read_model(source)[0].task, Task.CLASSIFY, "lstn tune", hint=OF_EVERY_TASK)
+        check_task(read_model(source)[0].task, Task.CLASSIFY, "lstn tune")
 
 
 def _searched(
