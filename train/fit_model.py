@@ -39,8 +39,7 @@ def fit(
     """Train a model on a data set, and leave it with the weights of its best epoch.
 
         model = lstn.nn.Classifier.around(MyNetwork(), labels=("cat", "dog"), image_hw=(64, 64))
-        result = lstn.fit(model, "folder:photos", "runs/mine", epochs=10)
-        print(result.test_accuracy)
+        print(lstn.fit(model, "folder:photos", "runs/mine", epochs=10).test_accuracy)
 
     model:    trained in place, from the weights that it has, and its contract gets a temperature; a `lstn.nn.Detector`
         learns to find objects
@@ -61,7 +60,7 @@ def fit(
         TrainingError: the loss is not a number any more.
         DeviceError: no such device.
     """
-    check_model(model, "put it behind a transformer: lstn.nn.Classifier.around(network, labels=…, image_hw=…)")
+    check_model(model)
     folder = Path(folder)
     if (folder / LAST).is_file() != resume:
         found = "no run to go on with" if resume else "a run already"

@@ -27,7 +27,7 @@ def export_onnx(model: Classifier, path: str | Path, *, images: Pixels | None = 
         UsageError: the model is a control, or hasn't one sampler to fuse; or it is no model of lstn's.
         LstnError: PyTorch can't export the model, or the file can't be written.
     """
-    check_model(model, "put it behind a transformer: lstn.nn.Classifier.around(network, labels=…, image_hw=…)")
+    check_model(model)
     check_sees(model.contract, "export_onnx")
     if images is None:
         images = sample_images("digits", model.contract.image_hw, seed=0)

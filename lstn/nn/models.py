@@ -17,6 +17,8 @@ from lstn.nn.sources.own_models import OwnFactory
 
 Model: TypeAlias = Classifier | Detector | Reader | Aligner | Generator
 
+_AROUND = "put it behind a transformer: lstn.nn.Classifier.around(network, labels=…, image_hw=…)"
+
 
 def build_model(contract: Contract, backbone: nn.Module | None = None) -> Model:
     """Make the network that a contract describes, newly initialised.
@@ -61,14 +63,12 @@ def build_around(contract: Contract, factory: OwnFactory) -> Classifier:
     return Classifier(contract, backbone)
 
 
-def check_model(given: object, instead: str) -> None:
+def check_model(given: object) -> None:
     """Check that a program gave a model of lstn's.
-
-    instead: what to do with a network of one's own, for the hint
 
     Raises:
         UsageError: it gave something else.
     """
     if not isinstance(given, Model):
         check_module(given, "the model")
-        raise UsageError(f"a {type(given).__name__} has no contract, by which lstn would know its input", hint=instead)
+        raise UsageError(f"a {type(given).__name__} has no contract, by which lstn would know its input", hint=_AROUND)
