@@ -1,4 +1,4 @@
-"""Spatial-transformer image classifiers, from training to a measured deployment.
+"""Image models with spatial transformers, from training to a measured deployment.
 
     import lstn
 

@@ -48,7 +48,7 @@ def _options(
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """Spatial-transformer image classifiers, from training to a measured deployment.
+    """Image models with spatial transformers, from training to a measured deployment.
 
     Start with train, then export, then infer. `lstn doctor` shows what this machine can do.
     """

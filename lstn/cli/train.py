@@ -226,7 +226,7 @@ def train(
         ),
     ] = "",
     resume: Annotated[
-        Path | None, typer.Option(metavar="RUN", help="Go on with the run in this folder, from its last whole epoch.")
+        Path | None, typer.Option(metavar="RUN", help="Continue the run in this folder, from its last whole epoch.")
     ] = None,
     find_lr: Annotated[
         bool, typer.Option("--find-lr", help="Train no model, but say which --lr the other options go with.")

@@ -47,7 +47,7 @@ def tune(
     ] = None,
     engine: Annotated[
         list[EngineKind] | None,
-        typer.Option(help="onnx or openvino. May be repeated.", show_default="those that are installed"),
+        typer.Option(metavar="KIND", help="onnx or openvino. May be repeated.", show_default="those that are installed"),
     ] = None,
     precision: Annotated[
         str, typer.Option(metavar="A,B,…", help="To try as well as fp32: of fp16, bf16 and int8.")
@@ -80,7 +80,7 @@ def tune(
 
     Makes the model's files for each engine, precision and crop, and refuses those that lose too much accuracy, or whose
     warps drift too far. Then Optuna proposes files, batch sizes and threads, and each is timed once. The best are timed
-    in turn at the end. tune.json and tune.html have every figure. The same command goes on where it was stopped.
+    in turn at the end. tune.json and tune.html have every figure. After a stop, the same command continues.
     """
     from lstn.research.tune.candidates import QualityLimits
     from lstn.research.tune.model_versions import VersionsWanted
