@@ -1,12 +1,13 @@
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstn.contract import CONTROLS, PAPER_LOCS, At, Contract, Fit, Loc, Task, ThetaForm
+from lstn.contract import CONTROLS, PAPER_LOCS, VERSION, At, Contract, Fit, Loc, Task, ThetaForm
 from lstn.errors import ArtifactError, UsageError
 
 CONTRACT = Contract(Loc.LSTN, "cnn", (64, 48), ("cat", "dog"))
@@ -316,3 +317,18 @@ def test_a_contract_that_no_model_can_have_is_refused_wherever_it_is_read(
         Contract.from_json(impossible.to_json(), source="model.onnx")
     with pytest.raises(UsageError, match=told):
         impossible.check()
+
+
+KEPT = (Path(__file__).parents[1] / "fixtures" / "contracts.jsonl").read_text(encoding="utf-8").splitlines()
+"""Contracts as they were written when their version was new: never written again."""
+
+
+@pytest.mark.parametrize("text", KEPT)
+def test_contracts_of_every_version_are_read_and_written_as_they_were(text: str) -> None:
+    contract = Contract.from_json(text, source="kept")
+    contract.check()
+    assert contract.to_json() == text
+
+
+def test_a_contract_of_every_version_is_kept() -> None:
+    assert {json.loads(text)["version"] for text in KEPT} == set(range(1, VERSION + 1))
