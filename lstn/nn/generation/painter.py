@@ -18,7 +18,12 @@ _WIDEST, _BACKGROUND_WIDEST = 128, 32
 twice the object's."""
 
 _FIRST_MASK = -1.0
-"""What the mask's sigmoid begins with: an object is a quarter opaque."""
+"""What the mask's sigmoid begins with: an object is a quarter opaque.
+
+Without this, a background that begins gray, and a sixth of the mask's weight, masks were at 0.95 after 400 steps on
+digits: the object was a black frame around one bar, the same for all classes. With the three they were at 0.17, and
+classes differed. The two runs had other learning rates and sizes as well.
+"""
 
 _LEAST_SHARE = 0.02
 _MOST_EXPONENT = 80.0
