@@ -22,7 +22,7 @@ from lstn.machine.lock import locked
 from lstn.nn.backbones import FOREIGN, backbone_named
 from lstn.nn.classifier import check_size
 from lstn.nn.device import check_compiler
-from lstn.nn.generation.generator import Generator
+from lstn.nn.generation.generator import Generator, discriminated
 from lstn.nn.models import Model, build_around, build_model
 from lstn.nn.pretrained import contract_of_weights, load_backbone_weights
 from lstn.nn.sources.backbone import Backbone
@@ -182,7 +182,7 @@ def _begun(options: Options, at: Workplace, data: DataSet, given: Model | None) 
         check_posed(data.train, options.data)
     step = min(batch, len(data.train))
     if given is None:  # of a network that isn't lstn's nobody knows what it takes
-        check_size(contract)
+        check_size(discriminated(contract) if options.task is Task.GENERATE else contract)
         check_memory(contract, step, at.device)
     run = start(options, contract, at.device, (data.train, data.val, data.test), given)
     if batch < 2 * at.world.size > 2:

@@ -188,8 +188,12 @@ def test_what_the_discriminator_sees_is_normalised_as_pixels_are() -> None:
         ({"theta": ThetaForm.TPS}, "a generator's boxes can't be tps"),
         ({"iterations": 2}, "a generator looks once"),
         ({"task": Task.CLASSIFY}, "a model that classifies takes no noise"),
+        (
+            {"image_hw": (12, 40), "crop_hw": (8, 8), "view_hw": None},
+            "12 x 40 pixels are too small for dcgan",
+        ),
     ],
 )
 def test_what_is_no_generator_is_refused(change: dict[str, object], message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        replace(CONTRACT, **change).check()  # type: ignore[arg-type]
+        Generator(replace(CONTRACT, **change))  # type: ignore[arg-type]

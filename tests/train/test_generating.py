@@ -57,9 +57,9 @@ def test_the_loss_is_that_of_both_and_the_slope_at_real_images(model: Generator,
         d_loss += (torch.log(1 + torch.exp(-real)) + torch.log(1 + torch.exp(fake))).item() / 3
         g_loss += torch.log(1 + torch.exp(-fake)).item() / 3
     assert painted.mask is not None
-    assert float(found.told) == pytest.approx(d_loss, rel=1e-5)
-    assert float(found.loss) == pytest.approx(
-        d_loss + g_loss + R1 / 2 * slope + MASK * float(painted.mask.mean()), rel=1e-5
+    assert found.told.item() == pytest.approx(d_loss, rel=1e-5)
+    assert found.loss.item() == pytest.approx(
+        d_loss + g_loss + R1 / 2 * slope + MASK * painted.mask.mean().item(), rel=1e-5
     )
 
 

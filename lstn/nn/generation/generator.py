@@ -1,9 +1,11 @@
 """Generators: noise and a class -> a picture of it, and where its object is: a backbone in front of a transformer."""
 
+from dataclasses import replace
+
 import torch
 
 from lstn.contract import Contract, Loc
-from lstn.nn.backbones import backbone_named
+from lstn.nn.classifier import build_backbone
 from lstn.nn.generation.object_localizer import ObjectLocalizer
 from lstn.nn.generation.object_transformer import ObjectTransformer, Painted, tight
 from lstn.nn.generation.painter import OF_CLASS, ObjectPainters
@@ -33,7 +35,7 @@ class Generator(Normalising):
         contract.check()
         self.transformer = None if contract.loc is Loc.NONE else _transformer(contract)
         self.backbone = ObjectPainters(contract)
-        self.discriminator = backbone_named(contract.backbone).make(len(contract.labels), contract.image_hw)
+        self.discriminator = build_backbone(discriminated(contract))
 
     def paint(self, noise: torch.Tensor, labels: torch.Tensor) -> Painted:
         """Noise (N, Z) float32 and labels (N,) int64 -> pictures, and where their objects are."""
@@ -64,6 +66,11 @@ class Generator(Normalising):
         """How real the discriminator takes images of these classes to be: (N, 3, H, W) normalised, (N,) -> (N,)."""
         logits: torch.Tensor = self.discriminator(images)
         return logits.gather(1, labels[:, None])[:, 0]
+
+
+def discriminated(contract: Contract) -> Contract:
+    """Return the contract of a generator with the discriminator's view of it: no crop, but whole pictures."""
+    return replace(contract, crop_hw=None)
 
 
 def _transformer(contract: Contract) -> ObjectTransformer:
