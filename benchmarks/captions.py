@@ -171,7 +171,7 @@ test, of digits and backgrounds that training has not seen. Half of the test pic
 (digit, relation, digit) that training never shows. Nothing is pretrained. {" ".join(TOLD[kind] for kind in there)}
 
 One seed has the 95 % interval over the pictures; several have their mean, and from the lowest to the highest. This is a
-budget of minutes on a shared core, and the losses still fall at its end.
+budget of minutes on a shared core.
 
 {errors}
 
@@ -180,6 +180,10 @@ says "{first[0]["gray"]["sentence"]}"; and what is most often true in training, 
 "{first[0]["blind"]["sentence"]}".
 
 {groups}
+
+Given the picture, no word depends on the words before it. So what a model is unsure of early, such as whether the first
+digit is turned, moves all later words, and the most probable whole text may be a short one:
+[what such a model cannot do](../../docs/how-to/captions.md#what-such-a-model-cannot-do).
 
 What a sentence says, one thing after another. Of a picture of one digit nobody asks for the second.
 

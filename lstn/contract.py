@@ -280,16 +280,19 @@ def meant_for(wanted: Task, task: Task, what: str) -> str:
     return f"{what} is for models that {_VERBS[wanted][0]}, and this one {does(task)}"
 
 
-OF_EVERY_TASK = "lstn infer, evaluate, export, serve and bench take models of every task"
+OF_LOOKING = "lstn infer, evaluate, export, serve and bench take models that look at images"
 """What may be done with a model that looks at pictures, instead of what is for models that classify."""
 
 OF_GENERATORS = "lstn infer --count N, export, bench and inspect take generators"
 """What may be done with a model that paints pictures."""
 
+_OF_ALIGNERS = "lstn infer --sentence TEXT, evaluate, export and bench take models that align"
+"""What may be done with a model that knows what a sentence is about."""
+
 
 def elsewhere(task: Task) -> str:
     """Return what may be done with a model of a task instead of what is for others."""
-    return OF_GENERATORS if task is Task.GENERATE else OF_EVERY_TASK
+    return {Task.GENERATE: OF_GENERATORS, Task.ALIGN: _OF_ALIGNERS}.get(task, OF_LOOKING)
 
 
 def check_task(task: Task, wanted: Task, what: str, *, hint: str = "") -> None:

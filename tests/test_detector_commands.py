@@ -118,7 +118,7 @@ def test_what_only_classifiers_can_is_one_line(
     ran = run_lstn(*words)
     assert ran.code == 2, ran.err
     assert "is for models that classify, and this one detects\n" in ran.err
-    assert "lstn infer, evaluate, export, serve and bench take models of every task" in ran.err
+    assert "lstn infer, evaluate, export, serve and bench take models that look at images" in ran.err
     assert "Traceback" not in ran.err
     assert {path.name for path in made.iterdir()} == before
 

@@ -62,7 +62,7 @@ def alignment_table(evaluation: AlignmentEvaluation) -> Table:
     ]
     if scores.overlap is not None and scores.shuffled is not None:
         rows += [
-            ("overlap of words and objects", f"{100 * scores.overlap:.1f} %", f"{scores.words} words"),
+            ("overlap of words and objects", f"{100 * scores.overlap:.1f} %", counted(scores.words, "word")),
             ("the same, of another sentence", f"{100 * scores.shuffled:.1f} %", "a control"),
         ]
     note = (

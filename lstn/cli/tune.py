@@ -47,7 +47,9 @@ def tune(
     ] = None,
     engine: Annotated[
         list[EngineKind] | None,
-        typer.Option(metavar="KIND", help="onnx or openvino. May be repeated.", show_default="those that are installed"),
+        typer.Option(
+            metavar="KIND", help="onnx or openvino. May be repeated.", show_default="those that are installed"
+        ),
     ] = None,
     precision: Annotated[
         str, typer.Option(metavar="A,B,…", help="To try as well as fp32: of fp16, bf16 and int8.")

@@ -33,7 +33,7 @@ def draw_objects(
         text = f"{_shown(each.label, labels)} {each.score:.0%}"
         left, top, right, bottom = draw.textbbox((0, 0), text, font=font)
         wide, high = right - left + 2 * _AROUND_PX, bottom - top + 2 * _AROUND_PX
-        x = min(max(0.0, float(corners[:, 0].min())), picture.width - wide)
+        x = max(0.0, min(float(corners[:, 0].min()), picture.width - wide))  # of what is too wide the beginning
         y = min(max(0.0, float(corners[:, 1].min()) - high), picture.height - high)
         draw.rectangle((x, y, x + wide, y + high), fill="black")
         draw.text((x + _AROUND_PX - left, y + _AROUND_PX - top), text, fill="white", font=font)

@@ -66,7 +66,7 @@ def drawn_symbols(symbols: Sequence[Detection], separator: str) -> tuple[Detecti
     """Return what of a text is drawn: its symbols, and of words those that follow each other at one place as one.
 
     The upright boxes of the first of such words and of each other one overlap by half or more (intersection over
-    union). What they are sure of is the product of their steps'.
+    union). They are as sure as the least sure of them.
     """
     if not separator:
         return tuple(symbols)
@@ -74,7 +74,7 @@ def drawn_symbols(symbols: Sequence[Detection], separator: str) -> tuple[Detecti
     for each in symbols:
         last = drawn[-1] if drawn else None
         if last is not None and _share(last.box, each.box) >= _ONE_PLACE:
-            drawn[-1] = Detection(f"{last.label}{separator}{each.label}", last.score * each.score, last.theta)
+            drawn[-1] = Detection(f"{last.label}{separator}{each.label}", min(last.score, each.score), last.theta)
         else:
             drawn.append(each)
     return tuple(drawn)

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstn.contract import CONTROLS, PAPER_LOCS, VERSION, At, Contract, Fit, Loc, Task, ThetaForm
+from lstn.contract import CONTROLS, PAPER_LOCS, SPACE, VERSION, At, Contract, Fit, Loc, Task, ThetaForm, check_task
 from lstn.errors import ArtifactError, UsageError
 
 CONTRACT = Contract(Loc.LSTN, "cnn", (64, 48), ("cat", "dog"))
@@ -191,6 +191,23 @@ def test_a_reader_is_said_in_version_6_which_older_readers_refuse() -> None:
     assert (READER.logits_shape, READER.theta_shape, READER.plain) == ((4, 3), (4, 2, 3), False)
     with pytest.raises(ArtifactError, match="version 5 knows no task read"):
         Contract.from_json(json.dumps(fields | {"version": 5}), source="model.onnx")
+
+
+def test_a_model_that_aligns_is_said_in_version_7() -> None:
+    aligner = replace(READER, task=Task.ALIGN, labels=("a", "stop", "sign"), separator=" ")
+    fields = json.loads(aligner.to_json())
+    assert (fields["version"], fields["task"]) == (7, "align")
+    assert Contract.from_json(aligner.to_json(), source="test") == aligner
+    assert (aligner.logits_shape, aligner.theta_shape) == ((4, SPACE), (4, 2, 3))
+    with pytest.raises(ArtifactError, match="version 6 knows no task align"):
+        Contract.from_json(json.dumps(fields | {"version": 6}), source="model.onnx")
+    with pytest.raises(UsageError, match="a model that aligns knows words"):
+        replace(aligner, separator="", labels=("a",)).check()
+    with pytest.raises(UsageError, match="a model that aligns has regions"):
+        replace(aligner, loc=Loc.NONE).check()
+    with pytest.raises(UsageError) as raised:
+        check_task(Task.ALIGN, Task.CLASSIFY, "lstn tune")
+    assert raised.value.hint == "lstn infer --sentence TEXT, evaluate, export and bench take models that align"
 
 
 def test_a_reader_of_words_is_said_in_version_7_which_older_readers_refuse() -> None:

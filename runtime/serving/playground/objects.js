@@ -23,7 +23,7 @@ function phrasesOf(text, symbols) {
   for (const symbol of symbols) {
     const last = phrases.at(-1);
     if (last && overlapOf(last.box, symbol.box) >= ONE_PLACE) {
-      phrases[phrases.length - 1] = { ...last, label: `${last.label} ${symbol.label}`, score: last.score * symbol.score };
+      phrases[phrases.length - 1] = { ...last, label: `${last.label} ${symbol.label}`, score: Math.min(last.score, symbol.score) };
     } else phrases.push(symbol);
   }
   return phrases;
