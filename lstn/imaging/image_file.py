@@ -11,6 +11,9 @@ import zlib
 from collections.abc import Iterator
 
 _PNG = b"\x89PNG\r\n\x1a\n"
+_IHDR_ENDS = 25
+"""The byte of a PNG that names its colours, if its header comes first, as it must."""
+
 _PNG_KEPT = frozenset({b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"IDAT", b"IEND"})
 """Chunks of the PNG specification, third edition, that make the default picture and turn it."""
 
@@ -52,7 +55,7 @@ def _png_parts(data: bytes) -> Iterator[memoryview | bytes]:
         end = at + 12 + length
         if end > len(data) or not kind.isalpha():
             break
-        if kind == b"tRNS":
+        if kind == b"tRNS" and at > _IHDR_ENDS and data[12:16] == b"IHDR":  # else the decoder refuses it
             yield _transparency(data[at + 8 : at + 8 + length], depth=data[24], colour=data[25])
         elif kind in _PNG_KEPT or kind[:1].isupper():  # an unknown critical chunk is for the decoder to refuse
             yield view[at:end]

@@ -103,6 +103,8 @@ async def _until_stopped(
 ) -> None:
     """Load the models, say where they are, and wait for the signal, which may come while they load."""
     loading, stopping = asyncio.ensure_future(registry.load()), asyncio.ensure_future(stop.wait())
+    # Whoever stops the server while it loads doesn't ask how that ended; asyncio would tell, with a traceback.
+    loading.add_done_callback(lambda done: done.cancelled() or done.exception())
     await asyncio.wait((loading, stopping), return_when=asyncio.FIRST_COMPLETED)
     if loading.done():
         loading.result()

@@ -128,6 +128,14 @@ def test_any_bytes_come_through(data: bytes) -> None:
         assert len(without_metadata(start + data)) <= len(start + data)
 
 
+@given(st.binary(max_size=20), st.sampled_from([b"", b"IHDR", PNG[16:]]))
+def test_transparency_before_the_header_is_left_to_the_decoder(key: bytes, rest: bytes) -> None:
+    early = PNG[:8] + struct.pack(">I", len(key)) + b"tRNS" + key + bytes(4) + rest
+    assert without_metadata(early) == early
+    with pytest.raises(ImageError):
+        decode(early, HW)
+
+
 def test_what_is_whole_and_bare_is_not_changed() -> None:
     assert without_metadata(PNG) == PNG
     assert without_metadata(JPEG) == JPEG
