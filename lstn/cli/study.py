@@ -115,8 +115,8 @@ def study(
 ) -> None:
     """Compare localizers fairly.
 
-    All localizers get the same backbone, budget and seeds. The folder gets a run for each localizer and seed, study.json,
-    and study.html: errors with intervals, paired differences, accuracy against rotation, scale and shift of the test
+    All localizers get the same backbone, budget and seeds. DIR gets a run for each localizer and seed, study.json, and
+    study.html: errors with intervals, paired differences, accuracy against rotation, scale and shift of the test
     images, and the warps side by side. Finished runs are not trained again: after a stop, the same command continues,
     and with more --seeds or --locs it adds to what there is.
     """

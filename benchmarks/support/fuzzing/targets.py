@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.support.memory_folder import memory_folder
 from lstn.contract import Contract, Loc, Task, ThetaForm
 from lstn.data.annotations.yaml_names import names_of_yaml
-from lstn.data.box_table import read_table
+from lstn.data.folders.box_table import read_table
 from lstn.errors import LstnError
 from lstn.files import sha256_of
 from lstn.formats.inspection import inspect_file
