@@ -244,6 +244,7 @@ def test_the_lock_is_handed_on_in_the_order_of_asking() -> None:
             threads[-1].start()
             while lock.asked < number + 2:
                 pass
+        assert order == []
     for thread in threads:
         thread.join()
     assert order == [0, 1, 2, 3, 4]
