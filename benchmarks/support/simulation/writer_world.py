@@ -20,7 +20,7 @@ from unittest.mock import patch
 
 from benchmarks.support.simulation.disk import Killed, SimulatedDisk, names_in
 from lstn.errors import LstnError, UsageError
-from lstn.images import Reading
+from lstn.images import DecodeLimits
 from lstn.runtime.ray import ray_infer, result_parts
 from lstn.runtime.ray.ray_infer import Pool
 from lstn.runtime.ray.result_parts import Parts, ResultRun, key_of, open_parts
@@ -131,7 +131,9 @@ class WriterWorld:
             with self.disk.attached(), open_parts(self.folder, _RUN) as parts:
                 if self.chance.random() < 0.1:
                     self._second_writer(found)
-                SimulatedPool(self).infer(self.names, parts, batch=1, top=1, least=0.0, workers=None, reading=Reading())
+                SimulatedPool(self).infer(
+                    self.names, parts, batch=1, top=1, least=0.0, workers=None, limits=DecodeLimits()
+                )
                 ended = True
         except Killed:
             ended = False
