@@ -20,7 +20,7 @@ from unittest.mock import patch
 
 from benchmarks.support.simulation.disk import Killed, SimulatedDisk, names_in
 from lstn.errors import LstnError, UsageError
-from lstn.images import USUAL
+from lstn.images import DecodeLimits
 from lstn.runtime.ray import ray_infer, result_parts
 from lstn.runtime.ray.ray_infer import Pool
 from lstn.runtime.ray.result_parts import Parts, ResultRun, key_of, open_parts
@@ -132,7 +132,7 @@ class WriterWorld:
                 if self.chance.random() < 0.1:
                     self._second_writer(found)
                 SimulatedPool(self).infer(
-                    self.names, parts, batch=1, top=1, least=0.0, workers=None, limits=USUAL
+                    self.names, parts, batch=1, top=1, least=0.0, workers=None, limits=DecodeLimits()
                 )
                 ended = True
         except Killed:
