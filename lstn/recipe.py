@@ -6,6 +6,9 @@ from typing import Literal, TypeAlias
 from lstn.contract import Task, ThetaForm
 from lstn.untrusted.checked_json import Count, Magnitude, Natural, Share
 
+MAX_BATCH = 65_536
+"""Images of a step: what the largest clusters take."""
+
 MAX_EPOCHS = 1_000_000
 """Of any run: far beyond what anybody trains, and within what every counter here holds."""
 

@@ -35,7 +35,7 @@ from lstn.formats.outputs import PAGE as WEB_PAGE
 from lstn.formats.outputs import STUDY, OutputFile, check_folder, check_outputs
 from lstn.machine.cores import decoders, within_cores
 from lstn.machine.lock import locked
-from lstn.recipe import DEFAULT_RECIPE, MAX_EPOCHS, RecipeName, by_recipe
+from lstn.recipe import DEFAULT_RECIPE, MAX_BATCH, MAX_EPOCHS, RecipeName, by_recipe
 from lstn.terminal import note
 from lstn.waiting import say_loading
 
@@ -81,6 +81,7 @@ def study(
         typer.Option(
             metavar="N",
             min=1,
+            max=MAX_BATCH,
             help="Images of a batch.",
             show_default=by_recipe("batch_size"),
         ),

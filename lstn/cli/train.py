@@ -40,7 +40,7 @@ from lstn.errors import UsageError
 from lstn.files import check_utf8
 from lstn.health.run_files import RUNS, check_free, run_to_resume
 from lstn.machine.cores import decoders, within_cores
-from lstn.recipe import DEFAULT_RECIPE, MAX_EPOCHS, RecipeName, by_recipe, usual_model
+from lstn.recipe import DEFAULT_RECIPE, MAX_BATCH, MAX_EPOCHS, RecipeName, by_recipe, usual_model
 from lstn.terminal import messages
 from lstn.waiting import say_loading
 
@@ -139,6 +139,7 @@ def train(
         typer.Option(
             metavar="N",
             min=1,
+            max=MAX_BATCH,
             help="Images of a batch, over all processes.",
             show_default=by_recipe("batch_size"),
         ),

@@ -95,9 +95,10 @@ def test_text_that_is_not_base64_is_refused_by_its_number(server: Server, text: 
         lambda image: {"image": {"b64": text_of(png(image))}},
         lambda image: {"image_bytes": {"b64": text_of(png(image))}},
         lambda image: {"data": text_of(png(image))},
+        lambda image: text_of(png(image)),
         lambda image: image.tolist(),
     ],
-    ids=["b64", "image", "image_bytes", "data", "pixels"],
+    ids=["b64", "image", "image_bytes", "data", "text", "pixels"],
 )
 def test_kserve_v1_predicts(server: Server, model: Tiny, instance: Callable[[np.ndarray], object]) -> None:
     pixels = random_pixels(5, 2)
@@ -124,6 +125,7 @@ def test_kserve_v1_predicts(server: Server, model: Tiny, instance: Callable[[np.
         ({"instances": [[[0]], {"b64": "x"}]}, "an instance must be"),
         ({"instances": [[[[0]]]]}, "must be UINT8 [n, 8, 8, 3]"),
         ({"instances": [{"b64": "!"}]}, "image 0: JSON holds a file as base64"),
+        ({"instances": ["!"]}, "image 0: JSON holds a file as base64"),
         ({"instances": [{"b64": "YWJj"}], "signature_name": "x"}, "parameter signature_name"),
     ],
 )

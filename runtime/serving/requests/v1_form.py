@@ -19,8 +19,8 @@ _FILE_NAMES = (IMAGE, "image_bytes", "data")
 def read_instances(body: bytes) -> Request:
     """Read `{"instances": [...]}`: files in base64, or lists of pixels.
 
-    An instance is `{"b64": TEXT}`, the same or TEXT itself under one of `_FILE_NAMES`, or nested lists of H x W x 3
-    whole numbers.
+    An instance is TEXT, `{"b64": TEXT}`, either of them under one of `_FILE_NAMES`, or nested lists of H x W x 3 whole
+    numbers.
 
     Raises:
         Refusal: it is something else.
@@ -44,6 +44,8 @@ def write_predictions(outputs: Sequence[Output]) -> bytes:
 
 
 def _file_of(instance: object) -> str:
+    if isinstance(instance, str):
+        return instance
     fields = as_object(instance, "an instance")
     if len(fields) == 1:
         ((name, value),) = fields.items()
