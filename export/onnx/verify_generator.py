@@ -4,18 +4,19 @@ import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-import onnx
-import torch
 
 from lstn.contract import LABEL, NOISE, PIXELS, THETA, Contract, Loc
 from lstn.errors import ArtifactError, DeviceError, VerificationError
 from lstn.formats.onnx_session import OnnxSession
-from lstn.nn.generation.generator import Generator
+from lstn.imports import require
 from lstn.warps.warp import drift_px
+
+if TYPE_CHECKING:
+    from lstn.nn.generation.generator import Generator
 
 PICTURES = 64
 """How many are compared, as many of each class as of another."""
@@ -58,7 +59,7 @@ class GeneratorAgreement:
         return f"largest difference of a pixel {self.difference:.1e}, equal bytes {100 * self.same_bytes:.4f} %{drift}"
 
 
-def verify_generator(path: Path, model: Generator, contract: Contract) -> GeneratorAgreement:
+def verify_generator(path: Path, model: "Generator", contract: Contract) -> GeneratorAgreement:
     """Compare the ONNX file at `path`, in ONNX Runtime on the CPU, with `model`, in evaluation mode on the CPU.
 
     Raises:
@@ -89,6 +90,7 @@ def with_unrounded(path: Path) -> bytes:
     Raises:
         VerificationError: it does not round, or more than once.
     """
+    onnx = require("onnx", extra="export")  # here, for other OpenVINO models are made of ONNX files without it
     proto = onnx.load(path)
     rounding = [node for node in proto.graph.node if node.op_type == "Round"]
     if len(rounding) != 1:
@@ -111,8 +113,9 @@ def onnx_runner(path: Path) -> Runner:
     return lambda feeds: dict(zip(session.outputs, session.run(feeds), strict=True))
 
 
-def of_torch(model: Generator) -> Runner:
+def of_torch(model: "Generator") -> Runner:
     """Return what runs a model in PyTorch as if it were a graph of `with_unrounded`."""
+    import torch
 
     @torch.inference_mode()
     def run(feeds: NamedInputs) -> Mapping[str, npt.NDArray[Any]]:

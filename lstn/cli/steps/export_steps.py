@@ -74,11 +74,11 @@ def make_onnx(asked: "ExportRequest", backbone: str | None) -> tuple[Path, "Trai
         raise UsageError(f"--model: {asked.run} holds its whole network already", hint="leave it out")
     onnx_file = asked.onnx_file
     if asked.run is not None and asked.ready:
+        training = training_of(asked.run)
         check_engine(read_model(asked.run)[0].task, asked.engine)
         if asked.writes_onnx:
             write_bytes(onnx_file, asked.run.read_bytes())
             typer.echo(f"{onnx_file}  {file_size(onnx_file)}  a copy of {shown_path(asked.run)}")
-        training = training_of(onnx_file)
         lowering = None if asked.precision is None or training is None else _lowering(asked, training)
         return onnx_file if lowering is None else _lowered(asked, lowering), training
     say_loading(f"exporting {asked.run or 'the newest run'}")
