@@ -5,8 +5,8 @@
     relation = "is left of" | "is just above"
 
 So each thing that is said has a place of its own in the sentence: a reader doesn't hear its own words, and what it is
-unsure of must not move the others. Poses alone say what is true (`described`). The scenes that are drawn to be described keep clear of all borders: no
-digit is of a middling size or turned a little, and no two digits lie diagonally.
+unsure of must not move the others. Poses alone say what is true (`described`). The scenes that are drawn to be
+described keep clear of all borders: no digit is of a middling size or turned a little, and no two lie diagonally.
 """
 
 import math
