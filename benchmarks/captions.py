@@ -166,9 +166,10 @@ def page_of(result: Mapping[str, Any]) -> str:
     return f"""# Captions of scenes
 
 `{DATA}` of {SIDE} x {SIDE} pixels: one or two digits in clutter and a sentence about them, such as "a large 3 turned
-left is above a small 7"; 10,000 pictures drawn anew for each of {counted(result["epochs"], "epoch")}, and 1,000 to
-test, of digits and backgrounds that training has not seen. Half of the test pictures of two digits show a combination
-(digit, relation, digit) that training never shows. Nothing is pretrained. {" ".join(TOLD[kind] for kind in there)}
+left is just above a small 7 standing upright"; 10,000 pictures drawn anew for each of
+{counted(result["epochs"], "epoch")}, and 1,000 to test, of digits and backgrounds that training has not seen. Half of
+the test pictures of two digits show a combination (digit, relation, digit) that training never shows. Nothing is
+pretrained. {" ".join(TOLD[kind] for kind in there)}
 
 One seed has the 95 % interval over the pictures; several have their mean, and from the lowest to the highest. This is a
 budget of minutes on a shared core.
@@ -181,9 +182,8 @@ says "{first[0]["gray"]["sentence"]}"; and what is most often true in training, 
 
 {groups}
 
-Given the picture, no word depends on the words before it. So what a model is unsure of early, such as whether the first
-digit is turned, moves all later words, and the most probable whole text may be a short one:
-[what such a model cannot do](../../docs/how-to/captions.md#what-such-a-model-cannot-do).
+Given the picture, no word depends on the words before it, so each thing that is said has a place of its own in these
+sentences: [what such a model cannot do](../../docs/how-to/captions.md#what-such-a-model-cannot-do).
 
 What a sentence says, one thing after another. Of a picture of one digit nobody asks for the second.
 

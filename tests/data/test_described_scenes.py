@@ -43,7 +43,8 @@ def told_of(scene: DescribedScenes, index: int) -> str:
     for each in found:
         top_left, top_right, *_ = corners = in_pixels(sampled(each.pose.theta[None], CORNERS), scene.image_hw)[0]
         x, y = top_right - top_left
-        turn = "" if abs(y / x) < math.tan(math.radians(14)) else " turned left" if y < 0 else " turned right"
+        upright = abs(y / x) < math.tan(math.radians(14))
+        turn = " standing upright" if upright else " turned left" if y < 0 else " turned right"
         large = math.hypot(x, y) > 0.25 * min(scene.image_hw)
         phrases.append(f"a {'large' if large else 'small'} {each.label}{turn}")
         middles.append(corners.mean(axis=0))
@@ -85,7 +86,7 @@ def test_a_word_is_where_its_digit_is_and_a_relation_nowhere() -> None:
             assert [word for word, theta in rest if np.isnan(theta).all()] in (
                 [],
                 ["is", "left", "of"],
-                ["is", "above"],
+                ["is", "just", "above"],
             )
         assert sorted(phrases) == there
 

@@ -100,7 +100,7 @@ def test_a_budget_ends_a_run_and_says_what_fits(
     lines = [line.split()[1] for line in ran.err.splitlines() if line.startswith("epoch")]
     assert lines == ["1", *(f"{number}/6" for number in range(2, 7))]
     assert "an epoch takes about 60 s, so 6 epochs fit into 0.1 h" in ran.err
-    refused = run_lstn("train", *words, "--hours", "1", "--epochs", 3)
+    refused = run_lstn("train", *words, "--name", "b", "--hours", "1", "--epochs", 3)
     assert refused.code == 2
     assert "--hours takes as many epochs as fit" in refused.err
     longer = run_lstn("train", "--resume", "runs/a", "--hours", "0.2", "--patience", 20)

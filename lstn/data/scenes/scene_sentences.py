@@ -1,11 +1,12 @@
 """Sentences about scenes of one or two digits: what each is, how large, how it is turned, and how the two lie.
 
     sentence = object [relation object]
-    object   = "a" size digit ["turned" side]
-    relation = "is left of" | "is above"
+    object   = "a" size digit ("turned" side | "standing upright")
+    relation = "is left of" | "is just above"
 
-Poses alone say what is true (`described`). The scenes that are drawn to be described keep clear of all borders: no
-digit is of a middling size or turned a little, and no two digits lie diagonally.
+So each thing that is said has a place of its own in the sentence: a reader doesn't hear its own words, and what it is
+unsure of must not move the others. Poses alone say what is true (`described`). The scenes that are drawn to be
+described keep clear of all borders: no digit is of a middling size or turned a little, and no two lie diagonally.
 """
 
 import math
@@ -20,10 +21,11 @@ from lstn.data.poses import Pose
 from lstn.warps.warp import Theta
 
 Side: TypeAlias = Literal["", "left", "right"]
-Relation: TypeAlias = Literal["left of", "above"]
+Relation: TypeAlias = Literal["left of", "just above"]
 
-RELATIONS: tuple[Relation, ...] = ("left of", "above")
-WORDS = tuple(sorted({*DIGIT_LABELS, *["a", "small", "large", "turned", "left", "right", "is", "of", "above"]}))
+RELATIONS: tuple[Relation, ...] = ("left of", "just above")
+_SAID = "a small large turned left right standing upright is of just above"
+WORDS = tuple(sorted({*DIGIT_LABELS, *_SAID.split()}))
 LONGEST = 13
 """Words of the longest sentence."""
 
@@ -48,8 +50,7 @@ class SaidObject:
     def words(self) -> Iterator[str]:
         """Yield its words."""
         yield from ("a", "large" if self.large else "small", self.digit)
-        if self.side:
-            yield from ("turned", self.side)
+        yield from ("turned", self.side) if self.side else ("standing", "upright")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +86,7 @@ def described(
     sideways = abs(across) > abs(down)
     order = [0, 1] if (across if sideways else down) > 0 else [1, 0]
     said = tuple(_said(digits[place], poses[place].theta, image_hw) for place in order)
-    return SceneSentence(said, "left of" if sideways else "above"), order
+    return SceneSentence(said, "left of" if sideways else "just above"), order
 
 
 def _said(digit: str, theta: Theta, image_hw: tuple[int, int]) -> SaidObject:
@@ -105,7 +106,7 @@ def sentence_in(words: Sequence[str]) -> SceneSentence | None:
         match rest:
             case ["a", ("small" | "large") as size, digit, "turned", ("left" | "right") as side, *after]:
                 found = SaidObject(digit, size == "large", "left" if side == "left" else "right")
-            case ["a", ("small" | "large") as size, digit, *after]:
+            case ["a", ("small" | "large") as size, digit, "standing", "upright", *after]:
                 found = SaidObject(digit, size == "large", "")
             case _:
                 return None
@@ -115,8 +116,8 @@ def sentence_in(words: Sequence[str]) -> SceneSentence | None:
         match after:
             case ["is", "left", "of", *rest] if len(objects) == 1:
                 relation = "left of"
-            case ["is", "above", *rest] if len(objects) == 1:
-                relation = "above"
+            case ["is", "just", "above", *rest] if len(objects) == 1:
+                relation = "just above"
             case _:
                 rest = after
                 break
