@@ -199,7 +199,7 @@ def test_a_share_of_timms_dropout_and_stochastic_depth_is_used() -> None:
 def test_several_crops_need_one_linear_layer_at_the_end(name: str) -> None:
     with pytest.raises(UsageError, match="doesn't end in one linear layer"):
         last_layer(made(name))
-    for task in Task:
+    for task in (Task.CLASSIFY, Task.DETECT, Task.READ):
         theta = ThetaForm.CROP if task is Task.DETECT else ThetaForm.AFFINE
         contract = Contract(Loc.GLANCE, name, (64, 64), LABELS, warps=3, task=task, theta=theta)
         with pytest.raises(UsageError, match="doesn't end in one linear layer"):

@@ -231,8 +231,8 @@ def test_a_digit_is_drawn_by_finger(page: Playground, wide: Tiny) -> None:
 
 def test_everything_is_done_by_keyboard(page: Playground, wide: Tiny, picture: Path) -> None:
     page.wait("return !document.getElementById('model').disabled")
-    order = [page.tab() for _ in range(9)]
-    assert order == ["model", "source", "file", "blank", "reset", "turn", "scale", "right", "down"]
+    order = [page.tab() for _ in range(10)]
+    assert order == ["model", "source", "file", "camera", "blank", "reset", "turn", "scale", "right", "down"]
     for name in reversed(order[:-1]):  # each shows that it has the focus, and has a name
         assert page.tab(back=True) == name
         marked = "document.querySelector('label.button')" if name == "file" else "document.activeElement"

@@ -125,6 +125,7 @@ _READ: dict[Task, tuple[TensorSpec, ...]] = {
         TensorSpec(SYMBOLS, "BYTES", (-1,)),
     ),
     Task.ALIGN: (),  # no server answers for one
+    Task.GENERATE: (),  # nor for one of these
 }
 """What a person reads of an answer. Total over `Task`."""
 
