@@ -8,8 +8,8 @@ import typer
 from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.errors import UsageError
 from lstn.report.wording import counted
+from lstn.sharing.hub import hub_client, repository_named
 from lstn.sharing.hub import push as put_there
-from lstn.sharing.hub import repository_named
 from lstn.sharing.hub_page import hub_page
 from lstn.sharing.shared_model import shared_model
 from lstn.terminal import note
@@ -47,6 +47,7 @@ def push(
     if dry_run:
         typer.echo(hub_page(model, to, licence), nl=False)
         return
+    hub_client()  # before it is said that anything is sent
     total = sum(each.bytes for each in model.files)
     note(f"sending {counted(len(model.files), 'file')} of {total / 1e6:.1f} MB to {to}")
     note(put_there(model, to, private=private, licence=licence, message=message))

@@ -47,7 +47,7 @@ def push(model: SharedModel, repository: str, *, private: bool, licence: str, me
         MissingExtra: no huggingface_hub.
         LstnError: the hub can't be reached, or refuses.
     """
-    hub = _client()
+    hub = hub_client()
     page = hub_page(model, repository, licence).encode()
     added = [hub.CommitOperationAdd(PAGE, page)]
     added += [hub.CommitOperationAdd(each.name, str(each.path)) for each in model.files]
@@ -72,7 +72,7 @@ def pull(repository: str, folder: Path, *, revision: str | None) -> tuple[str, .
         LstnError: the hub can't be reached, or has no such repository or revision.
         ArtifactError: there is no model in it, it is too large, or a file is not what it should be.
     """
-    hub = _client()
+    hub = hub_client()
     if folder.exists():
         raise UsageError(f"{folder} exists", hint="choose another folder with --out")
     with filling(folder) as making:
@@ -132,7 +132,12 @@ def _check(path: Path, lfs: object) -> None:
         raise ArtifactError(f"{path.name}: {problem.message}", hint="nothing was kept")
 
 
-def _client() -> ModuleType:
+def hub_client() -> ModuleType:
+    """Return the client.
+
+    Raises:
+        MissingExtra: no huggingface_hub.
+    """
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # it looks when it is imported
     hub = require("huggingface_hub", extra="hub")
     if not sys.stderr.isatty():

@@ -5,19 +5,17 @@ import torch
 from torch import Tensor, nn
 
 from lstn.alignment.alignment_scores import AlignedPair, score_alignment
-from lstn.contract import ThetaForm
 from lstn.data.objects import Objects
 from lstn.nn.aligner import Aligner, with_memory
 from lstn.nn.models import Model
 from lstn.nn.recurrent_localizer import Glimpses
-from lstn.nn.turned_boxes import boxes_of, thetas_of, upright_around
 from lstn.train.batches.loading import NOBODY, ImageBatch, Images, batches
 from lstn.train.computing.distributed import World
 from lstn.train.computing.workplace import Workplace
 from lstn.train.objectives.classifier_objective import AMP
+from lstn.train.objectives.glimpse_loss import glimpse_loss
 from lstn.train.objectives.objective import Measured, StepLoss
 from lstn.train.objectives.reader_objective import texts_of
-from lstn.train.objectives.supervision import attention_loss, pose_loss
 from lstn.train.runs.options import Options, TrainingPrecision
 
 MARGIN = 1.0
@@ -64,12 +62,7 @@ class AlignerObjective:
         loss = ranking
         if options.supervise:
             poses = region_poses(words, places, count=found.boxes.shape[1])
-            if options.recipe.theta is ThetaForm.CROP:
-                poses = thetas_of(upright_around(boxes_of(poses, options.image_size)), options.image_size)
-            theta = thetas_of(found.boxes, options.image_size)
-            apart = pose_loss(theta, poses, size, world)
-            apart = apart + attention_loss(found.attention, found.places, poses, size, world)
-            loss = loss + options.supervise * apart
+            loss = loss + options.supervise * glimpse_loss(found, poses, options, size, world)
         own = torch.arange(len(scores), device=scores.device)
         right = same_sentences(words)[own, scores.argmax(1)]
         return StepLoss(loss, ranking, right.double().mean())

@@ -4,18 +4,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lstn.contract import ThetaForm
 from lstn.data.objects import Objects
 from lstn.nn.models import Model
 from lstn.nn.reader import Reader
 from lstn.nn.recurrent_localizer import Glimpses
-from lstn.nn.turned_boxes import boxes_of, thetas_of, upright_around
+from lstn.nn.turned_boxes import thetas_of
 from lstn.train.batches.loading import NOBODY, ImageBatch, Images, batches
 from lstn.train.computing.distributed import World
 from lstn.train.computing.workplace import Workplace
 from lstn.train.objectives.classifier_objective import AMP
+from lstn.train.objectives.glimpse_loss import glimpse_loss
 from lstn.train.objectives.objective import Measured, StepLoss
-from lstn.train.objectives.supervision import attention_loss, pose_loss
 from lstn.train.runs.options import Options, TrainingPrecision
 from lstn.transcription.reading_scores import ReadText, read_text, score_texts
 from lstn.warps.warp import Theta
@@ -65,12 +64,7 @@ class ReaderObjective:
         loss = entropy
         if found is not None and options.supervise:
             poses = step_poses(*batch.objects, steps=logits.shape[1])
-            if options.recipe.theta is ThetaForm.CROP:
-                poses = thetas_of(upright_around(boxes_of(poses, options.image_size)), options.image_size)
-            theta = thetas_of(found.boxes, options.image_size)
-            apart = pose_loss(theta, poses, size, world)
-            apart = apart + attention_loss(found.attention, found.places, poses, size, world)
-            loss = loss + options.supervise * apart
+            loss = loss + options.supervise * glimpse_loss(found, poses, options, size, world)
         asked = wanted != _NOT_ASKED
         right = ((logits.argmax(2) == wanted) & asked).sum() / asked.sum()
         return StepLoss(loss, entropy, right.double())
