@@ -1,6 +1,9 @@
 """`lstn serve` in a process of its own, asked by Triton's clients as they are."""
 
 import json
+import signal
+import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -183,13 +186,42 @@ def test_a_changed_file_is_reloaded_without_a_refused_request(tmp_path: Path) ->
         ) == len(results)
 
 
-def test_a_token_opens_and_tls_hides(model: Tiny, tmp_path: Path) -> None:
-    token, cert, key = tmp_path / "token", tmp_path / "cert.pem", tmp_path / "key.pem"
-    token.write_text("correct-horse-battery\n")
+def certify(cert: Path, key: Path) -> None:
+    """Write a certificate of this machine, signed by itself, and its key."""
     command = (
         "openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=localhost -addext subjectAltName=IP:127.0.0.1 -days 2"
     )
     subprocess.run([*command.split(), "-out", str(cert), "-keyout", str(key)], check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("keep_alive", [False, True])
+@pytest.mark.parametrize("says_goodbye", [False, True])
+def test_a_tls_client_that_is_closed_may_say_goodbye_or_not(
+    model: Tiny, tmp_path: Path, keep_alive: bool, says_goodbye: bool
+) -> None:
+    cert, key = tmp_path / "cert.pem", tmp_path / "key.pem"
+    certify(cert, key)
+    with serving("--engine", model.path, "--tls-cert", cert, "--tls-key", key) as running:
+        trusted = ssl.create_default_context(cafile=str(cert))
+        with (
+            socket.create_connection(("127.0.0.1", running.http_port), timeout=20) as plain,
+            trusted.wrap_socket(plain, server_hostname="127.0.0.1", suppress_ragged_eofs=True) as connected,
+        ):
+            kept = b"" if keep_alive else b"connection: close\r\n"
+            connected.sendall(b"GET /v2/health/live HTTP/1.1\r\nhost: here\r\n" + kept + b"\r\n")
+            assert connected.recv(1 << 16).startswith(b"HTTP/1.1 200")
+            running.process.send_signal(signal.SIGTERM)
+            if says_goodbye:
+                while connected.recv(1 << 16):  # the server's own goodbye
+                    pass
+                connected.unwrap().close()
+            assert running.stop() == (0, "")
+
+
+def test_a_token_opens_and_tls_hides(model: Tiny, tmp_path: Path) -> None:
+    token, cert, key = tmp_path / "token", tmp_path / "cert.pem", tmp_path / "key.pem"
+    token.write_text("correct-horse-battery\n")
+    certify(cert, key)
     safe = ("--token-file", token, "--tls-cert", cert, "--tls-key", key)
     with serving("--engine", model.path, "--host", "0.0.0.0", *safe) as running:
         pixels = random_pixels(1, 0)

@@ -31,6 +31,7 @@ class Connection(HttpToolsProtocol):
     _head_bytes = 0
     _late: asyncio.TimerHandle | None = None
     _unread: asyncio.TimerHandle | None = None
+    _leaving: asyncio.TimerHandle | None = None
     _refused = False
 
     def connection_made(self, transport: Any) -> None:
@@ -41,8 +42,9 @@ class Connection(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Stop every clock of this connection."""
         self._expect_nothing()
-        if self._unread is not None:
-            self._unread.cancel()
+        for clock in (self._unread, self._leaving):
+            if clock is not None:
+                clock.cancel()
         super().connection_lost(exc)
 
     def on_message_begin(self) -> None:
@@ -67,7 +69,7 @@ class Connection(HttpToolsProtocol):
         self._head_bytes += len(data)
         if self._refused:
             if self._head_bytes > _LINGER_BYTES:
-                self.transport.close()
+                self._close()
             return
         self._beginning = False
         self._unset_keepalive_if_required()
@@ -101,7 +103,8 @@ class Connection(HttpToolsProtocol):
 
     def shutdown(self) -> None:
         """Close an idle connection, and others after their answer."""
-        super().shutdown()
+        if not self.transport.is_closing():
+            super().shutdown()
         self._leave_soon()
 
     def on_response_complete(self) -> None:
@@ -109,12 +112,18 @@ class Connection(HttpToolsProtocol):
         super().on_response_complete()
         self._leave_soon()
 
+    def _close(self) -> None:
+        """Close the connection once: closed again, asyncio's TLS forgets what it still has to send."""
+        if not self.transport.is_closing():
+            self.transport.close()
+
     def _leave_soon(self) -> None:
-        if self.transport.is_closing():
-            self.loop.call_later(_GOODBYE_S, self._leave)
+        if self.transport.is_closing() and self._leaving is None:
+            self._leaving = self.loop.call_later(_GOODBYE_S, self._leave)
 
     def _leave(self) -> None:
         """Cut the connection, once all is written."""
+        self._leaving = None
         if self.transport.get_write_buffer_size():
             self._leave_soon()
         else:
@@ -145,7 +154,7 @@ class Connection(HttpToolsProtocol):
         """Answer what is not HTTP, and take in what still comes, so that the answer can be read."""
         going = self.cycle if self.cycle is not None and not self.cycle.response_complete else None
         if self.transport.is_closing() or (going is not None and not self._broke_in_its_body(going)):
-            self.transport.close()  # this would get into the answer to the request before
+            self._close()  # this would get into the answer to the request before
             return
         if going is not None:
             going.disconnected = True  # nobody waits for its own answer any more
