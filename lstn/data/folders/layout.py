@@ -28,7 +28,9 @@ SPLIT_WORDS: dict[str, SplitName] = {
 }
 """What a split's folder may be called, in any case."""
 
-_LIKE_A_SPLIT = re.compile(r"(.*[^a-z])?(train|val|valid|validation|dev|test|eval|holdout)(ing)?([^a-z].*)?")
+_LIKE_A_SPLIT = re.compile(
+    r"(.*[^a-z])?(train|trn|val|vld|valid|validation|dev|test|tst|eval|holdout)(ing)?([^a-z].*)?"
+)
 
 _WANTED = "lstn reads PATH/<class>/*, or PATH/{train,val,test}/<class>/*"
 
