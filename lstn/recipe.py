@@ -91,7 +91,7 @@ RECIPES: dict[RecipeName, Recipe] = {
 DEFAULT_RECIPE: RecipeName = "robust"
 
 MOVES_WEIGHT = 10.0
-"""Of `equivariance`, by which an L-STN is trained where nobody says otherwise (`lstn.train.choosing.usual_moves`)."""
+"""Of `equivariance`, by which an L-STN is trained where nobody says otherwise (`lstn.train.choices.task_choices`)."""
 
 
 def usual_model(task: Task) -> str:

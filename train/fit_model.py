@@ -13,7 +13,7 @@ from lstn.nn.device import choose_device
 from lstn.nn.models import Model, check_model
 from lstn.recipe import RECIPES, Recipe
 from lstn.train.batches.augment import Augment, check_augment, kinds_of
-from lstn.train.choosing import check_detector, check_labelled, usual_recipe
+from lstn.train.choices.task_choices import check_choices, usual_recipe
 from lstn.train.loop import fit as fit_run
 from lstn.train.objectives.supervision import check_supervise
 from lstn.train.runs.options import Options
@@ -96,11 +96,8 @@ def _options(
         if name is None:
             raise UsageError(f"there is no recipe {recipe!r:.80}", hint=f"choose one of: {', '.join(RECIPES)}")
         recipe = usual_recipe(name, contract, supervise)
-    check_labelled(contract.task, asdict(recipe))
-    if contract.task is Task.DETECT:
-        check_detector(asdict(recipe) | {"supervise": supervise})
-    else:
-        check_supervise(contract.loc, supervise, contract.warps if contract.task is Task.CLASSIFY else 1)
+    check_choices(contract.task, asdict(recipe) | {"supervise": supervise})
+    check_supervise(contract.loc, supervise, contract.warps if contract.task is Task.CLASSIFY else 1)
     return Options(
         recipe=replace(recipe, theta=contract.theta),
         loc=contract.loc,

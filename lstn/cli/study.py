@@ -125,8 +125,9 @@ def study(
     from lstn.nn.device import choose_device
     from lstn.research.study.study_results import RESULTS
     from lstn.research.study.studying import PAGE, run_study, study_request
-    from lstn.train.choosing import ChosenNetwork, Course, choose_options
-    from lstn.train.recipe_changes import RecipeChanges, TrainingChanges, TransformerChanges
+    from lstn.train.choices.asked_run import ChosenNetwork, Course
+    from lstn.train.choices.choosing import choose_options
+    from lstn.train.choices.recipe_changes import RecipeChanges, TrainingChanges, TransformerChanges
 
     chosen = _locs(locs, controls=controls)
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)

@@ -254,8 +254,9 @@ def train(
     docs/how-to/training.md explains all of this.
     """
     begun = _begun(name, resume, f"training {loc.value} + {model or usual_model(task)} on {data}")
-    from lstn.train.choosing import ChosenNetwork, Course, Guidance, check_localizer, choose_options
-    from lstn.train.recipe_changes import RecipeChanges, TrainingChanges, TransformerChanges
+    from lstn.train.choices.asked_run import ChosenNetwork, Course, Guidance
+    from lstn.train.choices.choosing import check_localizer, choose_options
+    from lstn.train.choices.recipe_changes import RecipeChanges, TrainingChanges, TransformerChanges
 
     how = TransformerChanges(loc_lr_scale=loc_lr_scale, theta=theta, in_frame=in_frame, equivariance=equivariance)
     training = TrainingChanges(optimizer, weight_decay, label_smoothing, balance, accumulate, freeze, hours)
@@ -308,7 +309,7 @@ def _placed(options: "Options", name: str, begun: Path | None, given: frozenset[
     """Return the options and the folder of a new run, or of the one that goes on."""
     if begun is None:
         return options, RUNS / (name or _usual_name(options))
-    from lstn.train.choosing import resumed
+    from lstn.train.choices.resuming import resumed
 
     return resumed(begun, options, given), begun
 
@@ -325,7 +326,7 @@ def _fit(
     resume: bool,
     compiled: bool,
 ) -> None:
-    from lstn.train.choosing import chosen_by_the_set
+    from lstn.train.choices.choosing import chosen_by_the_set
     from lstn.train.loop import fit
     from lstn.train.watch.board import Board
 

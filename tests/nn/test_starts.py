@@ -13,8 +13,8 @@ from lstn.nn.classifier import Classifier
 from lstn.nn.shapes import shapes_only
 from lstn.nn.starts import classifiers_of, scale_dropout, start_weights
 from lstn.recipe import RECIPES
+from lstn.train.choices.recipe_changes import recipe_for
 from lstn.train.optimizer import dropout_share
-from lstn.train.recipe_changes import recipe_for
 
 SMALL = ("cnn", "effnet-b0", "paper-effnet-b0", "resnet-18", "densenet-121", "googlenet", "zfnet")
 

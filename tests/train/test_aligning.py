@@ -15,9 +15,10 @@ from lstn.nn.models import build_model
 from lstn.nn.starts import start_weights
 from lstn.nn.word_vectors import WordVectors
 from lstn.train.batches.loading import NOBODY
-from lstn.train.choosing import ChosenNetwork, Course, choose_options
+from lstn.train.choices.asked_run import ChosenNetwork, Course
+from lstn.train.choices.choosing import choose_options
+from lstn.train.choices.recipe_changes import RecipeChanges
 from lstn.train.objectives.aligner_objective import ranking_loss, region_poses, same_sentences, score_pairs
-from lstn.train.recipe_changes import RecipeChanges
 
 ALIGNER = {"task": Task.ALIGN, "loc": Loc.GLANCE, "image_size": HW, "crop": (12, 12), "warps": 4, "batch_size": 16}
 

@@ -18,9 +18,10 @@ from lstn.errors import UsageError
 from lstn.train.batches.augment import Augmentation
 from lstn.train.batches.balancing import balanced_order, class_weights, labels_of
 from lstn.train.batches.loading import Images, batches
-from lstn.train.choosing import ChosenNetwork, Course, Guidance, choose_options
+from lstn.train.choices.asked_run import ChosenNetwork, Course, Guidance
+from lstn.train.choices.choosing import choose_options
+from lstn.train.choices.recipe_changes import RecipeChanges, TrainingChanges
 from lstn.train.computing.distributed import Shares, World
-from lstn.train.recipe_changes import RecipeChanges, TrainingChanges
 
 LABELS = st.lists(st.integers(0, 4), min_size=1, max_size=60)
 

@@ -20,9 +20,10 @@ from lstn.nn.detector import Detector
 from lstn.nn.turned_boxes import thetas_of, upright_around
 from lstn.train.batches.augment import Augmentation
 from lstn.train.batches.loading import NOBODY, Images
-from lstn.train.choosing import ChosenNetwork, Course, NetworkSizes, choose_options
+from lstn.train.choices.asked_run import ChosenNetwork, Course, NetworkSizes
+from lstn.train.choices.choosing import choose_options
+from lstn.train.choices.recipe_changes import RecipeChanges
 from lstn.train.objectives.detector_objective import DetectorNetwork
-from lstn.train.recipe_changes import RecipeChanges
 from lstn.train.runs.run_state import LAST, read_options
 
 SMALL = {"task": Task.DETECT, "loc": Loc.GLANCE, "image_size": 64, "crop": 16, "warps": 6, "loc_lr_scale": 1.0}

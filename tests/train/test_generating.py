@@ -15,10 +15,11 @@ from lstn.nn.generation.adversarial_network import AdversarialNetwork
 from lstn.nn.generation.generator import Generator
 from lstn.synthesis.generation_scores import GenerationScores
 from lstn.train.batches.loading import ImageBatch
-from lstn.train.choosing import ChosenNetwork, Course, Guidance, choose_options
+from lstn.train.choices.asked_run import ChosenNetwork, Course, Guidance
+from lstn.train.choices.choosing import choose_options
+from lstn.train.choices.recipe_changes import RecipeChanges, TrainingChanges, TransformerChanges
 from lstn.train.computing.distributed import ALONE
 from lstn.train.objectives.adversarial_objective import MASK, R1, AdversarialObjective
-from lstn.train.recipe_changes import RecipeChanges, TrainingChanges, TransformerChanges
 from lstn.train.runs.options import Options
 
 GENERATOR = {"task": Task.GENERATE, "loc": Loc.GLANCE, "model": "dcgan", "crop": (16, 16), "loc_lr_scale": 1.0}

@@ -8,10 +8,11 @@ from torch import Tensor
 
 from lstn.contract import Loc, Task, ThetaForm
 from lstn.nn.recurrent_localizer import Glimpses
-from lstn.train.choosing import ChosenNetwork, Course, choose_options
+from lstn.train.choices.asked_run import ChosenNetwork, Course
+from lstn.train.choices.choosing import choose_options
+from lstn.train.choices.recipe_changes import RecipeChanges, TransformerChanges
 from lstn.train.computing.distributed import ALONE
 from lstn.train.objectives.glimpse_loss import glimpse_loss
-from lstn.train.recipe_changes import RecipeChanges, TransformerChanges
 
 SIDE = 128
 PLACES = torch.tensor([[-0.5, 0.0], [0.5, 0.0]])

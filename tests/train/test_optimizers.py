@@ -12,8 +12,8 @@ from lstn.contract import Contract, Loc
 from lstn.nn.checkpoint import CHECKPOINT
 from lstn.nn.classifier import Classifier
 from lstn.recipe import RECIPES, OptimizerName, Recipe
+from lstn.train.choices.recipe_changes import RecipeChanges, TrainingChanges, recipe_for
 from lstn.train.optimizer import make_optimizer
-from lstn.train.recipe_changes import RecipeChanges, TrainingChanges, recipe_for
 
 RATE, LOC_SCALE, DECAY = 0.05, 0.5, 0.1
 

@@ -12,10 +12,11 @@ from lstn.contract import Loc, Task, ThetaForm
 from lstn.data.poses import pose_from_box
 from lstn.errors import DataError, UsageError
 from lstn.train.batches.loading import NOBODY
-from lstn.train.choosing import ChosenNetwork, Course, choose_options
+from lstn.train.choices.asked_run import ChosenNetwork, Course
+from lstn.train.choices.choosing import choose_options
+from lstn.train.choices.recipe_changes import RecipeChanges, TransformerChanges
 from lstn.train.objectives.reader_objective import step_labels, step_poses, text_entropy
 from lstn.train.objectives.supervision import attention_loss, pose_loss
-from lstn.train.recipe_changes import RecipeChanges, TransformerChanges
 from lstn.train.runs.options import Options
 
 READER = {"task": Task.READ, "loc": Loc.GLANCE, "image_size": HW, "crop": (12, 12), "warps": MOST, "batch_size": 16}

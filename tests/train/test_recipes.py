@@ -15,10 +15,12 @@ from lstn.contract import At, Contract, Loc, ThetaForm
 from lstn.errors import ArtifactError
 from lstn.nn.classifier import Classifier
 from lstn.recipe import RECIPES, Recipe, RecipeName
-from lstn.train.choosing import ChosenNetwork, Course, Guidance, NetworkSizes, choose_options, usual_recipe
+from lstn.train.choices.asked_run import ChosenNetwork, Course, Guidance, NetworkSizes
+from lstn.train.choices.choosing import choose_options
+from lstn.train.choices.recipe_changes import RecipeChanges, TransformerChanges
+from lstn.train.choices.task_choices import usual_recipe
 from lstn.train.objectives.classifier_objective import outside
 from lstn.train.optimizer import make_optimizer, set_rate
-from lstn.train.recipe_changes import RecipeChanges, TransformerChanges
 from lstn.train.runs.options import Options
 
 PLAIN = RECIPES["paper"]

@@ -10,7 +10,7 @@ from lstn.errors import UsageError
 from lstn.recipe import MAX_EPOCHS, MOVES_WEIGHT, Balance, OptimizerName, by_recipe
 
 if TYPE_CHECKING:
-    from lstn.train.choosing import NetworkSizes
+    from lstn.train.choices.asked_run import NetworkSizes
     from lstn.train.runs.options import Size
 
 Rate = Annotated[
@@ -177,7 +177,7 @@ Crop = Annotated[
 
 def sizes_of(image_size: str | None, view: str | None, crop: str | None, fit: Fit = Fit.STRETCH) -> "NetworkSizes":
     """Return what was said of the sizes, each such as `224` or `240x320`, and of how photos become images."""
-    from lstn.train.choosing import NetworkSizes
+    from lstn.train.choices.asked_run import NetworkSizes
 
     return NetworkSizes(_sides("--image-size", image_size), _sides("--view", view), _sides("--crop", crop), fit)
 

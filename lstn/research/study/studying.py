@@ -21,9 +21,9 @@ from lstn.research.study.study_page import page
 from lstn.research.study.study_results import RESULTS, SHOWN, Study, StudyCell, summary, whole_study
 from lstn.research.study.study_runs import check_models, finished_cells, train_cell
 from lstn.train.batches.augment import check_augment
-from lstn.train.choosing import check_localizer
+from lstn.train.choices.choosing import check_localizer
+from lstn.train.choices.recipe_changes import RecipeChanges
 from lstn.train.objectives.supervision import check_supervise
-from lstn.train.recipe_changes import RecipeChanges
 from lstn.train.runs.options import Options, said
 from lstn.train.watch.watcher import Watcher
 from lstn.warps.warp import CropSampling

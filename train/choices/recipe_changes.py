@@ -112,6 +112,16 @@ def check_numbers(changes: RecipeChanges) -> None:
         )
 
 
+def check_budget(hours: float | None, epochs: int | None) -> None:
+    """Check that a run is not given two budgets.
+
+    Raises:
+        UsageError: it is.
+    """
+    if hours and epochs is not None:
+        raise UsageError("--hours takes as many epochs as fit", hint="leave out --epochs, or --hours")
+
+
 def option_of(name: str) -> str:
     """Return the option of the command line by which a choice is made."""
     return f"--{name.replace('_', '-')}"
