@@ -28,7 +28,7 @@ def export_onnx(model: Classifier, path: str | Path, *, images: Pixels | None = 
         LstnError: PyTorch can't export the model, or the file can't be written.
     """
     check_model(model)
-    check_sees(model.contract, "export_onnx")
+    check_sees(model.contract.task, "export_onnx")
     if images is None:
         images = sample_images("digits", model.contract.image_hw, seed=0)
     return write_onnx(

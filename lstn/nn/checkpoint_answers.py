@@ -41,7 +41,7 @@ def open_checkpoint(path: Path, device: torch.device) -> Classifying:
         UsageError: of a generator, which answers nothing about images.
     """
     checkpoint = load_checkpoint(path)
-    check_sees(checkpoint.contract, path)
+    check_sees(checkpoint.contract.task, path)
     model = checkpoint.model.to(device)
     encode = encoding_of(model) if isinstance(model, Aligner) else None
     return Classifying(checkpoint.contract, checkpoint.training, answering_of(model), encode)

@@ -112,7 +112,7 @@ def open_onnx(path: Path, *, device: Device, threads: int | None, spin: bool) ->
         MissingExtra: no ONNX Runtime, or one without CUDA.
     """
     contract = check_onnx(path)
-    check_sees(contract, path)
+    check_sees(contract.task, path)
     chosen = resolve_device(device)
     session = OnnxSession(path, cuda=chosen is Device.CUDA, threads=threads, spin=spin)
     problem = session.cuda_problem  # ONNX Runtime goes on without by itself

@@ -221,7 +221,7 @@ def check_xml(path: Path) -> Contract:
 
 @contextmanager
 def _opened(path: Path, contract: Contract, threads: int | None) -> Iterator[Engine]:
-    check_sees(contract, path)
+    check_sees(contract.task, path)
     graph = OpenVinoGraph(path, threads=threads)
     try:
         yield OpenVinoEngine(path, contract, graph)

@@ -1,5 +1,6 @@
 """A classifier around a network that a program brings along."""
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -52,7 +53,7 @@ def test_a_network_of_torchvision_is_what_it_is_by_name(options: dict[str, Any])
 
 
 def fields_of(contract: Contract) -> dict[str, Any]:
-    return {name: getattr(contract, name) for name in Contract.__slots__}
+    return {each.name: getattr(contract, each.name) for each in fields(contract)}
 
 
 def test_nothing_of_the_network_changes() -> None:

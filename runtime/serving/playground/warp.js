@@ -7,7 +7,7 @@ const CORNERS = [[-1, -1], [1, -1], [1, 1], [-1, 1]];
 const CONTROL = [-1, -1 / 3, 1 / 3, 1].flatMap((v, _, axis) => axis.map((u) => [u, v])); // points of a spline's crop
 const MAPPINGS = { affine, similarity: affine, crop: affine, projective, tps: spline, polar };
 
-/** What a theta of this form (lstn/contract.py) does: a function of u and v in the crop, which returns [x, y]. */
+/** What a theta of this form (lstn/contract/theta_forms.py) does: a function of u and v in the crop, which returns [x, y]. */
 function mapping(theta, form, image) {
   if (!(form in MAPPINGS)) throw new Error(`this page can't draw a theta of the form ${form}`);
   return MAPPINGS[form](theta, image);

@@ -1,0 +1,66 @@
+"""Versions of the contract: which of them can say what."""
+
+from dataclasses import fields
+
+from lstn.contract.choices import Loc
+from lstn.contract.contract_fields import ContractFields
+from lstn.contract.tasks import Task
+from lstn.contract.theta_forms import FORM_TRAITS
+
+VERSION = 8
+"""Version 2 can say what theta is bounded to; version 3 a localizer that isn't the paper's, several iterations, and a
+transformer that isn't in front of everything; version 4 the localizer `glance`, a view and a crop that are smaller than
+the image, warps that aren't affine, several warps of an image, detectors, and a temperature; version 5 how a photo of
+another shape becomes an input; version 6 readers; version 7 readers of words; version 8 generators. A contract is
+written in the oldest version that can say it."""
+
+FIELD_SINCE = {
+    "theta": 2,
+    "iterations": 3,
+    "at": 3,
+    "view_hw": 4,
+    "crop_hw": 4,
+    "warps": 4,
+    "task": 4,
+    "temperature": 4,
+    "fit": 5,
+    "separator": 7,
+    "noise": 8,
+}
+"""Fields that a contract of version 1 lacks, and the first version that has them."""
+
+ADDED_LATER = ("warps", "task", "temperature")
+"""Fields that were added to version 4 later: older files of version 4 lack them, and mean their defaults."""
+
+_TASK_SINCE = {Task.READ: 6, Task.ALIGN: 7, Task.GENERATE: 8}
+"""Tasks that a contract of version 4 can't name, and the first version that can."""
+
+_LOC_SINCE = {Loc.SHARED: 3, Loc.IDENTITY: 3, Loc.DEAD: 3, Loc.GLANCE: 4}
+"""Localizers that a contract of version 1 can't name, and the first version that can."""
+
+
+def oldest_version(contract: ContractFields) -> int:
+    """Return the oldest version that can say all of a contract."""
+    usual = {each.name: each.default for each in fields(ContractFields)}
+    used = [since for name, since in FIELD_SINCE.items() if getattr(contract, name) != usual[name]]
+    named = (_LOC_SINCE.get(contract.loc, 1), FORM_TRAITS[contract.theta].since, _TASK_SINCE.get(contract.task, 1))
+    return max([1, *named, *used])
+
+
+def fields_of(version: int) -> list[str]:
+    """Return the names of the fields that a contract of a version has."""
+    return [each.name for each in fields(ContractFields) if version >= FIELD_SINCE.get(each.name, 1)]
+
+
+def check_names(contract: ContractFields, version: int) -> None:
+    """Check that a version can name what a contract of it names.
+
+    Raises:
+        ValueError: it is older than a localizer, a theta or a task in it.
+    """
+    if version < _LOC_SINCE.get(contract.loc, 1):
+        raise ValueError(f"version {version} knows no loc {contract.loc.value}")
+    if version < FORM_TRAITS[contract.theta].since:
+        raise ValueError(f"version {version} knows no theta {contract.theta.value}")
+    if version < _TASK_SINCE.get(contract.task, 1):
+        raise ValueError(f"version {version} knows no task {contract.task.value}")
