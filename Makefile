@@ -5,7 +5,7 @@
 
 PYTHON ?= python3
 DEMO_EXTRAS := train,export,runtime,trt-rtx
-EXTRAS ?= train,timm,tensorboard,wandb,mlflow,export,calibrate,tune,explain,detect,heic,video,hub,runtime,openvino,loadgen,trt-rtx,serve,ray,docs,dev
+EXTRAS ?= train,timm,tensorboard,wandb,mlflow,export,calibrate,tune,explain,detect,heic,video,hub,sign,runtime,openvino,loadgen,trt-rtx,serve,ray,docs,dev
 BIN := .venv/bin
 SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 

@@ -12,6 +12,7 @@ from lstn.sharing.hub import hub_client, repository_named
 from lstn.sharing.hub import push as put_there
 from lstn.sharing.hub_page import hub_page
 from lstn.sharing.shared_model import shared_model
+from lstn.sharing.signing import signature_of
 from lstn.terminal import note
 
 
@@ -32,6 +33,12 @@ def push(
     licence: Annotated[
         str, typer.Option("--license", metavar="ID", help="Terms of the model, as the hub calls them: apache-2.0, …")
     ] = "",
+    sign: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="KEY", help="Sign the files with this private key: model.sig goes along.", show_default=False
+        ),
+    ] = None,
     message: Annotated[str, typer.Option(metavar="TEXT", help="Of the commit.")] = "A model of lstn",
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Send nothing; print the page.")] = False,
 ) -> None:
@@ -47,7 +54,8 @@ def push(
     if dry_run:
         typer.echo(hub_page(model, to, licence), nl=False)
         return
+    signature = None if sign is None else signature_of({each.name: each.path for each in model.files}, sign)
     hub_client()  # before it is said that anything is sent
     total = sum(each.bytes for each in model.files)
     note(f"sending {counted(len(model.files), 'file')} of {total / 1e6:.1f} MB to {to}")
-    note(put_there(model, to, private=private, licence=licence, message=message))
+    note(put_there(model, to, private=private, licence=licence, message=message, signature=signature))

@@ -16,6 +16,7 @@ from lstn.formats.inspection import inspect_file
 from lstn.imports import require
 from lstn.sharing.hub_page import hub_page
 from lstn.sharing.shared_model import SharedModel
+from lstn.sharing.signing import SIGNATURE, check_signature, verifier_of
 
 PAGE = "README.md"
 MOST_FILES = 64
@@ -40,8 +41,12 @@ def repository_named(name: str) -> str:
     return name
 
 
-def push(model: SharedModel, repository: str, *, private: bool, licence: str, message: str) -> str:
+def push(
+    model: SharedModel, repository: str, *, private: bool, licence: str, message: str, signature: bytes | None = None
+) -> str:
     """Make `repository` if there is none, put the files and their page there as one commit, and return its address.
+
+    signature: of the files (`lstn.sharing.signing`), which goes along
 
     Raises:
         MissingExtra: no huggingface_hub.
@@ -51,6 +56,8 @@ def push(model: SharedModel, repository: str, *, private: bool, licence: str, me
     page = hub_page(model, repository, licence).encode()
     added = [hub.CommitOperationAdd(PAGE, page)]
     added += [hub.CommitOperationAdd(each.name, str(each.path)) for each in model.files]
+    if signature is not None:
+        added.append(hub.CommitOperationAdd(SIGNATURE, signature))
     with _spoken(repository):
         api = _api(hub)
         api.create_repo(repository, private=private, exist_ok=True)
@@ -58,21 +65,23 @@ def push(model: SharedModel, repository: str, *, private: bool, licence: str, me
     return str(made.commit_url)
 
 
-def pull(repository: str, folder: Path, *, revision: str | None) -> tuple[str, ...]:
+def pull(repository: str, folder: Path, *, revision: str | None, key: Path | None = None) -> tuple[str, ...]:
     """Fetch the models of `repository` into a new `folder`, and return the names of its files, models first.
 
     Only files of the kinds that lstn writes are fetched. Each is compared with the hash that the hub has of it, and
     looked at as `lstn inspect` does, before any of them gets its place.
 
     revision: a branch, a tag or a commit; None for the main branch
+    key:      a public key, by whose owner the files have to be signed
 
     Raises:
-        MissingExtra: no huggingface_hub.
-        UsageError: there is something at `folder`.
+        MissingExtra: no huggingface_hub, or no model-signing for a key.
+        UsageError: there is something at `folder`, or `key` is not a key.
         LstnError: the hub can't be reached, or has no such repository or revision.
-        ArtifactError: there is no model in it, it is too large, or a file is not what it should be.
+        ArtifactError: there is no model in it, it is too large, a file is not what it should be, or nobody signed.
     """
     hub = hub_client()
+    verifier = None if key is None else verifier_of(key)
     if folder.exists():
         raise UsageError(f"{folder} exists", hint="choose another folder with --out")
     with filling(folder) as making:
@@ -81,16 +90,21 @@ def pull(repository: str, folder: Path, *, revision: str | None) -> tuple[str, .
             found = api.model_info(repository, revision=revision, files_metadata=True)
             files = {each.rfilename: each for each in found.siblings or ()}
             wanted = wanted_files(repository, {name: each.size or 0 for name, each in files.items()})
+            if verifier is not None and SIGNATURE not in wanted:
+                raise ArtifactError(f"{repository} is not signed: there is no {SIGNATURE}", hint="nothing was kept")
             for name in wanted:
                 api.hf_hub_download(repository, name, revision=found.sha, local_dir=making)
         shutil.rmtree(making / ".cache", ignore_errors=True)  # the client's notes
         for name in wanted:
             _check(making / name, files[name].lfs)
+        if verifier is not None:
+            signed = {name: making / name for name in wanted if name not in (PAGE, SIGNATURE)}
+            check_signature(signed, making / SIGNATURE, verifier)
     return wanted
 
 
 def wanted_files(repository: str, sizes: dict[str, int]) -> tuple[str, ...]:
-    """Return which files of a repository are fetched: models, what belongs to them, and the page.
+    """Return which files of a repository are fetched: models, what belongs to them, the page, and the signature.
 
     sizes: of each file by its name in the repository, bytes
 
@@ -103,7 +117,7 @@ def wanted_files(repository: str, sizes: dict[str, int]) -> tuple[str, ...]:
         ends = ", ".join(_MODELS)
         raise ArtifactError(f"{repository}: no model of lstn there", hint=f"its name would end in one of {ends}")
     partners = sorted(name for name in plain if not _mains_of(name).isdisjoint(models))
-    wanted = (*models, *partners, *(name for name in plain if name == PAGE))
+    wanted = (*models, *partners, *(name for name in plain if name in (PAGE, SIGNATURE)))
     total = sum(sizes[name] for name in wanted)
     if len(wanted) > MOST_FILES or total > MOST_BYTES:
         raise ArtifactError(

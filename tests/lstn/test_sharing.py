@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from tiny import MakeTiny, Tiny
 from lstn.errors import ArtifactError, UsageError
 from lstn.files import sha256_of
 from lstn.sharing.hub import MOST_BYTES, repository_named, wanted_files
+from lstn.sharing.signing import MOST_SIGNATURE_BYTES
 from lstn.zoo.named_models import FOLDER
 
 WHERE = "ada/signs"
@@ -156,6 +158,62 @@ def test_a_wrong_token_and_a_hub_that_is_not_there_are_one_line_without_the_toke
     gone = run_lstn("pull", WHERE)
     assert gone.code == 1
     assert "the hub can't be reached" in gone.err
+
+
+@pytest.fixture
+def keys() -> Path:
+    """A private key of Ada's, her public one, and Eve's."""
+    for name in ("ada", "eve"):
+        command = f"openssl ecparam -name prime256v1 -genkey -noout -out {name}.pem"
+        subprocess.run(command.split(), check=True, capture_output=True)
+        command = f"openssl ec -in {name}.pem -pubout -out {name}.pub.pem"
+        subprocess.run(command.split(), check=True, capture_output=True)
+    return Path()
+
+
+def test_signed_files_are_kept_if_its_owner_signed_them_as_they_are(
+    hub: HubStandIn, keys: Path, tiny: Tiny, run_lstn: RunLstn
+) -> None:
+    assert run_lstn("push", "zoo:digits", "--to", WHERE, "--sign", keys / "ada.pem").code == 0
+    assert set(hub.repositories[WHERE]) == {"README.md", "digits.onnx", "model.sig"}
+    hub.repositories[WHERE]["README.md"] += b"A word more."  # as a hub's own editor adds
+    pulled = run_lstn("pull", WHERE, "--key", "ada.pub.pem")
+    assert (pulled.code, "signed by the owner of ada.pub.pem" in pulled.err) == (0, True)
+    assert sorted(path.name for path in Path("signs").iterdir()) == ["README.md", "digits.onnx", "model.sig"]
+
+    others = run_lstn("pull", WHERE, "--key", "eve.pub.pem", "--out", "got")
+    assert (others.code, "model.sig: not of these files by the owner of this key" in others.err) == (1, True)
+    signed = hub.repositories[WHERE].copy()
+    for changed in (
+        {"digits.onnx": tiny.path.read_bytes()},
+        {"more.onnx": tiny.path.read_bytes()},
+        {"model.sig": b"{"},
+        {"model.sig": b"x" * (MOST_SIGNATURE_BYTES + 1)},
+    ):
+        hub.repositories[WHERE] = signed | changed
+        ran = run_lstn("pull", WHERE, "--key", "ada.pub.pem", "--out", "got")
+        assert (ran.code, "model.sig" in ran.err, len(ran.err.splitlines())) == (1, True, 2)
+        assert not Path("got").exists()
+    del hub.repositories[WHERE]["model.sig"]
+    bare = run_lstn("pull", WHERE, "--key", "ada.pub.pem", "--out", "got")
+    assert (bare.code, f"{WHERE} is not signed" in bare.err) == (1, True)
+
+
+def test_what_is_no_key_is_one_line_and_nothing_is_sent(hub: HubStandIn, keys: Path, run_lstn: RunLstn) -> None:
+    assert run_lstn("push", "zoo:digits", "--to", WHERE).code == 0
+    before = hub.repositories[WHERE].copy()
+    Path("text.pem").write_text("a key")
+    for made in ("genrsa -out rsa.pem 2048", "ec -in ada.pem -aes256 -passout pass:word -out locked.pem"):
+        subprocess.run(["openssl", *made.split()], check=True, capture_output=True)
+    for command, others in (
+        (("push", "zoo:digits", "--to", WHERE, "--sign"), "ada.pub.pem"),
+        (("pull", WHERE, "--key"), "ada.pem"),
+    ):
+        for key in ("gone.pem", "text.pem", "rsa.pem", "locked.pem", others):
+            ran = run_lstn(*command, key)
+            assert (ran.code, f"{key}: not a " in ran.err, len(ran.err.splitlines())) == (2, True, 2)
+    assert hub.repositories[WHERE] == before
+    assert not Path("signs").exists()
 
 
 def test_what_is_fetched_is_bounded() -> None:
