@@ -132,7 +132,7 @@ def measured(kind: str, real: Path, arguments: Namespace) -> dict[str, Any]:
     run_quietly(folder, "export", "runs/it", "--engine", "openvino", "--out", ".", threads=1)
     painted = folder / "painted"
     if not painted.exists():
-        count = f"--count {arguments.pictures} --output painted --engine model.onnx --threads 1"
+        count = f"--count {arguments.pictures} --out painted --engine model.onnx --threads 1"
         run_quietly(folder, "infer", *count.split(), threads=1)
     draw_samples(folder / "model.onnx", arguments.work / f"{kind}.png")
     model = load_checkpoint(folder / "runs/it" / CHECKPOINT).model

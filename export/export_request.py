@@ -85,7 +85,7 @@ def look_ahead(
     flavour = asked.engine.flavour
     if flavour is None and (batch or target or build_log is not None or tuning != Tuning()):
         raise UsageError(
-            "--batch, --target and the options of a build are for plans; model.onnx takes any batch",
+            "--batch-profile, --target and the options of a build are for plans; model.onnx takes any batch",
             hint="use --engine trt or trt-rtx",
         )
     _refuse_elsewhere(asked, build_log)

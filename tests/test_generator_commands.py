@@ -102,7 +102,7 @@ def test_infer_paints_a_set_that_can_be_trained_on(
     made: Path, name: str, run_lstn: RunLstn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    ran = run_lstn("infer", "--engine", made / name, "--count", 41, "--output", "new", "--seed", 5)
+    ran = run_lstn("infer", "--engine", made / name, "--count", 41, "--out", "new", "--seed", 5)
     assert ran.code == 0, ran.err
     assert "41 pictures of 2 classes" in ran.err
     files = sorted(Path("new").rglob("*.png"))
@@ -131,7 +131,7 @@ def test_pictures_depend_on_their_place_and_seed_alone(made: Path, run_lstn: Run
         "b": ("--count", 9, "--batch", 2),
         "c": ("--count", 6, "--seed", 1),
     }.items():
-        assert run_lstn("infer", *engine, *words, "--output", tmp_path / name, "--label", "right").code == 0
+        assert run_lstn("infer", *engine, *words, "--out", tmp_path / name, "--label", "right").code == 0
     shown = {
         name: [np.asarray(Image.open(tmp_path / name / f"right/{place:06d}.png")).astype(int) for place in range(6)]
         for name in "abc"
@@ -143,14 +143,14 @@ def test_pictures_depend_on_their_place_and_seed_alone(made: Path, run_lstn: Run
 @pytest.mark.parametrize(
     ("words", "says"),
     [
-        (("--count", 0, "--output", "new"), "--count: expected 1 or more"),
-        (("--count", 10_000_000, "--output", "new"), "--count: expected 1000000 or less"),
+        (("--count", 0, "--out", "new"), "--count: expected 1 or more"),
+        (("--count", 10_000_000, "--out", "new"), "--count: expected 1000000 or less"),
         (("--count", 4), "--count writes a folder of pictures"),
-        (("--count", 4, "--output", "set"), "it is not empty"),
-        (("--count", 4, "--output", "model.xml"), "a file"),
-        (("--count", 4, "--output", "new", "--label", "up"), "--label 'up' is not a class of this model"),
-        (("--count", 4, "--output", "new", "--top", 2), "--count paints pictures, and --top is about images"),
-        (("set/test", "--count", 4, "--output", "new"), "--count paints pictures, and set/test is about images"),
+        (("--count", 4, "--out", "set"), "it is not empty"),
+        (("--count", 4, "--out", "model.xml"), "a file"),
+        (("--count", 4, "--out", "new", "--label", "up"), "--label 'up' is not a class of this model"),
+        (("--count", 4, "--out", "new", "--top", 2), "--count paints pictures, and --top is about images"),
+        (("set/test", "--count", 4, "--out", "new"), "--count paints pictures, and set/test is about images"),
         (("--label", "left"), "--label and --seed are for --count"),
         (("set/test",), "model.onnx: a generator, which looks at no image"),
         ((), "no images are named"),
@@ -205,7 +205,7 @@ def test_a_classifier_paints_nothing(run_lstn: RunLstn, tmp_path: Path) -> None:
 
     tiny = tiny_at(tmp_path / "tiny.onnx", loc=Loc.LSTN, labels=("a", "b"), seed=0)
     tiny.path.write_bytes(proto_of(tiny).SerializeToString())
-    ran = run_lstn("infer", "--count", 3, "--output", tmp_path / "new", "--engine", tiny.path)
+    ran = run_lstn("infer", "--count", 3, "--out", tmp_path / "new", "--engine", tiny.path)
     assert ran.code == 2
     assert "is for models that generate, and this one classifies" in ran.err
     assert not (tmp_path / "new").exists()

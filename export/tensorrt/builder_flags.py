@@ -71,7 +71,7 @@ def check_tuning(settings: BuildSettings) -> None:
         largest = max(profile.maximum for profile in profiles)
         raise UsageError(
             "--dla takes one batch size: the DLA has no dynamic shapes",
-            hint=f"name it three times: --batch {largest},{largest},{largest}",
+            hint=f"name it three times: --batch-profile {largest},{largest},{largest}",
         )
 
 

@@ -106,7 +106,7 @@ def check_size(contract: Contract, profiles: tuple[BatchRange, ...]) -> None:
     if largest * height * width * 3 > _MAX_ELEMENTS:
         raise UsageError(
             f"{largest} images of {height} x {width} pixels are more than TensorRT takes at once",
-            hint=f"use --batch with a maximum of {_MAX_ELEMENTS // (height * width * 3)} or less",
+            hint=f"use --batch-profile with a maximum of {_MAX_ELEMENTS // (height * width * 3)} or less",
         )
 
 
@@ -135,7 +135,7 @@ def parse_batches(texts: Sequence[str]) -> tuple[BatchRange, ...]:
     """
     profiles = tuple(_parse_batch(text) for text in texts)
     if len(set(profiles)) < len(profiles):
-        raise UsageError("--batch names the same batch sizes twice", hint="name each profile once")
+        raise UsageError("--batch-profile names the same batch sizes twice", hint="name each profile once")
     return profiles
 
 
@@ -144,8 +144,8 @@ def _parse_batch(text: str) -> BatchRange:
     batch = BatchRange(*(int(number) for number in match.groups())) if match else BatchRange(0, 0, 0)
     if not 1 <= batch.minimum <= batch.optimum <= batch.maximum:
         raise UsageError(
-            f"--batch {text!r:.60}: expected MIN,OPT,MAX with 1 <= MIN <= OPT <= MAX",
-            hint="for example: --batch 1,8,32",
+            f"--batch-profile {text!r:.60}: expected MIN,OPT,MAX with 1 <= MIN <= OPT <= MAX",
+            hint="for example: --batch-profile 1,8,32",
         )
     return batch
 

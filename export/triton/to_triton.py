@@ -204,7 +204,7 @@ def check_profiles(profiles: Sequence[tuple[int, int, int]]) -> None:
     if lacking is not None:
         raise UsageError(
             f"no profile takes a batch of {lacking}, and Triton batches as requests come, from 1 on",
-            hint=f"use --batch 1,{min(8, max(taken))},{max(taken)}",
+            hint=f"use --batch-profile 1,{min(8, max(taken))},{max(taken)}",
         )
 
 

@@ -13,6 +13,7 @@ from lstn.cli.display.screen import results, show_sentence
 from lstn.cli.parsing.device_choice import DeviceName
 from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.cli.parsing.model_choice import OwnModel
+from lstn.cli.parsing.report_options import HtmlReport, JsonReport
 from lstn.contract import Task, check_task
 from lstn.errors import UsageError
 from lstn.files import write_text
@@ -68,10 +69,8 @@ def attack(
     move: Annotated[
         float, typer.Option(min=0.01, max=4096, metavar="PX", help="By how many pixels a crop is to be moved.")
     ] = 2.0,
-    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write every figure there.")] = None,
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a report there, one page that needs no network.")
-    ] = None,
+    json_: JsonReport = None,
+    html: HtmlReport = None,
     device: DeviceName = "auto",
     seed: Annotated[int, typer.Option(min=0, metavar="N", help="Of noise and random starts.")] = 0,
     model: OwnModel = None,

@@ -12,13 +12,15 @@ from lstn.cli.display.bench_layers import check_profiled, profile_results, write
 from lstn.cli.display.bench_table import race_table, throughput_table
 from lstn.cli.display.screen import results, show_sentence
 from lstn.cli.parsing.batch_sizes import batch_sizes
+from lstn.cli.parsing.device_choice import DeviceName
 from lstn.cli.parsing.engine_choice import EngineThreads, chosen_engines, from_zoo
 from lstn.cli.parsing.old_spellings import renamed
+from lstn.cli.parsing.report_options import JsonReport
 from lstn.errors import LstnError, UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import BENCH, TRACE, check_outputs, files_of, wanted_output
 from lstn.formats.plan_file import read_header
-from lstn.machine.gpu import Device
+from lstn.machine.gpu import Device, engine_device
 from lstn.machine.scenario import Scenario
 from lstn.report.wording import counted
 from lstn.terminal import note, printable
@@ -47,13 +49,10 @@ def bench(
     seconds: Annotated[
         float, typer.Option(metavar="S", min=0.1, max=3600, help="To time each file at each batch size.")
     ] = 5.0,
-    device: Annotated[Device, typer.Option(help="Where ONNX models run.")] = Device.AUTO,
+    device: DeviceName = "auto",
     threads: EngineThreads = None,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of images, order and intervals.")] = 0,
-    json_: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write everything there, every sample included."),
-    ] = None,
+    json_: JsonReport = None,
     save: Annotated[Path | None, typer.Option(metavar="FILE", hidden=True, help="As --json.")] = None,
     against: Annotated[
         Path | None, typer.Option(metavar="FILE", help="Fail if a latency grew since this run, which --json kept.")
@@ -86,13 +85,13 @@ def bench(
 
     if save is not None:
         renamed("--save", "--json")
-    json_, batches, files = json_ or save, batch_sizes(batch), chosen_engines(files)
+    where, json_, batches, files = engine_device(device), json_ or save, batch_sizes(batch), chosen_engines(files)
     if any(path.suffix.lower() == ".onnx" for path in files):
-        device = resolve_device(device)
-    setup = BenchSetup(batches, seconds, seed, device, threads, spin=len(files) == 1)
+        where = resolve_device(where)
+    setup = BenchSetup(batches, seconds, seed, where, threads, spin=len(files) == 1)
     _check_outputs(files, json_, trace, against)
     if profile:
-        check_profiled(files, device)
+        check_profiled(files, where)
     elif trace is not None:
         raise UsageError("--trace: only a profile can be traced", hint="add --profile")
     if throughput:

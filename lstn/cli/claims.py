@@ -11,6 +11,7 @@ import typer
 from lstn.cli.display.screen import results, show_sentence
 from lstn.cli.parsing.batch_sizes import batch_sizes
 from lstn.cli.parsing.old_spellings import renamed
+from lstn.cli.parsing.report_options import HtmlReport, JsonReport
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import CLAIMS, PAGE, check_outputs, files_of, wanted_output
@@ -85,13 +86,8 @@ def claims(
     ] = 6.0,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Of weights, images, order and intervals.")] = 0,
     tables: Annotated[bool, typer.Option("--tables", help="Only count: the paper's tables next to ours.")] = False,
-    html: Annotated[
-        Path | None,
-        typer.Option("--html", metavar="FILE", help="Write a report there, one page that needs no network."),
-    ] = None,
-    json_: Annotated[
-        Path | None, typer.Option("--json", metavar="FILE", help="Write everything there, every sample included.")
-    ] = None,
+    html: HtmlReport = None,
+    json_: JsonReport = None,
 ) -> None:
     """Check the L-STN paper's numbers and claims.
 

@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstn.cli.display.screen import results
+from lstn.cli.parsing.device_choice import DeviceName
 from lstn.cli.parsing.engine_choice import EngineThreads, chosen_engines, from_zoo
+from lstn.cli.parsing.report_options import HtmlReport, JsonReport
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import COMPARISON, PAGE, check_outputs, files_of, wanted_output
-from lstn.machine.gpu import Device
+from lstn.machine.gpu import Device, engine_device
 from lstn.terminal import note, printable
 from lstn.zoo.named_models import shown_path
 
@@ -42,15 +44,13 @@ def compare(
     ] = None,
     batch: Annotated[int, typer.Option(metavar="N", min=1, help="Images a timed call.")] = 1,
     seconds: Annotated[float, typer.Option(metavar="S", min=0.1, max=3600, help="To time each model.")] = 5.0,
-    device: Annotated[Device, typer.Option(help="Where ONNX models run.")] = Device.AUTO,
+    device: DeviceName = "auto",
     threads: EngineThreads = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", min=0, help="Of the data set.", show_default="the first model's own")
     ] = None,
-    json_: Annotated[Path | None, typer.Option("--json", metavar="FILE", help="Write every figure there.")] = None,
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a report there, one page that needs no network.")
-    ] = None,
+    json_: JsonReport = None,
+    html: HtmlReport = None,
 ) -> None:
     """Compare models: accuracy, size and time.
 
@@ -70,7 +70,7 @@ def compare(
     check_outputs(outputs, inputs=[each for engine in engines for each in files_of(engine)])
     bounds = None if worst is None else MoveBounds.from_text(worst)
     asked = ClassifierQuestions((), bounds, LossRanking(0), None, seed or 0, ())
-    setup = BenchSetup((batch,), seconds, seed or 0, device, threads, spin=False)
+    setup = BenchSetup((batch,), seconds, seed or 0, engine_device(device), threads, spin=False)
     found = _compared(engines, data, seed, asked, setup)
     _show(found)
     if json_ is not None:
@@ -108,7 +108,7 @@ def _evaluated(
     found: list[Evaluation] = []
     split = None
     for engine in engines:
-        with evaluated_model(engine, data, seed, device) as model:
+        with evaluated_model(engine, data, seed, device.value) as model:
             data, seed = model.named, model.training.seed if seed is None and model.training is not None else seed
             split = split or split_to_test(model.training, model.data, model.named)
             tested = "val" if split == "test" and model.data.test_is_val else split

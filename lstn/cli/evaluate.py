@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from lstn.cli.display.screen import results
+from lstn.cli.parsing.device_choice import DeviceName
 from lstn.cli.parsing.engine_choice import from_zoo
+from lstn.cli.parsing.report_options import HtmlReport, JsonReport
 from lstn.contract import Task
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import EVALUATION, PAGE, check_outputs, files_of, wanted_output
-from lstn.machine.gpu import Device
 from lstn.terminal import note, note_once
 from lstn.zoo.named_models import shown_path
 
@@ -74,13 +75,8 @@ def evaluate(
             show_default="none",
         ),
     ] = None,
-    json_: Annotated[
-        Path | None,
-        typer.Option("--json", metavar="FILE", help="Write everything there, the confusion matrix included."),
-    ] = None,
-    html: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write a report there, one page that needs no network.")
-    ] = None,
+    json_: JsonReport = None,
+    html: HtmlReport = None,
     top_losses: Annotated[
         int,
         typer.Option(
@@ -100,7 +96,7 @@ def evaluate(
             show_default="none",
         ),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where a checkpoint or an ONNX model runs.")] = Device.AUTO,
+    device: DeviceName = "auto",
     seed: Annotated[
         int | None,
         typer.Option(

@@ -5,11 +5,11 @@ from typing import Annotated
 
 import typer
 
+from lstn.cli.parsing.device_choice import DeviceName
 from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.cli.parsing.model_choice import OwnModel
 from lstn.cli.steps.explain_here import ExplainRequest, explain_here
 from lstn.explanation.methods import Method
-from lstn.machine.gpu import Device
 
 
 def explain(
@@ -63,7 +63,7 @@ def explain(
             "what in them does. Needs a checkpoint.",
         ),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where a checkpoint or an ONNX model runs.")] = Device.AUTO,
+    device: DeviceName = "auto",
     model: OwnModel = None,
 ) -> None:
     """Show what moves a model's answer.

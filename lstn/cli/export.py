@@ -7,6 +7,7 @@ import typer
 
 from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.cli.parsing.model_choice import OwnModel
+from lstn.cli.parsing.old_spellings import renamed
 from lstn.cli.steps.export_steps import build_engine, check_writable_outputs, finish_onnx, make_onnx
 from lstn.formats.engine_kind import EngineKind, Sampler
 from lstn.precision import Precision
@@ -58,13 +59,16 @@ def export(
             show_default=False,
         ),
     ] = None,
-    batch: Annotated[
+    batch_profile: Annotated[
         list[str] | None,
         typer.Option(
             metavar="MIN,OPT,MAX",
             help="Batch sizes of the plan; once more for a profile with kernels of its own, such as 1,1,1 and 2,8,32.",
             show_default="1,8,32",
         ),
+    ] = None,
+    batch: Annotated[
+        list[str] | None, typer.Option(metavar="MIN,OPT,MAX", hidden=True, help="As --batch-profile.")
     ] = None,
     level: Annotated[
         int | None,
@@ -142,7 +146,9 @@ def export(
     asked = ExportRequest(
         run=run, engine=engine, precision=precision, sampler=sampler, force=force, script=script, out=out, triton=triton
     )
-    settings, obstacle = look_ahead(asked, batch or (), target, tuning, build_log)
+    if batch:
+        renamed("--batch", "--batch-profile")
+    settings, obstacle = look_ahead(asked, [*(batch_profile or ()), *(batch or ())], target, tuning, build_log)
     check_writable_outputs(asked, build_log)
     onnx_file, training = make_onnx(asked, model)
     if engine is EngineKind.ONNX or script:

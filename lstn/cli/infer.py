@@ -5,13 +5,14 @@ from typing import Annotated, Literal
 
 import typer
 
+from lstn.cli.parsing.device_choice import DeviceName
 from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.cli.parsing.infer_format import Format
 from lstn.cli.parsing.infer_request import InferRequest, PaintRequest, named_images
 from lstn.cli.steps.infer_here import infer_here
 from lstn.cli.steps.infer_pictures import infer_pictures
 from lstn.cli.steps.infer_ray import infer_on_ray
-from lstn.machine.gpu import Device
+from lstn.machine.gpu import engine_device
 
 
 def infer(
@@ -35,9 +36,7 @@ def infer(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(
-            metavar="FILE|DIR", help="Write the rows there, or of --count the pictures; it is whole or absent."
-        ),
+        typer.Option(metavar="FILE", help="Write the rows there; it is whole or absent."),
     ] = None,
     count: Annotated[
         int | None,
@@ -98,7 +97,7 @@ def infer(
         int | None,
         typer.Option(metavar="N", min=1, help="Images a call of the engine.", show_default="32, or what it takes"),
     ] = None,
-    device: Annotated[Device, typer.Option(help="Where an ONNX model runs.")] = Device.AUTO,
+    device: DeviceName = "auto",
     threads: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Threads of ONNX Runtime or OpenVINO.", show_default="one for each core"),
@@ -127,7 +126,7 @@ def infer(
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="With --ray: where to write.", show_default=False)
+        Path | None, typer.Option(metavar="DIR", help="With --ray or --count: where to write.", show_default=False)
     ] = None,
 ) -> None:
     """Classify, read, search or paint images.
@@ -149,7 +148,7 @@ def infer(
         reject_below=reject_below,
         warps=warps,
         batch=batch,
-        device=device,
+        device=engine_device(device),
         threads=threads,
         workers=workers,
         every=every,

@@ -2,20 +2,19 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lstn.cli.display.screen import results
 from lstn.cli.display.train_report import watching
+from lstn.cli.parsing.course_options import AugmentOption, BackbonePrecision, DataRoot, DecodingWorkers
 from lstn.cli.parsing.device_choice import DeviceName
 from lstn.cli.parsing.recipe_options import (
     Accumulate,
-    AugmentOption,
     Balanced,
-    Crop,
+    BatchSize,
     Equivariance,
-    ImageSize,
     InFrame,
     LabelSmoothing,
     LocRate,
@@ -23,19 +22,18 @@ from lstn.cli.parsing.recipe_options import (
     Rate,
     Supervise,
     ThetaOption,
-    View,
     WeightDecay,
-    sizes_of,
 )
+from lstn.cli.parsing.size_options import Crop, ImageSize, View, sizes_of
 from lstn.cli.steps.ctrl_c import stopping
 from lstn.contract import CONTROLS, Loc
 from lstn.data.set_names import named, well_named
 from lstn.errors import LstnError, UsageError
 from lstn.formats.outputs import PAGE as WEB_PAGE
 from lstn.formats.outputs import STUDY, OutputFile, check_folder, check_outputs
-from lstn.machine.cores import decoders, within_cores
+from lstn.machine.cores import decoders
 from lstn.machine.lock import locked
-from lstn.recipe import DEFAULT_RECIPE, MAX_BATCH, MAX_EPOCHS, RecipeName, by_recipe
+from lstn.recipe import DEFAULT_RECIPE, MAX_EPOCHS, RecipeName
 from lstn.terminal import note
 from lstn.waiting import say_loading
 
@@ -50,10 +48,7 @@ def _well_named_locs(text: str) -> str:
 
 def study(
     data: Annotated[str, typer.Option(callback=well_named, metavar="DATA", help="As in lstn train.")] = "digits",
-    data_root: Annotated[
-        Path | None,
-        typer.Option(metavar="DIR", help="Where downloaded sets are kept.", show_default="the user's cache folder"),
-    ] = None,
+    data_root: DataRoot = None,
     model: Annotated[str, typer.Option(metavar="NAME", help="Backbone behind every localizer.")] = "cnn",
     locs: Annotated[
         str, typer.Option(callback=_well_named_locs, metavar="A,B,…", help="Localizers to compare.")
@@ -76,16 +71,7 @@ def study(
     view: View = None,
     crop: Crop = None,
     recipe: Annotated[RecipeName, typer.Option(help="How weights are fitted.")] = DEFAULT_RECIPE,
-    batch_size: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            max=MAX_BATCH,
-            help="Images of a batch.",
-            show_default=by_recipe("batch_size"),
-        ),
-    ] = None,
+    batch_size: BatchSize = None,
     accumulate: Accumulate = None,
     optimizer: Optimizer = None,
     weight_decay: WeightDecay = None,
@@ -97,21 +83,10 @@ def study(
     in_frame: InFrame = None,
     equivariance: Equivariance = None,
     supervise: Supervise = 0.0,
-    precision: Annotated[
-        Literal["fp32", "bf16", "fp16"], typer.Option(help="Arithmetic of the backbone in training.")
-    ] = "fp32",
+    precision: BackbonePrecision = "fp32",
     augment: AugmentOption = "none",
     device: DeviceName = "auto",
-    workers: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            callback=within_cores,
-            min=0,
-            help="Processes that decode images.",
-            show_default="one per core, up to 8",
-        ),
-    ] = None,
+    workers: DecodingWorkers = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where runs and results go.")] = Path("study"),
 ) -> None:
     """Compare localizers fairly.

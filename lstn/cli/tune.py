@@ -52,7 +52,7 @@ def tune(
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option(metavar="A,B,…", help="To try as well as fp32: of fp16, bf16 and int8.")
+        str, typer.Option(metavar="NAME,…", help="To try as well as fp32: of fp16, bf16 and int8.")
     ] = "int8",
     crop: Annotated[
         str | None,

@@ -30,6 +30,21 @@ def well_named_device(name: str) -> str:
     return name
 
 
+def engine_device(name: str) -> Device:
+    """`auto`, `cpu`, `cuda` or `cuda:0` -> where an engine runs.
+
+    Raises:
+        UsageError: another name, or a second GPU: engines run on the first one that the driver shows.
+    """
+    kind, _, number = well_named_device(name).partition(":")
+    if int(number or 0):
+        raise UsageError(
+            f"--device {name}: an engine runs on the first GPU that it is shown",
+            hint=f"show it that one alone: set CUDA_VISIBLE_DEVICES={number}, and use --device cuda",
+        )
+    return Device(kind)
+
+
 @dataclass(frozen=True, slots=True)
 class Gpu:
     """One NVIDIA GPU. `target` is its compute capability as TensorRT for RTX and nvcc spell it, such as `sm89`."""

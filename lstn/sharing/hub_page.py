@@ -74,7 +74,7 @@ def _use(model: SharedModel, repository: str) -> list[str]:
     lines = ["```sh", f"lstn pull {repository}"]
     if engine is None:
         lines += [f"lstn export {name}/{model.files[0].name}"]
-    wanted = "--count 8 --output pictures" if model.contract.task is Task.GENERATE else "images/"
+    wanted = "--count 8 --out pictures" if model.contract.task is Task.GENERATE else "images/"
     return [*lines, f"lstn infer {wanted} --engine {'model.onnx' if engine is None else f'{name}/{engine}'}", "```"]
 
 

@@ -12,7 +12,7 @@ from lstn.files import check_utf8, what_is
 from lstn.formats.inspection import inspect_file
 from lstn.images import Picture
 from lstn.machine.cores import core_quota, within_cores
-from lstn.machine.gpu import Device
+from lstn.machine.gpu import Device, engine_device
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.plans.preflight import instead
 from lstn.zoo.named_models import model_path
@@ -87,7 +87,8 @@ def _checked(path: str | Path, device: Device | str, threads: int | None) -> tup
     Raises:
         UsageError: it may not.
     """
-    path, device = model_path(path), _device_named(device)
+    path = model_path(path)
+    device = device if isinstance(device, Device) else engine_device(str(device))
     if threads is not None and threads < 1:
         raise UsageError(f"threads is {threads}; expected 1 or more", hint="leave it out for the library's choice")
     within_cores(threads)
@@ -116,14 +117,6 @@ def classify(images: Picture | Sequence[Picture], engine: str | Path) -> Classif
     """
     with open_engine(engine) as opened:
         return opened.classify(images)
-
-
-def _device_named(device: Device | str) -> Device:
-    try:
-        return Device(device)
-    except ValueError:
-        known = ", ".join(each.value for each in Device)
-        raise UsageError(f"there is no device {device!r}", hint=f"choose one of: {known}") from None
 
 
 def _open_onnx(path: Path, device: Device, threads: int | None, spin: bool) -> AbstractContextManager[Engine]:

@@ -78,14 +78,14 @@ def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
 
 def test_what_is_there_is_not_written_over(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    check_new_folder("--output", tmp_path / "empty")
-    check_new_folder("--output", tmp_path / "new")
+    check_new_folder("--out", tmp_path / "empty")
+    check_new_folder("--out", tmp_path / "new")
     (tmp_path / "empty/x").touch()
     for path, found in ((tmp_path / "empty", "it is not empty"), (tmp_path / "empty/x", "a file")):
         with pytest.raises(UsageError, match=found):
-            check_new_folder("--output", path)
+            check_new_folder("--out", path)
     with pytest.raises(UsageError, match="not a folder"):
-        check_new_folder("--output", Path("-"))
+        check_new_folder("--out", Path("-"))
 
 
 @pytest.mark.parametrize("label", ["a/b", "..", "train", "Test", "a\\b", "c:", " x", "x.", "a\nb"])

@@ -226,7 +226,7 @@ def test_the_dla_takes_one_batch_size(profiles: tuple[BatchRange, ...]) -> None:
     with pytest.raises(UsageError, match="--dla takes one batch size") as caught:
         check_tuning(for_trt(DLA, profiles, "sm87"))
     largest = profiles[-1].maximum
-    assert caught.value.hint == f"name it three times: --batch {largest},{largest},{largest}"
+    assert caught.value.hint == f"name it three times: --batch-profile {largest},{largest},{largest}"
     check_tuning(for_trt(DLA, EIGHT, "sm87"))
 
 

@@ -89,7 +89,7 @@ def test_the_newest_run_is_the_one_written_last(run_lstn: RunLstn, run_folder: P
 
 
 def test_plans_for_named_gpus_need_none(run_lstn: RunLstn) -> None:
-    ran = run_lstn("export", "--engine", "trt-rtx", "--target", "sm86,sm89", "--batch", "1,2,4")
+    ran = run_lstn("export", "--engine", "trt-rtx", "--target", "sm86,sm89", "--batch-profile", "1,2,4")
     assert ran.code == 0
     onnx_line, plan_line, sidecar_line = ran.out.splitlines()
     assert re.match(EXPORTED, onnx_line)
@@ -104,7 +104,7 @@ def test_plans_for_named_gpus_need_none(run_lstn: RunLstn) -> None:
 
 
 def test_a_plan_with_two_profiles_and_its_log(run_lstn: RunLstn) -> None:
-    profiles = ("--batch", "1,1,1", "--batch", "2,8,32")
+    profiles = ("--batch-profile", "1,1,1", "--batch-profile", "2,8,32")
     ran = run_lstn(
         *("export", "--engine", "trt-rtx", "--target", "sm89"),
         *profiles,
@@ -252,24 +252,24 @@ def test_a_data_set_that_is_gone_is_told(run_lstn: RunLstn, exported_lstn: Expor
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--target", "sm89"], "--batch, --target and the options of a build are for plans"),
-        (["--batch", "1,8,32"], "--batch, --target and the options of a build are for plans"),
-        (["--level", "0"], "--batch, --target and the options of a build are for plans"),
-        (["--workspace", "64"], "--batch, --target and the options of a build are for plans"),
-        (["--dla", "0"], "--batch, --target and the options of a build are for plans"),
-        (["--hardware-compatible"], "--batch, --target and the options of a build are for plans"),
-        (["--version-compatible"], "--batch, --target and the options of a build are for plans"),
-        (["--build-log", "log"], "--batch, --target and the options of a build are for plans"),
+        (["--target", "sm89"], "--batch-profile, --target and the options of a build are for plans"),
+        (["--batch-profile", "1,8,32"], "--batch-profile, --target and the options of a build are for plans"),
+        (["--level", "0"], "--batch-profile, --target and the options of a build are for plans"),
+        (["--workspace", "64"], "--batch-profile, --target and the options of a build are for plans"),
+        (["--dla", "0"], "--batch-profile, --target and the options of a build are for plans"),
+        (["--hardware-compatible"], "--batch-profile, --target and the options of a build are for plans"),
+        (["--version-compatible"], "--batch-profile, --target and the options of a build are for plans"),
+        (["--build-log", "log"], "--batch-profile, --target and the options of a build are for plans"),
         (["--engine", "trt-rtx", "--level", "6"], "--level: expected 5 or less"),
         (["--engine", "trt-rtx", "--workspace", "0"], "--workspace: expected 1 or more"),
         (["--engine", "trt-rtx", "--hardware-compatible"], "--hardware-compatible is for --engine trt;"),
         (["--engine", "trt-rtx", "--version-compatible"], "--version-compatible is for --engine trt;"),
         (["--engine", "trt-rtx", "--dla", "0"], "--dla is for --engine trt,"),
         (["--engine", "trt", "--dla", "0"], "--dla takes one batch size"),
-        (["--engine", "trt", "--batch", "1,8,8", "--batch", "1,8,8"], "the same batch sizes twice"),
+        (["--engine", "trt", "--batch-profile", "1,8,8", "--batch-profile", "1,8,8"], "the same batch sizes twice"),
         (["--engine", "trt-rtx", "--target", "sm90"], "TensorRT for RTX can't build for sm90\n  it builds for sm75"),
         (["--engine", "trt-rtx", "--target", "ada"], "expected compute capabilities such as sm89"),
-        (["--engine", "trt-rtx", "--target", "sm89", "--batch", "8,1,2"], "1 <= MIN <= OPT <= MAX"),
+        (["--engine", "trt-rtx", "--target", "sm89", "--batch-profile", "8,1,2"], "1 <= MIN <= OPT <= MAX"),
         (["--engine", "trt", "--target", "sm89"], "--target is for --engine trt-rtx"),
         (["runs/none"], "runs/none: no such file\n  name a run's folder or a checkpoint"),
         (["runs"], "runs: no checkpoint.safetensors here"),

@@ -129,8 +129,8 @@ def test_a_run_becomes_all_three_files_and_an_older_pair_is_told(
 def test_the_command_says_what_stands_in_the_way(
     run_lstn: RunLstn, int8: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran = run_lstn("export", int8, "--engine", "openvino", "--batch", "1,8,32", "--out", tmp_path)
-    assert (ran.code, "--batch" in ran.err) == (2, True)
+    ran = run_lstn("export", int8, "--engine", "openvino", "--batch-profile", "1,8,32", "--out", tmp_path)
+    assert (ran.code, "--batch-profile" in ran.err) == (2, True)
     monkeypatch.setitem(sys.modules, "openvino", None)
     ran = run_lstn("export", int8, "--engine", "openvino", "--out", tmp_path)
     assert (ran.code, f"{install_line('openvino')}" in ran.err) == (1, True)

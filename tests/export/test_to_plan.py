@@ -154,7 +154,7 @@ def test_a_failed_build_leaves_the_older_pair(exported_lstn: Exported, tmp_path:
 def test_a_batch_beyond_tensorrts_count_is_refused(exported_lstn: Exported, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="more than TensorRT takes") as caught:
         write(exported_lstn.path, tmp_path / "model.plan", profiles=(BatchRange(1, 8, 999_999),))
-    assert caught.value.hint == f"use --batch with a maximum of {(2**31 - 1) // (48 * 48 * 3)} or less"
+    assert caught.value.hint == f"use --batch-profile with a maximum of {(2**31 - 1) // (48 * 48 * 3)} or less"
 
 
 def test_what_lstn_did_not_write_is_refused(exported_lstn: Exported, tmp_path: Path) -> None:
@@ -214,7 +214,7 @@ def test_other_batches_are_refused_or_read_as_sizes_in_order(text: str) -> None:
 def test_examples_of_batches_that_are_refused(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_batches([text])
-    assert caught.value.hint == "for example: --batch 1,8,32"
+    assert caught.value.hint == "for example: --batch-profile 1,8,32"
 
 
 def test_profiles_are_read_in_their_order() -> None:

@@ -293,7 +293,7 @@ def test_the_command_adds_an_onnx_file(
     [
         (["--engine", "trt-rtx", "--target", "sm89"], "Triton runs no model of --engine trt-rtx"),
         (["--engine", "openvino"], "Triton runs no model of --engine openvino"),
-        (["--engine", "trt", "--batch", "8,8,8"], "no profile takes a batch of 1,"),
+        (["--engine", "trt", "--batch-profile", "8,8,8"], "no profile takes a batch of 1,"),
     ],
 )
 def test_what_triton_cannot_serve_is_refused_before_it_is_built(

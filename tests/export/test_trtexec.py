@@ -155,7 +155,9 @@ def test_the_command_needs_neither_tensorrt_nor_a_gpu(
 ) -> None:
     monkeypatch.chdir(model.parent)
     monkeypatch.setattr("lstn.export.tensorrt.targets.load_tensorrt", lambda _: pytest.fail("not needed"))
-    ran = run_lstn("export", "model.onnx", "--engine", "trt", "--script", "--hardware-compatible", "--batch", "1,2,4")
+    ran = run_lstn(
+        "export", "model.onnx", "--engine", "trt", "--script", "--hardware-compatible", "--batch-profile", "1,2,4"
+    )
     assert (ran.code, ran.err) == (0, "")
     assert ran.out.startswith("model.trtexec.sh  ")
     assert ran.out.endswith("builds model.plan with trtexec; copy both to the device\n")
@@ -177,7 +179,7 @@ def test_a_fused_sampler_is_told_to_stay_unfused(run_lstn: RunLstn, exported_lst
 
 
 def test_a_script_for_the_dla_says_which_trtexec_it_wants(run_lstn: RunLstn, model: Path) -> None:
-    ran = run_lstn("export", model, "--engine", "trt", "--script", "--dla", "0", "--batch", "8,8,8")
+    ran = run_lstn("export", model, "--engine", "trt", "--script", "--dla", "0", "--batch-profile", "8,8,8")
     assert (ran.code, "TensorRT 10 adds float16 flags for a DLA" in ran.err) == (0, True)
 
 

@@ -123,7 +123,7 @@ class TestCommand:
         def run(*gpus: Gpu, opened: object = None, more: tuple[str, ...] = ()) -> object:
             monkeypatch.setattr("lstn.cli.steps.plan_check.find_gpus", lambda: gpus)
             monkeypatch.setattr("lstn.runtime.engines.opening.open_engine", opened or opener(exported_lstn))
-            words = ("--engine", "trt-rtx", "--target", "sm89", "--batch", "1,2,4", "--out", tmp_path)
+            words = ("--engine", "trt-rtx", "--target", "sm89", "--batch-profile", "1,2,4", "--out", tmp_path)
             return run_lstn("export", exported_lstn.path, *words, *more)
 
         return run

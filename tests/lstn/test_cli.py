@@ -10,8 +10,8 @@ import pytest
 from command import RunLstn
 from tiny import Tiny
 
-from lstn.cli import train as train_command
 from lstn.cli.commands import COMMANDS
+from lstn.cli.steps import train_steps
 from lstn.errors import LstnError, UsageError
 from lstn.install import install_line
 
@@ -106,7 +106,7 @@ def test_any_error_is_one_line_and_a_hint(
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(train_command, "_usual_name", fail)
+    monkeypatch.setattr(train_steps, "_usual_name", fail)
     ran = run_lstn("train")
     assert (ran.code, ran.out) == (code, "")
     assert says in ran.err

@@ -18,7 +18,7 @@ from lstn.errors import UsageError
         ("train --theta Afine", "--theta Afine: expected one of affine,", "did you mean affine?"),
         ("train --loc zebra", "--loc zebra: expected one of", "see: lstn train --help"),
         ("export --precision int9", "--precision int9: expected one of fp16, bf16, int8, fp8", "did you mean int8?"),
-        ("bench x --device gpu", "--device gpu: expected one of auto, cpu, cuda", "see: lstn bench --help"),
+        ("bench x --device gpu", "unknown device 'gpu'", "use auto, cpu, cuda or cuda:N"),
         ("calibrate --ranges min", "--ranges min: expected one of minmax,", "did you mean minmax?"),
         ("train --epochs 0", "--epochs: expected 1 or more", "see: lstn train --help"),
         ("train --epochs", "option '--epochs' requires an argument", "see: lstn train --help"),

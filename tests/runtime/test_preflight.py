@@ -45,6 +45,7 @@ def refused(monkeypatch: pytest.MonkeyPatch, path: Path, sidecar: Sidecar, gpu: 
 
 
 MODEL = Path("model.plan")
+REBUILD = "rebuild it with: lstn export model.onnx --engine trt --batch-profile 1,4,8"
 INSTEAD = (
     "or name model.onnx in its place (the model that model.plan was built from), which ONNX Runtime runs on any CPU"
 )
@@ -57,7 +58,7 @@ class TestGpus:
     def test_another_compute_capability(self, monkeypatch: pytest.MonkeyPatch, trt_plan: Sidecar) -> None:
         error = refused(monkeypatch, MODEL, trt_plan, H200)
         assert error.message == "model.plan: built for sm89, this GPU is sm90"
-        assert error.hint == f"rebuild it with: lstn export model.onnx --engine trt --batch 1,4,8; {INSTEAD}"
+        assert error.hint == f"{REBUILD}; {INSTEAD}"
 
     def test_another_model_of_the_same_compute_capability(
         self, monkeypatch: pytest.MonkeyPatch, trt_plan: Sidecar
@@ -84,7 +85,7 @@ class TestGpus:
         assert error.message == (
             f"model.plan: built for sm89 and any GPU from Ampere on but Jetson's, this GPU is {gpu.target}"
         )
-        assert error.hint == f"rebuild it with: lstn export model.onnx --engine trt --batch 1,4,8; {INSTEAD}"
+        assert error.hint == f"{REBUILD}; {INSTEAD}"
 
     def test_the_command_says_all_that_the_plan_was_built_with(
         self, monkeypatch: pytest.MonkeyPatch, trt_plan: Sidecar
@@ -92,8 +93,8 @@ class TestGpus:
         special = dataclasses.replace(trt_plan, profiles=((1, 1, 1), (2, 8, 32)), version_compatible=True)
         error = refused(monkeypatch, Path("my models/a.int8.plan"), special, H200)
         assert error.hint.startswith(
-            "rebuild it with: lstn export 'my models/a.int8.onnx' --engine trt --batch 1,1,1 --batch 2,8,32 "
-            "--version-compatible --out 'my models';"
+            "rebuild it with: lstn export 'my models/a.int8.onnx' --engine trt --batch-profile 1,1,1 "
+            "--batch-profile 2,8,32 --version-compatible --out 'my models';"
         )
 
     def test_a_plan_of_rtx_is_rebuilt_by_tensorrt_where_rtx_cannot(
@@ -102,10 +103,13 @@ class TestGpus:
         sidecar = read_sidecar(plan)
         monkeypatch.chdir(plan.parent)
         assert (
-            "lstn export model.onnx --engine trt-rtx --target sm80 --batch 1,4,8;"
+            "lstn export model.onnx --engine trt-rtx --target sm80 --batch-profile 1,4,8;"
             in refused(monkeypatch, MODEL, sidecar, A100).hint
         )
-        assert "lstn export model.onnx --engine trt --batch 1,4,8;" in refused(monkeypatch, MODEL, sidecar, H200).hint
+        assert (
+            "lstn export model.onnx --engine trt --batch-profile 1,4,8;"
+            in refused(monkeypatch, MODEL, sidecar, H200).hint
+        )
 
 
 def loaded(monkeypatch: pytest.MonkeyPatch, sidecar: Sidecar, here: str) -> str:
@@ -125,7 +129,7 @@ class TestVersions:
         with pytest.raises(ArtifactError) as caught:
             loaded(monkeypatch, trt_plan, here)
         assert caught.value.message == f"model.plan: built by TensorRT 10.9.0.34, this is {here}"
-        assert caught.value.hint == f"rebuild it with: lstn export model.onnx --engine trt --batch 1,4,8; {INSTEAD}"
+        assert caught.value.hint == f"{REBUILD}; {INSTEAD}"
 
     @pytest.mark.parametrize("here", ["10.9.0.34", "10.9.1.0", "10.10.0.31", "10.16.1.11", "11.0.0.1", "11.4.1.9"])
     def test_a_compatible_one_runs_with_newer_ones(
@@ -140,7 +144,7 @@ class TestVersions:
         sidecar = dataclasses.replace(trt_plan, version_compatible=True, version=built)
         with pytest.raises(ArtifactError, match=f"built by TensorRT {built}, this is {here}") as caught:
             loaded(monkeypatch, sidecar, here)
-        assert "--engine trt --batch 1,4,8 --version-compatible;" in caught.value.hint
+        assert "--engine trt --batch-profile 1,4,8 --version-compatible;" in caught.value.hint
 
     def test_rtx_has_no_compatible_ones(self, monkeypatch: pytest.MonkeyPatch, plan: Path) -> None:
         sidecar = dataclasses.replace(read_sidecar(plan), version_compatible=True, version="1.6.0.1")

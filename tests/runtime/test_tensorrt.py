@@ -90,7 +90,8 @@ class TestGenuinePlans:
         error = refused(plan)
         assert error.message == f"{plan}: built for sm86, sm89, this GPU is {target}"
         assert error.hint.startswith(
-            f"rebuild it with: lstn export {plan.with_suffix('.onnx')} {command} --batch 1,4,8 --out {plan.parent};"
+            f"rebuild it with: lstn export {plan.with_suffix('.onnx')} {command} --batch-profile 1,4,8 "
+            f"--out {plan.parent};"
         )
 
     def test_another_version_is_told_both(self, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -100,7 +101,7 @@ class TestGenuinePlans:
         here = tensorrt_rtx.__version__
         assert error.message == f"{plan}: built by TensorRT for RTX 1.6.0.99, this is {here}"
         onnx = plan.with_suffix(".onnx")
-        command = f"lstn export {onnx} --engine trt-rtx --batch 1,4,8 --out {plan.parent}"
+        command = f"lstn export {onnx} --engine trt-rtx --batch-profile 1,4,8 --out {plan.parent}"
         assert error.hint.startswith(f"rebuild it with: {command};")
 
     def test_a_missing_library_names_its_extra(self, plan: Path, monkeypatch: pytest.MonkeyPatch) -> None:

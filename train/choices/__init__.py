@@ -1,1 +1,1 @@
-"""What is trained: what a user asks for, and what recipe, task and data set choose beside it."""
+"""Choices of a run: asked for by a user, made by task, recipe and data set, or taken from a run that goes on."""

@@ -1,4 +1,4 @@
-"""The device that PyTorch is to use, as it is typed."""
+"""`--device`: where a model computes, as it is typed, in every command that has the option."""
 
 from typing import Annotated
 
@@ -8,5 +8,10 @@ from lstn.machine.gpu import well_named_device
 
 DeviceName = Annotated[
     str,
-    typer.Option("--device", callback=well_named_device, metavar="DEVICE", help="auto, cpu, cuda or cuda:N."),
+    typer.Option(
+        "--device",
+        callback=well_named_device,
+        metavar="DEVICE",
+        help="Where it computes: auto, cpu, cuda, or, with PyTorch, cuda:N. A plan always takes the GPU.",
+    ),
 ]

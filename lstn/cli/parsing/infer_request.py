@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lstn.cli.parsing.infer_format import Format
+from lstn.cli.parsing.old_spellings import renamed
 from lstn.errors import UsageError
 from lstn.machine.gpu import Device
 
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InferRequest:
-    """The options of `lstn infer`, as typed; None: not given. output: a file; out: a folder, on a cluster."""
+    """The options of `lstn infer`, as typed; None: not given. output: a file; out: a folder, for --ray and --count."""
 
     engine: Path | None
     output: Path | None
@@ -31,6 +32,21 @@ class InferRequest:
     workers: int | None
     every: float | None
     limits: "DecodeLimits"
+
+    def folder(self, option: str) -> Path | None:
+        """Return the folder that an option writes to, --ray or --count; the last release took --output for it.
+
+        Raises:
+            UsageError: --output is given as well.
+        """
+        if self.output is None:
+            return self.out
+        if self.out is not None:
+            raise UsageError(
+                f"--output: not with {option}, whose results are a folder", hint="leave it out; --out is given"
+            )
+        renamed("--output", f"--out with {option}")
+        return self.output
 
 
 @dataclass(frozen=True, slots=True)

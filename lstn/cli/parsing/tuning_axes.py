@@ -4,7 +4,7 @@ import re
 from importlib.util import find_spec
 from typing import TypeVar
 
-from lstn.cli.parsing.recipe_options import sides_from
+from lstn.cli.parsing.size_options import sides_from
 from lstn.errors import UsageError
 from lstn.formats.engine_kind import EngineKind
 from lstn.install import install_line

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import typer
 
 from lstn.cli.display.screen import results, show_facts
-from lstn.machine.gpu import Device
 from lstn.report.wording import agreeing, counted
 from lstn.terminal import note, warn
 from lstn.waiting import working
@@ -79,7 +78,7 @@ def _doubts(file: Path, spec: str) -> Iterator[tuple["PlacedImage", str, "Doubte
     from lstn.evaluation.doubted_labels import doubted_labels
     from lstn.machine.memory import batch_of
 
-    with evaluated_model(file, spec, 0, Device.AUTO) as model:
+    with evaluated_model(file, spec, 0, "auto") as model:
         placed, logits, labels = [], [], list[int]()
         size = batch_of(model.contract.image_hw, model.most)
         for name in SPLIT_NAMES:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from lstn.contract import Contract, Task
 from lstn.data.splits import DataSet
 from lstn.health.run_files import checkpoint_of
-from lstn.machine.gpu import Device
+from lstn.machine.gpu import engine_device
 from lstn.waiting import say_loading
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class EvaluatedModel:
 
 
 @contextmanager
-def evaluated_model(file: Path, data: str | None, seed: int | None, device: Device) -> Iterator[EvaluatedModel]:
+def evaluated_model(file: Path, data: str | None, seed: int | None, device: str) -> Iterator[EvaluatedModel]:
     """Open a run, a checkpoint, or a file of any engine, and its data set.
 
     Raises:
@@ -54,7 +54,7 @@ def evaluated_model(file: Path, data: str | None, seed: int | None, device: Devi
         from lstn.nn.checkpoint_answers import open_checkpoint
         from lstn.nn.device import choose_device
 
-        opened = open_checkpoint(checkpoint_of(file), choose_device(device.value))
+        opened = open_checkpoint(checkpoint_of(file), choose_device(device))
         named, drawn = data_and_seed(file, opened.training, data, seed)
         images = open_for_model(opened.contract, named, seed=drawn)
         yield EvaluatedModel(opened.contract, named, images, opened.training, opened.answering, _BATCH, opened.encode)
@@ -66,7 +66,7 @@ def evaluated_model(file: Path, data: str | None, seed: int | None, device: Devi
 
     training = training_of(file)
     named, drawn = data_and_seed(file, training, data, seed)
-    with open_engine(file, device=device, spin=False) as engine, ExitStack() as held:
+    with open_engine(file, device=engine_device(device), spin=False) as engine, ExitStack() as held:
         images, most = open_for_model(engine.contract, named, seed=drawn), min(engine.max_batch, _BATCH)
         encode = held.enter_context(sentence_encoder(file)) if engine.contract.task is Task.ALIGN else None
         yield EvaluatedModel(engine.contract, named, images, training, answering(engine), most, encode)

@@ -10,7 +10,6 @@ import numpy as np
 
 from lstn.errors import DataError, ImageError
 from lstn.machine.cores import decoders
-from lstn.machine.gpu import Device
 from lstn.machine.memory import batch_of
 from lstn.report.wording import counted
 from lstn.waiting import say_loading, working
@@ -30,7 +29,7 @@ class OpenedLayer:
     found: "Excitement"
 
 
-def open_layer(checkpoint: Path, layer: str, device: Device, backbone: str | None = None) -> OpenedLayer:
+def open_layer(checkpoint: Path, layer: str, device: str, backbone: str | None = None) -> OpenedLayer:
     """Load a checkpoint, and find the layer in it, so that a wrong name ends a command before its work.
 
     Raises:
@@ -41,7 +40,7 @@ def open_layer(checkpoint: Path, layer: str, device: Device, backbone: str | Non
     from lstn.nn.checkpoint import load_checkpoint
     from lstn.nn.device import choose_device
 
-    model = load_checkpoint(checkpoint, backbone).classifier_for("lstn explain").to(choose_device(device.value))
+    model = load_checkpoint(checkpoint, backbone).classifier_for("lstn explain").to(choose_device(device))
     return OpenedLayer(layer, start(model, WantedMaps.of(layer)))
 
 

@@ -15,7 +15,7 @@ from lstn.files import write_text
 from lstn.formats.outputs import EXPLANATION, PAGE, OutputFile, check_folder, check_outputs, check_pictures, files_of
 from lstn.health.run_files import checkpoint_of
 from lstn.machine.cores import decoders
-from lstn.machine.gpu import Device
+from lstn.machine.gpu import engine_device
 from lstn.machine.memory import batch_of
 from lstn.report.wording import counted
 from lstn.terminal import note
@@ -39,7 +39,7 @@ class ExplainRequest:
     window: int | None
     stride: int | None
     features: str | None
-    device: Device
+    device: str
     model: str | None = None
 
 
@@ -107,7 +107,7 @@ def is_checkpoint(file: Path) -> bool:
 
 @contextmanager
 def opened_explainable(
-    file: Path, device: Device, methods: list[Method], model: str | None = None
+    file: Path, device: str, methods: list[Method], model: str | None = None
 ) -> Iterator["Explainable"]:
     """Open a checkpoint or an engine as something that can be explained by `methods`.
 
@@ -118,12 +118,12 @@ def opened_explainable(
         from lstn.nn.attribution.explained_checkpoint import open_explainable
         from lstn.nn.device import choose_device
 
-        yield open_explainable(checkpoint_of(file), choose_device(device.value), methods, model)
+        yield open_explainable(checkpoint_of(file), choose_device(device), methods, model)
         return
     from lstn.runtime.engines.opening import open_engine
     from lstn.runtime.inference.explained_engine import explainable_engine
 
-    with open_engine(file, device=device, spin=False) as engine:
+    with open_engine(file, device=engine_device(device), spin=False) as engine:
         check_task(engine.contract.task, Task.CLASSIFY, "lstn explain")
         yield explainable_engine(engine)
 

@@ -28,7 +28,7 @@ def infer_pictures(painting: PaintRequest, asked: InferRequest, images: Sequence
     from lstn.synthesis.painted_folder import check_folder_names, check_new_folder, write_painted
 
     count, folder = _checked(painting, asked, images)
-    check_new_folder("--output", folder)
+    check_new_folder("--out", folder)
     within_cores(asked.threads)
     with open_generator(chosen_engine(asked.engine), device=asked.device, threads=asked.threads) as opened:
         contract, began = opened.contract, time.perf_counter()
@@ -56,14 +56,13 @@ def _checked(painting: PaintRequest, asked: InferRequest, images: Sequence[str])
         "--reject-below": asked.reject_below,
         "--warps": asked.warps,
         "--every": asked.every,
-        "--out": asked.out,
         "--format": asked.format_,
     }
     for name in (*images, *(option for option, value in about.items() if value is not None)):
         raise UsageError(f"--count paints pictures, and {name:.80} is about images", hint="leave one of them out")
-    if asked.output is None:
-        raise UsageError("--count writes a folder of pictures", hint="name it with --output DIR")
-    return painting.count, asked.output
+    if (folder := asked.folder("--count")) is None:
+        raise UsageError("--count writes a folder of pictures", hint="name it with --out DIR")
+    return painting.count, folder
 
 
 def wanted_classes(labels: tuple[str, ...], contract: Contract) -> list[int]:

@@ -5,7 +5,6 @@ import time
 from lstn.cli.parsing.engine_choice import chosen_engine
 from lstn.cli.parsing.infer_format import Format
 from lstn.cli.parsing.infer_request import InferRequest
-from lstn.cli.parsing.old_spellings import renamed
 from lstn.errors import LstnError, UsageError
 from lstn.report.wording import counted
 from lstn.terminal import note
@@ -27,11 +26,7 @@ def infer_on_ray(address: str, words: list[str], asked: InferRequest) -> None:
         raise UsageError("--warps: not with --ray", hint="run those images on one machine")
     if asked.every is not None:
         raise UsageError("--every: not with --ray", hint="run a video on one machine")
-    if asked.output is not None and asked.out is not None:
-        raise UsageError("--output: not with --ray, whose results are a folder", hint="leave it out; --out is given")
-    if asked.output is not None:
-        renamed("--output", "--out with --ray")
-    engine, out = chosen_engine(asked.engine), asked.out or asked.output
+    out, engine = asked.folder("--ray"), chosen_engine(asked.engine)
     # Parts are lines in either case.
     wanted = Format.JSON if asked.format_ in (None, Format.JSONL) else asked.format_
     if wanted not in (Format.JSON, Format.PARQUET):

@@ -86,7 +86,7 @@ def _rebuild(path: Path, sidecar: Sidecar, target: str = "") -> str:
     if flavour is Flavour.TRT_RTX and target:
         words += ["--target", target]
     for profile in sidecar.profiles:
-        words += ["--batch", ",".join(map(str, profile))]
+        words += ["--batch-profile", ",".join(map(str, profile))]
     if flavour is Flavour.TRT:
         wanted = {
             "--version-compatible": sidecar.version_compatible,
