@@ -30,7 +30,7 @@ from benchmarks.support.soaking.crowd import RATES, SLOW_AT_ONCE, Crowd
 from benchmarks.support.soaking.gauges import ProcessGauges
 from benchmarks.support.soaking.right_clients import ANSWERED
 from benchmarks.support.soaking.rude_clients import SLOW, WRONG
-from benchmarks.support.soaking.trends import trend_of
+from benchmarks.support.soaking.trends import Trend, trend_of
 from benchmarks.support.soaking.two_versions import TwoVersions, write_versions
 from lstn.report.table import markdown_table
 
@@ -70,7 +70,8 @@ def main(words: Sequence[str]) -> None:
         with started(versions.path, "--max-batch", 8) as server:
             result = soaked(server, versions, arguments.seed, arguments.hours, arguments.out)
     print(page_of(result), *result["wrong"], sep="\n")
-    sys.exit(bool(result["wrong"]) or any(each["verdict"] == "grows" for each in result["trends"].values()))
+    grows = [name for name in GAUGES if trend_in(counted(result["minutes"]), name)[1] == "grows"]
+    sys.exit(bool(result["wrong"] or grows))
 
 
 def soaked(server: Server, versions: TwoVersions, seed: int, hours: float, out: Path) -> dict[str, Any]:
@@ -119,22 +120,9 @@ def result_of(
     crowd: Crowd, minutes: Sequence[Mapping[str, float]], reloads: Counter[str], rest: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Return what is known after these minutes."""
-    counted = minutes[min(WARM_UP, len(minutes) // 6) :]
     told = {kind: dict(crowd.told[kind].most_common()) for kind in (*RATES, *SLOW) if kind in crowd.told}
-    result = {"minutes": list(minutes), "trends": dict(trends(counted)), "told": told, "reloads": dict(reloads)}
+    result = {"minutes": list(minutes), "told": told, "reloads": dict(reloads)}
     return result | {"rest": dict(rest), "wrong": list(crowd.wrong)} | machine_of(LIBRARIES)
-
-
-def trends(minutes: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Yield each gauge with its slope an hour, the slope's interval, its verdict, its median and its largest value."""
-    if len(minutes) < 2:
-        return
-    seconds = [minute["second"] for minute in minutes]
-    for name, (_, bound, _) in GAUGES.items():
-        values = [minute[name] for minute in minutes]
-        trend = trend_of(seconds, values)
-        found = {"per_hour": trend.per_hour, "interval": trend.interval, "verdict": trend.verdict(bound)}
-        yield name, found | {"median": float(np.nanmedian(values)), "largest": float(np.nanmax(values))}
 
 
 def page_of(result: Mapping[str, Any]) -> str:
@@ -143,7 +131,8 @@ def page_of(result: Mapping[str, Any]) -> str:
     requests = sum(sum(told.values()) for told in result["told"].values())
     right = sum(told.get(ANSWERED, 0) for told in result["told"].values())
     cores = float(np.mean([minute["cores"] for minute in minutes]))
-    lasted, warm_up = f"{len(minutes)} of {round(60 * result['hours'])} minutes", min(WARM_UP, len(minutes) // 6)
+    lasted, warm_up = f"{len(minutes)} of {round(60 * result['hours'])} minutes", len(minutes) - len(counted(minutes))
+    rows = list(_by_gauge(counted(minutes))) if len(minutes) > 1 else []
     replaced, damaged = (reloads.get(how, 0) for how in (REPLACED, DAMAGED))
     lines = [
         "# A server under load for hours",
@@ -160,9 +149,7 @@ def page_of(result: Mapping[str, Any]) -> str:
         f"Read each minute, without the first {warm_up}. The slope has an interval of 95 %. *Flat*: all of it is below",
         "the bound.",
         "",
-        markdown_table(
-            ("", "median", "largest", "in an hour", "interval", "bound", "verdict"), list(_by_gauge(result["trends"]))
-        ),
+        markdown_table(("", "median", "largest", "in an hour", "interval", "bound", "verdict"), rows),
         "",
         *_at_rest(result["rest"]),
         "## What became of the requests",
@@ -177,12 +164,25 @@ def page_of(result: Mapping[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def _by_gauge(found: Mapping[str, Mapping[str, Any]]) -> Iterator[tuple[str, ...]]:
-    for name, each in found.items():
-        called, bound, places = GAUGES[name]
-        interval = " to ".join(f"{end:+.{places + 1}f}" for end in each["interval"] or ())
-        values = f"{each['median']:.{places}f}", f"{each['largest']:.{places}f}"
-        yield called, *values, f"{each['per_hour']:+.{places + 1}f}", interval, f"{bound:g}", each["verdict"]
+def _by_gauge(minutes: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, ...]]:
+    for name, (called, _, places) in GAUGES.items():
+        trend, verdict = trend_in(minutes, name)
+        values = [minute[name] for minute in minutes]
+        slopes = [trend.per_hour, *(trend.interval or ())]
+        slope, *ends = (f"{round(each, places + 1) + 0.0:+.{places + 1}f}" for each in slopes)
+        level = f"{np.nanmedian(values):.{places}f}", f"{np.nanmax(values):.{places}f}"
+        yield called, *level, slope, " to ".join(ends), f"{GAUGES[name][1]:g}", verdict
+
+
+def counted(minutes: Sequence[Mapping[str, float]]) -> Sequence[Mapping[str, float]]:
+    """Return the minutes that trends count: those after the warm-up."""
+    return minutes[min(WARM_UP, len(minutes) // 6) :]
+
+
+def trend_in(minutes: Sequence[Mapping[str, float]], name: str) -> tuple[Trend, str]:
+    """Return the trend of one gauge in these minutes, and its verdict."""
+    trend = trend_of([minute["second"] for minute in minutes], [minute[name] for minute in minutes])
+    return trend, trend.verdict(GAUGES[name][1])
 
 
 def _at_rest(rest: Mapping[str, Mapping[str, float]]) -> Iterator[str]:

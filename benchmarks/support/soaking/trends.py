@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-_DRAWS = 2000
-_SHARE = 0.95
 _LEAST = 8
 """Values without which there is no interval."""
+
+_QUANTILE = 2.0
+"""Of Student's distribution, for 95 %, with about 60 values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,25 +34,25 @@ class Trend:
 
 
 def trend_of(seconds: npt.ArrayLike, values: npt.ArrayLike) -> Trend:
-    """Fit a line by least squares, and draw its residuals again in blocks.
+    """Fit a line by least squares.
 
-    Neighbours in time are alike, so that drawn one by one they would give an interval that is too narrow: the moving
-    blocks bootstrap of Künsch (1989), https://doi.org/10.1214/aos/1176347265. A block has the square root of the number
-    of values.
+    Neighbours in time are alike, so that the usual interval would be too narrow. The residuals are taken for an
+    autoregressive process of order 1, whose correlation rho makes the variance of the slope (1 + rho) / (1 - rho) times
+    as large (Bayley and Hammersley 1946, for a mean). rho is estimated with Kendall's correction of its bias (1954).
 
     seconds, values: (n,) each, n at least 2; values that are not a number are left out
     """
     hours, level = np.asarray(seconds, np.float64) / 3600, np.asarray(values, np.float64)
     hours, level = hours[np.isfinite(level)], level[np.isfinite(level)]
-    away = hours - hours.mean()
-    weights = away / (away**2).sum()
-    slope = float(weights @ level)
-    if len(level) < _LEAST:
+    away, count = hours - hours.mean(), len(level)
+    slope = float(away @ level / (away @ away))
+    if count < _LEAST:
         return Trend(slope, None)
     residuals = level - level.mean() - slope * away
-    size = round(len(level) ** 0.5)
-    dice = np.random.default_rng(0)
-    starts = dice.integers(0, len(level) - size + 1, (_DRAWS, -(-len(level) // size)))
-    drawn = residuals[(starts[..., None] + np.arange(size)).reshape(_DRAWS, -1)[:, : len(level)]]
-    low, high = np.quantile(slope + drawn @ weights, [(1 - _SHARE) / 2, (1 + _SHARE) / 2])
-    return Trend(slope, (float(low), float(high)))
+    square = residuals @ residuals
+    if not square:
+        return Trend(slope, (slope, slope))
+    rho = residuals[1:] @ residuals[:-1] / square
+    rho = np.clip(rho + (1 + 4 * rho) / count, 0, 0.99)
+    error = np.sqrt(square / (count - 2) / (away @ away) * (1 + rho) / (1 - rho))
+    return Trend(slope, (float(slope - _QUANTILE * error), float(slope + _QUANTILE * error)))
