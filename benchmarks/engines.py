@@ -26,7 +26,7 @@ from lstn.calibration.kept_layers import kept_layers, layer_names
 from lstn.calibration.lower import lowered_model
 from lstn.calibration.ranges import Ranges, ranges_of
 from lstn.data.dataset import open_data
-from lstn.export.onnx.from_checkpoint import export_onnx
+from lstn.export.onnx.from_checkpoint import export_checkpoint
 from lstn.export.onnx.verify_onnx import sample_images
 from lstn.export.openvino.to_openvino import write_openvino
 from lstn.formats.onnx_file import read_model
@@ -77,7 +77,7 @@ def measure(run: Path, folder: Path, seconds: float) -> dict[str, Any]:
     onnx_file = folder / "model.onnx"
     checkpoint = load_checkpoint(checkpoint_of(run))
     training = checkpoint.training
-    export_onnx(checkpoint, onnx_file)
+    export_checkpoint(checkpoint, onnx_file)
     contract, _ = read_model(onnx_file)
     data = open_data(training.data, image_hw=contract.image_hw, seed=training.seed)
     cache = folder / "ranges.json"

@@ -41,7 +41,7 @@ from lstn.explanation.explaining import Explainable, explain
 from lstn.explanation.map_measures import Region, centre_prior, deletion_insertion, energy_inside, points_at, region_of
 from lstn.explanation.methods import Method
 from lstn.explanation.occlusion import Window, window_for
-from lstn.export.onnx.from_checkpoint import export_onnx
+from lstn.export.onnx.from_checkpoint import export_checkpoint
 from lstn.export.onnx.verify_onnx import sample_images
 from lstn.export.openvino.to_openvino import write_openvino
 from lstn.formats.training_record import Training
@@ -105,7 +105,7 @@ def int8_openvino(model: Classifier, folder: Path) -> Path:
     """Export a network, lower it as `lstn calibrate` does by default, and convert it."""
     exact, int8, xml = (folder / name for name in ("model.onnx", "model.int8.onnx", "model.int8.xml"))
     save_checkpoint(model, folder / "checkpoint.safetensors", Training("digits", 0, 0, 0.0, "not trained"))
-    export_onnx(load_checkpoint(folder / "checkpoint.safetensors"), exact)
+    export_checkpoint(load_checkpoint(folder / "checkpoint.safetensors"), exact)
     data = open_data("digits", image_hw=TIMED_HW)
     ranges = ranges_of(exact, data.train, method=RangeMethod.MINMAX, count=8, seed=0, cache=folder / "ranges.json")
     whole = onnx.load(exact)

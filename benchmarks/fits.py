@@ -25,7 +25,7 @@ from lstn.contract import Fit, Loc
 from lstn.data.folders.listing import Skipped, images_below
 from lstn.interval import mean_interval
 from lstn.report.table import markdown_table
-from lstn.train.loop import fit
+from lstn.train.loop import train_to_end
 from lstn.train.watch.watcher import SILENT
 
 RESULT = "results/fits/fits.json"
@@ -79,7 +79,7 @@ def trained(root: Path, folder: Path, loc: Loc, how: Fit, seed: int) -> dict[str
     """Train one network, and return its test accuracy, 0..1, and the CPU seconds."""
     options = small_run(root, loc=loc, side=SIDE, epochs=EPOCHS, seed=seed, augment="standard", fit=how)
     began = time.process_time()
-    result = fit(options, folder, device=CPU, workers=0, watcher=SILENT, resume=False)
+    result = train_to_end(options, folder, device=CPU, workers=0, watcher=SILENT, resume=False)
     took = round(time.process_time() - began, 1)
     return {"accuracy": result.test_accuracy, "images": result.test_images, "cpu_s": took}
 

@@ -28,7 +28,7 @@ from lstn.contract import Loc, ThetaForm
 from lstn.health.run_health import Epoch
 from lstn.nn.checkpoint import CHECKPOINT, read_tensors
 from lstn.recipe import RECIPES
-from lstn.train.loop import fit
+from lstn.train.loop import train_to_end
 from lstn.train.runs.options import Options
 from lstn.train.runs.run_state import LAST
 from lstn.train.watch.watcher import Watcher
@@ -121,7 +121,7 @@ def train(options: Options, folder: Path, reports: Connection) -> None:
 
     watcher = Watcher(lambda outlook: None, step, epoch)
     resume = (folder / LAST).is_file()
-    fit(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, resume=resume)
+    train_to_end(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, resume=resume)
 
 
 def epochs_in(state: Path) -> int:

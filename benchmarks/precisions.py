@@ -18,7 +18,7 @@ from benchmarks.support.arguments import argument_parser
 from benchmarks.support.result_files import machine_of, page_of_models, versions_of, write_result
 from lstn.calibration.calibrating import DEFAULT_KEEP, CalibrationSettings, calibrate
 from lstn.calibration.cost.lowering_cost import ClassifierCost
-from lstn.export.onnx.from_checkpoint import export_onnx
+from lstn.export.onnx.from_checkpoint import export_checkpoint
 from lstn.health.run_files import checkpoint_of
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.precision import Precision
@@ -58,7 +58,7 @@ def measure(run: Path, folder: Path) -> dict[str, Any]:
     onnx_file = folder / "model.onnx"
     checkpoint = load_checkpoint(checkpoint_of(run))
     training = checkpoint.training
-    export_onnx(checkpoint, onnx_file)
+    export_checkpoint(checkpoint, onnx_file)
     costs = []
     for precision in Precision:
         for keep in KEEPS:

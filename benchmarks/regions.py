@@ -36,7 +36,7 @@ from lstn.health.run_files import checkpoint_of
 from lstn.images import Pixels
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.nn.detector import Detector
-from lstn.nn.turned_boxes import moved, upright
+from lstn.nn.turned_boxes import moved_boxes, upright
 from lstn.nn.warping.localizers import usual_view
 from lstn.report.table import markdown_table
 from lstn.warps.quadrilaterals import upright_boxes
@@ -154,7 +154,7 @@ def learned(model: Detector, images: Split, count: int) -> dict[str, float]:
         boxes = model.localizer(frames)
         _, numbers = model.look_into(frames, boxes)
         chosen.append(upright(boxes[0]).double().numpy())
-        refined.append(upright(moved(boxes, numbers)[0]).double().numpy())
+        refined.append(upright(moved_boxes(boxes, numbers)[0]).double().numpy())
     return {"regions": model.contract.warps, "learned": recall(known, chosen), "refined": recall(known, refined)}
 
 

@@ -36,7 +36,7 @@ from lstn.evaluation.measuring import Answering
 from lstn.evaluation.move_bounds import MoveBounds
 from lstn.evaluation.scores import wilson
 from lstn.evaluation.worst_case import measure_worst
-from lstn.export.onnx.from_checkpoint import export_onnx
+from lstn.export.onnx.from_checkpoint import export_checkpoint
 from lstn.images import Pixels
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.nn.classifier import Classifier
@@ -48,7 +48,7 @@ from lstn.research.attack.balls import BallNorm
 from lstn.research.attack.label_attacks import LabelAttack, attack_labels
 from lstn.runtime.engines.engine_answers import answering
 from lstn.runtime.engines.opening import open_engine
-from lstn.train.loop import fit
+from lstn.train.loop import train_to_end
 from lstn.train.optimizer import dropout_share
 from lstn.train.runs.options import Options
 from lstn.train.watch.watcher import SILENT
@@ -120,7 +120,7 @@ def trained(digits: Path, folder: Path, loc: Loc, training: str, seed: int) -> P
     """Train one network and return its checkpoint."""
     augment = "affine" if training == "affine" else "none"
     options = small_run(digits, loc=loc, side=SIDE, epochs=EPOCHS, seed=seed, augment=augment)
-    fit(options, folder, device=CPU, workers=0, watcher=SILENT, resume=False, given=opposed(options, training))
+    train_to_end(options, folder, device=CPU, workers=0, watcher=SILENT, resume=False, given=opposed(options, training))
     return folder / "checkpoint.safetensors"
 
 
@@ -139,7 +139,7 @@ def opposed(options: Options, training: str) -> Classifier | None:
 def exported(checkpoint: Path, folder: Path, data: DataSet) -> tuple[Path, Path]:
     """Write the float32 and the int8 ONNX file."""
     exact, lowered = folder / "model.onnx", folder / "int8.onnx"
-    export_onnx(load_checkpoint(checkpoint), exact)
+    export_checkpoint(load_checkpoint(checkpoint), exact)
     model = onnx.load(exact)
     ranges = ranges_of(
         exact, data.train, method=RangeMethod.PERCENTILE, count=100, seed=0, cache=folder / "ranges.json"

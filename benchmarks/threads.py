@@ -47,7 +47,7 @@ from lstn.machine.cores import share_cores
 share_cores()
 import torch
 from lstn.contract import Loc
-from lstn.train.loop import fit
+from lstn.train.loop import train_to_end
 from lstn.train.runs.options import Options
 from lstn.train.watch.watcher import Watcher
 from lstn.recipe import RECIPES
@@ -73,7 +73,7 @@ options = Options(
 )
 watcher = Watcher(lambda outlook: None, step, lambda row, best: None)
 with tempfile.TemporaryDirectory() as folder:
-    fit(options, Path(folder) / "run", device=torch.device("cpu"), workers=0, watcher=watcher, resume=False)
+    train_to_end(options, Path(folder) / "run", device=torch.device("cpu"), workers=0, watcher=watcher, resume=False)
 """
 
 

@@ -20,7 +20,7 @@ from lstn.cli.parsing.tuning_axes import crop_sides, tuned_engines, tuned_precis
 from lstn.data.task_sets import open_for_model
 from lstn.formats.onnx_file import read_model
 from lstn.report.table import markdown_table
-from lstn.research.tune.candidates import QualityLimits, judged
+from lstn.research.tune.candidates import QualityLimits, judged_files
 from lstn.research.tune.model_versions import VersionsWanted, make_versions
 from lstn.research.tune.setting_search import CallTime, SearchPlan, SettingSpace, TunedSetting, search
 from lstn.research.tune.setting_times import time_alone
@@ -49,7 +49,7 @@ def main(words: Sequence[str]) -> None:
     with TemporaryDirectory() as folder:
         versions = make_versions(model_path(given.model), wanted, Path(folder))
         split = open_for_model(read_model(versions[0].path)[0], given.data, seed=0).val
-        candidates = judged(versions, split, QualityLimits(100.0))
+        candidates = judged_files(versions, split, QualityLimits(100.0))
         space = SettingSpace(candidates, BATCHES, tuned_threads(None))
         table = timed(space, passes=given.passes, seconds=given.seconds)
     files = [

@@ -8,9 +8,9 @@ from pathlib import Path
 import onnx
 
 from lstn.calibration.cost.compared_models import IMAGES as MEASURED
-from lstn.calibration.cost.cost_page import page
+from lstn.calibration.cost.cost_page import cost_page
 from lstn.calibration.cost.cost_report import costs_to_json
-from lstn.calibration.cost.drift import measure
+from lstn.calibration.cost.drift import measure_drift
 from lstn.calibration.cost.gate import beyond
 from lstn.calibration.cost.lowering_cost import ClassifierCost, LoweringCost
 from lstn.calibration.emulate import emulated
@@ -115,7 +115,7 @@ def calibrate(onnx_file: Path, out: Path, settings: CalibrationSettings) -> Cali
     """
     contract, model = load_float32(onnx_file)
     check_outputs(lowered_outputs(onnx_file, out, settings.precision, settings.method), inputs=[onnx_file])
-    data, kept = checked(contract, layer_names(model), settings)
+    data, kept = checked_settings(contract, layer_names(model), settings)
     ranges = _ranges(onnx_file, data, out, settings)
     search = _search(contract, model, data, ranges, kept, settings)
     if search is not None:
@@ -139,11 +139,13 @@ def calibrate(onnx_file: Path, out: Path, settings: CalibrationSettings) -> Cali
     with replacing(html) as new_html, replacing(json) as new_json, replacing(made) as new:
         new.write_bytes(lowered.SerializeToString(deterministic=True))
         new_json.write_bytes(as_utf8(costs_to_json(costs)))
-        new_html.write_bytes(as_utf8(page(costs)))
+        new_html.write_bytes(as_utf8(cost_page(costs)))
     return Calibrated(made, json, html, cost, layer_names(model), kept, search, reason)
 
 
-def checked(contract: Contract, layers: Sequence[str], settings: CalibrationSettings) -> tuple[DataSet, frozenset[str]]:
+def checked_settings(
+    contract: Contract, layers: Sequence[str], settings: CalibrationSettings
+) -> tuple[DataSet, frozenset[str]]:
     """Check settings against a model before any work, and return the images and the layers to keep in float32.
 
     layers: those of the model that have weights
@@ -229,4 +231,4 @@ def _measured(
     with tempfile.TemporaryDirectory() as folder:
         runs = Path(folder) / f"{stem}.onnx"
         runs.write_bytes(emulated(lowered, precision).SerializeToString())
-        return measure(onnx_file, runs, data.val)
+        return measure_drift(onnx_file, runs, data.val)

@@ -77,7 +77,7 @@ class Ranges:
         return TensorsData(CalibrationMethod.MinMax, tensors)
 
 
-def draw(split: Split, count: int, seed: int) -> list[int]:
+def drawn_indices(split: Split, count: int, seed: int) -> list[int]:
     """Return the indices of `count` images of a split, or of all if it has fewer, in an order that `seed` decides.
 
     Raises:
@@ -113,7 +113,7 @@ def ranges_of(onnx_file: Path, split: Split, *, method: RangeMethod, count: int,
     wanted = Ranges(sha256_of(onnx_file), method, min(count, len(split)), seed, split.fingerprint, {})
     if cache.exists():
         return _read(cache, wanted, onnx_file)
-    indices = draw(split, count, seed)
+    indices = drawn_indices(split, count, seed)
     tensors = _measure(onnx_file, split, indices, method)
     if broken := [name for name, values in tensors.items() if not all(map(math.isfinite, values))]:
         raise LstnError(f"{onnx_file}: {broken[0]} has values that are not finite", hint="train the model again")

@@ -21,7 +21,7 @@ from lstn.alignment.word_regions import regions_of_words, sentence_score
 from lstn.contract import LOGITS, SPACE, THETA, Loc, Task
 from lstn.data.texts.text_sets import open_texts
 from lstn.errors import ArtifactError, UsageError
-from lstn.export.onnx.from_checkpoint import export_onnx
+from lstn.export.onnx.from_checkpoint import export_checkpoint
 from lstn.export.openvino.to_openvino import write_openvino
 from lstn.nn.aligner import Aligner
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
@@ -44,7 +44,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = f"captions:{folder / 'set/captions.json'},{folder / 'set/train'}"
     small = {"task": Task.ALIGN, "loc": Loc.GLANCE, "image_size": HW, "crop": (12, 12), "warps": 3, "batch_size": 16}
     run(options(data, **small, epochs=1, lr=0.004, loc_lr_scale=1.0), folder / "run")
-    export_onnx(load_checkpoint(folder / "run" / CHECKPOINT), folder / "model.onnx", tell=lambda text: None)
+    export_checkpoint(load_checkpoint(folder / "run" / CHECKPOINT), folder / "model.onnx", tell=lambda text: None)
     images = open_texts(data, image_hw=HW).val
     write_openvino(folder / "model.onnx", folder / "model.xml", np.stack([images[n][0] for n in range(4)]))
     return folder

@@ -19,7 +19,7 @@ from lstn.contract import Loc, Task, ThetaForm
 from lstn.data.object_sets import open_objects
 from lstn.detection.detecting import detect_all, score_detections
 from lstn.detection.suppression import SHOWN_SCORE, detections
-from lstn.export.onnx.from_checkpoint import export_onnx
+from lstn.export.onnx.from_checkpoint import export_checkpoint
 from lstn.export.openvino.to_openvino import write_openvino
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
 from lstn.runtime.engines.engine_answers import answering
@@ -36,7 +36,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = {"task": Task.DETECT, "loc": Loc.GLANCE, "image_size": 64, "crop": 16, "warps": 5, "theta": ThetaForm.CROP}
     run(options(data, **small, epochs=6, lr=0.003, loc_lr_scale=1.0, cosine=True), folder / "run")
     checkpoint = load_checkpoint(folder / "run" / CHECKPOINT)
-    export_onnx(checkpoint, folder / "model.onnx", tell=lambda text: None)
+    export_checkpoint(checkpoint, folder / "model.onnx", tell=lambda text: None)
     images = open_objects(data, image_hw=(64, 64)).val
     write_openvino(folder / "model.onnx", folder / "model.xml", np.stack([images[n][0] for n in range(8)]))
     return folder

@@ -18,7 +18,7 @@ from lstn.contract import LABEL, NOISE, PIXELS, THETA, Loc, Task
 from lstn.data.dataset import open_data
 from lstn.data.poses import pose_of
 from lstn.errors import ArtifactError, UsageError, VerificationError
-from lstn.export.onnx.from_checkpoint import export_onnx
+from lstn.export.onnx.from_checkpoint import export_checkpoint
 from lstn.export.onnx.verify_generator import verify_generator
 from lstn.export.openvino.to_openvino import write_openvino
 from lstn.formats.node_names import ModelPart, part_of
@@ -52,7 +52,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = f"folder:{spots(folder / 'set')}"
     small = {"task": Task.GENERATE, "loc": Loc.GLANCE, "model": "dcgan", "crop": (16, 16), "loc_lr_scale": 1.0}
     run(options(data, **small, epochs=2, image_size=SIDE), folder / "run")
-    export_onnx(load_checkpoint(folder / "run" / CHECKPOINT), folder / "model.onnx", tell=lambda text: None)
+    export_checkpoint(load_checkpoint(folder / "run" / CHECKPOINT), folder / "model.onnx", tell=lambda text: None)
     write_openvino(folder / "model.onnx", folder / "model.xml", None)
     return folder
 

@@ -123,17 +123,29 @@ def test_no_rooms_import_each_other_in_a_circle() -> None:
 
 
 def test_a_name_stands_for_one_thing() -> None:
-    """Classes, type aliases and modules: grep finds one definition of each."""
+    """Classes, type aliases, modules, and what a module's functions are called: grep finds one definition of each.
+
+    A command's function is called as what it calls: `lstn bench` and `lstn.runtime.bench.timed_engines.bench`.
+    """
     places: dict[str, list[str]] = defaultdict(list)
     for name, path in modules().items():
+        tree = ast.parse(path.read_text())
         if path.name not in ("__init__.py", "__main__.py"):
             places[f"module {path.stem}"].append(name)
-        tree = ast.parse(path.read_text())
+            for function in functions_of(tree):
+                if name != f"lstn.cli.{function}":
+                    places[f"{function}()"].append(name)
         nested = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node not in tree.body]
         for node in (*tree.body, *nested):
             for defined in names_defined(node):
                 places[defined].append(name)
     assert {what: where for what, where in places.items() if len(where) > 1} == {}
+
+
+def functions_of(tree: ast.Module) -> list[str]:
+    """What other modules may call: the functions of a module whose names say so."""
+    found = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
+    return [name for name in found if not name.startswith("_")]
 
 
 def names_defined(node: ast.stmt) -> list[str]:

@@ -16,7 +16,7 @@ from tiny_fixtures import run_lstn
 from lstn.contract import LOGITS, THETA, Loc, Task
 from lstn.data.objects import objects_of
 from lstn.data.texts.text_sets import open_texts
-from lstn.export.onnx.from_checkpoint import export_onnx
+from lstn.export.onnx.from_checkpoint import export_checkpoint
 from lstn.export.openvino.to_openvino import write_openvino
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
@@ -34,7 +34,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     data = f"folder:{block_texts(folder / 'set')}"
     small = {"task": Task.READ, "loc": Loc.GLANCE, "image_size": HW, "crop": (12, 12), "warps": MOST, "batch_size": 16}
     run(options(data, **small, epochs=8, lr=0.004, loc_lr_scale=1.0, cosine=True, supervise=1.0), folder / "run")
-    export_onnx(load_checkpoint(folder / "run" / CHECKPOINT), folder / "model.onnx", tell=lambda text: None)
+    export_checkpoint(load_checkpoint(folder / "run" / CHECKPOINT), folder / "model.onnx", tell=lambda text: None)
     images = open_texts(data, image_hw=HW).val
     write_openvino(folder / "model.onnx", folder / "model.xml", np.stack([images[n][0] for n in range(8)]))
     return folder

@@ -14,7 +14,7 @@ from lstn.nn.models import Model, check_model
 from lstn.recipe import RECIPES, Recipe
 from lstn.train.batches.augment import Augment, check_augment, kinds_of
 from lstn.train.choices.task_choices import check_choices, usual_recipe
-from lstn.train.loop import fit as fit_run
+from lstn.train.loop import train_to_end as fit_run
 from lstn.train.objectives.supervision import check_supervise
 from lstn.train.runs.options import Options
 from lstn.train.runs.run_state import LAST, read_options

@@ -38,7 +38,7 @@ _TELLING = 16
 """The first steps of a run, by which the time of an epoch is known. Among them are some that prepare kernels."""
 
 
-def fit(
+def train_to_end(
     options: Options,
     folder: Path,
     *,

@@ -114,7 +114,7 @@ def prepared(
 
     Each process says what is wrong before any of them goes on to the next step.
 
-    Raises: what `lstn.train.loop.fit` does before its first epoch.
+    Raises: what `lstn.train.loop.train_to_end` does before its first epoch.
     """
     world = at.world
     with ExitStack() as held:
@@ -130,7 +130,7 @@ def prepared(
                 data = opened(options, given)
             if own is not None:
                 torch.manual_seed(options.seed)
-                given = build_around(describe(options, data), own)
+                given = build_around(described_contract(options, data), own)
             labels = labels_of(data.train) if options.recipe.balance != "none" else None
             objective = _objective(options, data, labels, at.device)
             run = _begun(options, at, data, given)
@@ -170,7 +170,7 @@ def check_compiles(task: Task) -> None:
 
 def _begun(options: Options, at: Workplace, data: DataSet, given: Model | None) -> Run:
     """Make the run, once it is known that a step of it can be taken."""
-    contract, batch = describe(options, data, given), options.recipe.batch_size
+    contract, batch = described_contract(options, data, given), options.recipe.batch_size
     if options.task is Task.DETECT:  # what measures every epoch
         require("pycocotools.coco", extra="detect")
         check_objects(data.val, options.data)
@@ -184,7 +184,7 @@ def _begun(options: Options, at: Workplace, data: DataSet, given: Model | None) 
     if given is None:  # of a network that isn't lstn's nobody knows what it takes
         check_size(discriminated(contract) if options.task is Task.GENERATE else contract)
         check_memory(contract, step, at.device)
-    run = start(options, contract, at.device, (data.train, data.val, data.test), given)
+    run = start_training(options, contract, at.device, (data.train, data.val, data.test), given)
     if batch < 2 * at.world.size > 2:
         raise UsageError(f"a batch of {batch} is too small for {at.world.size} processes, of 2 images each")
     check_step(contract, step, given)
@@ -261,7 +261,7 @@ def _published(options: Options) -> Backbone | Contract | None:
     return backbone_named(options.model) if theirs else None
 
 
-def describe(options: Options, data: DataSet, given: Model | None = None) -> Contract:
+def described_contract(options: Options, data: DataSet, given: Model | None = None) -> Contract:
     """Return what the model is, or will be.
 
     Published weights want the normalisation that they were trained with, others the data set's own.
@@ -281,7 +281,7 @@ def describe(options: Options, data: DataSet, given: Model | None = None) -> Con
     return Contract.from_json(contract.to_json(), source=f"--data {options.data}")
 
 
-def start(
+def start_training(
     options: Options,
     contract: Contract,
     device: torch.device,

@@ -62,7 +62,7 @@ def find_rate(
 
     step: hears how many steps are taken
 
-    Raises: what `lstn.train.loop.fit` does before its first epoch, and
+    Raises: what `lstn.train.loop.train_to_end` does before its first epoch, and
         TrainingError: the loss falls at none of the rates.
     """
     if options.task is Task.GENERATE:

@@ -57,7 +57,7 @@ class _Images:
 
 
 def classifier_cost(models: ComparedModels) -> ClassifierCost:
-    """Compare two classifiers; see `lstn.calibration.cost.drift.measure`."""
+    """Compare two classifiers; see `lstn.calibration.cost.drift.measure_drift`."""
     pair = _Pair(models.reference, models.lowered, warped=models.contract.loc is not Loc.NONE)
     found = _joined(pair.compare(pixels, _checked(labels, models.contract)) for _, pixels, labels in models.batches())
     del pair

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lstn.calibration.cost.cost_report import LoweringCosts, blame, decibel, describe, headline, warnings
+from lstn.calibration.cost.cost_report import LoweringCosts, blame, cost_conditions, decibel, headline, warnings
 from lstn.calibration.cost.lowering_cost import BadCase, BadScene, ClassifierCost, DetectorCost, LoweringCost
 from lstn.calibration.cost.noise import LayerNoise
 from lstn.contract import ThetaForm
@@ -20,7 +20,7 @@ from lstn.report.charts import histogram
 from lstn.report.web_page import bullets, figure, section, table_body, whole_page
 from lstn.report.wording import counted
 from lstn.warps.drawn_warp import outline_px
-from lstn.warps.warp import Theta, crop, sampling_of, warps_of
+from lstn.warps.warp import Theta, crop_image, sampling_of, warps_of
 
 _SIDE = 160
 """The longer side of a picture in pixels: enough to judge a warp, and ten of them stay small."""
@@ -29,13 +29,13 @@ _BEYOND = 0.25
 """How much of the image's size is shown of a quadrilateral that reaches outside of it."""
 
 
-def page(costs: LoweringCosts) -> str:
+def cost_page(costs: LoweringCosts) -> str:
     """Return the whole page."""
     sections = [section("At a glance", table_body(headline(costs)))]
     if found := warnings(costs):
         sections.append(section("Mind", bullets(found)))
     sections += [section(f"fp32 against {name}", "".join(_details(name, cost))) for name, cost in costs.items()]
-    return whole_page("What lower precision costs", describe(costs), sections)
+    return whole_page("What lower precision costs", cost_conditions(costs), sections)
 
 
 def _details(name: str, cost: LoweringCost) -> Iterator[str]:
@@ -129,8 +129,8 @@ def _case(name: str, cost: ClassifierCost, case: BadCase) -> str:
     sampling = sampling_of(cost.contract)
     pictures = (
         _windows(case.pixels, case.reference_theta, case.lowered_theta, name, sampling.form),
-        _picture(_small(crop(case.pixels, case.reference_theta, sampling)), "warped by fp32"),
-        _picture(_small(crop(case.pixels, case.lowered_theta, sampling)), f"warped by {name}"),
+        _picture(_small(crop_image(case.pixels, case.reference_theta, sampling)), "warped by fp32"),
+        _picture(_small(crop_image(case.pixels, case.lowered_theta, sampling)), f"warped by {name}"),
     )
     return figure(
         f'<div class="three">{"".join(pictures)}</div>', f"{caption} Warped by fp32 (blue), by {name} (dashed)."

@@ -50,7 +50,7 @@ def costs_to_json(costs: LoweringCosts) -> str:
     return json.dumps({"version": VERSION, "precisions": {name: _as_json(cost) for name, cost in costs.items()}})
 
 
-def describe(costs: LoweringCosts) -> str:
+def cost_conditions(costs: LoweringCosts) -> str:
     """Say in a line what was measured on what."""
     cost = next(iter(costs.values()))
     contract = cost.contract

@@ -65,7 +65,7 @@ class _Scene:
 
 
 def detector_cost(models: ComparedModels) -> DetectorCost:
-    """Compare two detectors; see `lstn.calibration.cost.drift.measure`."""
+    """Compare two detectors; see `lstn.calibration.cost.drift.measure_drift`."""
     files = models.reference, models.lowered
     sessions = tuple(OnnxSession(file, file.name) for file in files)
     scenes: list[_Scene] = []

@@ -10,7 +10,7 @@ from lstn.contract import Task
 from lstn.data.dataset import Split
 
 
-def measure(reference: Path, lowered: Path, split: Split, *, count: int = IMAGES) -> LoweringCost:
+def measure_drift(reference: Path, lowered: Path, split: Split, *, count: int = IMAGES) -> LoweringCost:
     """Compare two ONNX files of one contract, float32 and lowered, on `count` images spread over `split`.
 
     Both run in ONNX Runtime on the CPU, and so must be able to. Images are decoded a batch at a time, and no logits are

@@ -17,7 +17,7 @@ from lstn.terminal import file_size, note, warn
 from lstn.waiting import working
 
 
-def export_onnx(
+def export_checkpoint(
     checkpoint: Checkpoint, onnx_file: Path, *, fused: bool = False, tell: Callable[[str], None] = note
 ) -> None:
     """Export a checkpoint, and tell how it compares with PyTorch."""

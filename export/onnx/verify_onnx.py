@@ -131,11 +131,11 @@ def verify_onnx(path: Path, model: "nn.Module", contract: Contract, images: Pixe
     found = onnx_outputs(path, contract, images)
     if broken := not_finite(found):
         raise VerificationError(f"in ONNX Runtime the exported model computes {broken} that are not finite")
-    agreement = compare(found, expected, contract)
+    agreement = compare_answers(found, expected, contract)
     logits, drift = tolerances(expected)
     if agreement.logit_difference > logits or (agreement.drift_px or 0.0) > drift:
         exact = _torch_outputs(copy.deepcopy(model).double(), contract, images)
-        own, away = compare(expected, exact, contract), compare(found, exact, contract)
+        own, away = compare_answers(expected, exact, contract), compare_answers(found, exact, contract)
         logits = max(logits, ROUNDINGS * own.logit_difference)
         drift = max(drift, ROUNDINGS * (own.drift_px or 0.0))
         if away.logit_difference > logits or (away.drift_px or 0.0) > drift:
@@ -146,7 +146,7 @@ def verify_onnx(path: Path, model: "nn.Module", contract: Contract, images: Pixe
     return agreement
 
 
-def compare(found: Outputs, expected: Outputs, contract: Contract) -> Agreement:
+def compare_answers(found: Outputs, expected: Outputs, contract: Contract) -> Agreement:
     """Compare what two forms of one model answered to the same images."""
     found = in_order_of(found, expected, contract)
     logits, drift = distance(found, expected, contract, 1.0)

@@ -73,7 +73,7 @@ def write_openvino(onnx_file: Path, xml: Path, images: Pixels | None) -> tuple[R
     return record, agreement
 
 
-def is_stale(xml: Path, onnx_file: Path) -> bool:
+def is_stale_xml(xml: Path, onnx_file: Path) -> bool:
     """Return whether `xml` is there and doesn't say that it was made from `onnx_file`, byte for byte."""
     if not xml.is_file():
         return False

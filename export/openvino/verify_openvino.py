@@ -18,7 +18,7 @@ from lstn.export.onnx.verify_onnx import (
     Agreement,
     Outputs,
     batched,
-    compare,
+    compare_answers,
     distance,
     not_finite,
     onnx_outputs,
@@ -67,7 +67,7 @@ def verify_openvino(model: Any, onnx_file: Path, contract: Contract, images: Pix
         own = [distance(each, found, contract, share) for each in disturbed]
         logits = max(logits, DISTANCES * max(each[0] for each in own))
         drift = max(drift, DISTANCES * max(each[1] for each in own))
-    agreement = compare(found, expected, contract)
+    agreement = compare_answers(found, expected, contract)
     if away[0] > logits or away[1] > drift:
         raise VerificationError(
             f"in OpenVINO the model differs from its ONNX file: {agreement}; "

@@ -62,7 +62,7 @@ def write_plan(
     """
     check_tuning(settings)
     contract, onnx = read_model(onnx_file)
-    check_size(contract, settings.profiles)
+    check_batch_elements(contract, settings.profiles)
     if settings.log_file is not None:
         check_outputs([OutputFile(settings.log_file, LOG, "--build-log"), *plan_outputs(plan)], inputs=[onnx_file])
     with replacing(plan) as temporary, TemporaryDirectory(dir=plan.parent, prefix=f".{plan.name}.") as folder:
@@ -95,7 +95,7 @@ def write_plan(
     return sidecar
 
 
-def check_size(contract: Contract, profiles: tuple[BatchRange, ...]) -> None:
+def check_batch_elements(contract: Contract, profiles: tuple[BatchRange, ...]) -> None:
     """Refuse batches of more elements than TensorRT counts.
 
     Raises:
@@ -117,7 +117,7 @@ def _write_out(path: Path, data: memoryview) -> None:
         os.fsync(file.fileno())  # "disk full" may come as late as this, and is to come before the sidecar
 
 
-def is_stale(plan: Path, onnx_file: Path) -> bool:
+def is_stale_plan(plan: Path, onnx_file: Path) -> bool:
     """Return whether `plan` is there and its sidecar doesn't say that it was built from `onnx_file`, byte for byte."""
     if not plan.is_file():
         return False

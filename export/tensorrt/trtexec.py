@@ -10,7 +10,7 @@ from pathlib import Path
 from lstn.contract import PIXELS, Contract
 from lstn.errors import ArtifactError, LstnError
 from lstn.export.tensorrt.builder_flags import BatchRange, Tuning
-from lstn.export.tensorrt.to_plan import check_size
+from lstn.export.tensorrt.to_plan import check_batch_elements
 from lstn.files import replacing
 from lstn.formats.onnx_file import OnnxFile, read_model
 from lstn.terminal import printable
@@ -50,7 +50,7 @@ def write_script(onnx_file: Path, *, profiles: tuple[BatchRange, ...], tuning: T
         LstnError: the script can't be written.
     """
     contract, onnx = read_model(onnx_file)
-    check_size(contract, profiles)
+    check_batch_elements(contract, profiles)
     _check_input(onnx, contract, onnx_file)
     path = script_path(onnx_file)
     with replacing(path) as temporary:

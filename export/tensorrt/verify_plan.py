@@ -17,7 +17,7 @@ from lstn.export.onnx.verify_onnx import (
     Agreement,
     Outputs,
     batched,
-    compare,
+    compare_answers,
     distance,
     not_finite,
     onnx_outputs,
@@ -73,7 +73,7 @@ def verify_plan(
     if away[0] > logits or away[1] > drift:
         own = distance(onnx_outputs(onnx_file, contract, images), expected, contract, share)
         logits, drift = max(logits, DISTANCES * own[0]), max(drift, DISTANCES * own[1])
-    agreement = compare(found, expected, contract)
+    agreement = compare_answers(found, expected, contract)
     if away[0] > logits or away[1] > drift:
         raise VerificationError(
             f"in TensorRT the model differs from its ONNX file: {agreement}; "

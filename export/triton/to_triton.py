@@ -65,10 +65,10 @@ def write_triton(model: Path, repository: Path) -> Path:
         UsageError: a model of this name is there and is another one, or the name is no text.
         LstnError: the repository can't be written.
     """
-    served = describe(model)
+    served = read_served(model)
     name = model.stem
     texts = {
-        CONFIG: config_of(served, name),
+        CONFIG: config_text(served, name),
         LABELS: "".join(f"{printable(label)}\n" for label in served.contract.labels),
     }
     folder = repository / name
@@ -89,7 +89,7 @@ def write_triton(model: Path, repository: Path) -> Path:
     return folder / "1"
 
 
-def describe(model: Path) -> Served:
+def read_served(model: Path) -> Served:
     """Read from the file itself what Triton is to be told.
 
     Raises:
@@ -115,7 +115,7 @@ def describe(model: Path) -> Served:
     return served
 
 
-def config_of(served: Served, name: str) -> str:
+def config_text(served: Served, name: str) -> str:
     """Return config.pbtxt.
 
     Triton batches whatever has queued up, without waiting for more; kernels of a plan are chosen for the optimum of

@@ -169,10 +169,10 @@ def _save(
     breakdowns: Sequence["Breakdown"] | None,
 ) -> None:
     from lstn.runtime.bench.layer_times import report_breakdown
-    from lstn.runtime.bench.timed_engines import report
+    from lstn.runtime.bench.timed_engines import bench_report
 
     profiles = {} if breakdowns is None else {"profiles": [report_breakdown(each) for each in breakdowns]}
-    write_text(path, json.dumps(report(results, setup, environment) | profiles))
+    write_text(path, json.dumps(bench_report(results, setup, environment) | profiles))
     note(f"every sample: {path}")
 
 

@@ -139,14 +139,14 @@ def _lower(source: Path | None, out: Path, settings: "CalibrationSettings") -> N
 def _export(source: Path | None, onnx_file: Path, settings: "CalibrationSettings") -> "CalibrationSettings":
     """Export a run, and return the settings with the data and seed that it was trained with, where none are given."""
     say_loading(f"lowering {source or 'the newest run'} to {settings.precision.value}")
-    from lstn.calibration.calibrating import checked
-    from lstn.export.onnx.from_checkpoint import export_onnx
+    from lstn.calibration.calibrating import checked_settings
+    from lstn.export.onnx.from_checkpoint import export_checkpoint
     from lstn.nn.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(checkpoint_of(source))
     settings = _with_data(settings, source, checkpoint.training)
-    checked(checkpoint.contract, checkpoint.layers, settings)
-    export_onnx(checkpoint, onnx_file, tell=typer.echo)
+    checked_settings(checkpoint.contract, checkpoint.layers, settings)
+    export_checkpoint(checkpoint, onnx_file, tell=typer.echo)
     return settings
 
 

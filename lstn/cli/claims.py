@@ -108,9 +108,9 @@ def claims(
     if json_ is not None:
         write_text(json_, report.to_json())
     if html is not None:
-        from lstn.research.claims.claims_page import page
+        from lstn.research.claims.claims_page import claims_page
 
-        write_text(html, page(report))
+        write_text(html, claims_page(report))
     _show(console, report)
     for path in (html, json_):
         if path is not None:
@@ -137,7 +137,7 @@ def _measure(files: Sequence[Path], folder: Path | None, setup: ClaimsRequest) -
     from lstn.machine.environment import describe_environment
     from lstn.nn.counting import count_costs, count_rows
     from lstn.research.claims.claims_report import ClaimsReport, make_report
-    from lstn.research.claims.paper import compare
+    from lstn.research.claims.paper import compare_counts
     from lstn.research.claims.races import check, race_all, race_files
     from lstn.research.claims.studied_networks import race_study, read_networks
 
@@ -154,7 +154,7 @@ def _measure(files: Sequence[Path], folder: Path | None, setup: ClaimsRequest) -
         setup = replace(setup, models=(timed_races[0].backbone,), image_size=timed_races[0].image_hw[0])
     setup = replace(setup, peers=False) if files else setup
     studied = None if networks is None else networks.study
-    cells = list(compare(count_costs, count_rows))
+    cells = list(compare_counts(count_costs, count_rows))
     report: ClaimsReport = make_report(cells, timed_races, count_costs, setup, environment, studied)
     return report
 
@@ -184,9 +184,9 @@ def _print_tables(console: "Console") -> None:
     from lstn.nn.counting import count_costs, count_rows
     from lstn.report.table import print_table
     from lstn.research.claims.cost_tables import agreement, others_table, paper_tables
-    from lstn.research.claims.paper import INCONSISTENCIES, compare, our_backbone, read_tables
+    from lstn.research.claims.paper import INCONSISTENCIES, compare_counts, our_backbone, read_tables
 
-    cells = list(compare(count_costs, count_rows))
+    cells = list(compare_counts(count_costs, count_rows))
     for table in paper_tables(cells):
         print_table(console, table)
     in_paper = {our_backbone(name) for name in read_tables()["input_size"]}

@@ -13,7 +13,7 @@ from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.cli.parsing.old_spellings import OldJson, Printed, PrintedOption, wants_json
 from lstn.cli.steps.diagnose_folder import diagnose_folder
 from lstn.health.run_files import LAST, run_folder, unfinished
-from lstn.health.run_health import METRICS, describe, diagnose
+from lstn.health.run_health import METRICS, diagnose, diagnosis_text
 from lstn.machine.capabilities import Ability, abilities, conflicts
 from lstn.machine.version import __version__
 from lstn.report.wording import counted
@@ -89,7 +89,7 @@ def _show_run(folder: Path, *, as_json: bool) -> None:
     if (folder / LAST).is_file() and not (folder / METRICS).is_file():
         raise unfinished(folder)
     found = diagnose(folder, shown_path(folder))
-    for line in [json.dumps(asdict(found), indent=1)] if as_json else describe(found, folder):
+    for line in [json.dumps(asdict(found), indent=1)] if as_json else diagnosis_text(found, folder):
         typer.echo(line if as_json else printable(line))
 
 

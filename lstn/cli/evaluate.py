@@ -140,7 +140,7 @@ def _evaluated(
     from lstn.cli.steps.evaluate_detector import evaluate_detector, show_detection
     from lstn.cli.steps.evaluate_reader import evaluate_reader, show_reading
     from lstn.detection.detecting import detection_page, detection_report
-    from lstn.evaluation.measuring import page, report
+    from lstn.evaluation.measuring import evaluation_page, evaluation_report
     from lstn.transcription.reading import reading_page, reading_report
 
     if model.contract.task is Task.DETECT:
@@ -156,7 +156,7 @@ def _evaluated(
         return alignment_report(aligned), alignment_page(aligned)
     evaluation = measure_classifier(file, model, chosen, asked, tested)
     _show(evaluation)
-    return report(evaluation), page(evaluation)
+    return evaluation_report(evaluation), evaluation_page(evaluation)
 
 
 def _asked(

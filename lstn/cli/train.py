@@ -31,7 +31,7 @@ from lstn.cli.steps.train_steps import (
     TrainingJob,
     begun_run,
     joined_processes,
-    run_of,
+    placed_run,
     train_run,
     try_rates,
     typed_options,
@@ -203,7 +203,7 @@ def train(
                 data=named(data, data_root), augment=augment, epochs=epochs, precision=precision, seed=seed, guide=guide
             )
             chosen = choose_options(recipe, changes, network, course)
-            options, folder = run_of(chosen, name, begun, typed_options(context))
+            options, folder = placed_run(chosen, name, begun, typed_options(context))
         job = TrainingJob(options, folder, world, where, workers, model, resumes=bool(begun))
         if find_lr:
             try_rates(job)

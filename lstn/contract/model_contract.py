@@ -12,7 +12,7 @@ from lstn.contract.choices import PAPER_LOCS, At, Fit, Loc
 from lstn.contract.contract_fields import ContractFields
 from lstn.contract.tasks import Task
 from lstn.contract.theta_forms import FORM_TRAITS, ThetaForm, theta_shape
-from lstn.contract.versions import ADDED_LATER, FIELD_SINCE, VERSION, check_names, fields_of, oldest_version
+from lstn.contract.versions import ADDED_LATER, FIELD_SINCE, VERSION, check_known, oldest_version, version_fields
 from lstn.errors import ArtifactError, UsageError
 from lstn.untrusted.checked_json import checked, damaged, parsed
 
@@ -131,10 +131,10 @@ class Contract(ContractFields):
                 hint="export it again with this version of lstn",
             )
         try:
-            names = fields_of(version)
+            names = version_fields(version)
             known = {name: value for name, value in given.items() if name in names}
             contract = checked(known, Contract, required=[name for name in names if name not in ADDED_LATER])
-            check_names(contract, version)
+            check_known(contract, version)
             contract.check()
             return contract
         except ValueError as error:

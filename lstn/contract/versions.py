@@ -47,12 +47,12 @@ def oldest_version(contract: ContractFields) -> int:
     return max([1, *named, *used])
 
 
-def fields_of(version: int) -> list[str]:
+def version_fields(version: int) -> list[str]:
     """Return the names of the fields that a contract of a version has."""
     return [each.name for each in fields(ContractFields) if version >= FIELD_SINCE.get(each.name, 1)]
 
 
-def check_names(contract: ContractFields, version: int) -> None:
+def check_known(contract: ContractFields, version: int) -> None:
     """Check that a version can name what a contract of it names.
 
     Raises:

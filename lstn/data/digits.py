@@ -77,7 +77,7 @@ class Digits:
 
     def __getitem__(self, index: int) -> tuple[Pixels, int]:
         number = _PART[self.split][index]
-        return draw(number, self.image_hw, self._rng(number)), int(_load()[1][number])
+        return draw_digit(number, self.image_hw, self._rng(number)), int(_load()[1][number])
 
     def pose(self, index: int) -> Pose:
         """Where the digit's 20 x 20 box is."""
@@ -88,7 +88,7 @@ class Digits:
         return np.random.default_rng([self.seed, number, self.epoch])
 
 
-def draw(number: int, image_hw: tuple[int, int], rng: np.random.Generator) -> Pixels:
+def draw_digit(number: int, image_hw: tuple[int, int], rng: np.random.Generator) -> Pixels:
     """Draw digit `number` with a random pose among clutter, (H, W, 3) uint8 RGB."""
     rasters, _ = _load()
     centre, side, angle = _posed(image_hw, rng)

@@ -96,14 +96,16 @@ def project(digit: Gray, _others: Gray, rng: np.random.Generator) -> Gray:
     """
     side = len(digit)
     scale = rng.uniform(*WARP_SCALE)
-    while not convex(corners := side / 2 + scale * (frame(side) - side / 2) + rng.normal(0, CORNER_PX, (4, 2))):
+    while not convex(
+        corners := side / 2 + scale * (square_corners(side) - side / 2) + rng.normal(0, CORNER_PX, (4, 2))
+    ):
         pass
-    matrix = homography(corners, frame(side))
+    matrix = homography(corners, square_corners(side))
     matrix *= np.sign(matrix[2] @ [*corners.mean(axis=0), 1.0])  # so that the digit lies on the positive side
     points = np.concatenate([pixel_centres(side), np.ones((side, side, 1))], axis=2) @ matrix.T
     # Behind the horizon the quotient would bring the digit back upside down.
     ahead = points[..., 2:] > 1e-6
-    return sample(digit, np.where(ahead, points[..., :2] / np.where(ahead, points[..., 2:], 1.0), -1.0))
+    return sample_bilinear(digit, np.where(ahead, points[..., :2] / np.where(ahead, points[..., 2:], 1.0), -1.0))
 
 
 def elastic(digit: Gray, _others: Gray, rng: np.random.Generator) -> Gray:
@@ -166,7 +168,7 @@ def similar(image: Gray, at: Placement) -> Gray:
     """Draw a square image on a canvas, where the placement says."""
     turn = _turn(at.degrees) / at.scale
     points = (pixel_centres(at.side) - at.side / 2 - np.asarray(at.shift)) @ turn.T
-    return sample(image, points + len(image) / 2)
+    return sample_bilinear(image, points + len(image) / 2)
 
 
 def _turn(degrees: float) -> Points:
@@ -179,7 +181,7 @@ def _turn(degrees: float) -> Points:
 def bend(image: Gray, moved: Points, *, scale: float = 1.0) -> Gray:
     """Scale a square image around its middle and bend it by a thin plate spline whose control points move (16, 2)."""
     side = len(image)
-    return sample(image, side / 2 + (pixel_centres(side) + spline(side) @ moved - side / 2) / scale)
+    return sample_bilinear(image, side / 2 + (pixel_centres(side) + spline(side) @ moved - side / 2) / scale)
 
 
 @cache
@@ -199,13 +201,13 @@ def homography(source: Points, target: Points) -> npt.NDArray[np.float64]:
 
 
 def convex(corners: Points) -> bool:
-    """Whether four corners, in the order of `frame`, span a convex quadrangle that isn't mirrored."""
+    """Whether four corners, in the order of `square_corners`, span a convex quadrangle that isn't mirrored."""
     along = np.roll(corners, -1, axis=0) - corners
     onward = np.roll(along, -1, axis=0)
     return bool((along[:, 0] * onward[:, 1] - along[:, 1] * onward[:, 0] > 0).all())
 
 
-def frame(side: int) -> Points:
+def square_corners(side: int) -> Points:
     """The corners of a square image: clockwise from the top left."""
     return np.array([[0, 0], [side, 0], [side, side], [0, side]], float)
 
@@ -217,7 +219,7 @@ def pixel_centres(side: int) -> Points:
     return np.stack(np.meshgrid(line, line), axis=-1)
 
 
-def sample(image: Gray, points: Points) -> Gray:
+def sample_bilinear(image: Gray, points: Points) -> Gray:
     """Read an image (H, W) at points (h, w, 2) bilinearly, black outside -> (h, w)."""
     height, width = image.shape
     padded = np.zeros((height + 2, width + 2))

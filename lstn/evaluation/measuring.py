@@ -138,7 +138,7 @@ def accuracy_table(evaluation: Evaluation) -> Table:
     plain = wilson(evaluation.scores.right, evaluation.scores.images)
     rows = [_accuracy("as they are", evaluation.scores, plain)]
     for each, scores in evaluation.disturbed:
-        rows.append(_accuracy(describe(each), scores, plain))
+        rows.append(_accuracy(disturbance_name(each), scores, plain))
     columns = (KINDS[evaluation.split], "top-1 %", "points", "95 % interval", "top-5 %")
     note = f"{evaluation.scores.images} {KINDS[evaluation.split]} of {evaluation.data}."
     if evaluation.disturbed:
@@ -181,12 +181,12 @@ def pose_table(pose: PoseError) -> Table:
     return Table("Crops against true poses", ("", "error"), tuple(rows), 1, note)
 
 
-def describe(disturbance: Disturbance) -> str:
+def disturbance_name(disturbance: Disturbance) -> str:
     """Return what a table calls a disturbance, such as `rotate 30`."""
     return f"{disturbance.kind.value} {disturbance.amount:g}"
 
 
-def report(evaluation: Evaluation) -> dict[str, Any]:
+def evaluation_report(evaluation: Evaluation) -> dict[str, Any]:
     """Return all of it for JSON."""
     contract = evaluation.contract
     sweeps = [
@@ -204,7 +204,7 @@ def report(evaluation: Evaluation) -> dict[str, Any]:
     return {**model, **where, **whole, **sure, "disturbed": sweeps, **worst, **follow, **pose, **losses}
 
 
-def page(evaluation: Evaluation) -> str:
+def evaluation_page(evaluation: Evaluation) -> str:
     """Return all of it as one web page."""
     contract, scores = evaluation.contract, evaluation.scores
     sections = [table_section(accuracy_table(evaluation))]

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from lstn.evaluation.measuring import Evaluation, measured_on, report
+from lstn.evaluation.measuring import Evaluation, evaluation_report, measured_on
 from lstn.health.follow import judged_kinds, shown
 from lstn.interval import Interval, mean_interval
 from lstn.report.table import Table
@@ -75,7 +75,9 @@ def side_report(found: SideBySide) -> dict[str, Any]:
     for each in found.models:
         points, ratio = found.points_of(each), each.ratio
         times = {"p50_ms": each.p50_ms, "p99_ms": each.p99_ms, "ratio": None if ratio is None else _bounds(ratio)}
-        models.append(report(each.evaluation) | {"points": _bounds(points), "megabytes": each.megabytes, **times})
+        models.append(
+            evaluation_report(each.evaluation) | {"points": _bounds(points), "megabytes": each.megabytes, **times}
+        )
     return {"compared": models, "batch": found.batch, "machine": found.where}
 
 

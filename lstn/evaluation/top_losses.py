@@ -71,7 +71,7 @@ class ShownMistake:
     figures: dict[str, Any] = field(default_factory=dict)
 
 
-def name_of(images: Split, number: int) -> str:
+def image_name(images: Split, number: int) -> str:
     """Return what a report calls an image: its file if it has one, and else its number."""
     files = getattr(images, "files", None)
     return f"image {number}" if files is None else str(files[number][0])

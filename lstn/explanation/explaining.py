@@ -10,7 +10,7 @@ import numpy.typing as npt
 from lstn.contract import Contract
 from lstn.evaluation.answer import Answers, softmax
 from lstn.explanation.methods import Method
-from lstn.explanation.occlusion import Heat, Occlusion, Window, by_pixel, finite, occlude
+from lstn.explanation.occlusion import Heat, Occlusion, Window, by_pixel, finite_answer, occlude
 from lstn.explanation.onto_photo import onto_photo
 from lstn.images import Pixels
 from lstn.report.wording import counted
@@ -95,7 +95,7 @@ def explain(
         occlusion = occlude(model.answer, pixels, window, fill=sampling.outside, batch=batch, advance=advance)
         probabilities, theta = occlusion.probabilities, occlusion.theta
     else:
-        logits, thetas = finite(*model.answer(pixels[None]))
+        logits, thetas = finite_answer(*model.answer(pixels[None]))
         probabilities, theta = softmax(logits)[0], None if thetas is None else thetas[0]
         advance(1)
     label, hw = int(probabilities.argmax()), (pixels.shape[0], pixels.shape[1])

@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from lstn.explanation.explaining import Explanation, HeatMap
 from lstn.images import Pixels
 from lstn.warps.drawn_warp import draw_outline
-from lstn.warps.warp import CropSampling, Theta, crop, warps_of
+from lstn.warps.warp import CropSampling, Theta, crop_image, warps_of
 
 _FOR, _AGAINST = np.array([255, 149, 0]), np.array([0, 150, 255])
 """Orange: covering this lowers the label's probability, or moves the warp. Blue: it raises the probability."""
@@ -33,7 +33,7 @@ def explanation_picture(explanation: Explanation, sampling: CropSampling, *, sid
     panels = [("photo", _outlined(photo, warps, sampling))]
     for number, each in enumerate(warps, 1):
         name = "crop" if len(warps) == 1 else f"crop {number}"
-        panels.append((name, _resized(crop(pixels, each, sampling), size)))
+        panels.append((name, _resized(crop_image(pixels, each, sampling), size)))
     for found in explanation.maps:
         name = f"{found.shows}: {found.largest}" if found.largest else found.shows
         panels.append((name, _outlined(heat_over(photo, found), warps, sampling)))

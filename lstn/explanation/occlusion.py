@@ -107,7 +107,7 @@ def occlude(
     rows, columns = window.starts(hw[0]), window.starts(hw[1])
     probabilities, thetas = [], []
     for covered in _batches(pixels, [(y, x) for y in rows for x in columns], window.side, fill, batch):
-        logits, theta = finite(*answer(covered))
+        logits, theta = finite_answer(*answer(covered))
         probabilities.append(softmax(logits))
         thetas.append(theta)
         advance(len(covered))
@@ -122,7 +122,7 @@ def occlude(
     return Occlusion(shares[0], label, known[0][0], fall.reshape(grid), moved.reshape(grid))
 
 
-def finite(logits: Logits, theta: Theta | None) -> tuple[Logits, Theta | None]:
+def finite_answer(logits: Logits, theta: Theta | None) -> tuple[Logits, Theta | None]:
     """Return a model's answer, if it is numbers.
 
     Raises:

@@ -171,7 +171,7 @@ def finished_epochs(run: Path) -> int:
         return 0
 
 
-def describe(found: Diagnosis, run: Path) -> list[str]:
+def diagnosis_text(found: Diagnosis, run: Path) -> list[str]:
     """Return the diagnosis in a few lines."""
     ended = "not ended" if found.test_accuracy is None else f"test {found.test_accuracy:.1%}"
     best = f"best validation{_JUDGED[found.task]} {found.best_accuracy:.1%} in epoch {found.best_epoch}"

@@ -16,7 +16,7 @@ from lstn.nn.normalising import Normalising
 from lstn.nn.region_localizer import RegionLocalizer
 from lstn.nn.starts import last_layer, replace_last
 from lstn.nn.stems import late_cut
-from lstn.nn.turned_boxes import moved, numbers_of, thetas_of, with_context
+from lstn.nn.turned_boxes import moved_boxes, numbers_of, thetas_of, with_context
 from lstn.nn.warping.transformer import Transformer
 
 
@@ -84,4 +84,4 @@ class Detector(Normalising):
         frames = self.frames(self.normalise(pixels))
         boxes = self.localizer(frames)
         logits, numbers = self.look_into(frames, boxes)
-        return logits, thetas_of(moved(boxes, numbers), self.contract.image_hw)
+        return logits, thetas_of(moved_boxes(boxes, numbers), self.contract.image_hw)

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from lstn.contract import Loc
-from lstn.nn.turned_boxes import moved
+from lstn.nn.turned_boxes import moved_boxes
 from lstn.nn.warping.localizers import channels_of, view_features
 
 _WIDTH = 64
@@ -107,7 +107,7 @@ class RecurrentLocalizer(nn.Module):
         middle = (centres + 1) * centres.new_tensor([width / 2, height / 2])
         side = _FIRST_SIDE * min(height, width)
         rest = 0 * centres[:, :, :1] + centres.new_tensor([side, side, 0.0])
-        return moved(torch.cat([middle, rest], dim=2), numbers)
+        return moved_boxes(torch.cat([middle, rest], dim=2), numbers)
 
 
 def _convolution(channels: int) -> list[nn.Module]:

@@ -6,7 +6,7 @@ from torch import nn
 
 from lstn.contract import Loc
 from lstn.errors import UsageError
-from lstn.nn.turned_boxes import moved
+from lstn.nn.turned_boxes import moved_boxes
 from lstn.nn.warping.localizers import channels_of, separable, view_features
 
 SIZES = (0.1, 0.2, 0.4, 0.8)
@@ -94,7 +94,7 @@ class RegionLocalizer(nn.Module):
         flat = numbers.permute(0, 1, 3, 4, 2).reshape(-1, len(self.anchors), self._numbers)
         of_chosen = flat.gather(1, chosen[:, :, None].expand(-1, -1, self._numbers))
         anchors = self.anchors.index_select(0, chosen.flatten()).reshape(-1, self._count, 5)
-        return moved(anchors, of_chosen)
+        return moved_boxes(anchors, of_chosen)
 
 
 def anchors_of(places: tuple[int, int], image_hw: tuple[int, int]) -> torch.Tensor:

@@ -28,7 +28,7 @@ def numbers_of(theta: ThetaForm) -> int:
     return 4 if theta is ThetaForm.CROP else 5
 
 
-def moved(boxes: Tensor, numbers: Tensor) -> Tensor:
+def moved_boxes(boxes: Tensor, numbers: Tensor) -> Tensor:
     """Return the boxes that differ from others by these numbers: (…, 5), (…, 4 or 5) float32 -> (…, 5) float32."""
     x, y, width, height, angle = torch.split(boxes, 1, dim=-1)
     scaled = numbers * numbers.new_tensor(SCALES[: numbers.shape[-1]])
@@ -48,7 +48,7 @@ def moved(boxes: Tensor, numbers: Tensor) -> Tensor:
 
 
 def difference(boxes: Tensor, others: Tensor, count: int) -> Tensor:
-    """Return the numbers by which others differ from boxes: (…, 5), (…, 5) -> (…, count), what `moved` takes back.
+    """Return the numbers by which others differ: (…, 5), (…, 5) -> (…, count): what `moved_boxes` takes back.
 
     count: `numbers_of` the form
     """

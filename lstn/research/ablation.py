@@ -21,7 +21,7 @@ from lstn.health.run_health import METRICS
 from lstn.interval import Interval, mean_interval
 from lstn.recipe import RECIPES, Recipe
 from lstn.report.table import markdown_table
-from lstn.train.loop import fit
+from lstn.train.loop import train_to_end
 from lstn.train.runs.options import Options
 from lstn.train.runs.run_state import LAST, read_options
 from lstn.train.watch.watcher import SILENT
@@ -88,7 +88,7 @@ def _accuracy_of(options: Options, folder: Path) -> float:
     metrics = folder / METRICS
     last = json.loads(metrics.read_text().splitlines()[-1]) if metrics.is_file() else {}
     if "test_accuracy" not in last:
-        result = fit(options, folder, device=torch.device("cpu"), workers=0, watcher=SILENT, resume=resume)
+        result = train_to_end(options, folder, device=torch.device("cpu"), workers=0, watcher=SILENT, resume=resume)
         return result.test_accuracy
     return float(last["test_accuracy"])
 

@@ -14,7 +14,7 @@ from lstn.evaluation.measuring import KINDS, measured_on
 from lstn.report.table import Table
 from lstn.report.web_page import table_section, whole_page
 from lstn.report.wording import counted
-from lstn.transcription.reading_scores import ReadingScores, ReadText, read_text, score_texts
+from lstn.transcription.reading_scores import ReadingScores, ReadText, score_text, score_texts
 
 
 @dataclass(frozen=True)
@@ -69,11 +69,11 @@ def read_all(
             )
         thetas = [None] * len(logits) if theta is None else list(theta)
         both = zip(truths, logits, thetas, strict=True)
-        found += [read_text(truth, answer, places, contract) for truth, answer, places in both]
+        found += [score_text(truth, answer, places, contract) for truth, answer, places in both]
     return found
 
 
-def error_table(evaluation: ReadingEvaluation) -> Table:
+def text_error_table(evaluation: ReadingEvaluation) -> Table:
     """Return how many texts and symbols are read wrongly, and how well crops fit."""
     scores = evaluation.scores
     rows = [
@@ -120,7 +120,7 @@ def reading_report(evaluation: ReadingEvaluation) -> dict[str, Any]:
 
 def reading_page(evaluation: ReadingEvaluation) -> str:
     """Return all of it as one web page."""
-    sections = [table_section(error_table(evaluation))]
+    sections = [table_section(text_error_table(evaluation))]
     if (misread := misread_table(evaluation)).rows:
         sections.append(table_section(misread))
     where = measured_on(evaluation.contract, evaluation.data, evaluation.scores.images, evaluation.split)

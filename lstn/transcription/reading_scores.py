@@ -71,7 +71,7 @@ class ReadingScores:
         return json.dumps(self.to_dict()) + "\n"
 
 
-def read_text(truth: Objects, logits: Logits, theta: Theta | None, contract: Contract) -> ReadText:
+def score_text(truth: Objects, logits: Logits, theta: Theta | None, contract: Contract) -> ReadText:
     """Compare what a model answers for one image, logits (T, A + 1) and theta (T, 2, 3) or None, with its text.
 
     Of several texts that are all true of the image the nearest counts.

@@ -6,7 +6,7 @@ from PIL import Image, ImageDraw
 from lstn.contract import ThetaForm
 from lstn.images import Pixels
 from lstn.warps.spline import Positions
-from lstn.warps.warp import CORNERS, CropSampling, Theta, crop, disc_reach, in_pixels, sampled, warps_of
+from lstn.warps.warp import CORNERS, CropSampling, Theta, crop_image, disc_reach, in_pixels, sampled, warps_of
 
 _EDGE_POINTS = 16
 """By which an edge that isn't straight is drawn."""
@@ -41,7 +41,7 @@ def draw_warp(pixels: Pixels, theta: Theta, sampling: CropSampling, *, side: int
     before = Image.fromarray(pixels).resize(size, Image.Resampling.BICUBIC)
     for place, each in enumerate(warps, start=1):
         draw_outline(before, each, sampling.form)
-        after = Image.fromarray(crop(pixels, each, sampling)).resize(size, Image.Resampling.BICUBIC)
+        after = Image.fromarray(crop_image(pixels, each, sampling)).resize(size, Image.Resampling.BICUBIC)
         picture.paste(after, (place * (size[0] + 8), 0))
     picture.paste(before, (0, 0))
     return picture

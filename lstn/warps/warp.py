@@ -139,13 +139,13 @@ def sampling_of(contract: Contract) -> CropSampling:
     return CropSampling(outside_of(contract.mean), contract.crop_hw, contract.theta)
 
 
-def crop(pixels: Pixels, theta: Theta, sampling: CropSampling) -> Pixels:
+def crop_image(pixels: Pixels, theta: Theta, sampling: CropSampling) -> Pixels:
     """Return what the backbone gets of one image (H, W, 3) by its theta: (h, w, 3) uint8.
 
     Of several warps (K, …) the crops lie side by side, (h, K * w, 3).
     """
     if theta.ndim > 2:
-        return np.concatenate([crop(pixels, each, sampling) for each in theta], axis=1)
+        return np.concatenate([crop_image(pixels, each, sampling) for each in theta], axis=1)
     size = (pixels.shape[0], pixels.shape[1])
     hw = size if sampling.crop_hw is None else sampling.crop_hw
     down, across = (taps(side, of_crop) for side, of_crop in zip(size, hw, strict=True))

@@ -41,7 +41,7 @@ class Latency:
     mean_ms: float
 
 
-def measure(
+def measure_latency(
     runs: Sequence[Callable[[], object]], *, seconds: float, seed: int, clock: Callable[[], int] = time.perf_counter_ns
 ) -> Milliseconds:
     """Time each of E `runs` once a round, in a random order, for about `seconds`; return (R, E) ms.

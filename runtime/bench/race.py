@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.interval import Interval
-from lstn.runtime.bench.latency import RESAMPLES, Milliseconds, draw_stretches, measure
+from lstn.runtime.bench.latency import RESAMPLES, Milliseconds, draw_stretches, measure_latency
 
 SITTINGS = 3
 """How often everything is opened anew."""
@@ -90,7 +90,7 @@ def run_race(entrants: Sequence[Entrant], *, seconds: float, seed: int, sittings
     for sitting in range(sittings):
         with ExitStack() as stack:
             runs = [stack.enter_context(entrant.open()) for entrant in entrants]
-            found.append(measure(runs, seconds=seconds * len(runs) / sittings, seed=seed + sitting))
+            found.append(measure_latency(runs, seconds=seconds * len(runs) / sittings, seed=seed + sitting))
     return Race(tuple(entrant.name for entrant in entrants), tuple(found), seed)
 
 

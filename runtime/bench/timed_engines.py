@@ -15,7 +15,7 @@ from lstn.images import Pixels
 from lstn.interval import Interval
 from lstn.machine.environment import Environment
 from lstn.machine.gpu import Device
-from lstn.runtime.bench.latency import Latency, Milliseconds, measure, ratio, summarize
+from lstn.runtime.bench.latency import Latency, Milliseconds, measure_latency, ratio, summarize
 from lstn.runtime.bench.power import Energy, measure_energy
 from lstn.runtime.engines.opening import is_generator, open_engine, open_generator
 from lstn.runtime.engines.plans.plan_engine import PlanEngine
@@ -134,7 +134,7 @@ def _images(batch: int, contract: Contract, random: np.random.Generator) -> Pixe
     return random.integers(0, 256, (batch, *contract.image_hw, 3), dtype=np.uint8)
 
 
-def report(results: Sequence[BenchResult], setup: BenchSetup, environment: Environment) -> dict[str, object]:
+def bench_report(results: Sequence[BenchResult], setup: BenchSetup, environment: Environment) -> dict[str, object]:
     """Return all that is known as JSON values: setup, environment, the files' SHA-256, results with raw samples."""
     return {
         "version": VERSION,
@@ -164,7 +164,7 @@ def _compare(
     tell(f"timing {len(engines)} at batch {batch}, about {setup.seconds * len(engines):.0f} s")
     random = np.random.default_rng(setup.seed)
     runs = [engine.call(batch, random) for engine in engines]
-    samples = measure(runs, seconds=setup.seconds * len(runs), seed=setup.seed)
+    samples = measure_latency(runs, seconds=setup.seconds * len(runs), seed=setup.seed)
     results = []
     for index, engine in enumerate(engines):
         own = samples[:, index]

@@ -11,7 +11,7 @@ BATCH = 64
 """Pictures a call."""
 
 
-def paint(
+def paint_pictures(
     engine: GeneratorEngine,
     labels: Sequence[int],
     *,

@@ -98,7 +98,7 @@ def batch_size(wanted: int | None, contract: Contract, max_batch: int, engine: P
     return wanted or batch_of(contract.image_hw, min(max_batch, _USUAL_BATCH))
 
 
-def check_warps(contract: Contract, engine: Path) -> None:
+def check_drawable(contract: Contract, engine: Path) -> None:
     """Check that there are warps to be drawn.
 
     Raises:

@@ -6,7 +6,7 @@ from small_models import exported_model, warping_model
 from spots import few_digits
 from tiny_fixtures import run_lstn
 
-from lstn.calibration.cost.drift import measure
+from lstn.calibration.cost.drift import measure_drift
 from lstn.calibration.cost.lowering_cost import ClassifierCost
 from lstn.contract import Loc
 from lstn.nn.checkpoint import Training, write_checkpoint
@@ -36,7 +36,7 @@ def measure_by_hand(tmp_path: Path) -> MeasureByHand:
         reference = save(make_model(loc, labels=labels, edit=spoil), tmp_path / "model.onnx")
         lowered = save(make_model(loc, labels=labels, edit=edit), tmp_path / "model.low.onnx")
         chosen = random_split(40, classes=len(labels)) if split is None else split
-        return measure(reference, lowered, chosen, **options)
+        return measure_drift(reference, lowered, chosen, **options)
 
     return run
 

@@ -14,10 +14,10 @@ from tiny import SIDE, Tiny
 from tiny_detector import CLASSES, tiny_detector
 
 from lstn.calibration.answer_judge import LabelJudge, ObjectJudge, judge_of
-from lstn.calibration.cost.cost_page import page
+from lstn.calibration.cost.cost_page import cost_page
 from lstn.calibration.cost.cost_report import costs_to_json, headline
 from lstn.calibration.cost.detector_cost import same_objects
-from lstn.calibration.cost.drift import measure
+from lstn.calibration.cost.drift import measure_drift
 from lstn.calibration.cost.gate import beyond
 from lstn.calibration.cost.lowering_cost import Accuracy, DetectorCost, Drift, PrecisionPair
 from lstn.contract import LOGITS, THETA, Contract, Loc, ThetaForm
@@ -69,7 +69,7 @@ def lowered(tiny: Tiny, path: Path, *, order: np.ndarray | None = None, noise: f
 
 
 def cost_of(reference: Tiny, other: Tiny, split: ObjectsInMemory) -> DetectorCost:
-    cost = measure(reference.path, other.path, split)
+    cost = measure_drift(reference.path, other.path, split)
     assert isinstance(cost, DetectorCost)
     return cost
 
@@ -215,7 +215,7 @@ def test_the_worst_images_are_those_whose_objects_differ(
     apart = images.reference + images.lowered - 2 * images.both
     assert [apart[scene.place] for scene in cost.worst] == sorted(apart.tolist(), reverse=True)[:10]
     file = tmp_path / "cost.html"
-    file.write_text(page({"<b>int8": cost}), encoding="utf-8")
+    file.write_text(cost_page({"<b>int8": cost}), encoding="utf-8")
     browser.show(file, width=390, scheme="light")
     assert browser.messages() == []
     assert browser.run("return document.documentElement.scrollWidth") == 390
@@ -239,7 +239,7 @@ def test_images_must_say_where_their_objects_are(tiny: Tiny, scenes: ObjectsInMe
             return self
 
     with pytest.raises(DataError, match="what they show, and not where"):
-        measure(tiny.path, other.path, Nowhere())
+        measure_drift(tiny.path, other.path, Nowhere())
 
 
 @pytest.mark.parametrize("form", [ThetaForm.AFFINE, ThetaForm.CROP])

@@ -8,7 +8,7 @@ import onnxruntime
 import pytest
 from hand_made import LABELS, SIDE, ArraySplit, Edit, MeasureByHand, make_model, random_split, save, untouched
 
-from lstn.calibration.cost.drift import IMAGES, measure
+from lstn.calibration.cost.drift import IMAGES, measure_drift
 from lstn.contract import Loc
 from lstn.errors import ArtifactError, DataError, UsageError, VerificationError
 
@@ -245,7 +245,7 @@ def test_models_of_two_contracts_are_refused(tmp_path: Path) -> None:
     reference = save(make_model(), tmp_path / "a.onnx")
     lowered = save(make_model(labels=(*LABELS[:-1], "other")), tmp_path / "b.onnx")
     with pytest.raises(UsageError, match="their contracts differ"):
-        measure(reference, lowered, random_split(3))
+        measure_drift(reference, lowered, random_split(3))
 
 
 def test_a_file_that_onnx_runtime_cannot_run_is_refused(tmp_path: Path) -> None:
@@ -253,4 +253,4 @@ def test_a_file_that_onnx_runtime_cannot_run_is_refused(tmp_path: Path) -> None:
     broken.graph.node[-1].op_type = "Gemmm"
     (tmp_path / "b.onnx").write_bytes(broken.SerializeToString())
     with pytest.raises(ArtifactError, match=r"b\.onnx: ONNX Runtime \S+ can't open it"):
-        measure(save(reference, tmp_path / "a.onnx"), tmp_path / "b.onnx", random_split(3))
+        measure_drift(save(reference, tmp_path / "a.onnx"), tmp_path / "b.onnx", random_split(3))

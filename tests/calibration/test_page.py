@@ -11,7 +11,7 @@ from browser import Browser
 from hand_made import LABELS, MeasureByHand, untouched
 from PIL import Image
 
-from lstn.calibration.cost.cost_page import page
+from lstn.calibration.cost.cost_page import cost_page
 from lstn.calibration.cost.lowering_cost import ClassifierCost
 from lstn.contract import Loc
 from lstn.imaging.framing import outside_of
@@ -34,7 +34,7 @@ def costs(measure_by_hand: MeasureByHand) -> dict[str, ClassifierCost]:
 @pytest.fixture
 def html(costs: dict[str, ClassifierCost], tmp_path: Path) -> Path:
     path = tmp_path / "cost.html"
-    path.write_text(page(costs), encoding="utf-8")
+    path.write_text(cost_page(costs), encoding="utf-8")
     return path
 
 
@@ -121,7 +121,7 @@ def test_without_a_transformer_nothing_is_said_of_a_warp(
     measure_by_hand: MeasureByHand, browser: Browser, tmp_path: Path
 ) -> None:
     path = tmp_path / "none.html"
-    path.write_text(page({"fp16": measure_by_hand(coarse, loc=Loc.NONE)}), encoding="utf-8")
+    path.write_text(cost_page({"fp16": measure_by_hand(coarse, loc=Loc.NONE)}), encoding="utf-8")
     browser.show(path, width=390, scheme="light")
     text = browser.run("return document.body.textContent")
     assert "drift" not in text.lower()

@@ -14,7 +14,7 @@ from hand_made import ArraySplit, make_model, save
 from onnx import TensorProto
 from small_models import SIDE, exported_model
 
-from lstn.calibration.ranges import Ranges, draw, ranges_of
+from lstn.calibration.ranges import Ranges, drawn_indices, ranges_of
 from lstn.contract import PIXELS, Loc
 from lstn.data.dataset import Split
 from lstn.errors import ArtifactError, DataError, LstnError
@@ -95,21 +95,21 @@ def test_percentile_and_entropy_leave_outliers_out(tmp_path: Path) -> None:
 
 def test_images_are_drawn_by_seed_and_without_repetition() -> None:
     split = Noise(300)
-    first = draw(split, 200, 0)
-    assert first == draw(split, 200, 0)
-    assert first != draw(split, 200, 1)
+    first = drawn_indices(split, 200, 0)
+    assert first == drawn_indices(split, 200, 0)
+    assert first != drawn_indices(split, 200, 1)
     assert len(set(first)) == 200
-    assert set(draw(split, 1000, 0)) == set(range(300))
+    assert set(drawn_indices(split, 1000, 0)) == set(range(300))
 
 
 def test_few_images_are_warned_of_and_very_few_refused(capsys: pytest.CaptureFixture[str]) -> None:
-    draw(Noise(128), 128, 0)
+    drawn_indices(Noise(128), 128, 0)
     assert capsys.readouterr().err == ""
-    draw(Noise(127), 512, 0)
+    drawn_indices(Noise(127), 512, 0)
     assert "calibrating on 127 images" in capsys.readouterr().err
-    draw(Noise(8), 8, 0)
+    drawn_indices(Noise(8), 8, 0)
     with pytest.raises(DataError, match="7 images to calibrate on, at least 8"):
-        draw(Noise(512), 7, 0)
+        drawn_indices(Noise(512), 7, 0)
 
 
 def test_the_cache_spares_the_second_run_every_image(onnx_file: Path) -> None:

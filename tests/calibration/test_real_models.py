@@ -10,7 +10,7 @@ import pytest
 from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static
 from small_models import SIDE, exported_once, warping_model
 
-from lstn.calibration.cost.drift import measure
+from lstn.calibration.cost.drift import measure_drift
 from lstn.calibration.cost.swap import with_theta_input
 from lstn.contract import At, Loc, ThetaForm
 from lstn.data.dataset import open_data
@@ -85,7 +85,7 @@ def test_both_models_with_theta_as_an_input_are_themselves(pair: tuple[Loc, Path
 
 def test_every_layer_is_found_and_the_noise_adds_up(pair: tuple[Loc, Path, Path]) -> None:
     loc, exact, rough = pair
-    cost = measure(exact, rough, open_data("digits", image_hw=(SIDE, SIDE)).val, count=32)
+    cost = measure_drift(exact, rough, open_data("digits", image_hw=(SIDE, SIDE)).val, count=32)
     by_name = {layer.node: layer for layer in cost.layers}
     assert not [layer.node for layer in cost.layers if layer.own_db is None]
     assert {part_of(name) for name in by_name} >= (

@@ -10,7 +10,7 @@ import pytest
 from hand_made import Edit, MeasureByHand, untouched
 from rich.console import Console
 
-from lstn.calibration.cost.cost_report import blame, costs_to_json, decibel, describe, headline, print_costs
+from lstn.calibration.cost.cost_report import blame, cost_conditions, costs_to_json, decibel, headline, print_costs
 from lstn.calibration.cost.lowering_cost import ClassifierCost
 from lstn.calibration.cost.noise import LayerNoise
 from lstn.contract import Contract, Loc
@@ -137,6 +137,6 @@ def test_nothing_is_blamed_where_nothing_is_noisy(measure_by_hand: MeasureByHand
 
 
 def test_one_line_says_what_was_measured_on_what(cost: ClassifierCost) -> None:
-    assert describe({"int8": cost}) == (
+    assert cost_conditions({"int8": cost}) == (
         "lstn + cnn, 8 classes, 16 x 16 pixels; 40 of 40 validation images; ONNX Runtime on the CPU"
     )

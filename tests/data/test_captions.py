@@ -18,7 +18,7 @@ from lstn.data.set_names import located
 from lstn.data.texts.caption_words import UNKNOWN, vocabulary, words_of
 from lstn.data.texts.text_sets import check_lengths, open_texts, open_texts_of
 from lstn.errors import DataError, LstnError, UsageError
-from lstn.transcription.reading_scores import read_text
+from lstn.transcription.reading_scores import score_text
 
 CONTRACT = Contract(Loc.GLANCE, "cnn", HW, WORDS, task=Task.READ, warps=5, crop_hw=(8, 8), separator=" ")
 
@@ -77,10 +77,10 @@ def test_an_epoch_shows_the_next_caption(file: Path, tmp_path: Path) -> None:
     logits = np.full((3, end + 1), -9, np.float32)
     for step, number in enumerate((data.labels.index("red"), end)):
         logits[step, number] = 9
-    found = read_text(truth, logits, None, read)  # the nearest of both captions counts
+    found = score_text(truth, logits, None, read)  # the nearest of both captions counts
     assert (found.truth, found.best.text, found.edits, found.symbols) == ("red", "red", 0, 1)
     logits[1] = np.eye(end + 1)[data.labels.index("blue")] * 9
-    assert read_text(truth, logits, None, read).edits == 1  # words, and not letters
+    assert score_text(truth, logits, None, read).edits == 1  # words, and not letters
 
 
 def test_rare_words_are_the_unknown_one(file: Path, tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from scipy.interpolate import RBFInterpolator
 from scipy.ndimage import map_coordinates
 
 from lstn.data import distortion
-from lstn.data.distortion import DISTORTIONS, Placement, bend, homography, sample, similar
+from lstn.data.distortion import DISTORTIONS, Placement, bend, homography, sample_bilinear, similar
 
 RNG = np.random.default_rng(7)
 DIGIT = np.pad(RNG.integers(0, 256, (20, 20)), 4).astype(np.uint8)
@@ -37,7 +37,7 @@ def test_sampling_is_that_of_scipy(seed: int) -> None:
     points = np.random.default_rng(seed).uniform(-3, 31, (13, 17, 2))
     padded = np.pad(DIGIT.astype(float), 2)  # scipy's own border ends at the last centre
     want = map_coordinates(padded, [points[..., 1] + 1.5, points[..., 0] + 1.5], order=1)
-    assert np.abs(sample(DIGIT, points) - want).max() <= 0.5 + 1e-6
+    assert np.abs(sample_bilinear(DIGIT, points) - want).max() <= 0.5 + 1e-6
 
 
 def test_a_spline_that_moves_nothing_is_the_identity_and_others_are_scipys() -> None:
@@ -53,14 +53,14 @@ def test_a_spline_that_moves_nothing_is_the_identity_and_others_are_scipys() -> 
 @settings(max_examples=50, deadline=None)
 @given(st.integers(0, 2**32 - 1))
 def test_a_homography_takes_corners_to_corners(seed: int) -> None:
-    source = distortion.frame(28) + np.random.default_rng(seed).uniform(-6, 6, (4, 2))
-    mapped = np.c_[source, np.ones(4)] @ homography(source, distortion.frame(28)).T
-    assert np.allclose(mapped[:, :2] / mapped[:, 2:], distortion.frame(28), atol=1e-6)
+    source = distortion.square_corners(28) + np.random.default_rng(seed).uniform(-6, 6, (4, 2))
+    mapped = np.c_[source, np.ones(4)] @ homography(source, distortion.square_corners(28)).T
+    assert np.allclose(mapped[:, :2] / mapped[:, 2:], distortion.square_corners(28), atol=1e-6)
 
 
 def test_convex_is_convex() -> None:
-    assert distortion.convex(distortion.frame(28))
-    assert not distortion.convex(distortion.frame(28)[::-1])  # mirrored
+    assert distortion.convex(distortion.square_corners(28))
+    assert not distortion.convex(distortion.square_corners(28)[::-1])  # mirrored
     assert not distortion.convex(np.array([[0, 0], [28, 0], [5, 5], [0, 28]]))
 
 

@@ -19,7 +19,7 @@ from lstn.data.published import unpacking
 from lstn.data.published.mat_file import read_mat
 from lstn.data.published.named_sets import NAMED
 from lstn.data.published.sign_names import SIGN_NAMES
-from lstn.data.published.unpacking import divide
+from lstn.data.published.unpacking import split_by_shares
 from lstn.errors import DataError, UsageError
 
 Seen = dict[str, tuple[str, bytes]]
@@ -236,8 +236,8 @@ def test_a_damaged_mat_file_is_a_value_error(tail: bytes) -> None:
 @given(st.lists(st.integers(0, 9), min_size=1, max_size=300), st.integers(1, 5), st.integers(6, 30))
 def test_shares_are_exact_and_even(classes: list[int], part: int, whole: int) -> None:
     share = Fraction(part, 2 * whole)
-    splits = divide(classes, {"val": share, "test": share})
-    assert splits == divide(classes, {"val": share, "test": share})
+    splits = split_by_shares(classes, {"val": share, "test": share})
+    assert splits == split_by_shares(classes, {"val": share, "test": share})
     for split in ("val", "test"):
         assert splits.count(split) == int(len(classes) * share)
     for label, count in Counter(classes).items():
@@ -246,9 +246,9 @@ def test_shares_are_exact_and_even(classes: list[int], part: int, whole: int) ->
 
 
 def test_the_papers_splits_have_their_sizes() -> None:
-    cifar10 = divide([n % 10 for n in range(50_000)], {"val": Fraction(1, 5)})
+    cifar10 = split_by_shares([n % 10 for n in range(50_000)], {"val": Fraction(1, 5)})
     assert Counter(cifar10) == {"train": 40_000, "val": 10_000}
-    caltech101 = divide([n % 101 for n in range(8677)], {s: Fraction(1200, 8677) for s in ("val", "test")})  # type: ignore[misc]
+    caltech101 = split_by_shares([n % 101 for n in range(8677)], {s: Fraction(1200, 8677) for s in ("val", "test")})  # type: ignore[misc]
     assert Counter(caltech101) == {"train": 6277, "val": 1200, "test": 1200}
 
 

@@ -14,7 +14,7 @@ from small_models import check_kept_in_float32
 from lstn.contract import LOGITS, PIXELS, THETA, At, Contract, Loc, Task, ThetaForm
 from lstn.errors import VerificationError
 from lstn.export.onnx.to_onnx import write_onnx
-from lstn.export.onnx.verify_onnx import compare, distance, sample_images, verify_onnx
+from lstn.export.onnx.verify_onnx import compare_answers, distance, sample_images, verify_onnx
 from lstn.export.tensorrt.builder import build
 from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings
 from lstn.formats.node_names import ModelPart, part_of
@@ -138,14 +138,14 @@ def test_regions_may_change_places_and_nothing_else() -> None:
     random = np.random.default_rng(0)
     one = answers(random)
     turned = {name: values[:, [1, 0, 2, 4, 3]] for name, values in one.items()}
-    same = compare(turned, one, IMAGE)
+    same = compare_answers(turned, one, IMAGE)
     assert (same.logit_difference, same.drift_px, same.top1) == (0, 0, 1)
     moved = {name: values.copy() for name, values in turned.items()}
     moved[THETA][2, 3, 0, 2] += 0.01
-    found = compare(moved, one, IMAGE)
+    found = compare_answers(moved, one, IMAGE)
     assert found.drift_px == pytest.approx(0.01 * SIDE / 2, rel=1e-4)
     moved[LOGITS][1, 1, 2] += 3
-    assert compare(moved, one, IMAGE).logit_difference == pytest.approx(3, rel=1e-5)
+    assert compare_answers(moved, one, IMAGE).logit_difference == pytest.approx(3, rel=1e-5)
 
 
 def test_of_a_hundred_regions_one_may_be_another() -> None:

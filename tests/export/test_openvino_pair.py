@@ -13,7 +13,7 @@ from command import RunLstn
 from small_models import Exported
 
 from lstn.errors import ArtifactError, LstnError
-from lstn.export.openvino.to_openvino import is_stale, write_openvino
+from lstn.export.openvino.to_openvino import is_stale_xml, write_openvino
 from lstn.formats.openvino_file import bin_path, read_pair
 from lstn.install import install_line
 from lstn.nn.checkpoint import Training, write_checkpoint
@@ -55,12 +55,12 @@ def test_whatever_the_labels_are_the_contract_comes_back(exported_lstn: Exported
 
 def test_a_pair_says_which_onnx_file_it_is_of(exported_lstn: Exported, int8: Path, tmp_path: Path) -> None:
     xml = tmp_path / "model.xml"
-    assert not is_stale(xml, int8)  # there is none
+    assert not is_stale_xml(xml, int8)  # there is none
     write_openvino(int8, xml, exported_lstn.images)
-    assert not is_stale(xml, int8)
-    assert is_stale(xml, exported_lstn.path)
+    assert not is_stale_xml(xml, int8)
+    assert is_stale_xml(xml, exported_lstn.path)
     xml.write_text("<net/>")
-    assert is_stale(xml, int8)
+    assert is_stale_xml(xml, int8)
 
 
 def test_the_description_appears_before_the_weights(

@@ -18,7 +18,7 @@ from small_models import Exported, ExportOnce
 from lstn.contract import Loc
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings, Tuning
-from lstn.export.tensorrt.to_plan import is_stale, parse_batches, parse_targets, write_plan
+from lstn.export.tensorrt.to_plan import is_stale_plan, parse_batches, parse_targets, write_plan
 from lstn.files import sha256_of
 from lstn.formats.plan_file import Flavour, Sidecar, Tensor, read_header, read_sidecar, sidecar_path
 from lstn.machine.gpu import Gpu
@@ -110,12 +110,12 @@ def test_a_log_in_place_of_the_model_is_refused(exported_lstn: Exported, tmp_pat
 
 def test_a_plan_says_which_onnx_file_it_is_of(exported_lstn: Exported, export_once: ExportOnce, tmp_path: Path) -> None:
     plan = tmp_path / "model.plan"
-    assert not is_stale(plan, exported_lstn.path)  # there is none
+    assert not is_stale_plan(plan, exported_lstn.path)  # there is none
     write(exported_lstn.path, plan)
-    assert not is_stale(plan, exported_lstn.path)
-    assert is_stale(plan, export_once(Loc.STN).path)
+    assert not is_stale_plan(plan, exported_lstn.path)
+    assert is_stale_plan(plan, export_once(Loc.STN).path)
     sidecar_path(plan).unlink()
-    assert is_stale(plan, exported_lstn.path)
+    assert is_stale_plan(plan, exported_lstn.path)
 
 
 @pytest.mark.parametrize("space", [0, 200_000])

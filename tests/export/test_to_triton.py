@@ -17,7 +17,7 @@ from tritonclient.grpc import model_config_pb2 as schema
 
 from lstn.contract import Contract, Loc
 from lstn.errors import ArtifactError, LstnError, UsageError
-from lstn.export.triton.to_triton import Served, check_profiles, config_of, write_triton
+from lstn.export.triton.to_triton import Served, check_profiles, config_text, write_triton
 from lstn.files import sha256_of
 from lstn.formats.onnx_file import read_model
 from lstn.formats.plan_file import Flavour, Sidecar, Tensor, read_sidecar, sidecar_path
@@ -182,7 +182,7 @@ def test_names_come_out_as_they_went_in(name: str) -> None:
     served = Served(
         "onnxruntime_onnx", contract, (Tensor(name, "uint8", (-1, 4)),), (Tensor("logits", "float32", (-1, 2)),)
     )
-    config = parse(config_of(served, name))
+    config = parse(config_text(served, name))
     assert (config.name, config.input[0].name) == (name, name)
     assert {*config.model_warmup[0].inputs} == {name}
 

@@ -19,7 +19,7 @@ from lstn.health.follow import Follow, Followed
 from lstn.health.liveness import STARTING_STEPS, Health, Vitals
 from lstn.health.liveness import judged as judged_for
 from lstn.health.pose_error import PoseError
-from lstn.health.run_health import describe, diagnose
+from lstn.health.run_health import diagnose, diagnosis_text
 
 
 def following(*values: float, noise: float = 0.05, rotation: bool = True) -> Follow:
@@ -194,7 +194,7 @@ def test_the_doctor_tells_since_when_and_what_the_checkpoint_is(tmp_path: Path, 
 def test_crops_are_compared_with_true_poses_where_they_are_known(tmp_path: Path) -> None:
     pose = PoseError(images=30, rotation_deg=4.25, centre_px=1.5, centre_share=0.0625, overlap=0.8125)
     run = written(tmp_path / "run", row(3, 0.9, pose=pose))
-    (line,) = [each for each in describe(diagnose(run), run) if "true poses" in each]
+    (line,) = [each for each in diagnosis_text(diagnose(run), run) if "true poses" in each]
     assert line == (
         "crops against 30 true poses: turned by 4.2°, 1.5 px (6.2% of the object's side) off centre, overlap 0.81"
     )
@@ -208,12 +208,12 @@ def test_metrics_of_an_older_lstn_are_read(tmp_path: Path) -> None:
     del old["transformer"]["pose"]
     found = diagnose(written(tmp_path / "run", old))
     assert found.transformer == row(1, 0.5)["transformer"] | {"follow": None}
-    assert not [line for line in describe(found, tmp_path) if "follow" in line or "None" in line]
+    assert not [line for line in diagnosis_text(found, tmp_path) if "follow" in line or "None" in line]
 
 
 def test_a_transformer_that_follows_nothing_is_named_with_its_cure(tmp_path: Path) -> None:
     run = written(tmp_path / "run", row(3, 0.9, follow=following(0.01, 0.02, 0.0)))
-    lines = describe(diagnose(run), run)
+    lines = diagnosis_text(diagnose(run), run)
     assert lines[1].startswith("transformer: not following since epoch 3: of a moved object its crop follows rotation")
     assert "--equivariance 10" in lines[2]
 
@@ -222,13 +222,13 @@ def test_a_run_without_a_transformer_has_little_to_say(tmp_path: Path) -> None:
     bare = {key: value for key, value in row(1, 0.5).items() if key != "transformer"}
     found = diagnose(written(tmp_path / "run", bare))
     assert (found.transformer, found.since, found.at_best) == (None, None, None)
-    assert len(describe(found, tmp_path)) == 2
+    assert len(diagnosis_text(found, tmp_path)) == 2
 
 
 def test_a_checkpoint_from_before_it_was_watched_has_no_state(tmp_path: Path) -> None:
     old = {key: value for key, value in row(1, 0.9).items() if key != "transformer"}
     found = diagnose(written(tmp_path / "run", old, row(2, 0.5)))
-    assert not [line for line in describe(found, tmp_path) if "None" in line]
+    assert not [line for line in diagnosis_text(found, tmp_path) if "None" in line]
 
 
 @pytest.mark.parametrize(

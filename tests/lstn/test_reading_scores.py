@@ -12,7 +12,7 @@ from lstn.contract import Contract, Loc, Task
 from lstn.data.objects import Objects
 from lstn.data.poses import pose_from_box
 from lstn.interval import ratio_interval
-from lstn.transcription.reading_scores import edit_distance, read_text, score_texts
+from lstn.transcription.reading_scores import edit_distance, score_text, score_texts
 
 LABELS = ("0", "1", "2")
 CONTRACT = Contract(Loc.GLANCE, "cnn", (20, 40), LABELS, task=Task.READ, warps=4)
@@ -53,24 +53,27 @@ def symbols_at(text: str, *boxes: tuple[float, float, float, float] | None) -> O
 def test_a_reading_is_compared_symbol_by_symbol_and_box_by_box() -> None:
     truth = symbols_at("012", (0, 0, 10, 10), None, (20, 0, 30, 10))
     theta = symbols_at("0000", (0, 0, 10, 10), (0, 0, 5, 5), (25, 0, 35, 10), (0, 0, 9, 9)).thetas
-    read = read_text(truth, steps_of("02", 4), theta, CONTRACT)
+    read = score_text(truth, steps_of("02", 4), theta, CONTRACT)
     assert (read.truth, read.best.text, read.edits) == ("012", "02", 1)
     assert read.overlaps == pytest.approx((1, 1 / 3))  # the second box isn't known, and there is no fourth symbol
-    assert read_text(truth, steps_of("02", 4), None, CONTRACT).overlaps == ()
+    assert score_text(truth, steps_of("02", 4), None, CONTRACT).overlaps == ()
 
 
 def test_scores_count_texts_symbols_and_boxes() -> None:
     one, other = symbols_at("012", (0, 0, 10, 10)), symbols_at("1")
     theta = symbols_at("000", (0, 0, 10, 10)).thetas
     theta[1:] = theta[0]
-    found = [read_text(one, steps_of("012", 3), theta, CONTRACT), read_text(other, steps_of("202", 3), theta, CONTRACT)]
+    found = [
+        score_text(one, steps_of("012", 3), theta, CONTRACT),
+        score_text(other, steps_of("202", 3), theta, CONTRACT),
+    ]
     scores = score_texts(found)
     assert (scores.images, scores.right, scores.symbols, scores.edits) == (2, 1, 4, 3)
     assert scores.text_error.value == pytest.approx(50)
     assert scores.symbol_error.value == pytest.approx(75)
     assert (scores.overlap, scores.boxes) == (pytest.approx(1), 1)
     assert json.loads(scores.to_json())["text_error"]["low"] < 50
-    assert score_texts([read_text(other, steps_of("1", 3), None, CONTRACT)]).overlap is None
+    assert score_texts([score_text(other, steps_of("1", 3), None, CONTRACT)]).overlap is None
 
 
 def test_the_interval_of_a_ratio_holds_it_19_times_of_20() -> None:

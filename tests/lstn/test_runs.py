@@ -150,7 +150,7 @@ def test_the_onnx_file_beside_a_checkpoint_is_taken_while_it_is_the_younger_one(
     engine = make_tiny("model.onnx").path.rename(run / "model.onnx")
     made: list[Path] = []
     monkeypatch.setattr(
-        "lstn.export.onnx.from_checkpoint.export_onnx", lambda checkpoint, onnx_file: made.append(onnx_file)
+        "lstn.export.onnx.from_checkpoint.export_checkpoint", lambda checkpoint, onnx_file: made.append(onnx_file)
     )
     monkeypatch.setattr("lstn.nn.checkpoint.load_checkpoint", lambda path: path)
     assert chosen_engine(run) == chosen_engine(run / CHECKPOINT) == chosen_engine(None) == run / "model.onnx"
@@ -165,7 +165,7 @@ def test_the_onnx_file_of_another_epoch_is_made_again_whatever_the_clock_says(mo
     run = run_with("a")
     made: list[Path] = []
     monkeypatch.setattr(
-        "lstn.export.onnx.from_checkpoint.export_onnx", lambda checkpoint, onnx_file: made.append(onnx_file)
+        "lstn.export.onnx.from_checkpoint.export_checkpoint", lambda checkpoint, onnx_file: made.append(onnx_file)
     )
     onnx_file = onnx.load(exported_once(Loc.NONE, "cnn").path)
     records = {metadata.key: metadata.value for metadata in onnx_file.metadata_props}

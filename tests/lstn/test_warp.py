@@ -12,7 +12,7 @@ from lstn.contract import Contract, Loc
 from lstn.imaging.framing import BLACK
 from lstn.nn.warping.transformer import Transformer
 from lstn.warps.drawn_warp import contact_sheet, draw_warp
-from lstn.warps.warp import CropSampling, crop, drift_px, landmarks_px, sampling_of, warp
+from lstn.warps.warp import CropSampling, crop_image, drift_px, landmarks_px, sampling_of, warp
 
 IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
 
@@ -47,7 +47,7 @@ def test_with_the_colour_of_the_mean_it_is_what_the_backbone_gets(
             images, torch.from_numpy(theta)[None].double()
         )
         expected = 255 * (seen * width + center)[0].permute(1, 2, 0).numpy()
-        difference = np.abs(crop(pixels, theta, sampling_of(replace(contract, crop_hw=crop_hw))) - expected)
+        difference = np.abs(crop_image(pixels, theta, sampling_of(replace(contract, crop_hw=crop_hw))) - expected)
         assert np.quantile(difference, 0.95) <= 2
         assert np.median(difference) <= 1
 

@@ -15,7 +15,7 @@ from lstn.explanation.methods import Method
 from lstn.explanation.occlusion import window_for
 from lstn.images import Pixels
 from lstn.nn.attribution.deconvnet import maps_of
-from lstn.nn.attribution.exciting import NINE, WantedMaps, crops_of, feature_maps, start
+from lstn.nn.attribution.exciting import NINE, WantedMaps, crops_of, feature_maps, start_search
 from lstn.nn.attribution.explained_checkpoint import explainable
 from lstn.nn.attribution.map_layers import last_map_layer, map_layer
 from lstn.nn.checkpoint import load_checkpoint
@@ -151,7 +151,7 @@ def test_a_map_without_anything_says_so(trained: Classifier, data: str) -> None:
 def test_the_nine_images_of_each_map_are_those_that_excite_it_most(warps: int) -> None:
     model, _ = warping_model(Loc.STN, warps=warps)
     images = np.random.default_rng(2).integers(0, 256, (25, SIDE, SIDE, 3), dtype=np.uint8)
-    found = start(model, WantedMaps.of("features.3"))
+    found = start_search(model, WantedMaps.of("features.3"))
     for first in range(0, 25, 7):
         found.add(list(range(first, min(first + 7, 25))), images[first : first + 7])
     layer, (channels, height, width) = map_layer(model, "features.3")
@@ -178,7 +178,7 @@ def test_the_nine_images_of_each_map_are_those_that_excite_it_most(warps: int) -
 def test_a_patch_is_what_its_place_sees() -> None:
     model, _ = warping_model(Loc.NONE)
     images = np.random.default_rng(3).integers(0, 256, (12, SIDE, SIDE, 3), dtype=np.uint8)
-    found = start(model, WantedMaps.of("features.0:5"))
+    found = start_search(model, WantedMaps.of("features.0:5"))
     found.add(range(12), images)
     heard: list[int] = []
     (feature,) = feature_maps(found, images.__getitem__, batch=4, advance=heard.append)
@@ -207,11 +207,11 @@ def test_a_patch_is_what_its_place_sees() -> None:
 def test_a_layer_or_a_map_that_is_not_there_is_refused(text: str, said: str) -> None:
     model, _ = warping_model(Loc.NONE)
     with pytest.raises(UsageError, match=said) as found:
-        start(model, WantedMaps.of(text))
+        start_search(model, WantedMaps.of(text))
     assert "features" in found.value.message + found.value.hint
 
 
 def test_feature_maps_of_a_transformer_at_the_stem_are_refused() -> None:
     model, _ = warping_model(Loc.LSTN, at=At.STEM)
     with pytest.raises(UsageError, match="warps feature maps"):
-        start(model, WantedMaps.of("features.3"))
+        start_search(model, WantedMaps.of("features.3"))

@@ -15,14 +15,14 @@ from lstn.nn.counting import count_costs, count_rows
 from lstn.nn.part_costs import CostPart, total, transformer
 from lstn.nn.shapes import shapes_only
 from lstn.nn.warping.grids import affine_grid
-from lstn.research.claims.paper import PaperCell, compare, read_tables
+from lstn.research.claims.paper import PaperCell, compare_counts, read_tables
 
 HW = (224, 224)
 
 
 @pytest.fixture(scope="module")
 def cells() -> list[PaperCell]:
-    return list(compare(count_costs, count_rows))
+    return list(compare_counts(count_costs, count_rows))
 
 
 def test_every_cell_of_the_paper_is_compared(cells: list[PaperCell]) -> None:

@@ -14,7 +14,7 @@ from lstn.nn.checkpoint import load_checkpoint, save_checkpoint
 from lstn.nn.detector import Detector
 from lstn.nn.region_localizer import ANCHORS, RATIOS, SIZES, RegionLocalizer, anchors_of
 from lstn.nn.stems import late_cut
-from lstn.nn.turned_boxes import SCALES, moved, thetas_of, upright, with_context
+from lstn.nn.turned_boxes import SCALES, moved_boxes, thetas_of, upright, with_context
 
 IMAGE = Contract(
     Loc.GLANCE,
@@ -135,7 +135,7 @@ def test_the_best_regions_are_peaks_first(count: int) -> None:
     anchors = made.anchors.reshape(ANCHORS, 5, 7, 5)
     for image in range(2):
         for place, (kind, row, column) in enumerate(brute_force_best(scores[image].numpy(), count)):
-            wanted = moved(anchors[kind, row, column], numbers[image, kind, :, row, column])
+            wanted = moved_boxes(anchors[kind, row, column], numbers[image, kind, :, row, column])
             torch.testing.assert_close(found[image, place], wanted)
 
 

@@ -10,7 +10,7 @@ from lstn.contract import At, Contract, Loc, Task, ThetaForm
 from lstn.data.poses import pose_from_box
 from lstn.errors import UsageError
 from lstn.nn.generation.generator import Generator
-from lstn.nn.generation.object_transformer import inverse, place, tight
+from lstn.nn.generation.object_transformer import inverse, place_objects, tight
 from lstn.nn.generation.painter import logistic
 from lstn.nn.turned_boxes import boxes_of
 from lstn.nn.warping.grids import affine_grid
@@ -42,7 +42,7 @@ def test_a_pixel_of_the_picture_shows_the_point_of_the_object_that_theta_takes_t
     """Pixel by pixel, bilinearly, with float64 matrices: theta goes from the object to the picture."""
     torch.manual_seed(0)
     objects = torch.rand(3, 1, 12, 10)
-    found = place(objects, THETAS, (32, 40))
+    found = place_objects(objects, THETAS, (32, 40))
     for theta, one, picture in zip(THETAS.double().numpy(), objects[:, 0].numpy(), found[:, 0].numpy(), strict=True):
         whole = np.linalg.inv(np.vstack([theta, [0, 0, 1]]))
         padded = np.pad(one.astype(np.float64), 1)
@@ -65,7 +65,7 @@ def test_what_a_classifier_reads_by_theta_is_the_object_upright() -> None:
     one = torch.exp(-4 * ((x - 0.3) ** 2 + (y + 0.2) ** 2)).expand(3, 1, 24, 24)
     boxes = [((40, 30), (44, 40), 0), ((36, 34), (40, 40), 30), ((45, 28), (38, 40), -100)]
     big = torch.from_numpy(np.stack([pose_from_box(*box, (64, 80)).theta for box in boxes]))
-    picture = place(one, big, (64, 80))
+    picture = place_objects(one, big, (64, 80))
     read = sample(picture, affine_grid(big, (24, 24)))
     inner = slice(2, -2)
     torch.testing.assert_close(read[:, :, inner, inner], one[:, :, inner, inner], atol=0.03, rtol=0)

@@ -18,7 +18,7 @@ from lstn.nn.warping.grids import constant_of, grid_of
 from lstn.nn.warping.spatial_transformer import SpatialTransformer
 from lstn.nn.warping.transformer import Transformer, compose
 from lstn.warps.spline import CONTROL
-from lstn.warps.warp import crop, drift_px, frame_of, identity_theta, landmarks_px, sampling_of
+from lstn.warps.warp import crop_image, drift_px, frame_of, identity_theta, landmarks_px, sampling_of
 
 HW = (64, 48)
 sizes = st.tuples(st.integers(1, 40), st.integers(1, 40))
@@ -110,7 +110,7 @@ def test_numpy_makes_the_crop_that_the_backbone_gets(
     images = ((torch.from_numpy(pixels) / 255 - mean) / std).permute(2, 0, 1)[None]
     seen = Transformer(torch.nn.Identity(), image_hw, crop_hw=crop_hw, form=form).warp(images, theta)
     expected = 255 * (seen[0].permute(1, 2, 0) * std + mean).numpy()
-    difference = np.abs(crop(pixels, theta[0].numpy(), sampling_of(contract)) - expected)
+    difference = np.abs(crop_image(pixels, theta[0].numpy(), sampling_of(contract)) - expected)
     # Pillow, which samples affine crops, walks in fixed point and cuts to whole gray levels.
     affine = theta.shape[1:] == (2, 3) and form is not ThetaForm.POLAR
     assert np.quantile(difference, 0.95) <= (2 if affine else 1.1)
@@ -246,5 +246,5 @@ def test_a_point_that_is_no_number_is_outside_as_torchs_sampler_has_it(value: fl
     theta[0, 0] = value
     pixels = np.full((8, 8, 3), 255, np.uint8)
     contract = Contract(Loc.STN, "cnn", (8, 8), ("a",), theta=ThetaForm.TPS)
-    seen = crop(pixels, theta, sampling_of(contract))
+    seen = crop_image(pixels, theta, sampling_of(contract))
     assert (seen == sampling_of(contract).outside).all()

@@ -17,7 +17,7 @@ from lstn.nn.checkpoint import CHECKPOINT
 from lstn.nn.classifier import Classifier
 from lstn.nn.warping.localizers import shared_features, stn_features
 from lstn.nn.warping.transformer import Transformer, compose
-from lstn.train.loop import fit
+from lstn.train.loop import train_to_end
 from lstn.train.runs.run_state import LAST
 
 IDENTITY = torch.eye(2, 3)[None]
@@ -230,7 +230,7 @@ def test_compiled_it_trains_the_same(
     given = options("digits", epochs=2, batch_size=100, **changes)
     torch.compiler.reset()
     counters.clear()
-    fit(given, tmp_path / "one", device=CPU, workers=0, watcher=SILENT, resume=False, compiled=True)
+    train_to_end(given, tmp_path / "one", device=CPU, workers=0, watcher=SILENT, resume=False, compiled=True)
     assert counters["stats"]["unique_graphs"] == 2
     assert not counters["graph_break"]
     run(given, tmp_path / "other")
@@ -242,7 +242,9 @@ def test_without_a_compiler_nothing_is_begun(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(DeviceError, match=r"--compile needs a C\+\+ compiler"):
-        fit(options("digits"), tmp_path / "run", device=CPU, workers=0, watcher=SILENT, resume=False, compiled=True)
+        train_to_end(
+            options("digits"), tmp_path / "run", device=CPU, workers=0, watcher=SILENT, resume=False, compiled=True
+        )
     assert not (tmp_path / "run").exists()
 
 

@@ -18,7 +18,7 @@ from lstn.nn.classifier import Classifier
 from lstn.nn.warping.forms import first_theta
 from lstn.nn.warping.transformer import Transformer
 from lstn.warps.drawn_warp import draw_warp, outline_px
-from lstn.warps.warp import crop, drift_px, landmarks_px, sampling_of
+from lstn.warps.warp import crop_image, drift_px, landmarks_px, sampling_of
 
 SIDE = 48
 TWO = Contract(Loc.GLANCE, "cnn", (SIDE, SIDE), ("a", "b", "c"), view_hw=(24, 24), warps=2)
@@ -153,8 +153,8 @@ def test_a_picture_shows_each_outline_and_each_crop() -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8)
     theta = first_theta(ThetaForm.AFFINE, 2).numpy()
     sampling = sampling_of(TWO)
-    both = crop(pixels, theta, sampling)
-    np.testing.assert_array_equal(both, np.hstack([crop(pixels, each, sampling) for each in theta]))
+    both = crop_image(pixels, theta, sampling)
+    np.testing.assert_array_equal(both, np.hstack([crop_image(pixels, each, sampling) for each in theta]))
     picture = np.asarray(draw_warp(pixels, theta, sampling, side=96))
     assert picture.shape == (96, 3 * 96 + 16, 3)
     for each, start in zip(theta, (104, 208), strict=True):

@@ -10,7 +10,7 @@ from torchvision.models.detection._utils import BoxCoder
 
 from lstn.contract import ThetaForm
 from lstn.data.poses import pose_from_box
-from lstn.nn.turned_boxes import boxes_of, difference, moved, numbers_of, thetas_of, upright
+from lstn.nn.turned_boxes import boxes_of, difference, moved_boxes, numbers_of, thetas_of, upright
 from lstn.warps.warp import landmarks_px
 
 HW = (120, 200)
@@ -35,7 +35,7 @@ def test_a_box_is_the_theta_of_its_pose_and_comes_back(place: tuple[float, ...])
 @given(_places, _places)
 def test_what_differs_brings_one_box_to_the_other(one: tuple[float, ...], other: tuple[float, ...]) -> None:
     boxes, others = torch.tensor(one, dtype=torch.float64), torch.tensor(other, dtype=torch.float64)
-    found = moved(boxes, difference(boxes, others, 5))
+    found = moved_boxes(boxes, difference(boxes, others, 5))
     np.testing.assert_allclose(found[:4].numpy(), others[:4].numpy(), atol=1e-6)
     turned = float(found[4] - others[4])
     assert abs(math.remainder(turned, 2 * math.pi)) < 1e-9
@@ -51,13 +51,13 @@ def test_numbers_of_upright_boxes_are_those_of_torchvision(places: list[tuple[fl
     wanted = BoxCoder((10.0, 10.0, 5.0, 5.0)).encode_single(upright(others), upright(boxes))
     np.testing.assert_allclose(found.numpy(), wanted.numpy(), rtol=2e-3, atol=2e-3)
     back = BoxCoder((10.0, 10.0, 5.0, 5.0)).decode_single(found, upright(boxes))
-    np.testing.assert_allclose(upright(moved(boxes, found)).numpy(), back.numpy(), rtol=1e-3, atol=1e-2)
+    np.testing.assert_allclose(upright(moved_boxes(boxes, found)).numpy(), back.numpy(), rtol=1e-3, atol=1e-2)
 
 
 def test_a_turned_box_is_shifted_along_its_own_axes() -> None:
     box = torch.tensor([100.0, 60.0, 40.0, 20.0, math.pi / 2])  # turned counter-clockwise: its right points up
     half_a_side_right = torch.tensor([5.0, 0.0, 0.0, 0.0, 0.0])
-    np.testing.assert_allclose(moved(box, half_a_side_right)[:2].numpy(), [100.0, 40.0], atol=1e-4)
+    np.testing.assert_allclose(moved_boxes(box, half_a_side_right)[:2].numpy(), [100.0, 40.0], atol=1e-4)
 
 
 @given(_places)
@@ -69,5 +69,5 @@ def test_the_upright_box_is_around_the_corners(place: tuple[float, ...]) -> None
 
 
 def test_numbers_too_large_for_an_exponential_stay_finite() -> None:
-    found = moved(torch.tensor([10.0, 10.0, 5.0, 5.0, 0.0]), torch.full((5,), 1e6))
+    found = moved_boxes(torch.tensor([10.0, 10.0, 5.0, 5.0, 0.0]), torch.full((5,), 1e6))
     assert found.isfinite().all()

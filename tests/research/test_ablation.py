@@ -32,7 +32,7 @@ def test_a_finished_run_is_not_trained_again(few: str, tmp_path: Path, monkeypat
     said, result = next(ablate(asked, tmp_path))
     assert said.startswith("seed 0  robust: ")
     assert "| robust | " in page_of(result)
-    monkeypatch.setattr("lstn.research.ablation.fit", None)
+    monkeypatch.setattr("lstn.research.ablation.train_to_end", None)
     assert next(ablate(asked, tmp_path)) == (said, result)
     with pytest.raises(UsageError, match="a run with other options"):
         next(ablate(replace(asked, epochs=2), tmp_path))

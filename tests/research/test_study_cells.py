@@ -24,7 +24,7 @@ from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
 from lstn.nn.checkpoint_answers import open_checkpoint
 from lstn.research.study.study_results import CELL, SWEEP, StudyCell, read_cell
 from lstn.research.study.study_runs import finished_cells, train_cell
-from lstn.train.loop import fit
+from lstn.train.loop import train_to_end
 from lstn.train.objectives.classifier_objective import forward
 from lstn.train.runs.options import Options
 from lstn.train.runs.run_state import LAST, read_options
@@ -43,7 +43,7 @@ def cell_of(given: Options, out: Path) -> StudyCell:
 
 def fit_and_run_away(*words: Any, **named: Any) -> TrainingResult:
     """Train, and let the last epoch's transformer be one that ran away."""
-    result = fit(*words, **named)
+    result = train_to_end(*words, **named)
     result.history[-1]["transformer"]["state"] = "runaway"
     return result
 
@@ -52,7 +52,7 @@ def fit_and_run_away(*words: Any, **named: Any) -> TrainingResult:
 def test_a_cell_says_what_became_of_the_best_epoch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Against a loop over images chosen here. At a rate of 0 nothing is learned, and the first epoch stays best."""
     monkeypatch.setattr("lstn.research.study.study_runs.SWEPT_IMAGES", 60)
-    monkeypatch.setattr("lstn.research.study.study_runs.fit", fit_and_run_away)
+    monkeypatch.setattr("lstn.research.study.study_runs.train_to_end", fit_and_run_away)
     given = options("digits", loc=Loc.STN, image_size=32, epochs=2, lr=0.0, seed=3)
     made, folder = cell_of(given, tmp_path), tmp_path / "stn-3"
     history = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]

@@ -14,7 +14,7 @@ from lstn.contract import Loc, ThetaForm
 from lstn.nn.checkpoint import CHECKPOINT
 from lstn.recipe import RECIPES
 from lstn.research.study.study_results import CELL
-from lstn.train.loop import fit
+from lstn.train.loop import train_to_end
 from lstn.train.runs.run_state import LAST, read_options
 
 SMALL = ("--image-size", 32, "--epochs", 2, "--batch-size", 32, "--workers", 0)
@@ -52,7 +52,7 @@ def check_fairness(out: Path) -> None:
     alone = read_options(out / "lstn-1" / LAST)
     assert (alone.recipe.patience, alone.epochs, alone.seed, alone.loc) == (2, 2, 1, Loc.LSTN)
     assert (alone.recipe.batch_size, alone.image_size, alone.model, alone.data) == (32, (32, 32), "cnn", "digits")
-    fit(alone, out.parent / "alone", device=CPU, workers=0, watcher=SILENT, resume=False)
+    train_to_end(alone, out.parent / "alone", device=CPU, workers=0, watcher=SILENT, resume=False)
     assert_same_weights(weights_of(out.parent / "alone", CHECKPOINT), weights_of(out / "lstn-1", CHECKPOINT))
 
 

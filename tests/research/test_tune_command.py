@@ -19,7 +19,7 @@ from lstn.formats.engine_kind import EngineKind
 from lstn.formats.training_record import Training
 from lstn.nn.checkpoint import Checkpoint, save_checkpoint
 from lstn.precision import Precision
-from lstn.research.tune.candidates import Candidate, ModelVersion, QualityLimits, judged
+from lstn.research.tune.candidates import Candidate, ModelVersion, QualityLimits, judged_files
 from lstn.research.tune.model_versions import with_crop
 from lstn.warps.warp import landmarks_px
 
@@ -78,7 +78,7 @@ def test_what_a_file_costs_is_what_onnx_runtime_says() -> None:
     one, other = (exported_once(loc, "cnn").path for loc in (Loc.LSTN, Loc.STN))
     split = open_data("digits", image_hw=(SIDE, SIDE)).val
     versions = [ModelVersion(EngineKind.ONNX, None, (SIDE, SIDE), path) for path in (one, other)]
-    first, second = judged(versions, split, QualityLimits(0.0), count=40)
+    first, second = judged_files(versions, split, QualityLimits(0.0), count=40)
 
     numbers = [index * (len(split) - 1) // 39 for index in range(40)]
     pixels = np.stack([split[number][0] for number in numbers])
@@ -100,7 +100,7 @@ def test_a_file_that_does_not_run_is_left_out(tmp_path: Path, capsys: pytest.Cap
     paths = (exported_once(Loc.LSTN, "cnn").path, broken)
     versions = [ModelVersion(EngineKind.ONNX, precision, (SIDE, SIDE), path)
                 for precision, path in zip((None, Precision.INT8), paths, strict=True)]  # fmt: skip
-    found: list[Candidate] = judged(versions, split, QualityLimits(0.0), count=5)
+    found: list[Candidate] = judged_files(versions, split, QualityLimits(0.0), count=5)
     assert [each.version for each in found] == versions[:1]
     assert "onnx int8 crop 48 is left out: " in capsys.readouterr().err
 

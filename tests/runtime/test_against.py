@@ -12,7 +12,7 @@ from lstn.machine.environment import describe_environment
 from lstn.machine.gpu import Device
 from lstn.runtime.bench.against import Change, compare_with, read_kept
 from lstn.runtime.bench.latency import summarize
-from lstn.runtime.bench.timed_engines import BenchResult, BenchSetup, report
+from lstn.runtime.bench.timed_engines import BenchResult, BenchSetup, bench_report
 
 SETUP = BenchSetup((1,), 1.0, 0, Device.CPU, 1, spin=False)
 
@@ -25,7 +25,7 @@ def result(scale: float, *, seed: int, batch: int = 1, name: str = "model.onnx")
 @pytest.fixture
 def kept(tmp_path: Path) -> Path:
     path = tmp_path / "kept.json"
-    path.write_text(json.dumps(report([result(1.0, seed=0)], SETUP, describe_environment()) | {"files": {}}))
+    path.write_text(json.dumps(bench_report([result(1.0, seed=0)], SETUP, describe_environment()) | {"files": {}}))
     return path
 
 
@@ -93,7 +93,7 @@ def test_what_cant_be_compared_with_is_said_before_anything_is_timed(
     run_lstn: RunLstn, tiny: Tiny, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kept: str, says: str
 ) -> None:
     (tmp_path / "wrong.json").write_text('{"hello": 1}')
-    monkeypatch.setattr("lstn.runtime.bench.timed_engines.measure", None)
+    monkeypatch.setattr("lstn.runtime.bench.timed_engines.measure_latency", None)
     ran = run_lstn("bench", tiny.path, "--against", tmp_path / kept, "--save", tmp_path / "new.json")
     assert ran.code in (1, 2)
     assert says in ran.err.lower()

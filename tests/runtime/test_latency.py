@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from lstn.runtime.bench.latency import MAX_ROUNDS, measure, ratio, summarize
+from lstn.runtime.bench.latency import MAX_ROUNDS, measure_latency, ratio, summarize
 
 
 class Clock:
@@ -31,7 +31,7 @@ def steady(value: float) -> Callable[[], float]:
 def test_each_round_times_everything_once_in_changing_order() -> None:
     clock, log = Clock(), []
     runs = [clock.work(steady(value), log, name) for value, name in ((1, "a"), (2, "b"), (4, "c"))]
-    samples = measure(runs, seconds=0.7, seed=0, clock=clock)
+    samples = measure_latency(runs, seconds=0.7, seed=0, clock=clock)
     np.testing.assert_array_equal(samples, np.tile([1.0, 2.0, 4.0], (100, 1)))
     rounds = ["".join(log[index : index + 3]) for index in range(9, len(log), 3)]
     assert {"".join(sorted(order)) for order in rounds} == {"abc"}
@@ -43,25 +43,25 @@ def test_the_seed_decides_the_order() -> None:
     logs = []
     for seed in (1, 1, 2):
         clock, log = Clock(), []
-        measure([clock.work(steady(1), log, name) for name in "abc"], seconds=0.1, seed=seed, clock=clock)
+        measure_latency([clock.work(steady(1), log, name) for name in "abc"], seconds=0.1, seed=seed, clock=clock)
         logs.append(log)
     assert logs[0] == logs[1] != logs[2]
 
 
 def test_something_slow_still_runs_five_rounds_and_something_fast_stops() -> None:
     clock = Clock()
-    assert len(measure([clock.work(steady(60_000), [], "a")], seconds=1, seed=0, clock=clock)) == 5
-    assert len(measure([clock.work(steady(1e-3), [], "a")], seconds=60, seed=0, clock=clock)) == MAX_ROUNDS
+    assert len(measure_latency([clock.work(steady(60_000), [], "a")], seconds=1, seed=0, clock=clock)) == 5
+    assert len(measure_latency([clock.work(steady(1e-3), [], "a")], seconds=60, seed=0, clock=clock)) == MAX_ROUNDS
 
 
 def test_the_garbage_collector_rests_and_comes_back_even_after_an_error() -> None:
     seen = []
-    measure([lambda: seen.append(gc.isenabled())], seconds=0.01, seed=0)
+    measure_latency([lambda: seen.append(gc.isenabled())], seconds=0.01, seed=0)
     assert seen[:3] == [True] * 3
     assert not any(seen[3:])
     calls = iter([1, 2, 3])
     with pytest.raises(StopIteration):
-        measure([lambda: next(calls)], seconds=0.01, seed=0)
+        measure_latency([lambda: next(calls)], seconds=0.01, seed=0)
     assert gc.isenabled()
 
 

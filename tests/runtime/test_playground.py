@@ -22,7 +22,7 @@ from lstn.evaluation.answer import softmax
 from lstn.evaluation.disturb import Disturbance, Kind
 from lstn.images import Pixels, decode
 from lstn.imaging.framing import framing_of
-from lstn.warps.warp import crop, landmarks_px, sampling_of
+from lstn.warps.warp import crop_image, landmarks_px, sampling_of
 
 LABELS = ("ant", "bee", "<img src=x onerror=alert(1)>", "dog", "Ölfaß", "fox", "gnu")
 HW = (24, 36)  # oblong, so that no height passes for a width
@@ -67,7 +67,7 @@ def check_answer(page: Playground, model: Tiny, seen: Pixels) -> None:
     np.testing.assert_allclose(page.line("outline"), landmarks_px(theta, HW)[0], atol=1e-3)
     corner = ", ".join(str(int(np.floor(place + 0.5))) for place in landmarks_px(theta, HW)[0, 0])
     assert page.find("input").accessible_name.startswith(f"Input. Corners of the quadrilateral, in pixels: {corner}; ")
-    wanted = crop(seen, theta[0], sampling_of(model.contract))
+    wanted = crop_image(seen, theta[0], sampling_of(model.contract))
     assert wanted.shape == (*CROP_HW, 3)
     np.testing.assert_allclose(page.pixels("crop").astype(int), wanted.astype(int), atol=1)
 

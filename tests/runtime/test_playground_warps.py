@@ -16,7 +16,7 @@ from tiny_fixtures import LABELS, tiny_at
 
 from lstn.contract import Contract, Loc, ThetaForm
 from lstn.warps.drawn_warp import outline_px
-from lstn.warps.warp import CropSampling, Theta, crop, identity_theta, sampling_of
+from lstn.warps.warp import CropSampling, Theta, crop_image, identity_theta, sampling_of
 
 HW = (24, 36)
 CROP_HW = (5, 20)
@@ -91,7 +91,7 @@ def test_a_crop_is_that_of_lstn(page: Playground, form: ThetaForm, crop_hw: tupl
     found = page.run(f"""
         const image = {{ height: {HW[0]}, width: {HW[1]}, data: new Uint8Array({pixels.ravel().tolist()}) }};
         return {listed(thetas)}.map(theta => [...cropped(image, theta, {model}).data]);""")
-    wanted = [crop(pixels, theta, sampling) for theta in thetas]
+    wanted = [crop_image(pixels, theta, sampling) for theta in thetas]
     np.testing.assert_allclose(np.reshape(found, (len(thetas), *crop_hw, 3)), np.array(wanted, int), atol=1)
 
 
@@ -124,7 +124,7 @@ def check_picture(page: Playground, contract: Contract, seen: np.ndarray, theta:
     edges = outline_px(theta, HW, contract.theta)
     np.testing.assert_allclose(page.line("outline"), edges[:, :-1].reshape(-1, 2), atol=1e-2)
     np.testing.assert_allclose(page.line("top-edge"), edges[0], atol=1e-2)
-    wanted = crop(seen, theta, sampling_of(contract)).astype(int)
+    wanted = crop_image(seen, theta, sampling_of(contract)).astype(int)
     np.testing.assert_allclose(page.pixels("crop").astype(int), wanted, atol=1)
     explained, points = WORDS[contract.theta]
     assert page.text("explanation").startswith(explained)
@@ -149,7 +149,7 @@ def test_a_page_shows_every_warp_and_every_crop(page: Playground, two_warps: Tin
         edges = outline_px(theta, HW, contract.theta)
         np.testing.assert_allclose(around, edges[:, :-1].ravel(), atol=1e-2)
         np.testing.assert_allclose(first, edges[0].ravel(), atol=1e-2)
-    wanted = crop(seen, thetas, sampling_of(contract)).astype(int)
+    wanted = crop_image(seen, thetas, sampling_of(contract)).astype(int)
     assert wanted.shape == (CROP_HW[0], 2 * CROP_HW[1], 3)
     np.testing.assert_allclose(page.pixels("crop").astype(int), wanted, atol=1)
     assert len(page.text("theta").split("\n")) == 6

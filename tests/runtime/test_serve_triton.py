@@ -24,7 +24,7 @@ from tiny import SIDE, Tiny
 from tiny_fixtures import LABELS
 from tritonclient.grpc import model_config_pb2, service_pb2
 
-from lstn.runtime.serving.requests.messages import messages
+from lstn.runtime.serving.requests.messages import message_classes
 from lstn.runtime.serving.requests.request import best_classes
 
 CLIENTS = [pytest.param(tritonclient.http, id="http"), pytest.param(tritonclient.grpc, id="grpc")]
@@ -252,7 +252,7 @@ def test_our_messages_are_tritons() -> None:
     """Every field that we describe has there the same number, type and repetition."""
     files = (service_pb2.DESCRIPTOR, model_config_pb2.DESCRIPTOR)
     twins = {name: kind for file in files for name, kind in file.message_types_by_name.items()}
-    checked = sum(same_fields(kind.DESCRIPTOR, twins[name]) for name, kind in messages().items())
+    checked = sum(same_fields(kind.DESCRIPTOR, twins[name]) for name, kind in message_classes().items())
     assert checked > 80
 
 

@@ -9,7 +9,7 @@ from lstn.contract import Loc
 from lstn.health.run_health import Epoch
 from lstn.nn.checkpoint import read_tensors
 from lstn.recipe import Recipe
-from lstn.train.loop import fit
+from lstn.train.loop import train_to_end
 from lstn.train.runs.options import Options
 from lstn.train.runs.run_state import LAST
 from lstn.train.tested import TrainingResult
@@ -43,7 +43,7 @@ def options(data: str, **changes: object) -> Options:
 
 
 def run(given: Options, folder: Path, *, resume: bool = False) -> TrainingResult:
-    return fit(given, folder, device=CPU, workers=0, watcher=SILENT, resume=resume)
+    return train_to_end(given, folder, device=CPU, workers=0, watcher=SILENT, resume=resume)
 
 
 def weights_of(folder: Path, name: str = LAST) -> dict[str, torch.Tensor]:

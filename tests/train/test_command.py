@@ -238,7 +238,7 @@ def test_the_embedded_digits_have_a_usual_size_and_say_so(
         watcher.started(Outlook("cpu", 1, 10, 1, 1, 0))
         raise LstnError("enough")
 
-    monkeypatch.setattr("lstn.train.loop.fit", fit)
+    monkeypatch.setattr("lstn.train.loop.train_to_end", fit)
     ran = run_lstn("train", "--model", model)
     assert said in ran.err
     assert "images of {} x {}".format(*fitted[0].image_size) in said

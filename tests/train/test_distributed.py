@@ -28,8 +28,8 @@ from lstn.errors import UsageError
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.nn.classifier import build_backbone
 from lstn.train.batches.loading import Images
-from lstn.train.computing.distributed import ALONE, Shares, World, joined
-from lstn.train.objectives.classifier_objective import evaluate
+from lstn.train.computing.distributed import ALONE, Shares, World, joined_world
+from lstn.train.objectives.classifier_objective import loss_and_accuracy
 from lstn.train.runs.run_state import LAST
 
 SMALL = ("--model", "cnn", "--image-size", "32", "--loc", "stn", "--batch-size", "10", "--recipe", "robust")
@@ -93,7 +93,7 @@ def test_evaluation_sees_every_image_once(count: int, batch: int, size: int) -> 
 )  # fmt: skip
 def test_one_of_several_that_are_not_connected_is_refused(environment: dict[str, str]) -> None:
     said = "processes were asked for, but this one would train alone"
-    with pytest.raises(UsageError, match=said) as caught, joined("cpu", environment):
+    with pytest.raises(UsageError, match=said) as caught, joined_world("cpu", environment):
         pytest.fail("it trains alone")
     said_so = shlex.split(caught.value.hint.removeprefix("start with: torchrun ").removesuffix(" …").replace("N", "2"))
     assert (*TORCHRUN_ITSELF, *said_so) == TORCHRUN
@@ -101,13 +101,13 @@ def test_one_of_several_that_are_not_connected_is_refused(environment: dict[str,
 
 def test_alone_is_what_nobody_asked_to_share() -> None:
     for environment in ({}, {"WORLD_SIZE": "1"}):
-        with joined("cpu", environment) as (world, device):
+        with joined_world("cpu", environment) as (world, device):
             assert (world, device) == (ALONE, torch.device("cpu"))
 
 
 def test_a_single_gpu_is_not_for_several() -> None:
     environment = dict.fromkeys(("RANK", "LOCAL_RANK", "MASTER_PORT"), "0") | {"WORLD_SIZE": "2", "MASTER_ADDR": "x"}
-    with pytest.raises(UsageError, match="--device cuda:1 is one device"), joined("cuda:1", environment):
+    with pytest.raises(UsageError, match="--device cuda:1 is one device"), joined_world("cuda:1", environment):
         pytest.fail("it went on")
 
 
@@ -200,11 +200,11 @@ import sys
 from pathlib import Path
 data, folder = sys.argv[1:]
 from short_runs import SILENT, options
-from lstn.train.computing.distributed import joined
-from lstn.train.loop import fit
-with joined("cpu") as (world, device):
+from lstn.train.computing.distributed import joined_world
+from lstn.train.loop import train_to_end
+with joined_world("cpu") as (world, device):
     given, folder = options(data, epochs=3), Path(folder, "run")
-    fit(given, folder, device=device, workers=0, watcher=SILENT, resume=False, world=world)
+    train_to_end(given, folder, device=device, workers=0, watcher=SILENT, resume=False, world=world)
 """
 
 
@@ -214,7 +214,7 @@ def test_what_all_evaluate_is_what_the_first_one_keeps(data: str, tmp_path: Path
     images = Images(open_data(data, image_hw=(32, 32)).val)
     rows = [json.loads(line) for line in (tmp_path / "run/metrics.jsonl").read_text().splitlines()]
     kept = load_checkpoint(tmp_path / "run" / CHECKPOINT)
-    loss, accuracy = evaluate(kept.model, images, 8, 0, torch.device("cpu"))
+    loss, accuracy = loss_and_accuracy(kept.model, images, 8, 0, torch.device("cpu"))
     row = rows[kept.training.epoch - 1]
     assert row["val_loss"] == pytest.approx(loss, rel=1e-5)
     assert row["val_accuracy"] == kept.training.val_accuracy == accuracy

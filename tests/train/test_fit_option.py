@@ -13,7 +13,7 @@ from lstn.contract import Fit, Loc
 from lstn.data.folders.class_folders import FolderSplit
 from lstn.imaging.framing import framing_of
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
-from lstn.train.preparing import describe, opened
+from lstn.train.preparing import described_contract, opened
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def test_images_are_framed_as_the_model_to_be_says(photos: Path, fit: Fit, weigh
     kind = {"model": "timm:vit_tiny_patch16_224", "weights": weights, "image_size": (48, 24), "fit": fit}
     asked = options(data=f"folder:{photos}", loc=Loc.STN, **kind)
     data = opened(asked)
-    contract = describe(asked, data)
+    contract = described_contract(asked, data)
     assert isinstance(data.train, FolderSplit)
     assert contract.fit is fit
     assert data.train.framing == framing_of(contract)

@@ -9,7 +9,7 @@ from short_runs import SILENT, options
 from lstn.contract import Contract, Loc
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.nn.classifier import Classifier
-from lstn.train.loop import fit
+from lstn.train.loop import train_to_end
 from lstn.train.objectives.classifier_objective import forward
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="no NVIDIA GPU")]
@@ -34,7 +34,9 @@ def test_gpu_and_cpu_see_the_same_crop(loc: Loc) -> None:
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "fp16"])
 def test_a_run_on_the_gpu_learns_and_its_checkpoint_loads_on_the_cpu(precision: str, tmp_path: Path) -> None:
     chosen = options("digits", image_size=64, epochs=6, batch_size=32, lr=0.001, precision=precision)
-    result = fit(chosen, tmp_path / "run", device=torch.device("cuda"), workers=0, watcher=SILENT, resume=False)
+    result = train_to_end(
+        chosen, tmp_path / "run", device=torch.device("cuda"), workers=0, watcher=SILENT, resume=False
+    )
     assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
     model = load_checkpoint(result.checkpoint).model
     assert forward(model, torch.zeros((1, 64, 64, 3), dtype=torch.uint8), "fp32").shape == (1, 10)

@@ -18,8 +18,8 @@ from lstn.nn.classifier import Classifier
 from lstn.train.batches.equivariance import Moves, unfollowed
 from lstn.train.batches.loading import Images, batches
 from lstn.train.fitting import check_step
-from lstn.train.loop import fit
-from lstn.train.objectives.classifier_objective import evaluate, forward
+from lstn.train.loop import train_to_end
+from lstn.train.objectives.classifier_objective import forward, loss_and_accuracy
 from lstn.train.runs.run_state import LAST
 
 
@@ -52,7 +52,7 @@ def test_accuracy_is_that_of_a_plain_loop_over_the_images(data: str, folder: Pat
             logits, _ = checkpoint.model(torch.from_numpy(pixels.copy())[None])
             right += int(logits.argmax()) == label
             losses.append(-float(logits.double().log_softmax(1)[0, label]))
-    loss, accuracy = evaluate(checkpoint.model, Images(split), 5, 0, CPU)
+    loss, accuracy = loss_and_accuracy(checkpoint.model, Images(split), 5, 0, CPU)
     assert accuracy == right / len(split)
     assert loss == pytest.approx(np.mean(losses), rel=1e-5)
 
@@ -225,7 +225,7 @@ def test_loading_by_processes_gives_the_same_weights(
     """Sets too large for memory are decoded by worker processes; which way it was loaded must not show."""
     run(options(data, epochs=2), tmp_path / "memory")
     monkeypatch.setattr("lstn.train.batches.loading.KEPT_BYTES", 0)
-    fit(options(data, epochs=2), tmp_path / "workers", device=CPU, workers=2, watcher=SILENT, resume=False)
+    train_to_end(options(data, epochs=2), tmp_path / "workers", device=CPU, workers=2, watcher=SILENT, resume=False)
     assert_same_weights(weights_of(tmp_path / "workers"), weights_of(tmp_path / "memory"))
 
 

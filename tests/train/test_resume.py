@@ -33,7 +33,7 @@ def test_a_run_stopped_after_an_epoch_ends_with_the_same_weights(data: str, tmp_
 KILLED = """
 import sys
 from pathlib import Path
-from lstn.train.loop import fit
+from lstn.train.loop import train_to_end
 from lstn.train.runs.options import Options
 from lstn.train.watch.watcher import Watcher
 import torch
@@ -41,7 +41,7 @@ step = lambda epoch, seen, loss, accuracy: print(epoch, seen, flush=True)
 watcher = Watcher(lambda outlook: None, step, lambda row, best: None)
 options, folder = Options.from_json(sys.argv[1], source="test"), Path(sys.argv[2])
 resume = (folder / "last.safetensors").is_file()
-fit(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, resume=resume)
+train_to_end(options, folder, device=torch.device("cpu"), workers=0, watcher=watcher, resume=resume)
 """
 
 

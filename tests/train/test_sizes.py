@@ -10,7 +10,7 @@ from short_runs import CPU, options, run
 from lstn.contract import At, Loc
 from lstn.errors import UsageError
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
-from lstn.train.loop import fit
+from lstn.train.loop import train_to_end
 from lstn.train.runs.options import Options
 from lstn.train.runs.run_state import LAST, read_options
 from lstn.train.watch.watcher import SILENT
@@ -86,7 +86,7 @@ def test_a_size_that_is_the_images_own_is_none() -> None:
 def test_a_stopped_run_with_a_crop_ends_as_one_that_went_on(tmp_path: Path) -> None:
     chosen = options("digits", loc=Loc.GLANCE, epochs=2, crop=20)
     whole = run(chosen, tmp_path / "whole")
-    fit(
+    train_to_end(
         options("digits", loc=Loc.GLANCE, epochs=1, crop=20),
         tmp_path / "parts", device=CPU, workers=0, watcher=SILENT, resume=False,
     )  # fmt: skip

@@ -20,8 +20,8 @@ from lstn.data.dataset import open_data
 from lstn.errors import ArtifactError, LstnError
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors, write_checkpoint
 from lstn.train.batches.loading import Images
-from lstn.train.objectives.classifier_objective import evaluate
-from lstn.train.preparing import describe, start
+from lstn.train.objectives.classifier_objective import loss_and_accuracy
+from lstn.train.preparing import described_contract, start_training
 from lstn.train.runs import keeping
 from lstn.train.runs.options import Options
 from lstn.train.runs.run_state import LAST, read_options, restore
@@ -56,7 +56,7 @@ def test_a_run_killed_between_two_files_tests_the_epoch_that_it_names(
     kept = load_checkpoint(tmp_path / "a" / CHECKPOINT)
     assert kept.training.epoch == ended.best["epoch"] == whole.best["epoch"]
     val = Images(open_data(data, image_hw=(32, 32)).val)
-    assert evaluate(kept.model, val, 8, 0, CPU)[0] == pytest.approx(ended.best["val_loss"], rel=1e-5)
+    assert loss_and_accuracy(kept.model, val, 8, 0, CPU)[0] == pytest.approx(ended.best["val_loss"], rel=1e-5)
     resumed = run(asked, tmp_path / "a", resume=True)
     assert without_time(resumed.history) == without_time(whole.history)
     for name in (LAST, CHECKPOINT):
@@ -120,7 +120,7 @@ def test_after_a_resume_moments_lie_as_their_weights_do(data: str, folder: Path)
     asked = options(data, epochs=1)
     run(asked, folder)
     opened = open_data(data, image_hw=(32, 32))
-    fresh = start(asked, describe(asked, opened), CPU, (opened.train, opened.val, opened.test))
+    fresh = start_training(asked, described_contract(asked, opened), CPU, (opened.train, opened.val, opened.test))
     restore(folder / LAST, fresh, shown=8)
     weights = [weight for group in fresh.optimizer.param_groups for weight in group["params"]]
     assert any(not weight.is_contiguous() for weight in weights)

@@ -182,7 +182,7 @@ class Shares(Sampler[list[int]]):
 
 
 @contextmanager
-def joined(device_name: str, environment: Mapping[str, str] = os.environ) -> Iterator[tuple[World, torch.device]]:
+def joined_world(device_name: str, environment: Mapping[str, str] = os.environ) -> Iterator[tuple[World, torch.device]]:
     """Join the processes that torchrun started, if it did, and give back who we are and where to compute.
 
     Raises:

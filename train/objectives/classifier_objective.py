@@ -117,7 +117,7 @@ class ClassifierObjective:
         """Return the cross-entropy and the accuracy, and what always answering the commonest class comes to."""
         assert isinstance(model, Classifier)
         tally = Tally(model.contract.labels)
-        loss, accuracy = evaluate(model, images, batch_size, at.workers, at.device, at.world, tally)
+        loss, accuracy = loss_and_accuracy(model, images, batch_size, at.workers, at.device, at.world, tally)
         tally.merge(at.world.others(tally))
         scores = tally.scores()
         commonest = int(scores.asked.max()) / len(images)
@@ -125,7 +125,7 @@ class ClassifierObjective:
 
 
 @torch.no_grad()
-def evaluate(
+def loss_and_accuracy(
     model: Classifier,
     images: Images,
     batch_size: int,

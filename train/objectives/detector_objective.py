@@ -9,7 +9,7 @@ from lstn.detection.detecting import score_detections
 from lstn.detection.suppression import LEAST_SCORE, Detection, detections
 from lstn.nn.detector import Detector
 from lstn.nn.models import Model
-from lstn.nn.turned_boxes import boxes_of, moved, thetas_of, upright_around
+from lstn.nn.turned_boxes import boxes_of, moved_boxes, thetas_of, upright_around
 from lstn.train.batches.loading import NOBODY, ImageBatch, Images, batches
 from lstn.train.computing.distributed import World
 from lstn.train.computing.workplace import Workplace
@@ -62,7 +62,7 @@ class DetectorNetwork(nn.Module):
         classes, wanted = region_targets(regions, boxes, labels, nothing=len(model.contract.labels))
         losses = RegionLosses(*of_anchors, *region_losses(logits, moves, regions, classes, wanted))
         count = model.contract.warps
-        crops = thetas_of(moved(regions[:, :count], moves[:, :count]), model.contract.image_hw)
+        crops = thetas_of(moved_boxes(regions[:, :count], moves[:, :count]), model.contract.image_hw)
         return losses, logits[:, :count], crops
 
 

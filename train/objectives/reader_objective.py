@@ -16,7 +16,7 @@ from lstn.train.objectives.classifier_objective import AMP
 from lstn.train.objectives.glimpse_loss import glimpse_loss
 from lstn.train.objectives.objective import Measured, StepLoss
 from lstn.train.runs.options import Options, TrainingPrecision
-from lstn.transcription.reading_scores import ReadText, read_text, score_texts
+from lstn.transcription.reading_scores import ReadText, score_text, score_texts
 from lstn.warps.warp import Theta
 
 _NOT_ASKED = -100
@@ -89,7 +89,7 @@ class ReaderObjective:
             if glimpses is not None:
                 thetas = list(thetas_of(glimpses.boxes, contract.image_hw).cpu().numpy())
             each = zip(texts_of(batch), logits.cpu().numpy(), thetas, strict=True)
-            found += [read_text(truth, answer, places, contract) for truth, answer, places in each]
+            found += [score_text(truth, answer, places, contract) for truth, answer, places in each]
         for others in at.world.others(found):
             found = found + others
         (loss_sum,) = at.world.sum(torch.tensor([loss_sum], dtype=torch.float64, device=at.device))

@@ -10,7 +10,7 @@ from lstn.contract import CONTROLS, Loc
 from lstn.data.poses import pose_of
 from lstn.data.splits import Split
 from lstn.errors import UsageError
-from lstn.nn.warping.forms import each_warp, fixed_points, landmarks
+from lstn.nn.warping.forms import each_warp, homogeneous_points, landmarks
 from lstn.train.computing.distributed import ALONE, World
 
 _FOCUS = 3.0
@@ -68,7 +68,7 @@ def _mean_of_known(errors: Tensor, known: Tensor, images: int, batch: int, world
 
 def corner_squares(theta: Tensor, poses: Tensor) -> Tensor:
     """Return the mean squared distance of the landmarks of pose^-1 theta from the crop's: (N, …), (N, 2, 3) -> (N,)."""
-    x, y = (landmarks(theta) - (poses[:, None] * fixed_points(theta)[:, None]).sum(3)).unbind(2)
+    x, y = (landmarks(theta) - (poses[:, None] * homogeneous_points(theta)[:, None]).sum(3)).unbind(2)
     a, b, c, d = (poses[:, row, column, None] for row in (0, 1) for column in (0, 1))
     across, down = (d * x - b * y) / (a * d - b * c), (a * y - c * x) / (a * d - b * c)
     return (across.square() + down.square()).mean(1)

@@ -35,7 +35,7 @@ class Board:
 
     def epoch(self, row: Epoch) -> None:
         """Log the figures of one epoch."""
-        figures = figures_of(row)
+        figures = curves_of(row)
         self._each(list(self._names), lambda tracker: tracker.log(row["epoch"], figures), row["epoch"])
 
     def warped(self, number: int, pixels: Pixels, theta: Theta, sampling: CropSampling) -> None:
@@ -66,7 +66,7 @@ class Board:
                 warn(f"--{name} failed, and is left out from here on: {error!s:.200}")
 
 
-def figures_of(row: Epoch) -> dict[str, float]:
+def curves_of(row: Epoch) -> dict[str, float]:
     """Return what is a curve of an epoch's figures, by names with their kind before a slash."""
     figures = {
         "loss/train": row["train_loss"],

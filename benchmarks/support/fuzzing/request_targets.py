@@ -26,7 +26,7 @@ from lstn.runtime.serving.protocols.heads import Connection
 from lstn.runtime.serving.requests.access import Guard
 from lstn.runtime.serving.requests.file_form import is_file, read_file
 from lstn.runtime.serving.requests.json_form import read_request
-from lstn.runtime.serving.requests.messages import messages
+from lstn.runtime.serving.requests.messages import message_classes
 from lstn.runtime.serving.requests.request import only_input, wanted_outputs
 from lstn.runtime.serving.requests.request_images import check_sizes, files_from, pixels_from
 from lstn.runtime.serving.requests.v1_form import read_instances
@@ -152,7 +152,7 @@ def _handlers() -> list[tuple[str, Any]]:
     with patch.object(grpc.aio, "server", lambda **_: server):
         grpc_service.new_server(_registry(), max_queue=8)
     path = f"/{grpc_service.SERVICE}/"
-    names = [name.removesuffix("Request") for name in messages() if name.endswith("Request")]
+    names = [name.removesuffix("Request") for name in message_classes() if name.endswith("Request")]
     details = [SimpleNamespace(method=path + name, invocation_metadata=()) for name in ("ModelInfer", *names)]
     return [(each.method, services[0].service(each).unary_unary) for each in details]
 
@@ -210,7 +210,7 @@ def _connections() -> list[bytes]:
 
 
 def _calls() -> list[bytes]:
-    kind = messages()["ModelInferRequest"]
+    kind = message_classes()["ModelInferRequest"]
     tensor = {"name": "pixels", "datatype": "UINT8", "shape": [1, 8, 8, 3]}
     whole = kind(model_name="m", inputs=[tensor], raw_input_contents=[bytes(192)])
     whole.parameters["timeout"].int64_param = 9

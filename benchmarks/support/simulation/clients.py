@@ -15,7 +15,7 @@ from PIL import Image
 from benchmarks.support.simulation.calls import NO_SERVER, CallError, SimulatedCalls
 from benchmarks.support.simulation.engines import SIDE, pixels_of_image
 from benchmarks.support.simulation.network import Connected, LostError, Network
-from lstn.runtime.serving.requests.messages import messages
+from lstn.runtime.serving.requests.messages import message_classes
 
 _LONG_S = 150.0
 """Longer than the server waits for anyone; a client that waited so long asks no more."""
@@ -95,7 +95,7 @@ class Clients:
 
     async def _call(self, asked: Asked) -> None:
         asked.whole = True
-        kind = messages()
+        kind = message_classes()
         tensor = {"name": "pixels", "datatype": "UINT8", "shape": [len(asked.numbers), SIDE, SIDE, 3]}
         sent = kind["ModelInferRequest"](
             model_name=f"m{asked.model}", inputs=[tensor], raw_input_contents=[_stacked(asked.numbers)]

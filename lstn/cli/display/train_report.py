@@ -232,7 +232,7 @@ class _Shown:
         self._told = health["cure"]
 
 
-def report(result: "TrainingResult", options: "Options") -> None:
+def show_run(result: "TrainingResult", options: "Options") -> None:
     """Draw the pictures, and say where everything is and how good the model is on images that chose nothing."""
     from lstn.files import write_text
     from lstn.train.watch.pictures import CURVES, draw_curves

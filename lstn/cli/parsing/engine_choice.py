@@ -107,10 +107,10 @@ def _exported(checkpoint: Path) -> Path:
         )
     check_outputs([OutputFile(onnx_file, ONNX)])
     say_loading(f"making {onnx_file}")
-    from lstn.export.onnx.from_checkpoint import export_onnx
+    from lstn.export.onnx.from_checkpoint import export_checkpoint
     from lstn.nn.checkpoint import load_checkpoint
 
-    export_onnx(load_checkpoint(checkpoint), onnx_file)
+    export_checkpoint(load_checkpoint(checkpoint), onnx_file)
     return onnx_file
 
 

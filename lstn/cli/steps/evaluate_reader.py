@@ -45,9 +45,9 @@ def evaluate_reader(
 def show_reading(evaluation: "ReadingEvaluation") -> None:
     """Print the tables."""
     from lstn.report.table import print_table
-    from lstn.transcription.reading import error_table, misread_table
+    from lstn.transcription.reading import misread_table, text_error_table
 
     console = results()
-    print_table(console, error_table(evaluation))
+    print_table(console, text_error_table(evaluation))
     if (misread := misread_table(evaluation, _MOST_MISREAD)).rows:
         print_table(console, misread)

@@ -36,12 +36,12 @@ def open_layer(checkpoint: Path, layer: str, device: str, backbone: str | None =
         UsageError: no such layer or map, or a network that a deconvnet can't go back through.
     """
     say_loading(f"explaining {checkpoint}")
-    from lstn.nn.attribution.exciting import WantedMaps, start
+    from lstn.nn.attribution.exciting import WantedMaps, start_search
     from lstn.nn.checkpoint import load_checkpoint
     from lstn.nn.device import choose_device
 
     model = load_checkpoint(checkpoint, backbone).classifier_for("lstn explain").to(choose_device(device))
-    return OpenedLayer(layer, start(model, WantedMaps.of(layer)))
+    return OpenedLayer(layer, start_search(model, WantedMaps.of(layer)))
 
 
 def explain_features(

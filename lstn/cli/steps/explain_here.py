@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lstn.cli.steps.infer_here import listed, paths_of
+from lstn.cli.steps.infer_here import listed_images, paths_of
 from lstn.contract import Task, check_task
 from lstn.errors import ImageError, LstnError, UsageError
 from lstn.explanation.methods import OF_ENGINES, Method
@@ -52,7 +52,7 @@ def explain_here(file: Path, paths: list[str], asked: ExplainRequest) -> None:
     """
     from lstn.cli.steps.explain_features import explain_features, open_layer
 
-    images, methods = listed(paths), _methods(file, asked)
+    images, methods = listed_images(paths), _methods(file, asked)
     _check_places(file, paths, images, asked)
     layer = (
         None if asked.features is None else open_layer(checkpoint_of(file), asked.features, asked.device, asked.model)

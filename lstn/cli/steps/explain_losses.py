@@ -18,7 +18,7 @@ def explained_mistakes(
     mistakes: Sequence["Mistake"], answer: "Answers", contract: "Contract", images: "Split", *, batch: int
 ) -> tuple["ShownMistake", ...]:
     """Explain each mistake by occlusion, and draw it."""
-    from lstn.evaluation.top_losses import ShownMistake, name_of
+    from lstn.evaluation.top_losses import ShownMistake, image_name
     from lstn.explanation.explaining import Explainable, explain
     from lstn.explanation.explanation_page import figures_of
     from lstn.explanation.heat_pictures import explanation_picture
@@ -36,7 +36,11 @@ def explained_mistakes(
             found = explain(model, pixels, [Method.OCCLUSION], window, batch=batch, advance=advance)
             drawn = io.BytesIO()
             explanation_picture(found, sampling_of(contract)).save(drawn, format="PNG")
-            name, truth, label = name_of(images, each.image), contract.labels[each.truth], contract.labels[each.label]
+            name, truth, label = (
+                image_name(images, each.image),
+                contract.labels[each.truth],
+                contract.labels[each.label],
+            )
             figures = figures_of(found, contract, window)
             shown.append(ShownMistake(each, name, truth, label, drawn.getvalue(), figures))
     return tuple(shown)

@@ -82,7 +82,7 @@ def make_onnx(asked: "ExportRequest", backbone: str | None) -> tuple[Path, "Trai
         lowering = None if asked.precision is None or training is None else _lowering(asked, training)
         return onnx_file if lowering is None else _lowered(asked, lowering), training
     say_loading(f"exporting {asked.run or 'the newest run'}")
-    from lstn.export.onnx.from_checkpoint import export_onnx
+    from lstn.export.onnx.from_checkpoint import export_checkpoint
     from lstn.nn.checkpoint import load_checkpoint
 
     checkpoint, fused = load_checkpoint(checkpoint_of(asked.run), backbone), asked.sampler is Sampler.FUSED
@@ -91,13 +91,13 @@ def make_onnx(asked: "ExportRequest", backbone: str | None) -> tuple[Path, "Trai
         check_task(checkpoint.contract.task, Task.CLASSIFY, "--triton")
     check_engine(checkpoint.contract.task, asked.engine)
     if asked.precision is None:
-        export_onnx(checkpoint, onnx_file, fused=fused, tell=typer.echo)
+        export_checkpoint(checkpoint, onnx_file, fused=fused, tell=typer.echo)
         return onnx_file, training
-    from lstn.calibration.calibrating import checked
+    from lstn.calibration.calibrating import checked_settings
 
     settings = _lowering(asked, training)
-    checked(checkpoint.contract, checkpoint.layers, settings)
-    export_onnx(checkpoint, onnx_file, fused=fused, tell=typer.echo)
+    checked_settings(checkpoint.contract, checkpoint.layers, settings)
+    export_checkpoint(checkpoint, onnx_file, fused=fused, tell=typer.echo)
     return _lowered(asked, settings), training
 
 
@@ -243,6 +243,6 @@ def _warn_of_stale(out: Path, onnx_file: Path) -> None:
     from lstn.export.tensorrt import to_plan
 
     plan, xml = (out / f"{onnx_file.stem}.{suffix}" for suffix in ("plan", "xml"))
-    for made, is_stale in ((plan, to_plan.is_stale), (xml, to_openvino.is_stale)):
+    for made, is_stale in ((plan, to_plan.is_stale_plan), (xml, to_openvino.is_stale_xml)):
         if onnx_file.is_file() and is_stale(made, onnx_file):
             warn(f"{made} was built from another model than {onnx_file}; build it again, or remove it")

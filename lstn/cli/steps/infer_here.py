@@ -48,17 +48,17 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
 
 def _infer_images(paths: list[str], asked: InferRequest, wanted: Format) -> None:
     from lstn.runtime.engines.opening import open_engine
-    from lstn.runtime.inference.predict import batch_size, check_warps, least_sure, look_for, predict
+    from lstn.runtime.inference.predict import batch_size, check_drawable, least_sure, look_for, predict
 
     if asked.every is not None:
         raise UsageError("--every: only of a video", hint="leave it out")
-    images = listed(paths)
+    images = listed_images(paths)
     engine = chosen_engine(asked.engine)
     _check_places(paths, images, engine, asked, wanted)
     # The decoders want the cores that ONNX Runtime's threads would spin on: measured, a quarter more images/s without.
     with open_engine(engine, device=asked.device, threads=asked.threads, spin=False) as opened:
         if asked.warps is not None:
-            check_warps(opened.contract, engine)
+            check_drawable(opened.contract, engine)
         size, workers = batch_size(asked.batch, opened.contract, opened.max_batch, engine), decoders(asked.workers)
         started, count = time.perf_counter(), RowCount()
         contract, top = opened.contract, asked.top
@@ -110,7 +110,7 @@ def _encoded(sentence: str | None, contract: "Contract", engine: Path) -> "Encod
         return encoded(sentence, contract.labels, encode)
 
 
-def listed(paths: list[str]) -> list[Path | str]:
+def listed_images(paths: list[str]) -> list[Path | str]:
     """Return the images that `paths` stand for, and say what was left out."""
     from lstn.data.folders.listing import Skipped
     from lstn.runtime.inference.sources import is_url, list_images

@@ -24,7 +24,7 @@ def infer_pictures(painting: PaintRequest, asked: InferRequest, images: Sequence
         LstnError: the engine fails, or the folder can't be written.
     """
     from lstn.runtime.engines.opening import open_generator
-    from lstn.runtime.inference.painting_pictures import BATCH, in_turn, paint
+    from lstn.runtime.inference.painting_pictures import BATCH, in_turn, paint_pictures
     from lstn.synthesis.painted_folder import check_folder_names, check_new_folder, write_painted
 
     count, folder = _checked(painting, asked, images)
@@ -36,7 +36,7 @@ def infer_pictures(painting: PaintRequest, asked: InferRequest, images: Sequence
         check_folder_names(contract.labels[each] for each in classes)
         size, labels = min(asked.batch or BATCH, opened.max_batch), in_turn(count, classes).tolist()
         with working(f"painting {counted(count, 'picture')}", count) as advance:
-            paintings = paint(opened, labels, seed=painting.seed or 0, batch=size, advance=advance)
+            paintings = paint_pictures(opened, labels, seed=painting.seed or 0, batch=size, advance=advance)
             boxes = write_painted(folder, paintings, contract)
     took = time.perf_counter() - began
     note(

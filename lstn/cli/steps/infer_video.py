@@ -33,7 +33,7 @@ def infer_video(source: str, asked: InferRequest, wanted: Format) -> None:
         LstnError: the video or the engine can't be opened; the video is damaged or cut off; a frame has no answer.
     """
     from lstn.runtime.engines.opening import open_engine
-    from lstn.runtime.inference.predict import check_warps
+    from lstn.runtime.inference.predict import check_drawable
     from lstn.runtime.inference.video import open_video
 
     engine = chosen_engine(asked.engine)
@@ -43,7 +43,7 @@ def infer_video(source: str, asked: InferRequest, wanted: Format) -> None:
         open_engine(engine, device=asked.device, threads=asked.threads, spin=False) as opened,
     ):
         if asked.warps is not None:
-            check_warps(opened.contract, engine)
+            check_drawable(opened.contract, engine)
         if opened.contract.task is Task.ALIGN:
             raise UsageError("a model that aligns answers images, and no videos", hint="name images, and a --sentence")
         started = time.perf_counter()

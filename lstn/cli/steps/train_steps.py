@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from lstn.cli.display.screen import phases
-from lstn.cli.display.train_report import report, watching
+from lstn.cli.display.train_report import show_run, watching
 from lstn.cli.parsing.model_choice import factory_of
 from lstn.cli.steps.ctrl_c import stopping
 from lstn.errors import UsageError
@@ -72,7 +72,7 @@ def begun_run(name: str, resume: Path | None, training: str) -> Path | None:
     return begun
 
 
-def run_of(options: "Options", name: str, begun: Path | None, given: frozenset[str]) -> tuple["Options", Path]:
+def placed_run(options: "Options", name: str, begun: Path | None, given: frozenset[str]) -> tuple["Options", Path]:
     """Return the options and the folder of a new run, or of the one that goes on."""
     if begun is None:
         return options, RUNS / (name or _usual_name(options))
@@ -84,7 +84,7 @@ def run_of(options: "Options", name: str, begun: Path | None, given: frozenset[s
 def train_run(job: TrainingJob, trackers: "Sequence[TrackerName]", *, compiled: bool) -> None:
     """Train, and report what came of it; the first process speaks for all."""
     from lstn.train.choices.choosing import chosen_by_the_set
-    from lstn.train.loop import fit
+    from lstn.train.loop import train_to_end
     from lstn.train.watch.board import Board
 
     options, world = job.options, job.world
@@ -96,7 +96,7 @@ def train_run(job: TrainingJob, trackers: "Sequence[TrackerName]", *, compiled: 
         stopping(folder, f"lstn train --resume {folder}"),
         watching(options, board, chosen_by_the_set(options)) as watcher,
     ):
-        result = fit(
+        result = train_to_end(
             options,
             folder,
             device=job.device,
@@ -108,7 +108,7 @@ def train_run(job: TrainingJob, trackers: "Sequence[TrackerName]", *, compiled: 
             own=own,
         )
     if world.rank == 0:
-        report(result, options)
+        show_run(result, options)
 
 
 def try_rates(job: TrainingJob) -> None:
@@ -143,9 +143,9 @@ def _usual_name(options: "Options") -> str:
 @contextmanager
 def joined_processes(device_name: str) -> Iterator[tuple["World", "torch.device"]]:
     """Join the processes of this run, of which the first speaks; any may say why it failed."""
-    from lstn.train.computing.distributed import joined
+    from lstn.train.computing.distributed import joined_world
 
-    with joined(device_name) as (world, device):
+    with joined_world(device_name) as (world, device):
         messages().quiet = world.rank > 0
         try:
             yield world, device

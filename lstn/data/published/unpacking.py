@@ -47,7 +47,7 @@ def unpack_cifar10(files: tuple[Path, ...], folder: Path) -> None:
     train = [batches[f"data_batch_{number}"] for number in range(1, 6)]
     pixels = np.concatenate([images for images, _ in train])
     labels = [label for _, part in train for label in part]
-    splits = divide(labels, {"val": Fraction(1, 5)})
+    splits = split_by_shares(labels, {"val": Fraction(1, 5)})
     with _damage_told(files[0]):
         _save_pixels(folder, pixels, labels, splits, CIFAR10_LABELS)
         pixels, labels = batches["test_batch"]
@@ -80,7 +80,7 @@ def unpack_caltech101(files: tuple[Path, ...], folder: Path) -> None:
         raise DataError(f"{files[0]}: no 101_ObjectCategories/<class>/image_NNNN.jpg in it")
     names = sorted(images)
     shares: dict[SplitName, Fraction] = {"val": Fraction(1200, 8677), "test": Fraction(1200, 8677)}
-    splits = divide([name.partition("/")[0] for name in names], shares)
+    splits = split_by_shares([name.partition("/")[0] for name in names], shares)
     for name, split in zip(names, splits, strict=True):
         _save(folder / split / name, images[name])
 
@@ -93,7 +93,9 @@ def unpack_gtsrb(files: tuple[Path, ...], folder: Path) -> None:
     with _damage_told(files[0]), zipfile.ZipFile(files[0]) as pack:
         names = sorted(found[1] for member in _listed(pack) if (found := re.fullmatch(pattern, member.filename)))
         tracks = sorted({name.partition("_")[0] for name in names})
-        splits = dict(zip(tracks, divide([t[:2] for t in tracks], {"val": Fraction(1, 5)}, each=True), strict=True))
+        splits = dict(
+            zip(tracks, split_by_shares([t[:2] for t in tracks], {"val": Fraction(1, 5)}, each=True), strict=True)
+        )
         for name, data in _zip_members(pack, pattern):
             _save(folder / splits[name.partition("_")[0]] / name, data)
         for label, data in _zip_members(pack, r"GTSRB/Training/000(\d\d)/GT-\d{5}\.csv"):
@@ -131,11 +133,13 @@ def unpack_svhn(files: tuple[Path, ...], folder: Path) -> None:
             labels = [label % 10 for label in arrays["y"][:, 0].tolist()]
             pixels = arrays["X"].transpose(3, 0, 1, 2)
             shares: dict[SplitName, Fraction] = {"test": Fraction(1)} if test else {"val": Fraction(1, 10)}
-            splits = divide(labels, shares)
+            splits = split_by_shares(labels, shares)
             _save_pixels(folder, pixels, labels, splits, tuple("0123456789"))
 
 
-def divide(classes: Sequence[str | int], shares: dict[SplitName, Fraction], *, each: bool = False) -> list[SplitName]:
+def split_by_shares(
+    classes: Sequence[str | int], shares: dict[SplitName, Fraction], *, each: bool = False
+) -> list[SplitName]:
     """Say for every item which split it goes to: a share of all goes to each split that is named, the rest to train.
 
     A share is exact over all, rounded down, and even over the classes to within one; with `each`, it is rounded to the

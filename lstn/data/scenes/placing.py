@@ -111,7 +111,7 @@ def place(
     return None
 
 
-def scatter(side: float, image_hw: tuple[int, int], rng: np.random.Generator) -> Pose:
+def scattered_pose(side: float, image_hw: tuple[int, int], rng: np.random.Generator) -> Pose:
     """Return the pose of a square fragment of `side` pixels: anywhere, turned by any angle."""
     height, width = image_hw
     x, y = (float(place) for place in rng.random(2) * (width, height))

@@ -10,7 +10,7 @@ from lstn.data.objects import Objects
 from lstn.data.poses import Pose
 from lstn.data.scenes.backgrounds import Backgrounds, background, with_grain
 from lstn.data.scenes.painting import Stamp, paint, piece_of
-from lstn.data.scenes.placing import SIZE, Arrangement, apart, scatter
+from lstn.data.scenes.placing import SIZE, Arrangement, apart, scattered_pose
 from lstn.data.splits import SPLIT_NAMES, SplitName
 from lstn.images import Pixels
 from lstn.warps.quadrilaterals import Rectangle, upright_box
@@ -112,7 +112,9 @@ class SceneSplit:
         for _ in range(rng.integers(*_FRAGMENTS)):
             share = rng.uniform(*_PIECE)
             piece = piece_of(self.stock.stamp(int(rng.integers(len(self)))), share, rng)
-            paint(canvas, piece, scatter(share * rng.uniform(*SIZE) * min(self.image_hw), self.image_hw, rng), rng)
+            paint(
+                canvas, piece, scattered_pose(share * rng.uniform(*SIZE) * min(self.image_hw), self.image_hw, rng), rng
+            )
         for each, found in placed:
             paint(canvas, self.stock.stamp(each), found.pose, rng)
         return Scene(np.asarray(with_grain(canvas, rng)), tuple(found for _, found in placed))

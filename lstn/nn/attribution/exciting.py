@@ -80,7 +80,7 @@ class Excitement:
         self.places = np.take_along_axis(np.concatenate([self.places, place], axis=1), order, 1)
 
 
-def start(model: Classifier, wanted: WantedMaps) -> Excitement:
+def start_search(model: Classifier, wanted: WantedMaps) -> Excitement:
     """Find the layer, and check that what excites it can be shown.
 
     Raises:

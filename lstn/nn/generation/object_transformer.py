@@ -43,7 +43,7 @@ class ObjectTransformer(nn.Module):
         # The localizer looks, and does not teach the background.
         theta = thetas_of(self.localizer(background.detach(), code), self._image_hw)
         colours, mask = layers[:, :3], layers[:, 3:]
-        placed = place(torch.cat([colours * mask, mask], dim=1), theta, self._image_hw)
+        placed = place_objects(torch.cat([colours * mask, mask], dim=1), theta, self._image_hw)
         return Painted(placed[:, :3] + (1 - placed[:, 3:]) * background, theta, mask)
 
 
@@ -58,7 +58,7 @@ def inverse(theta: torch.Tensor) -> torch.Tensor:
     return torch.cat([first, second], dim=1) / (a * d - b * c)
 
 
-def place(objects: torch.Tensor, theta: torch.Tensor, image_hw: tuple[int, int]) -> torch.Tensor:
+def place_objects(objects: torch.Tensor, theta: torch.Tensor, image_hw: tuple[int, int]) -> torch.Tensor:
     """Put upright objects where theta says: (N, C, h, w), (N, 2, 3) -> (N, C, H, W), zero around them.
 
     theta maps the object's frame to the picture, -1..1 both, as everywhere in lstn: a classifier that reads the picture

@@ -106,7 +106,7 @@ def each_warp(theta: torch.Tensor) -> torch.Tensor:
     return theta.flatten(0, 1) if theta.dim() == 4 else theta
 
 
-def fixed_points(theta: torch.Tensor) -> torch.Tensor:
+def homogeneous_points(theta: torch.Tensor) -> torch.Tensor:
     """Return the points of the crop that fix a warp, as `lstn.warps.warp.fixed_points`: (4 or 16, 3), x, y and 1."""
     points = points_of(tuple(theta.shape))
     return torch.tensor(np.column_stack([points, np.ones(len(points))]), dtype=theta.dtype, device=theta.device)
@@ -119,7 +119,7 @@ def landmarks(theta: torch.Tensor) -> torch.Tensor:
     """
     if theta.shape[-1] == 2:
         return theta
-    found = (theta[:, None] * fixed_points(theta)[:, None]).sum(3)
+    found = (theta[:, None] * homogeneous_points(theta)[:, None]).sum(3)
     return found if theta.shape[-2] == 2 else found[:, :, :2] / found[:, :, 2:]
 
 
@@ -127,7 +127,7 @@ def frame(theta: torch.Tensor) -> torch.Tensor:
     """Return the affine matrix nearest to a warp, (N, …) -> (N, 2, 3): `lstn.warps.warp.frame_of`, with gradients."""
     if theta.shape[-2:] == (2, 3):
         return theta
-    nearest: torch.Tensor = torch.linalg.pinv(fixed_points(theta)) @ landmarks(theta)
+    nearest: torch.Tensor = torch.linalg.pinv(homogeneous_points(theta)) @ landmarks(theta)
     return nearest.transpose(1, 2)
 
 

@@ -11,7 +11,7 @@ from lstn.report.charts import Point, bars, lines, scatter
 from lstn.report.web_page import bullets, figure, section, table_section, whole_page
 from lstn.report.wording import counted
 from lstn.research.claims.cost_tables import agreement
-from lstn.research.claims.findings import NAMES, place
+from lstn.research.claims.findings import NAMES, raced_where
 from lstn.research.claims.paper import INCONSISTENCIES
 from lstn.research.claims.time_worth import AS_GOOD, follow_of, places
 from lstn.research.claims.verdict import Verdict
@@ -25,7 +25,7 @@ _LOCALIZERS = (Loc.STN, Loc.VSTN, Loc.LSTN)
 _MARKS = {Verdict.HOLDS: "✓", Verdict.FAILS: "✗", Verdict.NOISE: "≈"}
 
 
-def page(report: "ClaimsReport") -> str:
+def claims_page(report: "ClaimsReport") -> str:
     """Return the whole page: verdicts first, then pictures, timings, counts, and the machine."""
     sections = [
         _verdicts(report),
@@ -71,10 +71,10 @@ def _pictures(report: "ClaimsReport") -> Iterable[str]:
         if (costs := next(like, None)) is not None and set(_LOCALIZERS) <= set(costs):
             yield figure(
                 _flops_and_time(timed, costs),
-                f"Transformers alone, {place(timed)}: time against FLOPs. "
+                f"Transformers alone, {raced_where(timed)}: time against FLOPs. "
                 "Dashed: where time would follow FLOPs, from STN on.",
             )
-        yield figure(_parts(timed), f"Where a transformer's time goes, {place(timed)}. Parts run alone.")
+        yield figure(_parts(timed), f"Where a transformer's time goes, {raced_where(timed)}. Parts run alone.")
     for backbone in dict.fromkeys(timed.backbone for timed in report.timed_races if timed.backbone):
         timed_races = [timed for timed in report.timed_races if timed.backbone == backbone]
         yield figure(

@@ -93,7 +93,7 @@ def _of_parts(timed: "TimedRace") -> Iterator[Line]:
         (f"transformer {Loc.LSTN.value}", timed.engine), (f"transformer {Loc.STN.value}", timed.engine)
     )
     figure = f"its localizer takes {ratio} of the time of STN's, and its transformer {whole}"
-    yield Line(_TIME, place(timed), judge_below(ratio, _THIRD), figure, ratio)
+    yield Line(_TIME, raced_where(timed), judge_below(ratio, _THIRD), figure, ratio)
 
 
 def _of_networks(timed: "TimedRace", timed_races: Sequence["TimedRace"], count_costs: CountCosts) -> Iterator[Line]:
@@ -107,14 +107,14 @@ def _of_networks(timed: "TimedRace", timed_races: Sequence["TimedRace"], count_c
             figure = f"the network takes {ratio} of the time with {NAMES[loc]}, {difference} ms a call"
             if alone := _alone(timed, timed_races, loc):
                 figure += f"; the transformer alone {alone}"
-            yield Line(_CHEAPER[loc], place(timed), judge_below(ratio, 1.0), figure, ratio)
+            yield Line(_CHEAPER[loc], raced_where(timed), judge_below(ratio, 1.0), figure, ratio)
     costs = _count(timed, Loc.LSTN, count_costs)
     if names[Loc.NONE] in race and costs is not None:
         flops = total(costs).paper_macs / (total(costs).paper_macs - transformer(costs).paper_macs)
         ratio = race.ratio(lstn, names[Loc.NONE])
         time = Interval(*(100 * (1 - 1 / value) for value in (ratio.value, ratio.low, ratio.high)))
         figure = f"{time} % of the network's time, {100 * (1 - 1 / flops):.1f} % of its FLOPs"
-        yield Line(_SHARE, place(timed), judge_no_more(ratio, flops), figure, ratio)
+        yield Line(_SHARE, raced_where(timed), judge_no_more(ratio, flops), figure, ratio)
 
 
 def _alone(timed: "TimedRace", timed_races: Sequence["TimedRace"], loc: Loc) -> Interval | None:
@@ -126,7 +126,7 @@ def _alone(timed: "TimedRace", timed_races: Sequence["TimedRace"], loc: Loc) -> 
     return None
 
 
-def place(timed: "TimedRace") -> str:
+def raced_where(timed: "TimedRace") -> str:
     """Say where a race was run, as in `resnet-18, batch 1, ONNX Runtime`."""
     what = timed.backbone or "{} x {} pixels".format(*timed.image_hw)
     return f"{what}, batch {timed.batch}, {timed.engine}"

@@ -82,7 +82,7 @@ def our_backbone(name: str) -> str:
     return f"paper-{name}" if name.startswith("effnet") else name
 
 
-def compare(count_costs: CountCosts, count_rows: CountRows) -> Iterator[PaperCell]:
+def compare_counts(count_costs: CountCosts, count_rows: CountRows) -> Iterator[PaperCell]:
     """Yield every cell of Tables 1-6 that can be counted, beside what is counted here."""
     tables = read_tables()
     for number, (loc, key) in enumerate(_LOCALIZER_TABLES.items(), 1):

@@ -49,10 +49,10 @@ def check(setup: ClaimsRequest) -> None:
         side = setup.image_size or backbone_named(name).image_size
         for loc in PAPER_LOCS:
             count_costs(loc, name, (side, side), len(LABELS))
-    check_engine(setup)
+    check_compared_engine(setup)
 
 
-def check_engine(setup: ClaimsRequest) -> None:
+def check_compared_engine(setup: ClaimsRequest) -> None:
     """Look for what the engine needs.
 
     Raises:

@@ -22,7 +22,7 @@ _SIDE = 96
 _ERRORS = "A point for each seed; the bar is the mean with its 95 % interval."
 
 
-def page(study: Study, images: Sequence[Pixels], sampling: CropSampling) -> str:
+def study_page(study: Study, images: Sequence[Pixels], sampling: CropSampling) -> str:
     """Return the page. images: the test images that every cell's theta is of, each (H, W, 3) uint8."""
     errors = dots(
         {loc.value: (loc.value, [cell.error for cell in study.of(loc)], study.error(loc)) for loc in study.locs},

@@ -30,8 +30,8 @@ from lstn.research.study.study_results import (
     runs_in,
     write_cell,
 )
-from lstn.train.loop import fit
-from lstn.train.preparing import describe, identity
+from lstn.train.loop import train_to_end
+from lstn.train.preparing import described_contract, identity
 from lstn.train.runs.options import Options
 from lstn.train.runs.run_state import LAST, read_identity, read_options
 from lstn.train.watch.watcher import Watcher
@@ -100,7 +100,7 @@ def train_cell(
     resume = (folder / LAST).is_file()
     try:
         with watching(options) as watcher:
-            result = fit(options, folder, device=device, workers=workers, watcher=watcher, resume=resume)
+            result = train_to_end(options, folder, device=device, workers=workers, watcher=watcher, resume=resume)
     except TrainingError as error:  # one run alone can't be given other options
         raise TrainingError(
             f"{folder}: {error.message}", hint=f"{error.hint}; a study with that needs another --out"
@@ -157,7 +157,7 @@ def _check_same(folder: Path, wanted: Options) -> None:
 def _check_images(folder: Path, options: Options, data: DataSet) -> None:
     """Images that were changed since would be other runs' alone."""
     splits = (data.train, data.val, data.test)
-    same = identity(describe(options, data), splits, supervised=options.supervise > 0)
+    same = identity(described_contract(options, data), splits, supervised=options.supervise > 0)
     if same != read_identity(folder / LAST):
         raise UsageError(
             f"{folder} was trained on other images than {options.data} holds now, or when names alone were compared",

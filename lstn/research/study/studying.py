@@ -17,7 +17,7 @@ from lstn.files import remove_leftovers, write_text
 from lstn.imaging.framing import outside_of
 from lstn.recipe import RECIPES, Recipe, RecipeName
 from lstn.report.wording import counted
-from lstn.research.study.study_page import page
+from lstn.research.study.study_page import study_page
 from lstn.research.study.study_results import RESULTS, SHOWN, Study, StudyCell, summary, whole_study
 from lstn.research.study.study_runs import check_models, finished_cells, train_cell
 from lstn.train.batches.augment import check_augment
@@ -165,4 +165,4 @@ def _write(out: Path, study: Study, options: Options) -> None:
     data = open_data(options.data, image_hw=options.image_size, seed=options.seed)
     images = [data.test[index][0] for index in spaced(len(data.test), SHOWN)]
     write_text(out / RESULTS, json.dumps(summary(study), ensure_ascii=False, indent=1) + "\n")
-    write_text(out / PAGE, page(study, images, CropSampling(outside_of(data.mean), options.crop)))
+    write_text(out / PAGE, study_page(study, images, CropSampling(outside_of(data.mean), options.crop)))

@@ -79,7 +79,7 @@ class QualityLimits:
         return "; ".join(told)
 
 
-def judged(
+def judged_files(
     versions: Sequence[ModelVersion], split: Split, limits: QualityLimits, *, count: int = IMAGES
 ) -> list[Candidate]:
     """Ask every file about the same `count` images of `split`, and compare it with the first, each with its own engine.

@@ -7,7 +7,7 @@ from pathlib import Path
 from lstn.calibration.calibrating import CalibrationSettings, calibrate
 from lstn.contract import At, Contract, Loc
 from lstn.errors import LstnError, UsageError
-from lstn.export.onnx.from_checkpoint import export_onnx
+from lstn.export.onnx.from_checkpoint import export_checkpoint
 from lstn.export.onnx.verify_onnx import sample_images
 from lstn.export.openvino.to_openvino import write_openvino
 from lstn.formats.engine_kind import EngineKind
@@ -96,7 +96,7 @@ def _float32_files(source: Path, crops: Sequence[tuple[int, int]], folder: Path)
     files = [folder / f"{name}.onnx" for name in names]
     check_outputs([OutputFile(file, ONNX) for file in files], inputs=[source])
     for each, file in zip((checkpoint, *resized), files, strict=True):
-        export_onnx(each, file)
+        export_checkpoint(each, file)
         yield file
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from lstn.interval import Interval
 from lstn.research.tune.setting_search import CallTime, TunedSetting
-from lstn.runtime.bench.latency import Milliseconds, measure, ratio, summarize
+from lstn.runtime.bench.latency import Milliseconds, measure_latency, ratio, summarize
 from lstn.runtime.engines.opening import open_engine
 
 
@@ -29,7 +29,7 @@ def time_alone(setting: TunedSetting, *, seconds: float, seed: int) -> CallTime:
         LstnError: its engine can't be opened, or fails.
     """
     with ExitStack() as stack:
-        samples = measure([_call(stack, setting, seed, spin=True)], seconds=seconds, seed=seed)
+        samples = measure_latency([_call(stack, setting, seed, spin=True)], seconds=seconds, seed=seed)
     return _call_time(setting, samples[:, 0])
 
 
@@ -41,7 +41,7 @@ def time_in_turn(settings: Sequence[TunedSetting], *, seconds: float, seed: int)
     """
     with ExitStack() as stack:
         calls = [_call(stack, each, seed, spin=False) for each in settings]
-        samples = measure(calls, seconds=seconds * len(calls), seed=seed)
+        samples = measure_latency(calls, seconds=seconds * len(calls), seed=seed)
     of_images = samples / np.array([each.batch for each in settings])
     found = []
     for index, setting in enumerate(settings):

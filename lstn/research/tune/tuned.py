@@ -12,7 +12,7 @@ from lstn.formats.outputs import PAGE, TUNING, OutputFile
 from lstn.imports import require
 from lstn.machine.environment import Environment, describe_environment
 from lstn.report.wording import counted
-from lstn.research.tune.candidates import Candidate, QualityLimits, judged
+from lstn.research.tune.candidates import Candidate, QualityLimits, judged_files
 from lstn.research.tune.model_versions import VersionsWanted, make_versions
 from lstn.research.tune.setting_search import CallTime, SearchPlan, SettingSpace, TunedSetting, search
 from lstn.research.tune.setting_times import Finalist, time_alone, time_in_turn
@@ -96,7 +96,7 @@ def tune(source: Path, folder: Path, request: TuningRequest) -> Tuned:
     versions = make_versions(source, request.versions, folder)
     contract = read_model(versions[0].path)[0]
     data = open_for_model(contract, request.versions.data, seed=request.versions.seed)
-    candidates = judged(versions, data.val, request.limits)
+    candidates = judged_files(versions, data.val, request.limits)
     allowed = [each for each in candidates if not each.beyond]
     space = SettingSpace(allowed, request.batches, request.threads)
     environment = describe_environment()

@@ -34,7 +34,7 @@ class Generation:
         self.ended = threading.Event()
 
 
-def batch_size(engine: Engine, wanted: int | None, path: Path) -> int:
+def served_batch_size(engine: Engine, wanted: int | None, path: Path) -> int:
     """Return the images that a batch may hold: `wanted`, or what suits the engine.
 
     Raises:

@@ -21,7 +21,7 @@ from lstn.runtime.engines.prediction import Prediction
 from lstn.runtime.serving.models.batcher import Batcher, Reservation, deliver
 from lstn.runtime.serving.models.fairlock import FairLock
 from lstn.runtime.serving.models.feeding import Feeder, FullBatch, refuse
-from lstn.runtime.serving.models.generation import Batching, Generation, batch_size, warm_up
+from lstn.runtime.serving.models.generation import Batching, Generation, served_batch_size, warm_up
 from lstn.runtime.serving.models.metrics import Metrics
 from lstn.runtime.serving.models.statistics import Phases, Statistics
 from lstn.runtime.serving.requests.refusal import Reason, Refusal
@@ -32,7 +32,7 @@ from lstn.runtime.serving.requests.request import (
     Request,
     TensorSpec,
     answer_from,
-    check_numbers,
+    check_finite_answer,
     found_in,
     is_found,
     only_input,
@@ -151,7 +151,7 @@ class ServedModel:
     ) -> tuple[list[Output], Phases]:
         prediction, prepared_s = await self._predict(reservation, given, contract, expires_at)
         predicted = time.perf_counter()
-        check_numbers(prediction)
+        check_finite_answer(prediction)
         sought = any(is_found(spec, contract) for spec in wanted)
         found = await self._found(prediction, contract) if sought else ()
         outputs = answer_from(prediction, wanted, contract.labels, found)
@@ -192,7 +192,7 @@ class ServedModel:
                 if engine.contract.task is Task.ALIGN:
                     told = f"{self.path}: a model that aligns is not served"
                     raise UsageError(told, hint="use: lstn infer --sentence")
-                batch = batch_size(engine, self._batching.max_batch, self.path)
+                batch = served_batch_size(engine, self._batching.max_batch, self.path)
                 slots = stack.enter_context(engine.slots(batch))
                 with self._turn(engine):
                     warm_up(engine, slots, batch)

@@ -19,7 +19,7 @@ class Page:
 
 
 @cache
-def page(*, guarded: bool) -> Page:
+def playground_page(*, guarded: bool) -> Page:
     """Return the page. It says whether a token is wanted, and nothing about the models: anyone may read it."""
     folder = files("lstn.runtime.serving.playground")
     common = (files("lstn.report") / "page.css").read_text(encoding="utf-8")

@@ -8,7 +8,7 @@ from lstn.imaging.framing import outside_of
 from lstn.runtime.serving.models.generation import Generation
 from lstn.runtime.serving.models.served_model import ServedModel
 from lstn.runtime.serving.requests.refusal import Reason, Refusal
-from lstn.runtime.serving.requests.request import VERSION, TensorSpec, inputs_of, outputs_of
+from lstn.runtime.serving.requests.request import VERSION, TensorSpec, inputs_of, outputs_asked
 
 _TYPES = {"UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
 """The protocol's names of datatypes -> those of Triton's model configuration."""
@@ -29,7 +29,7 @@ def metadata_of(model: ServedModel) -> dict[str, Any]:
         "versions": [VERSION],
         "platform": model.platform,
         "inputs": [_described(pixels)],
-        "outputs": [_described(spec) for spec in outputs_of(contract)],
+        "outputs": [_described(spec) for spec in outputs_asked(contract)],
     }
 
 
@@ -81,7 +81,7 @@ def config_of(model: ServedModel) -> dict[str, Any]:
         "backend": model.platform.partition("_")[0],
         "max_batch_size": batcher.max_batch,
         "input": [_tensor(inputs_of(generation.contract)[0]) | {"format": "FORMAT_NHWC"}],
-        "output": [_tensor(spec) for spec in outputs_of(generation.contract)],
+        "output": [_tensor(spec) for spec in outputs_asked(generation.contract)],
         "dynamic_batching": {"max_queue_delay_microseconds": round(batcher.max_wait_s * 1e6)},
     }
 

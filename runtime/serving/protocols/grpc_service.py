@@ -11,7 +11,7 @@ from lstn.runtime.serving.models.registry import EXTENSIONS, SERVER, ModelRegist
 from lstn.runtime.serving.protocols.descriptions import config_of, index_of, metadata_of, statistics_of
 from lstn.runtime.serving.requests.access import Certificate
 from lstn.runtime.serving.requests.limits import MAX_BODY_BYTES
-from lstn.runtime.serving.requests.messages import SERVICE, messages
+from lstn.runtime.serving.requests.messages import SERVICE, message_classes
 from lstn.runtime.serving.requests.parameters import (
     ALL_BINARY,
     BINARY,
@@ -73,7 +73,7 @@ def add_port(server: Any, address: str, certificate: Certificate | None) -> int:
 
 
 def _handler(grpc: Any, registry: ModelRegistry, name: str, answer: Answer) -> Callable[[bytes, Any], Awaitable[bytes]]:
-    kind = messages()[f"{name}Request"]
+    kind = message_classes()[f"{name}Request"]
 
     async def handle(data: bytes, context: Any) -> bytes:
         try:
@@ -104,43 +104,43 @@ def _parsed(kind: Any, data: bytes) -> Any:
 
 
 async def _server_live(registry: ModelRegistry, sent: Any, context: Any) -> Any:
-    return messages()["ServerLiveResponse"](live=True)
+    return message_classes()["ServerLiveResponse"](live=True)
 
 
 async def _server_ready(registry: ModelRegistry, sent: Any, context: Any) -> Any:
-    return messages()["ServerReadyResponse"](ready=registry.ready)
+    return message_classes()["ServerReadyResponse"](ready=registry.ready)
 
 
 async def _server_metadata(registry: ModelRegistry, sent: Any, context: Any) -> Any:
-    return messages()["ServerMetadataResponse"](name=SERVER, extensions=EXTENSIONS)
+    return message_classes()["ServerMetadataResponse"](name=SERVER, extensions=EXTENSIONS)
 
 
 async def _model_ready(registry: ModelRegistry, sent: Any, context: Any) -> Any:
-    return messages()["ModelReadyResponse"](ready=registry.model_ready(sent.name, sent.version))
+    return message_classes()["ModelReadyResponse"](ready=registry.model_ready(sent.name, sent.version))
 
 
 async def _model_metadata(registry: ModelRegistry, sent: Any, context: Any) -> Any:
-    return messages()["ModelMetadataResponse"](**metadata_of(registry.find(sent.name, sent.version)))
+    return message_classes()["ModelMetadataResponse"](**metadata_of(registry.find(sent.name, sent.version)))
 
 
 async def _model_config(registry: ModelRegistry, sent: Any, context: Any) -> Any:
-    return messages()["ModelConfigResponse"](config=config_of(registry.find(sent.name, sent.version)))
+    return message_classes()["ModelConfigResponse"](config=config_of(registry.find(sent.name, sent.version)))
 
 
 async def _model_statistics(registry: ModelRegistry, sent: Any, context: Any) -> Any:
-    return messages()["ModelStatisticsResponse"](**statistics_of(registry.some(sent.name, sent.version)))
+    return message_classes()["ModelStatisticsResponse"](**statistics_of(registry.some(sent.name, sent.version)))
 
 
 async def _repository_index(registry: ModelRegistry, sent: Any, context: Any) -> Any:
     models = index_of(registry.models.values(), only_ready=sent.ready)
-    return messages()["RepositoryIndexResponse"](models=models)
+    return message_classes()["RepositoryIndexResponse"](models=models)
 
 
 async def _model_infer(registry: ModelRegistry, sent: Any, context: Any) -> Any:
     request = _request_of(sent, context.time_remaining())
     outputs = await registry.answer(sent.model_name, sent.model_version, "grpc", request)
     tensors = [{"name": output.name, "datatype": output.datatype, "shape": list(output.shape)} for output in outputs]
-    return messages()["ModelInferResponse"](
+    return message_classes()["ModelInferResponse"](
         model_name=sent.model_name,
         model_version=VERSION,
         id=sent.id,

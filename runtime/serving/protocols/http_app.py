@@ -15,11 +15,18 @@ from typing import TypeAlias
 from urllib.parse import urlsplit
 
 from lstn.runtime.serving.models.registry import EXTENSIONS, SERVER, ModelRegistry
-from lstn.runtime.serving.playground.playground_page import page
+from lstn.runtime.serving.playground.playground_page import playground_page
 from lstn.runtime.serving.protocols.descriptions import config_of, full_metadata_of, index_of, statistics_of
 from lstn.runtime.serving.protocols.http_body import Body, Gone, Message, Receive, Scope, headers_of
 from lstn.runtime.serving.requests.file_form import is_file, read_file
-from lstn.runtime.serving.requests.json_form import HEADER_LENGTH, Form, as_flag, parsed, read_request, write_answer
+from lstn.runtime.serving.requests.json_form import (
+    HEADER_LENGTH,
+    Form,
+    as_flag,
+    parsed_request,
+    read_request,
+    write_answer,
+)
 from lstn.runtime.serving.requests.refusal import Reason, Refusal
 from lstn.runtime.serving.requests.replies import BYTES, Reply, json_reply, ready_reply, refused, wrong_method
 from lstn.runtime.serving.requests.request import Output, Request
@@ -141,7 +148,7 @@ class HttpApp:
         return Reply(200, content, content_type.encode())
 
     def _playground(self) -> Reply:
-        made = page(guarded=self._registry.guard.digest is not None)
+        made = playground_page(guarded=self._registry.guard.digest is not None)
         headers = (
             (b"content-security-policy", made.policy),
             (b"x-content-type-options", b"nosniff"),
@@ -171,7 +178,7 @@ class HttpApp:
 
     async def _index(self, body: Body) -> Reply:
         content = await body.read()
-        only_ready = as_flag(parsed(content).get("ready", False), "ready") if content else False
+        only_ready = as_flag(parsed_request(content).get("ready", False), "ready") if content else False
         return json_reply(index_of(self._registry.models.values(), only_ready=only_ready))
 
     async def _content(self, name: str, version: str, body: Body) -> bytes:

@@ -46,7 +46,7 @@ def read_request(body: bytes, header_length: bytes | None) -> tuple[Request, For
         Refusal: it isn't one.
     """
     length = len(body) if header_length is None else _length(header_length, len(body))
-    fields = parsed(body[:length])
+    fields = parsed_request(body[:length])
     parameters = _parameters(fields, "a request", (TIMEOUT, ALL_BINARY))
     inputs = _inputs(as_list(fields.get("inputs"), "inputs"), memoryview(body)[length:])
     binary = flag_of(parameters, ALL_BINARY, default=False)
@@ -132,7 +132,7 @@ def _given(fields: dict[str, Any], name: str, default: object) -> object:
     return default if value is None else value
 
 
-def parsed(text: bytes) -> dict[str, Any]:
+def parsed_request(text: bytes) -> dict[str, Any]:
     """Return the JSON object that is a request's text.
 
     Raises:

@@ -90,7 +90,7 @@ _SCALARS = ("double", "float", "int64", "uint64", "int32", "bool", "string", "by
 
 
 @cache
-def messages() -> dict[str, Any]:
+def message_classes() -> dict[str, Any]:
     """Return the message classes by name; they live in a pool of their own.
 
     Raises:

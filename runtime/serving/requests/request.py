@@ -106,7 +106,7 @@ def inputs_of(contract: Contract) -> tuple[TensorSpec, TensorSpec]:
     return TensorSpec(PIXELS, "UINT8", (-1, *contract.image_hw, 3)), TensorSpec(IMAGE, "BYTES", (-1,))
 
 
-def outputs_of(contract: Contract) -> tuple[TensorSpec, ...]:
+def outputs_asked(contract: Contract) -> tuple[TensorSpec, ...]:
     """Return what can be asked for."""
     theta = () if contract.loc is Loc.NONE else (TensorSpec(THETA, "FP32", (-1, *contract.theta_shape)),)
     return (
@@ -136,7 +136,7 @@ def wanted_outputs(request: Request, contract: Contract) -> tuple[TensorSpec, ..
     Raises:
         Refusal: the model has no such output, it is named twice, or it has no classes.
     """
-    there = {spec.name: spec for spec in outputs_of(contract)}
+    there = {spec.name: spec for spec in outputs_asked(contract)}
     if request.summary:
         return tuple(there.values()) if contract.task is Task.CLASSIFY else _READ[contract.task]
     if not request.outputs:
@@ -175,7 +175,7 @@ def only_input(request: Request, contract: Contract) -> Input:
     return given
 
 
-def check_numbers(prediction: Prediction) -> None:
+def check_finite_answer(prediction: Prediction) -> None:
     """Check that the model answered with numbers.
 
     Raises:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lstn.contract import PIXELS
-from lstn.runtime.serving.requests.json_form import as_list, as_object, parsed
+from lstn.runtime.serving.requests.json_form import as_list, as_object, parsed_request
 from lstn.runtime.serving.requests.parameters import check_names
 from lstn.runtime.serving.requests.refusal import Reason, Refusal
 from lstn.runtime.serving.requests.request import IMAGE, Input, Output, Request
@@ -25,7 +25,7 @@ def read_instances(body: bytes) -> Request:
     Raises:
         Refusal: it is something else.
     """
-    fields = parsed(body)
+    fields = parsed_request(body)
     check_names(dict.fromkeys(fields), ("instances",), "a request")
     instances = as_list(fields.get("instances"), "instances", most=_MAX_INSTANCES)
     if not instances:

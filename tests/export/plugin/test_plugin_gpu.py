@@ -48,7 +48,7 @@ def test_a_theta_that_is_no_number_shows(value: float) -> None:
 INFER = """
 import sys, numpy as np
 from pathlib import Path
-from lstn.runtime.engines.base import open_engine
+from lstn.runtime.engines.opening import open_engine
 with open_engine(Path("model.plan")) as engine:
     images = np.load("images.npy")
     np.savez("found.npz", *(engine.infer(images[:batch]).logits for batch in (1, 20, 3)))
