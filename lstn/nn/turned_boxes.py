@@ -48,7 +48,7 @@ def moved_boxes(boxes: Tensor, numbers: Tensor) -> Tensor:
 
 
 def difference(boxes: Tensor, others: Tensor, count: int) -> Tensor:
-    """Return the numbers by which others differ: (…, 5), (…, 5) -> (…, count): what `moved_boxes` takes back.
+    """Return how others differ from boxes: (…, 5), (…, 5) -> (…, count) numbers, which `moved_boxes` takes back.
 
     count: `numbers_of` the form
     """
