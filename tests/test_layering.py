@@ -2,6 +2,7 @@
 
 import ast
 from collections import defaultdict
+from collections.abc import Callable
 
 import pytest
 from module_graph import (
@@ -9,8 +10,10 @@ from module_graph import (
     circles,
     edges,
     imports_of,
+    inner_room_of,
     module_named,
     modules,
+    outer_room_of,
     required_by,
     room_edges,
     storey_of,
@@ -118,8 +121,17 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert circles(edges()) == []
 
 
-def test_no_rooms_import_each_other_in_a_circle() -> None:
-    assert circles(room_edges()) == []
+@pytest.mark.parametrize("room_of", [outer_room_of, inner_room_of])
+def test_no_rooms_import_each_other_in_a_circle(room_of: Callable[[str], str]) -> None:
+    assert circles(room_edges(room_of)) == []
+
+
+def test_what_is_a_room() -> None:
+    assert outer_room_of("lstn.data.folders.boxes") == outer_room_of("lstn.data.splits") == "lstn.data"
+    assert inner_room_of("lstn.data.folders.boxes") == inner_room_of("lstn.data.folders") == "lstn.data.folders"
+    assert inner_room_of("lstn.data.splits") == "lstn.data.splits"
+    assert inner_room_of("lstn.warps.warp") == outer_room_of("lstn.warps.warp") == "lstn.warps"
+    assert len(room_edges(inner_room_of)) > len(room_edges(outer_room_of)) > 30
 
 
 def test_a_name_stands_for_one_thing() -> None:

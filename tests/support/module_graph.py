@@ -2,7 +2,7 @@
 
 import ast
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -46,7 +46,7 @@ def storey_of(module: str) -> str:
     return part if part in (*STAGES, "nn", "research", "cli") else "ground"
 
 
-def room_of(module: str) -> str:
+def outer_room_of(module: str) -> str:
     """`lstn.runtime.engines.base` -> `lstn.runtime.engines`; a room within a room belongs to the outer one."""
     if module in FRONT_DOOR or (modules()[module].parent == ROOT / "lstn" and storey_of(module) == "ground"):
         return module  # what stands directly on the ground is a room of its own
@@ -54,6 +54,17 @@ def room_of(module: str) -> str:
     if module == "lstn.__main__":
         return "lstn.cli"
     return ".".join(package.split(".")[: 3 if storey_of(module) in (*STAGES, "research", "cli") else 2])
+
+
+def inner_room_of(module: str) -> str:
+    """`lstn.data.folders.boxes` -> `lstn.data.folders`; a module that stands next to rooms is a room of its own.
+
+    A package that has rooms is not one of them: `lstn.data.splits`, which all rooms of `lstn.data` use, stands below
+    them, and `lstn.data.dataset`, which opens what they read, stands above.
+    """
+    packages = {name for name, path in modules().items() if path.name == "__init__.py"}
+    package = module if module in packages else module.rpartition(".")[0]
+    return module if any(name.rpartition(".")[0] == package for name in packages) else package
 
 
 @cache
@@ -91,8 +102,8 @@ def edges() -> dict[str, set[str]]:
     return graph
 
 
-def room_edges() -> dict[str, set[str]]:
-    """Return which rooms each room imports from."""
+def room_edges(room_of: Callable[[str], str]) -> dict[str, set[str]]:
+    """Return which rooms each room imports from; `room_of` says where a module is."""
     graph: dict[str, set[str]] = defaultdict(set)
     for module, targets in edges().items():
         graph[room_of(module)] |= {room_of(target) for target in targets} - {room_of(module)}
