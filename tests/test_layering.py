@@ -1,10 +1,9 @@
 """Layering: the storeys of CONTRIBUTING.md, read from the source."""
 
-import ast
-from collections import defaultdict
 from collections.abc import Callable
 
 import pytest
+from house import BELOW, flat_modules, names_twice, upward_arrows
 from module_graph import (
     STAGES,
     circles,
@@ -18,17 +17,6 @@ from module_graph import (
     room_edges,
     storey_of,
 )
-
-BELOW: dict[str, set[str]] = {
-    "ground": set(),
-    "nn": {"ground"},
-    **{stage: {"ground", "nn"} for stage in ("train", "export")},
-    **{stage: {"ground"} for stage in ("calibration", "runtime")},
-    "research": {"ground", "nn", *STAGES},
-    "front door": {"ground", "nn", *STAGES},
-    "cli": {"ground", "nn", *STAGES, "research"},
-}
-"""What each storey may import beside itself. Calibration and runtime work without the network, and so without torch."""
 
 HEAVY = {
     "av", "captum", "cuda", "fsspec", "google", "grpc", "httptools", "huggingface_hub", "matplotlib", "mlflow",
@@ -84,10 +72,7 @@ COMMANDS = [pytest.param(name, id=name) for name in sorted(modules()) if storey_
 
 @pytest.mark.parametrize("module", MODULES)
 def test_imports_point_downwards(module: str) -> None:
-    here = storey_of(module)
-    targets = {target for i in imports_of(module) if (target := module_named(i.name)) is not None}
-    upwards = {target for target in targets if storey_of(target) not in BELOW[here] | {here}}
-    assert not upwards, f"{module} may not import {sorted(upwards)}"
+    assert upward_arrows(module) == set()
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -135,42 +120,12 @@ def test_what_is_a_room() -> None:
 
 
 def test_a_name_stands_for_one_thing() -> None:
-    """Classes, type aliases, modules, and what a module's functions are called: grep finds one definition of each.
-
-    A command's function is called as what it calls: `lstn bench` and `lstn.runtime.bench.timed_engines.bench`.
-    """
-    places: dict[str, list[str]] = defaultdict(list)
-    for name, path in modules().items():
-        tree = ast.parse(path.read_text())
-        if path.name not in ("__init__.py", "__main__.py"):
-            places[f"module {path.stem}"].append(name)
-            for function in functions_of(tree):
-                if name != f"lstn.cli.{function}":
-                    places[f"{function}()"].append(name)
-        nested = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node not in tree.body]
-        for node in (*tree.body, *nested):
-            for defined in names_defined(node):
-                places[defined].append(name)
-    assert {what: where for what, where in places.items() if len(where) > 1} == {}
-
-
-def functions_of(tree: ast.Module) -> list[str]:
-    """What other modules may call: the functions of a module whose names say so."""
-    found = [node.name for node in tree.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)]
-    return [name for name in found if not name.startswith("_")]
-
-
-def names_defined(node: ast.stmt) -> list[str]:
-    """`class Name`, and `Name = ...` or `Name: TypeAlias = ...` where the name is written as a class's is."""
-    if isinstance(node, ast.ClassDef):
-        return [node.name]
-    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
-    return [t.id for t in targets if isinstance(t, ast.Name) and t.id[:1].isupper() and not t.id.isupper()]
+    """So that grep finds one definition of each."""
+    assert names_twice() == {}
 
 
 def test_few_modules_stand_directly_on_the_ground() -> None:
-    flat = [name for name in modules() if name.count(".") == 1 and modules()[name].name != "__init__.py"]
-    assert len(flat) <= 14
+    assert len(flat_modules()) <= 14
 
 
 def test_there_is_something_to_check() -> None:
