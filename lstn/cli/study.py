@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from lstn.cli.display.screen import results
-from lstn.cli.display.train_report import watching
+from lstn.cli.display.train_progress import watching
 from lstn.cli.parsing.course_options import AugmentOption, BackbonePrecision, DataRoot, DecodingWorkers
 from lstn.cli.parsing.device_choice import DeviceName
 from lstn.cli.parsing.recipe_options import (

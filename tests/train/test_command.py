@@ -261,7 +261,7 @@ def test_a_run_at_chance_says_so_and_so_does_its_export(run_lstn: RunLstn, monke
     """With a learning rate of 0 nothing is learned; with few steps an epoch the judgement waits."""
     few = {"train": range(320), "val": range(10_000, 10_100), "test": range(11_000, 11_020)}
     monkeypatch.setattr("lstn.data.digits._PART", few)
-    monkeypatch.setattr("lstn.cli.display.train_report.FEWEST_STEPS", 20)
+    monkeypatch.setattr("lstn.cli.display.train_progress.FEWEST_STEPS", 20)
     ran = run_lstn("train", "--epochs", 3, "--loc", "none", "--lr", 0, "--seed", 1, *SMALL)
     lines = ran.err.splitlines()
     said = [line for line in lines if "is at chance" in line]

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from lstn.cli.display.screen import phases
-from lstn.cli.display.train_report import show_run, watching
+from lstn.cli.display.train_progress import watching
+from lstn.cli.display.train_report import show_run
 from lstn.cli.parsing.model_choice import factory_of
 from lstn.cli.steps.ctrl_c import stopping
 from lstn.errors import UsageError
