@@ -7,24 +7,19 @@ from typing import Any
 
 from lstn.alignment.alignment_scores import AlignedPair, AlignmentScores, score_alignment
 from lstn.alignment.sentence_encoder import EncodeWords
-from lstn.contract import Contract
-from lstn.data.splits import AnySplit, Split
+from lstn.data.splits import Split
 from lstn.evaluation.answer import Answers
 from lstn.evaluation.asking import asked
-from lstn.evaluation.measuring import KINDS, measured_on
+from lstn.evaluation.evaluated_file import EvaluatedFile
 from lstn.report.table import Table
 from lstn.report.web_page import table_section, whole_page
 from lstn.report.wording import counted
 
 
 @dataclass(frozen=True)
-class AlignmentEvaluation:
-    """What a model that aligns came to on images of a data set; fields as in `ReadingEvaluation`."""
+class AlignmentEvaluation(EvaluatedFile):
+    """What a model that aligns came to on images of a data set."""
 
-    source: str
-    data: str
-    split: AnySplit
-    contract: Contract
     found: tuple[AlignedPair, ...]
 
     @cached_property
@@ -66,7 +61,7 @@ def alignment_table(evaluation: AlignmentEvaluation) -> Table:
             ("the same, of another sentence", f"{100 * scores.shuffled:.1f} %", "a control"),
         ]
     note = (
-        f"{counted(scores.images, 'image')} in {KINDS[evaluation.split]} of {evaluation.data}; 95 % intervals. Found: "
+        f"{counted(scores.images, 'image')} in {evaluation.kind} of {evaluation.data}; 95 % intervals. Found: "
         "the best of them is right (recall at 1). Overlap: the mean intersection over union of a word's region and of "
         "the object that it is about."
     )
@@ -75,12 +70,13 @@ def alignment_table(evaluation: AlignmentEvaluation) -> Table:
 
 def alignment_report(evaluation: AlignmentEvaluation) -> dict[str, Any]:
     """Return all of it for JSON."""
-    contract = evaluation.contract
-    model = {"file": evaluation.source, "loc": contract.loc.value, "backbone": contract.backbone}
-    return {**model, "data": evaluation.data, "split": evaluation.split, **evaluation.scores.to_dict()}
+    return {**evaluation.head(), **evaluation.scores.to_dict()}
 
 
 def alignment_page(evaluation: AlignmentEvaluation) -> str:
     """Return all of it as one web page."""
-    where = measured_on(evaluation.contract, evaluation.data, evaluation.scores.images, evaluation.split)
-    return whole_page(f"Words and regions by {evaluation.source}", where, [table_section(alignment_table(evaluation))])
+    return whole_page(
+        f"Words and regions by {evaluation.source}",
+        evaluation.where(evaluation.scores.images),
+        [table_section(alignment_table(evaluation))],
+    )

@@ -12,7 +12,7 @@ from lstn.cli.display.screen import results
 from lstn.cli.parsing.device_choice import DeviceName
 from lstn.cli.parsing.engine_choice import from_zoo
 from lstn.cli.parsing.report_options import HtmlReport, JsonReport
-from lstn.contract import Task
+from lstn.contract import Task, check_task
 from lstn.errors import UsageError
 from lstn.files import write_text
 from lstn.formats.outputs import EVALUATION, PAGE, check_outputs, files_of, wanted_output
@@ -143,16 +143,18 @@ def _evaluated(
     from lstn.evaluation.measuring import evaluation_page, evaluation_report
     from lstn.transcription.reading import reading_page, reading_report
 
+    if asked.names:
+        check_task(model.contract.task, Task.CLASSIFY, asked.names[0], hint="leave it out")
     if model.contract.task is Task.DETECT:
-        found = evaluate_detector(model, shown_path(file), chosen, tested, asked.names)
+        found = evaluate_detector(model, shown_path(file), chosen, tested)
         show_detection(found)
         return detection_report(found), detection_page(found)
     if model.contract.task is Task.READ:
-        texts = evaluate_reader(model, shown_path(file), chosen, tested, asked.names)
+        texts = evaluate_reader(model, shown_path(file), chosen, tested)
         show_reading(texts)
         return reading_report(texts), reading_page(texts)
     if model.contract.task is Task.ALIGN:
-        aligned = evaluate_aligner(model, shown_path(file), chosen, tested, asked.names)
+        aligned = evaluate_aligner(model, shown_path(file), chosen, tested)
         return alignment_report(aligned), alignment_page(aligned)
     evaluation = measure_classifier(file, model, chosen, asked, tested)
     _show(evaluation)

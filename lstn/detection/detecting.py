@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lstn.contract import Contract, ThetaForm
+from lstn.contract import ThetaForm
 from lstn.data.objects import Objects
-from lstn.data.splits import AnySplit, Split
+from lstn.data.splits import Split
 from lstn.detection.average_precision import (
     MEDIUM_PX,
     SMALL_PX,
@@ -19,7 +19,7 @@ from lstn.detection.suppression import LEAST_SCORE, Detection, detections
 from lstn.errors import ArtifactError
 from lstn.evaluation.answer import Answers, Logits
 from lstn.evaluation.asking import asked
-from lstn.evaluation.measuring import KINDS, measured_on
+from lstn.evaluation.evaluated_file import EvaluatedFile
 from lstn.interval import Interval
 from lstn.report.charts import Point, lines
 from lstn.report.table import Table
@@ -58,18 +58,9 @@ class DetectionScores:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class DetectionEvaluation:
-    """What a detector came to on images of a data set.
+class DetectionEvaluation(EvaluatedFile):
+    """What a detector came to on images of a data set."""
 
-    source: the model's file
-    data:   the data set, as `--data` names it
-    split:  which of its images
-    """
-
-    source: str
-    data: str
-    split: AnySplit
-    contract: Contract
     scores: DetectionScores
 
 
@@ -135,7 +126,7 @@ def precision_table(evaluation: DetectionEvaluation) -> Table:
         for name, each in (("upright", scores.upright), ("turned", scores.turned))
     )
     note = (
-        f"{counted(scores.objects, 'object')} in {scores.images} {KINDS[evaluation.split]} of {evaluation.data}. AP is "
+        f"{counted(scores.objects, 'object')} in {scores.images} {evaluation.kind} of {evaluation.data}. AP is "
         "the mean over overlaps from 0.50 to 0.95; upright compares the boxes around objects, turned the objects' own "
         f"quadrilaterals. Small: less area than {SMALL_PX} x {SMALL_PX} pixels of the picture that the model sees, "
         f"which has {wide} x {high}; large: more than {MEDIUM_PX} x {MEDIUM_PX}."
@@ -160,9 +151,7 @@ def class_precision_table(scores: DetectionScores, most: int | None = None) -> T
 
 def detection_report(evaluation: DetectionEvaluation) -> dict[str, Any]:
     """Return all of it for JSON."""
-    contract = evaluation.contract
-    model = {"file": evaluation.source, "loc": contract.loc.value, "backbone": contract.backbone}
-    return {**model, "data": evaluation.data, "split": evaluation.split, **evaluation.scores.to_dict()}
+    return {**evaluation.head(), **evaluation.scores.to_dict()}
 
 
 def detection_page(evaluation: DetectionEvaluation) -> str:
@@ -172,8 +161,7 @@ def detection_page(evaluation: DetectionEvaluation) -> str:
     if scores.upright.curve:
         sections.append(section("Precision against recall", f'<div class="pictures">{_curves(evaluation)}</div>'))
     sections.append(table_section(class_precision_table(scores)))
-    where = measured_on(evaluation.contract, evaluation.data, scores.images, evaluation.split)
-    return whole_page(f"Detection by {evaluation.source}", where, sections)
+    return whole_page(f"Detection by {evaluation.source}", evaluation.where(scores.images), sections)
 
 
 def _curves(evaluation: DetectionEvaluation) -> str:

@@ -8,9 +8,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lstn.contract import Contract
 from lstn.data.dataset import Split
-from lstn.data.splits import AnySplit
 from lstn.evaluation.answer import Answers, check_finite
 from lstn.evaluation.confidence import (
     Confidence,
@@ -22,6 +20,7 @@ from lstn.evaluation.confidence import (
 )
 from lstn.evaluation.disturb import UNITS as MOVE_UNITS
 from lstn.evaluation.disturb import Disturbance
+from lstn.evaluation.evaluated_file import EvaluatedFile
 from lstn.evaluation.moving import Locate
 from lstn.evaluation.scores import Scores, Tally, class_table, confusion_table, wilson
 from lstn.evaluation.top_losses import LossRanking, ShownMistake, mistakes_report, mistakes_section
@@ -54,22 +53,10 @@ class Answering:
     locate: Locate | None
 
 
-KINDS: dict[AnySplit, str] = {
-    "train": "training images",
-    "val": "validation images",
-    "test": "test images",
-    "all": "images",
-}
-"""What tables call the images of a split."""
-
-
 @dataclass(frozen=True, slots=True, eq=False)
-class Evaluation:
+class Evaluation(EvaluatedFile):
     """What a model came to: on the images as they are, and under each disturbance.
 
-    source: the model's file
-    data:   the data set, as `--data` names it
-    split:  which of its images: by default those for testing, or, if there are none, those for validation
     confidence: how sure its answers are, and which are right
     follow: how much of known moves of these images the transformer follows; None without one
     pose:   how far its crops are from the true poses of these images; None without one, or where no pose is known
@@ -78,10 +65,6 @@ class Evaluation:
     reject_below: a probability that somebody asked about
     """
 
-    source: str
-    data: str
-    split: AnySplit
-    contract: Contract
     scores: Scores
     disturbed: tuple[tuple[Disturbance, Scores], ...]
     confidence: Confidence
@@ -139,8 +122,8 @@ def accuracy_table(evaluation: Evaluation) -> Table:
     rows = [_accuracy("as they are", evaluation.scores, plain)]
     for each, scores in evaluation.disturbed:
         rows.append(_accuracy(disturbance_name(each), scores, plain))
-    columns = (KINDS[evaluation.split], "top-1 %", "points", "95 % interval", "top-5 %")
-    note = f"{evaluation.scores.images} {KINDS[evaluation.split]} of {evaluation.data}."
+    columns = (evaluation.kind, "top-1 %", "points", "95 % interval", "top-5 %")
+    note = f"{evaluation.scores.images} {evaluation.kind} of {evaluation.data}."
     if evaluation.disturbed:
         used = dict.fromkeys(each.kind for each, _ in evaluation.disturbed)
         note += " " + "; ".join(f"{kind.value}: {MOVE_UNITS[kind]}" for kind in used) + "."
@@ -188,25 +171,22 @@ def disturbance_name(disturbance: Disturbance) -> str:
 
 def evaluation_report(evaluation: Evaluation) -> dict[str, Any]:
     """Return all of it for JSON."""
-    contract = evaluation.contract
     sweeps = [
         {"kind": each.kind.value, "amount": each.amount, **_summary(scores)} for each, scores in evaluation.disturbed
     ]
-    model = {"file": evaluation.source, "loc": contract.loc.value, "backbone": contract.backbone}
     interval = _summary(evaluation.scores)["top1_interval"]
     whole = evaluation.scores.to_dict() | {"top1_interval": interval}
     follow = {} if evaluation.follow is None else {"follow": evaluation.follow}
     pose = {} if evaluation.pose is None else {"pose": evaluation.pose}
     losses = {} if not evaluation.top_losses else {"top_losses": mistakes_report(evaluation.top_losses)}
     worst = {} if evaluation.worst is None else {"worst": evaluation.worst.to_dict()}
-    where = {"data": evaluation.data, "split": evaluation.split}
     sure = {"confidence": confidence_report(evaluation.confidence, evaluation.reject_below)}
-    return {**model, **where, **whole, **sure, "disturbed": sweeps, **worst, **follow, **pose, **losses}
+    return {**evaluation.head(), **whole, **sure, "disturbed": sweeps, **worst, **follow, **pose, **losses}
 
 
 def evaluation_page(evaluation: Evaluation) -> str:
     """Return all of it as one web page."""
-    contract, scores = evaluation.contract, evaluation.scores
+    scores = evaluation.scores
     sections = [table_section(accuracy_table(evaluation))]
     if curves := _curves(evaluation):
         sections.append(section("Accuracy against the disturbance", f'<div class="pictures">{curves}</div>'))
@@ -224,13 +204,7 @@ def evaluation_page(evaluation: Evaluation) -> str:
     if (worst := confusion_table(scores, 20)).rows:
         sections.append(table_section(worst))
     sections.append(table_section(class_table(scores)))
-    where = measured_on(contract, evaluation.data, scores.images, evaluation.split)
-    return whole_page(f"Evaluation of {evaluation.source}", where, sections)
-
-
-def measured_on(contract: Contract, data: str, images: int, split: AnySplit) -> str:
-    """Return what a page says of the model and of the images that it was measured on."""
-    return f"{contract.loc.value} + {contract.backbone} on {data}, {images} {KINDS[split]}"
+    return whole_page(f"Evaluation of {evaluation.source}", evaluation.where(scores.images), sections)
 
 
 def _curves(evaluation: Evaluation) -> str:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
-from lstn.evaluation.measuring import Evaluation, evaluation_report, measured_on
+from lstn.evaluation.measuring import Evaluation, evaluation_report
 from lstn.health.follow import judged_kinds, shown
 from lstn.interval import Interval, mean_interval
 from lstn.report.table import Table
@@ -63,7 +63,7 @@ def side_table(found: SideBySide) -> Table:
 def side_page(found: SideBySide) -> str:
     """Return all of it as one web page."""
     first = found.models[0].evaluation
-    on = measured_on(first.contract, first.data, first.scores.images, first.split).partition(" on ")[2]
+    on = first.on(first.scores.images)
     return whole_page(
         f"{len(found.models)} models side by side", f"{on}; {found.where}", [table_section(side_table(found))]
     )

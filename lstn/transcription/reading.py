@@ -6,11 +6,11 @@ from functools import cached_property
 from typing import Any
 
 from lstn.contract import Contract
-from lstn.data.splits import AnySplit, Split
+from lstn.data.splits import Split
 from lstn.errors import ArtifactError
 from lstn.evaluation.answer import Answers
 from lstn.evaluation.asking import asked
-from lstn.evaluation.measuring import KINDS, measured_on
+from lstn.evaluation.evaluated_file import EvaluatedFile
 from lstn.report.table import Table
 from lstn.report.web_page import table_section, whole_page
 from lstn.report.wording import counted
@@ -18,19 +18,12 @@ from lstn.transcription.reading_scores import ReadingScores, ReadText, score_tex
 
 
 @dataclass(frozen=True)
-class ReadingEvaluation:
+class ReadingEvaluation(EvaluatedFile):
     """What a reader came to on images of a data set.
 
-    source: the model's file
-    data:   the data set, as `--data` names it
-    split:  which of its images
-    found:  what it read in each
+    found: what it read in each
     """
 
-    source: str
-    data: str
-    split: AnySplit
-    contract: Contract
     found: tuple[ReadText, ...]
 
     @cached_property
@@ -83,7 +76,7 @@ def text_error_table(evaluation: ReadingEvaluation) -> Table:
     if scores.overlap is not None:
         rows.append(("overlap of crops and boxes", f"{100 * scores.overlap:.1f} %", f"{scores.boxes} boxes"))
     note = (
-        f"{counted(scores.images, 'text')} in {KINDS[evaluation.split]} of {evaluation.data}; 95 % intervals. Wrong "
+        f"{counted(scores.images, 'text')} in {evaluation.kind} of {evaluation.data}; 95 % intervals. Wrong "
         "symbols: those to insert, to leave out or to replace. Overlap: the mean intersection over union."
     )
     return Table(f"{evaluation.source}: reading", ("what", "measured", "of"), tuple(rows), 1, note)
@@ -104,15 +97,11 @@ def misread_table(evaluation: ReadingEvaluation, most: int | None = None) -> Tab
 
 def reading_report(evaluation: ReadingEvaluation) -> dict[str, Any]:
     """Return all of it for JSON."""
-    contract = evaluation.contract
-    model = {"file": evaluation.source, "loc": contract.loc.value, "backbone": contract.backbone}
     texts = [
         {"text": each.truth, "read": each.best.text, "probability": each.best.probability} for each in evaluation.found
     ]
     return {
-        **model,
-        "data": evaluation.data,
-        "split": evaluation.split,
+        **evaluation.head(),
         **evaluation.scores.to_dict(),
         "texts": texts,
     }
@@ -123,5 +112,4 @@ def reading_page(evaluation: ReadingEvaluation) -> str:
     sections = [table_section(text_error_table(evaluation))]
     if (misread := misread_table(evaluation)).rows:
         sections.append(table_section(misread))
-    where = measured_on(evaluation.contract, evaluation.data, evaluation.scores.images, evaluation.split)
-    return whole_page(f"Reading by {evaluation.source}", where, sections)
+    return whole_page(f"Reading by {evaluation.source}", evaluation.where(evaluation.scores.images), sections)

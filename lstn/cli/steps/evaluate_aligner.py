@@ -1,10 +1,8 @@
 """`lstn evaluate` of a model that aligns: what images, sentences and words find."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lstn.cli.display.screen import results
-from lstn.contract import Task, check_task
 from lstn.machine.memory import batch_of
 from lstn.report.wording import counted
 from lstn.waiting import working
@@ -16,14 +14,12 @@ if TYPE_CHECKING:
 
 
 def evaluate_aligner(
-    model: "EvaluatedModel", source: str, chosen: "AnySplit", tested: "AnySplit", asked: Sequence[str]
+    model: "EvaluatedModel", source: str, chosen: "AnySplit", tested: "AnySplit"
 ) -> "AlignmentEvaluation":
     """Measure a model that aligns on one split of its data set, and print the table; as for `evaluate_reader`."""
     from lstn.alignment.aligning import AlignmentEvaluation, align_all, alignment_table
     from lstn.report.table import print_table
 
-    if asked:
-        check_task(model.contract.task, Task.CLASSIFY, asked[0], hint="leave it out")
     assert model.encode is not None  # of a model that aligns
     images, contract = model.data.split(chosen), model.contract
     with working(f"aligning {counted(len(images), 'image')} of {model.named}", len(images)) as advance:

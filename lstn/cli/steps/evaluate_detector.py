@@ -1,10 +1,8 @@
 """`lstn evaluate` of a detector: average precision instead of accuracy."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lstn.cli.display.screen import results
-from lstn.contract import Task, check_task
 from lstn.imports import require
 from lstn.machine.memory import batch_of
 from lstn.report.wording import counted
@@ -19,21 +17,17 @@ _MOST_CLASSES = 50
 
 
 def evaluate_detector(
-    model: "EvaluatedModel", source: str, chosen: "AnySplit", tested: "AnySplit", asked: Sequence[str]
+    model: "EvaluatedModel", source: str, chosen: "AnySplit", tested: "AnySplit"
 ) -> "DetectionEvaluation":
     """Measure a detector on one split of its data set.
 
     source: the model's file, as tables name it
-    asked:  the options that are for models that classify
 
     Raises:
-        UsageError: there is one of these.
         MissingExtra: pycocotools is not installed.
     """
     from lstn.detection.detecting import DetectionEvaluation, detect_all, score_detections
 
-    if asked:
-        check_task(model.contract.task, Task.CLASSIFY, asked[0], hint="leave it out")
     require("pycocotools.coco", extra="detect")  # before the work, which is in vain without it
     images, contract = model.data.split(chosen), model.contract
     with working(f"looking for objects in {counted(len(images), 'image')} of {model.named}", len(images)) as advance:

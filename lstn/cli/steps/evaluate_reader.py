@@ -1,10 +1,8 @@
 """`lstn evaluate` of a reader: errors of texts and symbols instead of accuracy."""
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from lstn.cli.display.screen import results
-from lstn.contract import Task, check_task
 from lstn.machine.memory import batch_of
 from lstn.report.wording import counted
 from lstn.waiting import working
@@ -18,22 +16,18 @@ _MOST_MISREAD = 10
 
 
 def evaluate_reader(
-    model: "EvaluatedModel", source: str, chosen: "AnySplit", tested: "AnySplit", asked: Sequence[str]
+    model: "EvaluatedModel", source: str, chosen: "AnySplit", tested: "AnySplit"
 ) -> "ReadingEvaluation":
     """Measure a reader on one split of its data set.
 
     source: the model's file, as tables name it
-    asked:  the options that are for models that classify
 
     Raises:
-        UsageError: there is one of these.
         DataError: a text is longer than the model reads.
     """
     from lstn.data.texts.text_sets import check_lengths
     from lstn.transcription.reading import ReadingEvaluation, read_all
 
-    if asked:
-        check_task(model.contract.task, Task.CLASSIFY, asked[0], hint="leave it out")
     images, contract = model.data.split(chosen), model.contract
     check_lengths(images, contract.warps, model.named)
     with working(f"reading {counted(len(images), 'image')} of {model.named}", len(images)) as advance:
