@@ -11,8 +11,9 @@ import onnx
 import pytest
 import torch
 from command import RunLstn
+from deployed_run import check_as_pytorch, check_refused, deploy, pixels_of
 from PIL import Image
-from short_runs import options, run
+from short_runs import options
 from small_captions import HW, WORDS, block_captions
 from tiny_fixtures import run_lstn
 
@@ -21,11 +22,8 @@ from lstn.alignment.word_regions import regions_of_words, sentence_score
 from lstn.contract import LOGITS, SPACE, THETA, Loc, Task
 from lstn.data.texts.text_sets import open_texts
 from lstn.errors import ArtifactError, UsageError
-from lstn.export.onnx.from_checkpoint import export_checkpoint
-from lstn.export.openvino.to_openvino import write_openvino
 from lstn.nn.aligner import Aligner
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
-from lstn.nn.checkpoint_answers import answering_of
 from lstn.runtime.engines.opening import open_engine
 from lstn.sharing.hub import wanted_files
 from lstn.sharing.hub_page import hub_page
@@ -43,30 +41,26 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     block_captions(folder / "set", images=60)
     data = f"captions:{folder / 'set/captions.json'},{folder / 'set/train'}"
     small = {"task": Task.ALIGN, "loc": Loc.GLANCE, "image_size": HW, "crop": (12, 12), "warps": 3, "batch_size": 16}
-    run(options(data, **small, epochs=1, lr=0.004, loc_lr_scale=1.0), folder / "run")
-    export_checkpoint(load_checkpoint(folder / "run" / CHECKPOINT), folder / "model.onnx", tell=lambda text: None)
-    images = open_texts(data, image_hw=HW).val
-    write_openvino(folder / "model.onnx", folder / "model.xml", np.stack([images[n][0] for n in range(4)]))
+    deploy(folder, options(data, **small, epochs=1, lr=0.004, loc_lr_scale=1.0), open_texts(data, image_hw=HW).val)
     return folder
 
 
 def test_engines_answer_what_pytorch_does(made: Path) -> None:
     data = f"captions:{made / 'set/captions.json'},{made / 'set/train'}"
     split = open_texts(data, image_hw=HW).test
-    pixels = np.stack([split[index][0] for index in range(len(split))])
-    model = load_checkpoint(made / "run" / CHECKPOINT).model.eval()
+    pixels, checkpoint = pixels_of(split), load_checkpoint(made / "run" / CHECKPOINT)
+    model, whole = checkpoint.model, np.broadcast_to(np.eye(2, 3), (len(split), 2, 3))
     assert isinstance(model, Aligner)
-    wanted, places = answering_of(model).both(pixels)
-    assert wanted.shape == (len(split), 3, SPACE)
-    np.testing.assert_array_equal(places[:, 0], np.broadcast_to(np.eye(2, 3), (len(split), 2, 3)))
     words = np.array([2, 3, 0])
     for name in ("model.onnx", "model.xml"):
-        with open_engine(made / name) as engine:
-            answer = engine.infer(pixels)
-            with pytest.raises(UsageError, match="read is for models that read, and this one aligns"):
-                engine.read(pixels[0])
-        np.testing.assert_allclose(answer.logits, wanted, atol=1e-4 * np.abs(wanted).max())
-        np.testing.assert_allclose(answer.theta, places, atol=1e-4)
+        wanted, places = check_as_pytorch(made / name, checkpoint, pixels)
+        assert wanted.shape == (len(split), 3, SPACE)
+        np.testing.assert_array_equal(places[:, 0], whole)
+        with (
+            open_engine(made / name) as engine,
+            pytest.raises(UsageError, match="read is for models that read, and this one aligns"),
+        ):
+            engine.read(pixels[0])
         with sentence_encoder(made / name) as encode, torch.inference_mode():
             said = model.words(torch.from_numpy(words)).numpy()
             np.testing.assert_allclose(encode(words), said, atol=1e-4 * np.abs(said).max())
@@ -186,12 +180,7 @@ def test_what_aligners_cannot_is_one_line(
     made: Path, words: tuple[str, ...], run_lstn: RunLstn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(made)
-    before = {path.name for path in made.iterdir()}
-    ran = run_lstn(*words)
-    assert ran.code == 2, ran.err
-    assert "and this one aligns\n" in ran.err
-    assert "Traceback" not in ran.err
-    assert {path.name for path in made.iterdir()} == before
+    check_refused(run_lstn, words, "and this one aligns\n")
 
 
 def test_a_graph_has_one_sampler_and_both_outputs(made: Path, run_lstn: RunLstn) -> None:

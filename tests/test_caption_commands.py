@@ -3,21 +3,17 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 from command import RunLstn
-from short_runs import options, run
+from deployed_run import check_as_pytorch, deploy, pixels_of
+from short_runs import options
 from small_captions import HW, MOST, WORDS, block_captions
 from tiny_fixtures import run_lstn
 
 from lstn.contract import Loc, Task
 from lstn.data.objects import objects_of
 from lstn.data.texts.text_sets import open_texts
-from lstn.export.onnx.from_checkpoint import export_checkpoint
-from lstn.export.openvino.to_openvino import write_openvino
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
-from lstn.nn.checkpoint_answers import answering_of
-from lstn.runtime.engines.opening import open_engine
 from lstn.transcription.transcripts import transcripts
 
 __all__ = ["run_lstn"]
@@ -30,10 +26,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     block_captions(folder / "set", images=160)
     data = f"captions:{folder / 'set/captions.json'},{folder / 'set/train'}"
     small = {"task": Task.READ, "loc": Loc.GLANCE, "image_size": HW, "crop": (12, 12), "warps": MOST, "batch_size": 16}
-    run(options(data, **small, epochs=12, lr=0.004, loc_lr_scale=1.0, cosine=True), folder / "run")
-    export_checkpoint(load_checkpoint(folder / "run" / CHECKPOINT), folder / "model.onnx", tell=lambda text: None)
-    images = open_texts(data, image_hw=HW).val
-    write_openvino(folder / "model.onnx", folder / "model.xml", np.stack([images[n][0] for n in range(8)]))
+    chosen = options(data, **small, epochs=12, lr=0.004, loc_lr_scale=1.0, cosine=True)
+    deploy(folder, chosen, open_texts(data, image_hw=HW).val)
     return folder
 
 
@@ -52,14 +46,9 @@ def test_it_learns_the_order_of_words(made: Path, run_lstn: RunLstn, tmp_path: P
 def test_engines_say_what_pytorch_says(made: Path, name: str, run_lstn: RunLstn, tmp_path: Path) -> None:
     data = f"captions:{made / 'set/captions.json'},{made / 'set/train'}"
     split = open_texts(data, image_hw=HW).test
-    pixels = np.stack([split[index][0] for index in range(len(split))])
-    wanted, places = answering_of(load_checkpoint(made / "run" / CHECKPOINT).model.eval()).both(pixels)
-    with open_engine(made / name) as engine:
-        assert (engine.contract.labels, engine.contract.separator) == (WORDS, " ")
-        answer = engine.infer(pixels)
-    assert answer.theta is not None
-    np.testing.assert_allclose(answer.logits, wanted, atol=1e-4 * np.abs(wanted).max())
-    np.testing.assert_allclose(answer.theta, places, atol=1e-4)
+    checkpoint = load_checkpoint(made / "run" / CHECKPOINT)
+    assert (checkpoint.contract.labels, checkpoint.contract.separator) == (WORDS, " ")
+    wanted, _ = check_as_pytorch(made / name, checkpoint, pixels_of(split))
     files = [path for path, _ in split.files]  # type: ignore[attr-defined]
     ran = run_lstn("infer", *files, "--engine", made / name, "--format", "json", "--warps", tmp_path)
     assert ran.code == 0, ran.err
