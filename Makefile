@@ -1,4 +1,4 @@
-# make setup | demo | test | lint | house | docs | bench | gpu-check
+# make setup | demo | test | lint | structure | docs | bench | gpu-check
 #
 # PYTHON  the interpreter that makes .venv, 3.10 or newer
 # EXTRAS  what is installed; on a machine with an NVIDIA GPU: make setup EXTRAS=train,export,calibrate,tune,gpu,trt,dev
@@ -14,7 +14,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SUITES := train export calibration runtime nn research ray rest top
 TEST_SUITES := $(SUITES:%=test-%)
 
-.PHONY: setup demo test coverage suites $(TEST_SUITES) browser lint house docs bench gpu-check clean
+.PHONY: setup demo test coverage suites $(TEST_SUITES) browser lint structure docs bench gpu-check clean
 
 setup: .venv/.installed
 
@@ -68,8 +68,8 @@ lint: setup
 	$(BIN)/mypy --package lstn
 
 # Modules, circles, imports upwards, lengths and names, as the tests bound them.
-house: setup
-	$(BIN)/python tests/support/house.py
+structure: setup
+	$(BIN)/python tests/support/structure.py
 
 # The site, in docs/build/. A warning, such as a link that leads nowhere, is an error.
 docs: setup

@@ -1,7 +1,7 @@
 """Functions are short: commands above all, which are options, help, one call into a stage and one that draws."""
 
 import pytest
-from house import body_lengths, body_lines, command_of, lengths, percentile_90
+from structure import body_lengths, body_lines, command_of, lengths, percentile_90
 
 from lstn.cli.commands import COMMANDS
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 
 import pytest
-from house import BELOW, flat_modules, names_twice, upward_arrows
 from module_graph import (
     STAGES,
     circles,
@@ -17,6 +16,7 @@ from module_graph import (
     room_edges,
     storey_of,
 )
+from structure import BELOW, flat_modules, names_twice, upward_arrows
 
 HEAVY = {
     "av", "captum", "cuda", "fsspec", "google", "grpc", "httptools", "huggingface_hub", "matplotlib", "mlflow",

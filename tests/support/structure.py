@@ -1,4 +1,4 @@
-"""The house in figures: modules, circles, imports upwards, lengths, names. Tests bound them; `make house` prints."""
+"""Structure of the package in figures: modules, circles, imports upwards, lengths, names. `make structure` prints."""
 
 import ast
 from collections import defaultdict
