@@ -26,6 +26,9 @@ _IDLE_S = 65.0
 
 _DRIP_S = 1.0
 
+_LONG_HEAD = 8 * MAX_HEAD_BYTES
+"""More than the limit and what arrives at once, 256 KiB: of less, the end may come together with what is too much."""
+
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
@@ -71,7 +74,7 @@ def _spoilt(meeting: Meeting) -> tuple[bytes, str]:
             (_posted(json.dumps({"instances": [{"b64": "!"}]}).encode(), path=f"/v1/models/{MODEL}:predict"), "400"),
             (_posted(file, path="/v2/models/unknown/infer"), "404"),
             (_posted(file, path="/no/such/page"), "404"),
-            (_posted(b"", f"X: {'x' * (4 * MAX_HEAD_BYTES)}"), "431"),
+            (_posted(b"", f"X: {'x' * _LONG_HEAD}"), "431"),
             (_posted(b"", length=MAX_BODY_BYTES + 1), "413"),
             (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n", "400"),
         )
