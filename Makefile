@@ -14,7 +14,7 @@ SUDO := $(shell [ "$$(id -u)" = 0 ] || echo sudo)
 SUITES := train export calibration runtime nn research ray rest top
 TEST_SUITES := $(SUITES:%=test-%)
 
-.PHONY: setup demo test coverage suites $(TEST_SUITES) browser lint structure docs bench gpu-check clean
+.PHONY: setup demo test coverage suites $(TEST_SUITES) browser runner lint structure docs bench gpu-check clean
 
 setup: .venv/.installed
 
@@ -36,7 +36,7 @@ setup: .venv/.installed
 demo: $(or $(wildcard .venv/.installed),.venv/.demo)
 	$(BIN)/python examples/demo.py
 
-test: setup browser
+test: setup browser runner
 	$(MAKE) --keep-going --jobs=2 --output-sync=target suites
 
 suites: $(TEST_SUITES)
@@ -61,6 +61,15 @@ coverage:
 browser:
 	@command -v chromium >/dev/null && command -v chromedriver >/dev/null || { \
 	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq chromium chromium-driver; }
+
+# The runner for devices without Python is compiled by its tests: its compiler and libraries, and ONNX Runtime's headers.
+# Not at the same time as the browser: apt-get runs alone.
+RUNNER_NEEDS := cmake g++ libjpeg-dev libpng-dev nlohmann-json3-dev
+runner: setup browser
+	@dpkg -s $(RUNNER_NEEDS) >/dev/null 2>&1 || { \
+	  $(SUDO) apt-get update -qq && $(SUDO) apt-get install -y -qq $(RUNNER_NEEDS); }
+	@test -e build/onnxruntime/lib/libonnxruntime.so || \
+	  sh runtime/cpp/onnxruntime_here.sh build/onnxruntime $(BIN)/python
 
 lint: setup
 	$(BIN)/ruff check .

@@ -2,42 +2,18 @@
 
 import io
 import struct
-import zlib
 
 import imagecodecs
 import numpy as np
 import pytest
 import tifffile
 from PIL import Image
+from raw_png import DEPTHS, random_png
 
 from lstn.errors import ImageError
 from lstn.images import decode
 
 HW = (8, 8)
-CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
-DEPTHS = {0: (1, 2, 4, 8, 16), 2: (8, 16), 3: (1, 2, 4, 8), 4: (8, 16), 6: (8, 16)}
-
-
-def chunk(kind: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-
-def png(colour: int, depth: int, *, key: bool, rng: np.random.Generator) -> bytes:
-    values = rng.integers(0, 2**depth, (*HW, CHANNELS[colour]))
-    bits = (values[..., None] >> np.arange(depth)[::-1]) & 1
-    rows = np.packbits(bits.reshape(HW[0], -1).astype(np.uint8), axis=1)
-    extra = b""
-    if colour == 3:
-        extra += chunk(b"PLTE", rng.bytes(3 * 2**depth))
-    if key:
-        extra += chunk(b"tRNS", rng.bytes(2**depth) if colour == 3 else values[1, 2].astype(">u2").tobytes())
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", *HW[::-1], depth, colour, 0, 0, 0))
-        + extra
-        + chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in rows)))
-        + chunk(b"IEND", b"")
-    )
 
 
 def on_black(values: np.ndarray, *, alpha: bool) -> np.ndarray:
@@ -59,7 +35,7 @@ def on_black(values: np.ndarray, *, alpha: bool) -> np.ndarray:
 )
 @pytest.mark.parametrize("seed", [0, 1])
 def test_every_kind_of_png_is_libpngs(colour: int, depth: int, key: bool, seed: int) -> None:
-    data = png(colour, depth, key=key, rng=np.random.default_rng(seed))
+    data = random_png(colour, depth, hw=HW, key=key, seed=seed)
     wanted = on_black(imagecodecs.png_decode(data), alpha=key or colour >= 4)
     # Pillow cuts 16-bit colours, and 16-bit alpha, to their high byte.
     assert np.abs(decode(data, HW) - wanted).max() <= (2 if depth == 16 else 0.5)
