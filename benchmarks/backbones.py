@@ -45,7 +45,7 @@ from lstn.formats.plan_file import Flavour
 from lstn.images import Pixels
 from lstn.nn.backbones import backbone_named
 from lstn.nn.classifier import Classifier
-from lstn.nn.taken_apart import make_usual
+from lstn.nn.costs.taken_apart import make_usual
 from lstn.precision import Precision, RangeMethod
 from lstn.report.table import markdown_table
 from lstn.runtime.engines.opening import open_engine

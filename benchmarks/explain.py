@@ -50,7 +50,7 @@ from lstn.imaging.framing import outside_of
 from lstn.nn.attribution.explained_checkpoint import open_explainable
 from lstn.nn.checkpoint import load_checkpoint, save_checkpoint
 from lstn.nn.classifier import Classifier
-from lstn.nn.taken_apart import build_models
+from lstn.nn.costs.taken_apart import build_models
 from lstn.precision import Precision, RangeMethod
 from lstn.report.table import markdown_table
 from lstn.runtime.engines.opening import open_engine

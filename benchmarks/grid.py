@@ -15,7 +15,7 @@ import torch
 from benchmarks.support.arguments import argument_parser
 from benchmarks.support.result_files import machine_of
 from lstn.contract import Loc
-from lstn.nn.taken_apart import TRANSFORMER, Piece, default_piece, take_apart
+from lstn.nn.costs.taken_apart import TRANSFORMER, Piece, default_piece, take_apart
 from lstn.nn.warping.localizers import build_localizer
 from lstn.nn.warping.transformer import Transformer
 from lstn.research.claims.claims_request import ComparedEngine

@@ -40,7 +40,7 @@ from lstn.export.onnx.from_checkpoint import export_checkpoint
 from lstn.images import Pixels
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.nn.classifier import Classifier
-from lstn.nn.starts import scale_dropout, start_weights
+from lstn.nn.sources.starts import scale_dropout, start_weights
 from lstn.precision import Precision, RangeMethod
 from lstn.report.table import markdown_table
 from lstn.report.wording import counted

@@ -32,7 +32,7 @@ from lstn.export.openvino.to_openvino import write_openvino
 from lstn.formats.onnx_session import OnnxSession
 from lstn.machine.environment import describe_environment
 from lstn.nn.classifier import Classifier
-from lstn.nn.taken_apart import LOCALIZER, TRANSFORMER, make_usual, take_apart
+from lstn.nn.costs.taken_apart import LOCALIZER, TRANSFORMER, make_usual, take_apart
 from lstn.nn.warping.localizers import BlockMean, usual_view
 from lstn.report.table import markdown_table
 from lstn.runtime.bench.race import Entrant, Race, TimedCall, run_race

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from torch import nn
 
 from lstn.errors import UsageError
-from lstn.nn.starts import classifiers_of
+from lstn.nn.sources.starts import classifiers_of
 
 
 def check_freeze(backbone: nn.Module, epochs: int) -> None:

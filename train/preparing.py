@@ -27,7 +27,7 @@ from lstn.nn.models import Model, build_around, build_model
 from lstn.nn.pretrained import contract_of_weights, load_backbone_weights
 from lstn.nn.sources.backbone import Backbone
 from lstn.nn.sources.own_models import OwnFactory
-from lstn.nn.starts import scale_dropout, start_weights
+from lstn.nn.sources.starts import scale_dropout, start_weights
 from lstn.terminal import note, note_once
 from lstn.train.batches.augment import Augmentation, mixing_of
 from lstn.train.batches.balancing import class_weights, labels_of

@@ -135,7 +135,7 @@ def _check_alone(
 
 def _measure(files: Sequence[Path], folder: Path | None, setup: ClaimsRequest) -> "ClaimsReport":
     from lstn.machine.environment import describe_environment
-    from lstn.nn.counting import count_costs, count_rows
+    from lstn.nn.costs.counting import count_costs, count_rows
     from lstn.research.claims.claims_report import ClaimsReport, make_report
     from lstn.research.claims.paper import compare_counts
     from lstn.research.claims.races import check, race_all, race_files
@@ -181,7 +181,7 @@ def _show(console: "Console", report: "ClaimsReport") -> None:
 
 def _print_tables(console: "Console") -> None:
     from lstn.nn.backbones import BACKBONES
-    from lstn.nn.counting import count_costs, count_rows
+    from lstn.nn.costs.counting import count_costs, count_rows
     from lstn.report.table import print_table
     from lstn.research.claims.cost_tables import agreement, others_table, paper_tables
     from lstn.research.claims.paper import INCONSISTENCIES, compare_counts, our_backbone, read_tables

@@ -8,9 +8,9 @@ from torchvision import models
 from torchvision.models import WeightsEnum
 
 from lstn.errors import UsageError
-from lstn.nn.nets import cnn, dcgan, vgg_column, zfnet
-from lstn.nn.paper_effnet import SCALES, paper_effnet
 from lstn.nn.sources.backbone import Backbone
+from lstn.nn.sources.nets import cnn, dcgan, vgg_column, zfnet
+from lstn.nn.sources.paper_effnet import SCALES, paper_effnet
 from lstn.nn.sources.timm_models import TIMM, timm_backbone, timm_names
 from lstn.nn.sources.torchvision_models import published, torchvision_backbone, torchvision_names, without_aux
 

@@ -13,7 +13,7 @@ from lstn.nn.backbones import BACKBONES, backbone_named, foreign_name
 from lstn.nn.joined_crops import join_crops
 from lstn.nn.normalising import Normalising
 from lstn.nn.shapes import shapes_only
-from lstn.nn.stems import Cut, stem_cut
+from lstn.nn.sources.stems import Cut, stem_cut
 from lstn.nn.warping.localizers import Localizer, build_localizer, usual_view
 from lstn.nn.warping.transformer import DroppedTransformer, Transformer
 

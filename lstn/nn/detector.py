@@ -14,8 +14,8 @@ from lstn.errors import UsageError
 from lstn.nn.classifier import build_backbone
 from lstn.nn.normalising import Normalising
 from lstn.nn.region_localizer import RegionLocalizer
-from lstn.nn.starts import last_layer, replace_last
-from lstn.nn.stems import late_cut
+from lstn.nn.sources.starts import last_layer, replace_last
+from lstn.nn.sources.stems import late_cut
 from lstn.nn.turned_boxes import moved_boxes, numbers_of, thetas_of, with_context
 from lstn.nn.warping.transformer import Transformer
 

@@ -3,7 +3,7 @@
 import torch
 from torch import nn
 
-from lstn.nn.starts import last_layer, replace_last
+from lstn.nn.sources.starts import last_layer, replace_last
 
 
 class JoinedLinear(nn.Linear):

@@ -19,8 +19,8 @@ from lstn.files import sha256_of, what_is
 from lstn.formats.inspection import inspect_file
 from lstn.health.run_files import checkpoint_of
 from lstn.nn.backbones import BACKBONES, FOREIGN, backbone_named
+from lstn.nn.sources.starts import classifiers_of
 from lstn.nn.sources.timm_models import TIMM, timm_weights
-from lstn.nn.starts import classifiers_of
 
 IMAGENET = "imagenet"
 """The word that stands for the weights of torchvision or timm where a file's name may stand too."""

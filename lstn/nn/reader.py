@@ -7,7 +7,7 @@ from lstn.contract import Contract, Loc
 from lstn.nn.classifier import build_backbone
 from lstn.nn.normalising import Normalising
 from lstn.nn.recurrent_localizer import Glimpses, RecurrentLocalizer
-from lstn.nn.starts import last_layer, replace_last
+from lstn.nn.sources.starts import last_layer, replace_last
 from lstn.nn.turned_boxes import numbers_of, thetas_of, with_context
 from lstn.nn.warping.transformer import Transformer
 

@@ -10,7 +10,7 @@ from lstn.contract import Contract, Loc
 from lstn.errors import LstnError, VerificationError
 from lstn.export.onnx.exported_parts import write_default, write_part
 from lstn.machine.gpu import Device
-from lstn.nn.taken_apart import Piece, build_models, default_of, take_apart
+from lstn.nn.costs.taken_apart import Piece, build_models, default_of, take_apart
 from lstn.runtime.engines.opening import open_engine
 from lstn.runtime.engines.part_graphs import Library, open_graph
 

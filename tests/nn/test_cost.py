@@ -11,8 +11,8 @@ from lstn.contract import PAPER_LOCS, Contract, Loc
 from lstn.errors import UsageError
 from lstn.nn.backbones import BACKBONES
 from lstn.nn.classifier import Classifier
-from lstn.nn.counting import count_costs, count_rows
-from lstn.nn.part_costs import CostPart, total, transformer
+from lstn.nn.costs.counting import count_costs, count_rows
+from lstn.nn.costs.part_costs import CostPart, total, transformer
 from lstn.nn.shapes import shapes_only
 from lstn.nn.warping.grids import affine_grid
 from lstn.research.claims.paper import PaperCell, compare_counts, read_tables

@@ -13,7 +13,7 @@ from lstn.errors import UsageError
 from lstn.nn.checkpoint import load_checkpoint, save_checkpoint
 from lstn.nn.detector import Detector
 from lstn.nn.region_localizer import ANCHORS, RATIOS, SIZES, RegionLocalizer, anchors_of
-from lstn.nn.stems import late_cut
+from lstn.nn.sources.stems import late_cut
 from lstn.nn.turned_boxes import SCALES, moved_boxes, thetas_of, upright, with_context
 
 IMAGE = Contract(

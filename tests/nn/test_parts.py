@@ -6,7 +6,7 @@ from torch import nn
 from lstn.contract import PAPER_LOCS, Contract, Loc
 from lstn.errors import UsageError
 from lstn.nn.classifier import Classifier
-from lstn.nn.taken_apart import build_models, default_of, default_piece, runner, take_apart
+from lstn.nn.costs.taken_apart import build_models, default_of, default_piece, runner, take_apart
 
 HW = (40, 40)
 LABELS = ("a", "b", "c")

@@ -26,9 +26,9 @@ from lstn.nn.models import build_around, build_model
 from lstn.nn.pretrained import load_backbone_weights
 from lstn.nn.shapes import shapes_only
 from lstn.nn.sources.own_models import is_own, own_factory
+from lstn.nn.sources.starts import classifiers_of, last_layer, scale_dropout, start_weights
 from lstn.nn.sources.timm_models import reparametrized, timm_names
 from lstn.nn.sources.torchvision_models import torchvision_names
-from lstn.nn.starts import classifiers_of, last_layer, scale_dropout, start_weights
 
 EDGE = (
     "timm:mobilenetv4_conv_small", "timm:repvgg_a0", "timm:fastvit_t8", "timm:tf_efficientnet_lite0",
@@ -149,7 +149,7 @@ def test_without_timm_its_names_are_neither_made_nor_suggested(monkeypatch: pyte
 
 def test_timm_is_imported_for_its_own_names_alone() -> None:
     code = (
-        "import sys; from lstn.nn.backbones import backbone_named; from lstn.nn.starts import start_weights\n"
+        "import sys; from lstn.nn.backbones import backbone_named; from lstn.nn.sources.starts import start_weights\n"
         "net = backbone_named('mobilenet_v3_small').factory(3); start_weights(net, 0); print('timm' in sys.modules)"
     )
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

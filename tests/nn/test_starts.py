@@ -11,7 +11,7 @@ from lstn.contract import Contract, Loc
 from lstn.nn.backbones import BACKBONES
 from lstn.nn.classifier import Classifier
 from lstn.nn.shapes import shapes_only
-from lstn.nn.starts import classifiers_of, scale_dropout, start_weights
+from lstn.nn.sources.starts import classifiers_of, scale_dropout, start_weights
 from lstn.recipe import RECIPES
 from lstn.train.choices.recipe_changes import recipe_for
 from lstn.train.optimizer import dropout_share

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from lstn.errors import UsageError
 from lstn.nn.backbones import BACKBONES, backbone_named
 from lstn.nn.shapes import shapes_only
-from lstn.nn.stems import Cut, channels_first, late_cut, stem_cut
+from lstn.nn.sources.stems import Cut, channels_first, late_cut, stem_cut
 
 ONE_OF_A_KIND = (
     "cnn",

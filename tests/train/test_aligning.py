@@ -12,7 +12,7 @@ from lstn.contract import SPACE, Loc, Task
 from lstn.data.poses import pose_from_box
 from lstn.errors import UsageError
 from lstn.nn.models import build_model
-from lstn.nn.starts import start_weights
+from lstn.nn.sources.starts import start_weights
 from lstn.nn.word_vectors import WordVectors
 from lstn.train.batches.loading import NOBODY
 from lstn.train.choices.asked_run import ChosenNetwork, Course

@@ -14,7 +14,7 @@ from lstn.contract import Contract, Loc
 from lstn.errors import UsageError
 from lstn.nn.checkpoint import read_tensors
 from lstn.nn.classifier import Classifier
-from lstn.nn.starts import classifiers_of
+from lstn.nn.sources.starts import classifiers_of
 from lstn.train.freezing import check_freeze, frozen
 from lstn.train.runs.run_state import LAST
 

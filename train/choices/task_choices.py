@@ -8,7 +8,7 @@ from lstn.data.dataset import usual
 from lstn.errors import UsageError
 from lstn.nn.backbones import backbone_named
 from lstn.nn.generation.painter import DOUBLINGS
-from lstn.nn.stems import COARSEST
+from lstn.nn.sources.stems import COARSEST
 from lstn.recipe import MOVES_WEIGHT, Recipe, RecipeName
 from lstn.train.batches.augment import kinds_of
 from lstn.train.choices.asked_run import ChosenNetwork, Course

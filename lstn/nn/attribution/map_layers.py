@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from lstn.errors import UsageError
 from lstn.nn.classifier import Classifier
-from lstn.nn.stems import channels_first
+from lstn.nn.sources.stems import channels_first
 
 _NO_MAPS = (nn.AdaptiveAvgPool2d, nn.AvgPool2d, nn.Dropout, nn.Identity, nn.Softmax)
 """Layers whose maps are means of others', or what others made, such as the weights of attention."""

@@ -1,1 +1,1 @@
-"""Backbones that lstn's own table doesn't name: torchvision's, timm's, and the user's."""
+"""Sources of backbones: torchvision, timm, the user, and what neither has; how each starts, and where it divides."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from lstn.contract import Loc
 from lstn.interval import Interval
-from lstn.nn.part_costs import PartCosts, transformer
+from lstn.nn.costs.part_costs import PartCosts, transformer
 from lstn.report.charts import Point, bars, lines, scatter
 from lstn.report.web_page import bullets, figure, section, table_section, whole_page
 from lstn.report.wording import counted

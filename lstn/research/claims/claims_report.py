@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from lstn.contract import Loc
-from lstn.nn.part_costs import PartCosts, total
+from lstn.nn.costs.part_costs import PartCosts, total
 from lstn.report.table import Table
 from lstn.report.wording import counted
 from lstn.research.claims.claims_request import ClaimsRequest

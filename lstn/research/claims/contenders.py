@@ -30,7 +30,7 @@ from lstn.research.claims.timed_network import (
 )
 
 if TYPE_CHECKING:
-    from lstn.nn.taken_apart import Piece
+    from lstn.nn.costs.taken_apart import Piece
     from lstn.research.claims.timed_network import Open
     from lstn.runtime.bench.race import Entrant, TimedCall
 
@@ -45,7 +45,7 @@ class Contenders:
             UsageError: no such backbone, or images too small for it or for a localizer.
         """
         from lstn.nn.backbones import backbone_named
-        from lstn.nn.taken_apart import build_models
+        from lstn.nn.costs.taken_apart import build_models
 
         side = setup.image_size or backbone_named(backbone).image_size
         self.image_hw = (side, side)
@@ -84,7 +84,7 @@ class Contenders:
 
     def parts(self, batch: int) -> list["Entrant"]:
         """Transformers and localizers alone, grid and sampler on the engine, and L-STN's transformer on its peers."""
-        from lstn.nn.taken_apart import TRANSFORMER, default_piece
+        from lstn.nn.costs.taken_apart import TRANSFORMER, default_piece
         from lstn.runtime.bench.race import Entrant
 
         engine, pieces = self._setup.engine, self._pieces()
@@ -109,7 +109,7 @@ class Contenders:
 
     def _pieces(self) -> dict[str, "Piece"]:
         """Every transformer and its localizer, but for one on a backbone's layers; grid and sampler are the same."""
-        from lstn.nn.taken_apart import GRID, SAMPLER, take_apart
+        from lstn.nn.costs.taken_apart import GRID, SAMPLER, take_apart
 
         found: dict[str, Piece] = {}
         for loc, network in self._networks.items():
@@ -130,7 +130,7 @@ class Contenders:
 
     def _default(self) -> Path:
         from lstn.export.onnx.exported_parts import write_default
-        from lstn.nn.taken_apart import default_of
+        from lstn.nn.costs.taken_apart import default_of
 
         path = self._folder / f"{self._backbone}-{Loc.LSTN.value}-default.onnx"
         if not path.exists():

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 
 from lstn.contract import PAPER_LOCS, Loc
-from lstn.nn.part_costs import CostPart, PartCosts, total, transformer
+from lstn.nn.costs.part_costs import CostPart, PartCosts, total, transformer
 from lstn.report.table import Table
 from lstn.research.claims.paper import CountCosts, PaperCell
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from lstn.contract import PAPER_LOCS, Loc
 from lstn.errors import UsageError
 from lstn.interval import Interval
-from lstn.nn.part_costs import PartCosts, total, transformer
+from lstn.nn.costs.part_costs import PartCosts, total, transformer
 from lstn.report.table import Table
 from lstn.research.claims.claims_request import LABELS, OPENVINO, OPENVINO_DEFAULT, ORT, ORT_DEFAULT
 from lstn.research.claims.paper import CountCosts, PaperCell, read_tables

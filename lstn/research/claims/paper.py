@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Any, TypeAlias
 
 from lstn.contract import PAPER_LOCS, Loc
-from lstn.nn.part_costs import PartCosts, total, transformer
+from lstn.nn.costs.part_costs import PartCosts, total, transformer
 
 GFLOPS_TOLERANCE = 0.0002
 """Largest difference of a GFLOPS cell from ours, rounded to the decimals that its table prints."""
@@ -35,10 +35,10 @@ _LOCALIZER_TABLES = {Loc.STN: "table1_stn", Loc.VSTN: "table2_vstn", Loc.LSTN: "
 _WHOLE_TABLES = {"Table 4": "table4_caltech101", "Table 5": "table5_cifar10"}
 
 CountCosts: TypeAlias = Callable[[Loc, str, tuple[int, int], int], PartCosts]
-"""(localizer, backbone, image_hw, classes) -> costs: `lstn.nn.counting.count_costs`."""
+"""(localizer, backbone, image_hw, classes) -> costs: `lstn.nn.costs.counting.count_costs`."""
 
 CountRows: TypeAlias = Callable[[Loc], Sequence[int]]
-"""Localizer -> the parameters of each row of its table: `lstn.nn.counting.count_rows`."""
+"""Localizer -> the parameters of each row of its table: `lstn.nn.costs.counting.count_rows`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,7 +43,7 @@ def check(setup: ClaimsRequest) -> None:
         MissingExtra, DeviceError: the engine isn't installed, or there is no GPU for it.
     """
     from lstn.nn.backbones import backbone_named
-    from lstn.nn.counting import count_costs
+    from lstn.nn.costs.counting import count_costs
 
     for name in setup.models:
         side = setup.image_size or backbone_named(name).image_size

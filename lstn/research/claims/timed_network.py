@@ -81,7 +81,7 @@ def random_pixels(batch: int, image_hw: tuple[int, int], seed: int) -> Pixels:
 
 def torch_run(module: Any, inputs: tuple[Any, ...], threads: int | None, *, compiled: bool) -> "Open":
     """Return what runs a module in PyTorch. Every sitting uses the one that was compiled: again takes a minute."""
-    from lstn.nn.taken_apart import runner
+    from lstn.nn.costs.taken_apart import runner
 
     run = runner(module, inputs, compiled=compiled, threads=threads)
     return lambda: nullcontext(run)

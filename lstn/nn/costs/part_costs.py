@@ -1,4 +1,4 @@
-"""Costs of a model, part by part, as values. `lstn.nn.counting` does the counting."""
+"""Costs of a model, part by part, as values. `lstn.nn.costs.counting` does the counting."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -26,7 +26,7 @@ from torch.overrides import TorchFunctionMode
 
 from lstn.contract import Contract, Loc
 from lstn.nn.classifier import Classifier
-from lstn.nn.part_costs import CostPart, PartCost, PartCosts
+from lstn.nn.costs.part_costs import CostPart, PartCost, PartCosts
 from lstn.nn.shapes import shapes_only
 from lstn.nn.warping.localizers import LOCALIZERS, build_localizer
 from lstn.nn.warping.transformer import Transformer
