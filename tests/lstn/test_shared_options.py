@@ -26,12 +26,8 @@ def options(name: str) -> dict[str, Any]:
 
 def rows() -> list[tuple[str, set[str], set[str]]]:
     """Option, values and commands of each row of the page."""
-    lines = [line for line in PAGE.read_text().splitlines() if re.match(r"\| `--[\w-]+` \| [A-Z]", line)]
-    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
-    return [
-        (name.strip("`"), set(value.split(", ")), set(re.findall(r"`(\w+)`", commands)))
-        for name, value, _, commands in cells
-    ]
+    found = re.findall(r"^\| `(--[\w-]+)` ([A-Z][^|]*) \| .* In (.*) \|$", PAGE.read_text(), re.MULTILINE)
+    return [(name, set(values.split(", ")), set(re.findall(r"`(\w+)`", commands))) for name, values, commands in found]
 
 
 @pytest.mark.parametrize(("name", "values", "commands"), rows(), ids=lambda each: each if isinstance(each, str) else "")
