@@ -21,6 +21,7 @@ from lstn.runtime.serving.models.generation import Batching
 from lstn.runtime.serving.models.metrics import Metrics
 from lstn.runtime.serving.models.registry import ModelRegistry
 from lstn.runtime.serving.models.served_model import ServedModel
+from lstn.runtime.serving.open_files import LoopFaults, allow_many_files
 from lstn.runtime.serving.protocols.grpc_service import add_port, new_server
 from lstn.runtime.serving.protocols.http_app import HttpApp
 from lstn.runtime.serving.requests.access import Certificate, Guard
@@ -60,6 +61,7 @@ def serve(files: Mapping[str, Path], settings: ServerSettings) -> None:
         require(package, extra="serve")
     # Pillow warns of damaged metadata, in words that are the file's; each would be printed, and remembered for good.
     warnings.filterwarnings("ignore", module="PIL")
+    allow_many_files()
     models: dict[str, ServedModel] = {}
     with StopSignals() as signals, leaving_behind(lambda: _threads(models), _LAST_WORDS_S):
         asyncio.run(_serve(files, settings, models, signals))
@@ -73,6 +75,7 @@ async def _serve(
     files: Mapping[str, Path], settings: ServerSettings, models: dict[str, ServedModel], signals: StopSignals
 ) -> None:
     """Serve `files`, and put their models into `models`."""
+    asyncio.get_running_loop().set_exception_handler(LoopFaults())
     lock, metrics = FairLock(), Metrics()
     decoders = ThreadPoolExecutor(usable_cores(), thread_name_prefix="decode")
     for name, path in files.items():
@@ -150,6 +153,7 @@ def _web_server(registry: ModelRegistry, settings: ServerSettings) -> Any:
         log_config=None,
         log_level="critical",
         access_log=False,
+        backlog=_BACKLOG,
         server_header=False,
         proxy_headers=False,
         timeout_keep_alive=_KEEP_ALIVE_S,
