@@ -311,7 +311,7 @@ _ANSWERS: dict[Task, Callable[[Prediction, Contract, int | None, float], RowOf]]
     Task.READ: _read,
     Task.ALIGN: _aligned,
 }
-"""What a prediction says of each image. Total over `Task`."""
+"""What a prediction says of each image. Total over `Task`, but GENERATE, which looks at none."""
 
 
 def _finite(prediction: Prediction) -> npt.NDArray[np.bool_]:
