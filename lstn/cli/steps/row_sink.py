@@ -15,7 +15,7 @@ from lstn.terminal import messages
 from lstn.waiting import working
 
 if TYPE_CHECKING:
-    from lstn.runtime.inference.predict import ResultRow
+    from lstn.runtime.inference.result_rows import ResultRow
     from lstn.runtime.inference.rows import Write
 
 
