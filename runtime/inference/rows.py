@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.text import Text
 
 from lstn.evaluation.answer import Guess
-from lstn.runtime.inference.predict import ResultRow
+from lstn.runtime.inference.result_rows import ResultRow
 from lstn.terminal import printable
 
 Write: TypeAlias = Callable[[Sequence[ResultRow]], None]

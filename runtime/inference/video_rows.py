@@ -9,7 +9,7 @@ import numpy as np
 from lstn.contract import Task
 from lstn.images import pixels_of
 from lstn.runtime.engines.base import Engine
-from lstn.runtime.inference.predict import ResultRow, row_maker
+from lstn.runtime.inference.result_rows import ResultRow, row_maker
 from lstn.runtime.inference.video import Frame
 from lstn.terminal import without_secrets
 from lstn.warps.steadying import SteadyWarp

@@ -7,7 +7,7 @@ from pathlib import Path
 from lstn.contract import Contract
 from lstn.detection.drawn_objects import draw_objects
 from lstn.imaging.saved_picture import save_picture
-from lstn.runtime.inference.predict import ResultRow
+from lstn.runtime.inference.result_rows import ResultRow
 from lstn.terminal import without_secrets
 from lstn.transcription.transcripts import drawn_symbols
 from lstn.warps.drawn_warp import draw_warp

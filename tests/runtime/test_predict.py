@@ -14,7 +14,8 @@ from lstn.imaging.framing import Framing
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.prediction import Prediction
 from lstn.runtime.inference.decoding import decode_ahead
-from lstn.runtime.inference.predict import ResultRow, predict
+from lstn.runtime.inference.predict import predict
+from lstn.runtime.inference.result_rows import ResultRow
 from lstn.testing import FakeEngine
 
 LABELS = ("ant", "bee", "cat")

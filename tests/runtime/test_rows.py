@@ -11,7 +11,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from lstn.evaluation.answer import Guess
-from lstn.runtime.inference.predict import ResultRow
+from lstn.runtime.inference.result_rows import ResultRow
 from lstn.runtime.inference.rows import csv_rows, json_rows, table_rows
 
 THETA = np.array([[1, 0, 0.125], [0, 1, -0.25]], np.float32)

@@ -48,7 +48,8 @@ def infer_here(paths: list[str], asked: InferRequest) -> None:
 
 def _infer_images(paths: list[str], asked: InferRequest, wanted: Format) -> None:
     from lstn.runtime.engines.opening import open_engine
-    from lstn.runtime.inference.predict import batch_size, check_drawable, least_sure, look_for, predict
+    from lstn.runtime.inference.predict import batch_size, check_drawable, least_sure, predict
+    from lstn.runtime.inference.result_rows import look_for
 
     if asked.every is not None:
         raise UsageError("--every: only of a video", hint="leave it out")

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, TextIO
 
 from lstn.cli.display.screen import results
 from lstn.cli.parsing.infer_format import Format
+from lstn.contract import Contract, Task
 from lstn.files import replacing
 from lstn.terminal import messages
 from lstn.waiting import working
 
 if TYPE_CHECKING:
-    from lstn.contract import Contract
-    from lstn.runtime.inference.predict import ResultRow
+    from lstn.runtime.inference.result_rows import ResultRow
     from lstn.runtime.inference.rows import Write
 
 
@@ -29,7 +29,7 @@ class RowCount:
 
 
 def write_all(
-    batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None, contract: "Contract", count: RowCount
+    batches: Iterable[list["ResultRow"]], write: "Write", warps: Path | None, contract: Contract, count: RowCount
 ) -> None:
     """Write the rows, and a picture of each if `warps` is a folder; count them as they come."""
     from lstn.runtime.inference.warp_pictures import save_warp
@@ -44,23 +44,25 @@ def write_all(
                 save_warp(row, warps, contract, number=count.written)
 
 
-def doing(contract: "Contract") -> str:
-    """Return what a model does to images, in words."""
-    from lstn.contract import Task
+_DOING = {
+    Task.CLASSIFY: "classifying",
+    Task.DETECT: "looking for objects in",
+    Task.READ: "reading",
+    Task.ALIGN: "looking for a sentence in",
+}
+"""Total over `Task`, but GENERATE, which looks at no images."""
 
-    return {
-        Task.CLASSIFY: "classifying",
-        Task.DETECT: "looking for objects in",
-        Task.READ: "reading",
-        Task.ALIGN: "looking for a sentence in",
-    }[contract.task]
+
+def doing(contract: Contract) -> str:
+    """Return what a model does to images, in words."""
+    return _DOING[contract.task]
 
 
 @contextmanager
 def sink(
     wanted: Format,
     output: Path | None,
-    contract: "Contract",
+    contract: Contract,
     names: Sequence[Path | str],
     top: int,
     *,
@@ -72,7 +74,6 @@ def sink(
     names: what rows are called, or the longest of it, for the width of a table
     what, total: of the progress bar, as `lstn.waiting.working` has them
     """
-    from lstn.contract import Task
     from lstn.runtime.inference.rows import csv_objects, csv_rows, csv_scores, json_lines, json_rows, table_rows
 
     reads, detects = contract.task is Task.READ, contract.task is Task.DETECT
@@ -102,7 +103,7 @@ def sink(
             yield write_and_advance
 
 
-def _longest_text(contract: "Contract") -> str:
+def _longest_text(contract: Contract) -> str:
     return contract.separator.join([max(contract.labels, key=len)] * contract.warps)
 
 
