@@ -1,34 +1,29 @@
 """Preparation of a run: its data set, model, optimizer and folder, checked before the first epoch."""
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from lstn.contract import IMAGENET_MEAN, At, Contract, Loc, Task, ThetaForm
-from lstn.data.dataset import DataSet, Split, check_labels
+from lstn.contract import Contract, Loc, Task
+from lstn.data.dataset import DataSet, Split
 from lstn.data.objects import check_objects
-from lstn.data.task_sets import open_for
 from lstn.data.texts.text_sets import check_lengths
 from lstn.errors import UsageError
 from lstn.files import remove_leftovers
-from lstn.imaging.framing import Framing, framing_of, outside_of
 from lstn.imports import require
 from lstn.machine.lock import locked
-from lstn.nn.backbones import FOREIGN, backbone_named
 from lstn.nn.classifier import check_size
 from lstn.nn.device import check_compiler
 from lstn.nn.generation.generator import Generator, discriminated
 from lstn.nn.models import Model, build_around, build_model
-from lstn.nn.pretrained import contract_of_weights, load_backbone_weights
-from lstn.nn.sources.backbone import Backbone
+from lstn.nn.pretrained import load_backbone_weights
 from lstn.nn.sources.own_models import OwnFactory
 from lstn.nn.sources.starts import scale_dropout, start_weights
-from lstn.terminal import note, note_once
+from lstn.terminal import note
 from lstn.train.batches.augment import Augmentation, mixing_of
 from lstn.train.batches.balancing import class_weights, labels_of
 from lstn.train.batches.equivariance import Moves
@@ -36,6 +31,7 @@ from lstn.train.batches.loading import Images
 from lstn.train.batches.mixing import Mixing
 from lstn.train.computing.step_memory import check_memory
 from lstn.train.computing.workplace import Workplace
+from lstn.train.data_and_contract import described_contract, identity, opened
 from lstn.train.downloads import download
 from lstn.train.fitting import check_step
 from lstn.train.freezing import check_freeze
@@ -43,10 +39,10 @@ from lstn.train.objectives.adversarial_objective import AdversarialObjective
 from lstn.train.objectives.aligner_objective import AlignerObjective
 from lstn.train.objectives.classifier_objective import ClassifierObjective
 from lstn.train.objectives.detector_objective import DetectorObjective
-from lstn.train.objectives.distillation import digest_of, open_teacher
+from lstn.train.objectives.distillation import open_teacher
 from lstn.train.objectives.objective import TrainingObjective
 from lstn.train.objectives.reader_objective import ReaderObjective
-from lstn.train.objectives.supervision import check_posed, check_supervise, poses_digest
+from lstn.train.objectives.supervision import check_posed, check_supervise
 from lstn.train.optimizer import dropout_share, make_optimizer
 from lstn.train.runs.keeping import mend
 from lstn.train.runs.options import Options
@@ -236,51 +232,6 @@ def _check_shared(at: Workplace) -> None:
         )
 
 
-def opened(options: Options, given: Model | None = None) -> DataSet:
-    """Open the data set with all three splits: a broken test set is to be known before training."""
-    image_hw = options.image_size if given is None else given.contract.image_hw
-    framing = _framing(options) if given is None else framing_of(given.contract)
-    data = open_for(options.task, options.data, image_hw=image_hw, seed=options.seed, framing=framing)
-    if data.found:
-        note_once(data.found)
-    _ = data.train, data.val, data.test
-    return data
-
-
-def _framing(options: Options) -> Framing:
-    """Return how the model to be trained wants its photos; all sets of photos are normalised alike."""
-    published = _published(options)
-    return Framing(options.fit, outside_of(IMAGENET_MEAN if published is None else published.mean))
-
-
-def _published(options: Options) -> Backbone | Contract | None:
-    """Return what says by what images are normalised, if there are weights, or may be, that were trained so."""
-    if (run := contract_of_weights(options.weights)) is not None:
-        return run
-    theirs = options.weights or options.model.startswith(FOREIGN)
-    return backbone_named(options.model) if theirs else None
-
-
-def described_contract(options: Options, data: DataSet, given: Model | None = None) -> Contract:
-    """Return what the model is, or will be.
-
-    Published weights want the normalisation that they were trained with, others the data set's own.
-    """
-    if given is not None:
-        check_labels(given.contract, data, options.data)
-        return replace(given.contract, temperature=1.0)  # one is fitted to what the weights will be
-    chosen = (options.recipe.theta, options.iterations, options.at)
-    if options.loc in (Loc.NONE, Loc.IDENTITY) and chosen != (ThetaForm.AFFINE, 1, At.INPUT):
-        raise UsageError(
-            f"a model of loc {options.loc.value} has no localizer", hint="leave out --theta, --iterations and --at"
-        )
-    usual = _published(options) or data
-    contract = replace(options.contract(data.labels, usual.mean, usual.std), separator=data.separator)
-    contract.check()
-    # What can't be read back, such as labels too long together, is to be known before the first epoch.
-    return Contract.from_json(contract.to_json(), source=f"--data {options.data}")
-
-
 def start_training(
     options: Options,
     contract: Contract,
@@ -300,17 +251,3 @@ def start_training(
     scaler = torch.amp.GradScaler(device.type, enabled=options.precision == "fp16")
     same = identity(contract, splits, supervised=options.supervise > 0, teacher=options.teacher)
     return Run(model, make_optimizer(model, options.recipe), scaler, same, contract)
-
-
-def identity(contract: Contract, splits: Sequence[Split], *, supervised: bool = False, teacher: str = "") -> str:
-    """Return the SHA-256 of what a run may not change while it lasts: the model and the images.
-
-    supervised: and the true poses of the training images, which come first
-    teacher:    and the contents of this file, if it is named
-    """
-    parts = [contract.to_json(), *(split.fingerprint for split in splits)]
-    if supervised:
-        parts.append(poses_digest(splits[0]))
-    if teacher:
-        parts.append(digest_of(teacher))
-    return hashlib.sha256("\n".join(parts).encode()).hexdigest()

@@ -13,7 +13,7 @@ from lstn.contract import Fit, Loc
 from lstn.data.folders.class_folders import FolderSplit
 from lstn.imaging.framing import framing_of
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
-from lstn.train.preparing import described_contract, opened
+from lstn.train.data_and_contract import described_contract, opened
 
 
 @pytest.fixture

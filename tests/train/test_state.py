@@ -20,8 +20,9 @@ from lstn.data.dataset import open_data
 from lstn.errors import ArtifactError, LstnError
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors, write_checkpoint
 from lstn.train.batches.loading import Images
+from lstn.train.data_and_contract import described_contract
 from lstn.train.objectives.classifier_objective import loss_and_accuracy
-from lstn.train.preparing import described_contract, start_training
+from lstn.train.preparing import start_training
 from lstn.train.runs import keeping
 from lstn.train.runs.options import Options
 from lstn.train.runs.run_state import LAST, read_options, restore

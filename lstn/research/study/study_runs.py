@@ -30,8 +30,8 @@ from lstn.research.study.study_results import (
     runs_in,
     write_cell,
 )
+from lstn.train.data_and_contract import described_contract, identity
 from lstn.train.loop import train_to_end
-from lstn.train.preparing import described_contract, identity
 from lstn.train.runs.options import Options
 from lstn.train.runs.run_state import LAST, read_identity, read_options
 from lstn.train.watch.watcher import Watcher
