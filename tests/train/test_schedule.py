@@ -48,7 +48,7 @@ def test_without_a_budget_epochs_are_alike(epochs: int) -> None:
     assert plan.ends == 1
 
 
-@given(pace=st.floats(1, 1000), hours=st.floats(1, 5))
+@given(pace=st.floats(60, 1000), hours=st.floats(1, 5))
 def test_at_one_pace_it_takes_its_time_and_no_more(pace: float, hours: float) -> None:
     history, ends = played(asked(hours), iter(lambda: pace, None))
     spent = sum(each["seconds"] for each in history)
