@@ -38,6 +38,8 @@ DEFAULT_KEEP = {
     Precision.BF16: (LOCALIZER,),
     Precision.INT8: (LOCALIZER,),
     Precision.FP8: (LOCALIZER,),
+    Precision.INT8_FP16: (LOCALIZER,),
+    Precision.FP8_FP16: (LOCALIZER,),
 }
 """What stays float32 unless told otherwise, by what trained models lost (docs/how-to/calibration.md).
 

@@ -3,7 +3,10 @@
 What an engine with such kernels differs in, the order of sums inside of a layer, is no part of it.
 """
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -14,7 +17,7 @@ def emulated(model: onnx.ModelProto, precision: Precision) -> onnx.ModelProto:
     """Return what ONNX Runtime runs on a CPU in place of `model`, which may be `model` itself."""
     if precision is Precision.BF16:
         return _float32_rounded_to_bfloat16(model)
-    if precision is Precision.FP8:
+    if precision.float8:
         return _without_fp8_kernels(model)
     return model
 
@@ -67,8 +70,8 @@ def _without_fp8_kernels(model: onnx.ModelProto) -> onnx.ModelProto:
         elif node.input[0] in constants:
             result.graph.initializer.append(numpy_helper.from_array(_dequantized(node, constants), node.output[0]))
         else:
-            unscaled = f"{node.output[0]}/unscaled"
-            nodes.append(helper.make_node("Cast", [node.input[0]], [unscaled], unscaled, to=TensorProto.FLOAT))
+            unscaled, dtype = f"{node.output[0]}/unscaled", constants[node.input[1]].data_type
+            nodes.append(helper.make_node("Cast", [node.input[0]], [unscaled], unscaled, to=dtype))
             nodes.append(helper.make_node("Mul", [unscaled, node.input[1]], [node.output[0]], node.name))
     used = {name for node in nodes for name in node.input}
     weights = [weight for weight in result.graph.initializer if weight.name in used]
@@ -78,16 +81,14 @@ def _without_fp8_kernels(model: onnx.ModelProto) -> onnx.ModelProto:
     return result
 
 
-def _dequantized(
-    node: onnx.NodeProto, constants: dict[str, TensorProto]
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float32]]:
-    """Return the float32 weight that a DequantizeLinear without a zero point makes of its constants."""
+def _dequantized(node: onnx.NodeProto, constants: dict[str, TensorProto]) -> npt.NDArray[np.floating[Any]]:
+    """Return the weight, of the type of its scale, that a DequantizeLinear without a zero point makes of constants."""
     values = numpy_helper.to_array(constants[node.input[0]]).astype(np.float32)
     scales = numpy_helper.to_array(constants[node.input[1]])
     axis = next((attribute.i for attribute in node.attribute if attribute.name == "axis"), 1)
     if scales.ndim:
         scales = scales.reshape([-1 if index == axis % values.ndim else 1 for index in range(values.ndim)])
-    return np.asarray(values * scales)
+    return np.asarray((values * scales).astype(scales.dtype))
 
 
 def _copy(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -144,7 +144,7 @@ def _refuse_precision(asked: ExportRequest, targets: tuple[str, ...]) -> None:
         raise UsageError(
             f"--engine {engine.value} doesn't run {precision.value}", hint=f"these do: --engine {' or '.join(takers)}"
         )
-    if precision is Precision.FP8 and (old := [target for target in targets if int(target[2:]) < _FIRST_FP8]):
+    if precision.float8 and (old := [target for target in targets if int(target[2:]) < _FIRST_FP8]):
         raise UsageError(
             f"{', '.join(old)} has no fp8, which came with sm{_FIRST_FP8}", hint="use --precision int8 for it"
         )

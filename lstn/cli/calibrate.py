@@ -31,7 +31,10 @@ def calibrate(
     ] = None,
     precision: Annotated[
         Precision,
-        typer.Option(help="fp16 and int8 run everywhere; bf16 on TensorRT and OpenVINO, fp8 on TensorRT."),
+        typer.Option(
+            help="fp16 and int8 run everywhere, bf16 on TensorRT and OpenVINO, fp8 on TensorRT. Those with -fp16 have "
+            "float16 between their layers, for TensorRT."
+        ),
     ] = Precision.INT8,
     data: Annotated[
         str | None,
@@ -43,10 +46,10 @@ def calibrate(
     ] = None,
     out: Annotated[Path, typer.Option(metavar="DIR", help="Where to write.")] = Path(),
     images: Annotated[
-        int, typer.Option(metavar="N", min=1, help="int8, fp8: training images to measure ranges on.")
+        int, typer.Option(metavar="N", min=1, help="In 8 bits: training images to measure ranges on.")
     ] = 512,
     ranges: Annotated[
-        RangeMethod, typer.Option(help="int8, fp8: what of a tensor's values is represented.")
+        RangeMethod, typer.Option(help="In 8 bits: what of a tensor's values is represented.")
     ] = RangeMethod.MINMAX,
     keep: Annotated[
         list[str] | None,

@@ -82,10 +82,14 @@ std::string png_exif(std::string_view data) {
 // The EXIF blocks in front of a JPEG's pixels, joined: one that is larger than a segment is in several.
 std::string jpeg_exif(std::string_view data) {
     std::string exif;
-    for (std::size_t at = 2; at + 4 <= data.size() && data[at] == '\xff';) {
+    for (std::size_t at = 2; at + 4 <= data.size();) {
         const auto marker = static_cast<unsigned char>(data[at + 1]);
-        if (marker == 0xFF || marker == 0x01 || (marker >= 0xD0 && marker < 0xD8)) {  // fill bytes; TEM; restarts
-            at += marker == 0xFF ? 1 : 2;
+        if (data[at] != '\xff' || marker == 0xFF || marker == 0) {  // junk, which libjpeg skips too; fill bytes
+            ++at;
+            continue;
+        }
+        if (marker == 0x01 || (marker >= 0xD0 && marker < 0xD8)) {  // TEM and restarts are alone
+            at += 2;
             continue;
         }
         const std::size_t length = number_at(data, at + 2, 2);

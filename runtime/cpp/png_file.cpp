@@ -157,7 +157,7 @@ bool PngFile::read_header() {
     png_set_read_fn(png_, &source_, read);
     png_set_keep_unknown_chunks(png_, PNG_HANDLE_CHUNK_NEVER, nullptr, -1);
     png_set_crc_action(png_, PNG_CRC_DEFAULT, PNG_CRC_QUIET_USE);  // else it may go on without transparency
-    png_set_user_limits(png_, PNG_UINT_31_MAX, PNG_UINT_31_MAX);       // `check_size` has ours
+    png_set_user_limits(png_, PNG_UINT_31_MAX, PNG_UINT_31_MAX);   // `check_size` has ours
     png_read_info(png_, info_);
     png_set_packing(png_);
     passes_ = png_set_interlace_handling(png_);

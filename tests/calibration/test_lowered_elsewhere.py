@@ -37,6 +37,14 @@ def test_a_plan_of_fp8_for_an_older_gpu_says_which_have_it(run_lstn: RunLstn) ->
     assert "fp8 came with sm89" in ran.err
 
 
+def test_a_model_with_float16_between_its_layers_becomes_a_plan(run_lstn: RunLstn) -> None:
+    assert run_lstn("calibrate", "model.onnx", "--precision", "int8-fp16", *DIGITS, "--force").code == 0
+    ran = run_lstn("export", "model.int8-fp16.onnx", "--engine", "trt-rtx", "--target", "sm89")
+    assert ran.code == 0, ran.err
+    assert json.loads(Path("model.int8-fp16.plan.json").read_text())["precision"] == "int8"
+    assert set(json.loads(Path("model.int8-fp16.cost.json").read_text())["precisions"]) == {"int8-fp16"}
+
+
 def test_export_lowers_on_the_way(run_lstn: RunLstn, digits_run: Path) -> None:
     ran = run_lstn("export", "--engine", "trt-rtx", "--target", "sm89", "--precision", "fp8", "--force")
     assert ran.code == 0, ran.err
@@ -49,8 +57,10 @@ def test_export_lowers_on_the_way(run_lstn: RunLstn, digits_run: Path) -> None:
     ("arguments", "said", "cure"),
     [
         (("--engine", "onnx", "--precision", "fp8"), "--engine onnx doesn't run fp8", "--engine trt or trt-rtx"),
+        (("--engine", "onnx", "--precision", "int8-fp16"), "onnx doesn't run int8-fp16", "--engine trt or trt-rtx"),
         (("--engine", "openvino", "--precision", "fp8"), "--engine openvino doesn't run fp8", "trt-rtx"),
         (("--engine", "trt-rtx", "--target", "sm86,sm89", "--precision", "fp8"), "sm86 has no fp8", "int8"),
+        (("--engine", "trt-rtx", "--target", "sm86", "--precision", "fp8-fp16"), "sm86 has no fp8", "int8"),
         (("model.onnx", "--engine", "trt-rtx", "--target", "sm89", "--precision", "int8"), "trained on", "calibrate"),
     ],
 )
@@ -98,4 +108,5 @@ def test_a_slower_engine_is_said_to_be_slower(
 def test_an_engine_that_is_not_there_is_no_race(capsys: pytest.CaptureFixture[str]) -> None:
     compare_speed(Path("model.onnx"), Path("gone.onnx"), Precision.INT8)
     compare_speed(Path("model.onnx"), Path("gone.onnx"), Precision.FP8)
+    compare_speed(Path("model.onnx"), Path("gone.onnx"), Precision.INT8_FP16)
     assert capsys.readouterr().err == ""

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import PIL
 import pytest
 from command import RunLstn
 from cpp_runner import build_runner, rows_of, run_program, told_pixels, write_telling_model
@@ -32,6 +33,9 @@ from lstn.precision import Precision, RangeMethod
 from lstn.zoo.named_models import model_path
 
 HW = (10, 7)
+ROUNDED_OTHERWISE = 0 if int(PIL.__version__.partition(".")[0]) >= 13 else 1
+"""Levels of 255: Pillow 13 filters some pictures' columns first, older ones always their rows."""
+
 EXAMPLES = Path(__file__).parents[2] / "examples" / "images"
 
 
@@ -63,6 +67,8 @@ def jpegs() -> Iterator[bytes]:
         yield from (encoded(image, "JPEG", orientation=turn) for turn in range(2, 9))
         yield from (encoded(image.convert(mode), "JPEG") for mode in ("L", "CMYK"))
     yield encoded(photo(64, 64), "JPEG", keep_rgb=True)
+    turned = encoded(photo(40, 31), "JPEG", orientation=6)
+    yield turned[:20] + b"junk between two segments" + turned[20:]
 
 
 def pngs() -> Iterator[bytes]:
@@ -95,7 +101,8 @@ def test_every_picture_becomes_the_same_pixels(runner: Path, pictures: list[Path
     assert [row["path"] for row in rows] == [str(picture) for picture in pictures]
     for picture, row in zip(pictures, rows, strict=True):
         wanted = decode(picture, HW, framing=framing_of(contract))
-        np.testing.assert_array_equal(told_pixels(row, HW, int(wanted.max())), wanted, err_msg=str(picture))
+        found = told_pixels(row, HW, int(wanted.max())).astype(int)
+        assert np.abs(found - wanted).max() <= ROUNDED_OTHERWISE, picture
 
 
 def int8_of(path: Path, out: Path) -> Path:
@@ -287,7 +294,7 @@ def half_pixels(model: onnx.ModelProto) -> None:
 
 
 REFUSED = {
-    "contract version 9": saying(version=9),
+    f"contract version {VERSION + 1}": saying(version=VERSION + 1),
     "contract version true": saying(version=True),
     "contract version null": saying(version=None),
     "'labels' is missing": saying(labels=None),
@@ -320,16 +327,14 @@ def test_a_model_that_cannot_be_trusted_is_refused(runner: Path, run_lstn: RunLs
 
 
 def test_names_are_known_from_the_same_versions_on(runner: Path, tmp_path: Path) -> None:
-    """A new version of the contract is to be read here too, or refused."""
+    """What a new version of the contract has is to be known here too."""
     photo(9, 9).save(tmp_path / "a.png")
     path, differ = tmp_path / "model.onnx", []
     for field, value in (*(("loc", loc.value) for loc in Loc), *(("theta", form.value) for form in ThetaForm)):
         said = {"loc": Loc.LSTN, "theta": ThetaForm.AFFINE, field: type(getattr(CONTRACT, field))(value)}
         write_tiny(path, replace(CONTRACT, **said))
         model = onnx.load(path)
-        for version in (1, 2, 3, 4, VERSION, VERSION + 1):
-            if (field, version) == ("theta", 1):  # is not read then
-                continue
+        for version in (2, 3, 4, VERSION):
             text = json.dumps(asdict(replace(CONTRACT, **said)) | {"version": version})
             helper.set_model_props(model, {METADATA_KEY: text})
             onnx.save(model, path)

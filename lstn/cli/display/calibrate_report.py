@@ -21,7 +21,11 @@ if TYPE_CHECKING:
 
 _MOST_NAMED = 8
 _RACE_S, _SLOWER = 0.7, 1.05
-_WITHOUT_ONNX_RUNTIME = {Precision.BF16: "TensorRT and OpenVINO", Precision.FP8: "TensorRT"}
+_WITHOUT_ONNX_RUNTIME = {
+    Precision.BF16: "TensorRT and OpenVINO",
+    Precision.FP8: "TensorRT",
+    Precision.FP8_FP16: "TensorRT",
+}
 
 
 def show(made: "Calibrated", settings: "CalibrationSettings") -> None:
@@ -47,7 +51,7 @@ def show(made: "Calibrated", settings: "CalibrationSettings") -> None:
 
 def compare_speed(reference: Path, lowered: Path, precision: Precision) -> None:
     """Time a lowered engine against the float32 ONNX file, and say so if it is the slower one, with what is faster."""
-    if lowered.suffix == ".onnx" and precision in _WITHOUT_ONNX_RUNTIME:
+    if lowered.suffix == ".onnx" and (precision in _WITHOUT_ONNX_RUNTIME or precision.half_between):
         return
     from lstn.runtime.bench.timed_engines import BenchSetup, bench
 

@@ -43,7 +43,7 @@ def tuned_precisions(text: str) -> tuple[Precision | None, ...]:
         UsageError: not a precision, or one that no CPU engine runs.
     """
     names = [each.strip().lower() for each in text.split(",") if each.strip()]
-    known = ["fp32", *(each.value for each in Precision if each is not Precision.FP8)]
+    known = ["fp32", *(each.value for each in Precision if not (each.float8 or each.half_between))]
     for name in names:
         if name not in known:
             raise UsageError(f"--precision {name!r:.40}: not one to tune", hint=f"choose of: {', '.join(known)}")
