@@ -37,6 +37,8 @@ class LoopFaults:
     def __call__(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """Say what happened."""
         error = context.get("exception")
+        if isinstance(error, ValueError) and "_start_serving" in context["message"]:
+            return  # it tries again after the server was closed, whose socket has no number any more
         if not isinstance(error, OSError) or error.errno not in _NONE_LEFT:
             warn(f"{context['message']}: {type(error).__name__}: {error}" if error else context["message"])
         elif (now := time.monotonic()) - self._told_s >= _AGAIN_S:

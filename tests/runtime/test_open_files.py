@@ -46,6 +46,17 @@ def test_a_server_may_open_as_many_files_as_the_system_allows() -> None:
     assert subprocess.run(limited, capture_output=True, text=True, check=True).stdout == f"{most} {most}\n"
 
 
+def test_a_server_that_is_closed_while_it_waits_for_files_says_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    loop, waiting = asyncio.SelectorEventLoop(), socket.socket()
+    loop.set_exception_handler(LoopFaults())
+    waiting.close()
+    loop.call_soon(loop._start_serving, asyncio.Protocol, waiting)  # type: ignore[attr-defined]  # as asyncio itself
+    loop.call_soon(loop.stop)
+    loop.run_forever()
+    loop.close()
+    assert capsys.readouterr().err == ""
+
+
 def test_faults_of_the_loop_are_one_line_each_and_full_files_one_a_minute(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
