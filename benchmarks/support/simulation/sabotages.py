@@ -57,7 +57,7 @@ SERVER: dict[str, tuple[Edit, ...]] = {
         Edit(Slot, "submit", "self._count = count", "self._count = count; self._give_back(self, work)"),
     ),
     "an end that waits for idle clients": (
-        Edit(Connection, "_leave_soon", "self.loop.call_later(_GOODBYE_S, self._leave)", "pass"),
+        Edit(Connection, "_leave_soon", "self.loop.call_later(_GOODBYE_S, self._leave)", "None"),
     ),
     "a request that the end cuts off": (
         Edit(HttpApp, "__call__", "except asyncio.CancelledError:", "except ZeroDivisionError:"),
