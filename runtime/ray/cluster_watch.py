@@ -1,4 +1,4 @@
-"""Whether the cluster that a driver has joined is still there: Ray itself may wait for another one, for ever."""
+"""Watch over the cluster that a driver has joined: Ray itself may wait for another one, for ever."""
 
 import queue
 import socket
