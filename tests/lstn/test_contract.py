@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from lstn.contract import (
     AFFINE_FORMS,
     CONTROLS,
+    FORM_TRAITS,
     PAPER_LOCS,
     SPACE,
     UNBOUNDED,
@@ -556,3 +557,12 @@ def test_what_is_for_other_models_says_so() -> None:
     with pytest.raises(UsageError) as raised:
         check_task(Task.DETECT, Task.READ, "--x", hint="do y")
     assert raised.value.hint == "do y"
+
+
+@pytest.mark.parametrize("theta", [form for form in ThetaForm if FORM_TRAITS[form].since > 1])
+def test_a_version_knows_no_form_that_came_later(theta: ThetaForm) -> None:
+    newest = replace(CONTRACT, theta=theta)
+    fields = json.loads(newest.to_json())
+    assert Contract.from_json(json.dumps(fields), source="test") == newest
+    with pytest.raises(ArtifactError, match=f"knows no theta {theta.value}"):
+        Contract.from_json(json.dumps(fields | {"version": FORM_TRAITS[theta].since - 1}), source="model.onnx")
