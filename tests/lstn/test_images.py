@@ -220,3 +220,13 @@ def test_pillows_own_limit_is_raised_and_never_lowered(monkeypatch: pytest.Monke
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3 * MAX_PIXELS)
     decode(tmp_path / "picture.png", (2, 2), limits=DecodeLimits(max_pixels=2 * MAX_PIXELS))
     assert Image.MAX_IMAGE_PIXELS == 3 * MAX_PIXELS
+
+
+def test_a_file_may_be_as_large_as_the_limit_and_no_larger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(Image.fromarray(RAMP), "BMP")
+    (tmp_path / "picture").write_bytes(data)
+    monkeypatch.setattr(images, "MAX_BYTES", len(data))
+    assert np.array_equal(decode(tmp_path / "picture", (16, 24)), RAMP)
+    monkeypatch.setattr(images, "MAX_BYTES", len(data) - 1)
+    with pytest.raises(ImageError, match="larger than 0 MiB"):
+        decode(tmp_path / "picture", (16, 24))
