@@ -195,7 +195,10 @@ def _joined(ray: ModuleType, address: str) -> Iterator[None]:
         try:
             _knock(address)
             ray.init(**options)
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray's own is a plain Exception where a node doesn't start in time
+            if address == LOCAL:
+                hint = "free some memory or cores, and run it again; or leave out --ray"
+                raise LstnError(f"--ray {address}: Ray doesn't start here: {_first_line(error)}", hint=hint) from error
             hint = "start one with: ray start --head; or use --ray local"
             raise UsageError(f"--ray {address}: no cluster to join: {_first_line(error)}", hint=hint) from error
         try:

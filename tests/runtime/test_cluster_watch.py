@@ -77,3 +77,27 @@ def test_a_line_is_said_for_a_process_that_cannot_say_it(ending: str, code: int,
     script = f"from lstn.runtime.ray.last_words import last_words\nwith last_words('gone'):\n    {ending}"
     ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=30)
     assert (ran.returncode, ran.stdout, ran.stderr) == (code, "", said)
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [("local", "--ray local: Ray doesn't start here: the node"), ("auto", "--ray auto: no cluster to join: the node")],
+)
+def test_a_cluster_that_does_not_start_in_time_is_one_error(address: str, told: str) -> None:
+    """In a process of its own, for it loads Ray."""
+    script = f"""
+from types import SimpleNamespace
+from lstn.errors import LstnError
+from lstn.runtime.ray import ray_infer
+
+def init(**_):
+    raise Exception("the node timed out\\nduring startup")
+
+try:
+    with ray_infer._joined(SimpleNamespace(init=init), {address!r}):
+        pass
+except LstnError as error:
+    print(error.message)
+"""
+    ran = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert ran.stdout == f"{told} timed out\n", ran.stderr
