@@ -154,6 +154,7 @@ def test_who_left_or_is_late_costs_no_engine_time() -> None:
         late.future.result(timeout=0)
     assert refused.value.reason is Reason.EXPIRED
     assert not left.future.done()
+    assert late.given_up, "else its files would still be decoded"
     assert batcher.waiting == 0
 
 
