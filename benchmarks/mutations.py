@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings
 
 from benchmarks.support.arguments import argument_parser
 from benchmarks.support.explained_mutants import EXPLAINED
@@ -35,10 +36,11 @@ from lstn.report.table import markdown_table
 
 RESULT = "results/mutations/mutations.json"
 _SERVED = "lstn.runtime.serving"
+_CONTRACT = ("bounds", "checks", "contract_fields", "model_contract", "tasks", "theta_forms", "versions")
 MODULES: Mapping[str, str] = {
-    "lstn.contract": "lstn/test_contract.py",
+    **{f"lstn.contract.{module}": "lstn/test_contract.py" for module in _CONTRACT},
     "lstn.files": "lstn/test_files.py lstn/test_lock.py",
-    "lstn.images": "lstn/test_images.py lstn/test_image_formats.py",
+    "lstn.images": "lstn/test_images.py lstn/test_image_formats.py lstn/test_image_file.py lstn/test_framing.py",
     "lstn.imaging.framing": "lstn/test_framing.py lstn/test_images.py",
     "lstn.imaging.image_file": "lstn/test_image_file.py lstn/test_images.py lstn/test_image_formats.py",
     "lstn.imaging.image_mode": "lstn/test_image_formats.py lstn/test_images.py",
@@ -47,17 +49,20 @@ MODULES: Mapping[str, str] = {
     "lstn.warps.quadrilaterals": "lstn/test_quadrilaterals.py",
     "lstn.warps.spline": "lstn/test_warp.py nn/test_grids.py",
     "lstn.warps.steadying": "lstn/test_steadying.py",
-    "lstn.warps.drawn_warp": "lstn/test_warp.py",
+    "lstn.warps.drawn_warp": "lstn/test_drawn_warp.py lstn/test_warp.py",
     "lstn.nn.warping.grids": "nn/test_grids.py",
     f"{_SERVED}.models.batcher": "runtime/test_batcher.py runtime/test_feeding.py",
     f"{_SERVED}.models.fairlock": "runtime/test_batcher.py",
-    f"{_SERVED}.requests.access": "lstn/test_secrets.py runtime/test_serve_options.py",
-    "lstn.research.claims.verdict": "research/test_verdict.py research/test_time_worth.py",
+    f"{_SERVED}.requests.access": "runtime/test_access.py",
+    "lstn.research.claims.verdict": "research/test_verdict.py",
     "lstn.calibration.cost.drift": "calibration/test_drift.py",
 }
 """A module -> the files of its own tests, below tests/."""
 
-_PATIENCE_S = 60
+_PATIENCE_S = 15
+_EXAMPLES = 20
+"""Of a property, where its test doesn't say how many."""
+
 _LOADED = ("numpy", "PIL.Image", "hypothesis", "onnx", "onnxruntime", "torch", "msgspec", "rich.console", "typer")
 """What tests import that isn't lstn: loaded once, before the first mutant."""
 
@@ -78,6 +83,7 @@ def main(words: Sequence[str]) -> None:
         figures = tried(name, arguments.most)
         kept = json.loads(arguments.out.read_text())["modules"] if arguments.out.is_file() else {}
         found = kept | {name: figures}
+        explain(found)
         result = {"modules": {each: found[each] for each in MODULES if each in found}} | machine_of(())
         write_result(arguments.out, result, page_of(result))
     print(page_of(result))
@@ -97,18 +103,20 @@ def tried(name: str, most: int | None) -> dict[str, Any]:
     for number in range(count):
         mutant = mutants[number * len(mutants) // count]
         if not killed(name, spec.origin, mutant, tests):
-            survived.append(survivor(name, mutant))
-            print(f"{name}:{mutant.line}: {survived[-1]}", flush=True)
+            told = {"line": mutant.line, "place": mutant.place, "before": mutant.before, "after": mutant.after}
+            survived.append(told)
+            print(f"{name}: {told}", flush=True)
     print(f"{name}: {len(survived)} of {count} survived", flush=True)
     seconds = round(time.monotonic() - started)
     return {"mutants": len(mutants), "tried": count, "survived": survived, "seconds": seconds}
 
 
-def survivor(name: str, mutant: Mutant) -> dict[str, Any]:
-    """Return what the result says of a mutant that survived."""
-    reason = EXPLAINED.get(name, {}).get((mutant.place, mutant.before, mutant.after), "")
-    told = {"line": mutant.line, "place": mutant.place, "before": mutant.before, "after": mutant.after}
-    return told | {"reason": reason}
+def explain(modules: Mapping[str, Any]) -> None:
+    """Give each survivor the reason that is known by now."""
+    for name, figures in modules.items():
+        for each in figures["survived"]:
+            change = each["place"], each["before"], each["after"]
+            each["reason"] = EXPLAINED.get(name, {}).get(change, "")
 
 
 def killed(name: str, path: str, mutant: Mutant | None, tests: Sequence[str]) -> bool:
@@ -120,6 +128,14 @@ def killed(name: str, path: str, mutant: Mutant | None, tests: Sequence[str]) ->
     with suppress(ProcessLookupError):  # servers and commands that its tests had started
         os.killpg(child, signal.SIGKILL)
     return status != 0
+
+
+class _PropertiesLast:
+    """A plugin: what hypothesis tries many times comes last, for most mutants die before."""
+
+    @staticmethod
+    def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+        items.sort(key=lambda item: item.get_closest_marker("hypothesis") is not None)
 
 
 def _run(name: str, path: str, mutant: Mutant | None, tests: Sequence[str]) -> None:
@@ -135,9 +151,11 @@ def _run(name: str, path: str, mutant: Mutant | None, tests: Sequence[str]) -> N
             del sys.modules[module]
         if mutant is not None:
             sys.meta_path.insert(0, MutatedImport(name, path, mutant.tree()))
+        settings.register_profile("mutations", max_examples=_EXAMPLES, database=None)
+        settings.load_profile("mutations")
         with memory_folder() as folder:
             options = ["-x", "-q", "-p", "no:cacheprovider", f"--rootdir={ROOT}", f"--basetemp={folder}/t"]
-            code = int(pytest.main([*options, "--hypothesis-seed=0", *tests]))
+            code = int(pytest.main([*options, "--hypothesis-seed=0", *tests], plugins=[_PropertiesLast]))
     finally:
         os._exit(min(code, 1))
 
@@ -165,7 +183,8 @@ def page_of(result: Mapping[str, Any]) -> str:
         "",
         markdown_table(("where", "before", "after", "why no test finds it"), list(_by_survivor(survived))),
         "",
-        f"{result['cpu']}. Made with `python -m benchmarks mutations`.",
+        "Mutants that were tried are evenly spaced over a module's lines.",
+        f"{result['cpu']}. Made with `python -m benchmarks mutations MODULE --most N`.",
         "",
     ]
     return "\n".join(lines)

@@ -117,7 +117,7 @@ def harassed(cluster: RayCluster, folder: Path, count: int) -> Iterator[RayEvent
                     yield event("ended" if ended else "wrong", "" if ended else "the command waits for the old head")
                     break
             process.kill()
-        told = (folder / "told.txt").read_text()
+            told = process.communicate()[0]
         yield event("said", f"{process.returncode}: {told.strip()}")
         if process.returncode == 0:
             return
@@ -125,21 +125,22 @@ def harassed(cluster: RayCluster, folder: Path, count: int) -> Iterator[RayEvent
             yield event("wrong", fault)
 
 
-def started(cluster: RayCluster, folder: Path) -> "subprocess.Popen[bytes]":
-    """Start the command; what it says goes to told.txt."""
+def started(cluster: RayCluster, folder: Path) -> "subprocess.Popen[str]":
+    """Start the command; standard error is all that it may write to."""
     words = ["infer", "images", "--engine", "model.onnx", "--ray", cluster.address, "--out", "rows", "--batch", "8"]
-    with (folder / "told.txt").open("wb") as told:
-        return subprocess.Popen([sys.executable, "-m", "lstn", *words], cwd=folder, stderr=told)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen([sys.executable, "-m", "lstn", *words], cwd=folder, **pipes, text=True)
 
 
 def fault_in(code: int, told: str) -> str:
     """Return what is wrong with how the command ended, having lost its cluster: it must say so in one line."""
-    lines = [line for line in told.splitlines() if not line.startswith(("joining the cluster at ", "warning: "))]
+    others = ("joining the cluster at ", "warning: ", "  run it again")
+    lines = [line for line in told.splitlines() if not line.startswith(others)]
     right = code == 1 and len(lines) == 1 and lines[0].startswith("error: ")
     return "" if right else f"the command ended with {code} and {told!r}"
 
 
-def _ends(process: "subprocess.Popen[bytes]", within_s: float) -> bool:
+def _ends(process: "subprocess.Popen[str]", within_s: float) -> bool:
     try:
         process.wait(within_s)
     except subprocess.TimeoutExpired:
@@ -189,5 +190,8 @@ def page_of(result: Mapping[str, Any]) -> str:
 
 
 def _cells(event: Mapping[str, Any]) -> tuple[object, ...]:
-    told = " / ".join(line for line in event["told"].splitlines() if line.strip())
+    lines = [line for line in event["told"].splitlines() if line.strip()]
+    warnings = sum(line.startswith("warning: ") for line in lines)
+    said = [line.strip() for line in lines if not line.startswith("warning: ")]
+    told = " / ".join([*said, *([f"warnings of parts of the cluster that failed: {warnings}"] if warnings else [])])
     return event["second"], event["what"], f"{event['rows']:,}", told.replace("|", "/")

@@ -40,8 +40,11 @@ REPLACED, DAMAGED = "another version", "damaged"
 DAMAGED_EVERY = 10
 """Reloads of which one finds a damaged file."""
 
-WARM_UP = 10
-"""Minutes at the beginning that no trend counts, or the first sixth of a shorter run."""
+WARM_UP = 0.25
+"""The share of the minutes, at the beginning, that no trend counts: caches and the allocator's arenas fill up."""
+
+SHOWN = (1, 10, 30, 60, 90, 120, 180, 240)
+"""Minutes after which the memory is told."""
 
 REST_S = 70.0
 """After the last client: by then the server has closed what was left open."""
@@ -151,6 +154,7 @@ def page_of(result: Mapping[str, Any]) -> str:
         "",
         markdown_table(("", "median", "largest", "in an hour", "interval", "bound", "verdict"), rows),
         "",
+        *_curve(minutes),
         *_at_rest(result["rest"]),
         "## What became of the requests",
         "",
@@ -176,13 +180,21 @@ def _by_gauge(minutes: Sequence[Mapping[str, float]]) -> Iterator[tuple[str, ...
 
 def counted(minutes: Sequence[Mapping[str, float]]) -> Sequence[Mapping[str, float]]:
     """Return the minutes that trends count: those after the warm-up."""
-    return minutes[min(WARM_UP, len(minutes) // 6) :]
+    return minutes[int(WARM_UP * len(minutes)) :]
 
 
 def trend_in(minutes: Sequence[Mapping[str, float]], name: str) -> tuple[Trend, str]:
     """Return the trend of one gauge in these minutes, and its verdict."""
     trend = trend_of([minute["second"] for minute in minutes], [minute[name] for minute in minutes])
     return trend, trend.verdict(GAUGES[name][1])
+
+
+def _curve(minutes: Sequence[Mapping[str, float]]) -> Iterator[str]:
+    """Say how much memory the server had after how long."""
+    shown = [minute for minute in SHOWN if minute <= len(minutes)]
+    values = [f"{minutes[minute - 1]['rss_mb']:.0f}" for minute in shown]
+    yield f"Memory after {', '.join(map(str, shown))} minutes: {', '.join(values)} MB."
+    yield ""
 
 
 def _at_rest(rest: Mapping[str, Mapping[str, float]]) -> Iterator[str]:

@@ -16,6 +16,7 @@ _PASSWORD = re.compile(r"(?<=://)([^\s/?#:@\[]*):(?:[^\s/]*@|(?!\d+/)[^\s@]*@)")
 _SIGNED = re.compile(
     r"(?<=[?&])([^=&\s#]*(?:auth|cred|key|pass|pwd|secret|sig|token)[^=&\s#]*)=[^&\s#]+", re.IGNORECASE
 )
+_JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"
 _IN_ASCII = {"…": "...", "█": "#", "°": " deg", "µ": "u", "✓": "yes", "✗": "no", "≈": "~", "─": "-"}
 
 
@@ -77,10 +78,14 @@ def _plainly(error: UnicodeError) -> tuple[str | bytes, int]:
 def printable(text: str) -> str:
     """Escape what a terminal or a reader could mistake: control characters, bidirectional marks, lone surrogates.
 
-    Passwords and tokens in URLs are left out.
+    The joiners stay: words of Persian and of Indic scripts are written with them, and many emoji. Passwords and tokens
+    in URLs are left out.
     """
-    shown = without_secrets(text)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode("ascii") for c in shown)
+    return "".join(c if c.isprintable() or c in _JOINERS else _escaped(c) for c in without_secrets(text))
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape", "surrogatepass").decode("ascii")
 
 
 def without_secrets(text: str) -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import keep_claims
+from benchmarks import hardening, keep_claims
 from benchmarks.keep_studies import with_tables
 
 ROOT = Path(__file__).parents[1]
@@ -48,6 +48,10 @@ def test_the_pictures_are_the_reports(kept: keep_claims.Kept) -> None:
 def test_a_benchmarks_page_says_what_was_measured(page: Path) -> None:
     page_of = import_module(f"benchmarks.{page.stem.partition('-')[0]}").page_of
     assert page.read_text() == page_of(json.loads(page.with_suffix(".json").read_text()))
+
+
+def test_the_counts_of_one_page_are_those_of_the_others() -> None:
+    assert json.loads((RESULTS / "hardening" / "hardening.json").read_text()) == hardening.gathered()
 
 
 def test_results_are_kept_by_topic_and_nowhere_else() -> None:

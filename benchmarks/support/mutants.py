@@ -24,7 +24,7 @@ _WORDS = 80
 
 @dataclass(frozen=True, slots=True)
 class Mutant:
-    """A changed module: the line, the function or class that it is in, what stood there and stands there now."""
+    """A changed module: the line, the function, class or name that it is in, what stood there and stands there now."""
 
     line: int
     place: str
@@ -105,10 +105,14 @@ def _for_readers(tree: ast.Module) -> list[ast.AST]:
 
 
 def _named_places(tree: ast.Module) -> Iterator[tuple[tuple[int, int], str]]:
-    """Yield the first and the last line of each function and class, and its name, those around it first."""
+    """Yield the first and the last line of each function, class and assignment to a module's name, and the name."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield (node.lineno, node.end_lineno or node.lineno), node.name
+    for node in tree.body:
+        if isinstance(node, ast.Assign | ast.AnnAssign):
+            target = node.targets[0] if isinstance(node, ast.Assign) else node.target
+            yield (node.lineno, node.end_lineno or node.lineno), _text(target)
 
 
 def _text(node: ast.AST) -> str:

@@ -12,7 +12,7 @@ import socket
 import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -28,6 +28,8 @@ from lstn.machine.cores import usable_cores
 from lstn.machine.gpu import Device
 from lstn.report.wording import counted
 from lstn.runtime.inference.sources import absolute
+from lstn.runtime.ray.cluster_watch import ClusterWatch, while_there
+from lstn.runtime.ray.last_words import last_words
 from lstn.runtime.ray.ray_worker import EngineActor, Opened, RayModel, list_pieces, try_engine
 from lstn.runtime.ray.result_parts import Parts
 from lstn.terminal import note_once, warn
@@ -43,6 +45,9 @@ _BATCHES = 8
 
 _PASSES = 3
 """How many passes in a row may bring nothing new."""
+
+_ENDED = "error: the run was ended from outside, by Ray if its cluster has gone\n  run it again to go on from here"
+"""What is said when Ray ends this process, as it does when the node of the driver dies."""
 
 _MAX_DECODERS = 8
 _KNOCK_S = 10.0
@@ -65,10 +70,11 @@ class Pool:
     max_batch: images that each computes at once
     """
 
-    def __init__(self, ray: ModuleType, model: RayModel, share: _Share, opened: Opened) -> None:
+    def __init__(self, ray: ModuleType, watch: ClusterWatch, model: RayModel, share: _Share, opened: Opened) -> None:
         self.contract: Contract = opened.contract
         self.max_batch: int = opened.max_batch
         self._ray = ray
+        self._watch = watch
         self._model = model
         self._share = share
 
@@ -112,7 +118,7 @@ class Pool:
     def _pass(self, sources: Sequence[str], parts: Parts, actor: dict[str, Any], *, size: int) -> bool:
         """Send what has no row through the pipeline; return whether every row came."""
         listed, added = -1, 0
-        for text in self._answers(sources, parts, actor, size):
+        for text in while_there(self._watch, lambda: self._answers(sources, parts, actor, size)):
             answer = json.loads(text)
             if "failure" in answer:
                 kind = UsageError if answer["usage"] else LstnError
@@ -164,10 +170,11 @@ def open_pool(address: str, engine: Path, *, device: Device, threads: int | None
     ray = require("ray", extra="ray")
     require("ray.data", extra="ray")
     files = {path.name: path.read_bytes() for path in _files(engine)}
-    with _joined(ray, address):
+    with last_words(_ENDED), _joined(ray, address), closing(ClusterWatch(ray)) as watch:
         share = _share_of(ray, engine, device, threads)
         model = RayModel(engine.name, ray.put(files), device, None if share.gpus else share.cpus)
-        yield Pool(ray, model, share, _tried(ray, model, share))
+        (opened,) = while_there(watch, lambda: iter([_tried(ray, model, share)]))
+        yield Pool(ray, watch, model, share, opened)
 
 
 def _files(engine: Path) -> Iterator[Path]:
@@ -188,7 +195,10 @@ def _joined(ray: ModuleType, address: str) -> Iterator[None]:
         try:
             _knock(address)
             ray.init(**options)
-        except (OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # Ray's own is a plain Exception where a node doesn't start in time
+            if address == LOCAL:
+                hint = "free some memory or cores, and run it again; or leave out --ray"
+                raise LstnError(f"--ray {address}: Ray doesn't start here: {_first_line(error)}", hint=hint) from error
             hint = "start one with: ray start --head; or use --ray local"
             raise UsageError(f"--ray {address}: no cluster to join: {_first_line(error)}", hint=hint) from error
         try:
@@ -212,7 +222,8 @@ def _knock(address: str) -> None:
 def _quiet() -> Iterator[None]:
     """Keep from the screen what Ray says besides its exceptions; its log files keep it.
 
-    Its core writes to descriptor 2, pages of it when a node dies. Python's standard error moves aside for that time.
+    Its core writes to descriptor 2, and its Python to standard output, pages of it when a node dies. Python's standard
+    error moves aside for that time.
     """
     context = require("ray.data", extra="ray").DataContext.get_current()
     context.enable_progress_bars = False
@@ -221,11 +232,12 @@ def _quiet() -> Iterator[None]:
     kept, python = os.dup(2), sys.stderr
     silence = os.open(os.devnull, os.O_WRONLY)
     try:
-        with os.fdopen(os.dup(kept), "w", buffering=1) as aside:
+        with os.fdopen(os.dup(kept), "w", buffering=1) as aside, Path(os.devnull).open("w") as nowhere:
             if python is sys.__stderr__:
                 sys.stderr = aside
             os.dup2(silence, 2)
-            yield
+            with redirect_stdout(nowhere):
+                yield
     finally:
         sys.stderr = python
         os.dup2(kept, 2)

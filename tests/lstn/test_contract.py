@@ -7,7 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from lstn.contract import CONTROLS, PAPER_LOCS, SPACE, VERSION, At, Contract, Fit, Loc, Task, ThetaForm, check_task
+from lstn.contract import (
+    AFFINE_FORMS,
+    CONTROLS,
+    FORM_TRAITS,
+    PAPER_LOCS,
+    SPACE,
+    UNBOUNDED,
+    VERSION,
+    At,
+    Contract,
+    Fit,
+    Loc,
+    Task,
+    ThetaForm,
+    check_sees,
+    check_task,
+)
 from lstn.errors import ArtifactError, UsageError
 
 CONTRACT = Contract(Loc.LSTN, "cnn", (64, 48), ("cat", "dog"))
@@ -349,3 +365,204 @@ def test_contracts_of_every_version_are_read_and_written_as_they_were(text: str)
 
 def test_a_contract_of_every_version_is_kept() -> None:
     assert {json.loads(text)["version"] for text in KEPT} == set(range(1, VERSION + 1))
+
+
+DETECTOR = Contract(Loc.GLANCE, "cnn", (64, 64), ("a", "b"), task=Task.DETECT, warps=4, crop_hw=(16, 16))
+PLAIN = replace(CONTRACT, loc=Loc.NONE)
+
+
+@pytest.mark.parametrize(
+    ("base", "field", "allowed", "refused"),
+    [
+        (PLAIN, "image_hw", ([1, 1], [8192, 8192]), ([0, 1], [8193, 1], [1, 8193])),
+        (PLAIN, "labels", (["a" * 200],), (["a" * 201], [""])),
+        (PLAIN, "backbone", ("b" * 200,), ("b" * 201,)),
+        (replace(PLAIN, temperature=1.5), "temperature", (0.05, 20.0), (0.0499, 20.01)),
+        (CONTRACT, "iterations", (1, 2, 8), (0, 9)),
+        (CONTRACT, "warps", (1, 16), (0, 17)),
+        (DETECTOR, "warps", (2, 300), (1, 301)),
+        (READER, "warps", (2, 64), (1, 65)),
+        (GENERATOR, "noise", (1, 4096), (0, 4097)),
+        (GENERATOR, "warps", (1,), (2,)),
+    ],
+)
+def test_the_bounds_are_those_that_files_have_been_written_with(
+    base: Contract, field: str, allowed: tuple[object, ...], refused: tuple[object, ...]
+) -> None:
+    fields = json.loads(replace(base, crop_hw=base.crop_hw or (16, 16) if base.loc is not Loc.NONE else None).to_json())
+    for value in allowed:
+        Contract.from_json(json.dumps(fields | {field: value}), source="model.onnx")
+    for value in refused:
+        with pytest.raises(ArtifactError, match=r"model\.onnx"):
+            Contract.from_json(json.dumps(fields | {field: value}), source="model.onnx")
+
+
+def test_the_largest_contract_has_100000_labels_and_4_mib() -> None:
+    fields = json.loads(PLAIN.to_json())
+    many = [str(number) for number in range(100_001)]
+    text = json.dumps(fields | {"labels": many[:-1]})
+    assert len(Contract.from_json(text.ljust(4 << 20), source="model.onnx").labels) == 100_000
+    with pytest.raises(ArtifactError, match="is 4194305 characters long"):
+        Contract.from_json(text.ljust((4 << 20) + 1), source="model.onnx")
+    with pytest.raises(ArtifactError, match="damaged"):
+        Contract.from_json(json.dumps(fields | {"labels": many}), source="model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"loc": Loc.SHARED}, "a generator of loc shared"),
+        ({"loc": Loc.DEAD, "crop_hw": None}, "a generator of loc dead"),
+        ({"theta": ThetaForm.TPS}, "a generator's boxes can't be tps"),
+        ({"iterations": 2}, "a generator looks once"),
+        ({"temperature": 2.0}, "a generator's pictures have no temperature"),
+        ({"fit": Fit.CENTRE}, "a generator of fit centre"),
+        ({"at": At.MAP}, "a generator at map"),
+        ({"at": At.STEM, "crop_hw": None}, "a generator at stem"),
+    ],
+)
+def test_a_generator_that_cannot_be_is_refused(changes: dict[str, Any], told: str) -> None:
+    GENERATOR.check()
+    with pytest.raises(UsageError, match=told):
+        replace(GENERATOR, **changes).check()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"loc": Loc.NONE, "crop_hw": None}, "a detector of loc none finds no regions"),
+        ({"loc": Loc.DEAD, "crop_hw": None}, "a detector of loc dead finds no regions"),
+        ({"loc": Loc.SHARED}, "a detector of loc shared at input"),
+        ({"at": At.MAP}, "a detector of loc glance at map"),
+        ({"at": At.STEM, "crop_hw": None}, "a detector of loc glance at stem"),
+        ({"iterations": 2}, "a detector looks once"),
+        ({"temperature": 2.0}, "a detector's scores have no temperature"),
+    ],
+)
+def test_a_detector_that_cannot_be_is_refused(changes: dict[str, Any], told: str) -> None:
+    DETECTOR.check()
+    replace(DETECTOR, loc=Loc.SHARED, at=At.MAP).check()
+    with pytest.raises(UsageError, match=told):
+        replace(DETECTOR, **changes).check()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"warps": 2, "iterations": 2}, "2 warps and 2 iterations"),
+        ({"warps": 2, "loc": Loc.IDENTITY}, "loc identity chooses no warps"),
+        ({"warps": 2, "loc": Loc.NONE}, "loc none chooses no warps"),
+        ({"at": At.MAP}, "--at map is for detectors"),
+        ({"at": At.STEM, "view_hw": (16, 16)}, "a transformer at the stem"),
+        ({"at": At.STEM, "crop_hw": (16, 16)}, "a transformer at the stem"),
+        ({"loc": Loc.NONE, "view_hw": (16, 16)}, "loc none has no localizer that looks"),
+        ({"loc": Loc.NONE, "crop_hw": (16, 16)}, "loc none makes no crop"),
+        ({"loc": Loc.DEAD, "crop_hw": (16, 16)}, "loc dead makes no crop"),
+        ({"crop_hw": (65, 16)}, "a crop of 65 x 16 pixels is larger"),
+        ({"noise": 1}, "takes no noise"),
+        ({"separator": " "}, "has no text"),
+    ],
+)
+def test_a_classifier_that_cannot_be_is_refused(changes: dict[str, Any], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        replace(CONTRACT, **changes).check()
+
+
+def test_images_are_normalised_as_torchvisions_weights_were_trained() -> None:
+    """https://docs.pytorch.org/vision/stable/models.html: the mean and the standard deviation of ImageNet's colours."""
+    assert (CONTRACT.mean, CONTRACT.std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
+def test_the_backbone_gets_the_crop_unless_its_maps_are_cut() -> None:
+    cropped = replace(DETECTOR, loc=Loc.SHARED, at=At.MAP)
+    assert (CONTRACT.backbone_hw, DETECTOR.backbone_hw, cropped.backbone_hw) == ((64, 48), (16, 16), (64, 64))
+
+
+def test_outputs_have_an_axis_for_regions_where_there_are_several() -> None:
+    several = replace(CONTRACT, warps=3)
+    shapes = {
+        "one": (CONTRACT.logits_shape, CONTRACT.theta_shape),
+        "several": (several.logits_shape, several.theta_shape),
+        "regions": (DETECTOR.logits_shape, DETECTOR.theta_shape),
+        "points": replace(CONTRACT, theta=ThetaForm.TPS).theta_shape,
+        "homography": replace(CONTRACT, theta=ThetaForm.PROJECTIVE, warps=2).theta_shape,
+    }
+    assert shapes == {
+        "one": ((2,), (2, 3)),
+        "several": ((2,), (3, 2, 3)),
+        "regions": ((4, 3), (4, 2, 3)),
+        "points": (16, 2),
+        "homography": (2, 3, 3),
+    }
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"loc": "nowhere"}, "loc 'nowhere'"),
+        ({"theta": 3}, "theta 3"),
+        ({"image_hw": (64, 0)}, "no model can be so"),
+        ({"labels": 5}, "no model can be so"),
+        ({"crop_hw": (65, 16)}, "is larger"),
+    ],
+)
+def test_values_of_a_program_are_checked_as_a_files(changes: dict[str, Any], told: str) -> None:
+    given: dict[str, object] = {"loc": "lstn", "backbone": "cnn", "image_hw": (64, 48), "labels": ["cat", "dog"]}
+    assert Contract.checked(given) == CONTRACT
+    assert Contract.checked(given | {"mean": [1, 2, 3.5]}).mean == (1.0, 2.0, 3.5)
+    with pytest.raises(UsageError, match=told):
+        Contract.checked(given | changes).check()
+
+
+@pytest.mark.parametrize("version", [0, -1, VERSION + 1, True, 1.0, "1", None])
+def test_a_version_is_a_number_that_this_lstn_knows(version: object) -> None:
+    with pytest.raises(ArtifactError, match="this lstn reads up to version"):
+        Contract.from_json(json.dumps(json.loads(CONTRACT.to_json()) | {"version": version}), source="model.onnx")
+
+
+def test_forms_that_are_affine_bounded_or_dense_are_known() -> None:
+    assert set(AFFINE_FORMS) == {ThetaForm.AFFINE, ThetaForm.SIMILARITY, ThetaForm.CROP}
+    assert set(UNBOUNDED) == {ThetaForm.AFFINE, ThetaForm.PROJECTIVE, ThetaForm.TPS}
+    looked_once = {ThetaForm.TPS, ThetaForm.POLAR}
+    for form in ThetaForm:
+        twice = replace(CONTRACT, theta=form, iterations=2)
+        if form in looked_once:
+            with pytest.raises(UsageError, match=f"theta {form.value} looks once"):
+                twice.check()
+        else:
+            twice.check()
+
+
+def test_a_crop_of_a_dense_form_has_a_million_points_at_most() -> None:
+    """Of an image with more than 4 times its side, a crop reads 2 x 2 points for each of its pixels."""
+    for side, allowed in ((512, True), (513, False)):
+        dense = replace(CONTRACT, image_hw=(4 * side + 1, 4 * side + 1), crop_hw=(side, side), theta=ThetaForm.TPS)
+        if allowed:
+            dense.check()
+        else:
+            with pytest.raises(UsageError, match="is too large for theta tps"):
+                dense.check()
+        replace(dense, theta=ThetaForm.PROJECTIVE).check()
+
+
+def test_what_is_for_other_models_says_so() -> None:
+    check_sees(Task.CLASSIFY, "model.onnx")
+    with pytest.raises(UsageError, match=r"model\.onnx: a generator, which looks at no image") as raised:
+        check_sees(Task.GENERATE, "model.onnx")
+    assert raised.value.hint == "lstn infer --count N, export, bench and inspect take generators"
+    check_task(Task.READ, Task.READ, "--x")
+    with pytest.raises(UsageError, match="--x is for models that read, and this one detects") as raised:
+        check_task(Task.DETECT, Task.READ, "--x")
+    assert raised.value.hint == "lstn infer, evaluate, export, serve and bench take models that look at images"
+    with pytest.raises(UsageError) as raised:
+        check_task(Task.DETECT, Task.READ, "--x", hint="do y")
+    assert raised.value.hint == "do y"
+
+
+@pytest.mark.parametrize("theta", [form for form in ThetaForm if FORM_TRAITS[form].since > 1])
+def test_a_version_knows_no_form_that_came_later(theta: ThetaForm) -> None:
+    newest = replace(CONTRACT, theta=theta)
+    fields = json.loads(newest.to_json())
+    assert Contract.from_json(json.dumps(fields), source="test") == newest
+    with pytest.raises(ArtifactError, match=f"knows no theta {theta.value}"):
+        Contract.from_json(json.dumps(fields | {"version": FORM_TRAITS[theta].since - 1}), source="model.onnx")

@@ -1,3 +1,4 @@
+import errno
 import hashlib
 import os
 import subprocess
@@ -7,8 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from lstn.errors import LstnError
-from lstn.files import filling, hashed, replacing, sha256_of, what_is, write_bytes
+from lstn.errors import LstnError, UsageError
+from lstn.files import (
+    check_utf8,
+    filling,
+    hashed,
+    leftovers,
+    remove_leftovers,
+    replacing,
+    sha256_of,
+    temporary_beside,
+    what_is,
+    write_bytes,
+    write_text,
+)
 
 
 def test_a_block_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
@@ -108,3 +121,79 @@ def test_what_stands_where_a_file_is_wanted_is_said_as_it_is(tmp_path: Path) -> 
     assert what_is(tmp_path / "pipe") == "not a regular file"
     assert what_is(tmp_path / "loop") == what_is(tmp_path / "stray") == "a link that leads nowhere"
     assert what_is(tmp_path / "nothing") == "no such file"
+
+
+@pytest.fixture
+def synced(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of what is written out to the disk, in order, and of what gets its name then."""
+    seen: list[str] = []
+    fsync, sync, rename = os.fsync, os.sync, os.rename
+
+    def name_of(descriptor: int) -> str:
+        return Path(f"/proc/self/fd/{descriptor}").readlink().name
+
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (seen.append(name_of(descriptor)), fsync(descriptor))[1])
+    monkeypatch.setattr(os, "sync", lambda: (seen.append("everything"), sync())[1])
+    monkeypatch.setattr(os, "replace", lambda old, new: (seen.append(f"-> {new.name}"), rename(old, new))[1])
+    monkeypatch.setattr(os, "rename", lambda old, new: (seen.append(f"-> {new.name}"), rename(old, new))[1])
+    return seen
+
+
+def test_a_file_is_on_the_disk_before_it_has_its_name(tmp_path: Path, synced: list[str]) -> None:
+    write_bytes(tmp_path / "file", b"new")
+    assert len(synced) == 2
+    assert synced[0].startswith(".file.")
+    assert synced[1] == "-> file"
+
+
+@pytest.mark.parametrize(("count", "written_out"), [(3, 3), (100, 100), (101, 1)])
+def test_a_folder_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, synced: list[str], count: int, written_out: int
+) -> None:
+    with filling(tmp_path / "made") as temporary:
+        for number in range(count):
+            (temporary / str(number)).touch()
+    assert synced[-1] == "-> made"
+    assert len(synced) == written_out + 1
+    names = {"everything"} if written_out == 1 else set(map(str, range(count)))
+    assert set(synced[:-1]) == names
+
+
+def test_what_killed_processes_left_is_found_and_removed_and_nothing_else(tmp_path: Path) -> None:
+    left = [temporary_beside(tmp_path / name) for name in ("run", "run", "other")]
+    left[0].mkdir()
+    (left[0] / "inside").touch()
+    for path in left[1:]:
+        path.touch()
+    near = [
+        tmp_path / name for name in ("run", ".run.tmp", ".run.0123456.tmp", ".run.0123456g.tmp", ".run.01234567.tmpx")
+    ]
+    for path in near:
+        path.touch()
+    assert len({path.name for path in left}) == 3
+    assert set(leftovers(tmp_path, "run")) == set(left[:2])
+    assert set(leftovers(tmp_path)) == set(left)
+    remove_leftovers(tmp_path, "run")
+    assert set(tmp_path.iterdir()) == {*near, left[2]}
+    remove_leftovers(tmp_path / "nowhere")
+
+
+def test_a_full_disk_has_another_cure_than_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    def hint_of(number: int) -> str | None:
+        with pytest.raises(LstnError) as raised, replacing(tmp_path / "file"):
+            raise OSError(number, os.strerror(number))
+        return raised.value.hint
+
+    free = "free some space there, or choose another place"
+    assert [hint_of(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)] == [free] * 3
+    assert hint_of(errno.EACCES) == "choose another place"
+    with pytest.raises(LstnError, match=r"cannot write .*file: lost$"), replacing(tmp_path / "file"):
+        raise OSError("lost")
+
+
+def test_a_path_that_is_not_utf8_is_named_for_those_who_cannot_read_it(tmp_path: Path) -> None:
+    check_utf8(tmp_path / "grün 猫", "engines")
+    with pytest.raises(UsageError, match="is not text in UTF-8, which engines need"):
+        check_utf8(tmp_path / "\udce9", "engines")
+    write_text(tmp_path / "text", "猫 \udce9")
+    assert (tmp_path / "text").read_bytes() == "猫 \\udce9".encode()

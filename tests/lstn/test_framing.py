@@ -160,3 +160,15 @@ def test_around_a_letterboxed_photo_is_the_mean() -> None:
     pixels = pixels_of(np.zeros((5, 90, 3), np.uint8), replace(CONTRACT, fit=Fit.LETTERBOX))
     assert pixels[0, 0].tolist() == [51, 153, 255]  # no pixel is brighter than 255
     assert pixels[12, 0].tolist() == [0, 0, 0]
+
+
+def test_an_image_is_black_around_unless_its_framing_says_otherwise() -> None:
+    assert Framing() == Framing(Fit.STRETCH, (0, 0, 0))
+    framed_black = decode(png(picture((10, 40))), (40, 40), framing=Framing(Fit.LETTERBOX))
+    assert framed_black[0, 0].tolist() == [0, 0, 0]
+
+
+def test_a_sliver_of_a_photo_keeps_a_pixel() -> None:
+    assert place_of((1, 1000), (10, 10), Fit.LETTERBOX).rim == (0, 4, 10, 5)
+    assert place_of((1000, 1), (10, 10), Fit.LETTERBOX).rim == (4, 0, 5, 10)
+    assert place_of((1, 1000), (11, 10), Fit.LETTERBOX).rim == (0, 5, 10, 6)

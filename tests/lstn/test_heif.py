@@ -15,7 +15,7 @@ from lstn.data.folders.listing import Skipped, images_below
 from lstn.errors import ImageError
 from lstn.images import DecodeLimits, Pixels, decode
 from lstn.imaging.framing import Framing
-from lstn.imaging.heif import is_heif
+from lstn.imaging.heif import can_read_heif, is_heif
 
 
 def soft(height: int = 96, width: int = 160) -> Pixels:
@@ -122,3 +122,37 @@ def test_a_folder_lists_it(tmp_path: Path) -> None:
     for name in ("a.heic", "b.HEIF", "c.hif"):
         (tmp_path / name).write_bytes(heic(soft()))
     assert [path.name for path in images_below(tmp_path, Skipped())] == ["a.heic", "b.HEIF", "c.hif"]
+
+
+def box(major: bytes, brands: list[bytes], minor: bytes = bytes(4), size: int | None = None) -> bytes:
+    content = b"ftyp" + major + minor + b"".join(brands)
+    return (len(content) + 4 if size is None else size).to_bytes(4, "big") + content
+
+
+@pytest.mark.parametrize(
+    ("data", "is_one"),
+    [
+        (box(b"heic", []), True),
+        (box(b"mif1", [b"heic"]), True),
+        (box(b"mif1", [b"mif1", b"hevs"]), True),
+        (box(b"mif1", [b"mif1"] * 63 + [b"heix"]), True),
+        (box(b"mif1", [b"mif1"] * 64 + [b"heix"]), False),
+        (box(b"mif1", [b"heic"], size=19), True),
+        (box(b"mif1", [b"mif1", b"heic"], size=20), False),
+        (box(b"mif1", [], minor=b"heic"), False),
+        (box(b"avif", [b"avif", b"mif1"]), False),
+        (box(b"mif1", [b"xxhe", b"icxx"]), False),
+        (b"\0\0\0\x18ftyq" + b"heic" * 4, False),
+        (b"", False),
+    ],
+)
+def test_the_first_box_says_whether_hevc_is_in_a_file(data: bytes, is_one: bool) -> None:
+    assert is_heif(data) is is_one
+
+
+def test_that_it_is_installed_is_seen_without_an_import() -> None:
+    code = (
+        "import sys; from lstn.imaging.heif import can_read_heif; print(can_read_heif(), 'pillow_heif' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "True False\n"
+    assert can_read_heif()

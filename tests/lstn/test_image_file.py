@@ -184,3 +184,54 @@ def test_a_large_jpeg_decoded_small_is_the_same_picture(hw: tuple[int, int], ori
     difference = np.abs(decode(path, hw) - wanted)
     assert difference.mean() < 1.5
     assert difference.max() <= 12
+
+
+def test_markers_without_a_length_and_fill_bytes_are_passed_over() -> None:
+    comment = b"\xff\xfe\x00\x04ab"
+    for alone in (b"\xff\x01", b"\xff\xd0", b"\xff\xd7", b"\xff"):
+        assert without_metadata(JPEG[:2] + alone + comment + JPEG[2:]) == JPEG
+
+
+def test_all_that_follows_the_start_of_a_scan_comes_through() -> None:
+    at = JPEG.index(b"\xff\xda")
+    scan = JPEG[at : at + 14] + b"\xff\xfe\x00\x04ab" + JPEG[at + 14 :]
+    assert without_metadata(JPEG[:at] + scan) == JPEG[:at] + scan
+
+
+@pytest.mark.parametrize("length", [0, 1, 60_000])
+def test_a_segment_of_a_wrong_length_is_left_to_the_decoder_with_all_behind_it(length: int) -> None:
+    damaged = JPEG[:2] + b"\xff\xfe" + struct.pack(">H", length) + JPEG[2:]
+    assert without_metadata(damaged) == damaged
+
+
+@pytest.mark.parametrize(
+    ("marker", "start", "least"), [(0xE0, b"JFIF\0", 14), (0xE1, b"Exif\0\0", 6), (0xEE, b"Adobe", 12)]
+)
+def test_a_segment_that_libjpeg_heeds_is_kept_and_a_shorter_one_is_not(marker: int, start: bytes, least: int) -> None:
+    rest = JPEG[2:]
+    for count, kept in ((least - 1, False), (least, True), (least + 90, True)):
+        whole = with_segment(marker, start.ljust(count, b"\0")[:count])
+        assert without_metadata(whole) == (whole if kept else JPEG)
+    assert without_metadata(with_segment(marker, b"x".ljust(least, b"\0"))) == JPEG[:2] + rest
+
+
+@pytest.mark.parametrize(
+    ("depth", "colour", "key", "expected"),
+    [
+        (2, 0, b"\0\2", b"\0\xaa"),
+        (4, 0, b"\0\2", b"\0\x22"),
+        (4, 0, b"\0\x12", b"\0\x22"),
+        (8, 0, b"\0\2", b"\0\2"),
+        (1, 0, b"\0\1", b"\0\1"),
+        (16, 2, b"\1\2\3\4\5\6", b"\0\1\0\3\0\5"),
+        (8, 2, b"\0\1\0\2\0\3", b"\0\1\0\2\0\3"),
+        (8, 3, b"\1\2\3", b"\1\2\3"),
+        (4, 0, b"\2", b"\2"),
+    ],
+)
+def test_a_transparent_colour_is_told_in_8_bits(depth: int, colour: int, key: bytes, expected: bytes) -> None:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    header = PNG[:8] + chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, depth, colour, 0, 0, 0))
+    assert without_metadata(header + chunk(b"tRNS", key)) == header + chunk(b"tRNS", expected)

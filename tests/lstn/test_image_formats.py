@@ -12,6 +12,7 @@ from raw_png import DEPTHS, random_png
 
 from lstn.errors import ImageError
 from lstn.images import decode
+from lstn.imaging.image_mode import UnsurePixels, rgb
 
 HW = (8, 8)
 
@@ -151,3 +152,17 @@ def test_every_kind_of_jpeg_is_libjpegs(mode: str, options: dict[str, bool], pro
         theirs = theirs[..., :3] / 255 * theirs[..., 3:]
     wanted = np.broadcast_to(theirs.reshape(48, 64, -1), (48, 64, 3))
     assert np.abs(decode(buffer.getvalue(), (48, 64)) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize("channel", [0, 1, 2])
+@pytest.mark.parametrize("container", [b"", b"box "])
+def test_the_deepest_channel_of_a_jpeg_2000_counts(channel: int, container: bytes) -> None:
+    """In the SIZ marker each channel has three bytes, of which the first is its depth less one (ITU T.800, A.5.1)."""
+    codestream = imagecodecs.jpeg2k_encode(np.zeros((8, 8, 3), np.uint8), codecformat="j2k", level=0)
+    with Image.open(io.BytesIO(codestream)) as image:
+        image.load()
+        rgb(image, container + codestream)
+        deeper = bytearray(codestream)
+        deeper[42 + 3 * channel] = 8
+        with pytest.raises(UnsurePixels, match="more than 8 bits"):
+            rgb(image, container + bytes(deeper))

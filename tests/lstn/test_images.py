@@ -11,8 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from lstn.errors import ImageError
-from lstn.images import decode, readable_suffixes
+from lstn import images
+from lstn.contract import Contract, Loc
+from lstn.errors import ImageError, UsageError
+from lstn.images import MAX_PIXELS, DecodeLimits, decode, pixels_of, readable_suffixes, shown_hw
 
 RAMP = np.arange(16 * 24 * 3, dtype=np.uint32).reshape(16, 24, 3).astype(np.uint8)
 
@@ -176,3 +178,55 @@ def test_a_missing_file_is_an_image_error(tmp_path: Path) -> None:
 def test_a_zero_byte_in_a_name_is_an_error_of_that_image() -> None:
     with pytest.raises(ImageError, match="null byte"):
         decode(Path("a\0b.png"), (8, 8))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "WEBP"])
+@pytest.mark.parametrize(("orientation", "hw"), [(1, (6, 9)), (3, (6, 9)), (5, (9, 6)), (6, (9, 6)), (8, (9, 6))])
+def test_a_files_size_is_told_as_it_is_shown(tmp_path: Path, kind: str, orientation: int, hw: tuple[int, int]) -> None:
+    exif = Image.Exif()
+    exif[274] = orientation
+    Image.new("RGB", (9, 6)).save(tmp_path / "picture", kind, exif=exif)
+    assert shown_hw(tmp_path / "picture") == hw
+
+
+def test_suffixes_of_heic_are_readable_where_its_package_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert {".heic", ".jpg", ".png"} <= readable_suffixes()
+    monkeypatch.setattr(images, "can_read_heif", lambda: False)
+    assert ".heic" not in readable_suffixes()
+
+
+def test_a_program_gets_the_same_of_a_path_its_name_its_bytes_and_its_pixels(tmp_path: Path) -> None:
+    contract = Contract(Loc.NONE, "cnn", (5, 7), ("a", "b"))
+    pixels = np.random.default_rng(0).integers(0, 256, (11, 13, 3), np.uint8)
+    path = tmp_path / "picture.png"
+    Image.fromarray(pixels).save(path)
+    wanted = decode(path, (5, 7))
+    for picture in (path, str(path), path.read_bytes(), pixels):
+        assert np.array_equal(pixels_of(picture, contract), wanted)
+    for wrong in (pixels[..., :2], pixels[..., 0], pixels[None], pixels.astype(np.int16), pixels[:0], [pixels], 5):
+        with pytest.raises(UsageError, match="expected"):
+            pixels_of(wrong, contract)
+    with pytest.raises(UsageError, match="a URL; expected a file"):
+        pixels_of("https://host/cat.jpg", contract)
+
+
+def test_pillows_own_limit_is_raised_and_never_lowered(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    Image.new("RGB", (2, 2)).save(tmp_path / "picture.png")
+    large = 2 * MAX_PIXELS
+    for before, allowed, after in ((100, MAX_PIXELS, 100), (100, large, large), (None, MAX_PIXELS, None)):
+        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", before)
+        decode(tmp_path / "picture.png", (2, 2), limits=DecodeLimits(max_pixels=allowed))
+        assert after == Image.MAX_IMAGE_PIXELS
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 3 * MAX_PIXELS)
+    decode(tmp_path / "picture.png", (2, 2), limits=DecodeLimits(max_pixels=2 * MAX_PIXELS))
+    assert Image.MAX_IMAGE_PIXELS == 3 * MAX_PIXELS
+
+
+def test_a_file_may_be_as_large_as_the_limit_and_no_larger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    data = encode(Image.fromarray(RAMP), "BMP")
+    (tmp_path / "picture").write_bytes(data)
+    monkeypatch.setattr(images, "MAX_BYTES", len(data))
+    assert np.array_equal(decode(tmp_path / "picture", (16, 24)), RAMP)
+    monkeypatch.setattr(images, "MAX_BYTES", len(data) - 1)
+    with pytest.raises(ImageError, match="larger than 0 MiB"):
+        decode(tmp_path / "picture", (16, 24))

@@ -37,6 +37,15 @@ def test_a_wrong_word_is_answered_with_the_right_one(run_lstn: RunLstn, argument
     assert "Value error" not in ran.err
 
 
+@pytest.mark.parametrize("size", ["7", "4097", "7x8", "8x4097"])
+def test_sides_that_no_training_takes_are_refused(run_lstn: RunLstn, size: str) -> None:
+    ran = run_lstn("train", "--model", "cnn", "--image-size", size)
+    assert ran.code == 2
+    assert ran.err.startswith(
+        f"error: --image-size {size!r}: expected a side, or height x width, of 8 to 4096 pixels\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [

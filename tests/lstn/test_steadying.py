@@ -79,3 +79,15 @@ def test_a_broken_warp_breaks_no_other() -> None:
     filter_.steadied(shifted(0), 0)
     assert np.isnan(filter_.steadied(shifted(math.nan), FRAME_S)[0, 2])
     np.testing.assert_array_equal(filter_.steadied(shifted(1), 2 * FRAME_S), shifted(1))
+
+
+def test_a_warp_whose_corners_are_nowhere_is_the_last_of_its_video() -> None:
+    """A projective one may read its left edge from infinity, with nothing but finite numbers in it."""
+    horizon = np.array([[1, 0, 0.5], [0, 1, 0], [1, 0, 1]], np.float32)
+    plain = np.eye(3, dtype=np.float32)
+    filter_ = SteadyWarp()
+    filter_.steadied(plain, 0.0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        filter_.steadied(horizon, FRAME_S)
+    moved = plain + np.float32(0.1)
+    np.testing.assert_array_equal(filter_.steadied(moved, 2 * FRAME_S), moved)

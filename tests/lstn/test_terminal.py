@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from lstn.cli.display.screen import results
-from lstn.terminal import file_size, messages, note
+from lstn.terminal import file_size, messages, note, printable
 
 
 @pytest.mark.parametrize(
@@ -32,6 +32,13 @@ def test_signs_that_the_encoding_lacks_are_said_in_others(encoding: str, said: s
         [sys.executable, "-c", code], env=os.environ | {"PYTHONIOENCODING": encoding}, capture_output=True, check=True
     )
     assert ran.stdout.decode(encoding) == f"{said}\n"
+
+
+def test_what_hides_or_turns_text_is_escaped_and_what_joins_letters_stays() -> None:
+    devanagari, family = "क्\u200dष", "👩\u200d👩\u200d👧"
+    assert printable(devanagari) == devanagari
+    assert printable(family) == family
+    assert printable("a\u202eb\u200bc\u2066d\x1b[0m\ud800") == r"a\u202eb\u200bc\u2066d\x1b[0m\ud800"
 
 
 def test_a_path_between_colons_is_no_picture(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,6 +12,7 @@ from lstn.contract import Contract, Loc
 from lstn.imaging.framing import BLACK
 from lstn.nn.warping.transformer import Transformer
 from lstn.warps.drawn_warp import contact_sheet, draw_warp
+from lstn.warps.spline import CONTROL, basis
 from lstn.warps.warp import CropSampling, crop_image, drift_px, landmarks_px, sampling_of, warp
 
 IDENTITY = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
@@ -81,3 +82,29 @@ def test_a_sheet_holds_every_picture() -> None:
     pictures = [draw_warp(np.zeros((4, 4, 3), np.uint8), IDENTITY, CropSampling(BLACK), side=8) for _ in range(5)]
     assert contact_sheet(pictures, columns=2, gap=1).size == (2 * 25 + 1, 3 * 9 + 1)
     assert contact_sheet(pictures[:1], columns=4, gap=1).size == (26, 10)
+
+
+def test_the_control_points_of_a_spline_are_an_even_grid_row_by_row() -> None:
+    places = (-1, -1 / 3, 1 / 3, 1)
+    assert pytest.approx(np.array([(x, y) for y in places for x in places])) == CONTROL
+
+
+def test_a_spline_bends_least_where_one_point_is_pulled() -> None:
+    """Against the linear system of Bookstein 1989, solved here for weights and affine part: U(r) = r^2 log r^2."""
+    theta = CONTROL + np.where(np.arange(16)[:, None] == 5, (0.3, -0.2), 0.0)
+    points = np.random.default_rng(0).uniform(-1, 1, (40, 2))
+
+    def kernel(ours: np.ndarray) -> np.ndarray:
+        out = np.zeros((len(ours), 16))
+        for row, point in enumerate(ours):
+            for column, control in enumerate(CONTROL):
+                square = float(((point - control) ** 2).sum())
+                out[row, column] = square * np.log(square) if square else 0.0
+        return out
+
+    ones = np.column_stack([np.ones(16), CONTROL])
+    system = np.block([[kernel(CONTROL), ones], [ones.T, np.zeros((3, 3))]])
+    solved = np.linalg.solve(system, np.concatenate([theta, np.zeros((3, 2))]))
+    expected = np.column_stack([kernel(points), np.ones(40), points]) @ solved
+    assert basis(points) @ theta == pytest.approx(expected, abs=1e-9)
+    assert basis(points).sum(axis=1) == pytest.approx(1)

@@ -63,3 +63,16 @@ def test_what_is_counted_has_no_noise() -> None:
 )
 def test_a_figure_has_the_digits_that_its_interval_supports(interval: Interval, text: str) -> None:
     assert str(interval) == text
+
+
+def test_an_end_on_the_edge_of_the_dead_zone_is_noise() -> None:
+    below, above = 1.0 * (1 - DEAD_ZONE), 1.0 * (1 + DEAD_ZONE)
+    assert judge_below(Interval(0.5, 0.4, below), 1.0) is NOISE
+    assert judge_below(Interval(0.5, 0.4, math.nextafter(below, 0)), 1.0) is HOLDS
+    assert judge_below(Interval(1.5, above, 2.0), 1.0) is NOISE
+    assert judge_below(Interval(1.5, math.nextafter(above, 2), 2.0), 1.0) is FAILS
+
+
+def test_an_interval_without_a_width_is_judged_as_any_other() -> None:
+    assert judge_below(Interval(0.5, 0.5, 0.5), 1.0) is HOLDS
+    assert judge_below(Interval(1.5, 1.5, 1.5), 1.0) is FAILS

@@ -76,6 +76,7 @@ def test_a_batch_leaves_when_it_is_full_or_the_oldest_has_waited() -> None:
     assert batcher.due_in() == 0.0
     assert sum(part.stop - part.start for part in run(batcher)) == 4
     submitted(batcher, 9, 1)
+    assert batcher.due_in() == 1.0
     clock.now += 1.5
     assert batcher.due_in() == 0.0
     assert run(batcher)[0].waited_s == 1.5
@@ -90,6 +91,18 @@ def test_a_request_stays_together_and_a_larger_one_is_split() -> None:
     assert cuts == [[(first, 3)], [(second, 3), (large, 1)], [(large, 4)], [(large, 4)]]
     assert answer(first) == [0, 1, 2]
     assert answer(large) == list(range(20, 29))
+
+
+def test_a_request_that_was_split_waited_until_its_first_piece() -> None:
+    clock = Clock()
+    batcher = new(clock)
+    large = submitted(batcher, 0, 6)
+    clock.now += 0.25
+    run(batcher)
+    clock.now += 2.0
+    run(batcher)
+    assert answer(large) == list(range(6))
+    assert large.queued_s == 0.25
 
 
 @settings(max_examples=200, deadline=None)
@@ -154,6 +167,7 @@ def test_who_left_or_is_late_costs_no_engine_time() -> None:
         late.future.result(timeout=0)
     assert refused.value.reason is Reason.EXPIRED
     assert not left.future.done()
+    assert late.given_up, "else its files would still be decoded"
     assert batcher.waiting == 0
 
 

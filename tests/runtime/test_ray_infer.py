@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -166,21 +167,29 @@ def _mentions(process: Path, word: str) -> bool:
         return False
 
 
+@contextmanager
+def slow_driver(words: Sequence[object], output: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Run `lstn …` in a process of its own, in parts of 20 rows; yield it when a few of them are there."""
+    script = "import math, sys, time, lstn.runtime.ray.result_parts as parts; add = parts.Parts.add\n"
+    script += "parts.PART_ROWS, parts.PART_S = 20, math.inf\n"  # parts by rows alone, however slow the machine is
+    script += "parts.Parts.add = lambda self, rows: (time.sleep(0.1), add(self, rows))[1]\n"
+    script += f"sys.argv[1:] = {list(map(str, words))!r}; from lstn.cli.app import main; main()"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([sys.executable, "-c", script], **pipes, text=True) as driver:
+        while not (output / "part-000002.jsonl").exists():
+            assert driver.poll() is None, driver.stderr and driver.stderr.read()
+            time.sleep(0.02)
+        yield driver
+
+
 def test_a_driver_killed_in_the_middle_is_taken_up(
     run_lstn: RunLstn, cluster: Cluster, images: Path, tiny: Tiny, tmp_path: Path
 ) -> None:
     wanted = plain(run_lstn, images, tiny, tmp_path / "plain.json")
     output = tmp_path / "rows"
     words = ["infer", images, "--engine", tiny.path, "--ray", cluster.address, "--batch", 1, "--out", output]
-    words = [str(word) for word in [*words, "--top", 2]]
-    script = "import math, sys, time, lstn.runtime.ray.result_parts as parts; add = parts.Parts.add\n"
-    script += "parts.PART_ROWS, parts.PART_S = 20, math.inf\n"  # parts by rows alone, however slow the machine is
-    script += "parts.Parts.add = lambda self, rows: (time.sleep(0.1), add(self, rows))[1]\n"
-    script += f"sys.argv[1:] = {words!r}; from lstn.cli.app import main; main()"
-    with subprocess.Popen([sys.executable, "-c", script], stderr=subprocess.PIPE, text=True) as driver:
-        while not (output / "part-000002.jsonl").exists():
-            assert driver.poll() is None, driver.stderr and driver.stderr.read()
-            time.sleep(0.02)
+    words += ["--top", 2]
+    with slow_driver(words, output) as driver:
         driver.send_signal(signal.SIGKILL)
     before = rows_in(output)
     assert 60 <= len(before) < COUNT
@@ -277,3 +286,20 @@ def test_a_model_that_cannot_be_opened_is_one_line(
     assert "--threads 99: the cluster's nodes have 1 core at most" in ran.err
     ran = run_apart("infer", images, "--engine", tiny.path, "--batch", 9999, *output)
     assert "--batch 9999: " in ran.err
+
+
+def test_a_run_whose_cluster_dies_ends_with_one_line(cluster: Cluster, tiny: Tiny, tmp_path: Path) -> None:
+    """The last one: no other can have the cluster after it."""
+    many, output, count = tmp_path / "many.txt", tmp_path / "rows", 20_000
+    many.write_text("".join(f"gone-{number}.png\n" for number in range(count)))
+    with slow_driver(
+        ["infer", many, "--engine", tiny.path, "--ray", cluster.address, "--out", output], output
+    ) as driver:
+        cluster.kill_head()
+        out, err = driver.communicate(timeout=120)
+    assert (driver.returncode, out) == (1, "")
+    # Ray ends the process when the driver's node dies, unless the run has noticed before that its cluster has gone.
+    line, hint = said_then(err).splitlines()[-2:]
+    assert line.startswith(("error: the run was ended from outside, by Ray if its cl", "error: the cluster has gone: "))
+    assert hint == "  run it again to go on from here"
+    assert 60 <= len(by_path(rows_in(output))) < count

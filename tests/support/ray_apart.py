@@ -28,7 +28,14 @@ class Cluster:
 
     def kill_second(self) -> None:
         """Kill the second node with all its processes, and come back once they are gone."""
-        say(self.process, "kill")
+        self._kill("second")
+
+    def kill_head(self) -> None:
+        """The same with the first node, to which drivers belong: no other test can have this cluster then."""
+        self._kill("head")
+
+    def _kill(self, node: str) -> None:
+        say(self.process, node)
         assert next_line(self.process) == "killed"
 
 

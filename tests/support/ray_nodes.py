@@ -1,6 +1,6 @@
 """A Ray cluster of two nodes with a core each, as a script: it ends with its input, or with its parent.
 
-Writes the address; at the line "kill", kills the second node with all its processes and writes "killed".
+Writes the address. At the line "second" or "head" it kills that node with all its processes and writes "killed".
 """
 
 import sys
@@ -16,8 +16,8 @@ def main() -> None:
         second = cluster.add_node(**NODE)
         say(cluster.address)
         for line in sys.stdin:
-            assert line == "kill\n"
-            cluster.remove_node(second, allow_graceful=False)
+            node = {"second\n": second, "head\n": cluster.head_node}[line]
+            cluster.remove_node(node, allow_graceful=False)
             say("killed")
     finally:
         cluster.shutdown()

@@ -1,6 +1,8 @@
 """What a run leaves for a person to look at: pictures, TensorBoard's logs, and a checkpoint that can be evaluated."""
 
 import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -185,3 +187,11 @@ def test_a_confusion_matrix_of_any_script_is_drawn_without_a_warning() -> None:
     draw_confusion(Path("confusion.png"), Scores.of(labels, np.eye(len(labels), dtype=np.int64) * 3, 18), "none + cnn")
     with Image.open("confusion.png") as picture:
         assert min(picture.size) > 100
+
+
+def test_a_home_folder_that_cannot_be_written_is_nothing_to_speak_of() -> None:
+    settings = {name: value for name, value in os.environ.items() if name not in ("MPLCONFIGDIR", "XDG_CONFIG_HOME")}
+    settings |= {"HOME": "/proc/none", "XDG_CACHE_HOME": "/proc/none"}
+    command = [sys.executable, "-c", "import lstn.train.watch.fonts"]
+    ran = subprocess.run(command, env=settings, capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("", "")

@@ -171,9 +171,11 @@ async def _grpc_crowd(port: int, pixels: npt.NDArray[np.uint8], logits: Logits) 
             found = np.frombuffer(answer.raw_output_contents[0], np.float32)
             return "answered" if np.allclose(found, logits[image], rtol=1e-4, atol=1e-4) else "answered wrong"
 
-    told = Counter(await asyncio.gather(*(one(number) for number in range(CONNECTIONS))))
-    await asyncio.gather(*(channel.close() for channel in channels))
-    return told
+    async def one_that_leaves(number: int) -> str:
+        async with channels[number]:
+            return await one(number)
+
+    return Counter(await asyncio.gather(*(one_that_leaves(number) for number in range(CONNECTIONS))))
 
 
 def _found(what: str, told: Counter[str], begun: float, held_mb: float) -> LoadRow:

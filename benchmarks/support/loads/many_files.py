@@ -1,6 +1,5 @@
 """A hundred thousand files in one folder."""
 
-import csv
 import json
 import os
 from collections.abc import Iterator
@@ -23,7 +22,7 @@ def many_files(folder: Path) -> Iterator[LoadRow]:
     images = folder / "images"
     _fill(images, pictures, FILES)
     wanted = _labels_of(folder / "model.onnx", pictures)
-    for suffix in ("jsonl", "csv", "json"):
+    for suffix in ("jsonl", "json"):
         rows = folder / f"rows.{suffix}"
         ended = run_lstn("infer", images, "--engine", "model.onnx", "--output", rows, cwd=folder)
         wrong = _wrong_rows(rows, wanted) if not ended.code else ""
@@ -35,9 +34,6 @@ def many_files(folder: Path) -> Iterator[LoadRow]:
     _fill(folder / "set" / "many", pictures, FILES)
     _fill(folder / "set" / "few", pictures, 100)
     yield answered("`lstn doctor --data folder:FOLDER`", run_lstn("doctor", "--data", "folder:set", cwd=folder))
-    words = ("train", "--data", "folder:set", "--model", "cnn", "--image-size", 32, "--epochs", 1, "--name", "many")
-    yield answered("`lstn train --epochs 1`", run_lstn(*words, "--batch-size", 256, "--workers", 1, cwd=folder))
-    yield answered("`lstn evaluate RUN`", run_lstn("evaluate", "runs/many", cwd=folder))
 
 
 def _fill(folder: Path, pictures: list[Path], count: int) -> None:
@@ -62,12 +58,8 @@ def _wrong_rows(files: "Path | list[Path]", wanted: list[str]) -> str:
 
 
 def _rows_in(file: Path) -> Iterator[tuple[str, str]]:
-    with file.open(newline="") as text:
-        if file.suffix == ".csv":
-            rows: Iterator[dict[str, str]] = csv.DictReader(text)
-        else:
-            rows = iter(json.load(text)) if file.suffix == ".json" else map(json.loads, text)
-        for row in rows:
+    with file.open() as text:
+        for row in json.load(text) if file.suffix == ".json" else map(json.loads, text):
             yield Path(row["path"]).stem, row["label"]
 
 

@@ -3,14 +3,12 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any
 
-PATIENCE_S = 1800.0
 _TOLD = 300
 
 
@@ -27,9 +25,10 @@ class EndedCommand:
 
     @property
     def said(self) -> str:
-        """The last line on standard error."""
+        """The error on standard error, or the last line there."""
         lines = [line for line in self.err.splitlines() if line.strip()]
-        return lines[-1][:_TOLD] if lines else ""
+        errors = [line for line in lines if line.startswith("error: ")]
+        return (errors or lines or [""])[-1][:_TOLD]
 
     @property
     def in_order(self) -> bool:
@@ -84,13 +83,11 @@ def run_lstn(
     set_to: Mapping[str, str | None] | None = None,
     user: int | None = None,
     umask: int = -1,
-    before: Callable[[], None] | None = None,
 ) -> EndedCommand:
     """Run `lstn` with these words, in this folder.
 
     set_to: variables of the environment that are other than here; None for those that it lacks
     user:   whose process it is
-    before: runs in the new process, ahead of lstn
     """
     typed = tuple(map(str, words))
     environment = dict(os.environ) | {"OMP_NUM_THREADS": "1"}
@@ -98,27 +95,37 @@ def run_lstn(
         environment.pop(name, None)
         if value is not None:
             environment[name] = value
-    options: dict[str, Any] = {"cwd": cwd, "env": environment, "umask": umask, "preexec_fn": before}
-    if user is not None:
-        options |= {"user": user, "group": user, "extra_groups": []}
-    return _ended([sys.executable, "-m", "lstn", *typed], typed, options)
+    options: dict[str, Any] = {"cwd": cwd, "env": environment, "umask": umask}
+    other = [] if user is None else [*_AS_ANOTHER, f"--reuid={user}", f"--regid={user}"]
+    return _ended([*other, sys.executable, "-m", "lstn", *typed], typed, options)
+
+
+_AS_ANOTHER = ("/usr/bin/setpriv", "--clear-groups", "--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search")
+"""Makes a process another user's, who may read everything: Python may lie in a folder of root's."""
+
+_LAUNCHER = """
+import os, sys, time
+begun = time.monotonic()
+process = os.posix_spawn(sys.argv[2], sys.argv[2:], os.environ)
+_, status, usage = os.wait4(process, 0)
+code, seconds = os.waitstatus_to_exitcode(status), time.monotonic() - begun
+os.write(int(sys.argv[1]), f"{code} {seconds} {usage.ru_maxrss / 1000}".encode())
+"""
+"""Starts the command from a process that is small: its child counts what it had before it became the command."""
 
 
 def _ended(command: Sequence[str], words: tuple[str, ...], options: Mapping[str, Any]) -> EndedCommand:
-    started = time.monotonic()
-    with (
-        TemporaryFile() as out,
-        TemporaryFile() as err,
-        subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, **options) as process,
-    ):
-        _, status, usage = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-        seconds = time.monotonic() - started
+    with TemporaryFile() as out, TemporaryFile() as err, TemporaryFile() as told:
+        launched = [sys.executable, "-I", "-S", "-c", _LAUNCHER, str(told.fileno()), *command]
+        pipes = {"stdin": subprocess.DEVNULL, "stdout": out, "stderr": err, "pass_fds": (told.fileno(),)}
+        subprocess.run(launched, **pipes, **options, check=True)
+        told.seek(0)
+        code, seconds, peak_mb = told.read().split()
         texts = []
         for file in (out, err):
             file.seek(0)
             texts.append(file.read().decode("utf-8", "backslashreplace"))
-    return EndedCommand(words, process.returncode, seconds, usage.ru_maxrss / 1000, *texts)
+    return EndedCommand(words, int(code), float(seconds), float(peak_mb), *texts)
 
 
 def mb(path: Path) -> str:
