@@ -31,10 +31,9 @@ from lstn.data.splits import spaced
 from lstn.export.onnx.to_onnx import write_onnx
 from lstn.export.onnx.verify_onnx import sample_images
 from lstn.images import Pixels
-from lstn.interval import Interval
+from lstn.interval import Interval, mean_interval
 from lstn.machine.cores import decoders, usable_cores
 from lstn.report.table import markdown_table
-from lstn.runtime.bench.race import median_interval
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.opening import open_engine
 from lstn.runtime.engines.openvino_engine import open_openvino
@@ -89,7 +88,7 @@ def enlarged(photos: Sequence[Path], folder: Path) -> dict[str, list[Path]]:
     sizes: dict[str, list[Path]] = {}
     for number, (size, pixels) in enumerate(SIZES.items()):
         sizes[size] = []
-        for photo, data in enumerate(enlarged_all(photos, pixels)):
+        for photo, data in enumerate(enlarged_all(list(photos), pixels)):
             sizes[size].append(folder / f"{number}-{photo:03d}.jpg")
             sizes[size][-1].write_bytes(data)
     return sizes
@@ -136,9 +135,9 @@ def compute(engine: Engine, pixels: Pixels) -> None:
 
 
 def share_of(seconds: Mapping[str, Sequence[float]]) -> Interval:
-    """What the parts take one after the other, over what the whole takes: the median of the rounds."""
+    """What the parts take one after the other, over what the whole takes: the mean of the rounds."""
     parts = zip(seconds[DECODING], seconds[COMPUTING], seconds[WHOLE], strict=True)
-    return median_interval([(decoding + computing) / whole for decoding, computing, whole in parts])
+    return mean_interval([(decoding + computing) / whole for decoding, computing, whole in parts])
 
 
 def page_of(result: Mapping[str, Any]) -> str:
@@ -154,7 +153,7 @@ def page_of(result: Mapping[str, Any]) -> str:
 `python -m benchmarks parts PHOTOS`: {result["model"]} at 224 pixels, images/s on {result["cores"]} cores, medians of
 {result["rounds"]} rounds of {result["count"]} photos, in batches of {BATCH}. Decoding and the engine share the cores,
 so they allow together what they take one after the other; the share is that time over the time of `lstn infer`, paired
-by round, with its 95 % interval. It is more than 1 where one part uses cores that the other leaves idle.
+by round, the mean with its 95 % interval. It is more than 1 where one part uses cores that the other leaves idle.
 
 {markdown_table(columns, rows, words=2)}
 

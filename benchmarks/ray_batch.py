@@ -142,6 +142,6 @@ def on_ray(model: Path, images: Sequence[Path]) -> float:
         parts = TimedParts(Path(folder), run_of(model, top=1, format_="json"))
         parts.clock = clock
         size = batch_size(None, pool.contract, pool.max_batch, model)
-        pool.infer([str(path) for path in images], parts, batch=size, top=1, workers=None, reading=USUAL)
+        pool.infer([str(path) for path in images], parts, batch=size, top=1, least=0.0, workers=None, limits=USUAL)
         parts.flush()
     return clock.images_per_s(unearned=IN_WORK)
