@@ -2,6 +2,7 @@
 
 import errno
 import io
+import logging
 import os
 import stat
 import warnings
@@ -21,6 +22,9 @@ from lstn.imaging.framing import STRETCHED, Framing, PhotoPlace, framing_of
 from lstn.imaging.heif import HEIF_SUFFIXES, can_read_heif, is_heif, let_pillow_read_heif
 from lstn.imaging.image_file import ended, without_metadata
 from lstn.imaging.image_mode import UnsurePixels, rgb
+
+# What is wrong with an image stands in its error. What Pillow logs besides is for whoever has set up logging.
+logging.getLogger("PIL").addHandler(logging.NullHandler())
 
 Pixels: TypeAlias = npt.NDArray[np.uint8]
 """(H, W, 3) or (N, H, W, 3), uint8, RGB."""

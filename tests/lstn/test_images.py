@@ -1,6 +1,8 @@
 import io
 import os
 import struct
+import subprocess
+import sys
 import zlib
 from contextlib import suppress
 from pathlib import Path
@@ -33,6 +35,18 @@ def test_rgb_at_its_own_size_is_unchanged() -> None:
 def test_result_is_uint8_rgb_at_the_size_asked_for(kind: str) -> None:
     pixels = decode(encode(Image.fromarray(RAMP), kind), (7, 9))
     assert (pixels.shape, pixels.dtype) == ((7, 9, 3), np.uint8)
+
+
+def test_what_pillow_logs_stays_off_the_screen(tmp_path: Path) -> None:
+    """Seen: a server's standard error told of a TIFF with 278 samples for each pixel."""
+    data = bytearray(encode(Image.fromarray(RAMP), "TIFF"))
+    samples = data.index(struct.pack("<HHIH", 277, 3, 1, 3))
+    data[samples + 8 : samples + 10] = struct.pack("<H", 278)
+    (tmp_path / "odd.tif").write_bytes(data)
+    code = "import sys; from pathlib import Path; from lstn.errors import ImageError; from lstn.images import decode\n"
+    code += "try: decode(Path(sys.argv[1]), (8, 8))\nexcept ImageError: print('refused')"
+    ran = subprocess.run([sys.executable, "-c", code, tmp_path / "odd.tif"], capture_output=True, text=True, check=True)
+    assert (ran.stdout, ran.stderr) == ("refused\n", "")
 
 
 # What each EXIF orientation makes of a stored image, in NumPy's words (TIFF 6.0, tag 274).
