@@ -4,13 +4,14 @@ Release 0.1 made the files in fixtures/release-0.1 (two classes, `cnn` at 32 pix
 its own ONNX Runtime engine: four images of noise, and the logits and thetas of each model.
 """
 
+import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from lstn.contract import Contract, Loc, ThetaForm
+from lstn.contract import VERSION, Contract, Loc, ThetaForm
 from lstn.errors import ArtifactError
 from lstn.formats.openvino_file import read_pair
 from lstn.formats.plan_file import Flavour, read_sidecar
@@ -21,6 +22,7 @@ from lstn.train.runs.run_state import read_options
 
 RELEASE = Path(__file__).parent / "fixtures" / "release-0.1"
 ANSWERS = np.load(RELEASE / "answers.npz")
+LATER = Path(__file__).parent / "fixtures" / "checkpoints"
 MODELS = ("none", "v1", "v2", "v3")
 
 
@@ -33,6 +35,23 @@ def test_a_checkpoint_answers_as_it_did(name: str) -> None:
     np.testing.assert_allclose(logits.numpy(), ANSWERS[f"{name}_logits"], atol=1e-4)
     if theta is not None:
         np.testing.assert_allclose(theta.numpy(), ANSWERS[f"{name}_theta"], atol=1e-5)
+
+
+@pytest.mark.parametrize("version", range(4, VERSION + 1))
+def test_a_checkpoint_of_each_later_version_answers_as_it_did(version: int) -> None:
+    answers = np.load(LATER / "answers.npz")
+    given, wanted = (
+        [answers[name] for name in sorted(answers.files) if name.startswith(f"v{version}_{kind}_")]
+        for kind in ("given", "found")
+    )
+    found = load_checkpoint(LATER / f"v{version}.safetensors")
+    assert json.loads(found.contract.to_json())["version"] == version
+    with torch.no_grad():
+        told = found.model.eval()(*map(torch.from_numpy, given))
+    for one, other in zip(told, wanted, strict=True):
+        np.testing.assert_allclose(
+            one.float().numpy(), other.astype(np.float32), atol=1 if one.dtype == torch.uint8 else 1e-4
+        )
 
 
 @pytest.mark.parametrize("file", [*(f"{name}/model.onnx" for name in MODELS), "v1/model.xml"])
