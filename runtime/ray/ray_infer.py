@@ -118,7 +118,7 @@ class Pool:
     def _pass(self, sources: Sequence[str], parts: Parts, actor: dict[str, Any], *, size: int) -> bool:
         """Send what has no row through the pipeline; return whether every row came."""
         listed, added = -1, 0
-        for text in while_there(self._watch, lambda: self._answers(sources, parts, actor, size)):
+        for text in self._answers(sources, parts, actor, size):
             answer = json.loads(text)
             if "failure" in answer:
                 kind = UsageError if answer["usage"] else LstnError
@@ -130,6 +130,9 @@ class Pool:
         return listed == added
 
     def _answers(self, sources: Sequence[str], parts: Parts, actor: dict[str, Any], size: int) -> Iterator[str]:
+        return while_there(self._watch, lambda: self._computed(sources, parts, actor, size))
+
+    def _computed(self, sources: Sequence[str], parts: Parts, actor: dict[str, Any], size: int) -> Iterator[str]:
         ray = self._ray
         data = require("ray.data", extra="ray")
         here = {"ray.io/node-id": ray.get_runtime_context().get_node_id()}

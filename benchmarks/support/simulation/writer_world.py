@@ -52,7 +52,7 @@ class SimulatedPool(Pool):
         ray: Any = SimpleNamespace(exceptions=SimpleNamespace(RayError=RayError))
         opened: Any = SimpleNamespace(contract=None, max_batch=8)
         share: Any = SimpleNamespace(cpus=1)
-        super().__init__(ray, None, share, opened)  # type: ignore[arg-type]
+        super().__init__(ray, None, None, share, opened)  # type: ignore[arg-type]
         self._world = world
 
     def _answers(self, sources: Sequence[str], parts: Parts, actor: dict[str, Any], size: int) -> Iterator[str]:
