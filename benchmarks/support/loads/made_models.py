@@ -1,4 +1,4 @@
-"""Models for the loads, untrained: their answers hang on the image, and lstn wrote them."""
+"""Models for the loads and the soak, untrained: their answers hang on the image, and lstn wrote them."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,10 +15,10 @@ from lstn.nn.classifier import Classifier
 SIDE = 32
 
 
-def write_model(path: Path, labels: Sequence[str], image_hw: tuple[int, int] = (SIDE, SIDE)) -> None:
-    """Export `cnn` behind an L-STN with these labels."""
+def write_model(path: Path, labels: Sequence[str], image_hw: tuple[int, int] = (SIDE, SIDE), seed: int = 0) -> None:
+    """Export `cnn` behind an L-STN with these labels; seed: of its weights."""
     contract = Contract(Loc.LSTN, "cnn", image_hw, tuple(labels), **_smaller(image_hw))
-    torch.manual_seed(0)
+    torch.manual_seed(seed)
     model = Classifier(contract)
     images = coloured(4, image_hw)
     for module in model.modules():

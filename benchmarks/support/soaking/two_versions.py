@@ -29,24 +29,11 @@ _TOLERANCE = 1e-4
 
 def write_versions(folder: Path) -> tuple[Path, Path]:
     """Export two models of the same contract with different weights, untrained; return their files."""
-    import torch
+    from benchmarks.support.loads.made_models import write_model  # which imports PyTorch
 
-    from lstn.contract import Contract, Loc
-    from lstn.export.onnx.to_onnx import write_onnx
-    from lstn.nn.classifier import Classifier
-
-    contract = Contract(Loc.LSTN, "cnn", (_SIDE, _SIDE), tuple("0123456789"))
-    images = sample_pixels(contract.image_hw)
     paths = folder / "0.onnx", folder / "1.onnx"
     for seed, path in enumerate(paths):
-        torch.manual_seed(seed)
-        model = Classifier(contract)
-        for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.momentum = 1.0
-        with torch.no_grad():  # an untrained BatchNorm lets nothing through that depends on the image
-            model(torch.from_numpy(images))
-        write_onnx(model.eval(), path, contract, images)
+        write_model(path, "0123456789", (_SIDE, _SIDE), seed=seed)
     return paths
 
 
