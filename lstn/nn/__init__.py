@@ -1,4 +1,4 @@
-"""The network: localizers, theta's forms, the transformer, backbones, the classifier and its checkpoint.
+"""The network: localizers, the transformer, backbones, the classifier and other tasks' models, and the checkpoint.
 
     import lstn
 

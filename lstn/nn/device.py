@@ -1,4 +1,4 @@
-"""Device on which training computes."""
+"""The device on which PyTorch computes."""
 
 import os
 import shutil

@@ -8,12 +8,12 @@ from torch import nn
 from torchvision.ops import StochasticDepth
 
 from lstn.contract import Contract, Loc
-from lstn.nn.backbones import BACKBONES
+from lstn.nn.backbones import BACKBONES, backbone_named
 from lstn.nn.classifier import Classifier
 from lstn.nn.shapes import shapes_only
 from lstn.nn.sources.starts import classifiers_of, scale_dropout, start_weights
 from lstn.recipe import RECIPES
-from lstn.train.choices.recipe_changes import recipe_for
+from lstn.train.choices.recipe_changes import RecipeChanges, recipe_for
 from lstn.train.optimizer import dropout_share
 
 SMALL = ("cnn", "effnet-b0", "paper-effnet-b0", "resnet-18", "densenet-121", "googlenet", "zfnet")
@@ -98,3 +98,19 @@ def test_networks_without_batchnorm_have_rates_of_their_own() -> None:
         for name, entry in BACKBONES.items():
             norms = any(isinstance(each, nn.BatchNorm2d) for each in entry.factory(2).modules())
             assert (entry.rate == 1) == norms, name
+
+
+def test_networks_of_wide_layers_take_larger_batches_of_small_images() -> None:
+    usual = RECIPES["robust"].batch_size
+    assert recipe_for("robust", "vgg-11", seen_hw=(96, 96)).batch_size == 2 * usual
+    assert recipe_for("robust", "vgg-11", seen_hw=(96, 97)).batch_size == usual
+    assert recipe_for("robust", "effnet-b0", seen_hw=(44, 44)).batch_size == usual
+    assert recipe_for("robust", "vgg-11", RecipeChanges(batch_size=8), (44, 44)).batch_size == 8
+    assert recipe_for("paper", "vgg-11", seen_hw=(44, 44)) == RECIPES["paper"]
+    names = (*BACKBONES, "vgg16_bn", "alexnet", "resnet18", "mobilenet_v3_large", "convnext_tiny")
+    with shapes_only():
+        for name in names:
+            network = backbone_named(name).factory(10)
+            linear = sorted(each.weight.numel() for each in network.modules() if isinstance(each, nn.Linear))
+            mostly = sum(linear[-2:]) > sum(each.numel() for each in network.parameters()) / 2
+            assert backbone_named(name).wide == mostly, name

@@ -70,7 +70,8 @@ def choose_options(recipe: RecipeName, changes: RecipeChanges, network: ChosenNe
     contract = options.contract(("?",))
     if task is not Task.CLASSIFY:
         contract.check()
-    return replace(options, recipe=recipe_for(recipe, network.model, usual_moves(recipe, changes, contract, weight)))
+    moved = usual_moves(recipe, changes, contract, weight)
+    return replace(options, recipe=recipe_for(recipe, network.model, moved, contract.backbone_hw))
 
 
 def _check_asked(changes: RecipeChanges, network: ChosenNetwork, course: Course) -> None:

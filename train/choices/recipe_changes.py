@@ -17,6 +17,9 @@ _SGD_RATE = 10.0
 _ADAMW_DECAY = 0.01
 """torch's own."""
 
+_SMALL = 96
+"""Pixels: up to this side of images, a wide backbone takes more time for its weights than for the images."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransformerChanges:
@@ -62,11 +65,15 @@ class RecipeChanges:
     transformer: TransformerChanges = TransformerChanges()
 
 
-def recipe_for(name: RecipeName, model: str, changes: RecipeChanges = RecipeChanges()) -> Recipe:
-    """Return a recipe with the learning rate for this backbone, and with what is to be otherwise.
+def recipe_for(
+    name: RecipeName, model: str, changes: RecipeChanges = RecipeChanges(), seen_hw: tuple[int, int] | None = None
+) -> Recipe:
+    """Return a recipe with the learning rate and the batch for this backbone, and with what is to be otherwise.
 
-    The paper's has one learning rate for all backbones. SGD takes ten times Adam's, and AdamW has a weight decay of
-    0.01, where nobody says otherwise.
+    The paper's has one of each for all backbones. SGD takes ten times Adam's, and AdamW has a weight decay of
+    0.01, where nobody says otherwise. A wide backbone takes twice the batch on small images.
+
+    seen_hw: height and width of what the backbone sees, in pixels; None: they don't count
 
     Raises:
         UsageError: no such backbone, or a number that isn't finite; or labels are smoothed away.
@@ -74,11 +81,15 @@ def recipe_for(name: RecipeName, model: str, changes: RecipeChanges = RecipeChan
     check_numbers(changes)
     own, training, how = RECIPES[name], changes.training, changes.transformer
     optimizer = _chosen(training.optimizer, own.optimizer)
-    rate = own.lr if name == "paper" else own.lr * backbone_named(model).rate
+    rate, batch_size = own.lr, own.batch_size
+    if name != "paper":
+        backbone = backbone_named(model)
+        rate *= backbone.rate
+        batch_size *= 2 if backbone.wide and seen_hw is not None and max(seen_hw) <= _SMALL else 1
     rate *= _SGD_RATE if optimizer == "sgd" else 1.0
     return replace(
         own,
-        batch_size=_chosen(changes.batch_size, own.batch_size),
+        batch_size=_chosen(changes.batch_size, batch_size),
         patience=_chosen(changes.patience, own.patience),
         theta=_chosen(how.theta, own.theta),
         lr=_chosen(changes.lr, rate),

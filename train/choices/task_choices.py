@@ -122,7 +122,7 @@ def usual_recipe(name: RecipeName, contract: Contract, supervise: float) -> Reci
         UsageError: no such backbone.
     """
     changes = RecipeChanges() if contract.task is Task.CLASSIFY else usual_rates(RecipeChanges())
-    return recipe_for(name, contract.backbone, usual_moves(name, changes, contract, supervise))
+    return recipe_for(name, contract.backbone, usual_moves(name, changes, contract, supervise), contract.backbone_hw)
 
 
 _OF_ONE_LABEL = dict.fromkeys(

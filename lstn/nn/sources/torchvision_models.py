@@ -16,6 +16,9 @@ from lstn.nn.sources.backbone import Backbone
 _PLAIN_RATES = {"vgg11": 0.2, "vgg13": 0.2, "vgg16": 0.2, "vgg19": 0.1, "alexnet": 0.4, "squeezenet": 0.2}
 """Of networks without BatchNorm, by how their names begin; see `lstn.nn.backbones.BACKBONES`."""
 
+_WIDE = ("vgg", "alexnet")
+"""Networks with more weights in two linear layers than in all others; see `lstn.nn.backbones.BACKBONES`."""
+
 _SMALLEST_SWIN = 32
 """Its stages halve the maps of 4 x 4 patches three times. Weights name the size of their training."""
 
@@ -41,7 +44,8 @@ def torchvision_backbone(name: str) -> Backbone:
     if family == "maxvit":
         return published(model, weights, smallest=1, sized=lambda hw: {"input_size": hw})
     plain = "" if name.endswith("_bn") else name
-    return published(model, weights, rate=next((r for n, r in _PLAIN_RATES.items() if plain.startswith(n)), 1.0))
+    rate = next((r for n, r in _PLAIN_RATES.items() if plain.startswith(n)), 1.0)
+    return published(model, weights, rate=rate, wide=family.startswith(_WIDE))
 
 
 def published(
@@ -49,6 +53,7 @@ def published(
     weights: WeightsEnum,
     *,
     rate: float = 1.0,
+    wide: bool = False,
     smallest: int | None = None,
     sized: Callable[[tuple[int, int]], dict[str, object]] | None = None,
 ) -> Backbone:
@@ -63,6 +68,7 @@ def published(
         smallest=max(weights.meta["min_size"]) if smallest is None else smallest,
         weights=weights,
         rate=rate,
+        wide=wide,
         mean=tuple(how.mean),
         std=tuple(how.std),
         sized=None if sized is None else lambda classes, hw: model(num_classes=classes, **sized(hw)),

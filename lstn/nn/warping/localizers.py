@@ -256,7 +256,7 @@ LOCALIZERS: dict[Loc, Callable[[int], nn.Sequential]] = {
     Loc.SHARED: shared_features,
     Loc.DEAD: lstn_features,
 }
-"""Every localizer's features, by the channels of what it looks at; total over `Loc` but for NONE and IDENTITY."""
+"""Every localizer's features, by the channels of what it looks at. Total over `Loc`, but NONE and IDENTITY."""
 
 
 def feature_side(features: nn.Sequential, side: int) -> int:
