@@ -44,7 +44,7 @@ suites: $(TEST_SUITES)
 $(TEST_SUITES): TESTS = tests/$(@:test-%=%)
 test-runtime: TESTS = tests/runtime --ignore-glob='*/test_ray_*'
 test-ray: TESTS = tests/runtime/test_ray_*.py
-test-rest: TESTS = tests/lstn tests/data tests/formats tests/machine
+test-rest: TESTS = $(filter-out $(SUITES:%=tests/%) tests/support tests/fixtures tests/__pycache__, $(patsubst %/,%,$(wildcard tests/*/)))
 test-top: TESTS = tests --ignore-glob='tests/*/*'
 
 $(TEST_SUITES): setup browser

@@ -1,1 +1,1 @@
-"""Checkpoint -> model.onnx -> model.plan."""
+"""Checkpoint -> model.onnx -> model.plan, or OpenVINO's model.xml; and a model's folder for Triton."""

@@ -40,7 +40,7 @@ class Recipe:
     theta:         what the transformer can do
     in_frame:      weight of the penalty for corners outside of the frame, in nats per squared half side
     equivariance:  weight of the second loss, by which the crop of a moved picture has to move along
-                   (`lstn.train.batches.equivariance`), in nats per squared half side
+                   (`lstn.train.objectives.following_loss`), in nats per squared half side
     optimizer:     takes the steps
     weight_decay:  of weights with two dimensions or more: biases and what normalises are left as they are. AdamW takes
                    it from the weight itself (Loshchilov & Hutter 2019), the others add it to the gradient

@@ -1,1 +1,1 @@
-"""Images -> checkpoint: the network, its training and its weights."""
+"""Images -> checkpoint: the training of a network of `lstn.nn`."""

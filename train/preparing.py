@@ -26,7 +26,7 @@ from lstn.nn.sources.starts import scale_dropout, start_weights
 from lstn.terminal import note
 from lstn.train.batches.augment import Augmentation, mixing_of
 from lstn.train.batches.balancing import class_weights, labels_of
-from lstn.train.batches.equivariance import Moves
+from lstn.train.batches.drawn_moves import Moves
 from lstn.train.batches.loading import Images
 from lstn.train.batches.mixing import Mixing
 from lstn.train.computing.step_memory import check_memory

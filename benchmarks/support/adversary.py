@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from lstn.contract import Contract, Loc, ThetaForm
 from lstn.nn.classifier import Classifier
 from lstn.nn.warping.localizers import Localizer, build_localizer, usual_view
-from lstn.train.batches.equivariance import move
+from lstn.train.batches.drawn_moves import move
 
 TURN_DEG, SHIFT, ZOOM = 15.0, 0.1, 1.1
 """Largest moves, those of `--augment affine`: degrees either way, share of the side, times as large."""

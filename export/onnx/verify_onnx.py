@@ -129,8 +129,7 @@ def verify_onnx(path: Path, model: "nn.Module", contract: Contract, images: Pixe
             f"the trained model itself computes {broken} that are not finite", hint="train again, with a lower --lr"
         )
     found = onnx_outputs(path, contract, images)
-    if broken := not_finite(found):
-        raise VerificationError(f"in ONNX Runtime the exported model computes {broken} that are not finite")
+    check_finite(found, "ONNX Runtime")
     agreement = compare_answers(found, expected, contract)
     logits, drift = tolerances(expected)
     if agreement.logit_difference > logits or (agreement.drift_px or 0.0) > drift:
@@ -144,6 +143,16 @@ def verify_onnx(path: Path, model: "nn.Module", contract: Contract, images: Pixe
                 f"the exported model differs from PyTorch: {agreement}; rounding explains {allowed}"
             )
     return agreement
+
+
+def check_finite(outputs: Outputs, library: str) -> None:
+    """Check that an exported model computed numbers.
+
+    Raises:
+        VerificationError: it didn't, in the library of that name.
+    """
+    if broken := not_finite(outputs):
+        raise VerificationError(f"in {library} the model computes {broken} that are not finite")
 
 
 def compare_answers(found: Outputs, expected: Outputs, contract: Contract) -> Agreement:

@@ -35,15 +35,24 @@ ADDED_LATER = ("warps", "task", "temperature")
 _TASK_SINCE = {Task.READ: 6, Task.ALIGN: 7, Task.GENERATE: 8}
 """Tasks that a contract of version 4 can't name, and the first version that can."""
 
-_LOC_SINCE = {Loc.SHARED: 3, Loc.IDENTITY: 3, Loc.DEAD: 3, Loc.GLANCE: 4}
-"""Localizers that a contract of version 1 can't name, and the first version that can."""
+_LOC_SINCE = {
+    Loc.NONE: 1,
+    Loc.STN: 1,
+    Loc.VSTN: 1,
+    Loc.LSTN: 1,
+    Loc.SHARED: 3,
+    Loc.IDENTITY: 3,
+    Loc.DEAD: 3,
+    Loc.GLANCE: 4,
+}
+"""The first version that can name each localizer. Total over `Loc`."""
 
 
 def oldest_version(contract: ContractFields) -> int:
     """Return the oldest version that can say all of a contract."""
     usual = {each.name: each.default for each in fields(ContractFields)}
     used = [since for name, since in FIELD_SINCE.items() if getattr(contract, name) != usual[name]]
-    named = (_LOC_SINCE.get(contract.loc, 1), FORM_TRAITS[contract.theta].since, _TASK_SINCE.get(contract.task, 1))
+    named = (_LOC_SINCE[contract.loc], FORM_TRAITS[contract.theta].since, _TASK_SINCE.get(contract.task, 1))
     return max([1, *named, *used])
 
 
@@ -58,7 +67,7 @@ def check_known(contract: ContractFields, version: int) -> None:
     Raises:
         ValueError: it is older than a localizer, a theta or a task in it.
     """
-    if version < _LOC_SINCE.get(contract.loc, 1):
+    if version < _LOC_SINCE[contract.loc]:
         raise ValueError(f"version {version} knows no loc {contract.loc.value}")
     if version < FORM_TRAITS[contract.theta].since:
         raise ValueError(f"version {version} knows no theta {contract.theta.value}")

@@ -1,1 +1,1 @@
-"""The files of exported models, read without their libraries: ONNX, OpenVINO, TensorRT plans."""
+"""The files of exported models: ONNX, OpenVINO, TensorRT plans. Read without their libraries, but `onnx_session`."""

@@ -1,1 +1,1 @@
-"""Image files around Pillow: bytes without metadata before it, modes as RGB after it. Knows nothing else of lstn."""
+"""Image files around Pillow: bytes without metadata before it, modes as RGB and photos framed to an input after it."""

@@ -1,4 +1,4 @@
-"""The NVIDIA driver, asked without any CUDA package."""
+"""GPUs: their names, memory and power, asked of the NVIDIA driver without any CUDA package."""
 
 import ctypes
 import os

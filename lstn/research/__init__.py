@@ -1,1 +1,1 @@
-"""Experiments that use all stages: the paper's claims, and studies of localizers."""
+"""Experiments that use all stages: the paper's claims, studies of localizers, attacks, the search of `lstn tune`."""

@@ -43,6 +43,12 @@ class JpegFile {
 // Throws ImageFailure: it is damaged, ends early, or too large.
 Picture decode_png(std::string_view data);
 
+// A share of a colour, such as one on black: 0..255 both, as Pillow multiplies and rounds them.
+inline std::uint8_t multiplied(int colour, int share) {
+    const int product = colour * share + 128;
+    return static_cast<std::uint8_t>(((product >> 8) + product) >> 8);
+}
+
 // Refuse more pixels than are decoded, before there is memory for them.
 //
 // Throws ImageFailure: there are more.

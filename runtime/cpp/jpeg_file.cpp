@@ -26,11 +26,6 @@ void end(j_decompress_ptr) {}
 
 void say_nothing(j_common_ptr) {}
 
-std::uint8_t multiplied(int one, int other) {
-    const int product = one * other + 128;
-    return static_cast<std::uint8_t>(((product >> 8) + product) >> 8);
-}
-
 void to_rgb(const JSAMPLE* samples, int components, int width, std::uint8_t* rgb) {
     for (int x = 0; x < width; ++x, samples += components, rgb += 3) {
         for (int channel = 0; channel < 3; ++channel) {

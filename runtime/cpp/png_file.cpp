@@ -17,12 +17,6 @@ using Key = std::array<int, 3>;
 
 constexpr Key kNoKey{-1, -1, -1};
 
-// A colour with alpha on black, rounded.
-std::uint8_t on_black(int colour, int alpha) {
-    const int product = colour * alpha + 128;
-    return static_cast<std::uint8_t>(((product >> 8) + product) >> 8);
-}
-
 // One row of samples, of one byte each or of two -> RGB.
 class Converter {
   public:
@@ -63,7 +57,7 @@ void Converter::read_palette(png_structp png, png_infop info) {
     for (int index = 0; index < colour_count; ++index) {
         const png_color& colour = colours[index];
         const int alpha = alphas != nullptr && index < alpha_count ? alphas[index] : 255;
-        palette_[index] = {on_black(colour.red, alpha), on_black(colour.green, alpha), on_black(colour.blue, alpha)};
+        palette_[index] = {multiplied(colour.red, alpha), multiplied(colour.green, alpha), multiplied(colour.blue, alpha)};
     }
 }
 
@@ -90,7 +84,7 @@ void Converter::convert(const png_byte* samples, std::uint8_t* rgb) const {
             Key colour{};
             for (int channel = 0; channel < 3; ++channel) colour[channel] = samples[gray ? 0 : channel * bytes];
             for (int channel = 0; channel < 3; ++channel)
-                rgb[channel] = colour == key_ ? 0 : on_black(colour[channel], alpha);
+                rgb[channel] = colour == key_ ? 0 : multiplied(colour[channel], alpha);
         }
     }
 }

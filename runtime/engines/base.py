@@ -1,4 +1,4 @@
-"""Engine protocol: what every engine is, whatever runs it, and the checks of its input and output."""
+"""Engine protocol: what every engine is, whatever runs it, and what each task's answers are."""
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from lstn.contract import Contract, Loc
 from lstn.nn.classifier import Classifier
-from lstn.train.batches.equivariance import SHIFT, TURN_DEG, ZOOM, Moves, move, unfollowed
+from lstn.train.batches.drawn_moves import SHIFT, TURN_DEG, ZOOM, Moves, move
 from lstn.train.objectives.classifier_objective import Network
+from lstn.train.objectives.following_loss import unfollowed
 
 HW = (24, 40)
 RATIO = HW[1] / HW[0]

@@ -15,11 +15,12 @@ from lstn.errors import DataError, TrainingError, UsageError
 from lstn.health.run_health import METRICS
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint, read_tensors
 from lstn.nn.classifier import Classifier
-from lstn.train.batches.equivariance import Moves, unfollowed
+from lstn.train.batches.drawn_moves import Moves
 from lstn.train.batches.loading import Images, batches
 from lstn.train.fitting import check_step
 from lstn.train.loop import train_to_end
 from lstn.train.objectives.classifier_objective import forward, loss_and_accuracy
+from lstn.train.objectives.following_loss import unfollowed
 from lstn.train.runs.run_state import LAST
 
 

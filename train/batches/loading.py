@@ -21,7 +21,7 @@ from lstn.errors import LstnError, TrainingError
 from lstn.images import Pixels
 from lstn.train.batches.augment import Augmentation
 from lstn.train.batches.balancing import balanced_order
-from lstn.train.batches.equivariance import Moves
+from lstn.train.batches.drawn_moves import Moves
 from lstn.train.batches.mixing import Mixing
 from lstn.train.computing.distributed import ALONE, Shares, World
 
@@ -36,7 +36,7 @@ class ImageBatch(NamedTuple):
 
     pixels: (N, H, W, 3) uint8
     labels: (N,) int64
-    moves:  (N, 2, 3) float32, where they are drawn (`lstn.train.batches.equivariance`)
+    moves:  (N, 2, 3) float32, where they are drawn (`lstn.train.batches.drawn_moves`)
     poses:  (N, 2, 3) float32, where they are asked for; not a number of images whose pose is not known
     objects: (N, M) int64 and (N, M, 2, 3) float32, the labels and thetas of all objects, where they are asked for; of
              images with fewer than M the rest are labelled NOBODY, with the identity for theta
@@ -67,7 +67,7 @@ class Images(Dataset[ImageBatch]):
     """A split for torch's loader: read once and held in memory, if it is small and not drawn anew for every epoch.
 
     augment: what happens to the images on their way into a batch
-    moves:   draws how each is moved for `lstn.train.batches.equivariance`
+    moves:   draws how each is moved for `lstn.train.batches.drawn_moves`
     mixing:  mixes whole batches
     posed:   ask the split for the true poses of its objects
     with_objects: ask the split for all objects in its images (`lstn.data.objects`)

@@ -13,10 +13,11 @@ from lstn.nn.classifier import Classifier
 from lstn.nn.models import Model
 from lstn.nn.warping.forms import each_warp, landmarks
 from lstn.recipe import Recipe
-from lstn.train.batches.equivariance import move, unfollowed
+from lstn.train.batches.drawn_moves import move
 from lstn.train.batches.loading import ImageBatch, Images, batches
 from lstn.train.computing.distributed import ALONE, World
 from lstn.train.computing.workplace import Workplace
+from lstn.train.objectives.following_loss import unfollowed
 from lstn.train.objectives.label_loss import TEACHERS_SHARE, against_labels, against_teacher
 from lstn.train.objectives.objective import Measured, StepLoss
 from lstn.train.objectives.supervision import pose_loss

@@ -24,7 +24,10 @@ NAMES = {
     Loc.GLANCE: "glance",
     Loc.SHARED: "shared",
 }
-"""Localizers that are timed: the paper's as it spells them, and then lstn's own."""
+"""Localizers that are timed: the paper's as it spells them, and then lstn's own.
+
+Total over `Loc`, but IDENTITY and DEAD.
+"""
 
 _PRINTED = "Parameters are as printed"
 _FLOPS = "L-STN needs a third of STN's FLOPs"
