@@ -137,7 +137,6 @@ def test_evaluate_says_average_precision_and_f1(made: Path, name: str, run_lstn:
         ("train", "--task", "tag", "--data", "folder:set", "--balance", "weights"),
         ("train", "--task", "tag", "--data", "folder:set", "--label-smoothing", "0.1"),
         ("train", "--task", "tag", "--data", "folder:set", "--supervise", "1"),
-        ("train", "--task", "tag", "--data", "folder:set", "--equivariance", "1"),
     ],
 )
 def test_what_is_not_for_models_that_tag_is_one_line(
@@ -173,9 +172,10 @@ def test_inspect_bench_and_doctor_take_it(made: Path, run_lstn: RunLstn) -> None
     assert ran.code == 0, ran.err
     ran = run_lstn("doctor", made / "run")
     assert "6 epochs, best validation mean average precision" in ran.out
+    assert "labels right on" in ran.out
 
 
-def test_train_resumes_and_says_its_figures(
+def test_train_says_its_figures(
     made: Path, run_lstn: RunLstn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -184,12 +184,8 @@ def test_train_resumes_and_says_its_figures(
     assert ran.code == 0, ran.err
     assert "test mean average precision" in ran.out
     assert "the mean over labels" in ran.err
-    again = run_lstn("train", "--resume", "runs/a", "--epochs", 2)
-    assert again.code == 0, again.err
     told = json.loads((tmp_path / "runs/a/test.json").read_text())
     assert told["images"] == 64
-    rows = (tmp_path / "runs/a/metrics.jsonl").read_text().splitlines()
-    assert len(rows) == 3
 
 
 def test_calibrate_measures_labels(made: Path, run_lstn: RunLstn, tmp_path: Path) -> None:
