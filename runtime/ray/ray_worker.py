@@ -26,7 +26,7 @@ from lstn.machine.gpu import Device
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.opening import open_engine
 from lstn.runtime.inference.predict import answer_in
-from lstn.runtime.inference.rows import fields_of
+from lstn.runtime.inference.row_text import fields_of
 from lstn.runtime.inference.sources import is_url, list_images
 from lstn.runtime.ray.result_parts import key_of
 

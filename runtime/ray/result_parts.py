@@ -27,7 +27,7 @@ from lstn.runtime.inference.predict import least_sure
 from lstn.untrusted.checked_json import checked, parsed, read_bytes, read_text
 
 Fields: TypeAlias = dict[str, Any]
-"""One row as JSON has it; see `lstn.runtime.inference.rows.fields_of`."""
+"""One row as JSON has it; see `lstn.runtime.inference.row_text.fields_of`."""
 
 PART_ROWS = 10_000
 """Rows of a part."""
