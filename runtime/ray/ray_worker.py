@@ -86,7 +86,9 @@ def list_pieces(
 class EngineActor:
     """One engine of the pool. The file is gone once it is open, so that a killed process leaves nothing behind."""
 
-    def __init__(self, model: RayModel, batch: int, top: int, least: float, workers: int, limits: DecodeLimits) -> None:
+    def __init__(
+        self, model: RayModel, batch: int, top: int, least: float | None, workers: int, limits: DecodeLimits
+    ) -> None:
         self._stack = ExitStack()
         engine, self._folder = _open(model, self._stack)
         slots = self._stack.enter_context(engine.slots(batch))

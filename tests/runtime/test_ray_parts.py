@@ -101,7 +101,8 @@ def test_the_run_of_a_model_that_tags_has_room_for_all_labels(tmp_path: Path) ->
     tagger = tiny_tagger(tmp_path / "tagger.onnx")
     found = run_of(tagger.path, top=None, format_="json")
     assert (found.top, found.score, found.tags) == (len(TAGS), None, True)
-    assert run_of(tagger.path, top=2, format_="json").top == 2
+    asked = run_of(tagger.path, top=2, format_="json", score=0.25)
+    assert (asked.top, asked.score) == (2, 0.25)
     with pytest.raises(UsageError, match="--reject-below is for models that classify, and this one tags"):
         run_of(tagger.path, top=None, format_="json", reject_below=0.5)
 
