@@ -111,7 +111,7 @@ def calibrate(onnx_file: Path, out: Path, settings: CalibrationSettings) -> Cali
 
     Raises:
         UsageError: an option that doesn't fit the model.
-        ArtifactError: no float32 ONNX file of lstn, or ranges of another model.
+        ArtifactError: no float32 ONNX file of lstn, or damaged ranges.
         DataError: too few images, or images of other classes.
         VerificationError: the cost is beyond its bounds, or the lowered model answers with what is not finite.
         LstnError: a weight is too large for float16, or no layer can be lowered within `auto` points.

@@ -32,7 +32,7 @@ from lstn.images import Pixels
 from lstn.machine.memory import batch_of
 from lstn.precision import RangeMethod
 from lstn.report.wording import counted
-from lstn.terminal import warn
+from lstn.terminal import note, warn
 from lstn.untrusted.checked_json import Count, Natural, read_bytes, read_text
 from lstn.waiting import worked, working
 
@@ -101,18 +101,20 @@ def check_count(split: Split, count: int) -> None:
 
 
 def ranges_of(onnx_file: Path, split: Split, *, method: RangeMethod, count: int, seed: int, cache: Path) -> Ranges:
-    """Return the ranges of every tensor that quantization may need, from `cache` if it is there.
+    """Return the ranges of every tensor that quantization may need, from `cache` if it has them.
+
+    A cache of another model or of other settings is measured again, and replaced.
 
     split: of training images
 
     Raises:
-        ArtifactError: the cache is of another model or of other settings, or damaged.
+        ArtifactError: the cache is damaged.
         DataError: too few images.
         LstnError: a tensor isn't finite.
     """
     wanted = Ranges(sha256_of(onnx_file), method, min(count, len(split)), seed, split.fingerprint, {})
-    if cache.exists():
-        return _read(cache, wanted, onnx_file)
+    if cache.exists() and (kept := _read(cache, wanted, onnx_file)) is not None:
+        return kept
     indices = drawn_indices(split, count, seed)
     tensors = _measure(onnx_file, split, indices, method)
     if broken := [name for name, values in tensors.items() if not all(map(math.isfinite, values))]:
@@ -175,14 +177,15 @@ class _OneBatch(CalibrationDataReader):  # type: ignore[misc]  # of an untyped p
         return next(self._batches, None)
 
 
-def _read(cache: Path, wanted: Ranges, onnx_file: Path) -> Ranges:
+def _read(cache: Path, wanted: Ranges, onnx_file: Path) -> Ranges | None:
     hint = "remove it, and the ranges are measured again"
     data = read_bytes(cache, most=_MAX_BYTES, what="a cache of ranges", hint=hint)
     found = read_text(data, Ranges, source=str(cache), what="ranges", hint=hint)
     for field, what in _BELONGS.items():
         ours, theirs = getattr(wanted, field), getattr(found, field)
         if ours != theirs:
-            raise ArtifactError(f"{cache}: ranges of another {what} ({theirs!s:.12}, not {ours!s:.12})", hint=hint)
+            note(f"{cache}: ranges of another {what} ({theirs!s:.12}, not {ours!s:.12}); they are measured again")
+            return None
     if broken := [name for name, (low, high) in found.tensors.items() if low > high]:
         raise ArtifactError(f"{cache}: damaged ranges ({broken[0]:.80} has none)", hint=hint)
     if lost := sorted(_wanted_tensors(onnx_file) - set(found.tensors)):

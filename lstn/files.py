@@ -32,26 +32,38 @@ _MANY = 100
 def replacing(path: Path) -> Iterator[Path]:
     """Yield a temporary name beside `path`; rename it to `path` when the block ends well, remove it otherwise.
 
-    The parent folder is made. Whatever goes wrong, a file that stood at `path` before still does.
+    The parent folder is made. Whatever goes wrong, a file that stood at `path` before still does. A link stays, and
+    what it leads to is replaced.
 
     Raises:
         LstnError: `path` is a folder or a device, its folder can't be made, or the file can't be written (no space, no
             permission).
     """
-    temporary = temporary_beside(path)
+    final = link_target(path)
+    temporary = temporary_beside(final)
     try:
-        if path.exists() and not path.is_file():  # a rename over /dev/null would take it from the whole machine
+        lost = final.is_symlink()  # a loop of links
+        # A rename over /dev/null would take it from the whole machine.
+        if lost or (path.exists() and not path.is_file()):
             raise LstnError(f"cannot write {path}: it is not a regular file", hint="name a file")
-        path.parent.mkdir(parents=True, exist_ok=True)
+        final.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _flush_to_disk(temporary)
-        temporary.replace(path)
+        temporary.replace(final)
     except OSError as error:
         cure = "free some space there, or choose another place" if error.errno in _FULL else "choose another place"
         raise LstnError(f"cannot write {path}: {error.strerror or error}", hint=cure) from error
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def link_target(path: Path) -> Path:
+    """Return the file that a link leads to, which need not be there; of what is no link, the path itself.
+
+    A rename over a link would leave the old file where it leads to, and take /dev/stdout from the whole machine.
+    """
+    return Path(os.path.realpath(path)) if path.is_symlink() else path
 
 
 @contextmanager

@@ -1,13 +1,14 @@
 """Checks of output paths before any work: no output may replace an input, or a file that lstn did not write."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from lstn.errors import ArtifactError, LstnError, UsageError
-from lstn.files import check_utf8, temporary_beside
+from lstn.files import check_utf8, link_target, temporary_beside
 from lstn.formats.onnx_file import read_onnx
 from lstn.formats.openvino_file import bin_path, read_xml
 from lstn.formats.plan_file import sidecar_path
@@ -47,6 +48,12 @@ def marked(name: str, suffixes: tuple[str, ...], *marks: bytes) -> FileKind:
     return FileKind(name, suffixes, lambda path: any(mark in _head(path) for mark in marks))
 
 
+def shaped(name: str, suffixes: tuple[str, ...], pattern: bytes) -> FileKind:
+    """Make a kind whose files hold a match of `pattern` near their beginning; ^ and $ are of a line."""
+    shape = re.compile(pattern, re.MULTILINE)
+    return FileKind(name, suffixes, lambda path: shape.search(_head(path)) is not None)
+
+
 def _is_onnx(path: Path) -> bool:
     return read_onnx(path).contract is not None
 
@@ -62,6 +69,9 @@ def _is_plan(path: Path) -> bool:
 _SIDECAR_START = b'{\n "contract": '
 _HTML, _JSON = (".html", ".htm"), (".json",)
 
+_ROW = rb'\{"path": .*(?:"probability": |"objects": \[|"labels": \[(?:\]|\{"label")|"score": |"error": ")'
+"""A row of JSON, which says more of an image than a list of training images does."""
+
 ONNX = FileKind("an ONNX model", (".onnx",), _is_onnx)
 SENTENCES = FileKind("an encoder of sentences", (".words",), _is_onnx)
 PLAN = FileKind("a plan", (".plan",), _is_plan)
@@ -76,16 +86,16 @@ TRACE = marked("a trace as JSON", _JSON, b'{"traceEvents": ')
 CLAIMS = marked("JSON", _JSON, b', "made": ')
 COST = marked("JSON", _JSON, b', "precisions": {')
 RANGES = marked("JSON", _JSON, b'{\n "onnx_sha256": ')
-EVALUATION = marked("JSON", _JSON, b'{"file": ')
+EVALUATION = shaped("JSON", _JSON, rb'\A\{"file": .*, "loc": ')
 COMPARISON = marked("JSON", _JSON, b'{"compared": ')
 TUNING = marked("JSON", _JSON, b'{"tuned": ')
 EXPLANATION = marked("JSON", _JSON, b'{"explained": ')
 ATTACK = marked("JSON", _JSON, b'{"attacked": ')
 STUDY = marked("JSON", _JSON, b'{\n "settings": ')
-ROWS_JSON = marked("JSON", _JSON, b'[\n{"path": ', b"[\n]")
-ROWS_JSONL = marked("JSON lines", (".jsonl", ".ndjson"), b'{"path": ')
-ROWS_CSV = marked("CSV", (".csv",), b"path,label,", b"path,text,")
-ROWS_TABLE = marked("a table", (".txt",), b" %")
+ROWS_JSON = shaped("JSON", _JSON, rb"\A\[\n(?:\]|" + _ROW + rb")")
+ROWS_JSONL = shaped("JSON lines", (".jsonl", ".ndjson"), rb"\A" + _ROW)
+ROWS_CSV = shaped("CSV", (".csv",), rb"\Apath,[a-z0-9_,]*error\r?$")
+ROWS_TABLE = shaped("a table", (".txt",), rb"^.+  +(?:\d{1,3}\.\d %.*|\d\.\d\d|no labels|no objects|rejected: .+)$")
 PICTURE = marked("a picture", (".png",), b"tEXtSoftware\0lstn")
 
 _NAMED = (ONNX, PLAN, OPENVINO, WEIGHTS, SCRIPT, PAGE, BENCH, ROWS_JSONL, ROWS_CSV)
@@ -198,8 +208,9 @@ def check_writable(path: Path) -> None:
     Raises:
         LstnError: it can't.
     """
-    place = next(each for each in (path.parent, *path.absolute().parents) if each.exists())
-    probe = place / temporary_beside(path).name
+    final = link_target(path)
+    place = next(each for each in (final.parent, *final.absolute().parents) if each.exists())
+    probe = place / temporary_beside(final).name
     try:
         probe.touch(exist_ok=False)
         probe.unlink()

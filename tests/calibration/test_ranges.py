@@ -18,6 +18,7 @@ from lstn.calibration.ranges import Ranges, drawn_indices, ranges_of
 from lstn.contract import PIXELS, Loc
 from lstn.data.dataset import Split
 from lstn.errors import ArtifactError, DataError, LstnError
+from lstn.files import sha256_of
 from lstn.images import Pixels
 from lstn.precision import RangeMethod
 
@@ -126,20 +127,30 @@ def test_the_cache_spares_the_second_run_every_image(onnx_file: Path) -> None:
         ({"split": Noise(20, seed=1)}, "another data set"),
     ],
 )
-def test_a_cache_of_other_settings_is_refused(onnx_file: Path, change: dict[str, object], what: str) -> None:
-    measured(onnx_file, Noise(20))
-    with pytest.raises(ArtifactError, match=what) as caught:
-        measured(onnx_file, **({"split": Noise(20)} | change))  # type: ignore[arg-type]
-    assert "remove it" in caught.value.hint
+def test_a_cache_of_other_settings_is_measured_again(
+    onnx_file: Path, change: dict[str, object], what: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = measured(onnx_file, Noise(20))
+    again = measured(onnx_file, **({"split": Noise(20)} | change))  # type: ignore[arg-type]
+    assert again != first
+    assert f"ranges of {what}" in capsys.readouterr().err
+    forbidden = Forbidden(20, seed=1 if "split" in change else 0)
+    assert measured(onnx_file, **(change | {"split": forbidden})) == again  # type: ignore[arg-type]
 
 
-def test_a_cache_of_another_model_is_refused(onnx_file: Path) -> None:
-    measured(onnx_file, Noise(20))
+def test_a_cache_of_another_model_is_measured_again(onnx_file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    first = measured(onnx_file, Noise(20))
     model = onnx.load(onnx_file)
-    model.graph.initializer[0].raw_data = model.graph.initializer[0].raw_data[::-1]
+    weight = next(
+        each for each in model.graph.initializer if each.data_type == TensorProto.FLOAT and len(each.dims) == 4
+    )
+    weight.raw_data = (2 * np.frombuffer(weight.raw_data, np.float32)).tobytes()
     onnx_file.write_bytes(model.SerializeToString())
-    with pytest.raises(ArtifactError, match="ranges of another model"):
-        measured(onnx_file, Noise(20))
+    again = measured(onnx_file, Noise(20))
+    assert again.onnx_sha256 == sha256_of(onnx_file) != first.onnx_sha256
+    assert again.tensors != first.tensors
+    assert "ranges of another model" in capsys.readouterr().err
+    assert measured(onnx_file, Forbidden(20)) == again
 
 
 @pytest.mark.parametrize(

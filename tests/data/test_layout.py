@@ -63,6 +63,8 @@ def test_without_val_a_tenth_of_train_is_held_back(tmp_path: Path) -> None:
         ({"train2017/a": 3, "val2017/a": 3}, "train2017/, val2017/ look like splits"),
         ({"train_set/a": 3, "holdout/a": 3}, "look like splits"),
         ({"trn/a": 3, "tst/a": 3}, "trn/, tst/ look like splits"),
+        ({"Trainset/a": 3, "Testset/a": 3}, "Testset/, Trainset/ look like splits"),
+        ({"traindata/a": 3, "my_testdata_2/a": 3}, "look like splits"),
         ({"train": 9, "test": 9}, "(train|test): no class folders in this split"),
         ({"train/a": 3, "other/a": 3}, "train/ looks like a split, and other/ does not"),
         ({"photos/cat": 9, "photos/dog": 9}, "holds one folder, photos/, and the class folders are in that"),

@@ -76,7 +76,7 @@ def test_lost_links_are_images_that_decode_will_call_broken(tmp_path: Path) -> N
     (tmp_path / "folder").symlink_to("/nowhere/folder")
     skipped = Skipped()
     assert [path.name for path in images_below(tmp_path, skipped)] == ["lost.png", "self.jpg"]
-    assert skipped.unread == {"without a suffix": 1}
+    assert (skipped.lost, skipped.unread) == (1, {})  # which once led to a folder
 
 
 def test_what_is_neither_image_nor_the_users_is_counted(tmp_path: Path) -> None:
@@ -85,14 +85,15 @@ def test_what_is_neither_image_nor_the_users_is_counted(tmp_path: Path) -> None:
     touch(tmp_path, ".DS_Store", "._1.png", "Thumbs.db", "a/.ipynb_checkpoints/1.png", "__MACOSX/a/1.png")
     touch(tmp_path, "@eaDir/1.png", "#recycle/1.png", "$RECYCLE.BIN/1.png", "a/System Volume Information/1.png")
     os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "a" / "gone").symlink_to("/nowhere")
     skipped = Skipped()
     assert sorted(path.name for path in images_below(tmp_path, skipped)) == ["1.png", "4.jp2", "5.tga", "6.ico"]
     assert skipped.unread == {".cr2": 2, "without a suffix": 2}
-    assert skipped.irregular == 1
+    assert (skipped.irregular, skipped.lost) == (1, 1)
     said = skipped.describe()
     assert said.startswith("4 files are not read (2 .cr2, 2 without a suffix); convert ")
     assert "9 hidden or system names (" in said
-    assert said.endswith(" and 5 more), 1 special file (pipe or device)")
+    assert said.endswith(" and 5 more), 1 special file (pipe or device), 1 link to nowhere")
 
 
 def test_the_folder_that_was_named_may_be_hidden(tmp_path: Path) -> None:

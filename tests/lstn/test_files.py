@@ -197,3 +197,42 @@ def test_a_path_that_is_not_utf8_is_named_for_those_who_cannot_read_it(tmp_path:
         check_utf8(tmp_path / "\udce9", "engines")
     write_text(tmp_path / "text", "猫 \udce9")
     assert (tmp_path / "text").read_bytes() == "猫 \\udce9".encode()
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_link_stays_and_what_it_leads_to_is_replaced(tmp_path: Path, there: bool) -> None:
+    (tmp_path / "real").mkdir()
+    target, middle, link = tmp_path / "real" / "rows.csv", tmp_path / "middle", tmp_path / "rows.csv"
+    if there:
+        target.write_text("old")
+    middle.symlink_to("real/rows.csv")
+    link.symlink_to(middle)
+    write_text(link, "new")
+    assert link.is_symlink()
+    assert middle.is_symlink()
+    assert target.read_text() == "new"
+    assert sorted(each.name for each in tmp_path.rglob("*")) == ["middle", "real", "rows.csv", "rows.csv"]
+
+
+def test_a_loop_of_links_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+    with pytest.raises(LstnError, match="cannot write"):
+        write_text(tmp_path / "loop", "new")
+    assert [each.name for each in tmp_path.iterdir()] == ["loop"]
+
+
+def test_standard_output_by_its_name_keeps_its_name(tmp_path: Path) -> None:
+    """As /dev/stdout is: a link to a link of the process, which leads to a file, or to a pipe without a name."""
+    link, log = tmp_path / "stdout", tmp_path / "log"
+    link.symlink_to("/proc/self/fd/1")
+    script = (
+        "import sys; from pathlib import Path; from lstn.files import write_text; write_text(Path(sys.argv[1]), 'rows')"
+    )
+    with log.open("w") as stream:
+        subprocess.run([sys.executable, "-c", script, link], stdout=stream, check=True)
+    assert link.is_symlink()
+    assert log.read_text() == "rows"
+    piped = subprocess.run([sys.executable, "-c", script, link], capture_output=True, text=True)
+    assert piped.returncode
+    assert "it is not a regular file" in piped.stderr
+    assert link.is_symlink()

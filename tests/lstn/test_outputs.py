@@ -124,6 +124,31 @@ def test_what_lstn_wrote_is_replaced_by_the_same_command(
         assert ran.code == 0, ran.err
 
 
+NEARLY = {
+    "train.csv": "path,label,split\na.png,cat,train\n",
+    "table.csv": "path,label,probability\na.png,cat,0.5\n",
+    "notes.txt": "50 % of the work is done\nand  97 % soon\n",
+    "train.jsonl": '{"path": "a.png", "label": "cat"}\n',
+    "tags.jsonl": '{"path": "a.png", "labels": ["cat", "dog"]}\n',
+    "list.json": '[\n{"path": "a.png", "label": "cat"}\n]',
+}
+"""Files that look like rows at first sight, and are somebody's own."""
+
+
+@pytest.mark.parametrize("name", NEARLY)
+def test_what_only_looks_like_rows_stays(run_lstn: RunLstn, tiny: Tiny, name: str) -> None:
+    Path(name).write_text(NEARLY[name])
+    before = snapshot()
+    ran = run_lstn("infer", "in", "--engine", "model.onnx", "--output", name)
+    assert ran.code == 2
+    assert f"--output {name}: is there already, and is not" in ran.err
+    Path("report.json").write_text('{"file": "a.png", "label": "cat"}')
+    ran = run_lstn("evaluate", "model.onnx", "--data", "digits", "--json", "report.json")
+    assert "--json report.json: is there already" in ran.err
+    Path("report.json").unlink()
+    assert snapshot() == before
+
+
 def test_a_foreign_model_stays(run_lstn: RunLstn, tiny: Tiny) -> None:
     foreign = {"model.xml": b"<?xml version='1.0'?><note/>", "model.bin": NOTES, "model.trtexec.sh": b"#!/bin/sh\nls\n"}
     for name, data in foreign.items():

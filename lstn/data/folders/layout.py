@@ -29,7 +29,7 @@ SPLIT_WORDS: dict[str, SplitName] = {
 """What a split's folder may be called, in any case."""
 
 _LIKE_A_SPLIT = re.compile(
-    r"(.*[^a-z])?(train|trn|val|vld|valid|validation|dev|test|tst|eval|holdout)(ing)?([^a-z].*)?"
+    r"(.*[^a-z])?(train|trn|val|vld|valid|validation|dev|test|tst|eval|holdout)(ing)?(set|data)?([^a-z].*)?"
 )
 
 TABLE = "labels.csv"

@@ -58,12 +58,14 @@ class Skipped:
     unread:    suffixes that Pillow does not read, with their files; not those of annotations
     repeated:  linked folders that were listed before
     irregular: pipes, sockets and devices
+    lost:      links that lead nowhere, and aren't named like images
     """
 
     hidden: Counter[str] = field(default_factory=Counter)
     unread: Counter[str] = field(default_factory=Counter)
     repeated: int = 0
     irregular: int = 0
+    lost: int = 0
 
     @cached_property
     def _suffixes(self) -> frozenset[str]:
@@ -110,6 +112,8 @@ class Skipped:
             words.append(f"{counted(self.repeated, 'linked folder', 'are')} listed already")
         if self.irregular:
             words.append(f"{counted(self.irregular, 'special file')} (pipe or device)")
+        if self.lost:
+            words.append(f"{counted(self.lost, 'link')} to nowhere")
         return f"skipped: {', '.join(words)}" if words else ""
 
     def describe(self) -> str:
@@ -140,6 +144,8 @@ def images_below(folder: Path, skipped: Skipped, *, above: tuple[Path, ...] = ()
         elif _is_folder(entry):
             inside = os.path.realpath(entry.path) if entry.is_symlink() else f"{real}{os.sep}{entry.name}"
             stack.append(_entries(entry.path, inside, seen, skipped))
+        elif _is_lost(entry):
+            skipped.lost += 1
         elif skipped.reads(entry.name):
             if _is_special(entry):
                 skipped.irregular += 1
@@ -155,6 +161,7 @@ def scan(folder: Path, skipped: Skipped) -> tuple[list[Path], int]:
     """
     entries = [entry for entry in _scanned(os.fspath(folder)) if not skipped.hides(entry.name)]
     folders = [Path(entry.path) for entry in entries if _is_folder(entry)]
+    skipped.lost += sum(_is_lost(entry) for entry in entries)
     suffixes = readable_suffixes()
     return folders, sum(entry.is_file() for entry in entries if PurePosixPath(entry.name).suffix.lower() in suffixes)
 
@@ -183,6 +190,11 @@ def _is_folder(entry: "os.DirEntry[str]") -> bool:
         return entry.is_dir()
     except OSError:  # a link that leads to itself, or through a folder that can't be read
         return False
+
+
+def _is_lost(entry: "os.DirEntry[str]") -> bool:
+    """A link that leads nowhere, once to a folder or to a file without a suffix."""
+    return entry.is_symlink() and not PurePosixPath(entry.name).suffix and not Path(entry.path).exists()
 
 
 def _is_special(entry: "os.DirEntry[str]") -> bool:
