@@ -1,13 +1,13 @@
 """Folders of images with a table of texts: the splits of `folder:PATH` for reading."""
 
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 from lstn.contract import MAX_LABELS
 from lstn.data.annotations.annotated_folder import AnnotatedSplit
 from lstn.data.folders.class_folders import KINDS_OF_IMAGES, decodable
-from lstn.data.folders.division import held_back, listed
+from lstn.data.folders.division import listed
+from lstn.data.folders.table_division import TABLE, DividedRows, TableKind, divided_rows
 from lstn.data.splits import SPLIT_NAMES, AnySplit, DataSet, SplitName
 from lstn.data.texts.text_table import KnownText, read_texts
 from lstn.errors import DataError, UsageError
@@ -15,20 +15,11 @@ from lstn.images import shown_hw
 from lstn.report.wording import counted
 from lstn.terminal import warn
 
-TEXTS = "labels.csv"
-
-_WANTED = f"expected PATH/{TEXTS}, or PATH/train/{TEXTS} and perhaps val/{TEXTS} and test/{TEXTS}: path,text[,boxes]"
-
-_FEWEST = 3
-
-
-@dataclass(frozen=True, slots=True)
-class _DividedTexts:
-    """Texts by split. by_seed: the splits that the seed decides; parts: how, in words."""
-
-    splits: dict[SplitName, list[KnownText]]
-    by_seed: frozenset[SplitName]
-    parts: str
+_KIND = TableKind(
+    "texts",
+    "text",
+    f"expected PATH/{TABLE}, or PATH/train/{TABLE} and perhaps val/{TABLE} and test/{TABLE}: path,text[,boxes]",
+)
 
 
 def open_text_folder(
@@ -51,7 +42,7 @@ def open_text_folder(
     if not root.is_dir():
         raise UsageError(f"{root}: no such folder", hint="if it was moved: --data folder:NEW_PATH")
     trained = labels is not None
-    divided = _divide(root, _read(root), seed, trained=trained)
+    divided = divided_rows(root, read_texts, _KIND, seed, trained=trained)
     alphabet = labels or tuple(sorted({symbol for text in divided.splits["train"] for symbol in text.text}))
     _check_symbols(divided, alphabet, trained=trained)
     numbers = {symbol: number for number, symbol in enumerate(alphabet)}
@@ -76,50 +67,7 @@ def open_text_folder(
     )
 
 
-def _read(root: Path) -> dict[AnySplit, list[KnownText]]:
-    """Return the texts of each split's table; of one table for all of them, under `all`."""
-    tables: dict[AnySplit, Path] = {split: root / split / TEXTS for split in SPLIT_NAMES} | {"all": root / TEXTS}
-    there = {split: table for split, table in tables.items() if table.is_file()}
-    if not there:
-        raise DataError(f"{root}: no table of texts", hint=_WANTED)
-    if "all" in there and len(there) > 1:
-        raise DataError(f"{root}: texts in {listed([str(each) for each in there.values()])}", hint=_WANTED)
-    return {split: read_texts(table) for split, table in there.items()}
-
-
-def _divide(root: Path, read: dict[AnySplit, list[KnownText]], seed: int, *, trained: bool) -> _DividedTexts:
-    whole = read.get("all", [])
-    splits = {split: read[split] for split in SPLIT_NAMES if split in read}
-    if len(whole) < _FEWEST and whole:
-        if not trained:
-            raise DataError(f"{root}: {counted(len(whole), 'text')}, too few for train, val and test", hint="add some")
-        return _DividedTexts({"test": whole}, frozenset(), "all for test")
-    if whole:
-        rest, val = _held_back(whole, seed)
-        train, test = _held_back(rest, seed)
-        parts = f"80/10/10, seed {seed}"
-        return _DividedTexts({"train": train, "val": val, "test": test}, frozenset(SPLIT_NAMES), parts)
-    if "train" not in splits and not trained:
-        raise DataError(f"{root}: no {root / 'train' / TEXTS}", hint=_WANTED)
-    told = f"as {listed([f'{split}/{TEXTS}' for split in splits])} say"
-    if "val" in splits or "train" not in splits or (trained and len(splits["train"]) < 2):
-        return _DividedTexts(splits, frozenset(), told)
-    if len(splits["train"]) < 2:
-        raise DataError(f"{root}: a single training text, too few to hold one back for validation", hint="add val/")
-    train, val = _held_back(splits["train"], seed)
-    by_seed: frozenset[SplitName] = frozenset(("train", "val") if "test" in splits else SPLIT_NAMES)
-    return _DividedTexts(
-        splits | {"train": train, "val": val}, by_seed, f"{told}; a tenth of train for validation, seed {seed}"
-    )
-
-
-def _held_back(texts: list[KnownText], seed: int) -> tuple[list[KnownText], list[KnownText]]:
-    by_path = {text.path: text for text in texts}
-    rest, tenth = held_back("", sorted(by_path), seed)
-    return [by_path[path] for path in rest], [by_path[path] for path in tenth]
-
-
-def _check_symbols(divided: _DividedTexts, alphabet: tuple[str, ...], *, trained: bool) -> None:
+def _check_symbols(divided: DividedRows[KnownText], alphabet: tuple[str, ...], *, trained: bool) -> None:
     if len(alphabet) > MAX_LABELS:
         raise DataError(f"{counted(len(alphabet), 'symbol')}; a model has {MAX_LABELS} at most")
     known = set(alphabet)
@@ -147,7 +95,7 @@ def _opened(
     return AnnotatedSplit.of(decoded, known)
 
 
-def _described(root: Path, divided: _DividedTexts, alphabet: tuple[str, ...]) -> str:
+def _described(root: Path, divided: DividedRows[KnownText], alphabet: tuple[str, ...]) -> str:
     """Return what was found, in one line."""
     counts = [
         counted(len(divided.splits[split]), f"{KINDS_OF_IMAGES[split]} text")

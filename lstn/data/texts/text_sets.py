@@ -2,6 +2,7 @@
 
 from lstn.contract import Contract
 from lstn.data.dataset import checked_for
+from lstn.data.folders.table_division import TABLE
 from lstn.data.objects import objects_of
 from lstn.data.scenes.open_scenes import open_described_scenes, open_digit_rows
 from lstn.data.set_names import (
@@ -14,7 +15,7 @@ from lstn.data.set_names import (
 )
 from lstn.data.splits import DataSet, Split
 from lstn.data.texts.captioned_photos import open_captions
-from lstn.data.texts.text_folder import TEXTS, open_text_folder
+from lstn.data.texts.text_folder import open_text_folder
 from lstn.errors import DataError, UsageError
 
 
@@ -45,7 +46,7 @@ def open_texts(
         return open_text_folder(folder_in(spec), image_hw, seed, labels=labels)
     raise UsageError(
         f"{spec!r} is not a data set for reading" if spec else "the model doesn't say what it was trained on",
-        hint=f"use {DIGIT_NUMBERS}, {DIGIT_CAPTIONS}, {CAPTIONS_PREFIX}FILE, or {FOLDER_PREFIX}PATH with a {TEXTS} of "
+        hint=f"use {DIGIT_NUMBERS}, {DIGIT_CAPTIONS}, {CAPTIONS_PREFIX}FILE, or {FOLDER_PREFIX}PATH with a {TABLE} of "
         "path,text",
     )
 
