@@ -13,6 +13,8 @@ from lstn.detection.detecting import score_detections
 from lstn.detection.region_order import nearest_regions
 from lstn.detection.suppression import LEAST_SCORE, detections
 from lstn.evaluation.answer import Logits
+from lstn.tagging.tag_scores import average_precisions, mean_of_known, truth_of
+from lstn.tagging.tags import sigmoid
 
 Answered: TypeAlias = Mapping[str, npt.NDArray[np.float32]]
 """Outputs of a model for N images, by name."""
@@ -61,7 +63,27 @@ class ObjectJudge:
         return np.take_along_axis(answers[LOGITS], order[:, :, None], axis=1)
 
 
-AnswerJudge: TypeAlias = LabelJudge | ObjectJudge
+class TagJudge:
+    """Mean average precision over labels.
+
+    numbers: of the images in the split
+    """
+
+    outputs = (LOGITS,)
+
+    def __init__(self, contract: Contract, split: Split, numbers: Sequence[int]) -> None:
+        self._truth = truth_of([objects_of(split, number) for number in numbers], len(contract.labels))
+
+    def score(self, answers: Answered) -> float:
+        """Return how good the answers to all images are, 0..1."""
+        return mean_of_known(average_precisions(sigmoid(answers[LOGITS]), self._truth))
+
+    def logits_like(self, answers: Answered, reference: Answered) -> Logits:
+        """Return the logits, each in the place of the reference's that stands for the same."""
+        return answers[LOGITS]
+
+
+AnswerJudge: TypeAlias = LabelJudge | TagJudge | ObjectJudge
 """What a task makes of a model's answers; `outputs` are those that it looks at."""
 
 
@@ -71,4 +93,6 @@ def judge_of(contract: Contract, split: Split, numbers: Sequence[int], labels: S
     Raises:
         DataError: a detector's images don't say where their objects are.
     """
+    if contract.task is Task.TAG:
+        return TagJudge(contract, split, numbers)
     return ObjectJudge(contract, split, numbers) if contract.task is Task.DETECT else LabelJudge(labels)

@@ -19,9 +19,10 @@ from lstn.calibration.lower import load_float32, lowered_model
 from lstn.calibration.ranges import Ranges, check_count, ranges_of
 from lstn.calibration.sensitivity import Outcome, fewest_to_keep
 from lstn.calibration.tempering import tempered
-from lstn.contract import Contract, Loc, Task, does
+from lstn.contract import WHOLE_IMAGE, Contract, Loc, Task, does
 from lstn.data.objects import check_objects
 from lstn.data.splits import DataSet, spaced
+from lstn.data.tags.tag_sets import check_tagged
 from lstn.data.task_sets import open_for_model
 from lstn.errors import UsageError, VerificationError
 from lstn.files import as_utf8, replacing
@@ -56,8 +57,8 @@ class CalibrationSettings:
                   split; no seed: nobody says what the model was trained with
     images:       how many the ranges are measured on
     keep:         layers that stay float32, as `lstn.calibration.kept_layers.kept_layers` takes them; None: the default
-    auto:         find the layers to keep, so that top-1 accuracy, or a detector's average precision, falls by at most
-                  so many points; None: don't
+    auto:         find the layers to keep, so that top-1 accuracy, or the average precision of other models, falls by at
+                  most so many points; None: don't
     max_drop:     in points of these; None: `lstn.calibration.cost.gate.MAX_DROP`
     max_drift_px: the 99th percentile over images; None: MAX_DRIFT there
     force:        keep the model whatever it costs
@@ -154,12 +155,13 @@ def checked_settings(
 
     Raises:
         UsageError: an option that doesn't fit the model.
-        DataError: too few images, images of other classes, or no validation image that shows an object to detect.
+        DataError: too few images, images of other classes, or no validation image that shows an object or has a
+            label.
         MissingExtra: what measures detectors is not installed.
     """
-    if contract.task not in (Task.CLASSIFY, Task.DETECT):
+    if contract.task not in (*WHOLE_IMAGE, Task.DETECT):
         raise UsageError(
-            f"a lower precision is for models that classify or detect, and this one {does(contract.task)}",
+            f"a lower precision is for models that classify, tag or detect, and this one {does(contract.task)}",
             hint="lstn export writes it in float32",
         )
     if settings.max_drift_px is not None and contract.loc is Loc.NONE:
@@ -174,6 +176,8 @@ def checked_settings(
     if contract.task is Task.DETECT:
         require("pycocotools.coco", extra="detect")
         check_objects(val, settings.data, spaced(len(val), MEASURED))
+    if contract.task is Task.TAG:
+        check_tagged(val, settings.data)
     if settings.precision.quantized:
         check_count(data.train, settings.images)
     return data, kept

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
         UsageError,
         VerificationError,
     )
-    from lstn.evaluation.answer import Classification
+    from lstn.evaluation.answer import Classification, Guess
     from lstn.export.onnx.live_model import export_onnx
     from lstn.machine.version import __version__
     from lstn.runtime.engines.base import Engine
@@ -49,6 +49,7 @@ __all__ = [
     "Engine",
     "Generated",
     "GeneratorEngine",
+    "Guess",
     "ImageError",
     "Loc",
     "LstnError",
@@ -74,7 +75,7 @@ if not TYPE_CHECKING:  # a type checker takes the imports above, and knows any o
     __getattr__, __dir__ = lazily(
         __name__,
         {
-            "lstn.evaluation.answer": "Classification",
+            "lstn.evaluation.answer": "Classification Guess",
             "lstn.contract": "At Contract Loc Task ThetaForm",
             "lstn.detection.suppression": "Detection",
             "lstn.errors": "ArtifactError DataError DeviceError ImageError LstnError MissingExtra TrainingError "

@@ -19,11 +19,11 @@ PACKAGES = [pytest.param(package, id=package.__name__) for package in (lstn, lst
 def test_these_names_are_public() -> None:
     assert set(lstn.__all__) == {
         "ArtifactError", "At", "Classification", "Contract", "DataError", "Detection", "DeviceError", "Engine",
-        "Generated", "GeneratorEngine", "ImageError", "Loc", "LstnError", "MissingExtra", "Prediction", "Task",
+        "Generated", "GeneratorEngine", "Guess", "ImageError", "Loc", "LstnError", "MissingExtra", "Prediction", "Task",
         "ThetaForm", "TrainingError", "Transcript", "UsageError", "VerificationError", "__version__", "classify",
         "export_onnx", "fit", "nn", "open_engine", "open_generator", "testing",
     }  # fmt: skip
-    assert set(lstn.data.__all__) == {"DataSet", "Split", "open_data", "open_objects", "open_texts"}
+    assert set(lstn.data.__all__) == {"DataSet", "Split", "open_data", "open_objects", "open_tags", "open_texts"}
     assert set(lstn.nn.__all__) == {
         "Aligner", "BACKBONES", "FORMS", "Checkpoint", "Classifier",
         "Detector", "Generator", "LOCALIZERS", "Localizer", "Reader", "SpatialTransformer", "Training",

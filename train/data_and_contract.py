@@ -51,7 +51,7 @@ def described_contract(options: Options, data: DataSet, given: Model | None = No
     """
     if given is not None:
         check_labels(given.contract, data, options.data)
-        return replace(given.contract, temperature=1.0)  # one is fitted to what the weights will be
+        return replace(given.contract, temperature=1.0, thresholds=())  # they are fitted to what the weights will be
     chosen = (options.recipe.theta, options.iterations, options.at)
     if options.loc in (Loc.NONE, Loc.IDENTITY) and chosen != (ThetaForm.AFFINE, 1, At.INPUT):
         raise UsageError(

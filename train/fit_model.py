@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 
-from lstn.contract import Task
+from lstn.contract import WHOLE_IMAGE
 from lstn.errors import UsageError
 from lstn.formats.inspection import training_of
 from lstn.health.run_health import Epoch
@@ -41,8 +41,8 @@ def fit(
         model = lstn.nn.Classifier.around(MyNetwork(), labels=("cat", "dog"), image_hw=(64, 64))
         print(lstn.fit(model, "folder:photos", "runs/mine", epochs=10).test_accuracy)
 
-    model:    trained in place, from the weights that it has, and its contract gets a temperature; a `lstn.nn.Detector`
-        learns to find objects
+    model:    trained in place, from the weights that it has, and its contract gets a temperature, or thresholds;
+        a `lstn.nn.Detector` learns to find objects
     data:     as `lstn train --data` names it, or the Path of a folder of images; its classes are the model's labels
     folder:   made for the run; after every epoch it holds the best checkpoint, metrics.jsonl and the state
     recipe:   paper or robust, with the usual rates for the model; or choices of your own, whose theta is the model's:
@@ -97,7 +97,7 @@ def _options(
             raise UsageError(f"there is no recipe {recipe!r:.80}", hint=f"choose one of: {', '.join(RECIPES)}")
         recipe = usual_recipe(name, contract, supervise)
     check_choices(contract.task, asdict(recipe) | {"supervise": supervise})
-    check_supervise(contract.loc, supervise, contract.warps if contract.task is Task.CLASSIFY else 1)
+    check_supervise(contract.loc, supervise, contract.warps if contract.task in WHOLE_IMAGE else 1)
     return Options(
         recipe=replace(recipe, theta=contract.theta),
         loc=contract.loc,

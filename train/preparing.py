@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from lstn.contract import Contract, Loc, Task
 from lstn.data.dataset import DataSet, Split
 from lstn.data.objects import check_objects
+from lstn.data.tags.tag_sets import check_tagged
 from lstn.data.texts.text_sets import check_lengths
 from lstn.errors import UsageError
 from lstn.files import remove_leftovers
@@ -43,6 +44,7 @@ from lstn.train.objectives.distillation import open_teacher
 from lstn.train.objectives.objective import TrainingObjective
 from lstn.train.objectives.reader_objective import ReaderObjective
 from lstn.train.objectives.supervision import check_posed, check_supervise
+from lstn.train.objectives.tagger_objective import TaggerObjective
 from lstn.train.optimizer import dropout_share, make_optimizer
 from lstn.train.runs.keeping import mend
 from lstn.train.runs.options import Options
@@ -51,8 +53,8 @@ from lstn.train.runs.run_state import LAST, Run, restore, write_state
 from lstn.train.watch.probe import Probe
 from lstn.train.watch.sample_sheet import SampleSheet
 
-_OF_OBJECTS = (Task.DETECT, Task.READ, Task.ALIGN)
-"""Tasks that are shown all objects of an image."""
+_OF_OBJECTS = (Task.TAG, Task.DETECT, Task.READ, Task.ALIGN)
+"""Tasks that are shown all objects of an image, or all labels."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,6 +172,8 @@ def _begun(options: Options, at: Workplace, data: DataSet, given: Model | None) 
     if options.task is Task.DETECT:  # what measures every epoch
         require("pycocotools.coco", extra="detect")
         check_objects(data.val, options.data)
+    if options.task is Task.TAG:
+        check_tagged(data.val, options.data)
     if options.task is Task.READ:
         for split in (data.train, data.val, data.test):
             check_lengths(split, contract.warps, options.data)
@@ -190,6 +194,7 @@ def _begun(options: Options, at: Workplace, data: DataSet, given: Model | None) 
 
 def _objective(options: Options, data: DataSet, labels: Tensor | None, device: torch.device) -> TrainingObjective:
     others: dict[Task, Callable[[], TrainingObjective]] = {
+        Task.TAG: TaggerObjective,
         Task.DETECT: DetectorObjective,
         Task.READ: ReaderObjective,
         Task.ALIGN: AlignerObjective,

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from lstn.contract import Contract
+from lstn.contract import Contract, Task
 from lstn.data.dataset import Split
 from lstn.evaluation.confidence import fit_temperature
 from lstn.health.run_health import Epoch
@@ -17,6 +17,7 @@ from lstn.nn.models import Model
 from lstn.train.batches.loading import batches
 from lstn.train.objectives.classifier_objective import forward
 from lstn.train.objectives.objective import AnyScores
+from lstn.train.objectives.tagger_objective import fitted_thresholds
 from lstn.train.preparing import Prepared
 from lstn.train.runs.keeping import load_best, write_metrics
 from lstn.warps.warp import Theta
@@ -55,16 +56,22 @@ class TrainingResult:
 
 
 def finish(going: Prepared) -> TrainingResult:
-    """Test the best checkpoint, once, on images that chose nothing, and make it as sure as it is right."""
+    """Test the best checkpoint, once, on images that chose nothing, and make it as sure as it is right.
+
+    Of a model that tags, thresholds are fitted first.
+    """
     at, run, data = going.at, going.run, going.data
     best = run.best
     assert best is not None  # a run has at least one epoch
     checkpoint = load_best(at.folder, run)
     model = checkpoint.model.to(at.device)
+    if run.contract.task is Task.TAG:
+        model.contract = replace(run.contract, thresholds=_thresholds(going, model))
     found = going.objective.measure(model, going.images(data.test), going.options.recipe.batch_size, at)
     if at.world.rank == 0:
-        if isinstance(model, Classifier):
+        if run.contract.task is Task.CLASSIFY:
             model.contract = replace(run.contract, temperature=_temperature(going, model))
+        if isinstance(model, Classifier):
             write_checkpoint(at.folder / CHECKPOINT, model, model.contract, checkpoint.training)
         last = {"best_epoch": best["epoch"], "test_loss": found.loss, "test_accuracy": found.accuracy}
         write_metrics(at.folder, run.history, run.contract.task, **last, temperature=model.contract.temperature)
@@ -85,9 +92,16 @@ def finish(going: Prepared) -> TrainingResult:
     )
 
 
+def _thresholds(going: Prepared, model: Model) -> tuple[float, ...]:
+    """Return the thresholds that fit the validation images, which the weights weren't fitted to."""
+    assert isinstance(model, Classifier)  # no other model tags
+    return fitted_thresholds(model, going.images(going.data.val), going.options.recipe.batch_size, going.at)
+
+
 @torch.no_grad()
-def _temperature(going: Prepared, model: Classifier) -> float:
+def _temperature(going: Prepared, model: Model) -> float:
     """Return the temperature that fits the validation images, which the weights weren't fitted to."""
+    assert isinstance(model, Classifier)  # no other model classifies
     at, split = going.at, going.data.val
     every = -(-len(split) * len(model.contract.labels) // _MOST_LOGITS)
     size = going.options.recipe.batch_size

@@ -10,9 +10,18 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from lstn.calibration.cost.cost_report import LoweringCosts, blame, cost_conditions, decibel, headline, warnings
+from lstn.calibration.cost.cost_report import (
+    LoweringCosts,
+    blame,
+    cost_conditions,
+    decibel,
+    headline,
+    label_differences,
+    warnings,
+)
 from lstn.calibration.cost.lowering_cost import BadCase, BadScene, ClassifierCost, DetectorCost, LoweringCost
 from lstn.calibration.cost.noise import LayerNoise
+from lstn.calibration.cost.tagger_cost import TaggerCost
 from lstn.contract import ThetaForm
 from lstn.detection.drawn_objects import draw_objects
 from lstn.images import Pixels
@@ -40,9 +49,9 @@ def cost_page(costs: LoweringCosts) -> str:
 
 def _details(name: str, cost: LoweringCost) -> Iterator[str]:
     yield f'<div class="pictures">{"".join(_histograms(cost))}</div>'
-    blamed = blame(name, cost)
-    if blamed.rows:
-        yield f"<h3>{escape(blamed.title)}</h3>{table_body(blamed)}"
+    for table in (label_differences(name, cost), blame(name, cost)):
+        if table.rows:
+            yield f"<h3>{escape(table.title)}</h3>{table_body(table)}"
     yield f"<h3>Signal to noise, layer by layer</h3>{_levels(cost)}"
     title, cases = _worst(name, cost)
     yield f'<h3>{title}</h3><div class="pictures">{"".join(cases)}</div>'
@@ -53,6 +62,9 @@ def _worst(name: str, cost: LoweringCost) -> tuple[str, list[str]]:
     if isinstance(cost, DetectorCost):
         title = f"The {counted(len(cost.worst), 'image')} whose objects differ most"
         return title, [_scene(name, cost, scene) for scene in cost.worst]
+    if isinstance(cost, TaggerCost):
+        title = f"The {counted(len(cost.worst), 'image')} whose labels differ most"
+        return title, [_tagged(name, cost, case) for case in cost.worst]
     assert isinstance(cost, ClassifierCost)
     moved = "whose logits" if cost.drift is None else "whose window"
     title = f"The {counted(len(cost.worst), 'image')} {moved} moved most"
@@ -60,7 +72,7 @@ def _worst(name: str, cost: LoweringCost) -> tuple[str, list[str]]:
 
 
 def _histograms(cost: LoweringCost) -> Iterator[str]:
-    assert isinstance(cost, ClassifierCost | DetectorCost)
+    assert isinstance(cost, ClassifierCost | DetectorCost | TaggerCost)
     height, width = cost.contract.image_hw
     drift, over = "Drift of each image", "its classes"
     if isinstance(cost, DetectorCost):
@@ -123,7 +135,21 @@ def _case(name: str, cost: ClassifierCost, case: BadCase) -> str:
     moved = f"logits moved {images.logit_difference[case.place]:.3g}"
     if images.drift_px is not None:
         moved = f"drift {images.drift_px[case.place]:.3g} px, {moved}"
-    caption = f"Image {images.index[case.place]}: {moved}; {predicted}, {truth}."
+    return _compared(name, cost, case, f"Image {images.index[case.place]}: {moved}; {predicted}, {truth}.")
+
+
+def _tagged(name: str, cost: TaggerCost, case: BadCase) -> str:
+    images, place = cost.per_image, case.place
+    caption = (
+        f"Image {images.index[place]} has {counted(int(images.labels[place]), 'label')}: fp32 gives "
+        f"{images.reference[place]}, {name} {images.lowered[place]}, and {images.both[place]} of these are the same; "
+        f"logits moved {images.logit_difference[place]:.3g}."
+    )
+    return _compared(name, cost, case, caption)
+
+
+def _compared(name: str, cost: LoweringCost, case: BadCase, caption: str) -> str:
+    """The image, and where each model looked in it, if they have a transformer."""
     if case.reference_theta is None or case.lowered_theta is None:
         return figure(f'<div class="one">{_picture(_small(case.pixels), "input")}</div>', caption)
     sampling = sampling_of(cost.contract)

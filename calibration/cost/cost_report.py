@@ -16,6 +16,7 @@ from lstn.calibration.cost.lowering_cost import (
     PerScene,
 )
 from lstn.calibration.cost.noise import LayerNoise
+from lstn.calibration.cost.tagger_cost import PerTagged, TaggerCost
 from lstn.contract import Loc
 from lstn.detection.suppression import SHOWN_SCORE
 from lstn.formats.node_names import ModelPart, part_of
@@ -30,8 +31,8 @@ VERSION = 1
 LoweringCosts: TypeAlias = Mapping[str, LoweringCost]
 """Name of the precision -> what it costs, all of them against one float32 model on the same images."""
 
-_BLAMED = 5
-"""Layers that are named of each part."""
+_BLAMED, _APART = 5, 10
+"""Layers that are named of each part, and labels."""
 
 
 def print_costs(console: "Console", costs: LoweringCosts) -> None:
@@ -40,9 +41,9 @@ def print_costs(console: "Console", costs: LoweringCosts) -> None:
     for warning in warnings(costs):
         console.print(f"warning: {warning}", style="yellow", markup=False)
     for name, cost in costs.items():
-        table = blame(name, cost)
-        if table.rows:
-            print_table(console, table)
+        for table in (label_differences(name, cost), blame(name, cost)):
+            if table.rows:
+                print_table(console, table)
 
 
 def costs_to_json(costs: LoweringCosts) -> str:
@@ -80,10 +81,11 @@ def headline(costs: LoweringCosts) -> Table:
             f"how far the corner that moved most did of what fp32 finds, or of every region, {moved}"
         )
     elif first.drift is not None:
-        note = (
-            f"Drift: how far the corner of the sampled quadrilateral that moved most did, {moved} Warp alone: lowered "
-            "theta, fp32 backbone. Backbone alone: fp32 theta, lowered backbone."
-        )
+        note = f"Drift: how far the corner of the sampled quadrilateral that moved most did, {moved}"
+    if isinstance(first, ClassifierCost) and first.drift is not None:
+        note += " Warp alone: lowered theta, fp32 backbone. Backbone alone: fp32 theta, lowered backbone."
+    if isinstance(first, TaggerCost):
+        note = f"Same labels: of those that either model gives to an image, the share that both give. {note}".strip()
     return Table("What lower precision costs", ("", "fp32", *costs), rows, note=note)
 
 
@@ -95,6 +97,10 @@ def _figures(cost: LoweringCost) -> dict[str, tuple[str, str]]:
         figures["same objects as fp32"] = ("", _percent(cost.agreement))
         figures["same regions as fp32"] = ("", _percent(cost.regions))
         figures["drift of regions, p99"] = ("", f"{cost.region_drift.p99_px:.3g} px")
+    elif isinstance(cost, TaggerCost):
+        given = (sum(getattr(each, model) for each in cost.given) for model in ("reference", "lowered"))
+        figures["labels given"] = (f"{next(given):,}", f"{next(given):,}")
+        figures["same labels as fp32"] = ("", _percent(cost.agreement))
     else:
         assert isinstance(cost, ClassifierCost)
         figures["calibration error"] = (_percent(cost.errors.reference), _percent(cost.errors.fitted))
@@ -108,6 +114,18 @@ def _figures(cost: LoweringCost) -> dict[str, tuple[str, str]]:
         for name, moved_px in zip(("mean", "p99", "max"), astuple(cost.drift), strict=True):
             figures[f"drift, {name}"] = ("", f"{moved_px:.3g} px")
     return figures
+
+
+def label_differences(name: str, cost: LoweringCost) -> Table:
+    """Name the labels that the two models give to different images, the worst first; no rows for other tasks."""
+    given = cost.given if isinstance(cost, TaggerCost) else ()
+    worst = sorted((each for each in given if each.agreement < 1), key=lambda each: each.agreement)[:_APART]
+    rows = [
+        (each.label, str(each.reference), str(each.lowered), str(each.both), f"{100 * each.agreement:.1f}")
+        for each in worst
+    ]
+    columns = ("label", "fp32", name, "both", "agreement %")
+    return Table("Labels that agree least: images that have them", columns, tuple(rows))
 
 
 def blame(name: str, cost: LoweringCost) -> Table:
@@ -159,7 +177,7 @@ def _as_json(cost: LoweringCost) -> dict[str, object]:
 
 
 def _of_task(cost: LoweringCost) -> dict[str, object]:
-    """What only a classifier's cost has, or only a detector's."""
+    """What only the cost of a model of one task has."""
     if isinstance(cost, DetectorCost):
         return {
             "objects": cost.objects,
@@ -170,6 +188,14 @@ def _of_task(cost: LoweringCost) -> dict[str, object]:
             "region_drift": asdict(cost.region_drift),
             "per_image": _columns(cost.per_image),
             "worst": [_worst_scene(scene) for scene in cost.worst],
+        }
+    if isinstance(cost, TaggerCost):
+        return {
+            "mean_average_precision": asdict(cost.mean_average_precision),
+            "macro_f1": asdict(cost.macro_f1),
+            "labels": [asdict(each) | {"agreement": each.agreement} for each in cost.given],
+            "per_image": _columns(cost.per_image),
+            "worst": [_worst(case) for case in cost.worst],
         }
     assert isinstance(cost, ClassifierCost)
     return {
@@ -182,7 +208,7 @@ def _of_task(cost: LoweringCost) -> dict[str, object]:
     }
 
 
-def _columns(images: PerImage | PerScene) -> dict[str, object]:
+def _columns(images: PerImage | PerScene | PerTagged) -> dict[str, object]:
     values = {each.name: getattr(images, each.name) for each in fields(images)}
     return {name: None if column is None else column.tolist() for name, column in values.items()}
 

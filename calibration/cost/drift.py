@@ -1,13 +1,17 @@
 """Drift and other costs of lower precision on real images: how good the model is, and how far its warps move."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 from lstn.calibration.cost.classifier_cost import classifier_cost
 from lstn.calibration.cost.compared_models import IMAGES, ComparedModels
 from lstn.calibration.cost.detector_cost import detector_cost
 from lstn.calibration.cost.lowering_cost import LoweringCost
+from lstn.calibration.cost.tagger_cost import tagger_cost
 from lstn.contract import Task
 from lstn.data.dataset import Split
+
+_COSTS: dict[Task, Callable[[ComparedModels], LoweringCost]] = {Task.DETECT: detector_cost, Task.TAG: tagger_cost}
 
 
 def measure_drift(reference: Path, lowered: Path, split: Split, *, count: int = IMAGES) -> LoweringCost:
@@ -24,4 +28,4 @@ def measure_drift(reference: Path, lowered: Path, split: Split, *, count: int = 
         MissingExtra: what measures detectors is not installed.
     """
     models = ComparedModels.on(reference, lowered, split, count)
-    return (detector_cost if models.contract.task is Task.DETECT else classifier_cost)(models)
+    return _COSTS.get(models.contract.task, classifier_cost)(models)

@@ -2,11 +2,12 @@
 
 import math
 
-from lstn.calibration.cost.lowering_cost import DetectorCost, LoweringCost
+from lstn.calibration.cost.lowering_cost import ClassifierCost, DetectorCost, LoweringCost
 from lstn.report.wording import counted
 
 MIN_AGREEMENT = 0.95
-"""Share of the images that must get the same answer as in float32, or of the objects that must be found by both."""
+"""Share of the images that must get the same answer as in float32, or of the objects or labels that must be found by
+both."""
 
 MAX_DROP = 2.0
 """Points of top-1 accuracy, or of average precision, that may be lost."""
@@ -37,14 +38,14 @@ def beyond(cost: LoweringCost, *, max_drop: float | None = None, max_drift_px: f
     drop = 100 * (score.reference - score.lowered)
     most = max(MAX_DROP, 100 * room) if max_drop is None else max_drop
     if drop > most + _ROUNDING:
-        what = "average precision" if detects else "top-1 accuracy"
+        what = "top-1 accuracy" if isinstance(cost, ClassifierCost) else "average precision"
         told.append(f"{what} falls by {drop:.2f} points, more than {_named('--max-drop', max_drop)}{most:g}")
     changed, most = 1 - cost.agreement, max(1 - MIN_AGREEMENT, room)
     if changed > most + _ROUNDING:
         what = (
             f"only one of the two models finds {changed:.1%} of the objects"
             if detects
-            else f"another answer than in float32 for {changed:.1%} of {counted(cost.images, 'image')}"
+            else f"another answer than in float32 for {changed:.1%} of {_answers(cost)}"
         )
         told.append(f"{what}, more than {most:.1%}")
     usual = math.inf if detects else MAX_DRIFT * max(cost.contract.image_hw)
@@ -54,6 +55,10 @@ def beyond(cost: LoweringCost, *, max_drop: float | None = None, max_drift_px: f
         bound = f"{_named('--max-drift-px', max_drift_px)}{furthest:g}"
         told.append(f"1 % of the {what} move by {cost.drift.p99_px:.3f} px or more, more than {bound}")
     return "; ".join(told)
+
+
+def _answers(cost: LoweringCost) -> str:
+    return counted(cost.images, "image") if isinstance(cost, ClassifierCost) else "the labels"
 
 
 def _named(option: str, given: float | None) -> str:

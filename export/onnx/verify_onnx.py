@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc, Task
+from lstn.contract import LOGITS, PIXELS, THETA, WHOLE_IMAGE, Contract, Loc, Task
 from lstn.data.dataset import open_data
 from lstn.data.splits import Split, spaced
 from lstn.data.task_sets import open_for
@@ -19,6 +19,7 @@ from lstn.formats.onnx_session import OnnxSession
 from lstn.images import Pixels
 from lstn.imaging.framing import STRETCHED, Framing
 from lstn.machine.memory import batch_of
+from lstn.tagging.tags import has_tags
 from lstn.terminal import warn
 from lstn.warps.warp import drift_px
 
@@ -77,19 +78,21 @@ class Agreement:
 
     images:           how many were compared
     logit_difference: the largest, absolute
-    top1:             share of the images that both put into the same class, 0..1
+    top1:             share of the images that both put into the same class, or give the same labels, 0..1
     drift_px:         the largest, in pixels of the input; None without a transformer
+    what:             `top1` in words
     """
 
     images: int
     logit_difference: float
     top1: float
     drift_px: float | None
+    what: str = "top-1 agreement"
 
     def __str__(self) -> str:
         """Return the figures as part of a sentence."""
         drift = "" if self.drift_px is None else f", drift {self.drift_px:.1e} px"
-        return f"largest logit difference {self.logit_difference:.1e}, top-1 agreement {100 * self.top1:.3g} %{drift}"
+        return f"largest logit difference {self.logit_difference:.1e}, {self.what} {100 * self.top1:.3g} %{drift}"
 
 
 def sample_images(
@@ -159,12 +162,15 @@ def compare_answers(found: Outputs, expected: Outputs, contract: Contract) -> Ag
     """Compare what two forms of one model answered to the same images."""
     found = in_order_of(found, expected, contract)
     logits, drift = distance(found, expected, contract, 1.0)
-    same = found[LOGITS].argmax(-1) == expected[LOGITS].argmax(-1)
+    tags = contract.task is Task.TAG
+    one, other = (has_tags(each[LOGITS], contract) if tags else each[LOGITS].argmax(-1) for each in (found, expected))
+    same = (one == other).all(-1) if tags else one == other
     return Agreement(
         images=len(expected[LOGITS]),
         logit_difference=logits,
         top1=float(same.mean()),
         drift_px=None if contract.loc is Loc.NONE else drift,
+        what="same labels" if tags else "top-1 agreement",
     )
 
 
@@ -173,7 +179,7 @@ def distance(found: Outputs, expected: Outputs, contract: Contract, share: float
 
     Of a detector it is the share of regions, of which a hundredth may differ whatever is asked; of a reader, symbols.
     """
-    detects, several = contract.task is Task.DETECT, contract.task is not Task.CLASSIFY
+    detects, several = contract.task is Task.DETECT, contract.task not in WHOLE_IMAGE
     found = in_order_of(found, expected, contract)
     share = min(share, MOST_REGIONS) if detects else share
     method: Literal["higher", "linear"] = "higher" if detects else "linear"

@@ -16,7 +16,7 @@ COMMANDS = {
     "attack": "Mislead a checkpoint by small changes.",
     "export": "Write model.onnx, a plan or OpenVINO files.",
     "calibrate": "Lower the precision and report its cost.",
-    "infer": "Classify, read, search or paint images.",
+    "infer": "Classify, tag, read, search or paint images.",
     "serve": "Answer requests over HTTP and gRPC.",
     "bench": "Compare how fast models are.",
     "compare": "Compare models: accuracy, size and time.",

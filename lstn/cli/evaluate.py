@@ -111,9 +111,9 @@ def evaluate(
 
     Of a classifier, on test images: top-1, top-5, the worst classes and the most frequent confusions. --rotate, --scale
     and --shift repeat this on images changed by known amounts, bilinear and black outside, one change at a time.
-    --worst combines such changes, and counts an image as right if it is right under all of them. Of a detector: COCO's
-    average precision, of upright and of turned boxes. Of a reader: texts and symbols that are wrong, and how well crops
-    fit.
+    --worst combines such changes, and counts an image as right if it is right under all of them. Of a model that tags:
+    average precision and F1 of each label. Of a detector: COCO's average precision, of upright and of turned boxes. Of
+    a reader: texts and symbols that are wrong, and how well crops fit.
     """
     from lstn.cli.steps.evaluated_model import evaluated_model
     from lstn.data.trained_on import split_to_test
@@ -139,12 +139,18 @@ def _evaluated(
     from lstn.cli.steps.evaluate_classifier import measure_classifier
     from lstn.cli.steps.evaluate_detector import evaluate_detector, show_detection
     from lstn.cli.steps.evaluate_reader import evaluate_reader, show_reading
+    from lstn.cli.steps.evaluate_tagger import evaluate_tagger, show_tagging
     from lstn.detection.detecting import detection_page, detection_report
     from lstn.evaluation.measuring import evaluation_page, evaluation_report
+    from lstn.tagging.tagging import tagging_page, tagging_report
     from lstn.transcription.reading import reading_page, reading_report
 
     if asked.names:
         check_task(model.contract.task, Task.CLASSIFY, asked.names[0], hint="leave it out")
+    if model.contract.task is Task.TAG:
+        tagged = evaluate_tagger(model, shown_path(file), chosen, tested)
+        show_tagging(tagged)
+        return tagging_report(tagged), tagging_page(tagged)
     if model.contract.task is Task.DETECT:
         found = evaluate_detector(model, shown_path(file), chosen, tested)
         show_detection(found)

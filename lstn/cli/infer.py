@@ -63,7 +63,7 @@ def infer(
             metavar="K",
             min=1,
             help="Labels or texts for each image, best first; of a detector, objects.",
-            show_default="1; all objects",
+            show_default="1; to tag or to detect, all",
         ),
     ] = None,
     score: Annotated[
@@ -129,7 +129,7 @@ def infer(
         Path | None, typer.Option(metavar="DIR", help="With --ray or --count: where to write.", show_default=False)
     ] = None,
 ) -> None:
-    """Classify, read, search or paint images.
+    """Classify, tag, read, search or paint images.
 
     Prints a row for each image, in the order given. An image that cannot be read becomes a row with its error, the
     others go on, and the exit code is 1. JSON keeps every file name exactly; CSV and tables escape control characters.

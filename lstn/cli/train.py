@@ -61,7 +61,9 @@ def train(
     ] = None,
     task: Annotated[
         Task,
-        typer.Option(help="What it answers: an image's class, objects, text or sentences; or it paints images."),
+        typer.Option(
+            help="What it answers: an image's class, labels, objects, text or sentences; or it paints images."
+        ),
     ] = Task.CLASSIFY,
     data: Annotated[
         str,
@@ -72,7 +74,7 @@ def train(
             "-cluttered (downloaded); scenes-digits (embedded), scenes-signs (downloaded) or "
             "scenes:OBJECTS,BACKGROUNDS; to read, numbers-digits or captions-digits (embedded), or "
             "captions:FILE[,FOLDER] of COCO's captions; or folder:PATH with "
-            "PATH/{train,val,test}/<class>/*, for detectors annotated, for readers with labels.csv.",
+            "PATH/{train,val,test}/<class>/*, for detectors annotated, to read or to tag with labels.csv.",
         ),
     ] = "digits",
     data_root: DataRoot = None,

@@ -19,7 +19,7 @@ from lstn.contract.checks import check_warps
 from lstn.contract.choices import CONTROLS, PAPER_LOCS, At, Fit, Loc
 from lstn.contract.contract_fields import IMAGENET_MEAN, IMAGENET_STD
 from lstn.contract.model_contract import Contract
-from lstn.contract.tasks import Task, check_sees, check_task, does, meant_for
+from lstn.contract.tasks import WHOLE_IMAGE, Task, check_sees, check_task, does, meant_for
 from lstn.contract.theta_forms import (
     AFFINE_FORMS,
     FORM_TRAITS,
@@ -58,6 +58,7 @@ __all__ = [
     "TRAINED_SIDES",
     "UNBOUNDED",
     "VERSION",
+    "WHOLE_IMAGE",
     "At",
     "Contract",
     "Fit",

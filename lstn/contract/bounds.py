@@ -33,5 +33,6 @@ Iterations: TypeAlias = Annotated[int, Meta(ge=1, le=MAX_ITERATIONS)]
 Warps: TypeAlias = Annotated[int, Meta(ge=1, le=REGIONS[1])]
 NoiseCount: TypeAlias = Annotated[int, Meta(ge=0, le=MAX_NOISE)]
 Temperature: TypeAlias = Annotated[float, Meta(ge=TEMPERATURES[0], le=TEMPERATURES[1])]
+Thresholds: TypeAlias = Annotated[tuple[Annotated[float, Meta(ge=0, le=1)], ...], Meta(max_length=MAX_LABELS)]
 Separator: TypeAlias = Literal["", " "]
 """What stands between the symbols of a text: nothing between characters, a space between words."""

@@ -3,7 +3,7 @@
 from lstn.contract.bounds import MAX_WARPS, REGIONS, STEPS
 from lstn.contract.choices import CONTROLS, VIEWLESS, At, Fit, Loc
 from lstn.contract.contract_fields import ContractFields
-from lstn.contract.tasks import Task, does
+from lstn.contract.tasks import WHOLE_IMAGE, Task, does
 from lstn.contract.theta_forms import ThetaForm, check_crop, check_looks
 from lstn.errors import UsageError
 from lstn.report.wording import counted
@@ -28,6 +28,10 @@ def check_contract(contract: ContractFields) -> None:
         _check_generator(contract)
     elif contract.noise:
         raise UsageError(f"a model that {does(contract.task)} takes no noise")
+    if contract.task is Task.TAG:
+        _check_tagger(contract)
+    elif contract.thresholds:
+        raise UsageError(f"a model that {does(contract.task)} has no thresholds of labels")
     if at is At.STEM and (contract.view_hw or contract.crop_hw):
         raise UsageError(
             "a transformer at the stem warps feature maps: it has no view of the image, and makes no crop of it",
@@ -41,7 +45,7 @@ def check_contract(contract: ContractFields) -> None:
     if contract.crop_hw is not None and loc in (Loc.NONE, Loc.DEAD):
         raise UsageError(f"a model of loc {loc.value} makes no crop of the image", hint="leave out --crop")
     check_looks(contract.iterations, contract.theta)
-    if contract.task is Task.CLASSIFY:
+    if contract.task in WHOLE_IMAGE:
         _check_classifier(contract)
     if at is At.INPUT and loc is not Loc.NONE:
         check_crop(contract.crop_hw or contract.image_hw, contract.image_hw, contract.theta)
@@ -65,7 +69,7 @@ def check_warps(warps: int, loc: Loc, iterations: int) -> None:
 
 
 def _check_classifier(contract: ContractFields) -> None:
-    """Check that a classifier can be so.
+    """Check that a classifier can be so, whether an image has one label or several.
 
     Raises:
         UsageError: it can't.
@@ -73,6 +77,20 @@ def _check_classifier(contract: ContractFields) -> None:
     check_warps(contract.warps, contract.loc, contract.iterations)
     if contract.at is At.MAP:
         raise UsageError("--at map is for detectors", hint="use --at stem, or --task detect")
+
+
+def _check_tagger(contract: ContractFields) -> None:
+    """Check that a model that tags can be so.
+
+    Raises:
+        UsageError: it can't.
+    """
+    if contract.temperature != 1:
+        raise UsageError("the labels of a model that tags have thresholds, and no temperature")
+    if contract.thresholds and len(contract.thresholds) != len(contract.labels):
+        raise UsageError(
+            f"{counted(len(contract.thresholds), 'threshold')} for {counted(len(contract.labels), 'label')}"
+        )
 
 
 def _check_boxes(contract: ContractFields, kind: str, *, once: str, answers: str) -> None:

@@ -10,6 +10,7 @@ from lstn.contract.bounds import (
     Separator,
     ShortName,
     Temperature,
+    Thresholds,
     Warps,
 )
 from lstn.contract.choices import At, Fit, Loc
@@ -42,3 +43,4 @@ class ContractFields:
     fit: Fit = Fit.STRETCH
     separator: Separator = ""
     noise: NoiseCount = 0
+    thresholds: Thresholds = ()

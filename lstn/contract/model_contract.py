@@ -10,7 +10,7 @@ from lstn.contract.bounds import MAX_JSON, SPACE
 from lstn.contract.checks import check_contract
 from lstn.contract.choices import PAPER_LOCS, At, Fit, Loc
 from lstn.contract.contract_fields import ContractFields
-from lstn.contract.tasks import Task
+from lstn.contract.tasks import WHOLE_IMAGE, Task
 from lstn.contract.theta_forms import FORM_TRAITS, ThetaForm, theta_shape
 from lstn.contract.versions import ADDED_LATER, FIELD_SINCE, VERSION, check_known, oldest_version, version_fields
 from lstn.errors import ArtifactError, UsageError
@@ -34,7 +34,8 @@ class Contract(ContractFields):
     warps:    how many places of an image the localizer chooses. The backbone sees the crop of each, and its last layer
               what it found in all of them (Jaderberg et al. 2015, section 4.3); of a detector or a reader, in each by
               itself
-    task:     classify; detect: logits and theta are then of each region, and a last logit says that none is there;
+    task:     classify; tag: an image may have any number of the labels, and the sigmoid of a label's logit is its
+              probability; detect: logits and theta are then of each region, and a last logit says that none is there;
               read: they are of each symbol in the order of reading, labels are the alphabet, and a last logit says that
               the text has ended; align: they are a vector of each region, of which the first is the whole image, and
               labels are the words; generate: noise and a label go in, and pixels and theta come out. image_hw is then
@@ -43,6 +44,7 @@ class Contract(ContractFields):
               (Guo et al. 2017); the graph itself divides
     fit:      how a photo becomes an input (`lstn.imaging.framing`); theta means places of the input
     separator: of a reader, what stands between the symbols of a text: nothing, or a space if they are words
+    thresholds: of a model that tags, from which probability on an image has each label; empty for a half for each
     noise:    how many numbers a generator paints a picture from, drawn from the standard normal distribution; 0 for all
               other tasks
     """
@@ -67,7 +69,7 @@ class Contract(ContractFields):
         classes = len(self.labels)
         if self.task is Task.ALIGN:
             return (self.warps, SPACE)
-        return (classes,) if self.task is Task.CLASSIFY else (self.warps, classes + 1)
+        return (classes,) if self.task in WHOLE_IMAGE else (self.warps, classes + 1)
 
     @property
     def theta_shape(self) -> tuple[int, ...]:

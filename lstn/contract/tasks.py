@@ -6,19 +6,25 @@ from lstn.errors import UsageError
 
 
 class Task(str, Enum):
-    """What a model answers: the class of an image; its objects, each with its class and where it is; its text, with
-    where each symbol is; vectors of its regions, which are near those of the words that are said of them; or, asked for
-    a class, a picture of it, with where its object is."""
+    """What a model answers: the class of an image; all labels that an image has, of which there may be none, one or
+    several; its objects, each with its class and where it is; its text, with where each symbol is; vectors of its
+    regions, which are near those of the words that are said of them; or, asked for a class, a picture of it, with where
+    its object is."""
 
     CLASSIFY = "classify"
+    TAG = "tag"
     DETECT = "detect"
     READ = "read"
     ALIGN = "align"
     GENERATE = "generate"
 
 
+WHOLE_IMAGE = (Task.CLASSIFY, Task.TAG)
+"""Tasks of which an answer is about the whole image, a logit of each label; those of others are about its parts."""
+
 _VERBS = {
     Task.CLASSIFY: ("classify", "classifies"),
+    Task.TAG: ("tag", "tags"),
     Task.DETECT: ("detect", "detects"),
     Task.READ: ("read", "reads"),
     Task.ALIGN: ("align", "aligns"),

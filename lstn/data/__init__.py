@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from lstn.data.dataset import open_data
     from lstn.data.object_sets import open_objects
     from lstn.data.splits import DataSet, Split
+    from lstn.data.tags.tag_sets import open_tags
     from lstn.data.texts.text_sets import open_texts
 
-__all__ = ["DataSet", "Split", "open_data", "open_objects", "open_texts"]
+__all__ = ["DataSet", "Split", "open_data", "open_objects", "open_tags", "open_texts"]
 
 if not TYPE_CHECKING:
     __getattr__, __dir__ = lazily(
@@ -27,6 +28,7 @@ if not TYPE_CHECKING:
             "lstn.data.dataset": "open_data",
             "lstn.data.object_sets": "open_objects",
             "lstn.data.splits": "DataSet Split",
+            "lstn.data.tags.tag_sets": "open_tags",
             "lstn.data.texts.text_sets": "open_texts",
         },
     )

@@ -35,20 +35,29 @@ def open_objects(
         UsageError: no such data set or folder, or it doesn't say where its objects are.
         DataError: as for `lstn.data.dataset.open_data`.
     """
-    if spec == DIGIT_SCENES:
-        return open_digit_scenes(image_hw, seed, MOST_OBJECTS)
     if spec.startswith(FOLDER_PREFIX):
         return open_annotated(folder_in(spec), image_hw, seed, labels=labels)
-    if spec.startswith(SCENES_PREFIX):
-        return open_folder_scenes(*objects_and_backgrounds(spec), image_hw, seed, labels, MOST_OBJECTS)
-    named = set_and_root(spec)
-    if named and named[0] == SIGN_SCENES:
-        return open_sign_scenes(named[1], image_hw, seed, MOST_OBJECTS)
+    if (scenes := open_several(spec, image_hw, seed, labels)) is not None:
+        return scenes
     raise UsageError(
         f"{spec!r} is not a data set for detection" if spec else "the model doesn't say what it was trained on",
         hint=f"use {DIGIT_SCENES}, {SIGN_SCENES}, {SCENES_PREFIX}OBJECTS,BACKGROUNDS, or {FOLDER_PREFIX}PATH with "
         "annotations",
     )
+
+
+def open_several(spec: str, image_hw: tuple[int, int], seed: int, labels: tuple[str, ...] | None) -> DataSet | None:
+    """Open scenes that show one to five objects; None if `spec` names no scenes.
+
+    Raises:
+        UsageError, DataError: as for `open_objects`.
+    """
+    if spec == DIGIT_SCENES:
+        return open_digit_scenes(image_hw, seed, MOST_OBJECTS)
+    if spec.startswith(SCENES_PREFIX):
+        return open_folder_scenes(*objects_and_backgrounds(spec), image_hw, seed, labels, MOST_OBJECTS)
+    named = set_and_root(spec)
+    return open_sign_scenes(named[1], image_hw, seed, MOST_OBJECTS) if named and named[0] == SIGN_SCENES else None
 
 
 def open_objects_of(contract: Contract, spec: str, *, seed: int | None) -> DataSet:

@@ -20,8 +20,17 @@ def contract_facts(contract: Contract) -> dict[str, str]:
         **_other_sizes(contract),
         "mean, std": f"{_numbers(contract.mean)};  {_numbers(contract.std)}",
         **({} if contract.temperature == 1 else {"temperature": f"{contract.temperature:.3g}"}),
+        **({"thresholds": _thresholds(contract)} if contract.task is Task.TAG else {}),
         "labels": f"{len(contract.labels)}: {labels}",
     }
+
+
+def _thresholds(contract: Contract) -> str:
+    """Return those of the labels that are shown, or that they are all a half."""
+    if not contract.thresholds:
+        return "0.5 for each label"
+    shown = [f"{each:.2f}" for each in contract.thresholds[:_SHOWN_LABELS]]
+    return ", ".join([*shown, *(["…"] if len(contract.thresholds) > _SHOWN_LABELS else [])])
 
 
 def _other_sizes(contract: Contract) -> dict[str, str]:
@@ -32,6 +41,7 @@ def _other_sizes(contract: Contract) -> dict[str, str]:
 
 _OF_A_TASK: dict[Task, str] = {
     Task.CLASSIFY: "warps",
+    Task.TAG: "warps",
     Task.DETECT: "regions",
     Task.READ: "symbols",
     Task.ALIGN: "regions",

@@ -22,6 +22,7 @@ from lstn.untrusted.checked_json import Count, Magnitude, Share, checked, parsed
 METRICS = "metrics.jsonl"
 FIGURES: dict[Task, dict[str, str]] = {
     Task.CLASSIFY: {},
+    Task.TAG: {"train_accuracy": "train_labels_right", "val_accuracy": "val_map", "test_accuracy": "test_map"},
     Task.DETECT: {"train_accuracy": "train_regions_right", "val_accuracy": "val_ap50", "test_accuracy": "test_ap50"},
     Task.READ: {
         "train_accuracy": "train_symbols_right",
@@ -58,7 +59,8 @@ class _Figures(TypedDict):
 
 class Epoch(_Figures, total=False):
     """One line of metrics.jsonl, but for the names of FIGURES. Losses in nats, accuracies 0..1, seconds of training and
-    validation. Of a detector, accuracies are the share of regions whose class is right, and AP50;
+    validation. Of a model that tags, accuracies are the share of labels that are right, and the mean average precision;
+    of a detector, the share of regions whose class is right, and AP50;
     of a reader, the share of symbols that are right, and of texts without an error; of an aligner, the share of
     sentences that are found in a batch, and the mean recall at 1 of both ways; of a generator, the share of pictures
     that its discriminator tells rightly, real ones and painted ones, and of those that pass for real ones with a
@@ -104,8 +106,8 @@ class Diagnosis:
     since:          the epoch from which on the transformer is in its present state
     at_best:        its state in the best epoch
     chance:         the validation accuracy up to which a model is at chance, 0..1; None for a run of an older lstn
-    task:           of the model; of a detector, accuracies are AP50, of a reader the share of texts without an error,
-                    of a generator the share of pictures that pass for real ones
+    task:           of the model; of one that tags, accuracies are mean average precisions, of a detector AP50, of a
+                    reader the share of texts without an error, of a generator the share of pictures that pass for real
     generator:      how a generator was after the last epoch; None of other models
     """
 
@@ -155,6 +157,7 @@ def diagnose(run: Path, named: str = "") -> Diagnosis:
 
 _JUDGED: dict[Task, str] = {
     Task.CLASSIFY: "",
+    Task.TAG: " mean average precision",
     Task.DETECT: " AP50",
     Task.READ: " texts right",
     Task.ALIGN: " pairs found",

@@ -5,7 +5,7 @@ from typing import TypeAlias
 import torch
 from torch import nn
 
-from lstn.contract import Contract, Task
+from lstn.contract import WHOLE_IMAGE, Contract, Task
 from lstn.errors import UsageError
 from lstn.nn.aligner import Aligner
 from lstn.nn.backbones import check_module
@@ -53,10 +53,10 @@ def build_around(contract: Contract, factory: OwnFactory) -> Classifier:
     Raises:
         UsageError: there can't be such a network, or the backbone answers other than with logits.
     """
-    if contract.task is not Task.CLASSIFY or contract.warps > 1:
+    if contract.task not in WHOLE_IMAGE or contract.warps > 1:
         raise UsageError(
             "lstn doesn't know the last layer of a network of your own, which several crops of an image need",
-            hint="leave out --warps and --task, or choose a backbone by its name",
+            hint="leave out --warps, and a --task other than tag, or choose a backbone by its name",
         )
     backbone = factory(len(contract.labels))
     check_backbone(backbone, contract)

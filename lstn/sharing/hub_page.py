@@ -12,6 +12,7 @@ from lstn.terminal import printable
 
 _PIPELINES: dict[Task, str] = {
     Task.CLASSIFY: "image-classification",
+    Task.TAG: "image-classification",
     Task.DETECT: "object-detection",
     Task.READ: "image-to-text",
     Task.ALIGN: "image-feature-extraction",

@@ -14,7 +14,7 @@ namespace {
 
 using Json = nlohmann::json;
 
-constexpr int kVersion = 8;  // the newest that is known here
+constexpr int kVersion = 9;  // the newest that is known here
 constexpr std::size_t kMostText = std::size_t(4) << 20, kMostLabels = 100'000, kMostName = 200;
 constexpr int kMostSide = 8192, kMostWarps = 16;
 
@@ -24,11 +24,13 @@ struct Damage {
 
 // Fields that every contract of a version has, and the first version that has them.
 const std::map<std::string, int> kRequired{
-    {"loc", 1},        {"backbone", 1}, {"image_hw", 1}, {"labels", 1},  {"mean", 1}, {"std", 1},       {"theta", 2},
-    {"iterations", 3}, {"at", 3},       {"view_hw", 4},  {"crop_hw", 4}, {"fit", 5},  {"separator", 7}, {"noise", 8}};
+    {"loc", 1},     {"backbone", 1}, {"image_hw", 1},   {"labels", 1}, {"mean", 1},
+    {"std", 1},     {"theta", 2},    {"iterations", 3}, {"at", 3},     {"view_hw", 4},
+    {"crop_hw", 4}, {"fit", 5},      {"separator", 7},  {"noise", 8},  {"thresholds", 9}};
 
 // Names that a field may have, and the first version that can say them.
-const std::map<std::string, int> kTasks{{"classify", 4}, {"detect", 4}, {"read", 6}, {"align", 7}, {"generate", 8}};
+const std::map<std::string, int> kTasks{{"classify", 4}, {"detect", 4},   {"read", 6},
+                                        {"align", 7},    {"generate", 8}, {"tag", 9}};
 const std::map<std::string, int> kLocalizers{{"none", 1},   {"stn", 1},      {"vstn", 1}, {"lstn", 1},
                                              {"shared", 3}, {"identity", 3}, {"dead", 3}, {"glance", 4}};
 const std::map<std::string, int> kForms{{"affine", 1},     {"similarity", 1}, {"crop", 1},

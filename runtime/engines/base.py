@@ -9,10 +9,11 @@ import numpy as np
 from lstn.contract import Contract, Task, check_task
 from lstn.detection.suppression import SHOWN_SCORE, Detection, detections
 from lstn.errors import ArtifactError, UsageError
-from lstn.evaluation.answer import Classification, leading, softmax
+from lstn.evaluation.answer import Classification, Guess, leading, softmax
 from lstn.images import Picture, Pixels, pixels_of
 from lstn.runtime.engines.prediction import Prediction, check_rows
 from lstn.runtime.engines.slots import SLOTS, InferWork, Slots, open_slots
+from lstn.tagging.tags import tags_of
 from lstn.transcription.transcripts import Transcript, transcripts
 
 _DECODED_AT_ONCE = 32
@@ -89,6 +90,33 @@ class Engine(Protocol):
         return _answered(self, images, lambda prediction: _classified(prediction, self.contract))
 
     @overload
+    def tag(self, images: Picture, *, least: float | None = ...) -> tuple[Guess, ...]: ...  # type: ignore[overload-overlap]
+
+    @overload
+    def tag(self, images: Sequence[Picture], *, least: float | None = ...) -> list[tuple[Guess, ...]]: ...
+
+    def tag(
+        self, images: Picture | Sequence[Picture], *, least: float | None = None
+    ) -> tuple[Guess, ...] | list[tuple[Guess, ...]]:
+        """Return the labels that one image has, or each of a list of images, of any size; for a model that tags.
+
+        images: as for `classify`
+        least:  the lowest probability of a label, 0..1; None: the model's own threshold of each label
+
+        Returns: labels with their probabilities, most probable first, or none; for a list, a list in the same order.
+
+        Raises:
+            ImageError: a file can't be decoded; the error names it.
+            UsageError: an image of another kind, or an array of another dtype or shape; another `least`; or the model
+                doesn't tag.
+            ArtifactError: the model answers with numbers that are not finite.
+            DeviceError: the library or the GPU failed.
+        """
+        check_task(self.contract.task, Task.TAG, "tag", hint=_METHODS[self.contract.task])
+        _check_least(least)
+        return _answered(self, images, lambda prediction: tags_of(prediction.logits, self.contract, least=least))
+
+    @overload
     def detect(self, images: Picture, *, least: float = ...) -> tuple[Detection, ...]: ...  # type: ignore[overload-overlap]
 
     @overload
@@ -112,8 +140,7 @@ class Engine(Protocol):
             DeviceError: the library or the GPU failed.
         """
         check_task(self.contract.task, Task.DETECT, "detect", hint=_METHODS[self.contract.task])
-        if not 0 <= least <= 1:
-            raise UsageError(f"least is {least}; expected a score from 0 to 1")
+        _check_least(least)
         return _answered(self, images, lambda prediction: _detected(prediction, self.contract, least))
 
     @overload
@@ -141,12 +168,18 @@ class Engine(Protocol):
 
 _METHODS: dict[Task, str] = {
     Task.CLASSIFY: "call classify",
+    Task.TAG: "call tag",
     Task.DETECT: "call detect",
     Task.READ: "call read",
     Task.ALIGN: "call infer, whose logits are vectors of regions",
     Task.GENERATE: "open it with lstn.open_generator",
 }
 """Total over `Task`."""
+
+
+def _check_least(least: float | None) -> None:
+    if least is not None and not 0 <= least <= 1:
+        raise UsageError(f"least is {least}; expected a number from 0 to 1")
 
 
 def _answered(

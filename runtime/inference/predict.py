@@ -20,18 +20,30 @@ from lstn.runtime.inference.result_rows import ResultRow, row_maker
 _USUAL_BATCH = 32
 
 
+_OTHERWISE: dict[Task, str] = {
+    Task.CLASSIFY: "use --reject-below",
+    Task.TAG: "leave it out: the model has a threshold for each label",
+    Task.DETECT: "use --score",
+    Task.READ: "use --reject-below",
+    Task.ALIGN: "leave it out: each sentence has a score",
+}
+"""How a model of a task leaves out what it is less sure of. Total over `Task`, but GENERATE, which looks at none."""
+
+
 def least_sure(contract: Contract, score: float | None, reject_below: float | None) -> float:
     """Return how sure an answer has to be, 0..1: the score of an object, or the probability of a label or a text.
+
+    Of a model that tags each label has a threshold, and this is 0.
 
     score, reject_below: `--score` and `--reject-below`, as far as they were given
 
     Raises:
-        UsageError: the one that was given is for models of the other task.
+        UsageError: the one that was given is for models of another task.
     """
     if score is not None:
-        check_task(contract.task, Task.DETECT, "--score", hint="use --reject-below")
-    if reject_below is not None and contract.task is Task.DETECT:
-        check_task(contract.task, Task.CLASSIFY, "--reject-below", hint="use --score")
+        check_task(contract.task, Task.DETECT, "--score", hint=_OTHERWISE[contract.task])
+    if reject_below is not None and contract.task in (Task.DETECT, Task.TAG):
+        check_task(contract.task, Task.CLASSIFY, "--reject-below", hint=_OTHERWISE[contract.task])
     if contract.task is Task.DETECT:
         return SHOWN_SCORE if score is None else score
     return reject_below or 0.0
@@ -76,7 +88,8 @@ def predict(
     files. Close the iterator to stop early.
 
     batch:   images a call of the engine, at most its max_batch
-    top:     guesses a row, at most one for each label or text; of a detector, objects; None: one guess, and all objects
+    top:     guesses a row, at most one for each label or text; of a detector, objects, of a model that tags, labels;
+             None: one guess, and all objects or labels
     least:   how sure an answer has to be, as `least_sure` says it; None: as it comes
     workers: threads that decode
     limits:  which images are read that are refused otherwise

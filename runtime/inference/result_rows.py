@@ -15,6 +15,7 @@ from lstn.detection.suppression import MOST_FOUND, Detection, detections
 from lstn.evaluation.answer import Guess, leading, softmax
 from lstn.images import Pixels
 from lstn.runtime.engines.prediction import Prediction
+from lstn.tagging.tags import tags_of
 from lstn.transcription.transcripts import transcripts
 from lstn.warps.warp import Theta
 
@@ -38,6 +39,7 @@ class ResultRow:
     path:   the file, or the URL of an object
     theta:  float32, of the shape (2, 3), (3, 3) or (16, 2), or K of them, or None for a model without one
     pixels: (H, W, 3) uint8, what the engine saw, if rows keep it
+    tags:   of a model that tags, the labels that the image has, most probable first; None for others
     objects: of a model that detects; None for others
     symbols: of the best text of a model that reads, in the order of reading, each where it is; of one that aligns, the
              words of the sentence, each where it fits best; None for others
@@ -58,6 +60,7 @@ class ResultRow:
     symbols: tuple[Detection, ...] | None = None
     regions: Vectors | None = None
     fit: SentenceFit | None = None
+    tags: tuple[Guess, ...] | None = None
 
 
 RowOf: TypeAlias = Callable[[int, Path | str, Pixels | None], ResultRow]
@@ -78,6 +81,18 @@ def _classified(prediction: Prediction, contract: Contract, top: int | None, lea
         if not finite[row]:
             return ResultRow(path, (), theta, pixels, _NO_NUMBER)
         return ResultRow(path, guesses[row], theta, pixels, rejected=guesses[row][0].probability < least)
+
+    return row_of
+
+
+def _tagged(prediction: Prediction, contract: Contract, top: int | None, least: float) -> RowOf:
+    tags, finite = tags_of(prediction.logits, contract, most=top), _finite(prediction)
+
+    def row_of(row: int, path: Path | str, pixels: Pixels | None) -> ResultRow:
+        theta = None if prediction.theta is None else prediction.theta[row]
+        if not finite[row]:
+            return ResultRow(path, (), theta, pixels, _NO_NUMBER)
+        return ResultRow(path, (), theta, pixels, tags=tags[row])
 
     return row_of
 
@@ -141,6 +156,7 @@ def _looked_for(row: ResultRow, sentence: EncodedSentence, text: str) -> ResultR
 
 _ANSWERS: dict[Task, Callable[[Prediction, Contract, int | None, float], RowOf]] = {
     Task.CLASSIFY: _classified,
+    Task.TAG: _tagged,
     Task.DETECT: _detected,
     Task.READ: _read,
     Task.ALIGN: _aligned,

@@ -96,6 +96,27 @@ def csv_scores(stream: TextIO) -> Iterator[Write]:
 
 
 @contextmanager
+def csv_tags(stream: TextIO) -> Iterator[Write]:
+    """Write CSV, a line for each label of an image: path, label, probability, error.
+
+    An image without a label has one line with its path alone.
+    """
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(["path", "label", "probability", "error"])
+
+    def write(rows: Sequence[ResultRow]) -> None:
+        for row in rows:
+            path = _cell(str(row.path), mask="./")
+            if not row.tags:
+                writer.writerow([path, "", "", _cell(row.error)])
+            for tag in row.tags or ():
+                writer.writerow([path, _cell(tag.label), f"{tag.probability:.6f}", ""])
+        stream.flush()
+
+    yield write
+
+
+@contextmanager
 def csv_objects(stream: TextIO) -> Iterator[Write]:
     """Write CSV, a line for each object: path, label, score, left, top, right, bottom, error.
 
@@ -120,8 +141,8 @@ def csv_objects(stream: TextIO) -> Iterator[Write]:
 
 @contextmanager
 def table_rows(console: Console, *, labels: Sequence[str], paths: Sequence[object]) -> Iterator[Write]:
-    """Print columns as wide as `labels` and `paths` need and `console` has; a row's further guesses, or objects, stand
-    below it."""
+    """Print columns as wide as `labels` and `paths` need and `console` has; a row's further guesses, labels or objects
+    stand below it."""
     bar = _BAR if console.width >= 72 else 0
     space = console.width - _PERCENT - bar - 6
     label_width = min(max(_MIN_LABEL, *(cell_len(printable(label)) for label in labels)), max(_MIN_LABEL, space // 2))
@@ -135,14 +156,14 @@ def table_rows(console: Console, *, labels: Sequence[str], paths: Sequence[objec
                 lines.append(Text.assemble(path, "  ", (printable(row.error), "red")))
             if row.fit is not None:
                 lines.append(Text.assemble(path, "  ", f"{row.fit.score:.2f}"))
-            if row.objects == ():
-                lines.append(Text.assemble(path, "  ", ("no objects", "dim")))
+            if row.objects == () or row.tags == ():
+                lines.append(Text.assemble(path, "  ", (f"no {'labels' if row.objects is None else 'objects'}", "dim")))
             if row.rejected:
                 lines.append(Text.assemble(path, "  ", (f"rejected: {_sure(row.guesses[0])}", "dim")))
                 continue
-            for rank, guess in enumerate(row.guesses):
-                shown = path if rank == 0 else " " * path_width
-                lines.append(Text.assemble(shown, "  ", _guess(guess, label_width, bar, leads=rank == 0)))
+            for rank, guess in enumerate(row.guesses if row.tags is None else row.tags):
+                shown, leads = path if rank == 0 else " " * path_width, rank == 0 or row.tags is not None
+                lines.append(Text.assemble(shown, "  ", _guess(guess, label_width, bar, leads=leads)))
             for rank, each in enumerate(row.objects or ()):
                 shown = path if rank == 0 else " " * path_width
                 named = _guess(Guess(each.label, each.score), label_width, 0, leads=True)
@@ -162,6 +183,8 @@ def fields_of(row: ResultRow) -> dict[str, object]:
     Of a detector: path, and objects with label, score, box and theta. The box is the upright one around the object:
     left, top, right and bottom in shares of the image's width and height.
 
+    Of a model that tags: path, labels, each with label and probability, and theta.
+
     Of a reader: path, text, probability, top with texts, and symbols with label, score, box and theta.
 
     Of a model that aligns: path, sentence, score, and words with label, score, box and theta.
@@ -173,11 +196,12 @@ def fields_of(row: ResultRow) -> dict[str, object]:
         return {"path": str(row.path), "sentence": row.fit.sentence, "score": round(row.fit.score, 6), "words": words}
     if row.objects is not None:
         return {"path": str(row.path), "objects": [each.fields() for each in row.objects]}
+    fields: dict[str, object] = {"path": str(row.path)}
     name = "label" if row.symbols is None else "text"
-    top: list[dict[str, object]] = [
-        {name: guess.label, "probability": round(guess.probability, 6)} for guess in row.guesses
+    named: list[dict[str, object]] = [
+        {name: guess.label, "probability": round(guess.probability, 6)} for guess in row.tags or row.guesses
     ]
-    fields: dict[str, object] = {"path": str(row.path), **top[0], "top": top}
+    fields |= {**named[0], "top": named} if row.tags is None else {"labels": named}
     if row.rejected:
         fields[name] = None
     if row.theta is not None:

@@ -6,7 +6,7 @@ from itertools import islice
 
 import numpy as np
 
-from lstn.contract import Task
+from lstn.contract import WHOLE_IMAGE
 from lstn.images import pixels_of
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.inference.result_rows import ResultRow, row_maker
@@ -52,6 +52,6 @@ def _rows(
     for number, frame in enumerate(piece):
         row = row_of(number, frame_name(source, frame.seconds), pixels[number] if keep else None)
         # The objects of one frame and of the next are in no order in which one could follow another.
-        if row.theta is not None and contract.task is Task.CLASSIFY:
+        if row.theta is not None and contract.task in WHOLE_IMAGE:
             row = replace(row, steady=steady.steadied(row.theta, frame.seconds))
         yield row

@@ -51,7 +51,7 @@ class ResultRun:
     format:        json or parquet
     score:         the lowest score of an object; None for a model that doesn't detect
     reject_below:  the lowest probability of a label or a text; None if every image gets one
-    texts:         it is of a model that reads
+    texts, tags:   it is of a model that reads, or of one that tags
     """
 
     engine_sha256: str
@@ -61,6 +61,7 @@ class ResultRun:
     score: float | None = None
     reject_below: float | None = None
     texts: bool = False
+    tags: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ def run_of(
 ) -> ResultRun:
     """Return what `engine` and these options compute.
 
-    top:   guesses of an image, or objects; None: one guess, or all objects
+    top:   guesses of an image, or objects or labels; None: one guess, or all of them
     score: the lowest one of an object, 0..1, as it was asked for
     reject_below: the lowest probability of a label, 0..1, as it was asked for
 
@@ -93,10 +94,11 @@ def run_of(
     if contract.task is Task.ALIGN:
         raise UsageError("--ray: not for a model that aligns", hint="look for a sentence on one machine")
     detects = contract.task is Task.DETECT
-    most = top or (MOST_FOUND if detects else 1)
+    most = top or {Task.DETECT: MOST_FOUND, Task.TAG: len(contract.labels)}.get(contract.task, 1)
     least = least_sure(contract, score, reject_below)
     score = least if detects else None
-    return ResultRun(sha256, onnx_sha256, most, format_, score, reject_below, contract.task is Task.READ)
+    reads, tags = contract.task is Task.READ, contract.task is Task.TAG
+    return ResultRun(sha256, onnx_sha256, most, format_, score, reject_below, reads, tags)
 
 
 class Parts:
@@ -242,8 +244,9 @@ def _write_parquet(path: Path, rows: Sequence[Fields], run: ResultRun) -> None:
     """Write columns path, label, probability, top, theta, error; of a label or an error the one that is not is null,
     and both if the answer was rejected.
 
-    Of a model that detects: path, objects, error; that reads: path, text, probability, top, symbols, error. The rows of
-    several warps lie one below another in theta, so that its type is the same for all models that classify.
+    Of a model that detects: path, objects, error; that tags: path, labels, theta, error; that reads: path, text,
+    probability, top, symbols, error. The rows of several warps lie one below another in theta, so that its type is the
+    same for all models that classify.
     """
     arrow = require("pyarrow", extra="ray")
     parquet = require("pyarrow.parquet", extra="ray", package="pyarrow")
@@ -255,6 +258,8 @@ def _write_parquet(path: Path, rows: Sequence[Fields], run: ResultRun) -> None:
     if run.texts:
         guess = arrow.struct([("text", text), ("probability", number)])
         answer = [*guess, ("top", arrow.list_(guess)), ("symbols", arrow.list_(found))]
+    elif run.tags:
+        answer = [("labels", arrow.list_(guess)), ("theta", theta)]
     elif run.score is not None:
         answer = [("objects", arrow.list_(found))]
     schema = arrow.schema([("path", text), *answer, ("error", text)])

@@ -196,6 +196,47 @@ def test_a_generator_is_said_in_version_8_which_older_readers_refuse() -> None:
         Contract.from_json(json.dumps(fields | {"noise": 10**9}), source="model.onnx")
 
 
+TAGGER = Contract(Loc.LSTN, "cnn", (64, 96), ("cat", "dog"), task=Task.TAG, thresholds=(0.25, 1.0))
+
+
+def test_a_model_that_tags_is_said_in_version_9_which_older_readers_refuse() -> None:
+    fields = json.loads(TAGGER.to_json())
+    assert (fields["version"], fields["task"], fields["thresholds"]) == (9, "tag", [0.25, 1.0])
+    assert Contract.from_json(TAGGER.to_json(), source="test") == TAGGER
+    assert (TAGGER.logits_shape, TAGGER.theta_shape, TAGGER.plain) == ((2,), (2, 3), False)
+    with pytest.raises(ArtifactError, match="version 8 knows no task tag"):
+        Contract.from_json(json.dumps(fields | {"version": 8}), source="model.onnx")
+    with pytest.raises(ArtifactError, match="'thresholds' is missing"):
+        Contract.from_json(json.dumps({key: fields[key] for key in fields if key != "thresholds"}), source="model.onnx")
+    half = replace(TAGGER, thresholds=())
+    half.check()
+    assert json.loads(half.to_json())["thresholds"] == []
+
+
+@pytest.mark.parametrize("thresholds", [[0.5, 1.01], [-0.1, 0.5], ["0.5", 0.5], 0.5, None, [0.5], [0.5] * 3])
+def test_thresholds_that_no_model_can_have_are_refused(thresholds: object) -> None:
+    fields = json.loads(TAGGER.to_json()) | {"thresholds": thresholds}
+    with pytest.raises(ArtifactError, match=r"model\.onnx: damaged contract"):
+        Contract.from_json(json.dumps(fields), source="model.onnx")
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"temperature": 2.0}, "thresholds, and no temperature"),
+        ({"at": At.MAP}, "--at map is for detectors"),
+        ({"warps": 17}, "17 warps of an image"),
+        ({"loc": Loc.NONE, "warps": 2}, "a model of loc none chooses no warps"),
+        ({"task": Task.CLASSIFY}, "a model that classifies has no thresholds of labels"),
+        ({"thresholds": (0.5,)}, "1 threshold for 2 labels"),
+    ],
+)
+def test_a_model_that_cannot_tag_is_refused(changes: dict[str, Any], told: str) -> None:
+    TAGGER.check()
+    with pytest.raises(UsageError, match=told):
+        replace(TAGGER, **changes).check()
+
+
 READER = Contract(Loc.GLANCE, "cnn", (64, 96), ("0", "1"), task=Task.READ, warps=4, crop_hw=(16, 16))
 
 

@@ -127,7 +127,7 @@ def test_what_the_other_kind_of_model_does_is_refused_in_one_line() -> None:
 
 @pytest.mark.parametrize("least", [-0.1, 1.1, float("nan")])
 def test_a_score_that_is_none_is_refused(least: float) -> None:
-    with pytest.raises(lstn.UsageError, match="expected a score from 0 to 1"):
+    with pytest.raises(lstn.UsageError, match="expected a number from 0 to 1"):
         FakeEngine(DETECTOR, two_places).detect(np.zeros((4, 6, 3), np.uint8), least=least)
 
 

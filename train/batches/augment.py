@@ -67,12 +67,18 @@ def mixing_of(augment: Augment) -> tuple[str, ...]:
 
 
 def check_augment(augment: Augment, task: Task, *, supervised: bool) -> None:
-    """Check that augmentations are known, and leave what a fit is shown true.
+    """Check that augmentations are known, and leave what a fit is shown true: of images with labels, not their places.
 
     Raises:
         UsageError: they aren't, or they don't.
     """
     kinds = kinds_of(augment)
+    if task is Task.TAG:
+        if mixed := [kind for kind in kinds if kind in _MIXED]:
+            raise UsageError(
+                f"--task tag: --augment {mixed[0]} is for images with one label", hint="use the other augmentations"
+            )
+        return
     moved = [kind for kind in kinds if kind in ("randaugment", *_MIXED)]
     if moved and (task is not Task.CLASSIFY or supervised):
         who = "--supervise" if task is Task.CLASSIFY else f"--task {task.value}"

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 
-from lstn.contract import CONTROLS, Loc, Task, check_warps
+from lstn.contract import CONTROLS, WHOLE_IMAGE, Loc, Task, check_warps
 from lstn.data.dataset import usual
 from lstn.errors import UsageError
 from lstn.health.run_files import checkpoint_of
@@ -41,11 +41,11 @@ def choose_options(recipe: RecipeName, changes: RecipeChanges, network: ChosenNe
     side, length = usual_budget(course.data, network.model, task)
     image_size = (side, side) if network.sizes.image is None else network.sizes.image
     network = usual_network(network, image_size, course.data)
-    changes = changes if task is Task.CLASSIFY else usual_rates(changes)
+    changes = changes if task in WHOLE_IMAGE else usual_rates(changes)
     weight, warps = usual_supervision(network, course.guide.supervise), network.warps or 1
-    if task is Task.CLASSIFY:
+    if task in WHOLE_IMAGE:
         check_warps(warps, network.loc, network.iterations)
-    check_supervise(network.loc, weight, warps if task is Task.CLASSIFY else 1)
+    check_supervise(network.loc, weight, warps if task in WHOLE_IMAGE else 1)
     options = Options(
         recipe=recipe_for(recipe, network.model, changes),
         loc=network.loc,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
-from lstn.contract import At, Contract, Loc, Task, ThetaForm, check_task
+from lstn.contract import WHOLE_IMAGE, At, Contract, Loc, Task, ThetaForm, check_task
 from lstn.data.dataset import usual
 from lstn.errors import UsageError
 from lstn.nn.backbones import backbone_named
@@ -71,6 +71,7 @@ def _generator(network: ChosenNetwork, image_size: Size, data: str) -> ChosenNet
 
 _USUAL: dict[Task, Callable[[ChosenNetwork, Size, str], ChosenNetwork]] = {
     Task.CLASSIFY: _classifier,
+    Task.TAG: _classifier,
     Task.DETECT: _detector,
     Task.READ: _reader,
     Task.ALIGN: _reader,
@@ -87,7 +88,7 @@ def usual_supervision(network: ChosenNetwork, asked: float | None) -> float:
 
 
 def usual_rates(changes: RecipeChanges) -> RecipeChanges:
-    """Return what a network of another task than to classify is fitted by: its localizer at the full rate.
+    """Return what a network of another task than to classify or to tag is fitted by: its localizer at the full rate.
 
     A detector's is shown where objects are and can't run away. On red and blue rectangles, ten epochs of 96 images,
     AP50 was 70 % so, and 37 % at 0.3 of the rate (means of two seeds). Somebody may say otherwise.
@@ -121,7 +122,7 @@ def usual_recipe(name: RecipeName, contract: Contract, supervise: float) -> Reci
     Raises:
         UsageError: no such backbone.
     """
-    changes = RecipeChanges() if contract.task is Task.CLASSIFY else usual_rates(RecipeChanges())
+    changes = RecipeChanges() if contract.task in WHOLE_IMAGE else usual_rates(RecipeChanges())
     return recipe_for(name, contract.backbone, usual_moves(name, changes, contract, supervise), contract.backbone_hw)
 
 
@@ -135,6 +136,8 @@ _OF_FOLLOWING = dict.fromkeys(("in_frame", "equivariance"), "leave it out")
 
 _LACKS: dict[Task, dict[str, str]] = {
     Task.CLASSIFY: {},
+    Task.TAG: _OF_ONE_LABEL
+    | {"equivariance": "leave it out", "supervise": "leave it out: a model that tags is shown labels alone"},
     Task.DETECT: _OF_ONE_LABEL | _OF_ITS_OBJECTS,
     Task.READ: _OF_ONE_LABEL | _OF_FOLLOWING,
     Task.ALIGN: _OF_ONE_LABEL | _OF_FOLLOWING,

@@ -95,7 +95,7 @@ class ClassifierObjective:
         logits, theta, of_moved = network(batch.pixels, batch.moves)
         logits, shows = logits.float(), batch.labels if batch.targets is None else batch.targets
         entropy = F.cross_entropy(logits, shows)
-        loss = self._of_labels(logits, batch, options.recipe, entropy) + _of_theta(
+        loss = self._of_labels(logits, batch, options.recipe, entropy) + of_theta(
             options.recipe, batch, theta, of_moved
         )
         if theta is not None and batch.poses is not None:
@@ -152,7 +152,7 @@ def loss_and_accuracy(
     return loss_sum / len(images), hits / len(images)
 
 
-def _of_theta(recipe: Recipe, batch: ImageBatch, theta: Tensor | None, of_moved: Tensor | None) -> Tensor | float:
+def of_theta(recipe: Recipe, batch: ImageBatch, theta: Tensor | None, of_moved: Tensor | None) -> Tensor | float:
     """Return what a step's loss has beside the labels': of where the crops lie."""
     if theta is None:
         return 0.0

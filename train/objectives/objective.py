@@ -9,13 +9,14 @@ from lstn.detection.detecting import DetectionScores
 from lstn.evaluation.scores import Scores
 from lstn.nn.models import Model
 from lstn.synthesis.generation_scores import GenerationScores
+from lstn.tagging.tag_scores import TagScores
 from lstn.train.batches.loading import ImageBatch, Images
 from lstn.train.computing.distributed import World
 from lstn.train.computing.workplace import Workplace
 from lstn.train.runs.options import Options
 from lstn.transcription.reading_scores import ReadingScores
 
-AnyScores: TypeAlias = Scores | DetectionScores | ReadingScores | AlignmentScores | GenerationScores
+AnyScores: TypeAlias = Scores | TagScores | DetectionScores | ReadingScores | AlignmentScores | GenerationScores
 """Those of a model, by its task."""
 
 
@@ -31,8 +32,8 @@ class Measured(NamedTuple):
     """What a model's answers to a split came to.
 
     loss:     the mean over images; of a classifier in nats
-    accuracy: by which the best epoch is chosen, 0..1; of a detector its AP50, of a reader the texts without an error,
-              of a generator the pictures that pass for real ones
+    accuracy: by which the best epoch is chosen, 0..1; of a model that tags its mean average precision, of a detector
+              its AP50, of a reader the texts without an error, of a generator the pictures that pass for real ones
     chance:   the accuracy up to which a model is at chance, 0..1; None where nobody knows
     scores:   all of it
     """

@@ -45,7 +45,7 @@ class Options:
     weights:    `imagenet`, a file, or empty for a random start
     image_size: of the input
     augment:    how training images are changed at random (`lstn.train.batches.augment`)
-    task:       classify, detect, read or generate
+    task:       what the model answers
     fit:        how a photo becomes an image of that size
     iterations, at, warps: of the transformer, as in `Contract`
     view, crop: of what the localizer sees, and of what the backbone gets; None: the localizer's usual view, and a crop

@@ -16,6 +16,7 @@ class TaskWords(NamedTuple):
 
 WORDS: dict[Task, TaskWords] = {
     Task.CLASSIFY: TaskWords("cross-entropy", "accuracy", "accuracy"),
+    Task.TAG: TaskWords("cross-entropy", "labels right", "mean average precision"),
     Task.DETECT: TaskWords("loss", "regions right", "AP50"),
     Task.READ: TaskWords("cross-entropy", "symbols right", "texts right"),
     Task.ALIGN: TaskWords("ranking loss", "sentences found", "pairs found"),

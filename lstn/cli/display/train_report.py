@@ -31,6 +31,7 @@ def show_run(result: "TrainingResult", options: "Options") -> None:
     write_text(folder / TEST, result.scores.to_json())
     drawn = {
         Task.CLASSIFY: lambda: _draw_classified(result, title),
+        Task.TAG: lambda: _draw_tagged(result),
         Task.DETECT: lambda: _draw_detected(result),
         Task.READ: lambda: _draw_read(result),
         Task.ALIGN: lambda: _draw_aligned(result),
@@ -70,6 +71,26 @@ def _draw_classified(result: "TrainingResult", title: str) -> list[str]:
     if (temperature := result.contract.temperature) != 1:
         note(f"temperature {temperature:.2f}: with it, probabilities fit the validation images best")
     return drawn
+
+
+def _draw_tagged(result: "TrainingResult") -> list[str]:
+    """Draw where a model that tags looked in a few images, say its figures, and return the picture's name."""
+    from lstn.nn.classifier import Classifier
+    from lstn.tagging.tag_scores import TagScores
+    from lstn.train.watch.pictures import WARPS, draw_warps
+    from lstn.warps.warp import sampling_of
+
+    assert isinstance(result.scores, TagScores)
+    assert isinstance(result.model, Classifier)
+    scores = result.scores
+    note(f"F1 {scores.macro_f1:.1%}, the mean over labels; of all labels together {scores.micro_f1} %")
+    worst = sorted((each for each in scores.labels if each.images), key=lambda each: each.average_precision or 0.0)
+    told = ", ".join(f"{each.label} {each.average_precision or 0.0:.0%}" for each in worst[:_WORST])
+    note(f"labels of the lowest average precision: {told}")
+    if result.model.transformer is None:
+        return []
+    draw_warps(result.checkpoint.parent / WARPS, result.model, result.val, sampling_of(result.contract))
+    return [WARPS]
 
 
 def _draw_detected(result: "TrainingResult") -> list[str]:

@@ -46,6 +46,7 @@ def write_all(
 
 _DOING = {
     Task.CLASSIFY: "classifying",
+    Task.TAG: "tagging",
     Task.DETECT: "looking for objects in",
     Task.READ: "reading",
     Task.ALIGN: "looking for a sentence in",
@@ -74,7 +75,15 @@ def sink(
     names: what rows are called, or the longest of it, for the width of a table
     what, total: of the progress bar, as `lstn.waiting.working` has them
     """
-    from lstn.runtime.inference.rows import csv_objects, csv_rows, csv_scores, json_lines, json_rows, table_rows
+    from lstn.runtime.inference.rows import (
+        csv_objects,
+        csv_rows,
+        csv_scores,
+        csv_tags,
+        json_lines,
+        json_rows,
+        table_rows,
+    )
 
     reads, detects = contract.task is Task.READ, contract.task is Task.DETECT
     labels = (_longest_text(contract),) if reads else contract.labels  # as wide as what rows show
@@ -93,6 +102,8 @@ def sink(
         }
         if contract.task is Task.ALIGN:
             writers[Format.CSV] = lambda: csv_scores(stream)
+        if contract.task is Task.TAG:
+            writers[Format.CSV] = lambda: csv_tags(stream)
         hidden = on_screen and bar is not console
         with writers[wanted]() as write, working(what, total, console=bar, hidden=hidden) as advance:
 

@@ -20,11 +20,13 @@ class TableColumns:
     names:  what a column may be called, in lower case, and what it is
     needed: what must be there
     wanted: what the first row is to say, for errors
+    others: keep other columns too, by their own names
     """
 
     names: Mapping[str, str]
     needed: tuple[str, ...]
     wanted: str
+    others: bool = False
 
 
 BOX_COLUMNS = TableColumns(
@@ -86,7 +88,8 @@ def read_table(path: Path, columns: TableColumns = BOX_COLUMNS) -> BoxTable:
     """
     reader = csv.reader(io.StringIO(text := _text(path), newline=""), delimiter=_delimiter(text), strict=True)
     try:
-        names = [columns.names.get(name.strip().lower(), "") for name in next(reader, [])]
+        first = [name.strip() for name in next(reader, [])]
+        names = [columns.names.get(name.lower(), name if columns.others else "") for name in first]
         _check_columns(path, names, text, columns)
         rows = []
         for values in reader:

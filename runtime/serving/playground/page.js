@@ -106,11 +106,12 @@ async function answered(pixels, controller) {
 }
 
 /** Whether this answer has the labels that the page knows, and a theta of the shape that it knows. */
-function fits({ objects, symbols, logits, label, theta }) {
-  const found = objects ?? symbols;
-  if (found) return found.every((each) => model.labels.includes(each.label));
+function fits({ objects, symbols, tags, logits, label, theta }) {
+  const found = objects ?? symbols ?? tags;
+  if (found && !found.every((each) => model.labels.includes(each.label))) return false;
+  if (objects ?? symbols) return true;
   if (theta?.length !== model.shape?.reduce((rows, columns) => rows * columns)) return false;
-  return logits.length === model.labels.length && model.labels[best(logits, 1)[0].index] === label;
+  return Boolean(tags) || logits.length === model.labels.length && model.labels[best(logits, 1)[0].index] === label;
 }
 
 function show(answer, pixels) {
@@ -118,7 +119,8 @@ function show(answer, pixels) {
   showLatency(answer.latency);
   if (answer.objects) return showObjects(answer.objects, pixels, model);
   if (answer.symbols) return showText(answer, pixels, model);
-  showTop(answer.logits, model.labels);
+  if (answer.tags) showTags(answer.tags);
+  else showTop(answer.logits, model.labels);
   const theta = moving.playing && answer.theta
     ? steady.steadied(answer.theta, model.shape, model.form, pixels.seconds)
     : answer.theta;

@@ -47,7 +47,7 @@ async function modelNames(token, controller) {
 }
 
 /**
- * What a model is: its name, the size of its input, how a picture becomes one (fit, and fill around it), its labels, whether it detects objects or reads
+ * What a model is: its name, the size of its input, how a picture becomes one (fit, and fill around it), its labels, whether it tags, detects objects or reads
  * text, and whether it has a transformer. If so, theta's form and shape for one image, the size of the crop, and the colour that the backbone gets outside of the input.
  */
 async function described(name, token, controller) {
@@ -56,17 +56,18 @@ async function described(name, token, controller) {
   const { shape: [, height, width], parameters: { fit, fill } } = tensor(told.inputs, "pixels");
   const labels = tensor(told.outputs, "logits").parameters.labels;
   const theta = tensor(told.outputs, "theta"), reads = tensor(told.outputs, "symbols") !== undefined;
-  const detects = tensor(told.outputs, "objects") !== undefined;
+  const detects = tensor(told.outputs, "objects") !== undefined, tags = tensor(told.outputs, "labels") !== undefined;
   const shape = theta?.shape.slice(1);
-  return { name, height, width, fit, fill, labels, detects, reads, transforms: theta !== undefined, shape, ...theta?.parameters };
+  return { name, height, width, fit, fill, labels, tags, detects, reads, transforms: theta !== undefined, shape, ...theta?.parameters };
 }
 
 /**
- * One image's logits, theta (undefined without a transformer) and label, or its objects, [{ label, score, theta }], or
+ * One image's logits, theta (undefined without a transformer) and label, or all its labels, [{ label, probability }],
+ * and theta, or its objects, [{ label, score, theta }], or
  * its text, probability and symbols, like objects; and how long that took, in ms.
  */
 async function inferred(model, pixels, token, controller) {
-  const classes = ["logits", "label", ...(model.transforms ? ["theta"] : [])];
+  const classes = [...(model.tags ? ["labels"] : ["logits", "label"]), ...(model.transforms ? ["theta"] : [])];
   const names = model.detects ? ["objects"] : model.reads ? ["text", "probability", "symbols"] : classes;
   const json = new TextEncoder().encode(JSON.stringify({
     inputs: [{
@@ -87,5 +88,6 @@ async function inferred(model, pixels, token, controller) {
     return { text: data.text[0], probability: data.probability[0], symbols: JSON.parse(data.symbols[0]), latency };
   }
   if (model.detects) return { objects: JSON.parse(data.objects[0]), latency };
+  if (model.tags) return { tags: JSON.parse(data.labels[0]), theta: data.theta, latency };
   return { logits: data.logits, theta: data.theta, label: data.label[0], latency };
 }

@@ -44,8 +44,8 @@ function showSlider(slider) {
 }
 
 /** Sizes, captions, and whether there is a crop. */
-function showModel({ height, width, labels, detects, reads, transforms, form, shape }) {
-  element("facts").textContent = `${width} × ${height} pixels, ${labels.length} ${reads ? "symbols" : "classes"}`;
+function showModel({ height, width, labels, tags, detects, reads, transforms, form, shape }) {
+  element("facts").textContent = `${width} × ${height} pixels, ${labels.length} ${reads ? "symbols" : tags ? "labels" : "classes"}`;
   element("explanation").textContent = transforms
     ? explainedOf(form, shape, detects, reads)
     : "This model has no transformer: the backbone gets the input as it is.";
@@ -54,7 +54,7 @@ function showModel({ height, width, labels, detects, reads, transforms, form, sh
   const margin = MARGIN * width;
   element("overlay").setAttribute("viewBox", `${-margin} ${-margin} ${width + 2 * margin} ${height + 2 * margin}`);
   const classes = labels.length > MOST ? `Top ${MOST}` : `All ${labels.length} classes`;
-  element("answer-title").textContent = detects ? "Objects" : reads ? "Text" : classes;
+  element("answer-title").textContent = tags ? "Labels" : detects ? "Objects" : reads ? "Text" : classes;
   forgetAnswer();
 }
 
@@ -86,6 +86,12 @@ const percent = (share) => `${(share * 100).toFixed(1)} %`;
 function showTop(logits, labels) {
   const rows = best(logits, MOST).map(({ index, probability }) => [labels[index], probability]);
   showRows(rows.map(([label, probability]) => row(label, probability)), `${rows[0][0]}, ${percent(rows[0][1])}`);
+}
+
+/** Show all labels that the image has, [{ label, probability }], the most probable first. */
+function showTags(tags) {
+  const told = tags.map(({ label, probability }) => `${label}, ${percent(probability)}`).join("; ");
+  showRows(tags.length ? tags.map(({ label, probability }) => row(label, probability)) : [noRow("No labels")], told || "No labels");
 }
 
 /** A row of the answer: a name and its share, 0..1. */

@@ -14,10 +14,12 @@ from lstn.evaluation.answer import Logits, softmax
 from lstn.runtime.engines.prediction import Prediction
 from lstn.runtime.serving.requests.parameters import CLASSIFICATION
 from lstn.runtime.serving.requests.refusal import Reason, Refusal
+from lstn.tagging.tags import tags_of
 from lstn.transcription.transcripts import transcripts
 from lstn.warps.warp import Theta
 
-IMAGE, LABEL, PROBABILITY, OBJECTS, TEXT, SYMBOLS = "image", "label", "probability", "objects", "text", "symbols"
+IMAGE, LABEL, PROBABILITY, LABELS = "image", "label", "probability", "labels"
+OBJECTS, TEXT, SYMBOLS = "objects", "text", "symbols"
 VERSION = "1"
 """Of every model: the protocol has versions, and one file is one."""
 
@@ -56,7 +58,7 @@ class Request:
 
     outputs:    those that were asked for; empty for the usual ones
     timeout_s:  how long the client waits, or None
-    summary:    where the client can't name outputs: all of them, or of a detector or a reader what was found
+    summary:    where the client can't name outputs: all of them, or what was found by a model that doesn't classify
     """
 
     inputs: tuple[Input, ...]
@@ -82,8 +84,8 @@ class Output:
         return b"".join(len(text).to_bytes(ELEMENT_LENGTH, "little") + text for text in encoded)
 
     def rows(self) -> list[Any]:
-        """Return the values for JSON, by image: text, a number or nested lists; the objects themselves, not as text."""
-        if self.name in (OBJECTS, SYMBOLS):
+        """Return the values for JSON, by image: text, a number or nested lists; objects and labels, not as text."""
+        if self.name in (OBJECTS, SYMBOLS, LABELS):
             return [json.loads(text) for text in self.values]
         return self.values.tolist() if isinstance(self.values, np.ndarray) else list(self.values)
 
@@ -118,6 +120,7 @@ def outputs_asked(contract: Contract) -> tuple[TensorSpec, ...]:
 
 _READ: dict[Task, tuple[TensorSpec, ...]] = {
     Task.CLASSIFY: (TensorSpec(LABEL, "BYTES", (-1,)), TensorSpec(PROBABILITY, "FP32", (-1,))),
+    Task.TAG: (TensorSpec(LABELS, "BYTES", (-1,)),),
     Task.DETECT: (TensorSpec(OBJECTS, "BYTES", (-1,)),),
     Task.READ: (
         TensorSpec(TEXT, "BYTES", (-1,)),
@@ -192,11 +195,14 @@ Found: TypeAlias = dict[str, str | float]
 
 
 def found_in(logits: Logits, theta: Theta | None, contract: Contract) -> Found:
-    """Return what a detector or a reader found in one image; objects and symbols as JSON, lists of what
-    `Detection.fields` says.
+    """Return what a model that doesn't classify found in one image; objects and symbols as JSON, lists of what
+    `Detection.fields` says, labels as a list of them with their probabilities.
 
-    logits: (K, C + 1); theta: (K, 2, 3), or None of a reader without a transformer; finite
+    logits: (K, C + 1); theta: (K, 2, 3), or None without a transformer; finite. Of a model that tags (C,) and its theta
     """
+    if contract.task is Task.TAG:
+        (tags,) = tags_of(logits[None], contract)
+        return {LABELS: json.dumps([{"label": each.label, "probability": each.probability} for each in tags])}
     if contract.task is Task.READ:
         (best,) = transcripts(logits, theta, contract.labels, separator=contract.separator)
         return {TEXT: best.text, PROBABILITY: best.probability, SYMBOLS: _listed(best.symbols)}
