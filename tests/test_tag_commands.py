@@ -137,7 +137,6 @@ def test_evaluate_says_average_precision_and_f1(made: Path, name: str, run_lstn:
         ("train", "--task", "tag", "--data", "folder:set", "--balance", "weights"),
         ("train", "--task", "tag", "--data", "folder:set", "--label-smoothing", "0.1"),
         ("train", "--task", "tag", "--data", "folder:set", "--supervise", "1"),
-        ("train", "--task", "tag", "--data", "folder:set", "--equivariance", "1"),
     ],
 )
 def test_what_is_not_for_models_that_tag_is_one_line(
@@ -173,6 +172,7 @@ def test_inspect_bench_and_doctor_take_it(made: Path, run_lstn: RunLstn) -> None
     assert ran.code == 0, ran.err
     ran = run_lstn("doctor", made / "run")
     assert "6 epochs, best validation mean average precision" in ran.out
+    assert "labels right on" in ran.out
 
 
 def test_train_resumes_and_says_its_figures(

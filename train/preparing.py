@@ -8,7 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lstn.contract import Contract, Loc, Task
+from lstn.contract import WHOLE_IMAGE, Contract, Loc, Task
 from lstn.data.dataset import DataSet, Split
 from lstn.data.objects import check_objects
 from lstn.data.tags.tag_sets import check_tagged
@@ -215,7 +215,7 @@ def _fill_backbone(run: Run, options: Options) -> None:
 
 def _probe(options: Options, contract: Contract, data: DataSet) -> Probe | None:
     """Return what looks at the transformer after every epoch, if there is one that learns."""
-    if options.loc in (Loc.NONE, Loc.IDENTITY) or options.task is not Task.CLASSIFY:
+    if options.loc in (Loc.NONE, Loc.IDENTITY) or options.task not in WHOLE_IMAGE:
         return None
     return Probe(data.val, contract, training_images=len(data.train), batch_size=options.recipe.batch_size)
 

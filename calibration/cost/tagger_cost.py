@@ -92,9 +92,8 @@ def tagger_cost(models: ComparedModels) -> TaggerCost:
     away = np.abs(logits[1].astype(np.float64) - logits[0])
     drift = None if thetas is None else drift_px(thetas[1], thetas[0], models.contract.image_hw)
     both, either = has & also, has | also
-    per_image = PerTagged(
-        models.numbers, *(each.sum(1).astype(np.int64) for each in (truth, has, also, both)), away.max(1), drift
-    )
+    shown, one_has, other_has, same = (each.sum(1).astype(np.int64) for each in (truth, has, also, both))
+    per_image = PerTagged(models.numbers, shown, one_has, other_has, same, away.max(1), drift)
     noise, noise_images = models.noise()
     counts = zip(models.contract.labels, *(each.sum(0).tolist() for each in (has, also, both)), strict=True)
     return TaggerCost(

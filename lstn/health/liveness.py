@@ -63,7 +63,7 @@ class Vitals(TypedDict):
     displacement_px:   mean distance of the crop's corners from the image's, in input pixels
     moved_px:          mean distance of the crop's corners from where they began, in input pixels
     outside_share:     share of the output that is sampled outside of the frame, 0..1
-    accuracy:          share of these images that is classified rightly, 0..1
+    accuracy:          share of these images that is classified rightly, of a model that tags of their labels, 0..1
     accuracy_identity: the same with the identity for theta
     accuracy_swapped:  the same with the theta of another image
     follow:            how much of known moves of an image its crop follows; None where too few images or an older

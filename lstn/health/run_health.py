@@ -198,12 +198,13 @@ def diagnosis_text(found: Diagnosis, run: Path) -> list[str]:
         lines.append(f"follow of known moves, 0 to 1: {in_detail(seen['follow'])}")
     if seen["pose"] is not None:
         lines.append(f"crops against {counted(seen['pose']['images'], 'true pose')}: {brief_pose(seen['pose'])}")
+    what = "labels right" if found.task is Task.TAG else "accuracy"
     return [
         *lines,
         f"gradient: {reaches}",
         f"crop: {seen['displacement_px']:.2f} px from the image's corners on average, {seen['spread_px']:.2f} px "
         f"spread over images, {seen['outside_share']:.1%} of it outside of the frame",
-        f"accuracy on {counted(seen['images'], 'validation image')}: {seen['accuracy']:.1%}; with the identity "
+        f"{what} on {counted(seen['images'], 'validation image')}: {seen['accuracy']:.1%}; with the identity "
         f"for theta {seen['accuracy_identity']:.1%}, with the theta of another image {seen['accuracy_swapped']:.1%}",
     ]
 

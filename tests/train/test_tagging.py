@@ -6,11 +6,12 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from objects_in_memory import ObjectsInMemory, coloured
+from objects_in_memory import ObjectsInMemory
 from short_runs import CPU, options
 
 from lstn.contract import Contract, Loc, Task
 from lstn.data.objects import Objects
+from lstn.data.splits import spaced
 from lstn.nn.classifier import Classifier
 from lstn.tagging.tag_scores import TagScores
 from lstn.train.batches.loading import NOBODY, ImageBatch, Images
@@ -18,6 +19,7 @@ from lstn.train.computing.distributed import ALONE
 from lstn.train.computing.workplace import Workplace
 from lstn.train.objectives.classifier_objective import forward, of_theta
 from lstn.train.objectives.tagger_objective import TaggerObjective, fitted_thresholds, labels_in
+from lstn.train.watch.probe import Probe
 
 LABELS = ("a", "b", "c", "d")
 SIDE = 32
@@ -59,17 +61,44 @@ def test_a_step_is_down_the_binary_cross_entropy(model: Classifier, in_frame: fl
     torch.testing.assert_close(found.right, right)
 
 
-def test_a_split_is_measured_as_torch_does(model: Classifier) -> None:
+def labelled_split(count: int = 50) -> ObjectsInMemory:
     random = np.random.default_rng(1)
-    known = [np.flatnonzero(random.random(len(LABELS)) < 0.4) for _ in range(50)]
-    split = ObjectsInMemory(
-        coloured(50, SIDE), tuple(Objects(each, np.full((len(each), 2, 3), np.nan, np.float32)) for each in known)
+    known = [np.flatnonzero(random.random(len(LABELS)) < 0.4) for _ in range(count)]
+    pixels = random.integers(0, 256, (count, SIDE, SIDE, 3), np.uint8)
+    return ObjectsInMemory(
+        pixels, tuple(Objects(each, np.full((len(each), 2, 3), np.nan, np.float32)) for each in known)
     )
+
+
+def truth_in(split: ObjectsInMemory) -> torch.Tensor:
+    return torch.tensor([[label in each.labels for label in range(len(LABELS))] for each in split.known])
+
+
+@torch.no_grad()
+def test_the_transformer_is_watched_by_the_labels_that_are_right(model: Classifier) -> None:
+    split, transformer = labelled_split(), model.transformer
+    assert transformer is not None
+    torch.nn.init.normal_(transformer.localizer.head[-1].weight, std=0.3)  # type: ignore[index,union-attr,arg-type]
+    torch.nn.init.normal_(model.backbone.classifier[-1].weight, std=3.0)  # type: ignore[index,union-attr,arg-type]
+    seen = Probe(split, model.contract, training_images=300, batch_size=8).examine(model)
+    chosen = spaced(len(split), seen["images"])
+    truth, images = truth_in(split)[chosen], model.normalise(torch.from_numpy(split.pixels[chosen]))
+    theta = transformer.localize(images)
+    identity = torch.eye(2, 3).expand_as(theta)
+    for name, used in (("accuracy", theta), ("accuracy_identity", identity)):
+        right = (model.classify(transformer.warp(images, used)) >= 0) == truth
+        assert seen[name] == pytest.approx(float(right.double().mean()), abs=0.01)  # type: ignore[literal-required]
+    assert seen["pose"] is None
+    assert 0 < (seen["gradient_share"] or 0) < 1
+
+
+def test_a_split_is_measured_as_torch_does(model: Classifier) -> None:
+    split = labelled_split()
     images, at = Images(split, with_objects=True), Workplace("runs", CPU, 0, ALONE)  # type: ignore[arg-type]
     found = TaggerObjective().measure(model, images, 16, at)
     with torch.no_grad():
         logits = forward(model.eval(), torch.from_numpy(split.pixels), "fp32")
-    truth = torch.tensor([[label in each for label in range(len(LABELS))] for each in known])
+    truth = truth_in(split)
     assert found.loss == pytest.approx(float(F.binary_cross_entropy_with_logits(logits, truth.float())), rel=1e-5)
     assert isinstance(found.scores, TagScores)
     assert found.accuracy == found.scores.mean_average_precision

@@ -136,8 +136,7 @@ _OF_FOLLOWING = dict.fromkeys(("in_frame", "equivariance"), "leave it out")
 
 _LACKS: dict[Task, dict[str, str]] = {
     Task.CLASSIFY: {},
-    Task.TAG: _OF_ONE_LABEL
-    | {"equivariance": "leave it out", "supervise": "leave it out: a model that tags is shown labels alone"},
+    Task.TAG: _OF_ONE_LABEL | {"supervise": "leave it out: a model that tags is shown labels alone"},
     Task.DETECT: _OF_ONE_LABEL | _OF_ITS_OBJECTS,
     Task.READ: _OF_ONE_LABEL | _OF_FOLLOWING,
     Task.ALIGN: _OF_ONE_LABEL | _OF_FOLLOWING,

@@ -29,13 +29,13 @@ class TaggerObjective:
         return Network(model, options.precision, compiled=compiled)
 
     def loss(self, network: nn.Module, batch: ImageBatch, options: Options, size: int, world: World) -> StepLoss:
-        """Return what a step comes to, of which the cross-entropy is told: the mean over labels, in nats."""
-        logits, theta, _ = network(batch.pixels)
+        """Return what a step comes to, of which the cross-entropy is told, in nats: the mean over labels."""
+        logits, theta, of_moved = network(batch.pixels, batch.moves)
         logits = logits.float()
         wanted = labels_in(batch, logits.shape[1])
         entropy = F.binary_cross_entropy_with_logits(logits, wanted)
         right = ((logits >= 0) == wanted.bool()).double().mean()
-        return StepLoss(entropy + of_theta(options.recipe, batch, theta, None), entropy, right)
+        return StepLoss(entropy + of_theta(options.recipe, batch, theta, of_moved), entropy, right)
 
     def measure(self, model: Model, images: Images, batch_size: int, at: Workplace) -> Measured:
         """Return the cross-entropy, and the mean average precision over labels; F1 is at the model's thresholds."""

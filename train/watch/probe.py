@@ -8,8 +8,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lstn.contract import Contract
+from lstn.contract import Contract, Task
 from lstn.data.dataset import Split
+from lstn.data.objects import objects_of
 from lstn.data.splits import spaced
 from lstn.evaluation.moving import MovedPictures, most_images
 from lstn.evaluation.posing import known_poses, pose_error
@@ -20,6 +21,7 @@ from lstn.nn.checkpoint_answers import locator
 from lstn.nn.classifier import Classifier
 from lstn.nn.warping.forms import first_theta
 from lstn.nn.warping.transformer import compose
+from lstn.tagging.tag_scores import truth_of
 from lstn.warps.warp import Theta, crop_points, identity_theta, landmarks_px, sampled
 
 FEWEST, MOST, SHARE = 32, 512, 30
@@ -53,7 +55,7 @@ class Probe:
     """Validation images that the transformer is watched on, evenly spaced over the split and the same in every epoch.
 
     pixels: (N, H, W, 3) uint8
-    labels: (N,) int64
+    labels: (N,) int64; of a model that tags (N, C) float32, 1 for each label that an image has
     """
 
     def __init__(self, images: Split, contract: Contract, *, training_images: int, batch_size: int) -> None:
@@ -61,9 +63,12 @@ class Probe:
         count = min(len(images), max(FEWEST, training_images // SHARE), MOST, max(1, _MOST_BYTES // first.nbytes))
         numbers = spaced(len(images), count)
         chosen = [images[index] for index in numbers]
-        self._poses = known_poses(images, numbers)
+        self._poses = known_poses(images, numbers) if contract.task is Task.CLASSIFY else _unknown(count)
         self.pixels = torch.from_numpy(np.stack([pixels for pixels, _ in chosen]))
         self.labels = torch.tensor([label for _, label in chosen])
+        if contract.task is Task.TAG:
+            truth = truth_of([objects_of(images, number) for number in numbers], len(contract.labels))
+            self.labels = torch.from_numpy(truth).float()
         self._batch_size = min(max(batch_size, 16), count)
         self._first = beginning(contract)
         self._moved = self._to_move(contract, training_images)
@@ -117,7 +122,10 @@ class Probe:
 
     @torch.no_grad()
     def _classify(self, model: Classifier) -> tuple[Theta, list[float]]:
-        """Return theta (N, …), and the accuracies with it, with the identity, and with another image's theta."""
+        """Return theta (N, …), and the accuracies with it, with the identity, and with another image's theta.
+
+        Of a model that tags, the shares of labels that are right.
+        """
         transformer = model.transformer
         assert transformer is not None
         batches = [pixels.to(_device(model)) for pixels in torch.split(self.pixels, self._batch_size)]
@@ -126,14 +134,24 @@ class Probe:
         # Half of the images away, for neighbours in a folder are of one class, or pictures of one object.
         other = theta.roll(len(theta) // 2, dims=0)
         identity = torch.from_numpy(identity_theta(model.contract.theta)).to(theta.device).expand_as(theta)
-        right = torch.zeros(3, dtype=torch.int64)
+        right = torch.zeros(3, dtype=torch.float64)
         for index, batch in enumerate(frames):
             part = slice(index * self._batch_size, (index + 1) * self._batch_size)
             for place, used in enumerate((theta[part], identity[part], other[part])):
-                right[place] += (
-                    model.classify(transformer.warp(batch, used)).argmax(1).cpu() == self.labels[part]
-                ).sum()
-        return np.asarray(theta.float().cpu().numpy()), [int(count) / len(self.labels) for count in right]
+                right[place] += _right(model.classify(transformer.warp(batch, used)).cpu(), self.labels[part])
+        return np.asarray(theta.float().cpu().numpy()), [float(count) / len(self.labels) for count in right]
+
+
+def _right(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return how many images are classified rightly, or the sum over images of the share of labels that are right."""
+    if labels.ndim == 1:
+        return (logits.argmax(1) == labels).sum()
+    return ((logits >= 0) == labels.bool()).double().mean(1).sum()
+
+
+def _unknown(count: int) -> Theta:
+    """Poses of objects that nobody knows, or of which an image has several."""
+    return np.full((count, 2, 3), np.nan, np.float32)
 
 
 def beginning(contract: Contract) -> Theta:
@@ -162,7 +180,8 @@ def _gradient_share(model: Classifier, pixels: Tensor, labels: Tensor) -> float 
     assert model.transformer is not None
     device = _device(model)
     logits = model.classify(model.transform(pixels.to(device))[0])
-    loss = F.cross_entropy(logits, labels.to(device))
+    entropy = F.cross_entropy if labels.ndim == 1 else F.binary_cross_entropy_with_logits
+    loss = entropy(logits, labels.to(device))
     localizer, backbone = (_weights(part) for part in (model.transformer, model.backbone))
     # Not `backward`, which would leave its gradients where the optimizer looks.
     gradients = torch.autograd.grad(loss, localizer + backbone, allow_unused=True)

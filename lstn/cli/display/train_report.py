@@ -52,45 +52,45 @@ def show_run(result: "TrainingResult", options: "Options") -> None:
 def _draw_classified(result: "TrainingResult", title: str) -> list[str]:
     """Draw what a classifier came to, and return the names of the pictures."""
     from lstn.evaluation.scores import Scores
-    from lstn.nn.classifier import Classifier
-    from lstn.train.watch.pictures import ANIMATION, CONFUSION, WARPS, draw_animation, draw_confusion, draw_warps
-    from lstn.warps.warp import sampling_of
+    from lstn.train.watch.pictures import CONFUSION, draw_confusion
 
     assert isinstance(result.scores, Scores)
-    assert isinstance(result.model, Classifier)
-    sampling, folder = sampling_of(result.contract), result.checkpoint.parent
-    draw_confusion(folder / CONFUSION, result.scores, title)
-    drawn = [CONFUSION]
-    if result.shown is not None:
-        draw_warps(folder / WARPS, result.model, result.val, sampling)
-        drawn.append(WARPS)
-    if result.shown is not None and result.warps:
-        draw_animation(folder / ANIMATION, result.shown, result.warps, sampling)
-        drawn.append(ANIMATION)
+    draw_confusion(result.checkpoint.parent / CONFUSION, result.scores, title)
+    drawn = [CONFUSION, *_draw_warps(result)]
     _name_the_worst(result.scores)
     if (temperature := result.contract.temperature) != 1:
         note(f"temperature {temperature:.2f}: with it, probabilities fit the validation images best")
     return drawn
 
 
-def _draw_tagged(result: "TrainingResult") -> list[str]:
-    """Draw where a model that tags looked in a few images, say its figures, and return the picture's name."""
+def _draw_warps(result: "TrainingResult") -> list[str]:
+    """Draw what a transformer that was watched made of a few images, and return the names of the pictures."""
     from lstn.nn.classifier import Classifier
-    from lstn.tagging.tag_scores import TagScores
-    from lstn.train.watch.pictures import WARPS, draw_warps
+    from lstn.train.watch.pictures import ANIMATION, WARPS, draw_animation, draw_warps
     from lstn.warps.warp import sampling_of
 
+    if result.shown is None:
+        return []
+    assert isinstance(result.model, Classifier)  # no other model is watched
+    sampling, folder = sampling_of(result.contract), result.checkpoint.parent
+    draw_warps(folder / WARPS, result.model, result.val, sampling)
+    if not result.warps:
+        return [WARPS]
+    draw_animation(folder / ANIMATION, result.shown, result.warps, sampling)
+    return [WARPS, ANIMATION]
+
+
+def _draw_tagged(result: "TrainingResult") -> list[str]:
+    """Say the figures of a model that tags, draw where it looked in a few images, and return the pictures' names."""
+    from lstn.tagging.tag_scores import TagScores
+
     assert isinstance(result.scores, TagScores)
-    assert isinstance(result.model, Classifier)
     scores = result.scores
     note(f"F1 {scores.macro_f1:.1%}, the mean over labels; of all labels together {scores.micro_f1} %")
     worst = sorted((each for each in scores.labels if each.images), key=lambda each: each.average_precision or 0.0)
     told = ", ".join(f"{each.label} {each.average_precision or 0.0:.0%}" for each in worst[:_WORST])
     note(f"labels of the lowest average precision: {told}")
-    if result.model.transformer is None:
-        return []
-    draw_warps(result.checkpoint.parent / WARPS, result.model, result.val, sampling_of(result.contract))
-    return [WARPS]
+    return _draw_warps(result)
 
 
 def _draw_detected(result: "TrainingResult") -> list[str]:
