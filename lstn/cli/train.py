@@ -9,9 +9,10 @@ from lstn.cli.parsing.course_options import AugmentOption, BackbonePrecision, Da
 from lstn.cli.parsing.device_choice import DeviceName
 from lstn.cli.parsing.model_choice import name_of
 from lstn.cli.parsing.recipe_options import (
+    AUTO,
     Accumulate,
     Balanced,
-    BatchSize,
+    BatchSizeOrAuto,
     Equivariance,
     Freeze,
     Hours,
@@ -36,6 +37,7 @@ from lstn.cli.steps.train_steps import (
     try_rates,
     typed_options,
     wanted_trackers,
+    with_batch_size,
 )
 from lstn.contract import MAX_ITERATIONS, REGIONS, At, Fit, Loc, Task
 from lstn.data.set_names import named, well_named
@@ -95,7 +97,7 @@ def train(
         typer.Option(help="How weights are fitted; the options down to --equivariance override it."),
     ] = DEFAULT_RECIPE,
     patience: Patience = None,
-    batch_size: BatchSize = None,
+    batch_size: BatchSizeOrAuto = None,
     accumulate: Accumulate = None,
     optimizer: Optimizer = None,
     weight_decay: WeightDecay = None,
@@ -197,7 +199,7 @@ def train(
     network = ChosenNetwork(
         task=task, loc=loc, model=backbone, weights=weights, warps=warps, iterations=iterations, at=at, sizes=hw
     )
-    changes = RecipeChanges(batch_size=batch_size, patience=patience, lr=lr, training=training, transformer=how)
+    changes = RecipeChanges(batch_size=batch_size or None, patience=patience, lr=lr, training=training, transformer=how)
     with joined_processes(device) as (world, where):
         with world.together():
             check_localizer([loc], changes)
@@ -206,7 +208,8 @@ def train(
             )
             chosen = choose_options(recipe, changes, network, course)
             options, folder = placed_run(chosen, name, begun, typed_options(context))
-        job = TrainingJob(options, folder, world, where, workers, model, resumes=bool(begun))
+            asked = TrainingJob(options, folder, world, where, workers, model, resumes=bool(begun))
+            job = with_batch_size(asked, found=batch_size == AUTO)
         if find_lr:
             try_rates(job)
         else:

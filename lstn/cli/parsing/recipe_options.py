@@ -18,6 +18,27 @@ BatchSize = Annotated[
         show_default=f"{by_recipe('batch_size')}; robust: 64 for VGG, AlexNet and ZFNet on images of up to 96 pixels",
     ),
 ]
+AUTO = 0
+"""What `--batch-size auto` is read as: a batch size is looked for."""
+
+
+def _batch_size_or_auto(text: str) -> int:
+    if text == "auto":
+        return AUTO
+    if not text.isdecimal() or not 1 <= int(text) <= MAX_BATCH:
+        raise typer.BadParameter(f"{text!r:.40} is not a number of images from 1 to {MAX_BATCH}, or auto.")
+    return int(text)
+
+
+BatchSizeOrAuto = Annotated[
+    int | None,
+    typer.Option(
+        parser=_batch_size_or_auto,
+        metavar="N|auto",
+        help="Images of a batch, over all processes; auto: as many as an NVIDIA GPU's memory holds.",
+        show_default=by_recipe("batch_size"),
+    ),
+]
 Patience = Annotated[
     int | None,
     typer.Option(

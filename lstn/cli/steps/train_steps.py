@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +17,8 @@ from lstn.cli.steps.ctrl_c import stopping
 from lstn.errors import UsageError
 from lstn.health.run_files import RUNS, check_free, run_to_resume
 from lstn.machine.cores import decoders
-from lstn.terminal import messages
+from lstn.report.wording import counted
+from lstn.terminal import messages, note
 from lstn.waiting import say_loading
 
 if TYPE_CHECKING:
@@ -110,6 +111,35 @@ def train_run(job: TrainingJob, trackers: "Sequence[TrackerName]", *, compiled: 
         )
     if world.rank == 0:
         show_run(result, options)
+
+
+def with_batch_size(job: TrainingJob, *, found: bool) -> TrainingJob:
+    """Return the training with the batch size that it has or, if one is to be found, with the largest that fits.
+
+    A run that goes on keeps its own.
+
+    Raises:
+        UsageError: one is to be found for several processes, or on a CPU.
+    """
+    if not found or job.resumes:
+        return job
+    from lstn.train.batch_finding import find_batch_size
+
+    if job.world.size > 1:
+        raise UsageError("--batch-size auto tries batches in one process", hint="give a number of images")
+    with phases("trying batch sizes, two steps of each") as hear:
+        images = find_batch_size(
+            job.options,
+            device=job.device,
+            workers=decoders(job.workers),
+            own=factory_of(job.model),
+            hear=lambda tried: hear(0.0, counted(tried, "image")),
+        )
+    note(
+        f"--batch-size {images}: the largest power of two that fits; the learning rate stays {job.options.recipe.lr:g}"
+    )
+    recipe = replace(job.options.recipe, batch_size=images)
+    return replace(job, options=replace(job.options, recipe=recipe))
 
 
 def try_rates(job: TrainingJob) -> None:
