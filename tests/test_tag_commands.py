@@ -175,9 +175,7 @@ def test_inspect_bench_and_doctor_take_it(made: Path, run_lstn: RunLstn) -> None
     assert "labels right on" in ran.out
 
 
-def test_train_says_its_figures(
-    made: Path, run_lstn: RunLstn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_train_says_its_figures(made: Path, run_lstn: RunLstn, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = ("--task", "tag", "--loc", "none", "--model", "cnn", "--data", f"folder:{made / 'set'}")
     ran = run_lstn("train", *words, "--image-size", SIDE, "--epochs", 1, "--name", "a", "--augment", "randaugment")

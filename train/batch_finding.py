@@ -52,7 +52,7 @@ def find_batch_size(
     if device.type != "cuda":
         raise UsageError(
             "--batch-size auto finds what the memory of an NVIDIA GPU holds, and this run computes on the CPU",
-            hint="leave it out, or give a number: on a CPU a larger batch is hardly faster",
+            hint="leave it out, or give a number: on a CPU memory is not what limits a batch",
         )
     small = replace(options, recipe=replace(options.recipe, batch_size=LEAST))
     torch.cuda.set_per_process_memory_fraction(_SHARE, device)

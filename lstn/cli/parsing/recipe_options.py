@@ -8,6 +8,8 @@ import typer
 from lstn.contract import ThetaForm
 from lstn.recipe import MAX_BATCH, MAX_EPOCHS, MOVES_WEIGHT, Balance, OptimizerName, by_recipe
 
+_USUAL_BATCH = f"{by_recipe('batch_size')}; robust: 64 for VGG, AlexNet and ZFNet on images of up to 96 pixels"
+
 BatchSize = Annotated[
     int | None,
     typer.Option(
@@ -15,7 +17,7 @@ BatchSize = Annotated[
         min=1,
         max=MAX_BATCH,
         help="Images of a batch, over all processes.",
-        show_default=f"{by_recipe('batch_size')}; robust: 64 for VGG, AlexNet and ZFNet on images of up to 96 pixels",
+        show_default=_USUAL_BATCH,
     ),
 ]
 AUTO = 0
@@ -36,7 +38,7 @@ BatchSizeOrAuto = Annotated[
         parser=_batch_size_or_auto,
         metavar="N|auto",
         help="Images of a batch, over all processes; auto: as many as an NVIDIA GPU's memory holds.",
-        show_default=by_recipe("batch_size"),
+        show_default=_USUAL_BATCH,
     ),
 ]
 Patience = Annotated[
