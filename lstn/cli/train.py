@@ -203,12 +203,11 @@ def train(
     with joined_processes(device) as (world, where):
         with world.together():
             check_localizer([loc], changes)
-            course = Course(
-                data=named(data, data_root), augment=augment, epochs=epochs, precision=precision, seed=seed, guide=guide
-            )
+            spec = named(data, data_root)
+            course = Course(data=spec, augment=augment, epochs=epochs, precision=precision, seed=seed, guide=guide)
             chosen = choose_options(recipe, changes, network, course)
-            options, folder = placed_run(chosen, name, begun, typed_options(context))
-            asked = TrainingJob(options, folder, world, where, workers, model, resumes=bool(begun))
+            placed = placed_run(chosen, name, begun, typed_options(context))
+            asked = TrainingJob(*placed, world, where, workers, model, resumes=bool(begun))
             job = with_batch_size(asked, found=batch_size == AUTO)
         if find_lr:
             try_rates(job)
