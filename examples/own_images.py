@@ -9,8 +9,8 @@ import lstn
 
 SIDE = 32
 LABELS = ("give way", "parking", "stop")
-_COLOURS = ("gold", "royalblue", "crimson")
-_CORNERS = (3, 4, 8)
+COLOURS = ("gold", "royalblue", "crimson")
+CORNERS = (3, 4, 8)
 
 
 def draw_sign(label: int, random: np.random.Generator) -> Image.Image:
@@ -19,7 +19,7 @@ def draw_sign(label: int, random: np.random.Generator) -> Image.Image:
     x, y = random.uniform(22, 42, 2)
     circle = (float(x), float(y), float(random.uniform(12, 20)))
     turn = float(random.uniform(-45, 45))
-    ImageDraw.Draw(picture).regular_polygon(circle, _CORNERS[label], turn, _COLOURS[label], "white")
+    ImageDraw.Draw(picture).regular_polygon(circle, CORNERS[label], turn, COLOURS[label], "white")
     return picture
 
 

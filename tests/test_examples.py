@@ -16,6 +16,7 @@ SAYS = {
     "classify_folder.py": "stop ",
     "compare_engines.py": "40 of 40 images get the same label",
     "serve_and_ask.py": ".png: parking ",
+    "draw_streets.py": "0000.png,parking;stop",
     "train_on_own_images.py": "loaded stn + module:Sequential",
     "transformer_in_own_network.py": "warped (32, 3, 32, 32)",
 }

@@ -125,7 +125,7 @@ def label_differences(name: str, cost: LoweringCost) -> Table:
         for each in worst
     ]
     columns = ("label", "fp32", name, "both", "agreement %")
-    return Table("Labels that agree least: images that have them", columns, tuple(rows))
+    return Table("Labels that agree least: images that are given them", columns, tuple(rows))
 
 
 def blame(name: str, cost: LoweringCost) -> Table:

@@ -111,9 +111,17 @@ def score_tags(answered: Sequence[TaggedImages], contract: Contract) -> TagScore
     return TagScores(
         images=len(truth),
         exact=int((given == truth).all(1).sum()),
-        micro_f1=ratio_interval(200.0 * right.sum(1), below) if below.any() else Interval(0.0, 0.0, 0.0),
+        micro_f1=_micro_f1(right, below),
         labels=tuple(LabelScore(*each) for each in figures),
     )
+
+
+def _micro_f1(right: Tagged, below: npt.NDArray[np.float64]) -> Interval:
+    """right: (N, C) labels that are given rightly; below: (N,), how many labels each image has and is given, summed."""
+    if not below.any():
+        return Interval(0.0, 0.0, 0.0)
+    found = ratio_interval(200.0 * right.sum(1), below)
+    return Interval(found.value, found.low, min(100.0, found.high))
 
 
 def average_precisions(probabilities: Probabilities, truth: Tagged) -> list[float | None]:

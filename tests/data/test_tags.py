@@ -174,13 +174,14 @@ def test_annotated_images_have_the_classes_of_their_objects(tmp_path: Path) -> N
         open_tags(f"folder:{root}", image_hw=HW, framing=Framing(Fit.LETTERBOX, (0, 0, 0)))
 
 
-def test_scenes_show_several_digits() -> None:
-    train = open_tags("scenes-digits", image_hw=(64, 64)).train
+@pytest.mark.parametrize("spec", ["scenes-digits", "numbers-digits"])
+def test_drawn_images_show_several_digits(spec: str) -> None:
+    train = open_tags(spec, image_hw=(64, 64)).train
     counts = {len(set(objects_of(train, index).labels.tolist())) for index in range(60)}
     assert counts >= {1, 2, 3}
 
 
-@pytest.mark.parametrize("spec", ["digits", "", "numbers-digits", "folder:/nowhere"])
+@pytest.mark.parametrize("spec", ["digits", "", "captions-digits", "folder:/nowhere"])
 def test_what_is_no_set_for_tagging_is_one_line(spec: str) -> None:
     with pytest.raises(LstnError) as raised:
         open_tags(spec, image_hw=HW)

@@ -6,7 +6,8 @@ from lstn.data.dataset import checked_for
 from lstn.data.folders.table_division import TABLE, tables_in
 from lstn.data.object_sets import open_several
 from lstn.data.objects import objects_of
-from lstn.data.set_names import DIGIT_SCENES, FOLDER_PREFIX, SCENES_PREFIX, SIGN_SCENES, folder_in
+from lstn.data.scenes.open_scenes import open_digit_rows
+from lstn.data.set_names import DIGIT_NUMBERS, DIGIT_SCENES, FOLDER_PREFIX, SCENES_PREFIX, SIGN_SCENES, folder_in
 from lstn.data.splits import DataSet, Split
 from lstn.data.tags.tag_folder import open_tag_folder
 from lstn.errors import DataError, UsageError
@@ -25,7 +26,8 @@ def open_tags(
 
     Its splits are `lstn.data.objects.KnowsObjects`: an image has the labels of its objects. `folder:PATH` has a table
     of labels (`lstn.data.tags.tag_folder`), or else annotations by COCO, YOLO or Pascal VOC. Scenes (`scenes-digits`,
-    `scenes-signs`, `scenes:OBJECTS,BACKGROUNDS`) show one to five objects, as for `lstn.data.object_sets.open_objects`.
+    `scenes-signs`, `scenes:OBJECTS,BACKGROUNDS`) show one to five objects, as for `lstn.data.object_sets.open_objects`;
+    `numbers-digits` shows rows of one to five digits.
 
     labels:  those of a model that was trained, of which a folder may have fewer; None: to train on
     framing: how files of a table become images of that size; annotated ones are stretched
@@ -46,12 +48,14 @@ def open_tags(
                 hint=f"leave out --fit, or write a {TABLE} of path,labels",
             )
         return open_annotated(root, image_hw, seed, labels=labels)
+    if spec == DIGIT_NUMBERS:
+        return open_digit_rows(image_hw, seed)
     if (scenes := open_several(spec, image_hw, seed, labels)) is not None:
         return scenes
     raise UsageError(
         f"{spec!r} is not a data set for tagging" if spec else "the model doesn't say what it was trained on",
-        hint=f"use {DIGIT_SCENES}, {SIGN_SCENES}, {SCENES_PREFIX}OBJECTS,BACKGROUNDS, or {FOLDER_PREFIX}PATH with a "
-        f"{TABLE} of path,labels",
+        hint=f"use {DIGIT_SCENES}, {DIGIT_NUMBERS}, {SIGN_SCENES}, {SCENES_PREFIX}OBJECTS,BACKGROUNDS, or "
+        f"{FOLDER_PREFIX}PATH with a {TABLE} of path,labels",
     )
 
 
