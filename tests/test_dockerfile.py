@@ -68,7 +68,19 @@ def test_a_jetson_has_tensorrts_bindings_and_the_group_of_its_gpu() -> None:
     assert re.search(r"^#   docker run .*--group-add video .*lstn:jetson", TEXT, re.MULTILINE)
 
 
-@pytest.mark.parametrize("line", re.findall(r"^#   docker run .*? lstn(?::\w+)? (.*)$", TEXT, re.MULTILINE))
+@pytest.mark.parametrize("stage", sorted(FOR_USERS))
+def test_each_image_lists_its_packages_once_all_are_there(stage: str) -> None:
+    installs, lists = (STAGES[stage].find(words) for words in ("pip install", "sh /wheels/write_sbom.sh"))
+    assert 0 < installs < lists
+    of_base = STAGES["jetson" if stage == "jetson" else "base"]
+    assert re.search(r"^COPY .*deploy/write_sbom.sh.* /wheels/$", of_base, re.MULTILINE)
+    (written,) = re.findall(r"SBOM=(\S+)", of_base)
+    assert f"--entrypoint cat lstn {written}" in TEXT
+
+
+@pytest.mark.parametrize(
+    "line", re.findall(r"^#   docker run (?!.*--entrypoint).*? lstn(?::\w+)? (.*)$", TEXT, re.MULTILINE)
+)
 def test_a_command_that_is_shown_can_be_typed(line: str) -> None:
     name, *arguments = shlex.split(line)
     typer.main.get_command(app).commands[name].make_context(name, arguments)  # type: ignore[attr-defined]

@@ -132,7 +132,7 @@ def verify_onnx(path: Path, model: "nn.Module", contract: Contract, images: Pixe
             f"the trained model itself computes {broken} that are not finite", hint="train again, with a lower --lr"
         )
     found = onnx_outputs(path, contract, images)
-    check_finite(found, "ONNX Runtime")
+    check_outputs_finite(found, "ONNX Runtime")
     agreement = compare_answers(found, expected, contract)
     logits, drift = tolerances(expected)
     if agreement.logit_difference > logits or (agreement.drift_px or 0.0) > drift:
@@ -148,7 +148,7 @@ def verify_onnx(path: Path, model: "nn.Module", contract: Contract, images: Pixe
     return agreement
 
 
-def check_finite(outputs: Outputs, library: str) -> None:
+def check_outputs_finite(outputs: Outputs, library: str) -> None:
     """Check that an exported model computed numbers.
 
     Raises:

@@ -18,7 +18,7 @@ from lstn.export.onnx.verify_onnx import (
     Agreement,
     Outputs,
     batched,
-    check_finite,
+    check_outputs_finite,
     compare_answers,
     distance,
     onnx_outputs,
@@ -54,8 +54,8 @@ def verify_openvino(model: Any, onnx_file: Path, contract: Contract, images: Pix
     """
     expected = onnx_outputs(_readable(onnx_file, precision), contract, images, as_written=True)
     found = _outputs(model, contract, images)
-    check_finite(expected, "ONNX Runtime")
-    check_finite(found, "OpenVINO")
+    check_outputs_finite(expected, "ONNX Runtime")
+    check_outputs_finite(found, "OpenVINO")
     share = MOST if precision == "int8" else 1.0
     away = distance(found, expected, contract, share)
     logits, drift = tolerances(expected)

@@ -21,7 +21,7 @@ from lstn.export.tensorrt.timings import timing_cache
 from lstn.formats.node_names import ModelPart, part_of
 from lstn.formats.onnx_file import read_onnx
 from lstn.formats.plan_file import Flavour, Tensor
-from lstn.machine.starting import start
+from lstn.machine.tensorrt_objects import start
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ from lstn.export.onnx.verify_onnx import (
     Agreement,
     Outputs,
     batched,
-    check_finite,
+    check_outputs_finite,
     compare_answers,
     distance,
     onnx_outputs,
@@ -60,8 +60,8 @@ def verify_plan(
     expected = onnx_outputs(onnx_file, contract, images, as_written=True)
     pieces = [answers(pixels) for pixels in batched(images)]
     found = {name: np.concatenate([piece[name] for piece in pieces]) for name in pieces[0]}
-    check_finite(expected, "ONNX Runtime")
-    check_finite(found, "TensorRT")
+    check_outputs_finite(expected, "ONNX Runtime")
+    check_outputs_finite(found, "TensorRT")
     exact = precision == "fp32" and not tf32
     share = 1.0 if exact else MOST
     away = distance(found, expected, contract, share)

@@ -1,4 +1,4 @@
-"""Contenders around one backbone: untrained models in memory, their files in a folder, and ways to open them."""
+"""Contenders: the networks around one backbone that a race of the claims compares, untrained."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager

@@ -13,7 +13,7 @@ from typing import Any
 from lstn.contract import LOGITS, PIXELS, THETA, Contract, Loc
 from lstn.errors import ArtifactError
 from lstn.formats.plan_file import Flavour, Sidecar
-from lstn.machine.starting import start
+from lstn.machine.tensorrt_objects import start
 from lstn.runtime.engines.plans.preflight import rebuild
 
 
