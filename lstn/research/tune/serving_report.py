@@ -47,10 +47,12 @@ def serving_advice(tuned: TunedServer, served: str) -> str:
         near = min(kept, key=lambda each: each.times.p99_ms)
         return (
             f"no setting answered 99 of 100 requests within {request.p99_ms:g} ms: the nearest, {near.setting}, took "
-            f"{near.times.p99_ms:.3g} ms; raise --p99-ms, or give --load a lower rate"
+            f"{_figure(near.times.p99_ms)} ms; raise --p99-ms, or give --load a lower rate"
         )
     most = max(each.times.answered_per_s for each in tuned.finalists)
-    return f"no setting kept up with {request.load:g} requests/s: the most was {most:.3g}; give --load a lower rate"
+    return (
+        f"no setting kept up with {request.load:g} requests/s: the most was {_figure(most)}; give --load a lower rate"
+    )
 
 
 def serving_page(tuned: TunedServer, served: str) -> str:
@@ -59,7 +61,7 @@ def serving_page(tuned: TunedServer, served: str) -> str:
     sections = [
         section("What to use", bullets([serving_advice(tuned, served), *_asked(tuned)])),
         table_section(served_best_table(tuned)),
-        section("p50 against the wait", figure(chart, _CAPTION)) if chart else "",
+        section("p50 against the size of batches", figure(chart, _CAPTION)) if chart else "",
         table_section(served_trials_table(tuned)),
     ]
     where = f"{tuned.environment.cpu}, {tuned.environment.cores} cores, which the clients used as well"
@@ -80,23 +82,23 @@ def serving_report(tuned: TunedServer, served: str) -> dict[str, Any]:
 
 
 _CAPTION = (
-    "The time that half of the requests stay within, by --max-wait-ms. Each line is a --max-batch; marks may be used."
+    "The time that half of the requests stay within. Each line is a --max-wait-ms; marks are settings that may be used."
 )
 
 
 def _chart(tuned: TunedServer) -> str:
-    """Return a line for each batch size, of the settings that keep up; empty if there is none."""
+    """Return a line for each wait, of the settings that may be used; empty if there is none."""
     good = [(setting, times) for setting, times in tuned.trials.items() if not tuned.request.fails(times)]
-    batches = list(dict.fromkeys(setting.max_batch for setting, _ in good))
+    waits = sorted({setting.max_wait_ms for setting, _ in good})
     series: dict[str, Sequence[Point]] = {
-        str(batch): [
-            Point(setting.max_wait_ms, Interval(*[times.p50_ms] * 3), _STYLES[number % len(_STYLES)], "")
+        f"{wait:g} ms": [
+            Point(setting.max_batch, Interval(*[times.p50_ms] * 3), _STYLES[number % len(_STYLES)], "")
             for setting, times in good
-            if setting.max_batch == batch
+            if setting.max_wait_ms == wait
         ]
-        for number, batch in enumerate(batches)
+        for number, wait in enumerate(waits)
     }
-    return lines(series, x_title="--max-wait-ms", y_title="p50, ms") if series else ""
+    return lines(series, x_title="--max-batch", y_title="p50, ms") if series else ""
 
 
 def _asked(tuned: TunedServer) -> Iterator[str]:
@@ -107,10 +109,12 @@ def _asked(tuned: TunedServer) -> Iterator[str]:
 
 
 def _shown(setting: ServingSetting, times: RequestTimes) -> tuple[str, ...]:
-    speed = f"{times.answered_per_s:,.0f}" if times.answered_per_s >= 100 else f"{times.answered_per_s:.3g}"
-    return (
-        str(setting.max_batch), f"{setting.max_wait_ms:g}", speed, f"{times.p50_ms:.3g}", f"{times.p99_ms:.3g}",
-    )  # fmt: skip
+    figures = (times.answered_per_s, times.p50_ms, times.p99_ms)
+    return str(setting.max_batch), f"{setting.max_wait_ms:g}", *map(_figure, figures)
+
+
+def _figure(number: float) -> str:
+    return f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _said(tuned: TunedServer, finalist: ServingFinalist) -> str:
@@ -122,7 +126,7 @@ def _requests(tuned: TunedServer) -> int:
 
 
 def _range(found: Sequence[float]) -> str:
-    return f"{min(found):.3g} to {max(found):.3g}"
+    return f"{_figure(min(found))} to {_figure(max(found))}"
 
 
 def _finalist(finalist: ServingFinalist) -> dict[str, Any]:

@@ -163,7 +163,7 @@ def tune_serving(engine: Path, figures: Path, request: ServingRequest) -> TunedS
     def keep(kept: Mapping[ServingSetting, RequestTimes]) -> None:
         write_text(figures, json.dumps(trials_report(shown_path(engine), key, kept)) + "\n")
 
-    runs = len(settings) + _ROUNDS * (1 + _FINALISTS)
+    runs = len(settings) + _ROUNDS * (1 + min(_FINALISTS, len(settings)))
     note(f"{counted(len(settings), 'setting')}, {duration(runs * (request.seconds + _AROUND_S))} in all")
     trials = _tried(settings, loaded, kept_trials(figures, key), keep)
     finalists = _tried_in_turn(_best_few(usual, trials, request), loaded)
