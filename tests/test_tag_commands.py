@@ -101,6 +101,14 @@ def test_top_limits_the_labels_of_an_image(made: Path, run_lstn: RunLstn) -> Non
     assert {len(row["labels"]) for row in json.loads(ran.out)} == {0, 1}
 
 
+def test_a_score_is_one_threshold_for_all_labels(made: Path, run_lstn: RunLstn) -> None:
+    words = ("infer", made / "set/test", "--engine", made / "model.onnx", "--format", "json", "--score")
+    every, few = (json.loads(run_lstn(*words, score).out) for score in (0, 0.9))
+    assert {len(row["labels"]) for row in every} == {len(COLOURS)}
+    for row, other in zip(every, few, strict=True):
+        assert other["labels"] == [each for each in row["labels"] if each["probability"] >= 0.9]
+
+
 @pytest.mark.parametrize("name", ["run", "model.onnx", "model.xml"])
 def test_evaluate_says_average_precision_and_f1(made: Path, name: str, run_lstn: RunLstn, tmp_path: Path) -> None:
     ran = run_lstn("evaluate", made / name, "--json", tmp_path / "e.json", "--html", tmp_path / "e.html")
@@ -133,7 +141,6 @@ def test_evaluate_says_average_precision_and_f1(made: Path, name: str, run_lstn:
         ("doctor", "run", "--data", "folder:set"),
         ("tune", "model.onnx"),
         ("infer", "set/test/0.png", "--engine", "model.onnx", "--reject-below", "0.5"),
-        ("infer", "set/test/0.png", "--engine", "model.onnx", "--score", "0.5"),
         ("train", "--task", "tag", "--data", "folder:set", "--balance", "weights"),
         ("train", "--task", "tag", "--data", "folder:set", "--label-smoothing", "0.1"),
         ("train", "--task", "tag", "--data", "folder:set", "--supervise", "1"),

@@ -1,6 +1,7 @@
 """The batch-size finder: the largest batch of which a GPU's memory holds real steps."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -55,16 +56,23 @@ def find_batch_size(
             hint="leave it out, or give a number: on a CPU memory is not what limits a batch",
         )
     small = replace(options, recipe=replace(options.recipe, batch_size=LEAST))
-    torch.cuda.set_per_process_memory_fraction(_SHARE, device)
-    try:
-        with TemporaryDirectory() as folder:
-            at = Workplace(Path(folder) / "batches", device, workers, ALONE)
-            with prepared(small, at, resume=False, compiled=False, given=None, own=own) as going:
-                most = len(going.data.train) // (FEWEST_STEPS * options.recipe.accumulate)
-                return largest_that_fits(steps_of(going), most, hear)
-    finally:
-        torch.cuda.set_per_process_memory_fraction(1.0, device)
-        torch.cuda.empty_cache()
+    with TemporaryDirectory() as folder, _some_memory_left(device):
+        at = Workplace(Path(folder) / "batches", device, workers, ALONE)
+        with prepared(small, at, resume=False, compiled=False, given=None, own=own) as going:
+            most = len(going.data.train) // (FEWEST_STEPS * options.recipe.accumulate)
+            return largest_that_fits(steps_of(going), most, hear)
+
+
+@contextmanager
+def _some_memory_left(device: torch.device) -> Iterator[None]:
+    """Have memory run out before all of the GPU's is used, until the end of the `with`."""
+    with torch.cuda.device(device):  # which may have no number, as the functions in it want one
+        torch.cuda.set_per_process_memory_fraction(_SHARE)
+        try:
+            yield
+        finally:
+            torch.cuda.set_per_process_memory_fraction(1.0)
+            torch.cuda.empty_cache()
 
 
 def largest_that_fits(take: Callable[[int], None], most: int, hear: Callable[[int], None] = lambda images: None) -> int:

@@ -60,7 +60,7 @@ def answer_here() -> None:
     from lstn.images import DecodeLimits
     from lstn.runtime.engines.opening import open_engine
     from lstn.runtime.inference.predict import predict
-    from lstn.runtime.inference.rows import fields_of
+    from lstn.runtime.inference.row_text import fields_of
     from lstn.runtime.inference.sources import list_images
     from lstn.runtime.ray import ray_infer
     from lstn.runtime.ray.result_parts import Parts

@@ -130,9 +130,8 @@ def _answered(models: ComparedModels) -> list[tuple[np.ndarray, np.ndarray]]:
 
 def _worst(split: Split, images: PerTagged, thetas: tuple[Theta, Theta] | None) -> Iterator[BadCase]:
     apart = images.reference + images.lowered - 2 * images.both
-    for place in np.lexsort([-images.logit_difference, -apart])[
-        :_WORST
-    ]:  # by the last, and where equal by the one before
+    order = np.lexsort([-images.logit_difference, -apart])  # by the last, and where that is equal by the one before
+    for place in order[:_WORST]:
         pixels, _ = split[int(images.index[place])]
         reference, lowered = (None, None) if thetas is None else (thetas[0][place], thetas[1][place])
         yield BadCase(int(place), pixels, reference, lowered)

@@ -72,8 +72,8 @@ def infer(
             metavar="S",
             min=0,
             max=1,
-            help="Of a detector: leave out objects that it is less sure of.",
-            show_default="0.3",
+            help="Of a model that detects or tags: leave out objects or labels that it is less sure of.",
+            show_default="0.3; to tag, each label's threshold",
         ),
     ] = None,
     reject_below: Annotated[

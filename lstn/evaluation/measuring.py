@@ -21,7 +21,7 @@ from lstn.evaluation.confidence import (
 from lstn.evaluation.disturb import UNITS as MOVE_UNITS
 from lstn.evaluation.disturb import Disturbance
 from lstn.evaluation.evaluated_file import EvaluatedFile
-from lstn.evaluation.moving import Locate
+from lstn.evaluation.measured_follow import Locate
 from lstn.evaluation.scores import Scores, Tally, class_table, confusion_table, wilson
 from lstn.evaluation.top_losses import LossRanking, ShownMistake, mistakes_report, mistakes_section
 from lstn.evaluation.worst_case import WorstCase, worst_table

@@ -12,7 +12,7 @@ from lstn.evaluation.disturb import Disturbance, Kind
 from lstn.report.wording import counted
 
 MoveThetas: TypeAlias = npt.NDArray[np.float64]
-"""(M, 2, 3) float64: how each move samples a picture, as `lstn.evaluation.moving.sampled_at` takes it."""
+"""(M, 2, 3) float64: how each move samples a picture, as `lstn.evaluation.measured_follow.sampled_at` takes it."""
 
 MOST_DRAWS = 10_000
 EXAMPLE = "rotate 30, shift 0.1, scale 1.2"

@@ -16,8 +16,8 @@ import numpy.typing as npt
 
 from lstn.data.splits import Split
 from lstn.errors import ArtifactError
+from lstn.evaluation.measured_follow import sampled_at
 from lstn.evaluation.move_bounds import MoveBounds
-from lstn.evaluation.moving import sampled_at
 from lstn.evaluation.scores import wilson
 from lstn.images import Pixels
 from lstn.interval import Interval

@@ -155,7 +155,7 @@ def diagnose(run: Path, named: str = "") -> Diagnosis:
         raise ArtifactError(f"{path}: not the metrics of a run of lstn, or damaged ({error!s:.300})") from error
 
 
-_JUDGED: dict[Task, str] = {
+JUDGED: dict[Task, str] = {
     Task.CLASSIFY: "",
     Task.TAG: " mean average precision",
     Task.DETECT: " AP50",
@@ -177,7 +177,7 @@ def finished_epochs(run: Path) -> int:
 def diagnosis_text(found: Diagnosis, run: Path) -> list[str]:
     """Return the diagnosis in a few lines."""
     ended = "not ended" if found.test_accuracy is None else f"test {found.test_accuracy:.1%}"
-    best = f"best validation{_JUDGED[found.task]} {found.best_accuracy:.1%} in epoch {found.best_epoch}"
+    best = f"best validation{JUDGED[found.task]} {found.best_accuracy:.1%} in epoch {found.best_epoch}"
     lines = [f"{run}: {counted(found.epochs, 'epoch')}, {best}; {ended}"]
     if found.at_chance:
         lines += [f"accuracy: {chance_warning(found.best_accuracy)}", f"  likely cure: {chance_cure()}"]

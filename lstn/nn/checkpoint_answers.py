@@ -11,8 +11,8 @@ from lstn.alignment.sentence_encoder import EncodeWords
 from lstn.alignment.word_regions import Vectors
 from lstn.contract import Contract, check_sees
 from lstn.evaluation.answer import Logits
+from lstn.evaluation.measured_follow import Locate
 from lstn.evaluation.measuring import Answering
-from lstn.evaluation.moving import Locate
 from lstn.formats.training_record import Training
 from lstn.images import Pixels
 from lstn.nn.aligner import Aligner

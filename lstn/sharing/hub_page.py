@@ -6,6 +6,7 @@ from pathlib import PurePosixPath
 from lstn.contract import Task
 from lstn.evaluation.scores import wilson
 from lstn.formats.contract_facts import contract_facts
+from lstn.health.run_health import JUDGED
 from lstn.report.table import markdown_table
 from lstn.sharing.shared_model import SharedModel
 from lstn.terminal import printable
@@ -82,9 +83,10 @@ def _use(model: SharedModel, repository: str) -> list[str]:
 def _measured(model: SharedModel) -> list[str]:
     facts = {}
     if (training := model.training) is not None:
+        judged = f"validation{JUDGED[model.contract.task] or ' accuracy'}"
         facts = {
             "trained on": training.data,
-            "validation accuracy": f"{training.val_accuracy:.1%}, of the epoch that was chosen by it",
+            judged: f"{training.val_accuracy:.1%}, of the epoch that was chosen by it",
         }
     if (tested := model.tested) is not None:
         found = wilson(round(tested.top1 * tested.images), tested.images)

@@ -6,8 +6,13 @@ import numpy.typing as npt
 from lstn.evaluation.answer import Probabilities
 from lstn.tagging.tags import HALF, Tagged
 
-FEWEST = 10
-"""Images that have a label, and images that don't: of fewer, a threshold would say where these few are."""
+FEWEST = 20
+"""Images that have a label, and images that don't, to fit a threshold to.
+
+Simulated, with scores of two normal distributions from 1.5 to 4 deviations apart, and labels of 5 and 30 % of images:
+with 20 images that have it, F1 of new images was up to 29 points higher than at 0.5, and nowhere lower by more than 1.4
+on average. In one simulation of twenty it was 5 points lower, and with 10 images 13.
+"""
 
 
 def fit_thresholds(probabilities: Probabilities, truth: Tagged) -> tuple[float, ...]:

@@ -22,7 +22,7 @@ _USUAL_BATCH = 32
 
 _OTHERWISE: dict[Task, str] = {
     Task.CLASSIFY: "use --reject-below",
-    Task.TAG: "leave it out: the model has a threshold for each label",
+    Task.TAG: "use --score, or leave it out: the model has a threshold for each label",
     Task.DETECT: "use --score",
     Task.READ: "use --reject-below",
     Task.ALIGN: "leave it out: each sentence has a score",
@@ -30,23 +30,23 @@ _OTHERWISE: dict[Task, str] = {
 """How a model of a task leaves out what it is less sure of. Total over `Task`, but GENERATE, which looks at none."""
 
 
-def least_sure(contract: Contract, score: float | None, reject_below: float | None) -> float:
+def least_sure(contract: Contract, score: float | None, reject_below: float | None) -> float | None:
     """Return how sure an answer has to be, 0..1: the score of an object, or the probability of a label or a text.
 
-    Of a model that tags each label has a threshold, and this is 0.
+    Of a model that tags it is the probability of a label; None: each label has its own threshold.
 
     score, reject_below: `--score` and `--reject-below`, as far as they were given
 
     Raises:
         UsageError: the one that was given is for models of another task.
     """
-    if score is not None:
+    if score is not None and contract.task is not Task.TAG:
         check_task(contract.task, Task.DETECT, "--score", hint=_OTHERWISE[contract.task])
     if reject_below is not None and contract.task in (Task.DETECT, Task.TAG):
         check_task(contract.task, Task.CLASSIFY, "--reject-below", hint=_OTHERWISE[contract.task])
     if contract.task is Task.DETECT:
         return SHOWN_SCORE if score is None else score
-    return reject_below or 0.0
+    return score if contract.task is Task.TAG else reject_below or 0.0
 
 
 def batch_size(wanted: int | None, contract: Contract, max_batch: int, engine: Path) -> int:
@@ -123,7 +123,7 @@ def answer_in(
     batch: int,
     workers: int,
     top: int | None,
-    least: float,
+    least: float | None,
     limits: DecodeLimits,
     keep: bool = False,
 ) -> Generator[list[ResultRow], None, None]:
@@ -178,7 +178,7 @@ class _Line:
 
 
 def _rows(
-    decoded: DecodedBatch, prediction: Prediction | None, contract: Contract, top: int | None, least: float
+    decoded: DecodedBatch, prediction: Prediction | None, contract: Contract, top: int | None, least: float | None
 ) -> Iterator[ResultRow]:
     """Yield what became of each image; an error where it can't be decoded, or logits or theta are not finite."""
     answers = None if prediction is None else row_maker(prediction, contract, top, least)

@@ -67,12 +67,12 @@ RowOf: TypeAlias = Callable[[int, Path | str, Pixels | None], ResultRow]
 """Row of a batch, path and pixels -> what became of the image."""
 
 
-def row_maker(prediction: Prediction, contract: Contract, top: int | None, least: float) -> RowOf:
+def row_maker(prediction: Prediction, contract: Contract, top: int | None, least: float | None) -> RowOf:
     """Return what makes the rows of a batch of its prediction; top and least as for `predict`."""
     return _ANSWERS[contract.task](prediction, contract, top, least)
 
 
-def _classified(prediction: Prediction, contract: Contract, top: int | None, least: float) -> RowOf:
+def _classified(prediction: Prediction, contract: Contract, top: int | None, least: float | None) -> RowOf:
     guesses = leading(softmax(prediction.logits), contract.labels, top=top or 1)
     finite = _finite(prediction)
 
@@ -80,13 +80,13 @@ def _classified(prediction: Prediction, contract: Contract, top: int | None, lea
         theta = None if prediction.theta is None else prediction.theta[row]
         if not finite[row]:
             return ResultRow(path, (), theta, pixels, _NO_NUMBER)
-        return ResultRow(path, guesses[row], theta, pixels, rejected=guesses[row][0].probability < least)
+        return ResultRow(path, guesses[row], theta, pixels, rejected=guesses[row][0].probability < (least or 0.0))
 
     return row_of
 
 
-def _tagged(prediction: Prediction, contract: Contract, top: int | None, least: float) -> RowOf:
-    tags, finite = tags_of(prediction.logits, contract, most=top), _finite(prediction)
+def _tagged(prediction: Prediction, contract: Contract, top: int | None, least: float | None) -> RowOf:
+    tags, finite = tags_of(prediction.logits, contract, least=least, most=top), _finite(prediction)
 
     def row_of(row: int, path: Path | str, pixels: Pixels | None) -> ResultRow:
         theta = None if prediction.theta is None else prediction.theta[row]
@@ -97,7 +97,7 @@ def _tagged(prediction: Prediction, contract: Contract, top: int | None, least: 
     return row_of
 
 
-def _detected(prediction: Prediction, contract: Contract, top: int | None, least: float) -> RowOf:
+def _detected(prediction: Prediction, contract: Contract, top: int | None, least: float | None) -> RowOf:
     theta, finite = prediction.theta, _finite(prediction)
     assert theta is not None  # a detector's contract has a localizer
     most = min(top or MOST_FOUND, MOST_FOUND)
@@ -105,13 +105,13 @@ def _detected(prediction: Prediction, contract: Contract, top: int | None, least
     def row_of(row: int, path: Path | str, pixels: Pixels | None) -> ResultRow:
         if not finite[row]:
             return ResultRow(path, pixels=pixels, error=_NO_NUMBER)
-        found = detections(prediction.logits[row], theta[row], contract.labels, least=least, most=most)
+        found = detections(prediction.logits[row], theta[row], contract.labels, least=least or 0.0, most=most)
         return ResultRow(path, pixels=pixels, objects=found)
 
     return row_of
 
 
-def _read(prediction: Prediction, contract: Contract, top: int | None, least: float) -> RowOf:
+def _read(prediction: Prediction, contract: Contract, top: int | None, least: float | None) -> RowOf:
     theta, finite = prediction.theta, _finite(prediction)
 
     def row_of(row: int, path: Path | str, pixels: Pixels | None) -> ResultRow:
@@ -121,13 +121,13 @@ def _read(prediction: Prediction, contract: Contract, top: int | None, least: fl
         labels, between = contract.labels, contract.separator
         texts = transcripts(prediction.logits[row], places, labels, top=top or 1, separator=between)
         guesses = tuple(Guess(text.text, text.probability) for text in texts)
-        rejected = guesses[0].probability < least
+        rejected = guesses[0].probability < (least or 0.0)
         return ResultRow(path, guesses, pixels=pixels, symbols=texts[0].symbols, rejected=rejected)
 
     return row_of
 
 
-def _aligned(prediction: Prediction, contract: Contract, top: int | None, least: float) -> RowOf:
+def _aligned(prediction: Prediction, contract: Contract, top: int | None, least: float | None) -> RowOf:
     theta, finite = prediction.theta, _finite(prediction)
     assert theta is not None  # such a contract has a localizer
 
@@ -154,7 +154,7 @@ def _looked_for(row: ResultRow, sentence: EncodedSentence, text: str) -> ResultR
     return ResultRow(row.path, pixels=row.pixels, symbols=words, fit=SentenceFit(text, score))
 
 
-_ANSWERS: dict[Task, Callable[[Prediction, Contract, int | None, float], RowOf]] = {
+_ANSWERS: dict[Task, Callable[[Prediction, Contract, int | None, float | None], RowOf]] = {
     Task.CLASSIFY: _classified,
     Task.TAG: _tagged,
     Task.DETECT: _detected,

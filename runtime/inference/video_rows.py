@@ -27,7 +27,7 @@ def answer_frames(
     *,
     batch: int,
     top: int | None,
-    least: float,
+    least: float | None,
     keep: bool = False,
 ) -> Generator[list[ResultRow], None, None]:
     """Answer the frames of one video; yield their rows batch by batch.
@@ -44,7 +44,14 @@ def answer_frames(
 
 
 def _rows(
-    engine: Engine, piece: list[Frame], source: str, steady: SteadyWarp, *, top: int | None, least: float, keep: bool
+    engine: Engine,
+    piece: list[Frame],
+    source: str,
+    steady: SteadyWarp,
+    *,
+    top: int | None,
+    least: float | None,
+    keep: bool,
 ) -> Iterator[ResultRow]:
     contract = engine.contract
     pixels = np.stack([pixels_of(frame.pixels, contract) for frame in piece])

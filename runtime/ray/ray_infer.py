@@ -85,7 +85,7 @@ class Pool:
         *,
         batch: int,
         top: int,
-        least: float,
+        least: float | None,
         workers: int | None,
         limits: DecodeLimits,
     ) -> None:
@@ -93,7 +93,7 @@ class Pool:
 
         batch:   images a call of an engine, at most `max_batch`
         top:     guesses a row; of a detector, objects
-        least:   how sure an answer has to be, 0..1
+        least:   how sure an answer has to be, as `lstn.runtime.inference.predict.least_sure` says it
         workers: threads that decode for one engine; None for as many as it has cores
         limits:  which images are read that are refused otherwise
 

@@ -26,7 +26,7 @@ from lstn.machine.gpu import Device
 from lstn.runtime.engines.base import Engine
 from lstn.runtime.engines.opening import open_engine
 from lstn.runtime.inference.predict import answer_in
-from lstn.runtime.inference.rows import fields_of
+from lstn.runtime.inference.row_text import fields_of
 from lstn.runtime.inference.sources import is_url, list_images
 from lstn.runtime.ray.result_parts import key_of
 
@@ -86,7 +86,9 @@ def list_pieces(
 class EngineActor:
     """One engine of the pool. The file is gone once it is open, so that a killed process leaves nothing behind."""
 
-    def __init__(self, model: RayModel, batch: int, top: int, least: float, workers: int, limits: DecodeLimits) -> None:
+    def __init__(
+        self, model: RayModel, batch: int, top: int, least: float | None, workers: int, limits: DecodeLimits
+    ) -> None:
         self._stack = ExitStack()
         engine, self._folder = _open(model, self._stack)
         slots = self._stack.enter_context(engine.slots(batch))

@@ -27,7 +27,7 @@ from lstn.runtime.inference.predict import least_sure
 from lstn.untrusted.checked_json import checked, parsed, read_bytes, read_text
 
 Fields: TypeAlias = dict[str, Any]
-"""One row as JSON has it; see `lstn.runtime.inference.rows.fields_of`."""
+"""One row as JSON has it; see `lstn.runtime.inference.row_text.fields_of`."""
 
 PART_ROWS = 10_000
 """Rows of a part."""
@@ -49,7 +49,8 @@ class ResultRun:
     engine_sha256: of the file that computed them; an .xml names the hash of its weights
     onnx_sha256:   of the model.onnx that it was made from, or is
     format:        json or parquet
-    score:         the lowest score of an object; None for a model that doesn't detect
+    score:         the lowest score of an object; or of a model that tags the lowest probability of a label, None if
+                   each has its own threshold; None for other models
     reject_below:  the lowest probability of a label or a text; None if every image gets one
     texts, tags:   it is of a model that reads, or of one that tags
     """
@@ -83,20 +84,19 @@ def run_of(
     """Return what `engine` and these options compute.
 
     top:   guesses of an image, or objects or labels; None: one guess, or all of them
-    score: the lowest one of an object, 0..1, as it was asked for
+    score: the lowest one of an object, or probability of one of several labels, 0..1, as it was asked for
     reject_below: the lowest probability of a label, 0..1, as it was asked for
 
     Raises:
-        UsageError: a score of a model that doesn't detect, or a probability of one that does.
+        UsageError: a score of a model that doesn't detect or tag, or a probability of one that does.
         ArtifactError: `engine` is damaged or has no contract, or the files beside it don't belong to it.
     """
     sha256, (contract, onnx_sha256) = sha256_of(engine), origin_of(engine)
     if contract.task is Task.ALIGN:
         raise UsageError("--ray: not for a model that aligns", hint="look for a sentence on one machine")
-    detects = contract.task is Task.DETECT
     most = top or {Task.DETECT: MOST_FOUND, Task.TAG: len(contract.labels)}.get(contract.task, 1)
     least = least_sure(contract, score, reject_below)
-    score = least if detects else None
+    score = least if contract.task in (Task.DETECT, Task.TAG) else None
     reads, tags = contract.task is Task.READ, contract.task is Task.TAG
     return ResultRun(sha256, onnx_sha256, most, format_, score, reject_below, reads, tags)
 

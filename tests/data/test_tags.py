@@ -11,6 +11,7 @@ from PIL import Image
 from tagged_blocks import SIDE, tagged_blocks
 
 from lstn.contract import Contract, Fit, Loc, Task
+from lstn.data.dataset import open_data
 from lstn.data.objects import objects_of
 from lstn.data.splits import DataSet
 from lstn.data.tags.tag_folder import by_rarest_label
@@ -186,6 +187,20 @@ def test_what_is_no_set_for_tagging_is_one_line(spec: str) -> None:
     with pytest.raises(LstnError) as raised:
         open_tags(spec, image_hw=HW)
     assert raised.value.hint
+
+
+def test_a_folder_of_another_kind_says_what_it_is_for(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no class folders") as raised:
+        open_data(table(tmp_path / "one", *LISTED), image_hw=HW)
+    assert raised.value.hint == "its labels.csv is for --task tag, or --task read"
+    with pytest.raises(DataError, match="no class folders in this split") as raised:
+        open_data(f"folder:{tagged_blocks(tmp_path / 'three', train=8, test=3)}", image_hw=HW)
+    assert "--task tag" in raised.value.hint
+    (tmp_path / "classes/cat").mkdir(parents=True)
+    with pytest.raises(DataError, match="no annotations of objects") as raised:
+        open_tags(f"folder:{tmp_path / 'classes'}", image_hw=HW)
+    assert "PATH/labels.csv of path,labels" in raised.value.hint
+    assert "--task classify" in raised.value.hint
 
 
 def test_validation_images_without_a_label_choose_nothing(tmp_path: Path) -> None:

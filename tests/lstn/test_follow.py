@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lstn.contract import Contract, Loc, ThetaForm
 from lstn.evaluation.disturb import Disturbance, Kind
-from lstn.evaluation.moving import MovedPictures, measure_follow, moved
+from lstn.evaluation.measured_follow import MovedPictures, measure_follow, moved
 from lstn.health.follow import Follow, brief, follows, in_detail
 from lstn.images import Pixels
 from lstn.untrusted.checked_json import checked

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lstn.data.dataset import open_data
 from lstn.data.poses import Pose, pose_from_box
-from lstn.evaluation.posing import measure_pose, pose_error
+from lstn.evaluation.measured_pose import measure_pose, pose_error
 from lstn.images import Pixels
 from lstn.warps.warp import Theta
 

@@ -105,14 +105,14 @@ def test_a_threshold_gives_the_largest_f1_that_any_gives(seed: int) -> None:
 
 
 def test_among_equal_thresholds_the_nearest_to_a_half_is_taken() -> None:
-    truth = np.repeat([[True], [False]], 20, axis=0)
+    truth = np.repeat([[True], [False]], 2 * FEWEST, axis=0)
     apart = np.where(truth, 0.9, 0.3).astype(np.float32)
     assert fit_thresholds(apart, truth)[0] == pytest.approx(0.6)
-    assert fit_thresholds(apart[10:], truth[10:])[0] == pytest.approx(0.6)
-    few = FEWEST - 1
-    assert fit_thresholds(apart[20 - few :], truth[20 - few :]) == (0.5,)
-    assert fit_thresholds(apart[: 20 + few], truth[: 20 + few]) == (0.5,)
-    same = np.full((40, 1), 1.0, np.float32)
+    assert fit_thresholds(apart[FEWEST:], truth[FEWEST:])[0] == pytest.approx(0.6)
+    few = FEWEST + 1
+    assert fit_thresholds(apart[few:], truth[few:]) == (0.5,)
+    assert fit_thresholds(apart[:-few], truth[:-few]) == (0.5,)
+    same = np.full((4 * FEWEST, 1), 1.0, np.float32)
     assert 0 < fit_thresholds(same, truth)[0] < 1
 
 

@@ -15,8 +15,8 @@ from tiny import Tiny
 from lstn.data.dataset import open_data
 from lstn.errors import ArtifactError, UsageError
 from lstn.evaluation.disturb import Disturbance, Kind
+from lstn.evaluation.measured_follow import moved, sampled_at
 from lstn.evaluation.move_bounds import MoveBounds
-from lstn.evaluation.moving import moved, sampled_at
 from lstn.evaluation.worst_case import measure_worst
 from lstn.images import Pixels
 

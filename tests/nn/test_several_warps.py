@@ -12,8 +12,8 @@ from small_models import warping_model
 
 from lstn.contract import MAX_WARPS, At, Contract, Loc, ThetaForm, theta_shape
 from lstn.errors import ArtifactError, UsageError
-from lstn.evaluation.moving import MovedPictures
-from lstn.evaluation.posing import pose_error
+from lstn.evaluation.measured_follow import MovedPictures
+from lstn.evaluation.measured_pose import pose_error
 from lstn.nn.classifier import Classifier
 from lstn.nn.warping.forms import first_theta
 from lstn.nn.warping.transformer import Transformer

@@ -18,7 +18,7 @@ from short_runs import CPU, SILENT, options
 from lstn.contract import Loc, ThetaForm
 from lstn.data.dataset import open_data
 from lstn.errors import ArtifactError, TrainingError, UsageError
-from lstn.evaluation.posing import measure_pose
+from lstn.evaluation.measured_pose import measure_pose
 from lstn.images import Pixels
 from lstn.nn.checkpoint import CHECKPOINT, load_checkpoint
 from lstn.nn.checkpoint_answers import open_checkpoint

@@ -17,7 +17,7 @@ from lstn.images import Pixels
 from lstn.runtime.engines.prediction import Prediction
 from lstn.runtime.inference.predict import predict
 from lstn.runtime.inference.result_rows import ResultRow
-from lstn.runtime.inference.rows import Write, csv_objects, json_lines, json_rows, table_rows
+from lstn.runtime.inference.row_text import Write, csv_objects, json_lines, json_rows, table_rows
 from lstn.runtime.inference.warp_pictures import save_warp
 from lstn.testing import FakeEngine
 

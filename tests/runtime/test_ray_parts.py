@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from tiny import MakeTiny, Tiny
 from tiny_detector import tiny_detector
 from tiny_reader import tiny_reader
+from tiny_tagger import TAGS, tiny_tagger
 
 from lstn.errors import ArtifactError, LstnError, UsageError
 from lstn.files import sha256_of
@@ -83,6 +84,27 @@ def test_a_readers_run_says_that_it_has_texts(tmp_path: Path) -> None:
     assert (found.top, found.score, found.reject_below, found.texts) == (1, None, 0.5, True)
     with pytest.raises(UsageError, match="--score is for models that detect, and this one reads"):
         run_of(reader.path, top=None, format_="json", score=0.5)
+
+
+def test_labels_lie_in_parquet_as_in_json(tmp_path: Path) -> None:
+    theta = [[1.0, 0.0, 0.5], [0.0, 1.0, 0.0]]
+    guess = {"label": "ant", "probability": 0.75}
+    rows = [{"path": "/a", "labels": [guess, guess], "theta": theta}, {"path": "/b", "labels": []}, broken("/c")]
+    with open_parts(tmp_path, ResultRun("a" * 64, "b" * 64, 4, "parquet", tags=True)) as parts:
+        parts.add(rows)
+    table = require("pyarrow.parquet", extra="ray").read_table(tmp_path / "part-000000.parquet")
+    assert table.column_names == ["path", "labels", "theta", "error"]
+    assert [{name: value for name, value in each.items() if value is not None} for each in table.to_pylist()] == rows
+
+
+def test_the_run_of_a_model_that_tags_has_room_for_all_labels(tmp_path: Path) -> None:
+    tagger = tiny_tagger(tmp_path / "tagger.onnx")
+    found = run_of(tagger.path, top=None, format_="json")
+    assert (found.top, found.score, found.tags) == (len(TAGS), None, True)
+    asked = run_of(tagger.path, top=2, format_="json", score=0.25)
+    assert (asked.top, asked.score) == (2, 0.25)
+    with pytest.raises(UsageError, match="--reject-below is for models that classify, and this one tags"):
+        run_of(tagger.path, top=None, format_="json", reject_below=0.5)
 
 
 def test_objects_lie_in_parquet_as_in_json(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from playground import Playground
 from selenium.webdriver.support.ui import Select
 from serving import Server, connect, outputs_of, pixels_input, png, serving, written
 from tiny import Tiny
-from tiny_tagger import TAGS, tiny_tagger
+from tiny_tagger import TAGS, THRESHOLDS, tiny_tagger
 
 from lstn.contract import Loc
 
@@ -83,6 +83,13 @@ def test_labels_are_answered_in_binary(
     answer = connect(client, server).infer("tagger", [pixels_input(client, pixels)], outputs=wanted)
     np.testing.assert_allclose(answer.as_numpy("logits"), tagger.logits(pixels), atol=1e-4)
     check_labels([json.loads(text) for text in answer.as_numpy("labels")], rows)
+
+
+def test_http_tells_thresholds_next_to_labels(server: Server) -> None:
+    told = json.loads(server.ask("GET", "/v2/models/tagger")[2])
+    (logits,) = [each for each in told["outputs"] if each["name"] == "logits"]
+    assert logits["parameters"]["labels"] == list(TAGS)
+    assert logits["parameters"]["thresholds"] == pytest.approx(THRESHOLDS)
 
 
 def test_a_file_alone_is_answered_with_its_labels(server: Server, files: list[Path], rows: list[Any]) -> None:

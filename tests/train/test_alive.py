@@ -14,7 +14,7 @@ from small_models import warping_model
 from lstn.contract import AFFINE_FORMS, Contract, Loc, ThetaForm
 from lstn.data.dataset import open_data
 from lstn.data.splits import spaced
-from lstn.evaluation.moving import measure_follow
+from lstn.evaluation.measured_follow import measure_follow
 from lstn.health.follow import brief
 from lstn.health.liveness import judged
 from lstn.nn.classifier import Classifier

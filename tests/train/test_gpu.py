@@ -9,6 +9,8 @@ from short_runs import SILENT, options
 from lstn.contract import Contract, Loc
 from lstn.nn.checkpoint import load_checkpoint
 from lstn.nn.classifier import Classifier
+from lstn.train import batch_finding
+from lstn.train.batch_finding import find_batch_size
 from lstn.train.loop import train_to_end
 from lstn.train.objectives.classifier_objective import forward
 
@@ -40,3 +42,18 @@ def test_a_run_on_the_gpu_learns_and_its_checkpoint_loads_on_the_cpu(precision: 
     assert result.history[-1]["train_loss"] < result.history[0]["train_loss"]
     model = load_checkpoint(result.checkpoint).model
     assert forward(model, torch.zeros((1, 64, 64, 3), dtype=torch.uint8), "fp32").shape == (1, 10)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+def test_a_batch_size_is_found_and_its_limit_is_that_of_memory(precision: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A set large enough for any batch; a fiftieth of the GPU's memory, so that it runs out soon."""
+    monkeypatch.setattr(batch_finding, "_SHARE", 0.02)
+    monkeypatch.setattr(batch_finding, "FEWEST_STEPS", 1)
+    heard: list[int] = []
+    chosen = options("digits", model="resnet-18", image_size=224, precision=precision)
+    found = find_batch_size(chosen, device=torch.device("cuda"), workers=0, hear=heard.append)
+    assert heard[-1] == 2 * found
+    again = find_batch_size(chosen, device=torch.device("cuda", 0), workers=0)
+    assert again == found
+    step = torch.zeros(int(0.05 * torch.cuda.get_device_properties(0).total_memory), dtype=torch.uint8, device="cuda")
+    assert step.numel()  # the limit is gone

@@ -12,8 +12,8 @@ from lstn.contract import Contract, Task
 from lstn.data.dataset import Split
 from lstn.data.objects import objects_of
 from lstn.data.splits import spaced
-from lstn.evaluation.moving import MovedPictures, most_images
-from lstn.evaluation.posing import known_poses, pose_error
+from lstn.evaluation.measured_follow import MovedPictures, most_images
+from lstn.evaluation.measured_pose import known_poses, pose_error
 from lstn.health.follow import Follow
 from lstn.health.liveness import Vitals
 from lstn.images import Pixels

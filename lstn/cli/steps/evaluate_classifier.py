@@ -40,9 +40,9 @@ def measure_classifier(
     """
     from lstn.cli.steps.explain_losses import explained_mistakes
     from lstn.evaluation.confidence import ConfidenceTally
+    from lstn.evaluation.measured_follow import measure_follow
+    from lstn.evaluation.measured_pose import measure_pose
     from lstn.evaluation.measuring import Evaluation, score
-    from lstn.evaluation.moving import measure_follow
-    from lstn.evaluation.posing import measure_pose
 
     contract, answering, named = model.contract, model.answering, model.named
     batch, images, sure = batch_of(contract.image_hw, model.most), model.data.split(chosen), ConfidenceTally()

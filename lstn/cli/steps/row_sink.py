@@ -16,7 +16,7 @@ from lstn.waiting import working
 
 if TYPE_CHECKING:
     from lstn.runtime.inference.result_rows import ResultRow
-    from lstn.runtime.inference.rows import Write
+    from lstn.runtime.inference.row_text import Write
 
 
 @dataclass(slots=True)
@@ -75,7 +75,7 @@ def sink(
     names: what rows are called, or the longest of it, for the width of a table
     what, total: of the progress bar, as `lstn.waiting.working` has them
     """
-    from lstn.runtime.inference.rows import (
+    from lstn.runtime.inference.row_text import (
         csv_objects,
         csv_rows,
         csv_scores,

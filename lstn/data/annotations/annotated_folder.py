@@ -80,7 +80,7 @@ class _Divided:
 
 
 def open_annotated(
-    root: Path, image_hw: tuple[int, int], seed: int, *, labels: tuple[str, ...] | None = None
+    root: Path, image_hw: tuple[int, int], seed: int, *, labels: tuple[str, ...] | None = None, wanted: str = _WANTED
 ) -> DataSet:
     """Open a folder with COCO's, YOLO's or Pascal VOC's annotations.
 
@@ -88,6 +88,7 @@ def open_annotated(
     images are tested, with a warning. The classes are those that training images show, in the order of the files.
 
     labels: the classes of a model that was trained: the folder may have fewer, and only some splits; None: to train on
+    wanted: what to say of a folder without annotations
 
     Raises:
         UsageError: no such folder.
@@ -98,7 +99,7 @@ def open_annotated(
         raise UsageError(f"{root}: no such folder", hint="if it was moved: --data folder:NEW_PATH")
     found = next((each for each in (read(root) for read in _READERS) if each is not None), None)
     if found is None:
-        raise DataError(f"{root}: no annotations of objects", hint=_WANTED)
+        raise DataError(f"{root}: no annotations of objects", hint=wanted)
     _drop_repeats(found)
     lenient = labels is not None
     if not lenient and "train" not in found.splits:

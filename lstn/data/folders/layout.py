@@ -32,6 +32,9 @@ _LIKE_A_SPLIT = re.compile(
     r"(.*[^a-z])?(train|trn|val|vld|valid|validation|dev|test|tst|eval|holdout)(ing)?([^a-z].*)?"
 )
 
+TABLE = "labels.csv"
+"""The name of a table of images, in a folder or in those of its splits, which stands in place of class folders."""
+
 _WANTED = "lstn reads PATH/<class>/*, or PATH/{train,val,test}/<class>/*"
 
 
@@ -100,7 +103,7 @@ def _divided(root: Path, layout: Layout) -> dict[SplitName, Path]:
                 f"{root}: {found[split].name}/ and {folder.name}/ both are {split}", hint="keep one of them"
             )
         if not _holds_folders(folder):
-            raise DataError(f"{folder}: no class folders in this split", hint=_WANTED)
+            raise DataError(f"{folder}: no class folders in this split", hint=_instead(folder) or _WANTED)
         found[split] = folder
     if others:
         if "train" not in found or len(found) < 2:
@@ -113,6 +116,11 @@ def _divided(root: Path, layout: Layout) -> dict[SplitName, Path]:
     return found
 
 
+def _instead(folder: Path) -> str:
+    """Return what a folder with a table may be meant for, or nothing."""
+    return f"its {TABLE} is for --task tag, or --task read" if (folder / TABLE).is_file() else ""
+
+
 def _classes(root: Path, layout: Layout) -> Classes:
     """List the class folders in `root`.
 
@@ -122,7 +130,8 @@ def _classes(root: Path, layout: Layout) -> Classes:
     folders, loose = scan(root, layout.skipped)
     _warn_of_loose(root, loose, layout)
     if not folders:
-        raise DataError(f"{root}: no class folders", hint="put the images of each class into a folder of its own")
+        usual = "put the images of each class into a folder of its own"
+        raise DataError(f"{root}: no class folders", hint=_instead(root) or usual)
     if len(folders) > MAX_LABELS:
         raise DataError(f"{root}: {counted(len(folders), 'class folder')}; a model has {MAX_LABELS} classes at most")
     classes, folder_of = Classes(), dict[str, Path]()

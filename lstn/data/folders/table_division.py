@@ -6,12 +6,10 @@ from pathlib import Path
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
 from lstn.data.folders.division import held_back, listed
+from lstn.data.folders.layout import TABLE
 from lstn.data.splits import SPLIT_NAMES, AnySplit, SplitName
 from lstn.errors import DataError
 from lstn.report.wording import counted
-
-TABLE = "labels.csv"
-"""The name of a table, in the folder itself or in those of its splits."""
 
 _FEWEST = 3
 

@@ -8,7 +8,8 @@ from lstn.contract import MAX_LABELS
 from lstn.data.annotations.annotated_folder import AnnotatedSplit
 from lstn.data.folders.class_folders import KINDS_OF_IMAGES, decodable
 from lstn.data.folders.division import listed
-from lstn.data.folders.table_division import TABLE, DividedRows, TableKind, divided_rows
+from lstn.data.folders.layout import TABLE
+from lstn.data.folders.table_division import DividedRows, TableKind, divided_rows
 from lstn.data.splits import SPLIT_NAMES, AnySplit, DataSet, SplitName
 from lstn.data.tags.tag_table import TaggedFile, read_tags
 from lstn.errors import DataError

@@ -3,7 +3,8 @@
 from lstn.contract import Contract, Fit
 from lstn.data.annotations.annotated_folder import open_annotated
 from lstn.data.dataset import checked_for
-from lstn.data.folders.table_division import TABLE, tables_in
+from lstn.data.folders.layout import TABLE
+from lstn.data.folders.table_division import tables_in
 from lstn.data.object_sets import open_several
 from lstn.data.objects import objects_of
 from lstn.data.scenes.open_scenes import open_digit_rows
@@ -12,6 +13,11 @@ from lstn.data.splits import DataSet, Split
 from lstn.data.tags.tag_folder import open_tag_folder
 from lstn.errors import DataError, UsageError
 from lstn.imaging.framing import STRETCHED, Framing, framing_of
+
+_WANTED = (
+    f"expected PATH/{TABLE} of path,labels, or a detector's annotations; folders of one class each are for --task "
+    "classify"
+)
 
 
 def open_tags(
@@ -47,7 +53,7 @@ def open_tags(
                 f"--data {spec}: images with boxes are stretched, and this model's fit is {framing.fit.value}",
                 hint=f"leave out --fit, or write a {TABLE} of path,labels",
             )
-        return open_annotated(root, image_hw, seed, labels=labels)
+        return open_annotated(root, image_hw, seed, labels=labels, wanted=_WANTED)
     if spec == DIGIT_NUMBERS:
         return open_digit_rows(image_hw, seed)
     if (scenes := open_several(spec, image_hw, seed, labels)) is not None:

@@ -2,7 +2,7 @@
 
 from lstn.contract import Contract
 from lstn.data.dataset import checked_for
-from lstn.data.folders.table_division import TABLE
+from lstn.data.folders.layout import TABLE
 from lstn.data.objects import objects_of
 from lstn.data.scenes.open_scenes import open_described_scenes, open_digit_rows
 from lstn.data.set_names import (

@@ -12,9 +12,9 @@ from lstn.contract import CONTROLS, Loc, ThetaForm
 from lstn.data.dataset import DataSet, Split, located, open_data
 from lstn.data.splits import spaced
 from lstn.errors import ArtifactError, TrainingError, UsageError
+from lstn.evaluation.measured_follow import measure_follow
+from lstn.evaluation.measured_pose import measure_pose
 from lstn.evaluation.measuring import score
-from lstn.evaluation.moving import measure_follow
-from lstn.evaluation.posing import measure_pose
 from lstn.nn.checkpoint import CHECKPOINT
 from lstn.nn.checkpoint_answers import Classifying, open_checkpoint
 from lstn.nn.classifier import Classifier

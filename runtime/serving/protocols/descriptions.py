@@ -3,12 +3,13 @@
 from collections.abc import Iterable
 from typing import Any
 
-from lstn.contract import LOGITS, PIXELS, THETA
+from lstn.contract import LOGITS, PIXELS, THETA, Contract, Task
 from lstn.imaging.framing import outside_of
 from lstn.runtime.serving.models.generation import Generation
 from lstn.runtime.serving.models.served_model import ServedModel
 from lstn.runtime.serving.requests.refusal import Reason, Refusal
 from lstn.runtime.serving.requests.request import VERSION, TensorSpec, inputs_of, outputs_asked
+from lstn.tagging.tags import thresholds_of
 
 _TYPES = {"UINT8": "TYPE_UINT8", "FP32": "TYPE_FP32", "BYTES": "TYPE_STRING"}
 """The protocol's names of datatypes -> those of Triton's model configuration."""
@@ -37,8 +38,8 @@ def full_metadata_of(model: ServedModel) -> dict[str, Any]:
     """Return the metadata with what only HTTP can say, as parameters of tensors.
 
     `pixels` names the input that may come in its place, how a photo becomes pixels, and the colour around one that is
-    letterboxed; `logits` its labels; `theta` the colour that the backbone gets outside of the picture, the height and
-    width of the crop, and its form.
+    letterboxed; `logits` its labels, and of a model that tags their thresholds; `theta` the colour that the backbone
+    gets outside of the picture, the height and width of the crop, and its form.
 
     Raises:
         Refusal: the model isn't ready.
@@ -50,7 +51,7 @@ def full_metadata_of(model: ServedModel) -> dict[str, Any]:
             "fit": contract.fit.value,
             "fill": list(outside_of(contract.mean)),
         },
-        LOGITS: {"labels": list(contract.labels)},
+        LOGITS: {"labels": list(contract.labels)} | _thresholds(contract),
         THETA: {
             "outside": list(outside_of(contract.mean)),
             "crop": list(contract.backbone_hw),
@@ -65,6 +66,10 @@ def full_metadata_of(model: ServedModel) -> dict[str, Any]:
         for side in ("inputs", "outputs")
     }
     return metadata | full
+
+
+def _thresholds(contract: Contract) -> dict[str, Any]:
+    return {"thresholds": thresholds_of(contract).tolist()} if contract.task is Task.TAG else {}
 
 
 def config_of(model: ServedModel) -> dict[str, Any]:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from lstn.data.poses import pose_of
 from lstn.data.splits import Split, spaced
-from lstn.evaluation.moving import Locate, angle_deg
+from lstn.evaluation.measured_follow import Locate, angle_deg
 from lstn.health.pose_error import PoseError
 from lstn.warps.quadrilaterals import overlaps
 from lstn.warps.warp import Theta, frame_of

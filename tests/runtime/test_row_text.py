@@ -12,7 +12,7 @@ from rich.console import Console
 
 from lstn.evaluation.answer import Guess
 from lstn.runtime.inference.result_rows import ResultRow
-from lstn.runtime.inference.rows import csv_rows, json_rows, table_rows
+from lstn.runtime.inference.row_text import csv_rows, json_rows, table_rows
 
 THETA = np.array([[1, 0, 0.125], [0, 1, -0.25]], np.float32)
 NASTY = ["=1+1", "+1", "-1", "@x", "a,b", 'say "hi"', "two\nlines", "tab\there", "\x1b[31mred", "\u202egnp.exe", "猫"]
