@@ -1,4 +1,4 @@
-"""What `lstn tune --load` does: tunes a server, writes its report, and prints it."""
+"""`lstn tune --load` after its options: tunes a server, writes its report, and prints it."""
 
 import json
 from dataclasses import replace

@@ -35,7 +35,7 @@ class Generation:
 
 
 def check_served(contract: Contract, path: Path) -> None:
-    """Check that a model is of a task that is served. One that looks at no image is no `Engine` to begin with.
+    """Check that a model is of a task that is served. A generator is not an `Engine`, so it never gets here.
 
     Raises:
         UsageError: it isn't.
