@@ -136,7 +136,8 @@ def page_of(result: Mapping[str, Any]) -> str:
 
 Expected calibration error (Guo et al. 2017, 15 bins) of test images, in points, with the 95 % interval of {DRAWS:,}
 draws of these images. Temperatures are fitted to validation images: by `lstn train`, and by `lstn calibrate`. They
-change no answer. In ONNX Runtime.
+change no answer. In ONNX Runtime. By chance the error of so few images is one or two points, and that of a draw
+a little more, so the intervals lie high.
 
 {markdown_table(columns, rows, words=2)}
 

@@ -155,7 +155,7 @@ def check_outputs_finite(outputs: Outputs, library: str) -> None:
         VerificationError: it didn't, in the library of that name.
     """
     if broken := not_finite(outputs):
-        raise VerificationError(f"in {library} the model computes {broken} that are not finite")
+        raise VerificationError(f"in {library} the exported model computes {broken} that are not finite")
 
 
 def compare_answers(found: Outputs, expected: Outputs, contract: Contract) -> Agreement:

@@ -23,10 +23,10 @@ struct Damage {
 };
 
 // Fields that every contract of a version has, and the first version that has them.
-const std::map<std::string, int> kRequired{
-    {"loc", 1},     {"backbone", 1}, {"image_hw", 1},   {"labels", 1}, {"mean", 1},
-    {"std", 1},     {"theta", 2},    {"iterations", 3}, {"at", 3},     {"view_hw", 4},
-    {"crop_hw", 4}, {"fit", 5},      {"separator", 7},  {"noise", 8},  {"thresholds", 9}};
+const std::map<std::string, int> kRequired{{"loc", 1},       {"backbone", 1}, {"image_hw", 1},  {"labels", 1},
+                                           {"mean", 1},      {"std", 1},      {"theta", 2},     {"iterations", 3},
+                                           {"at", 3},        {"view_hw", 4},  {"crop_hw", 4},   {"fit", 5},
+                                           {"separator", 7}, {"noise", 8},    {"thresholds", 9}};
 
 // Names that a field may have, and the first version that can say them.
 const std::map<std::string, int> kTasks{{"classify", 4}, {"detect", 4},   {"read", 6},

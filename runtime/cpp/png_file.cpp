@@ -57,7 +57,8 @@ void Converter::read_palette(png_structp png, png_infop info) {
     for (int index = 0; index < colour_count; ++index) {
         const png_color& colour = colours[index];
         const int alpha = alphas != nullptr && index < alpha_count ? alphas[index] : 255;
-        palette_[index] = {multiplied(colour.red, alpha), multiplied(colour.green, alpha), multiplied(colour.blue, alpha)};
+        palette_[index] = {multiplied(colour.red, alpha), multiplied(colour.green, alpha),
+                           multiplied(colour.blue, alpha)};
     }
 }
 

@@ -95,7 +95,7 @@ def test_a_plan_that_computes_something_else_is_refused_in_every_precision(
 
 
 def test_answers_that_are_no_numbers_are_refused(exported_lstn: Exported) -> None:
-    with pytest.raises(VerificationError, match="in TensorRT the model computes theta that are not finite"):
+    with pytest.raises(VerificationError, match="in TensorRT the exported model computes theta that are not finite"):
         compare(exported_lstn, lose)
 
 
