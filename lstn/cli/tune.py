@@ -85,7 +85,9 @@ def tune(
     ] = None,
     load: Annotated[
         float | None,
-        typer.Option(metavar="R", help="Tune lstn serve under so many requests a second.", show_default="tune files"),
+        typer.Option(
+            metavar="R", help="Tune lstn serve under so many requests a second.", show_default="tune the files"
+        ),
     ] = None,
     wait_ms: Annotated[
         str | None,

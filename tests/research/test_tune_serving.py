@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import signal
+import socket
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -173,6 +175,23 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
     told = r"lstn serve ended: .*none\.onnx: no such file"
     with pytest.raises(LstnError, match=told), running_server(tmp_path / "none.onnx", ONE):
         pass
+
+
+def test_sigterm_leaves_no_server_behind(model: Exported) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    ports = []
+
+    def terminated() -> None:
+        with running_server(model.path, ONE) as port:
+            ports.append(port)
+            signal.raise_signal(signal.SIGTERM)
+
+    with pytest.raises(SystemExit) as ended:
+        terminated()
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert signal.getsignal(signal.SIGTERM) == before
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(("127.0.0.1", *ports))
 
 
 @pytest.mark.parametrize(

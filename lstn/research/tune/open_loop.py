@@ -69,6 +69,8 @@ def due_moments(rate: float, *, seconds: float, warm_up_s: float, seed: int) -> 
 async def send_openly(ask: Ask, due_s: Moments, *, seconds: float, patience_s: float = _PATIENCE_S) -> OpenLoad:
     """Send each request when it is due, and wait for all answers, but for those that take too long.
 
+    A timer of asyncio is up to a millisecond late, which is in the latency as every other wait is.
+
     Raises:
         Exception: what `ask` raises.
     """
