@@ -128,10 +128,8 @@ def tune(
         from lstn.research.tune.serving_tuned import ServingRequest
 
         waits, seconds = tuned_waits(wait_ms), seconds or _SECONDS_OF_LOAD
-        asked = ServingRequest(
-            load=load, batches=batches, waits_ms=waits, p99_ms=p99_ms, seconds=seconds, data=data or "", seed=seed
-        )
-        tune_server(source, out, asked)
+        asked = ServingRequest(load=load, batches=batches, waits_ms=waits, p99_ms=p99_ms, seconds=seconds)
+        tune_server(source, out, asked, data=data, seed=seed)
         return
     from lstn.research.tune.candidates import QualityLimits
     from lstn.research.tune.tuned import TuningRequest

@@ -23,13 +23,11 @@ from lstn.research.tune.open_loop import OpenLoad, due_moments, send_openly
 from lstn.research.tune.sent_images import sent_images
 from lstn.research.tune.server_under_load import Connections, ServingSetting, running_server
 from lstn.research.tune.serving_report import serving_advice, serving_page, serving_report
-from lstn.research.tune.serving_tuned import ServingRequest, TunedServer, settings_to_try, tune_serving
+from lstn.research.tune.serving_tuned import ServingRequest, TunedServer, opened_model, settings_to_try, tune_serving
 from lstn.runtime.engines.opening import open_engine
 
 QUICK = ("--data", "digits", "--load", "500", "--seconds", "0.2")
-REQUEST = ServingRequest(
-    load=100.0, batches=(1, 8), waits_ms=(0.0, 5.0), p99_ms=50.0, seconds=1.0, data="digits", seed=0
-)
+REQUEST = ServingRequest(load=100.0, batches=(1, 8), waits_ms=(0.0, 5.0), p99_ms=50.0, seconds=1.0)
 ONE, NO_WAIT, WAIT, USUAL = (ServingSetting(*each) for each in ((1, 0.0), (8, 0.0), (8, 5.0), (32, 5.0)))
 
 
@@ -103,7 +101,7 @@ class MadeUpServers:
 
 def tuned_with(servers: MadeUpServers, model: Exported, folder: Path, monkeypatch: pytest.MonkeyPatch) -> TunedServer:
     monkeypatch.setattr(serving_tuned, "load_server", servers)
-    return tune_serving(model.path, folder / "serving.json", REQUEST)
+    return tune_serving(opened_model(model.path, "digits", 0), folder / "serving.json", REQUEST)
 
 
 @pytest.mark.parametrize(
@@ -145,7 +143,9 @@ def test_a_tuning_goes_on_where_it_was_stopped(
     assert tuned.trials == afresh.trials
     other = MadeUpServers(ms)
     monkeypatch.setattr(serving_tuned, "load_server", other)
-    tune_serving(model.path, tmp_path / "serving.json", replace(REQUEST, load=200.0))  # another load, other figures
+    tune_serving(
+        opened_model(model.path, "digits", 0), tmp_path / "serving.json", replace(REQUEST, load=200.0)
+    )  # another load, other figures
     assert other.asked[:3] == [ONE, NO_WAIT, WAIT]
     (tmp_path / "serving.json").write_text('{"served": "m", "version": 1, "key": 7}')
     with pytest.raises(ArtifactError, match="damaged figures"):
@@ -179,7 +179,7 @@ def test_a_server_that_does_not_start_says_why(tmp_path: Path) -> None:
 
 def test_sigterm_leaves_no_server_behind(model: Exported) -> None:
     before = signal.getsignal(signal.SIGTERM)
-    ports = []
+    ports: list[int] = []
 
     def terminated() -> None:
         with running_server(model.path, ONE) as port:
@@ -191,7 +191,7 @@ def test_sigterm_leaves_no_server_behind(model: Exported) -> None:
     assert ended.value.code == 128 + signal.SIGTERM
     assert signal.getsignal(signal.SIGTERM) == before
     with pytest.raises(ConnectionRefusedError):
-        socket.create_connection(("127.0.0.1", *ports))
+        socket.create_connection(("127.0.0.1", ports[0]))
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """`lstn tune --load` after its options: tunes a server, writes its report, and prints it."""
 
 import json
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,23 +20,25 @@ if TYPE_CHECKING:
     from lstn.research.tune.serving_tuned import ServingRequest, TunedServer
 
 
-def tune_server(source: Path | None, out: Path, request: "ServingRequest") -> None:
-    """Tune a server of `source` on the images that the model was trained on, unless `request` names others.
+def tune_server(
+    source: Path | None, out: Path, request: "ServingRequest", *, data: str | None, seed: int | None
+) -> None:
+    """Tune a server of `source` with images that the model was trained on, unless `data` names others.
 
     Raises:
-        LstnError: what `tune_serving` raises; or nothing can be written in `out`.
+        LstnError: what `opened_model` and `tune_serving` raise; or nothing can be written in `out`.
     """
-    from lstn.research.tune.serving_tuned import serving_outputs, tune_serving
+    from lstn.research.tune.serving_tuned import opened_model, serving_outputs, tune_serving
 
     request.check()
     check_folder("--out", out)
     engine = chosen_engine(source)
     figures, page = serving_outputs(out)
     check_outputs([figures, page], inputs=files_of(engine))
-    data, seed = data_and_seed(engine, training_of(engine), request.data or None, request.seed)
+    model = opened_model(engine, *data_and_seed(engine, training_of(engine), data, seed))
     out.mkdir(parents=True, exist_ok=True)
     with locked(out):
-        tuned = tune_serving(engine, figures.path, replace(request, data=data, seed=seed))
+        tuned = tune_serving(model, figures.path, request)
         _show(tuned, shown_path(engine), figures.path, page.path)
 
 

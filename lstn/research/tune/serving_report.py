@@ -72,7 +72,7 @@ def serving_report(tuned: TunedServer, served: str) -> dict[str, Any]:
     """Return all of it for JSON."""
     request, best = tuned.request, tuned.best
     return trials_report(served, tuned.key, tuned.trials) | {
-        "load": {"requests_per_s": request.load, "seconds": request.seconds, "data": request.data},
+        "load": {"requests_per_s": request.load, "seconds": request.seconds},
         "p99_ms": request.p99_ms,
         "environment": asdict(tuned.environment),
         "finalists": [_finalist(each) for each in tuned.finalists],

@@ -54,10 +54,9 @@ Keep: TypeAlias = Callable[[Mapping[ServingSetting, RequestTimes]], None]
 class ServingRequest:
     """What to tune, and under which load.
 
-    load:       requests a second, of one image each
-    p99_ms:     how long a request may take at most, in 99 of 100 cases; None: any time
-    seconds:    for which a setting is measured
-    data, seed: whose validation images are sent, as in `open_for_model`
+    load:    requests a second, of one image each
+    p99_ms:  how long a request may take at most, in 99 of 100 cases; None: any time
+    seconds: for which a setting is measured
     """
 
     load: float
@@ -65,8 +64,6 @@ class ServingRequest:
     waits_ms: Sequence[float]
     p99_ms: float | None
     seconds: float
-    data: str
-    seed: int | None
 
     def check(self) -> None:
         """Check, before any work, that the load can be sent and measured.
@@ -97,6 +94,21 @@ class ServingRequest:
         if not self.keeps_up(times):
             return "falls behind"
         return "too slow" if self.p99_ms is not None and times.p99_ms > self.p99_ms else ""
+
+
+@dataclass(frozen=True, slots=True)
+class TunedModel:
+    """What is served.
+
+    most:  images that the engine takes at once
+    usual: setting that `lstn serve` has by default
+    files: images that are sent
+    """
+
+    engine: Path
+    most: int
+    usual: ServingSetting
+    files: Sequence[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,38 +147,49 @@ def serving_outputs(folder: Path) -> list[OutputFile]:
     return [OutputFile(folder / "serving.json", SERVING_TUNING), OutputFile(folder / "serving.html", PAGE)]
 
 
-def tune_serving(engine: Path, figures: Path, request: ServingRequest) -> TunedServer:
-    """Find the batch size and the wait with which a server answers fastest under a load.
+def opened_model(engine: Path, data: str, seed: int | None) -> TunedModel:
+    """Open an engine and a data set, before anything is written.
 
-    Trials are kept in the file `figures`, the report of a tuning: the same tuning goes on where it was stopped.
+    data, seed: whose validation images are sent, as in `open_for_model`
 
     Raises:
-        UsageError: a load that can't be measured, or a model that isn't served.
+        UsageError: a model that isn't served.
+        ArtifactError, DeviceError: the engine can't be opened.
         MissingExtra: what serves is not installed.
         DataError: the data set can't be read.
-        LstnError: a server can't be run, or answers nothing.
     """
-    request.check()
     require_server()
     with open_engine(engine, spin=False) as opened:
         contract, most = opened.contract, opened.max_batch
         check_served(contract, engine)
         usual = ServingSetting(served_batch_size(opened, None, engine), USUAL_WAIT_MS)
-    files = sent_images(contract, request.data, seed=request.seed)
-    settings = settings_to_try(request.batches, request.waits_ms, most)
+    return TunedModel(engine, most, usual, sent_images(contract, data, seed=seed))
+
+
+def tune_serving(model: TunedModel, figures: Path, request: ServingRequest) -> TunedServer:
+    """Find the batch size and the wait with which a server answers fastest under a load.
+
+    Trials are kept in the file `figures`, the report of a tuning: the same tuning goes on where it was stopped.
+
+    Raises:
+        UsageError: the model takes none of the batches.
+        ArtifactError: `figures` is damaged.
+        LstnError: a server can't be run.
+    """
+    settings = settings_to_try(request.batches, request.waits_ms, model.most)
     environment = describe_environment()
-    key = _key(engine, environment, request)
+    key = _key(model, environment, request)
 
     def loaded(setting: ServingSetting, seed: int) -> OpenLoad:
-        return load_server(engine, setting, files, rate=request.load, seconds=request.seconds, seed=seed)
+        return load_server(model.engine, setting, model.files, rate=request.load, seconds=request.seconds, seed=seed)
 
     def keep(kept: Mapping[ServingSetting, RequestTimes]) -> None:
-        write_text(figures, json.dumps(trials_report(shown_path(engine), key, kept)) + "\n")
+        write_text(figures, json.dumps(trials_report(shown_path(model.engine), key, kept)) + "\n")
 
     runs = len(settings) + _ROUNDS * (1 + min(_FINALISTS, len(settings)))
     note(f"{counted(len(settings), 'setting')}, {duration(runs * (request.seconds + _AROUND_S))} in all")
     trials = _tried(settings, loaded, kept_trials(figures, key), keep)
-    finalists = _tried_in_turn(_best_few(usual, trials, request), loaded)
+    finalists = _tried_in_turn(_best_few(model.usual, trials, request), loaded)
     good = [each for each in finalists if not request.fails(each.times)]
     best = min(good, key=lambda each: each.times.p50_ms, default=None)
     return TunedServer(key, trials, finalists, best, environment, request)
@@ -217,12 +240,14 @@ def _best_few(
     return [usual, *others[:_FINALISTS]]
 
 
-def _key(engine: Path, environment: Environment, request: ServingRequest) -> str:
+def _key(model: TunedModel, environment: Environment, request: ServingRequest) -> str:
     """Return a hash of what the figures depend on as well as on the setting."""
     digest = hashlib.sha256()
-    for file in files_of(engine):
+    for file in files_of(model.engine):
         if file.is_file():
             hashed(file, digest)
-    load = (environment.cpu, environment.cores, request.load, request.seconds, request.data, request.seed)
+    for sent in model.files:
+        digest.update(hashlib.sha256(sent).digest())
+    load = (environment.cpu, environment.cores, request.load, request.seconds)
     digest.update(json.dumps(load).encode())
     return digest.hexdigest()
