@@ -176,6 +176,7 @@ def test_what_infer_cannot_is_one_line(
         ("export", "run", "--triton", "models"),
         ("doctor", "run", "--data", "folder:set"),
         ("tune", "model.onnx"),
+        ("tune", "model.onnx", "--load", "100"),
         ("bench", "model.onnx", "--throughput"),
         ("serve", "--engine", "model.onnx", "--http-port", "0"),
     ],

@@ -10,7 +10,15 @@ import typer
 from lstn.cli.display.screen import results
 from lstn.cli.parsing.batch_sizes import batch_sizes
 from lstn.cli.parsing.engine_choice import from_zoo
-from lstn.cli.parsing.tuning_axes import crop_sides, tuned_engines, tuned_precisions, tuned_threads
+from lstn.cli.parsing.tuning_axes import (
+    check_mode,
+    crop_sides,
+    tuned_engines,
+    tuned_precisions,
+    tuned_threads,
+    tuned_waits,
+)
+from lstn.cli.steps.tune_server import tune_server
 from lstn.files import write_text
 from lstn.formats.engine_kind import EngineKind
 from lstn.formats.outputs import check_folder, check_outputs
@@ -21,7 +29,11 @@ from lstn.waiting import say_loading
 from lstn.zoo.named_models import shown_path
 
 if TYPE_CHECKING:
+    from lstn.research.tune.model_versions import VersionsWanted
     from lstn.research.tune.tuned import Tuned, TuningRequest
+
+_MAX_DROP, _PRECISIONS = 0.5, "int8"
+_SECONDS, _SECONDS_OF_LOAD = 1.0, 2.0
 
 
 def tune(
@@ -29,18 +41,21 @@ def tune(
         Path | None,
         typer.Argument(
             callback=from_zoo,
-            metavar="RUN|ONNX",
-            help="A run's folder or a checkpoint; a float32 ONNX file of lstn; or zoo:NAME.",
+            metavar="RUN|FILE",
+            help="A run's folder or a checkpoint; a float32 ONNX file of lstn; zoo:NAME; with --load any engine.",
             show_default="the newest run",
         ),
     ] = None,
     p99_ms: Annotated[
         float | None,
         typer.Option(
-            metavar="MS", min=0.001, help="How long 99 of 100 calls may take at most.", show_default="any time"
+            metavar="MS", min=0.001, help="How long 99 of 100 calls or requests may take.", show_default="any time"
         ),
     ] = None,
-    max_drop: Annotated[float, typer.Option(metavar="POINTS", min=0, help="Top-1 accuracy that may be lost.")] = 0.5,
+    max_drop: Annotated[
+        float | None,
+        typer.Option(metavar="POINTS", min=0, help="Top-1 accuracy that may be lost.", show_default=str(_MAX_DROP)),
+    ] = None,
     max_drift_px: Annotated[
         float | None,
         typer.Option(metavar="PX", min=0, help="How far 99 % of the warps may move at most.", show_default="any way"),
@@ -52,22 +67,40 @@ def tune(
         ),
     ] = None,
     precision: Annotated[
-        str, typer.Option(metavar="NAME,…", help="To try as well as fp32: of fp16, bf16 and int8.")
-    ] = "int8",
+        str | None,
+        typer.Option(
+            metavar="NAME,…", help="To try as well as fp32: of fp16, bf16 and int8.", show_default=_PRECISIONS
+        ),
+    ] = None,
     crop: Annotated[
         str | None,
         typer.Option(metavar="S,…", help="Sides of crops to try as well as the run's own.", show_default="none"),
     ] = None,
-    batch: Annotated[str, typer.Option(metavar="N,…", help="Images a call.")] = "1,2,4,8,16,32",
+    batch: Annotated[
+        str, typer.Option(metavar="N,…", help="Images a call; with --load, at most: --max-batch of lstn serve.")
+    ] = "1,2,4,8,16,32",
     threads: Annotated[
         str | None,
         typer.Option(metavar="N,…", help="Threads of an engine.", show_default="1, 2, 4 … up to the cores"),
+    ] = None,
+    load: Annotated[
+        float | None,
+        typer.Option(
+            metavar="R", help="Tune lstn serve under so many requests a second.", show_default="tune the files"
+        ),
+    ] = None,
+    wait_ms: Annotated[
+        str | None,
+        typer.Option(metavar="W,…", help="With --load: --max-wait-ms of lstn serve.", show_default="0,2,5,10"),
     ] = None,
     trials: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Settings to time.", show_default="a fifth of all, 10 at least"),
     ] = None,
-    seconds: Annotated[float, typer.Option(metavar="S", min=0.1, max=600, help="To time a setting.")] = 1.0,
+    seconds: Annotated[
+        float | None,
+        typer.Option(metavar="S", min=0.1, max=600, help="To time a setting.", show_default="1, or 2 with --load"),
+    ] = None,
     data: Annotated[
         str | None,
         typer.Option(metavar="DATA", help="As in lstn calibrate.", show_default="what the model was trained on"),
@@ -83,30 +116,44 @@ def tune(
     Makes the model's files for each engine, precision and crop, and refuses those that lose too much accuracy, or whose
     warps drift too far. Then Optuna proposes files, batch sizes and threads, and each is timed once. The best are timed
     in turn at the end. tune.json and tune.html have every figure. After a stop, the same command continues.
+
+    With --load, finds the batch size and the wait with which lstn serve answers that many requests a second fastest:
+    starts it with each, and sends it images. serving.json and serving.html have every figure.
     """
+    of_files = {"--max-drop": max_drop, "--max-drift-px": max_drift_px, "--engine": engine, "--precision": precision,
+                "--crop": crop, "--threads": threads, "--trials": trials}  # fmt: skip
+    check_mode(load, of_files, {"--wait-ms": wait_ms})
+    batches = sorted(batch_sizes(batch))
+    if load is not None:
+        from lstn.research.tune.serving_tuned import ServingRequest
+
+        waits, seconds = tuned_waits(wait_ms), seconds or _SECONDS_OF_LOAD
+        asked = ServingRequest(load=load, batches=batches, waits_ms=waits, p99_ms=p99_ms, seconds=seconds)
+        tune_server(source, out, asked, data=data, seed=seed)
+        return
     from lstn.research.tune.candidates import QualityLimits
-    from lstn.research.tune.model_versions import VersionsWanted
     from lstn.research.tune.tuned import TuningRequest
 
-    wanted = VersionsWanted(
+    limits = QualityLimits(_MAX_DROP if max_drop is None else max_drop, max_drift_px)
+    request = TuningRequest(versions=_versions(data, seed, engine, precision, crop), limits=limits, batches=batches,
+                            threads=tuned_threads(threads), p99_ms=p99_ms, trials=trials, seconds=seconds or _SECONDS,
+                            seed=seed or 0)  # fmt: skip
+    source = source if source is not None and source.suffix == ".onnx" else checkpoint_of(source)
+    _show(_tuned(source, out, request), shown_path(source), out)
+
+
+def _versions(
+    data: str | None, seed: int | None, engine: list[EngineKind] | None, precision: str | None, crop: str | None
+) -> "VersionsWanted":
+    from lstn.research.tune.model_versions import VersionsWanted
+
+    return VersionsWanted(
         data=data or "",
         seed=seed,
         engines=tuned_engines(engine),
-        precisions=tuned_precisions(precision),
+        precisions=tuned_precisions(_PRECISIONS if precision is None else precision),
         crops=crop_sides(crop),
     )
-    request = TuningRequest(
-        versions=wanted,
-        limits=QualityLimits(max_drop, max_drift_px),
-        batches=sorted(batch_sizes(batch)),
-        threads=tuned_threads(threads),
-        p99_ms=p99_ms,
-        trials=trials,
-        seconds=seconds,
-        seed=seed or 0,
-    )
-    source = source if source is not None and source.suffix == ".onnx" else checkpoint_of(source)
-    _show(_tuned(source, out, request), shown_path(source), out)
 
 
 def _tuned(source: Path, out: Path, request: "TuningRequest") -> "Tuned":

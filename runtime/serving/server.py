@@ -57,14 +57,23 @@ def serve(files: Mapping[str, Path], settings: ServerSettings) -> None:
         LstnError: a port is taken, an engine can't be opened, or stopping took longer than `drain_s`.
         MissingExtra: a package of the extra `serve` is missing.
     """
-    for package in ("uvicorn", "httptools"):
-        require(package, extra="serve")
+    require_server()
     # Pillow warns of damaged metadata, in words that are the file's; each would be printed, and remembered for good.
     warnings.filterwarnings("ignore", module="PIL")
     allow_many_files()
     models: dict[str, ServedModel] = {}
     with StopSignals() as signals, leaving_behind(lambda: _threads(models), _LAST_WORDS_S):
         asyncio.run(_serve(files, settings, models, signals))
+
+
+def require_server() -> None:
+    """Check that the packages of the extra `serve` are installed.
+
+    Raises:
+        MissingExtra: one isn't.
+    """
+    for package in ("uvicorn", "httptools"):
+        require(package, extra="serve")
 
 
 def _threads(models: Mapping[str, ServedModel]) -> list[threading.Thread]:

@@ -1,6 +1,7 @@
-"""Options of `lstn tune` that say what to try: engines, precisions, crops, and threads."""
+"""Options of `lstn tune` that say what to try: engines, precisions, crops, threads, and a server's waits."""
 
 import re
+from collections.abc import Mapping
 from importlib.util import find_spec
 from typing import TypeVar
 
@@ -14,6 +15,8 @@ from lstn.precision import Precision
 T = TypeVar("T")
 
 _PACKAGES = {EngineKind.ONNX: "onnxruntime", EngineKind.OPENVINO: "openvino"}
+_WAITS_MS = "0,2,5,10"
+_LONGEST_WAIT_MS = 60_000
 _MOST = 16
 """Entries of a list: each multiplies the settings."""
 
@@ -74,6 +77,34 @@ def tuned_threads(text: str | None) -> tuple[int, ...]:
     counts = sorted({int(each) for each in text.split(",")})
     within_cores(counts[-1])
     return tuple(_few("--threads", counts))
+
+
+def tuned_waits(text: str | None) -> tuple[float, ...]:
+    """Return how long requests may wait for others, in ms, the shortest first; some usual times by default.
+
+    Raises:
+        UsageError: not times, or longer than a server takes.
+    """
+    given = [each.strip() for each in (text or _WAITS_MS).split(",")]
+    if not all(re.fullmatch(r"\d{1,5}(\.\d{1,3})?", each) and float(each) <= _LONGEST_WAIT_MS for each in given):
+        raise UsageError(f"--wait-ms {text!r:.40}: expected times from 0 to 60000", hint=f"such as: {_WAITS_MS}")
+    return tuple(_few("--wait-ms", sorted({float(each) for each in given})))
+
+
+def check_mode(load: float | None, of_files: Mapping[str, object], of_serving: Mapping[str, object]) -> None:
+    """Refuse options that say nothing here. load: under which a server is tuned; None: a model's files are
+
+    of_files, of_serving: options of one of the two alone -> what was typed, or None
+
+    Raises:
+        UsageError: one was typed.
+    """
+    for name, typed in (of_serving if load is None else of_files).items():
+        if typed not in (None, []):
+            told = "for lstn serve, with --load" if load is None else "not with --load, which tunes lstn serve"
+            raise UsageError(
+                f"{name} is {told}", hint="leave it out, or add --load" if load is None else "leave it out"
+            )
 
 
 def _few(option: str, given: list[T]) -> list[T]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lstn.contract import Contract
+from lstn.contract import Contract, Task
 from lstn.errors import ArtifactError, DeviceError, LstnError, UsageError
 from lstn.machine.memory import batch_of
 from lstn.runtime.engines.base import Engine
@@ -32,6 +32,16 @@ class Generation:
         self.contract = contract
         self.batcher = batcher
         self.ended = threading.Event()
+
+
+def check_served(contract: Contract, path: Path) -> None:
+    """Check that a model is of a task that is served. A generator is not an `Engine`, so it never gets here.
+
+    Raises:
+        UsageError: it isn't.
+    """
+    if contract.task is Task.ALIGN:
+        raise UsageError(f"{path}: a model that aligns is not served", hint="use: lstn infer --sentence")
 
 
 def served_batch_size(engine: Engine, wanted: int | None, path: Path) -> int:

@@ -10,8 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lstn.contract import PIXELS, Contract, Task
-from lstn.errors import UsageError
+from lstn.contract import PIXELS, Contract
 from lstn.formats.openvino_file import bin_path
 from lstn.formats.plan_file import sidecar_path
 from lstn.images import Pixels
@@ -21,7 +20,7 @@ from lstn.runtime.engines.prediction import Prediction
 from lstn.runtime.serving.models.batcher import Batcher, Reservation, deliver
 from lstn.runtime.serving.models.fairlock import FairLock
 from lstn.runtime.serving.models.feeding import Feeder, FullBatch, refuse
-from lstn.runtime.serving.models.generation import Batching, Generation, served_batch_size, warm_up
+from lstn.runtime.serving.models.generation import Batching, Generation, check_served, served_batch_size, warm_up
 from lstn.runtime.serving.models.metrics import Metrics
 from lstn.runtime.serving.models.statistics import Phases, Statistics
 from lstn.runtime.serving.requests.refusal import Reason, Refusal
@@ -189,9 +188,7 @@ class ServedModel:
         try:
             with ExitStack() as stack:
                 engine = stack.enter_context(self._open(self.path))
-                if engine.contract.task is Task.ALIGN:
-                    told = f"{self.path}: a model that aligns is not served"
-                    raise UsageError(told, hint="use: lstn infer --sentence")
+                check_served(engine.contract, self.path)
                 batch = served_batch_size(engine, self._batching.max_batch, self.path)
                 slots = stack.enter_context(engine.slots(batch))
                 with self._turn(engine):
