@@ -5,6 +5,9 @@ import errno
 import json
 import os
 import re
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -14,8 +17,8 @@ from hand_made import make_model, save
 from safetensors.torch import save_file
 from swept import SweptRun, sweep
 
-from benchmarks.support.failing_calls import FAULTS
-from benchmarks.support.fault_verdict import REFUSED, RIGHT, Ended, verdict
+from benchmarks.support.faulting.failing_calls import FAULTS, Call, FailingCalls
+from benchmarks.support.faulting.fault_verdict import REFUSED, RIGHT, Ended, verdict
 from lstn.files import write_bytes
 from lstn.formats.onnx_session import OnnxSession
 from lstn.formats.outputs import ROWS_CSV, OutputFile, check_outputs
@@ -35,7 +38,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_sample_of_a_commands_calls_fails_and_harms_nothing(place: Path) -> None:
-    words = ("--only", "infer --output", "--each", "1", "--out", place / "faults.json")
+    words = ("--only", "infer --output", "--each", "1", "--new", "1", "--out", place / "faults.json")
     code, out, err = forked("-m", "benchmarks", "faults", *words, cwd=ROOT)
     assert (code, err) == (0, ""), out
     found = json.loads((place / "faults.json").read_text())["commands"]["infer --output"]
@@ -43,6 +46,7 @@ def test_a_sample_of_a_commands_calls_fails_and_harms_nothing(place: Path) -> No
     counts = [count for ways in found["outcomes"].values() for count in ways.values()]
     assert all(sum(count.values()) == 1 for count in counts)
     assert {what for count in counts for what in count} == {RIGHT, REFUSED}
+    assert found["new"] == {"calls": 0, "tried": 0, "compared": len(found["calls"]), "differ": []}
 
 
 BEFORE, GOOD = {"in.png": b"in", "rows.csv": b"old"}, {"in.png": b"in", "rows.csv": b"path,error\na,\nb,\n", "b": b"b"}
@@ -191,6 +195,42 @@ def test_every_call_is_counted_and_fails_as_told(place: Path) -> None:
     assert f"[Errno {errno.EMFILE}] fopen" in by_name["EMFILE"]
     written = {run.how: run.files.get("renamed") for run in runs if run.call == "write"}
     assert written == {"ENOSPC": None, "EIO": None, "EINTR": b"12345678", "short": b"1234", "full": None}
+
+
+def test_a_call_is_known_by_its_path_and_not_by_the_turns_of_threads(place: Path) -> None:
+    def make() -> None:
+        for name in "ab":
+            Path(name).write_bytes(OLD)
+
+    def read() -> None:
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(lambda name: Path(name).read_bytes(), "ab" * 5))
+
+    failed = Counter((run.call, str(run.path)) for run in sweep(place, make, read, ONE_WAY) if run.call)
+    assert {call for call, _ in failed} == {"open", "stat", "lseek", "read", "close"}
+    assert all(failed[call, "a"] == failed[call, "b"] >= 5 for call, _ in failed)
+
+
+def test_a_call_on_a_temporary_file_is_known_in_the_next_run(place: Path) -> None:
+    Path("world").mkdir()
+    calls = FailingCalls.built(place / "failing_calls.so", place.resolve() / "world")
+    random = uuid.UUID(int=7 << 96 | 99, version=1)
+    names = (".a.01ab45cd.tmp/b", "tmp/tmpk6u8_y4g/c", f"tmp/ort.quant.zon1kc7d/{random}.data", "tmp/1_xy5678", "tmp/d")
+    child = os.fork()
+    if not child:
+        calls.watch()
+        for name in names:
+            Path("world", name).exists()
+        os._exit(0)
+    os.waitpid(child, 0)
+    hidden = (
+        ".a.########.tmp/b",
+        "tmp/tmp########/c",
+        "tmp/ort.quant.########/########-####-####-####-############.data",
+        "tmp/########",
+        "tmp/d",
+    )
+    assert calls.calls == [Call("stat", name, 1) for name in hidden]
 
 
 def assert_nothing_else(run: SweptRun, files: dict[str, bytes] | None = None) -> None:

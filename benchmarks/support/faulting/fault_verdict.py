@@ -15,7 +15,7 @@ from lstn.health.run_health import METRICS
 from lstn.imports import require
 from lstn.nn.checkpoint import read_tensors
 
-RIGHT, REFUSED = "right", "refused"
+RIGHT, REFUSED, MISSED = "right", "refused", "doesn't make the call"
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp(/|$)")
 _SAVING_TIME = ("cache/", "home/")

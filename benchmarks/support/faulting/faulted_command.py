@@ -2,17 +2,18 @@
 
 from dataclasses import replace
 
-from benchmarks.support.failing_calls import Fault
-from benchmarks.support.fault_cases import FaultCase
-from benchmarks.support.fault_verdict import REFUSED, RIGHT, verdict
-from benchmarks.support.faulted_runs import FaultyFolder
+from benchmarks.support.faulting.failing_calls import Call, Fault
+from benchmarks.support.faulting.fault_cases import FaultCase
+from benchmarks.support.faulting.fault_verdict import MISSED, REFUSED, RIGHT, Files, verdict
+from benchmarks.support.faulting.faulted_runs import FaultyFolder
 from lstn.errors import LstnError
 
 
 class FaultedCommand:
     """A command and its folder.
 
-    calls: what it calls when none fails, in order
+    calls: what it calls when none fails, in order; of a fork
+    imports: what a new Python calls besides, for what it imports and when it ends
 
     Raises:
         LstnError: it fails by itself.
@@ -21,22 +22,28 @@ class FaultedCommand:
     def __init__(self, folder: FaultyFolder, case: FaultCase) -> None:
         self._folder, self._case = folder, case
         self._before = folder.prepare(case)
-        for _ in range(2):  # the second finds imported what it imports
-            folder.restart()
-            ended = folder.run(case)
-            if ended.code != 0:
-                raise LstnError(f"lstn {' '.join(case.words)} failed without a fault: {ended.told}")
-        self._good = ended.files
-        self.calls = folder.calls.calls
+        self.calls, self._good = self._without_fault(new=False)
+        self.calls, self._good = self._without_fault(new=False)  # finds imported what it imports
+        there = set(self.calls)
+        self.imports = [call for call in self._without_fault(new=True)[0] if call not in there]
 
-    def attempt(self, fault: Fault) -> str:
-        """Run it with a fault; return `RIGHT`, `REFUSED` or what is wrong.
+    def _without_fault(self, *, new: bool) -> tuple[list[Call], Files]:
+        self._folder.restart()
+        ended = self._folder.run(self._case, new=new)
+        if ended.code != 0:
+            raise LstnError(f"lstn {' '.join(self._case.words)} failed without a fault: {ended.told}")
+        return self._folder.calls.calls, ended.files
+
+    def attempt(self, fault: Fault, *, new: bool = False) -> str:
+        """Run it with a fault, in a fork or a new Python; return `RIGHT`, `REFUSED` or what is wrong.
 
         After it was refused, it must end well without a fault.
         """
         folder, case = self._folder, self._case
         folder.restart()
-        ended = folder.run(case, fault)
+        ended = folder.run(case, fault, new=new)
+        if not folder.calls.met:
+            return MISSED
         struck = str(folder.calls.path.relative_to(folder.world)) if folder.calls.struck else ""
         found = verdict(ended, self._before, self._good, struck, case.stdout)
         if found != REFUSED:
