@@ -7,6 +7,7 @@ runs again for each of them, and for each way in which that call can fail. The c
 (`support/faulting/failing_calls.c`). A run is right if it ends with 0, with the results of a run in which nothing
 failed. It is refused if it ends with one line that says why, each file is the old one or the new one, nothing temporary
 is left, and the same command, or --resume, ends well afterwards. Anything else is wrong, and the benchmark ends with 1.
+FILE keeps what it has of other commands.
 
 Each run is a fork of a process that has imported what the command imports. A new Python makes a few calls more, for its
 imports and at its end. Of these, and of all others, --new lets some fail in new processes.
@@ -53,24 +54,24 @@ def main(words: Sequence[str]) -> None:
     """Try, print, and write what happened."""
     parser = argument_parser(__name__, __doc__, out=RESULT)
     known = [*CASES, RELOAD]
-    parser.add_argument(
-        "--only", action="append", choices=known, metavar="NAME", help="try this one; FILE keeps the rest"
-    )
+    parser.add_argument("--only", action="append", choices=known, metavar="NAME", help="try this one; default: all")
     parser.add_argument("--each", type=int, metavar="N", help="at most so many calls of a kind; default: all")
     parser.add_argument("--new", type=int, default=1, metavar="N", help="of these, in new processes; default: 1")
     arguments = parser.parse_args(words)
     os.environ["OMP_NUM_THREADS"] = "1"
+    wrong = False
     with TemporaryDirectory() as base:
         folder = FaultyFolder(Path(base))
-        names, counts = arguments.only or known, (arguments.each, arguments.new)
-        found = {name: tried(name, opened(name, folder), *counts) for name in names}
-    # Read at the end: another process may try other commands.
-    kept = json.loads(arguments.out.read_text())["commands"] if arguments.only and arguments.out.is_file() else {}
-    commands = {name: (kept | found)[name] for name in known if name in kept | found}
-    result = {"commands": commands} | machine_of(LIBRARIES)
+        for name in arguments.only or known:
+            figures = tried(name, opened(name, folder), arguments.each, arguments.new)
+            wrong = wrong or bool(figures["wrong"] or figures["new"]["differ"])
+            # Read again each time: another process may try other commands.
+            kept = json.loads(arguments.out.read_text())["commands"] if arguments.out.is_file() else {}
+            found = kept | {name: figures}
+            result = {"commands": {each: found[each] for each in known if each in found}} | machine_of(LIBRARIES)
+            write_result(arguments.out, result, page_of(result))
     print(page_of(result))
-    write_result(arguments.out, result, page_of(result))
-    sys.exit(any(command["wrong"] or command["new"]["differ"] for command in found.values()))
+    sys.exit(wrong)
 
 
 def opened(name: str, folder: FaultyFolder) -> Faulted:

@@ -19,7 +19,7 @@ from swept import SweptRun, sweep
 
 from benchmarks.support.faulting.failing_calls import FAULTS, Call, FailingCalls
 from benchmarks.support.faulting.fault_verdict import REFUSED, RIGHT, Ended, verdict
-from lstn.files import write_bytes
+from lstn.files import scratch_folder, write_bytes
 from lstn.formats.onnx_session import OnnxSession
 from lstn.formats.outputs import ROWS_CSV, OutputFile, check_outputs
 from lstn.machine.lock import locked
@@ -110,6 +110,19 @@ def test_a_runs_folder_is_there_whole_or_not_at_all(place: Path) -> None:
         else:
             assert re.match(r"lstn\.errors\.LstnError: cannot (make|write) |\w+: \[Errno \d+\] .*'", run.raised), run
             assert_nothing_else(run, left)
+
+
+def test_a_scratch_folder_that_cannot_be_removed_loses_no_result(place: Path) -> None:
+    def work() -> None:
+        with scratch_folder(Path(), ".whole.") as folder:
+            write_bytes(folder / "half", OLD)
+        Path("whole").write_bytes(NEW)
+
+    removing = {call: FAULTS[call] if call in ("list", "rmdir", "unlink") else () for call in FAULTS}
+    runs = list(sweep(place, lambda: None, work, removing))
+    assert {run.call for run in runs} == {"", "list", "rmdir", "unlink"}
+    for run in runs:
+        assert (run.raised, run.files["whole"]) == ("", NEW), run
 
 
 def test_a_lock_is_held_or_refused_by_what_the_system_says(place: Path) -> None:
@@ -215,7 +228,14 @@ def test_a_call_on_a_temporary_file_is_known_in_the_next_run(place: Path) -> Non
     Path("world").mkdir()
     calls = FailingCalls.built(place / "failing_calls.so", place.resolve() / "world")
     random = uuid.UUID(int=7 << 96 | 99, version=1)
-    names = (".a.01ab45cd.tmp/b", "tmp/tmpk6u8_y4g/c", f"tmp/ort.quant.zon1kc7d/{random}.data", "tmp/1_xy5678", "tmp/d")
+    names = (
+        ".a.01ab45cd.tmp/b",
+        "tmp/tmpk6u8_y4g/c",
+        f"tmp/ort.quant.zon1kc7d/{random}.data",
+        "tmp/1_xy5678",
+        "tmp/d",
+        "a/.model.xml.k6u8_y4g/e",
+    )
     child = os.fork()
     if not child:
         calls.watch()
@@ -229,6 +249,7 @@ def test_a_call_on_a_temporary_file_is_known_in_the_next_run(place: Path) -> Non
         "tmp/ort.quant.########/########-####-####-####-############.data",
         "tmp/########",
         "tmp/d",
+        "a/.model.xml.########/e",
     )
     assert calls.calls == [Call("stat", name, 1) for name in hidden]
 

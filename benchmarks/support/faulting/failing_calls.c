@@ -147,8 +147,21 @@ static int is_digit(char each) {
     return (each >= '0' && each <= '9') || (each >= 'a' && each <= 'f');
 }
 
-// Hides what is random: the eight digits of lstn's own names; in tmp/, those of Python's tempfile, and UUIDs.
+// Hides the end of a component that Python's tempfile has made, from `begin` on: .NAME.########
+static void hide_hidden(char *begin) {
+    size_t length = strcspn(begin, "/");
+    if (length < 10 || *begin != '.' || begin[length - 9] != '.')
+        return;
+    for (size_t place = length - 8; place < length; place++)
+        if (!is_digit(begin[place]) && !(begin[place] >= 'g' && begin[place] <= 'z') && begin[place] != '_')
+            return;
+    memset(begin + length - 8, '#', 8);
+}
+
+// Hides what is random: the eight digits of lstn's own names; those of Python's tempfile, and in tmp/ also UUIDs.
 static void hide_random(char *path) {
+    for (char *begin = path; begin; begin = strchr(begin, '/') ? strchr(begin, '/') + 1 : NULL)
+        hide_hidden(begin);
     for (char *end = path; (end = strstr(end, ".tmp")); end++) {
         char *begin = end;
         while (begin > path && is_digit(begin[-1]))

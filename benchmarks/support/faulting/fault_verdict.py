@@ -74,7 +74,7 @@ def _harm(ended: Ended, before: Files, good: Files, free: set[str]) -> str:
     """free: of what can't be removed, it is all that is left"""
     for path, content in ended.files.items():
         old_or_new = content in (before.get(path), good.get(path))
-        if path.startswith(_SAVING_TIME) or old_or_new or path in free:
+        if path.startswith(_SAVING_TIME) or old_or_new or path in free or _in_temporary(path, free):
             continue
         if _TEMPORARY.search(path) or path.startswith("tmp/"):
             return f"leaves {_TEMPORARY.sub('.########.tmp', path)}"
@@ -82,6 +82,11 @@ def _harm(ended: Ended, before: Files, good: Files, free: set[str]) -> str:
             return f"leaves a {path} that is neither the old one nor the new one"
     lost = [path for path in before if path in good and path not in ended.files]
     return f"removes {lost[0]}" if lost else ""
+
+
+def _in_temporary(path: str, free: set[str]) -> bool:
+    """Whether it lies in a folder for temporary files that can't be removed."""
+    return path.startswith("tmp/") and any(path.startswith(f"{folder}/") for folder in free if folder)
 
 
 def _may_differ(path: str, content: bytes, good: Files) -> bool:
