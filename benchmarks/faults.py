@@ -22,7 +22,6 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Protocol
 
 from benchmarks.support.arguments import argument_parser
@@ -32,6 +31,7 @@ from benchmarks.support.faulting.fault_verdict import REFUSED, RIGHT
 from benchmarks.support.faulting.faulted_command import FaultedCommand
 from benchmarks.support.faulting.faulted_reload import RELOAD, FaultedReload
 from benchmarks.support.faulting.faulted_runs import FaultyFolder
+from benchmarks.support.memory_folder import memory_folder
 from benchmarks.support.result_files import machine_of, versions_of, write_result
 from lstn.report.table import markdown_table
 
@@ -60,7 +60,7 @@ def main(words: Sequence[str]) -> None:
     arguments = parser.parse_args(words)
     os.environ["OMP_NUM_THREADS"] = "1"
     wrong = False
-    with TemporaryDirectory() as base:
+    with memory_folder() as base:
         folder = FaultyFolder(Path(base))
         for name in arguments.only or known:
             figures = tried(name, opened(name, folder), arguments.each, arguments.new)
@@ -150,8 +150,8 @@ def page_of(result: dict[str, Any]) -> str:
         "error of the system, half of a read or write (`short`), or a disk that is full from then on (`full`).",
         "A call is known by its kind, its path and how often it was made there before.",
         "",
-        "The example is small, so that every call can fail: eight images of 32 pixels, twelve for `calibrate`, and",
-        "two epochs of one or two steps. `calibrate` compares the speed of its models for a hundredth of a second.",
+        "The example is small, so that every call can fail: six images of 32 pixels, twelve for `calibrate`; one epoch",
+        "of one step, and a second one by `--resume`. `calibrate` compares speeds for a hundredth of a second.",
         "",
         "- *right*: the command ended well, with the results of a run in which nothing failed.",
         "- *refused*: it ended with one line that says why, each file was the old one or the new one, nothing",

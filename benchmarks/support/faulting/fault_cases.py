@@ -46,7 +46,7 @@ class FaultCase:
     stdout: str = ""
     changed: Callable[[], None] = unchanged
     settled: bool = False
-    images: int = 2
+    images: int = 1
 
 
 def make_photos(folder: Path, images: int) -> None:
@@ -110,7 +110,7 @@ _RUNS = (f"{_TRAIN} --epochs 1 --name run", f"{_TRAIN} --epochs 1 --seed 1 --nam
 
 CASES = {
     "train": _case(
-        f"{_TRAIN} --epochs 2 --name run",
+        f"{_TRAIN} --epochs 1 --name run",
         again=f"train --resume {_RUN}",
         begun=f"{_RUN}/last.safetensors",
     ),

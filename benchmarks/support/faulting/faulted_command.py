@@ -1,9 +1,10 @@
 """One command, tried again and again with another system call that fails."""
 
+import hashlib
 from dataclasses import replace
 
 from benchmarks.support.faulting.failing_calls import Call, Fault
-from benchmarks.support.faulting.fault_cases import FaultCase
+from benchmarks.support.faulting.fault_cases import FaultCase, Words
 from benchmarks.support.faulting.fault_verdict import MISSED, REFUSED, RIGHT, Files, verdict
 from benchmarks.support.faulting.faulted_runs import FaultyFolder
 from lstn.errors import LstnError
@@ -22,6 +23,7 @@ class FaultedCommand:
     def __init__(self, folder: FaultyFolder, case: FaultCase) -> None:
         self._folder, self._case = folder, case
         self._before = folder.prepare(case)
+        self._ends_well: set[bytes] = set()
         self.calls, self._good = self._without_fault(new=False)
         self.calls, self._good = self._without_fault(new=False)  # finds imported what it imports
         there = set(self.calls)
@@ -29,6 +31,7 @@ class FaultedCommand:
 
     def _without_fault(self, *, new: bool) -> tuple[list[Call], Files]:
         self._folder.restart()
+        self._ends_well.add(self._state(self._case.words, self._before))
         ended = self._folder.run(self._case, new=new)
         if ended.code != 0:
             raise LstnError(f"lstn {' '.join(self._case.words)} failed without a fault: {ended.told}")
@@ -37,7 +40,8 @@ class FaultedCommand:
     def attempt(self, fault: Fault, *, new: bool = False) -> str:
         """Run it with a fault, in a fork or a new Python; return `RIGHT`, `REFUSED` or what is wrong.
 
-        After it was refused, it must end well without a fault.
+        After it was refused, it must end well without a fault: it runs again, unless it has before from just that state
+        of its folder.
         """
         folder, case = self._folder, self._case
         folder.restart()
@@ -49,12 +53,26 @@ class FaultedCommand:
         if found != REFUSED:
             return found if found == RIGHT else f"{found}: {_last_words(ended.told)}"
         goes_on = bool(case.again) and (folder.world / case.begun).exists()
-        then = folder.run(replace(case, words=case.again if goes_on else case.words))
+        words = case.again if goes_on else case.words
+        if (state := self._state(words, ended.files)) in self._ends_well:
+            return REFUSED
+        then = folder.run(replace(case, words=words))
         after = verdict(then, self._before, self._good, struck, case.stdout)
         same = case.settled and after == REFUSED and _last_words(then.told) == _last_words(ended.told)
+        if after == RIGHT:
+            self._ends_well.add(state)
         if after == RIGHT or same:
             return REFUSED
         return f"{_last_words(ended.told)}; afterwards {after}: {_last_words(then.told)}"
+
+    def _state(self, words: Words, files: Files) -> bytes:
+        """Return a digest of what a command finds: all files and folders of its world."""
+        world = self._folder.world
+        folders = sorted(str(path.relative_to(world)) for path in world.rglob("*") if path.is_dir())
+        digest = hashlib.sha256(repr((words, folders, list(files))).encode())
+        for content in files.values():
+            digest.update(b"%d " % len(content) + content)
+        return digest.digest()
 
 
 def _last_words(told: str) -> str:
