@@ -142,7 +142,8 @@ def _measure(
                 ) from error
         with working("choosing ranges"), redirect_stdout(StringIO()):
             data = calibrator.compute_data()
-    return {name: (entry.range_value[0].item(), entry.range_value[1].item()) for name, entry in data.items()}
+    ranges = {name: entry.range_value for name, entry in data.items()}
+    return {name: (ranges[name][0].item(), ranges[name][1].item()) for name in sorted(ranges)}  # else as hashes fall
 
 
 def _calibrator(onnx_file: Path, folder: Path, method: RangeMethod) -> CalibraterBase:
