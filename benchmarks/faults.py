@@ -7,10 +7,10 @@ runs again for each of them, and for each way in which that call can fail. The c
 (`support/faulting/failing_calls.c`). A run is right if it ends with 0, with the results of a run in which nothing
 failed. It is refused if it ends with one line that says why, each file is the old one or the new one, nothing temporary
 is left, and the same command, or --resume, ends well afterwards. Anything else is wrong, and the benchmark ends with 1.
-FILE keeps what it has of other commands.
+FILE keeps what it has of other commands, and of the other way.
 
 Each run is a fork of a process that has imported what the command imports. A new Python makes a few calls more, for its
-imports and at its end. Of these, and of all others, --new lets some fail in new processes.
+imports and at its end. --new lets some of them fail in new processes, and some of all others in both ways.
 
 Needs: Linux on x86-64, and gcc.
 """
@@ -20,7 +20,7 @@ import os
 import sys
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -56,20 +56,24 @@ def main(words: Sequence[str]) -> None:
     known = [*CASES, RELOAD]
     parser.add_argument("--only", action="append", choices=known, metavar="NAME", help="try this one; default: all")
     parser.add_argument("--each", type=int, metavar="N", help="at most so many calls of a kind; default: all")
-    parser.add_argument("--new", type=int, default=1, metavar="N", help="of these, in new processes; default: 1")
+    parser.add_argument("--new", type=int, metavar="N", help="only in new processes, and so many calls of a kind")
     arguments = parser.parse_args(words)
     os.environ["OMP_NUM_THREADS"] = "1"
     wrong = False
     with memory_folder() as base:
         folder = FaultyFolder(Path(base))
         for name in arguments.only or known:
-            figures = tried(name, opened(name, folder), arguments.each, arguments.new)
-            wrong = wrong or bool(figures["wrong"] or figures["new"]["differ"])
+            command = opened(name, folder)
+            if arguments.new is None:
+                figures = tried(name, command, arguments.each)
+            else:
+                figures = {"new": tried_anew(name, command, arguments.new)}
             # Read again each time: another process may try other commands.
             kept = json.loads(arguments.out.read_text())["commands"] if arguments.out.is_file() else {}
-            found = kept | {name: figures}
+            found = kept | {name: kept.get(name, {}) | figures}
             result = {"commands": {each: found[each] for each in known if each in found}} | machine_of(LIBRARIES)
             write_result(arguments.out, result, page_of(result))
+            wrong = wrong or any(_wrong({name: figures}))
     print(page_of(result))
     sys.exit(wrong)
 
@@ -96,26 +100,28 @@ class Outcomes:
             print(f"{self._name}: {fault.call}, {fault.how}: {found}", flush=True)
 
 
-def tried(name: str, command: Faulted, each: int | None, new: int) -> dict[str, Any]:
-    """Let calls fail, and count what came of it; each: calls of a kind; new: of these, in new processes."""
+def tried(name: str, command: Faulted, each: int | None) -> dict[str, Any]:
+    """Let calls fail in forks, at most `each` of a kind, and count what came of it."""
     started, outcomes = time.monotonic(), Outcomes(name)
-    forked = {fault: command.attempt(fault) for fault in planned(command.calls, each)}
-    for fault, found in forked.items():
-        outcomes.add(fault, found)
+    for fault in planned(command.calls, each):
+        outcomes.add(fault, command.attempt(fault))
     print(f"{name}: {len(command.calls)} calls, {len(outcomes.wrong)} wrong", flush=True)
-    differ, compared, imports = [], 0, 0
-    for fault in sampled(command.calls, new):
-        compared += 1
-        if (found := command.attempt(fault, new=True)) != (before := forked.get(fault) or command.attempt(fault)):
-            differ.append(f"{fault.call}, {fault.how}: {found} in a new process, {before} in a fork")
+    minutes, calls = round((time.monotonic() - started) / 60), Counter(call.kind for call in command.calls)
+    return {"each": each, "minutes": minutes, "calls": calls, "outcomes": outcomes.found, "wrong": outcomes.wrong}
+
+
+def tried_anew(name: str, command: Faulted, each: int) -> dict[str, Any]:
+    """Let `each` calls of a kind fail in new processes, and say which ended as in a fork; and as many of imports."""
+    started, outcomes, compared, differ = time.monotonic(), Outcomes(name), 0, []
+    for fault in sampled(command.calls, each):
+        compared, before, after = compared + 1, command.attempt(fault), command.attempt(fault, new=True)
+        if before != after:
+            differ.append(f"{fault.call}, {fault.how}: {after} in a new process, {before} in a fork")
             print(f"{name}: {differ[-1]}", flush=True)
-    for fault in sampled(command.imports, new):
-        imports += 1
+    for fault in sampled(command.imports, each):
         outcomes.add(fault, command.attempt(fault, new=True))
-    calls = Counter(call.kind for call in command.calls)
-    told = {"calls": calls, "outcomes": outcomes.found, "wrong": outcomes.wrong}
-    told["new"] = {"calls": len(command.imports), "tried": imports, "compared": compared, "differ": differ}
-    return {"each": each, "minutes": round((time.monotonic() - started) / 60)} | told
+    minutes, imports = round((time.monotonic() - started) / 60), {"outcomes": outcomes.found, "wrong": outcomes.wrong}
+    return {"minutes": minutes, "calls": len(command.imports), "compared": compared, "differ": differ} | imports
 
 
 def planned(calls: Sequence[Call], each: int | None) -> Iterator[Fault]:
@@ -141,7 +147,7 @@ def sampled(calls: Sequence[Call], each: int) -> Iterator[Fault]:
 
 def page_of(result: dict[str, Any]) -> str:
     """Return the page."""
-    commands = result["commands"]
+    commands = {name: command for name, command in result["commands"].items() if "outcomes" in command}
     lines = [
         "# System calls that fail",
         "",
@@ -151,7 +157,9 @@ def page_of(result: dict[str, Any]) -> str:
         "A call is known by its kind, its path and how often it was made there before.",
         "",
         "The example is small, so that every call can fail: six images of 32 pixels, twelve for `calibrate`; one epoch",
-        "of one step, and a second one by `--resume`. `calibrate` compares speeds for a hundredth of a second.",
+        "of one step, and a second one by `--resume`. Left out is what takes long and calls no file: charts of `train`",
+        "are blank, `export` traces its network once for all runs, and `calibrate` compares speeds for a hundredth of",
+        "a second. That all calls are the same without this is checked.",
         "",
         "- *right*: the command ended well, with the results of a run in which nothing failed.",
         "- *refused*: it ended with one line that says why, each file was the old one or the new one, nothing",
@@ -165,15 +173,15 @@ def page_of(result: dict[str, Any]) -> str:
         "## Forks and new processes",
         "",
         "A command ran in a fork of a process that had imported what it imports. A new Python makes a few calls more,",
-        "for its imports and at its end, most of them on caches of PyTorch and Matplotlib. Some of these failed in new",
-        "processes, and count above. Of all others, one call of each kind failed in a fork and in a new process.",
+        "for its imports and at its end: on caches of PyTorch and Matplotlib. Of these, one call of each kind failed",
+        "in a new process (`--new 1`). Of all others, one of each kind failed in a fork and in a new process.",
         "",
         markdown_table(
-            ("command", "calls of imports", "tried", "tried in both", "ended otherwise"),
+            ("command", "calls of imports", "failures", *VERDICTS, "failed in both", "ended otherwise"),
             list(_in_new_processes(commands)),
         ),
         "",
-        *_wrong(commands),
+        *([*told, ""] if (told := list(_wrong(commands))) else []),
         f"{sum(command['minutes'] for command in commands.values())} minutes on a shared machine. {result['cpu']},",
         f"{versions_of(result)}. Made with `python -m benchmarks faults`.",
         "",
@@ -183,8 +191,13 @@ def page_of(result: dict[str, Any]) -> str:
 
 def _by_command(commands: dict[str, Any]) -> Iterator[tuple[object, ...]]:
     for name, command in commands.items():
-        counts = [each for ways in command["outcomes"].values() for each in ways.values()]
-        yield f"`{name}`", sum(command["calls"].values()), command["each"] or "all", *_summed(counts)
+        counts = _summed(counts_of(command))
+        yield f"`{name}`", sum(command["calls"].values()), command["each"] or "all", *counts
+
+
+def counts_of(tried: Mapping[str, Any]) -> list[dict[str, int]]:
+    """Return how often each verdict came, for each call and each way in which it failed."""
+    return [each for ways in tried["outcomes"].values() for each in ways.values()]
 
 
 def _by_call(commands: Sequence[dict[str, Any]]) -> Iterator[tuple[object, ...]]:
@@ -197,8 +210,8 @@ def _by_call(commands: Sequence[dict[str, Any]]) -> Iterator[tuple[object, ...]]
 
 def _in_new_processes(commands: dict[str, Any]) -> Iterator[tuple[object, ...]]:
     for name, command in commands.items():
-        new = command["new"]
-        yield f"`{name}`", new["calls"], new["tried"], new["compared"], len(new["differ"])
+        if new := command.get("new"):
+            yield f"`{name}`", new["calls"], *_summed(counts_of(new)), new["compared"], len(new["differ"])
 
 
 def _summed(counts: list[dict[str, int]]) -> tuple[int, ...]:
@@ -208,7 +221,7 @@ def _summed(counts: list[dict[str, int]]) -> tuple[int, ...]:
 
 def _wrong(commands: dict[str, Any]) -> Iterator[str]:
     for name, command in commands.items():
-        yield from (f"- `{name}`, {one['call']}, {one['how']}: {one['what']}" for one in command["wrong"])
-        yield from (f"- `{name}`, {one}" for one in command["new"]["differ"])
-    if any(command["wrong"] or command["new"]["differ"] for command in commands.values()):
-        yield ""
+        new = command.get("new", {})
+        for each in (*command.get("wrong", ()), *new.get("wrong", ())):
+            yield f"- `{name}`, {each['call']}, {each['how']}: {each['what']}"
+        yield from (f"- `{name}`, {each}" for each in new.get("differ", ()))

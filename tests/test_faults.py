@@ -18,7 +18,7 @@ from safetensors.torch import save_file
 from swept import SweptRun, sweep
 
 from benchmarks.support.faulting.failing_calls import FAULTS, Call, FailingCalls
-from benchmarks.support.faulting.fault_verdict import REFUSED, RIGHT, Ended, verdict
+from benchmarks.support.faulting.fault_verdict import REFUSED, RIGHT, Ended, files_below, verdict
 from lstn.files import scratch_folder, write_bytes
 from lstn.formats.onnx_session import OnnxSession
 from lstn.formats.outputs import ROWS_CSV, OutputFile, check_outputs
@@ -83,6 +83,16 @@ def test_the_verdict_on_a_command(code: int | None, told: str, changes: dict[str
 
 def test_a_file_that_was_removed_is_missed() -> None:
     assert verdict(Ended(1, FAILED, {"in.png": b"in"}), BEFORE, GOOD, "") == "removes rows.csv"
+
+
+def test_checkpoints_are_the_same_whatever_time_they_took_and_never_if_one_is_cut_off(place: Path) -> None:
+    for name, seconds in (("slow", 9.5), ("fast", 0.5), ("cut", 0.5)):
+        Path(name).mkdir()
+        state = json.dumps({"history": [{"epoch": 1, "seconds": seconds}], "seed": 0})
+        save_file({"a": torch.arange(9.0)}, f"{name}/last.safetensors", {"lstn.state": state})
+    Path("cut/last.safetensors").write_bytes(Path("fast/last.safetensors").read_bytes()[:-1])
+    slow, fast, cut = (files_below(Path(name))["last.safetensors"] for name in ("slow", "fast", "cut"))
+    assert slow == fast != cut == Path("cut/last.safetensors").read_bytes()
 
 
 def test_a_file_is_replaced_or_is_the_old_one(place: Path) -> None:

@@ -71,7 +71,7 @@ FAULTS = {
 """What each call may answer, as its manual page has it."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, order=True)
 class Call:
     """The nth call of its kind on a path, from 1.
 

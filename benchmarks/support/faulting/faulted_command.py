@@ -4,7 +4,7 @@ import hashlib
 from dataclasses import replace
 
 from benchmarks.support.faulting.failing_calls import Call, Fault
-from benchmarks.support.faulting.fault_cases import FaultCase, Words
+from benchmarks.support.faulting.fault_cases import FaultCase, Words, unchanged
 from benchmarks.support.faulting.fault_verdict import MISSED, REFUSED, RIGHT, Files, verdict
 from benchmarks.support.faulting.faulted_runs import FaultyFolder
 from lstn.errors import LstnError
@@ -24,17 +24,19 @@ class FaultedCommand:
         self._folder, self._case = folder, case
         self._before = folder.prepare(case)
         self._ends_well: set[bytes] = set()
-        self.calls, self._good = self._without_fault(new=False)
-        self.calls, self._good = self._without_fault(new=False)  # finds imported what it imports
+        self._without_fault(case)  # the next one finds imported what it imports
+        self.calls, self._good = self._without_fault(case)
         there = set(self.calls)
-        self.imports = [call for call in self._without_fault(new=True)[0] if call not in there]
+        if case.quicker and (others := there ^ set(self._without_fault(replace(case, changed=unchanged))[0])):
+            raise LstnError(f"lstn {' '.join(case.words)} makes other calls when it is quicker: {sorted(others)[:3]}")
+        self.imports = [call for call in self._without_fault(case, new=True)[0] if call not in there]
 
-    def _without_fault(self, *, new: bool) -> tuple[list[Call], Files]:
+    def _without_fault(self, case: FaultCase, *, new: bool = False) -> tuple[list[Call], Files]:
         self._folder.restart()
-        self._ends_well.add(self._state(self._case.words, self._before))
-        ended = self._folder.run(self._case, new=new)
+        self._ends_well.add(self._state(case.words, self._before))
+        ended = self._folder.run(case, new=new)
         if ended.code != 0:
-            raise LstnError(f"lstn {' '.join(self._case.words)} failed without a fault: {ended.told}")
+            raise LstnError(f"lstn {' '.join(case.words)} failed without a fault: {ended.told}")
         return self._folder.calls.calls, ended.files
 
     def attempt(self, fault: Fault, *, new: bool = False) -> str:

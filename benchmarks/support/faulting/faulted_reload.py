@@ -39,7 +39,7 @@ class FaultedReload:
 
     def __init__(self, folder: FaultyFolder) -> None:
         self._folder, self.imports = folder, list[Call]()
-        folder.prepare(SERVED)
+        folder.prepare(SERVED, learn=True)
         with self._serving() as server:
             old = server.answer()
             told = server.reload(None)

@@ -37,8 +37,8 @@ class FaultyFolder:
         self._imported: set[str] = set()
         self.calls = FailingCalls.built(self._base / LIBRARY, self.world)
 
-    def prepare(self, case: FaultCase) -> Files:
-        """Make what a case starts from, and return that."""
+    def prepare(self, case: FaultCase, *, learn: bool = False) -> Files:
+        """Make what a case starts from, and return that; learn: as `run` has it."""
         for folder in (self.world, self._kept):
             shutil.rmtree(folder, ignore_errors=True)
         for name in ("home", "tmp", "cache"):
@@ -46,7 +46,7 @@ class FaultyFolder:
         make_photos(self.world / PHOTOS, case.images)
         time.sleep(_SETTLED_S)
         for words in case.before:
-            ended = self.run(FaultCase(words, ()))
+            ended = self.run(FaultCase(words, ()), learn=learn)
             if ended.code != 0:
                 raise LstnError(f"lstn {' '.join(words)} failed without a fault: {ended.told}")
         if case.removed:
@@ -65,15 +65,16 @@ class FaultyFolder:
         shutil.copytree(self._kept, self.world, symlinks=True)
         self._photos.rename(self.world / PHOTOS)
 
-    def run(self, case: FaultCase, fault: Fault | None = None, *, new: bool = False) -> Ended:
+    def run(self, case: FaultCase, fault: Fault | None = None, *, new: bool = False, learn: bool = True) -> Ended:
         """Run the command in a process of its own.
 
-        new: in a new Python; else in a fork of this process, which finds all modules imported that an earlier one has
+        new:   in a new Python; else in a fork of this process
+        learn: a fork that no fault met: import what it has imported, so that further ones find it there
         """
         self.calls.arm(fault)
         with self.started(case, new=new) as process:
             code = process.wait()
-        if fault is None and not new:
+        if fault is None and learn and not new:
             self._import_likewise()
         return Ended(code, process.told, files_below(self.world))
 
