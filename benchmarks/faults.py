@@ -65,7 +65,7 @@ def main(words: Sequence[str]) -> None:
         for name in arguments.only or known:
             command = opened(name, folder)
             if arguments.new is None:
-                figures = tried(name, command, arguments.each)
+                figures = {"images": folder.images} | tried(name, command, arguments.each)
             else:
                 figures = {"new": tried_anew(name, command, arguments.new)}
             # Read again each time: another process may try other commands.
@@ -156,17 +156,19 @@ def page_of(result: dict[str, Any]) -> str:
         "error of the system, half of a read or write (`short`), or a disk that is full from then on (`full`).",
         "A call is known by its kind, its path and how often it was made there before.",
         "",
-        "The example is small, so that every call can fail: six images of 32 pixels, twelve for `calibrate`; one epoch",
-        "of one step, and a second one by `--resume`. Left out is what takes long and calls no file: charts of `train`",
-        "are blank, `export` traces its network once for all runs, and `calibrate` compares speeds for a hundredth of",
-        "a second. That all calls are the same without this is checked.",
+        "The example is small, so that every call can fail: a few images of 32 pixels; one epoch of one step, and",
+        "a second one by `--resume`. Left out is what takes long and calls no file: charts of `train` are blank,",
+        "`export` traces its network once for all runs, and `calibrate` compares speeds for a hundredth of a second.",
+        "That all calls are the same without this is checked.",
         "",
         "- *right*: the command ended well, with the results of a run in which nothing failed.",
         "- *refused*: it ended with one line that says why, each file was the old one or the new one, nothing",
         "  temporary was left, and the same command, or `--resume`, ended well afterwards.",
         "- *wrong*: anything else.",
         "",
-        markdown_table(("command", "calls", "tried of each kind", "failures", *VERDICTS), list(_by_command(commands))),
+        markdown_table(
+            ("command", "images", "calls", "tried of each kind", "failures", *VERDICTS), list(_by_command(commands))
+        ),
         "",
         markdown_table(("call", "fails with", "tried", *VERDICTS), list(_by_call(list(commands.values())))),
         "",
@@ -192,7 +194,7 @@ def page_of(result: dict[str, Any]) -> str:
 def _by_command(commands: dict[str, Any]) -> Iterator[tuple[object, ...]]:
     for name, command in commands.items():
         counts = _summed(counts_of(command))
-        yield f"`{name}`", sum(command["calls"].values()), command["each"] or "all", *counts
+        yield f"`{name}`", command["images"], sum(command["calls"].values()), command["each"] or "all", *counts
 
 
 def counts_of(tried: Mapping[str, Any]) -> list[dict[str, int]]:

@@ -58,6 +58,11 @@ class FaultyFolder:
         self._photos.rename(self.world / PHOTOS)
         return found
 
+    @property
+    def images(self) -> int:
+        """How many images there are."""
+        return sum(path.is_file() for path in (self.world / PHOTOS).rglob("*"))
+
     def restart(self) -> None:
         """Put the folder back to what the case starts from; photos stay, as old as they are."""
         (self.world / PHOTOS).rename(self._photos)
