@@ -6,7 +6,8 @@ Targets are readers of files (support/fuzzing/targets.py) and of requests (reque
 its corpus, benchmarks/support/fuzzing/corpora/TARGET, and with good files that it makes. A reader may answer, or refuse
 in one line. Any other exception, an answer that something independent contradicts, more than 10 s or 2 GiB is a fault:
 its bytes are then kept as FAULT-… in the corpus, where tests read them too. What runs new lines is added to the corpus,
-of which a few small files are kept. FILE keeps what it has of other targets. Ends with 1 after a fault.
+of which a few small files are kept. The cases are added to those that FILE has, and begin with another seed. Ends with
+1 after a fault.
 
 Needs: atheris, from the extra fuzz.
 """
@@ -18,7 +19,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,19 +55,29 @@ def main(words: Sequence[str]) -> None:
     require("atheris", extra="fuzz")
     faults = 0
     for name in arguments.targets or TARGETS:
-        figures = fuzzed(name, arguments.cases)
+        figures = fuzzed(name, arguments.cases, _kept(arguments.out).get(name, {}).get("runs", 0) + 1)
         faults += len(figures["faults"])
         print(name, figures, flush=True)
-        # Read again each time: another process may fuzz other targets.
-        kept = json.loads(arguments.out.read_text())["targets"] if arguments.out.is_file() else {}
-        found = kept | {name: figures}
+        kept = _kept(arguments.out)  # read again each time: another process may fuzz other targets
+        found = kept | {name: added(kept[name], figures) if name in kept else figures}
         result = {"targets": {each: found[each] for each in TARGETS if each in found}} | machine_of(LIBRARIES)
         write_result(arguments.out, result, page_of(result))
     print(page_of(result))
     sys.exit(bool(faults))
 
 
-def fuzzed(target: str, cases: int) -> dict[str, Any]:
+def _kept(out: Path) -> dict[str, Any]:
+    return dict(json.loads(out.read_text())["targets"]) if out.is_file() else {}
+
+
+def added(before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the figures of one target's runs together: sums, the most branches, and the corpus of the last one."""
+    sums = {each: before[each] + after[each] for each in ("runs", "cases", "seconds", "faults")}
+    most = {each: max(before[each], after[each]) for each in ("lines", "features")}
+    return sums | most | {"corpus": after["corpus"]}
+
+
+def fuzzed(target: str, cases: int, seed: int) -> dict[str, Any]:
     """Fuzz one target with so many cases, and keep its corpus; return the figures and the faults' names."""
     kept, started = CORPORA / target, time.monotonic()
     kept.mkdir(parents=True, exist_ok=True)
@@ -76,7 +87,7 @@ def fuzzed(target: str, cases: int) -> dict[str, Any]:
         for number, data in enumerate(TARGETS[target].begin()):
             grown.joinpath(f"good-{number}").write_bytes(data)
         words.write_text("".join(f'"{word}"\n' for word in TARGETS[target].words))
-        told = _run(target, [f"-runs={cases}", f"-dict={words}", str(grown), str(kept)], folder)
+        told = _run(target, [f"-runs={cases}", f"-seed={seed}", f"-dict={words}", str(grown), str(kept)], folder)
         faults = [_keep_fault(path, kept) for path in _faults_in(Path(folder))]
         corpus = _keep_corpus(grown, kept)
     seen = _DONE.findall(told)
@@ -85,6 +96,7 @@ def fuzzed(target: str, cases: int) -> dict[str, Any]:
         raise LstnError(f"{target}: atheris ended without a fault and without its cases: {told[-500:]}")
     runs, lines, features = (int(each) for each in seen[-1]) if seen else (0, 0, 0)
     return {
+        "runs": 1,
         "cases": int(ended[1]) if ended else runs,
         "seconds": round(time.monotonic() - started),
         "lines": lines,
@@ -101,7 +113,6 @@ def _run(target: str, words: Sequence[str], folder: str) -> str:
         f"-max_len={_MOST_BYTES}",
         f"-timeout={_TIMEOUT_S}",
         f"-rss_limit_mb={_MEMORY_MB}",
-        "-seed=1",
     ]
     command = [sys.executable, "-m", "benchmarks.support.fuzzing.fuzzed", target, *limits, *words]
     environment = os.environ | {"TMPDIR": folder}

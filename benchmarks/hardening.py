@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmarks.faults import counts_of
 from benchmarks.soak import GAUGES, counted, trend_in
 from benchmarks.support.arguments import argument_parser
 from benchmarks.support.result_files import write_result
@@ -35,7 +36,7 @@ def gathered() -> Row:
 
 def _faults() -> Iterator[Row]:
     commands = _kept("faults/faults").get("commands", {}).values()
-    counts = [count for each in commands for ways in each["outcomes"].values() for count in ways.values()]
+    counts = [count for each in commands for tried in (each, each.get("new", _NOTHING)) for count in counts_of(tried)]
     tried = sum(sum(count.values()) for count in counts)
     refused, wrong = (sum(count.get(what, 0) for count in counts) for what in ("refused", "wrong"))
     told = f"{len(commands)} commands; {refused:,} ended with one line, all others well"
@@ -96,6 +97,7 @@ def _kept(name: str) -> Row:
     return found
 
 
+_NOTHING: Mapping[str, Any] = {"outcomes": {}}
 _PAGES = {"ray_soak": "clusters"}
 
 

@@ -1,6 +1,5 @@
 """One calibration from end to end: measure ranges, choose layers, lower, measure the cost, and keep the file or not."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +24,7 @@ from lstn.data.splits import DataSet, spaced
 from lstn.data.tags.tag_sets import check_tagged
 from lstn.data.task_sets import open_for_model
 from lstn.errors import UsageError, VerificationError
-from lstn.files import as_utf8, replacing
+from lstn.files import as_utf8, replacing, scratch_folder
 from lstn.formats.outputs import COST, ONNX, PAGE, RANGES, OutputFile, check_outputs
 from lstn.imports import require
 from lstn.precision import Precision, RangeMethod
@@ -234,7 +233,7 @@ def _search(
 def _measured(
     onnx_file: Path, lowered: onnx.ModelProto, data: DataSet, stem: str, precision: Precision
 ) -> LoweringCost:
-    with tempfile.TemporaryDirectory() as folder:
-        runs = Path(folder) / f"{stem}.onnx"
+    with scratch_folder() as folder:
+        runs = folder / f"{stem}.onnx"
         runs.write_bytes(emulated(lowered, precision).SerializeToString())
         return measure_drift(onnx_file, runs, data.val)

@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from onnxruntime.quantization.calibrate import CalibrationMethod, TensorData, TensorsData
 from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
-from onnxruntime.quantization.quant_utils import QuantType
+from onnxruntime.quantization.quant_utils import QuantType, add_infer_metadata
 
 from lstn.calibration.half import half_model
 from lstn.calibration.kept_layers import QUANTIZED, lowered_nodes
@@ -47,7 +47,7 @@ def quantized_model(
     names = set(lowered_nodes(model, kept))
     base = _on_halves(model, kept) if precision.half_between else copy.deepcopy(model)
     quantizer = QDQQuantizer(
-        copy.deepcopy(base),
+        _with_shapes(base),
         per_channel=True,
         reduce_range=not precision.float8,
         weight_qType=QuantType.QInt8,
@@ -72,6 +72,16 @@ def quantized_model(
     if precision is not Precision.INT8:
         _scale_again(quantized, base, float8=precision.float8)
     return quantized
+
+
+def _with_shapes(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Return a copy with the shape of every tensor, marked as the quantizer marks one: else it infers them by files.
+
+    It would write the model to a temporary folder, read it back, and not notice that the disk is full.
+    """
+    inferred = onnx.shape_inference.infer_shapes(model)
+    add_infer_metadata(inferred)
+    return inferred
 
 
 def _on_halves(model: onnx.ModelProto, kept: frozenset[str]) -> onnx.ModelProto:

@@ -2,7 +2,6 @@
 
 import json
 import math
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stdout
@@ -27,7 +26,7 @@ from lstn.calibration.kept_layers import QUANTIZED, kept_layers, layer_names, lo
 from lstn.contract import PIXELS
 from lstn.data.dataset import Split
 from lstn.errors import ArtifactError, DataError, LstnError
-from lstn.files import sha256_of, write_text
+from lstn.files import scratch_folder, sha256_of, write_text
 from lstn.images import Pixels
 from lstn.machine.memory import batch_of
 from lstn.precision import RangeMethod
@@ -127,9 +126,9 @@ def ranges_of(onnx_file: Path, split: Split, *, method: RangeMethod, count: int,
 def _measure(
     onnx_file: Path, split: Split, indices: Sequence[int], method: RangeMethod
 ) -> dict[str, tuple[float, float]]:
-    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
+    with scratch_folder() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of what is not finite, which the caller refuses
-        calibrator = _calibrator(onnx_file, Path(folder), method)
+        calibrator = _calibrator(onnx_file, folder, method)
         batch = batch_of(split[0][0].shape[:2], _BATCH)
         starts = range(0, len(indices), batch)
         for start in worked("measuring ranges", starts, len(starts)):
@@ -145,7 +144,8 @@ def _measure(
                 ) from error
         with working("choosing ranges"), redirect_stdout(StringIO()):
             data = calibrator.compute_data()
-    return {name: (entry.range_value[0].item(), entry.range_value[1].item()) for name, entry in data.items()}
+    ranges = {name: entry.range_value for name, entry in data.items()}
+    return {name: (ranges[name][0].item(), ranges[name][1].item()) for name in sorted(ranges)}  # else as hashes fall
 
 
 def _calibrator(onnx_file: Path, folder: Path, method: RangeMethod) -> CalibraterBase:

@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Protocol, TypeVar
 
 from lstn.errors import LstnError, UsageError
@@ -83,6 +84,19 @@ def filling(folder: Path) -> Iterator[Path]:
         temporary.rename(folder)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def scratch_folder(parent: Path | None = None, prefix: str = "lstn-") -> Iterator[Path]:
+    """Yield a new folder, and remove it; if it can't be removed it stays, so that no result is lost for it.
+
+    parent: where it lies; by default the system's place for temporary files
+
+    Raises:
+        OSError: it can't be made.
+    """
+    with TemporaryDirectory(dir=parent, prefix=prefix, ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
 
 
 def what_is(path: Path) -> str:

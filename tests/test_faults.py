@@ -5,8 +5,12 @@ import errno
 import json
 import os
 import re
+import uuid
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from forked import forked
@@ -14,14 +18,16 @@ from hand_made import make_model, save
 from safetensors.torch import save_file
 from swept import SweptRun, sweep
 
-from benchmarks.support.failing_calls import FAULTS
-from benchmarks.support.fault_verdict import REFUSED, RIGHT, Ended, verdict
-from lstn.files import write_bytes
+from benchmarks.support.faulting.failing_calls import FAULTS, SHORT, Call, FailingCalls
+from benchmarks.support.faulting.fault_verdict import REFUSED, RIGHT, Ended, files_below, verdict
+from lstn.files import scratch_folder, write_bytes
 from lstn.formats.onnx_session import OnnxSession
 from lstn.formats.outputs import ROWS_CSV, OutputFile, check_outputs
 from lstn.machine.lock import locked
 from lstn.nn.checkpoint import read_tensors
 from lstn.train.runs.run_folder import claimed
+from lstn.train.watch.pictures import draw_animation
+from lstn.warps.warp import CropSampling
 
 ROOT = Path(__file__).parents[1]
 ONE_WAY = {call: (ways[0],) for call, ways in FAULTS.items()}
@@ -81,6 +87,16 @@ def test_a_file_that_was_removed_is_missed() -> None:
     assert verdict(Ended(1, FAILED, {"in.png": b"in"}), BEFORE, GOOD, "") == "removes rows.csv"
 
 
+def test_checkpoints_are_the_same_whatever_time_they_took_and_never_if_one_is_cut_off(place: Path) -> None:
+    for name, seconds in (("slow", 9.5), ("fast", 0.5), ("cut", 0.5)):
+        Path(name).mkdir()
+        state = json.dumps({"history": [{"epoch": 1, "seconds": seconds}], "seed": 0})
+        save_file({"a": torch.arange(9.0)}, f"{name}/last.safetensors", {"lstn.state": state})
+    Path("cut/last.safetensors").write_bytes(Path("fast/last.safetensors").read_bytes()[:-1])
+    slow, fast, cut = (files_below(Path(name))["last.safetensors"] for name in ("slow", "fast", "cut"))
+    assert slow == fast != cut == Path("cut/last.safetensors").read_bytes()
+
+
 def test_a_file_is_replaced_or_is_the_old_one(place: Path) -> None:
     runs = list(sweep(place, lambda: write_bytes(Path("file"), OLD), lambda: write_bytes(Path("file"), NEW)))
     assert {run.call for run in runs} >= {"", "open", "write", "fsync", "rename", "unlink"}
@@ -106,6 +122,31 @@ def test_a_runs_folder_is_there_whole_or_not_at_all(place: Path) -> None:
         else:
             assert re.match(r"lstn\.errors\.LstnError: cannot (make|write) |\w+: \[Errno \d+\] .*'", run.raised), run
             assert_nothing_else(run, left)
+
+
+def test_a_scratch_folder_that_cannot_be_removed_loses_no_result(place: Path) -> None:
+    def work() -> None:
+        with scratch_folder(Path(), ".whole.") as folder:
+            write_bytes(folder / "half", OLD)
+        Path("whole").write_bytes(NEW)
+
+    removing = {call: FAULTS[call] if call in ("list", "rmdir", "unlink") else () for call in FAULTS}
+    runs = list(sweep(place, lambda: None, work, removing))
+    assert {run.call for run in runs} == {"", "list", "rmdir", "unlink"}
+    for run in runs:
+        assert (run.raised, run.files["whole"]) == ("", NEW), run
+
+
+def test_an_animation_is_whole_though_its_writes_are_cut_short(place: Path) -> None:
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3), dtype=np.uint8)
+    warps = [np.tile(np.eye(2, 3, dtype=np.float32) * size, (4, 1, 1)) for size in (1.0, 0.8, 0.6)]
+    ways = {call: (SHORT,) if call == "write" else () for call in FAULTS}
+    runs = list(
+        sweep(place, lambda: None, lambda: draw_animation(Path("a.gif"), pixels, warps, CropSampling((0, 0, 0))), ways)
+    )
+    assert len(runs) > 1
+    for run in runs:
+        assert (run.raised, run.files) == ("", runs[0].files), run
 
 
 def test_a_lock_is_held_or_refused_by_what_the_system_says(place: Path) -> None:
@@ -191,6 +232,50 @@ def test_every_call_is_counted_and_fails_as_told(place: Path) -> None:
     assert f"[Errno {errno.EMFILE}] fopen" in by_name["EMFILE"]
     written = {run.how: run.files.get("renamed") for run in runs if run.call == "write"}
     assert written == {"ENOSPC": None, "EIO": None, "EINTR": b"12345678", "short": b"1234", "full": None}
+
+
+def test_a_call_is_known_by_its_path_and_not_by_the_turns_of_threads(place: Path) -> None:
+    def make() -> None:
+        for name in "ab":
+            Path(name).write_bytes(OLD)
+
+    def read() -> None:
+        with ThreadPoolExecutor(2) as threads:
+            list(threads.map(lambda name: Path(name).read_bytes(), "ab" * 2))
+
+    failed = Counter((run.call, str(run.path)) for run in sweep(place, make, read, ONE_WAY) if run.call)
+    assert {call for call, _ in failed} == {"open", "stat", "lseek", "read", "close"}
+    assert all(failed[call, "a"] == failed[call, "b"] >= 2 for call, _ in failed)
+
+
+def test_a_call_on_a_temporary_file_is_known_in_the_next_run(place: Path) -> None:
+    Path("world").mkdir()
+    calls = FailingCalls.built(place / "failing_calls.so", place.resolve() / "world")
+    random = uuid.UUID(int=7 << 96 | 99, version=1)
+    names = (
+        ".a.01ab45cd.tmp/b",
+        "tmp/tmpk6u8_y4g/c",
+        f"tmp/ort.quant.zon1kc7d/{random}.data",
+        "tmp/1_xy5678",
+        "tmp/d",
+        "a/.model.xml.k6u8_y4g/e",
+    )
+    child = os.fork()
+    if not child:
+        calls.watch()
+        for name in names:
+            Path("world", name).exists()
+        os._exit(0)
+    os.waitpid(child, 0)
+    hidden = (
+        ".a.########.tmp/b",
+        "tmp/tmp########/c",
+        "tmp/ort.quant.########/########-####-####-####-############.data",
+        "tmp/########",
+        "tmp/d",
+        "a/.model.xml.########/e",
+    )
+    assert calls.calls == [Call("stat", name, 1) for name in hidden]
 
 
 def assert_nothing_else(run: SweptRun, files: dict[str, bytes] | None = None) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.fuzz import CORPORA, TARGETS
+from benchmarks.fuzz import CORPORA, TARGETS, added
 from benchmarks.support.fuzzing import request_targets, targets
 from lstn.errors import ArtifactError
 from lstn.formats import onnx_file
@@ -52,6 +52,13 @@ def test_what_it_begins_with_is_good(name: str, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(targets, "refusing", nullcontext)
     for data in TARGETS[name].begin():
         TARGETS[name].read(data)
+
+
+def test_the_cases_of_a_further_run_are_added() -> None:
+    before = {"runs": 1, "cases": 500, "seconds": 3, "lines": 9, "features": 20, "corpus": 5, "faults": ["FAULT-a"]}
+    after = {"runs": 1, "cases": 300, "seconds": 2, "lines": 7, "features": 21, "corpus": 6, "faults": []}
+    both = {"runs": 2, "cases": 800, "seconds": 5, "lines": 9, "features": 21, "corpus": 6, "faults": ["FAULT-a"]}
+    assert added(before, after) == both
 
 
 @pytest.mark.parametrize("words", ["", "two\nlines"])

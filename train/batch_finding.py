@@ -3,12 +3,11 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
 from lstn.errors import UsageError
+from lstn.files import scratch_folder
 from lstn.nn.sources.own_models import OwnFactory
 from lstn.train.batches.loading import ImageBatch, batches
 from lstn.train.computing.distributed import ALONE
@@ -56,8 +55,8 @@ def find_batch_size(
             hint="leave it out, or give a number: on a CPU memory is not what limits a batch",
         )
     small = replace(options, recipe=replace(options.recipe, batch_size=LEAST))
-    with TemporaryDirectory() as folder, _some_memory_left(device):
-        at = Workplace(Path(folder) / "batches", device, workers, ALONE)
+    with scratch_folder() as folder, _some_memory_left(device):
+        at = Workplace(folder / "batches", device, workers, ALONE)
         with prepared(small, at, resume=False, compiled=False, given=None, own=own) as going:
             most = len(going.data.train) // (FEWEST_STEPS * options.recipe.accumulate)
             return largest_that_fits(steps_of(going), most, hear)

@@ -4,13 +4,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from itertools import count
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import torch
 
 from lstn.contract import Task
 from lstn.errors import TrainingError, UsageError
+from lstn.files import scratch_folder
 from lstn.nn.sources.own_models import OwnFactory
 from lstn.train.batches.loading import ImageBatch, batches
 from lstn.train.computing.distributed import ALONE
@@ -71,8 +70,8 @@ def find_rate(
             hint="leave it out",
         )
     unit = replace(options, recipe=replace(options.recipe, lr=1.0))
-    with TemporaryDirectory() as folder:
-        at = Workplace(Path(folder) / "rates", device, workers, ALONE)
+    with scratch_folder() as folder:
+        at = Workplace(folder / "rates", device, workers, ALONE)
         with prepared(unit, at, resume=False, compiled=False, given=None, own=own) as going:
             rates, losses = _tried(going, step)
     return chosen_rate(rates, losses)

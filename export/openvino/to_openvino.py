@@ -6,7 +6,6 @@ Needs neither torch nor, but for bfloat16, the onnx package: the machine that wi
 import secrets
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from lstn.contract import METADATA_KEY, Contract, Task
@@ -16,7 +15,7 @@ from lstn.export.onnx.verify_onnx import Agreement
 from lstn.export.openvino.openvino_generator import verify_openvino_generator
 from lstn.export.openvino.verify_openvino import verify_openvino
 from lstn.export.plugin import FUSED
-from lstn.files import replacing, sha256_of, write_bytes
+from lstn.files import replacing, scratch_folder, sha256_of, write_bytes
 from lstn.formats.onnx_file import read_model
 from lstn.formats.openvino_file import Record, bin_path, read_xml
 from lstn.images import Pixels
@@ -53,8 +52,8 @@ def write_openvino(onnx_file: Path, xml: Path, images: Pixels | None) -> tuple[R
     unknown = secrets.token_hex(32)  # the hash of weights that aren't written yet, and in nobody's labels
     record = Record(contract, unknown, sha256_of(onnx_file), ov.__version__, precision, onnx.training)
     _describe(model, record)
-    with replacing(bin_path(xml)) as weights, TemporaryDirectory(dir=xml.parent, prefix=f".{xml.name}.") as folder:
-        written = Path(folder) / "model.xml"
+    with replacing(bin_path(xml)) as weights, scratch_folder(xml.parent, f".{xml.name}.") as folder:
+        written = folder / "model.xml"
         try:
             ov.save_model(model, str(written), compress_to_fp16=False)
         except Exception as error:  # a full disk is an "iostream error"

@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TypeAlias
 
 from lstn.contract import Contract
@@ -16,7 +15,7 @@ from lstn.errors import ArtifactError, UsageError
 from lstn.export.tensorrt.build_progress import ReportProgress
 from lstn.export.tensorrt.builder import build
 from lstn.export.tensorrt.builder_flags import BatchRange, BuildSettings, check_tuning
-from lstn.files import replacing, sha256_of, write_text
+from lstn.files import replacing, scratch_folder, sha256_of, write_text
 from lstn.formats.onnx_file import read_model
 from lstn.formats.outputs import LOG, OutputFile, check_outputs, plan_outputs
 from lstn.formats.plan_file import Sidecar, read_sidecar, sidecar_path
@@ -65,9 +64,9 @@ def write_plan(
     check_batch_elements(contract, settings.profiles)
     if settings.log_file is not None:
         check_outputs([OutputFile(settings.log_file, LOG, "--build-log"), *plan_outputs(plan)], inputs=[onnx_file])
-    with replacing(plan) as temporary, TemporaryDirectory(dir=plan.parent, prefix=f".{plan.name}.") as folder:
+    with replacing(plan) as temporary, scratch_folder(plan.parent, f".{plan.name}.") as folder:
         built = build(onnx_file, settings, report=report)
-        trial = Path(folder) / plan.name
+        trial = folder / plan.name
         _write_out(trial, built.data)
         sidecar = Sidecar(
             contract=contract,

@@ -1,6 +1,5 @@
 """`lstn claims`."""
 
-import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +12,7 @@ from lstn.cli.parsing.batch_sizes import batch_sizes
 from lstn.cli.parsing.old_spellings import renamed
 from lstn.cli.parsing.report_options import HtmlReport, JsonReport
 from lstn.errors import UsageError
-from lstn.files import write_text
+from lstn.files import scratch_folder, write_text
 from lstn.formats.outputs import CLAIMS, PAGE, check_outputs, files_of, wanted_output
 from lstn.machine.cores import within_cores
 from lstn.research.claims.claims_request import ClaimsRequest, ComparedEngine
@@ -144,11 +143,11 @@ def _measure(files: Sequence[Path], folder: Path | None, setup: ClaimsRequest) -
     check(setup)
     networks = None if folder is None else read_networks(folder)
     environment = describe_environment()
-    with tempfile.TemporaryDirectory(prefix="lstn-claims-") as made:
+    with scratch_folder(prefix="lstn-claims-") as made:
         if networks is not None:
-            timed_races = list(race_study(networks, setup, Path(made), tell=note))
+            timed_races = list(race_study(networks, setup, made, tell=note))
         else:
-            raced = race_files(files, setup, tell=note) if files else race_all(setup, Path(made), tell=note)
+            raced = race_files(files, setup, tell=note) if files else race_all(setup, made, tell=note)
             timed_races = list(raced)
     if files or networks:  # what was timed is what they are
         setup = replace(setup, models=(timed_races[0].backbone,), image_size=timed_races[0].image_hw[0])

@@ -3,10 +3,10 @@
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from lstn.errors import ArtifactError, UsageError
+from lstn.files import scratch_folder
 from lstn.imports import require
 
 SIGNATURE = "model.sig"
@@ -35,8 +35,8 @@ def signature_of(files: Mapping[str, Path], key: Path) -> bytes:
             f"--sign {key}: not a private key on an elliptic curve, in a PEM file without a password",
             hint=f"to make a pair of keys: {_KEYS}",
         ) from error
-    with TemporaryDirectory() as folder, _together(files) as model:
-        signed = Path(folder, SIGNATURE)
+    with scratch_folder() as folder, _together(files) as model:
+        signed = folder / SIGNATURE
         config.sign(model, signed)
         return signed.read_bytes()
 
@@ -78,10 +78,10 @@ def check_signature(files: Mapping[str, Path], signature: Path, verifier: Any) -
 @contextmanager
 def _together(files: Mapping[str, Path]) -> Iterator[Path]:
     """Yield a folder in which the files lie together under their names."""
-    with TemporaryDirectory() as folder:
+    with scratch_folder() as folder:
         for name, path in files.items():
-            Path(folder, name).symlink_to(path.absolute())
-        yield Path(folder)
+            (folder / name).symlink_to(path.absolute())
+        yield folder
 
 
 def _config(part: str) -> Any:

@@ -1,17 +1,16 @@
 """MLPerf's own LoadGen on an engine, in this process: its load, its clock, and its word on whether the run is valid."""
 
 import queue
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from lstn.errors import DeviceError, LstnError
+from lstn.files import scratch_folder
 from lstn.imports import require
 from lstn.machine.scenario import Scenario
 from lstn.runtime.engines.base import Engine
@@ -53,9 +52,9 @@ def run_load(engine: Engine, scenario: Scenario, *, seconds: float, batch: int, 
     at_once = min(batch, engine.max_batch) if scenario is Scenario.OFFLINE else engine.max_batch
     system = _System(loadgen, engine, pixels, batch=at_once)
     rate = system.rate()
-    with tempfile.TemporaryDirectory(prefix="lstn-loadgen-") as folder:
+    with scratch_folder(prefix="lstn-loadgen-") as folder:
         logs, output = loadgen.LogSettings(), loadgen.LogOutputSettings()
-        output.outdir, output.copy_summary_to_stdout = folder, False
+        output.outdir, output.copy_summary_to_stdout = str(folder), False
         logs.log_output, logs.enable_trace = output, False
         library = loadgen.ConstructQSL(_SAMPLES, _SAMPLES, lambda _: None, lambda _: None)
         under_test = loadgen.ConstructSUT(system.issue, system.flush)
@@ -65,7 +64,7 @@ def run_load(engine: Engine, scenario: Scenario, *, seconds: float, batch: int, 
         loadgen.DestroyQSL(library)
         if system.error is not None:
             raise system.error
-        return read_summary(scenario, (Path(folder) / "mlperf_log_summary.txt").read_text(errors="replace"))
+        return read_summary(scenario, (folder / "mlperf_log_summary.txt").read_text(errors="replace"))
 
 
 def read_summary(scenario: Scenario, text: str) -> LoadResult:

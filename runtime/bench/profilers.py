@@ -10,12 +10,12 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from itertools import accumulate
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeAlias
 
 import numpy as np
 
 from lstn.errors import DeviceError
+from lstn.files import scratch_folder
 from lstn.formats.onnx_file import Node, read_model
 from lstn.formats.onnx_session import OnnxSession
 from lstn.runtime.bench.layer_places import Layer
@@ -57,8 +57,8 @@ def profile_engine(path: Path, batch: int, setup: BenchSetup) -> Breakdown:
 def _profile_onnx(path: Path, batch: int, setup: BenchSetup) -> _Told:
     contract = check_onnx(path)
     try:
-        with TemporaryDirectory(prefix="lstn-") as folder:
-            profile = Path(folder) / "nodes"
+        with scratch_folder() as folder:
+            profile = folder / "nodes"
             session = OnnxSession(path, threads=setup.threads, spin=setup.spin, profile=profile)
             timed, _ = _run(OnnxEngine(path, contract, session), batch, setup, lambda: None)
             spans = spans_of_session(json.loads(session.end_profiling().read_bytes()))

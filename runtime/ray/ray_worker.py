@@ -11,7 +11,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ import numpy.typing as npt
 from lstn.contract import Contract
 from lstn.data.folders.listing import Skipped
 from lstn.errors import LstnError, UsageError
+from lstn.files import scratch_folder
 from lstn.images import DecodeLimits
 from lstn.imports import require
 from lstn.machine.gpu import Device
@@ -127,20 +127,20 @@ def try_engine(model: RayModel) -> Opened | LstnError:
         return Opened(engine.contract, engine.max_batch)
 
 
-def _open(model: RayModel, stack: ExitStack) -> tuple[Engine, str]:
+def _open(model: RayModel, stack: ExitStack) -> tuple[Engine, Path]:
     """Return the engine, and the folder that its file was opened in."""
     files: dict[str, bytes] = require("ray", extra="ray").get(model.files)
-    with TemporaryDirectory(prefix="lstn-") as folder:
+    with scratch_folder() as folder:
         for name, data in files.items():
-            Path(folder, name).write_bytes(data)
-        opening = open_engine(Path(folder, model.name), device=model.device, threads=model.threads, spin=False)
+            (folder / name).write_bytes(data)
+        opening = open_engine(folder / model.name, device=model.device, threads=model.threads, spin=False)
         try:
             return stack.enter_context(opening), folder
         except LstnError as error:
             raise _renamed(error, folder) from error
 
 
-def _renamed(error: LstnError, folder: str) -> LstnError:
+def _renamed(error: LstnError, folder: Path) -> LstnError:
     """The user knows the engine's file by its name, not where a node had it."""
     message, hint = (text.replace(f"{folder}/", "") for text in (error.message, error.hint))
     return type(error)(message, hint=hint)

@@ -1,5 +1,7 @@
 """int8 and fp8, against quantization written out in NumPy."""
 
+import tempfile
+
 import ml_dtypes
 import numpy as np
 import onnx
@@ -35,6 +37,13 @@ def lowered(
 
 def constants_of(model: onnx.ModelProto) -> dict[str, np.ndarray]:
     return {weight.name: numpy_helper.to_array(weight) for weight in model.graph.initializer}
+
+
+def test_no_temporary_file_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, wanted = lowered(Precision.INT8)
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
+    kept = kept_layers(layer_names(model), ["localizer"])
+    assert quantized_model(model, Precision.INT8, kept, ranges_for(model)) == wanted
 
 
 @pytest.mark.parametrize("precision", [Precision.INT8, Precision.FP8])

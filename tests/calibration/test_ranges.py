@@ -80,6 +80,13 @@ def test_minmax_is_the_smallest_and_largest_value_over_all_images(onnx_file: Pat
         np.testing.assert_allclose(ranges.tensors[name], (values.min(), values.max()), rtol=1e-4, atol=1e-5)
 
 
+def test_tensors_are_in_the_order_of_their_names(onnx_file: Path) -> None:
+    """Else the same command writes another file each time: ONNX Runtime has them in the order of hashes."""
+    tensors = measured(onnx_file, Noise(8), count=8).tensors
+    assert len(tensors) > 10
+    assert list(tensors) == sorted(tensors)
+
+
 def test_percentile_and_entropy_leave_outliers_out(tmp_path: Path) -> None:
     """By hand: ONNX Runtime takes its time over each tensor."""
     file = save(make_model(), tmp_path / "model.onnx")

@@ -236,3 +236,11 @@ def test_standard_output_by_its_name_keeps_its_name(tmp_path: Path) -> None:
     assert piped.returncode
     assert "it is not a regular file" in piped.stderr
     assert link.is_symlink()
+
+
+@pytest.mark.parametrize("folder", ["lstn", "train", "export", "calibration", "runtime"])
+def test_every_temporary_folder_is_one_whose_removal_may_fail(folder: str) -> None:
+    """`tempfile.TemporaryDirectory` by itself raises, and what was made in its block is lost."""
+    modules = [path for path in (Path(__file__).parents[2] / folder).rglob("*.py") if path.name != "files.py"]
+    assert modules
+    assert [path.name for path in modules if "TemporaryDirectory" in path.read_text()] == []

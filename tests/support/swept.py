@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmarks.support.failing_calls import FAULTS, FailingCalls, Fault
+from benchmarks.support.faulting.failing_calls import FAULTS, FailingCalls, Fault
 
 Files = dict[str, bytes]
 
@@ -35,7 +35,7 @@ def sweep(
     ways: how each call fails
     """
     world = base / "world"
-    calls = FailingCalls(base, world)
+    calls = FailingCalls.built(base / "failing_calls.so", world)
 
     def run(call: str, fault: Fault | None) -> SweptRun:
         shutil.rmtree(world, ignore_errors=True)
@@ -44,14 +44,15 @@ def sweep(
         make()
         calls.arm(fault)
         raised = _raised_by(code, calls, base / "raised")
+        assert calls.met, f"{fault} doesn't come again"
         path = calls.path.relative_to(world) if calls.struck else Path()
         files = {str(file.relative_to(world)): file.read_bytes() for file in world.rglob("*") if file.is_file()}
         return SweptRun(call, "" if fault is None else fault.how, path, raised, files)
 
     yield run("", None)
-    for number, call in enumerate(calls.calls, 1):
-        for how in ways[call]:
-            yield run(call, Fault(number, how))
+    for call in calls.calls:
+        for how in ways[call.kind]:
+            yield run(call.kind, Fault(call, how))
 
 
 def _raised_by(code: Callable[[], None], calls: FailingCalls, told: Path) -> str:

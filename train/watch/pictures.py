@@ -154,10 +154,9 @@ def draw_animation(path: Path, pixels: Pixels, warps: Sequence[Theta], sampling:
     palette = frames[-1].quantize(_COLOURS, dither=Image.Dither.NONE)
     drawn = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     times = [_FRAME_MS] * (len(drawn) - 1) + [_LAST_MS]
-    with replacing(path) as temporary:
-        drawn[0].save(
-            temporary, format="GIF", save_all=True, append_images=drawn[1:], duration=times, loop=0, optimize=False
-        )
+    buffer = io.BytesIO()  # into a file, Pillow's encoder of GIF takes a part of a write for all of it
+    drawn[0].save(buffer, format="GIF", save_all=True, append_images=drawn[1:], duration=times, loop=0, optimize=False)
+    write_bytes(path, buffer.getvalue())
 
 
 def draw_confusion(path: Path, scores: Scores, title: str) -> None:

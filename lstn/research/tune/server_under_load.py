@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from lstn.errors import LstnError
+from lstn.files import scratch_folder
 from lstn.research.tune.open_loop import OpenLoad, due_moments, send_openly
 
 _HOST, _MODEL = "127.0.0.1", "tuned"
@@ -74,8 +74,8 @@ def running_server(engine: Path, setting: ServingSetting) -> Iterator[int]:
     command = [sys.executable, "-m", "lstn", "serve", "--engine", str(engine), "--name", _MODEL, *setting.options]
     command += ["--host", _HOST, "--http-port", "0", "--grpc-port", "0"]
     with (
-        TemporaryDirectory(prefix="lstn-tune-") as folder,
-        (Path(folder) / "told").open("wb") as told,
+        scratch_folder(prefix="lstn-tune-") as folder,
+        (folder / "told").open("wb") as told,
         _terminated_too(),
         subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=told, stderr=told) as process,
     ):

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from benchmarks.support.failing_calls import Fault
-from benchmarks.support.fault_cases import NEW_MODEL, SERVED, SIDE
-from benchmarks.support.fault_verdict import REFUSED, RIGHT
-from benchmarks.support.faulted_runs import FaultyFolder, ForkedCommand
+from benchmarks.support.faulting.command_process import CommandProcess
+from benchmarks.support.faulting.failing_calls import Call, Fault
+from benchmarks.support.faulting.fault_cases import NEW_MODEL, SERVED, SIDE
+from benchmarks.support.faulting.fault_verdict import MISSED, REFUSED, RIGHT
+from benchmarks.support.faulting.faulted_runs import FaultyFolder
 from lstn.errors import LstnError
 
 RELOAD = "serve, reload"
@@ -30,14 +31,15 @@ class FaultedReload:
     """A server whose model becomes another.
 
     calls: what it calls for that when none fails, in order
+    imports: nothing: it has imported what it needs before
 
     Raises:
         LstnError: it fails by itself.
     """
 
     def __init__(self, folder: FaultyFolder) -> None:
-        self._folder = folder
-        folder.prepare(SERVED)
+        self._folder, self.imports = folder, list[Call]()
+        folder.prepare(SERVED, learn=True)
         with self._serving() as server:
             old = server.answer()
             told = server.reload(None)
@@ -46,9 +48,9 @@ class FaultedReload:
         if len(self._answers) < 2:
             raise LstnError(f"the server didn't reload without a fault: {told}")
 
-    def attempt(self, fault: Fault) -> str:
+    def attempt(self, fault: Fault, *, new: bool = False) -> str:
         """Reload with a fault, and then without; return `RIGHT`, `REFUSED` or what is wrong."""
-        with self._serving() as server:
+        with self._serving(new=new) as server:
             try:
                 return self._judged(server, fault)
             except (OSError, RuntimeError) as error:
@@ -56,6 +58,8 @@ class FaultedReload:
 
     def _judged(self, server: "_ServerProcess", fault: Fault) -> str:
         told = server.reload(fault)
+        if not self._folder.calls.met:
+            return MISSED
         refused, heard = _KEPT in told, self._answers.get(server.answer(), "wrong")
         if heard != ("the old model's" if refused else "the new model's"):
             return f"its answer is {heard} after: {told!r}"
@@ -69,10 +73,10 @@ class FaultedReload:
         return REFUSED if refused else RIGHT
 
     @contextmanager
-    def _serving(self) -> Iterator["_ServerProcess"]:
+    def _serving(self, *, new: bool = False) -> Iterator["_ServerProcess"]:
         self._folder.restart()
         self._folder.calls.arm(None)
-        with self._folder.started(SERVED) as process:
+        with self._folder.started(SERVED, new=new) as process:
             port = process.hear(_READY)[1]
             (self._folder.world / NEW_MODEL).rename(self._folder.world / "model.onnx")
             yield _ServerProcess(self._folder, process, port)
@@ -83,7 +87,7 @@ class _ServerProcess:
     """A server that is ready, and whose file is another by now. port: of HTTP"""
 
     folder: FaultyFolder
-    process: ForkedCommand
+    process: CommandProcess
     port: str
 
     def answer(self) -> str:

@@ -1,10 +1,11 @@
 // Lets one system call of this process fail. Linux on x86-64; see failing_calls.py, which builds and loads it.
 //
-//   gcc -shared -fPIC benchmarks/support/failing_calls.c
+//   gcc -shared -fPIC benchmarks/support/faulting/failing_calls.c
 //
 // A seccomp filter sends the calls of TRAPPED to a handler of SIGSYS in the thread that made them. So none escapes: not
 // stdio's, nor those of libraries in C++ and Rust, which a preloaded library doesn't see. The handler counts the calls
-// on files below one folder. It passes them on from one address, which the filter lets through.
+// on files below one folder. It passes them on from one address, which the filter lets through. Threads make calls in
+// any order, so the call that fails is named by its path, and by how often it was made on that path before.
 
 #define _GNU_SOURCE
 #include <errno.h>
@@ -29,18 +30,27 @@
 enum how { ONCE, SHORT, FULL };   // one error; half a transfer; a disk that is full from then on
 enum { NOWHERE = -1, HERE = -2 }; // an argument that there is not; a path that starts in the current folder
 
-#define RECORDED 65536
+#define RECORDED 16384
+#define LENGTH 512
 
-// Shared with the process that watches; failing_calls.py has the same structure.
+// A path below the folder; of what is random in a temporary name, each character is a '#'.
+struct made {
+    char path[LENGTH];
+    int32_t kind;
+};
+
+// In memory that watched processes share with their watcher; failing_calls.py has the same structure.
 struct watch {
     char folder[4096];
-    int64_t at;      // which call fails, from 1; 0 for none
-    int32_t how;     // enum how
-    int32_t error;   // errno
-    int64_t counted; // calls so far
-    int64_t struck;  // of these, which failed or were cut short
-    char path[8192]; // of the last that did
-    uint8_t calls[RECORDED];
+    struct made fails; // the call that fails
+    int32_t how;       // enum how
+    int32_t error;     // errno
+    int64_t nth;       // how often it is made before it fails, itself included; 0 if none fails
+    int64_t met;       // how often it was made
+    int64_t struck;    // calls that failed or were cut short
+    char path[8192];   // of the last that did
+    int64_t counted;   // calls so far
+    struct made calls[RECORDED];
 };
 
 struct call {
@@ -133,6 +143,59 @@ static int is_below(const struct call *call, const long *arguments, char path[st
     return strncmp(path, watched->folder, folder) == 0 && path[folder] == '/';
 }
 
+static int is_digit(char each) {
+    return (each >= '0' && each <= '9') || (each >= 'a' && each <= 'f');
+}
+
+// Hides the end of a component that Python's tempfile has made, from `begin` on: .NAME.########
+static void hide_hidden(char *begin) {
+    size_t length = strcspn(begin, "/");
+    if (length < 10 || *begin != '.' || begin[length - 9] != '.')
+        return;
+    for (size_t place = length - 8; place < length; place++)
+        if (!is_digit(begin[place]) && !(begin[place] >= 'g' && begin[place] <= 'z') && begin[place] != '_')
+            return;
+    memset(begin + length - 8, '#', 8);
+}
+
+// Hides what is random: the eight digits of lstn's own names; those of Python's tempfile, and in tmp/ also UUIDs.
+static void hide_random(char *path) {
+    for (char *begin = path; begin; begin = strchr(begin, '/') ? strchr(begin, '/') + 1 : NULL)
+        hide_hidden(begin);
+    for (char *end = path; (end = strstr(end, ".tmp")); end++) {
+        char *begin = end;
+        while (begin > path && is_digit(begin[-1]))
+            begin--;
+        if (end - begin == 8)
+            memset(begin, '#', 8);
+    }
+    if (strncmp(path, "tmp/", 4) != 0)
+        return;
+    char *name = path + 4, *end = strchr(name, '/');
+    if (end == NULL)
+        end = name + strlen(name);
+    if (end - name >= 11 && strncmp(name, "tmp", 3) == 0)
+        memset(name + 3, '#', 8);
+    else if (end - name >= 8)
+        memset(end - 8, '#', 8);
+    for (; strlen(end) >= 36; end++)
+        if (end[8] == '-' && end[13] == '-' && end[18] == '-' && end[23] == '-')
+            for (int place = 0; place < 36; place++)
+                if (is_digit(end[place]))
+                    end[place] = '#';
+}
+
+// Puts a path below the folder into `made`, as a run that is repeated has it.
+static void name_it(struct made *made, const char *path) {
+    size_t length = 0;
+    for (; path[length] && length < LENGTH - 1; length++)
+        made->path[length] = path[length];
+    while (length && made->path[length - 1] == '/') // of a descriptor
+        length--;
+    made->path[length] = 0;
+    hide_random(made->path);
+}
+
 static long passed(const long *call) {
     return pass_on(call[0], call[1], call[2], call[3], call[4], call[5], call[6]);
 }
@@ -156,18 +219,22 @@ static long answer(const struct call *call, long *whole) {
     char path[8192];
     if (!is_below(call, whole + 1, path))
         return passed(whole);
+    struct made made;
+    made.kind = call->kind;
+    name_it(&made, path + strlen(watched->folder) + 1);
     int64_t number = __atomic_add_fetch(&watched->counted, 1, __ATOMIC_SEQ_CST);
     if (number <= RECORDED)
-        watched->calls[number - 1] = call->kind;
-    int64_t at = watched->at;
-    if (at == 0 || number < at || (number > at && watched->how != FULL))
+        watched->calls[number - 1] = made;
+    int it = watched->nth && made.kind == watched->fails.kind && strcmp(made.path, watched->fails.path) == 0 &&
+             __atomic_add_fetch(&watched->met, 1, __ATOMIC_SEQ_CST) == watched->nth;
+    if (!it && (watched->how != FULL || watched->nth == 0 || watched->met < watched->nth))
         return passed(whole);
     int makes = call->takes == 1 || (call->takes == 2 && whole[call->number == SYS_open ? 2 : 3] & O_CREAT);
     if (watched->how == FULL && !makes)
         return passed(whole);
     __atomic_add_fetch(&watched->struck, 1, __ATOMIC_SEQ_CST);
     strcpy(watched->path, path);
-    if (call->amount != NOWHERE && (watched->how == SHORT || (watched->how == FULL && number == at)))
+    if (call->amount != NOWHERE && (watched->how == SHORT || (watched->how == FULL && it)))
         return cut_short(call, whole);
     if (call->kind == CLOSE) // Linux closes the file all the same
         passed(whole);
@@ -184,13 +251,15 @@ static void on_call(int number, siginfo_t *info, void *context) {
             registers[REG_RAX] = answer(&TRAPPED[index], whole);
 }
 
-// Watches this process, and those that it forks, from now on; returns 0 or an errno.
-int watch_calls(struct watch *watch) {
+// Watches this process, and those that it forks, from now on, by the memory of a descriptor; returns 0 or an errno.
+int watch_calls(int memory) {
     struct sigaction action = {.sa_sigaction = on_call, .sa_flags = SA_SIGINFO | SA_NODEFER};
     struct sock_filter filter[10 + CALLS + 2];
     uint64_t address = (uint64_t)passed_on;
     size_t length = 0;
-    watched = watch;
+    watched = mmap(NULL, sizeof *watched, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0); // to the very end
+    if (watched == MAP_FAILED)
+        return errno;
 #define LOAD(field) filter[length++] = (struct sock_filter)BPF_STMT(BPF_LD | BPF_W | BPF_ABS, field)
 #define EQUAL(value, yes, no) filter[length++] = (struct sock_filter)BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, value, yes, no)
 #define RETURN(what) filter[length++] = (struct sock_filter)BPF_STMT(BPF_RET | BPF_K, what)

@@ -14,10 +14,14 @@ Words = tuple[str, ...]
 SIDE = 32
 """Pixels of the images."""
 
-_TRAIN = "train --loc lstn --model cnn --data folder:photos --image-size 32 --batch-size 8 --workers 0 --device cpu"
+_TRAIN = "train --loc stn --model cnn --data folder:photos --image-size 32 --batch-size 4 --workers 0 --device cpu"
 _RUN = "runs/run"
 _MODEL = "export runs/other"
 """Makes model.onnx of the other run."""
+
+
+def unchanged() -> None:
+    """Leave the command as it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,8 +33,10 @@ class FaultCase:
     removed: of what they made, the file that it doesn't start with
     again:   what completes it after it failed, if that is another command once `begun` is there
     stdout:  a file that its rows go to, as by `>`
-    changed: runs before the command, in its process
+    changed: runs before the command, in its process: a function of this module
+    quicker: whether it only leaves out what calls no file: all calls are the same, which is checked
     settled: whether rows with an error stay, so that the same command ends as it did
+    images:  for training, of each class
     """
 
     words: Words
@@ -39,17 +45,19 @@ class FaultCase:
     begun: str = ""
     removed: str = ""
     stdout: str = ""
-    changed: Callable[[], None] = lambda: None
+    changed: Callable[[], None] = unchanged
+    quicker: bool = False
     settled: bool = False
+    images: int = 1
 
 
-def make_photos(folder: Path) -> None:
-    """Write the images of two classes, a few for each split: PNG and JPEG files."""
+def make_photos(folder: Path, images: int) -> None:
+    """Write the images of two classes, so many for training and one for each other split: PNG and JPEG files."""
     dice = np.random.default_rng(0)
-    for split, count in (("train", 4), ("val", 2), ("test", 2)):
-        for label, colour in (("dark", 60), ("light", 190)):
+    for split, count in (("train", images), ("val", 1), ("test", 1)):
+        for first, (label, colour) in enumerate((("dark", 60), ("light", 190))):
             (folder / split / label).mkdir(parents=True)
-            for number in range(count):
+            for number in range(first, first + count):
                 noise = dice.integers(-40, 40, (SIDE, SIDE, 3))
                 path = folder / split / label / f"{number}.{('png', 'jpg')[number % 2]}"
                 Image.fromarray((noise + colour).astype(np.uint8)).save(path)
@@ -84,6 +92,36 @@ def answer_here() -> None:
     ray_infer.open_pool = open_pool  # type: ignore[assignment]
 
 
+def time_briefly() -> None:
+    """Let `lstn calibrate` compare the speed of both models for a hundredth of a second each."""
+    from lstn.cli.display import calibrate_report
+
+    calibrate_report._RACE_S = 0.01
+
+
+def draw_nothing() -> None:
+    """Let `lstn train` write blank charts."""
+    from matplotlib.figure import Figure
+
+    Figure.draw = lambda *_: None  # type: ignore[method-assign]
+
+
+def trace_once() -> None:
+    """Let `lstn export` read the graph that the first such run has traced, from a file that nobody watches."""
+    import onnx
+
+    from lstn.export.onnx import to_onnx
+
+    kept, trace = Path.cwd().parent / "traced.onnx", to_onnx.onnx_from_torch
+
+    def traced(*given: Any, **more: Any) -> onnx.ModelProto:
+        if not kept.is_file():
+            kept.write_bytes(trace(*given, **more).SerializeToString())
+        return onnx.load(kept)
+
+    to_onnx.onnx_from_torch = traced
+
+
 def _words(text: str) -> Words:
     return tuple(text.split())
 
@@ -97,18 +135,38 @@ _RUNS = (f"{_TRAIN} --epochs 1 --name run", f"{_TRAIN} --epochs 1 --seed 1 --nam
 
 CASES = {
     "train": _case(
-        f"{_TRAIN} --epochs 2 --name run",
+        f"{_TRAIN} --epochs 1 --name run",
         again=f"train --resume {_RUN}",
         begun=f"{_RUN}/last.safetensors",
+        changed=draw_nothing,
+        quicker=True,
     ),
     "train --resume": _case(
         f"train --resume {_RUN} --epochs 2",
         _RUNS[0],
         again=f"train --resume {_RUN} --epochs 2",
+        changed=draw_nothing,
+        quicker=True,
     ),
-    "export": _case(f"export {_RUN}", *_RUNS, _MODEL),
-    "export --engine openvino": _case(f"export {_RUN} --engine openvino", *_RUNS, f"{_MODEL} --engine openvino"),
-    "calibrate": _case(_CALIBRATE, *_RUNS, f"export {_RUN}", _CALIBRATE, _MODEL, removed="model.minmax.ranges.json"),
+    "export": _case(f"export {_RUN}", *_RUNS, _MODEL, changed=trace_once, quicker=True),
+    "export --engine openvino": _case(
+        f"export {_RUN} --engine openvino",
+        *_RUNS,
+        f"{_MODEL} --engine openvino",
+        changed=trace_once,
+        quicker=True,
+    ),
+    "calibrate": _case(
+        _CALIBRATE,
+        *_RUNS,
+        f"export {_RUN}",
+        _CALIBRATE,
+        _MODEL,
+        removed="model.minmax.ranges.json",
+        changed=time_briefly,
+        quicker=True,
+        images=4,
+    ),
     "infer --output": _case(
         "infer photos/test --engine model.onnx --output rows.csv --warps warps --workers 1",
         _RUNS[1],

@@ -5,12 +5,13 @@ import errno
 import mmap
 import os
 import subprocess
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
 from lstn.errors import LstnError
 
-_RECORDED = 65536
+_RECORDED, _LENGTH = 16384, 512
 _ONCE, _SHORT, _FULL = range(3)
 
 CALLS = (
@@ -70,12 +71,34 @@ FAULTS = {
 """What each call may answer, as its manual page has it."""
 
 
+@dataclass(frozen=True, slots=True, order=True)
+class Call:
+    """The nth call of its kind on a path, from 1.
+
+    kind: one of `CALLS`
+    path: below the folder that is watched; what is random in a temporary name is ########
+    """
+
+    kind: str
+    path: str
+    nth: int
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.nth} on {self.path or 'its folder'}"
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """The call with this number, from 1, fails so: the name of an errno, `SHORT` or `FULL`."""
+    """This call fails so: the name of an errno, `SHORT` or `FULL`."""
 
-    number: int
+    call: Call
     how: str
+
+
+class Made(ctypes.Structure):
+    """A call as the C source has it."""
+
+    _fields_ = (("path", ctypes.c_char * _LENGTH), ("kind", ctypes.c_int32))
 
 
 class Watch(ctypes.Structure):
@@ -83,47 +106,58 @@ class Watch(ctypes.Structure):
 
     _fields_ = (
         ("folder", ctypes.c_char * 4096),
-        ("at", ctypes.c_int64),
+        ("fails", Made),
         ("how", ctypes.c_int32),
         ("error", ctypes.c_int32),
-        ("counted", ctypes.c_int64),
+        ("nth", ctypes.c_int64),
+        ("met", ctypes.c_int64),
         ("struck", ctypes.c_int64),
         ("path", ctypes.c_char * 8192),
-        ("calls", ctypes.c_uint8 * _RECORDED),
+        ("counted", ctypes.c_int64),
+        ("calls", Made * _RECORDED),
     )
 
 
 class FailingCalls:
     """The calls that watched processes make on files below one folder, and which of them fails.
 
-    build:  where the library is built
-    folder: absolute, and without links on the way
-
-    Raises:
-        LstnError: gcc is not there, or not Linux on x86-64.
+    library: `failing_calls.c`, built
+    memory:  a descriptor of the memory that they share, which processes inherit
     """
 
-    def __init__(self, build: Path, folder: Path) -> None:
-        library = build / "failing_calls.so"
+    def __init__(self, library: Path, memory: int) -> None:
+        self.library, self.memory = library, memory
+        self._watch = Watch.from_buffer(mmap.mmap(memory, ctypes.sizeof(Watch)))
+
+    @classmethod
+    def built(cls, library: Path, folder: Path) -> "FailingCalls":
+        """Build the library, for calls on files below a folder, absolute and without links on the way.
+
+        Raises:
+            LstnError: gcc is not there, or not Linux on x86-64.
+        """
         source = Path(__file__).with_suffix(".c")
         command = ["gcc", "-O2", "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", str(source), "-o", str(library)]
         try:
             subprocess.run(command, check=True)
         except (OSError, subprocess.CalledProcessError) as error:
             raise LstnError(f"{source} can't be built", hint="it needs gcc, and Linux on x86-64") from error
-        self._library = ctypes.CDLL(str(library))
-        self._watch = Watch.from_buffer(mmap.mmap(-1, ctypes.sizeof(Watch)))
-        self._watch.folder = os.fsencode(folder)
+        memory = os.memfd_create("calls", 0)  # not closed by exec
+        os.ftruncate(memory, ctypes.sizeof(Watch))
+        made = cls(library, memory)
+        made._watch.folder = os.fsencode(folder)
+        return made
 
     def arm(self, fault: Fault | None) -> None:
-        """Count from 1 again, and let a call fail from now on, or none."""
+        """Forget what was called, and let a call fail from now on, or none."""
         watch = self._watch
-        watch.at = 0
-        watch.counted = watch.struck = 0
+        watch.nth = 0
+        watch.counted = watch.struck = watch.met = 0
         if fault is not None:
+            watch.fails.kind, watch.fails.path = CALLS.index(fault.call.kind), os.fsencode(fault.call.path)
             watch.how = {SHORT: _SHORT, FULL: _FULL}.get(fault.how, _ONCE)
             watch.error = getattr(errno, "ENOSPC" if fault.how == FULL else fault.how, 0)
-            watch.at = fault.number
+            watch.nth = fault.call.nth
 
     def watch(self) -> None:
         """Watch this process, which can't be undone, and those that it forks.
@@ -131,8 +165,13 @@ class FailingCalls:
         Raises:
             OSError: the system doesn't let it.
         """
-        if code := self._library.watch_calls(ctypes.byref(self._watch)):
+        if code := ctypes.CDLL(str(self.library)).watch_calls(self.memory):
             raise OSError(code, os.strerror(code))
+
+    @property
+    def met(self) -> bool:
+        """Whether the call that is to fail was made."""
+        return bool(self._watch.met >= self._watch.nth)
 
     @property
     def struck(self) -> int:
@@ -145,9 +184,19 @@ class FailingCalls:
         return Path(os.fsdecode(self._watch.path))
 
     @property
-    def calls(self) -> list[str]:
-        """What was called so far, in order."""
+    def calls(self) -> list[Call]:
+        """What was called so far, in order.
+
+        Raises:
+            LstnError: more than are recorded.
+        """
         counted = int(self._watch.counted)
         if counted > _RECORDED:
             raise LstnError(f"{counted} calls; at most {_RECORDED} are recorded")
-        return [CALLS[kind] for kind in self._watch.calls[:counted]]
+        times: Counter[tuple[str, str]] = Counter()
+        found = []
+        for made in self._watch.calls[:counted]:
+            what = CALLS[made.kind], os.fsdecode(made.path)
+            times[what] += 1
+            found.append(Call(*what, times[what]))
+        return found

@@ -7,15 +7,14 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from lstn.errors import LstnError
 from lstn.health.run_health import METRICS
 from lstn.imports import require
-from lstn.nn.checkpoint import read_tensors
 
-RIGHT, REFUSED = "right", "refused"
+RIGHT, REFUSED, MISSED = "right", "refused", "doesn't make the call"
 
 _TEMPORARY = re.compile(r"\.[0-9a-f]{8}\.tmp(/|$)")
 _SAVING_TIME = ("cache/", "home/")
@@ -57,7 +56,7 @@ def verdict(ended: Ended, before: Files, good: Files, struck: str, stdout: str =
 def files_below(folder: Path) -> dict[str, bytes]:
     """Return what is in each file, without the seconds that things took, and safetensors' order of its metadata."""
     found = (path for path in sorted(folder.rglob("*")) if path.is_file())
-    return {str(path.relative_to(folder)): _content(path) for path in found}
+    return {str(path.relative_to(folder)): _content(path.name, path.read_bytes()) for path in found}
 
 
 def _ill_said(ended: Ended) -> str:
@@ -74,7 +73,7 @@ def _harm(ended: Ended, before: Files, good: Files, free: set[str]) -> str:
     """free: of what can't be removed, it is all that is left"""
     for path, content in ended.files.items():
         old_or_new = content in (before.get(path), good.get(path))
-        if path.startswith(_SAVING_TIME) or old_or_new or path in free:
+        if path.startswith(_SAVING_TIME) or old_or_new or path in free or _in_temporary(path, free):
             continue
         if _TEMPORARY.search(path) or path.startswith("tmp/"):
             return f"leaves {_TEMPORARY.sub('.########.tmp', path)}"
@@ -82,6 +81,11 @@ def _harm(ended: Ended, before: Files, good: Files, free: set[str]) -> str:
             return f"leaves a {path} that is neither the old one nor the new one"
     lost = [path for path in before if path in good and path not in ended.files]
     return f"removes {lost[0]}" if lost else ""
+
+
+def _in_temporary(path: str, free: set[str]) -> bool:
+    """Whether it lies in a folder for temporary files that can't be removed."""
+    return path.startswith("tmp/") and any(path.startswith(f"{folder}/") for folder in free if folder)
 
 
 def _may_differ(path: str, content: bytes, good: Files) -> bool:
@@ -97,17 +101,23 @@ def _may_differ(path: str, content: bytes, good: Files) -> bool:
 _WHOLE = b"whole "
 
 
-def _content(path: Path) -> bytes:
-    raw = path.read_bytes()
-    with suppress(ValueError, LstnError):  # if it is damaged, so is its content
-        if path.name == METRICS:
+@lru_cache(maxsize=64)
+def _content(name: str, raw: bytes) -> bytes:
+    with suppress(ValueError, KeyError):  # if it is damaged, so is its content
+        if name == METRICS:
             return _WHOLE + _said([_timeless(json.loads(line)) for line in raw.splitlines()])
-        if path.suffix == ".safetensors":
-            tensors, metadata = read_tensors(path)
+        if name.endswith(".safetensors"):
+            begin = 8 + int.from_bytes(raw[:8], "little")
+            entries = json.loads(raw[8:begin])
+            metadata = entries.pop("__metadata__")
             state = json.loads(metadata.pop("lstn.state", '{"history": []}'))
             history = [_timeless(row) for row in state.pop("history")]
-            weights = {name: tensor.numpy().tobytes().hex() for name, tensor in tensors.items()}
-            return _WHOLE + _said([weights, metadata, state, history])
+            if len(raw) != begin + max(entry["data_offsets"][1] for entry in entries.values()):
+                return raw
+            for entry in entries.values():
+                first, end = entry.pop("data_offsets")
+                entry["data"] = raw[begin + first : begin + end].hex()
+            return _WHOLE + _said([entries, metadata, state, history])
     return raw
 
 

@@ -1,0 +1,1 @@
+"""Commands whose system calls fail: which call, the folder that a command starts from, and the verdict on its end."""
