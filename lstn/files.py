@@ -40,23 +40,24 @@ def replacing(path: Path) -> Iterator[Path]:
         LstnError: `path` is a folder or a device, its folder can't be made, or the file can't be written (no space, no
             permission).
     """
-    final = link_target(path)
-    temporary = temporary_beside(final)
     try:
-        lost = final.is_symlink()  # a loop of links
-        # A rename over /dev/null would take it from the whole machine.
-        if lost or (path.exists() and not path.is_file()):
-            raise LstnError(f"cannot write {path}: it is not a regular file", hint="name a file")
-        final.parent.mkdir(parents=True, exist_ok=True)
-        yield temporary
-        _flush_to_disk(temporary)
-        temporary.replace(final)
+        final = link_target(path)
+        temporary = temporary_beside(final)
+        try:
+            lost = final.is_symlink()  # a loop of links
+            # A rename over /dev/null would take it from the whole machine.
+            if lost or (path.exists() and not path.is_file()):
+                raise LstnError(f"cannot write {path}: it is not a regular file", hint="name a file")
+            final.parent.mkdir(parents=True, exist_ok=True)
+            yield temporary
+            _flush_to_disk(temporary)
+            temporary.replace(final)
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
     except OSError as error:
         cure = "free some space there, or choose another place" if error.errno in _FULL else "choose another place"
         raise LstnError(f"cannot write {path}: {error.strerror or error}", hint=cure) from error
-    finally:
-        with suppress(OSError):
-            temporary.unlink()
 
 
 def link_target(path: Path) -> Path:

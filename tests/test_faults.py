@@ -188,7 +188,7 @@ def test_a_model_is_opened_or_the_system_says_why(place: Path) -> None:
 
 def test_an_older_output_that_cannot_be_read_is_not_called_somebody_elses(place: Path) -> None:
     def make() -> None:
-        Path("rows.csv").write_bytes(b"path,label,probability\n")
+        Path("rows.csv").write_bytes(b"path,label,probability,error\n")
 
     def check() -> None:
         check_outputs([OutputFile(Path("rows.csv"), ROWS_CSV, "--output")])
@@ -197,7 +197,7 @@ def test_an_older_output_that_cannot_be_read_is_not_called_somebody_elses(place:
     assert {run.call for run in runs} >= {"", "open", "read"}
     assert [run for run in runs if "UsageError" in run.raised] == []
     assert any("--output rows.csv: is there already, and can't be read: " in run.raised for run in runs)
-    assert [run for run in runs if run.files.get("rows.csv") != b"path,label,probability\n"] == []
+    assert [run for run in runs if run.files.get("rows.csv") != b"path,label,probability,error\n"] == []
 
 
 def test_output_that_fails_before_the_first_word_is_one_line(place: Path) -> None:
