@@ -11,7 +11,7 @@ import typer
 
 from lstn.cli.commands import STYLE, CommandGroup
 from lstn.cli.parsing.misuse import is_misuse, refuse_empty, usage_error
-from lstn.errors import LstnError, MissingExtra
+from lstn.errors import LstnError, MissingExtra, UsageError
 from lstn.machine.cores import share_cores
 from lstn.terminal import hush_warnings, messages, printable, speak_plainly
 
@@ -62,6 +62,7 @@ def main() -> NoReturn:
     try:
         try:
             _open_closed_streams()
+            _refuse_planted_driver()
             speak_plainly()
             share_cores()
             refuse_empty(sys.argv[1:])
@@ -97,6 +98,14 @@ def _open_closed_streams() -> None:
     for name in ("stdout", "stderr"):
         if getattr(sys, name) is None:
             setattr(sys, name, Path(os.devnull).open("w", encoding="utf-8"))  # noqa: SIM115 - to the end
+
+
+def _refuse_planted_driver() -> None:
+    """Refuse a folder that has an NVIDIA driver in it: nvidia-cusparselt 0.8.1, of PyTorch, would load and run it."""
+    planted = Path("libcuda.so.1")
+    if planted.exists():
+        hint = "move it away, or start lstn in another folder"
+        raise UsageError(f"{planted} lies in the current folder, and PyTorch would run it as the driver", hint=hint)
 
 
 def _show_help_alone(error: Exception) -> None:

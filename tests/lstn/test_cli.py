@@ -170,3 +170,13 @@ def test_onnx_runtime_is_told_not_to_report(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
     program = "import os, lstn; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     assert subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout == "1\n"
+
+
+def test_a_driver_that_lies_in_the_current_folder_is_not_loaded(tmp_path: Path) -> None:
+    (tmp_path / "libcuda.so.1").write_bytes(b"not a library, for this test")
+    for words in (("train", "--data", "digits"), ("infer", "x.png", "--engine", "zoo:digits"), ("--help",)):
+        ran = subprocess.run([sys.executable, "-m", "lstn", *words], cwd=tmp_path, capture_output=True, text=True)
+        assert ran.returncode == 2
+        assert ran.stdout == ""
+        assert ran.stderr.startswith("error: libcuda.so.1 lies in the current folder, and PyTorch would run it")
+    assert [each.name for each in tmp_path.iterdir()] == ["libcuda.so.1"]
