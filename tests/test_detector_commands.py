@@ -192,7 +192,7 @@ def test_calibrate_needs_objects_and_the_library_before_the_work(
 
 def test_infer_and_pictures_leave_out_the_same_objects(run_lstn: RunLstn) -> None:
     """The command's help may not import what the constant's module needs."""
-    assert f"default: ({SHOWN_SCORE:g})" in " ".join(run_lstn("infer", "--help").out.split())
+    assert f"default: ({SHOWN_SCORE:g}; to tag," in " ".join(run_lstn("infer", "--help").out.split())
 
 
 def test_inspect_and_bench_take_detectors(made: Path, run_lstn: RunLstn) -> None:

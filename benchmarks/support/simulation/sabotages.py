@@ -77,7 +77,7 @@ WRITER: dict[str, tuple[Edit, ...]] = {
     "rows that are taken twice": (Edit(Parts, "add", "if key not in self.done:", "if True:"),),
     "a part over another": (Edit(Parts, "flush", "self._number += 1", "pass"),),
     "a part under its own name at once": (
-        Edit(files, "replacing", "temporary = temporary_beside(path)", "temporary = path"),
+        Edit(files, "replacing", "temporary = temporary_beside(final)", "temporary = final"),
     ),
     "parts that nobody reads again": (Edit(Parts, "__init__", "self.done.add(key_of(name))", "pass"),),
 }
