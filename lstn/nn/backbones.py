@@ -119,9 +119,9 @@ BACKBONES: dict[str, Backbone] = {
     "densenet-161": published(models.densenet161, models.DenseNet161_Weights.DEFAULT),
     "densenet-169": published(models.densenet169, models.DenseNet169_Weights.DEFAULT),
     "densenet-201": published(models.densenet201, models.DenseNet201_Weights.DEFAULT),
-    "alexnet": published(models.alexnet, models.AlexNet_Weights.DEFAULT, rate=0.4, wide=True),
+    "alexnet": published(models.alexnet, models.AlexNet_Weights.DEFAULT, rate=0.4),
     "googlenet": published(without_aux(models.googlenet), models.GoogLeNet_Weights.DEFAULT),
-    "zfnet": Backbone(zfnet, image_size=224, smallest=53, rate=0.4, wide=True),
+    "zfnet": Backbone(zfnet, image_size=224, smallest=53, rate=0.4),
     "vgg-11": published(models.vgg11, models.VGG11_Weights.DEFAULT, rate=0.2, wide=True),
     "vgg-13": published(models.vgg13, models.VGG13_Weights.DEFAULT, rate=0.2, wide=True),
     "vgg-16": published(models.vgg16, models.VGG16_Weights.DEFAULT, rate=0.2, wide=True),
@@ -139,4 +139,5 @@ Rates: those without BatchNorm were tried with several on the embedded digits. A
 chance for thousands of steps; VGG-19 learned slower at 0.0002 than at 0.0001.
 
 Wide: each step reads and writes every weight, and of 60 to 140 million that takes most of it where images are small. At
-44 px VGG-11 takes 0.81 s for 64 images and 0.66 s for 32 (two cores)."""
+44 px VGG-11 takes 0.81 s for 64 images and 0.66 s for 32 (two cores), and is as often right.
+ZFNet gains a fifth of its time, and had 94.5 % of the embedded digits right instead of 96.7."""

@@ -8,7 +8,7 @@ import typer
 from lstn.contract import ThetaForm
 from lstn.recipe import MAX_BATCH, MAX_EPOCHS, MOVES_WEIGHT, Balance, OptimizerName, by_recipe
 
-_USUAL_BATCH = f"{by_recipe('batch_size')}; robust: 64 for VGG, AlexNet and ZFNet on images of up to 96 pixels"
+_USUAL_BATCH = f"{by_recipe('batch_size')}; robust: 64 for VGG on images of up to 96 pixels"
 
 BatchSize = Annotated[
     int | None,

@@ -18,7 +18,7 @@ class Backbone:
     smallest:   the smallest side that leaves it anything to classify
     weights:    what torchvision publishes for it, trained on ImageNet; None if nothing
     rate:       the learning rate that it takes, as a share of that for networks with BatchNorm
-    wide:       most of its weights are in two linear layers, which take most of its time where images are small
+    wide:       two linear layers take most of its time where images are small, so it takes twice the batch of these
     mean, std:  what its published weights expect images to be normalised by, per RGB channel on the 0..1 scale
     sized:      K, and height and width of images -> the module, of a network that is made for images of one size, such
                 as a vision transformer; None: it takes all of at least `smallest`

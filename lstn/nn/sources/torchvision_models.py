@@ -16,8 +16,8 @@ from lstn.nn.sources.backbone import Backbone
 _PLAIN_RATES = {"vgg11": 0.2, "vgg13": 0.2, "vgg16": 0.2, "vgg19": 0.1, "alexnet": 0.4, "squeezenet": 0.2}
 """Of networks without BatchNorm, by how their names begin; see `lstn.nn.backbones.BACKBONES`."""
 
-_WIDE = ("vgg", "alexnet")
-"""Networks with more weights in two linear layers than in all others; see `lstn.nn.backbones.BACKBONES`."""
+_WIDE = "vgg"
+"""Networks that take larger batches of small images; see `lstn.nn.backbones.BACKBONES`."""
 
 _SMALLEST_SWIN = 32
 """Its stages halve the maps of 4 x 4 patches three times. Weights name the size of their training."""
