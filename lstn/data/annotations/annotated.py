@@ -2,6 +2,7 @@
 
 import stat
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lstn.contract import MAX_NAME
+from lstn.data.folders.box_table import BoxRow, TableColumns, read_table
 from lstn.data.folders.boxes import LEAST_PX, SLACK_PX
 from lstn.data.objects import Objects, no_objects
 from lstn.data.poses import pose_from_corners
@@ -176,6 +178,29 @@ def class_named(name: str, place: str) -> str:
             hint=f"names have 1 to {MAX_NAME} characters",
         )
     return plain
+
+
+def image_rows(table: Path, columns: TableColumns, *, what: str, hint: str) -> Iterator[tuple[Path, BoxRow]]:
+    """Yield the rows of a table that has one for each image, with the image's file.
+
+    what, hint: what a row is, for the error of an image that has two, and what to do then
+
+    Raises:
+        DataError: it can't be read, or has no rows; a row has no file, or a file has two.
+    """
+    places: dict[Path, str] = {}
+    for row in read_table(table, columns).rows:
+        path = path_below(table.parent, row.values["path"], row.place)
+        if not path.is_file():
+            raise DataError(f"{row.place}: there is no file {path!s:.200}", hint="remove rows of lost files")
+        if path in places:
+            raise DataError(
+                f"{row.place}: a second {what} for {row.values['path']:.200}; the first is in {places[path]}", hint=hint
+            )
+        places[path] = row.place
+        yield path, row
+    if not places:
+        raise DataError(f"{table}: no rows below the first one", hint="add a row for each image")
 
 
 def path_below(folder: Path, name: str, place: str) -> Path:

@@ -10,6 +10,7 @@ from lstn.data.folders.layout import TABLE
 from lstn.data.splits import SPLIT_NAMES, AnySplit, SplitName
 from lstn.errors import DataError
 from lstn.report.wording import counted
+from lstn.terminal import warn
 
 _FEWEST = 3
 
@@ -41,6 +42,18 @@ class DividedRows(Generic[Row]):
     splits: dict[SplitName, list[Row]]
     by_seed: frozenset[SplitName]
     parts: str
+
+    @property
+    def untested(self) -> bool:
+        """Whether there is no test split, so that the validation images are tested."""
+        return "test" not in self.splits
+
+    def standing_for(self, split: SplitName, root: Path) -> SplitName:
+        """Return the split that is opened as `split`: validation, with a warning, as a test split that is not there."""
+        if not (self.untested and split == "test"):
+            return split
+        warn(f"{root}: no test/: the validation images are tested, and these chose the epoch, which flatters it")
+        return "val"
 
 
 def tables_in(root: Path) -> dict[AnySplit, Path]:

@@ -47,12 +47,9 @@ def open_tag_folder(
         raise DataError(f"{root}: no training image has a label", hint=_KIND.wanted)
     _check_labels(divided, classes, trained=trained)
     numbers = {label: number for number, label in enumerate(classes)}
-    untested = "test" not in divided.splits
 
     def open_split(split: SplitName) -> AnnotatedSplit:
-        if untested and split == "test":
-            warn(f"{root}: no test/: the validation images are tested, and these chose the epoch, which flatters it")
-            split = "val"
+        split = divided.standing_for(split, root)
         return _opened(root, divided.splits.get(split, []), split, numbers, image_hw, framing)
 
     every = [each for files in divided.splits.values() for each in files]
@@ -61,7 +58,7 @@ def open_tag_folder(
         open_split,
         parts=divided.parts,
         by_seed=divided.by_seed,
-        test_is_val=untested,
+        test_is_val=divided.untested,
         open_all=lambda: _opened(root, every, "all", numbers, image_hw, framing),
         found=_described(root, divided, classes),
     )

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lstn.data.annotations.annotated import class_named, path_below
-from lstn.data.folders.box_table import BoxRow, TableColumns, read_table
+from lstn.data.annotations.annotated import class_named, image_rows
+from lstn.data.folders.box_table import BoxRow, TableColumns
 from lstn.data.objects import Objects
 from lstn.errors import DataError
 
@@ -45,20 +45,8 @@ def read_tags(table: Path) -> list[TaggedFile]:
         DataError: it can't be read; a row has no file, or a file has two; there is no label in it, or a value that is
             neither 0 nor 1.
     """
-    found: dict[Path, TaggedFile] = {}
-    for row in read_table(table, _COLUMNS).rows:
-        path = path_below(table.parent, row.values["path"], row.place)
-        if not path.is_file():
-            raise DataError(f"{row.place}: there is no file {path!s:.200}", hint="remove rows of lost files")
-        if path in found:
-            raise DataError(
-                f"{row.place}: a second row for {row.values['path']:.200}; the first is in {found[path].place}",
-                hint="write all labels of an image in one row",
-            )
-        found[path] = TaggedFile(path, frozenset(_labels(row)), row.place)
-    if not found:
-        raise DataError(f"{table}: no rows below the first one", hint="add a row for each image")
-    return list(found.values())
+    rows = image_rows(table, _COLUMNS, what="row", hint="write all labels of an image in one row")
+    return [TaggedFile(path, frozenset(_labels(row)), row.place) for path, row in rows]
 
 
 def _labels(row: BoxRow) -> Iterator[str]:

@@ -47,12 +47,9 @@ def open_text_folder(
     alphabet = labels or tuple(sorted({symbol for text in divided.splits["train"] for symbol in text.text}))
     _check_symbols(divided, alphabet, trained=trained)
     numbers = {symbol: number for number, symbol in enumerate(alphabet)}
-    untested = "test" not in divided.splits
 
     def open_split(split: SplitName) -> AnnotatedSplit:
-        if untested and split == "test":
-            warn(f"{root}: no test/: the validation images are tested, and these chose the epoch, which flatters it")
-            split = "val"
+        split = divided.standing_for(split, root)
         return _opened(root, divided.splits.get(split, []), split, numbers, image_hw)
 
     every = [text for texts in divided.splits.values() for text in texts]
@@ -62,7 +59,7 @@ def open_text_folder(
         mirrors=False,
         parts=divided.parts,
         by_seed=divided.by_seed,
-        test_is_val=untested,
+        test_is_val=divided.untested,
         open_all=lambda: _opened(root, every, "all", numbers, image_hw),
         found=_described(root, divided, alphabet),
     )

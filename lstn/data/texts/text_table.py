@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lstn.data.annotations.annotated import MarkedBox, path_below
-from lstn.data.folders.box_table import BoxRow, TableColumns, read_table
+from lstn.data.annotations.annotated import MarkedBox, image_rows
+from lstn.data.folders.box_table import BoxRow, TableColumns
 from lstn.data.objects import Objects
 from lstn.data.poses import pose_from_corners
 from lstn.errors import DataError
@@ -62,23 +62,13 @@ def read_texts(table: Path) -> list[KnownText]:
         DataError: it can't be read; a row has no file or no text, or a file has two; or there are boxes of another
             number than symbols, or something else than boxes.
     """
-    found: dict[Path, KnownText] = {}
-    for row in read_table(table, _COLUMNS).rows:
-        path = path_below(table.parent, row.values["path"], row.place)
-        if not path.is_file():
-            raise DataError(f"{row.place}: there is no file {path!s:.200}", hint="remove rows of lost files")
-        if path in found:
-            raise DataError(
-                f"{row.place}: a second text for {row.values['path']:.200}; the first is in {found[path].place}",
-                hint="an image has one text; keep one of them",
-            )
+    found = []
+    for path, row in image_rows(table, _COLUMNS, what="text", hint="an image has one text; keep one of them"):
         text = unicodedata.normalize("NFC", row.values["text"])
         if not text:
             raise DataError(f"{row.place}: an empty text", hint="write what the image says, or remove the row")
-        found[path] = KnownText(path, text, tuple(_boxes(row, text)), row.place)
-    if not found:
-        raise DataError(f"{table}: no rows below the first one", hint="add a row for each image")
-    return list(found.values())
+        found.append(KnownText(path, text, tuple(_boxes(row, text)), row.place))
+    return found
 
 
 def _boxes(row: BoxRow, text: str) -> Iterator[MarkedBox]:
